@@ -48,11 +48,11 @@ class Tensor:
         return (codes.astype(np.float32) - self.zero_point) * np.float32(self.scale)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
     """What all layers share: names of their tensors and the output clamp."""
 
-    kind: ClassVar[str] = ""
+    _kind: ClassVar[str] = ""
     name: str
     inputs: tuple[str, ...]
     output: str
@@ -61,8 +61,14 @@ class Layer:
     hi: int = 127
     """Upper clamp of the int8 output."""
 
+    @property
+    def kind(self) -> str:
+        """``conv``, ``fc``, ``max_pool``, ``avg_pool`` or ``add``."""
+        return self._kind
 
-@dataclass(frozen=True, kw_only=True)
+
+# Arrays have no single truth value, so convolutions and networks compare by identity.
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Conv(Layer):
     """Convolution or fully connected layer.
 
@@ -85,7 +91,7 @@ class Conv(Layer):
     """Weights kept in every group of the pruning that made this layer; None when dense."""
 
     @property
-    def kind(self) -> str:  # type: ignore[override]
+    def kind(self) -> str:
         """``conv`` or ``fc``."""
         return "fc" if self.fully_connected else "conv"
 
@@ -94,7 +100,7 @@ class Conv(Layer):
 class MaxPool(Layer):
     """Maximum over a window; padding never wins. Scale and zero point pass unchanged."""
 
-    kind: ClassVar[str] = "max_pool"
+    _kind: ClassVar[str] = "max_pool"
     kernel: tuple[int, int]
     stride: int = 1
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -104,7 +110,7 @@ class MaxPool(Layer):
 class AvgPool(Layer):
     """Exact sum over a window (padding counts as real zero), requantized once with 1/n in `multiplier`."""
 
-    kind: ClassVar[str] = "avg_pool"
+    _kind: ClassVar[str] = "avg_pool"
     kernel: tuple[int, int]
     stride: int = 1
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -116,13 +122,13 @@ class AvgPool(Layer):
 class Add(Layer):
     """Residual add: both products are summed exactly at one shift and rounded once."""
 
-    kind: ClassVar[str] = "add"
+    _kind: ClassVar[str] = "add"
     multiplier_a: int
     multiplier_b: int
     shift: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """Layers in execution order with all their tensors.
 
