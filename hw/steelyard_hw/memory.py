@@ -1,0 +1,280 @@
+"""Memories shared between the engine and the host, one access a cycle and port."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from steelyard.config import ArrayConfig
+
+__all__ = ["ActivationMemory", "ItemMemory"]
+
+
+def _is_integer(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+class ItemMemory(wiring.Component):
+    """Memory of items: the engine reads whole items, the host reads and writes 32-bit words.
+
+    One block RAM read port serves both sides, so the host may read only while the engine does not.
+    Sustains one access a cycle. A word written is readable two cycles later. Initial contents are
+    not defined.
+
+    Parameters
+    ----------
+    depth : :class:`int`
+        Items, 2 to 2**24.
+    item_words : :class:`int`
+        32-bit words of an item on the host's side, 1 to 64.
+    bits : :class:`int`
+        Bits of an item, more than ``32 * (item_words - 1)`` and at most ``32 * item_words``; the host reads
+        the bits above as zero.
+
+    Attributes
+    ----------
+    READ_LATENCY : :class:`int`
+        Cycles from `address` to its `data`.
+    HOST_LATENCY : :class:`int`
+        Cycles from `host_address` and `host_sub` to their `host_result`.
+
+    Members
+    -------
+    address : ``In(range(depth))``
+        Item the engine reads.
+    data : ``Out(bits)``
+        The item, straight from block RAM.
+    host_select : ``In(1)``
+        The host owns the read port; must hold in the cycle after `host_address`.
+    host_address : ``In(range(depth))``
+        Item the host reads or writes.
+    host_sub : ``In(range(item_words))``
+        Word within the item.
+    host_write : ``In(1)``
+        Strobe: store `host_data`, whatever `host_select` is.
+    host_data : ``In(32)``
+        Word to store.
+    host_result : ``Out(32)``
+        Word read.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    READ_LATENCY = 1
+    HOST_LATENCY = 4
+
+    def __init__(self, depth: int, item_words: int, *, bits: int):
+        if not _is_integer(depth, 2, 1 << 24):
+            raise ValueError(f"Depth must be an integer from 2 to {1 << 24}, not {depth!r}")
+        if not _is_integer(item_words, 1, 64):
+            raise ValueError(f"Words of an item must be an integer from 1 to 64, not {item_words!r}")
+        low, high = 32 * (item_words - 1) + 1, 32 * item_words
+        if not _is_integer(bits, low, high):
+            raise ValueError(
+                f"Bits of an item of {item_words} words must be an integer from {low} to {high}, "
+                f"not {bits!r}"
+            )
+        self._depth = depth
+        self._item_words = item_words
+        self._bits = bits
+        super().__init__(
+            {
+                "address": In(range(depth)),
+                "data": Out(bits),
+                "host_select": In(1),
+                "host_address": In(range(depth)),
+                "host_sub": In(range(item_words)),
+                "host_write": In(1),
+                "host_data": In(32),
+                "host_result": Out(32),
+            }
+        )
+
+    @property
+    def depth(self) -> int:
+        """Items."""
+        return self._depth
+
+    def elaborate(self, platform):
+        m = Module()
+        host_address = Signal(range(self._depth), reset_less=True)
+        host_data = Signal(32, reset_less=True)
+        subs = [self.host_sub]
+        for stage in range(1, self.HOST_LATENCY):
+            sub = Signal.like(self.host_sub, name=f"sub_{stage}", reset_less=True)
+            m.d.sync += sub.eq(subs[-1])
+            subs.append(sub)
+        m.d.sync += [host_address.eq(self.host_address), host_data.eq(self.host_data)]
+        read_address = Mux(self.host_select, host_address, self.address)
+
+        words = []
+        for number in range(self._item_words):
+            # A memory a word: write strobes a word then need no byte enables of the block RAM.
+            width = min(32, self._bits - 32 * number)
+            memory = Memory(shape=width, depth=self._depth, init=[])
+            m.submodules[f"word_{number}"] = memory
+            read, write = memory.read_port(), memory.write_port()
+            m.d.sync += write.en.eq(self.host_write & (self.host_sub == number))
+            m.d.comb += [
+                read.addr.eq(read_address),
+                write.addr.eq(host_address),
+                write.data.eq(host_data),
+            ]
+            words.append(read.data)
+        m.d.comb += self.data.eq(Cat(words))
+
+        # Two steps of selection: one of four words, then one of the fours.
+        fours = []
+        for first in range(0, self._item_words, 4):
+            four = Signal(32, name=f"four_{first}", reset_less=True)
+            m.d.sync += four.eq(Array(words[first : first + 4])[subs[2][:2]])
+            fours.append(four)
+        m.d.sync += self.host_result.eq(Array(fours)[subs[3][2:]])
+        return m
+
+
+class ActivationMemory(wiring.Component):
+    """Memory of activations: a bank of bytes for each lane, a row holds one byte of every bank.
+
+    The engine reads and writes a row a cycle at the same time; the host reads and writes 32-bit words
+    (four lanes) through the same ports, so only while the engine does not. Initial contents are not
+    defined; reading and writing one row in the same cycle is not defined either.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.config.ArrayConfig`
+        Gives lanes L, requantizers R and rows (``activation_words``).
+
+    Attributes
+    ----------
+    READ_LATENCY : :class:`int`
+        Cycles from `read_row` to its `data`: address register, block RAM, output register.
+    WRITE_LATENCY : :class:`int`
+        Cycles from `write_valid` to the first cycle in which `read_row` may name the row.
+    HOST_LATENCY : :class:`int`
+        Cycles from `host_address` and `host_sub` to their `host_result`.
+
+    Members
+    -------
+    read_row : ``In(range(activation_words))``
+        Row that banks from `read_split` on read.
+    read_split : ``In(range(L))``
+        Banks below it read the next row, modulo ``activation_words``.
+    data : ``Out(ArrayLayout(signed(8), L))``
+        A byte of every bank.
+    write_valid : ``In(1)``
+        Strobe: store `write_data`.
+    write_row : ``In(range(activation_words))``
+        Row to store into.
+    write_beat : ``In(range(L // R))``
+        Banks ``write_beat*R`` to ``write_beat*R + R-1`` are stored.
+    write_data : ``In(ArrayLayout(signed(8), R))``
+        Bytes to store.
+    host_select : ``In(1)``
+        The host owns the read port.
+    host_address : ``In(range(activation_words))``
+        Row the host reads or writes.
+    host_sub : ``In(range(L // 4))``
+        Word within the row: lanes ``4*host_sub`` to ``4*host_sub + 3``, low byte first.
+    host_write : ``In(1)``
+        Strobe: store `host_data`, whatever `host_select` is; never together with `write_valid`.
+    host_data : ``In(32)``
+        Word to store.
+    host_result : ``Out(32)``
+        Word read.
+
+    Raises
+    ------
+    TypeError
+        If `config` is no :class:`~steelyard.config.ArrayConfig`.
+    """
+
+    READ_LATENCY = 3
+    WRITE_LATENCY = 1
+    HOST_LATENCY = 4
+
+    def __init__(self, config: ArrayConfig):
+        if not isinstance(config, ArrayConfig):
+            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+        self._lanes = config.lanes
+        self._writers = config.requantizers
+        self._depth = config.activation_words
+        super().__init__(
+            {
+                "read_row": In(range(self._depth)),
+                "read_split": In(range(self._lanes)),
+                "data": Out(data.ArrayLayout(signed(8), self._lanes)),
+                "write_valid": In(1),
+                "write_row": In(range(self._depth)),
+                "write_beat": In(range(config.drain_beats)),
+                "write_data": In(data.ArrayLayout(signed(8), self._writers)),
+                "host_select": In(1),
+                "host_address": In(range(self._depth)),
+                "host_sub": In(range(config.activation_item_words)),
+                "host_write": In(1),
+                "host_data": In(32),
+                "host_result": Out(32),
+            }
+        )
+
+    @property
+    def depth(self) -> int:
+        """Rows."""
+        return self._depth
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self._lanes
+        row = Mux(self.host_select, self.host_address, self.read_row)
+        next_row = Signal(range(self._depth))
+        m.d.comb += next_row.eq(Mux(row == self._depth - 1, 0, row + 1))
+
+        # The host stores four lanes at a time, however few the requantizers are.
+        stored = [
+            Signal(8, name=f"stored_{n}", reset_less=True) for n in range(max(4, self._writers))
+        ]
+        store_row = Signal(range(self._depth), reset_less=True)
+        m.d.sync += store_row.eq(Mux(self.host_write, self.host_address, self.write_row))
+        for number, byte in enumerate(stored):
+            m.d.sync += byte.eq(
+                Mux(
+                    self.host_write,
+                    self.host_data.word_select(number % 4, 8),
+                    self.write_data[number % self._writers].as_unsigned(),
+                )
+            )
+
+        output = [Signal(8, name=f"output_{lane}", reset_less=True) for lane in range(lanes)]
+        for lane in range(lanes):
+            memory = Memory(shape=8, depth=self._depth, init=[])
+            m.submodules[f"bank_{lane}"] = memory
+            read, write = memory.read_port(), memory.write_port()
+            # An address register a bank: nothing but wire lies between it and the block RAM.
+            address = Signal(range(self._depth), name=f"address_{lane}", reset_less=True)
+            ahead = ~self.host_select & (self.read_split > lane)
+            m.d.sync += [
+                address.eq(Mux(ahead, next_row, row)),
+                write.en.eq(
+                    (self.write_valid & (self.write_beat == lane // self._writers))
+                    | (self.host_write & (self.host_sub == lane // 4))
+                ),
+                output[lane].eq(read.data),
+            ]
+            m.d.comb += [
+                read.addr.eq(address),
+                write.addr.eq(store_row),
+                write.data.eq(stored[lane % len(stored)]),
+                self.data[lane].eq(output[lane]),
+            ]
+
+        subs = [self.host_sub]
+        for stage in range(1, self.HOST_LATENCY):
+            sub = Signal.like(self.host_sub, name=f"sub_{stage}", reset_less=True)
+            m.d.sync += sub.eq(subs[-1])
+            subs.append(sub)
+        words = Array(Cat(output[first : first + 4]) for first in range(0, lanes, 4))
+        m.d.sync += self.host_result.eq(words[subs[3]])
+        return m
