@@ -1,0 +1,176 @@
+"""Requantizer of one lane: 32-bit sums to int8, exact for every multiplier and shift."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Requantizer", "register"]
+
+_LIMB = 17
+"""Bits of the low halves of the factors: the widest unsigned operand of a signed 18x18 multiplier."""
+_PRODUCT_BITS = 32 + 24
+_RESULT_BITS = 11
+"""Shifted bits that decide an int8: 10 bits cover `z_y` plus any unclamped result, 1 is the half."""
+
+
+def register(m: Module, value: Value, cycles: int = 1) -> Signal:
+    """Copy of `value`, `cycles` clock cycles later, in registers without reset."""
+    for _ in range(cycles):
+        delayed = Signal(value.shape(), reset_less=True)
+        m.d.sync += delayed.eq(value)
+        value = delayed
+    return value
+
+
+def _add_above(low: Value, high: Value) -> Value:
+    """``low + (high << _LIMB)`` with no adder under the low bits."""
+    return Cat(low[:_LIMB], low.shift_right(_LIMB) + high).as_signed()
+
+
+def _narrow(
+    m: Module, window: Value, select: Value, step: int, width: int
+) -> tuple[Signal, Value, Value]:
+    """Signed `width` bits of `window` from bit ``step * select`` on, one cycle later.
+
+    With them come two flags: a one was shifted out below, and the value did not fit `width` bits.
+    Their last multiplexer stands behind the registers, where the long reductions already ended.
+    """
+    starts = [step * n for n in range(1 << len(select))]
+
+    def misfit(bits: Value) -> Value:
+        return bits.any() & ~bits.all()
+
+    kept = register(m, Array(window[start : start + width] for start in starts)[select].as_signed())
+    lost = [register(m, window[:start].any()) if start else Const(0) for start in starts]
+    excess = [register(m, misfit(window[start + width - 1 :])) for start in starts]
+    chosen = register(m, select)
+    return kept, Array(lost)[chosen], Array(excess)[chosen]
+
+
+class Requantizer(wiring.Component):
+    """Integer requantizer of one lane, after ``docs/architecture.md`` section 5.
+
+    ``y = clamp(z_y + round_half_even((i_sum + bias) * multiplier / 2**shift), lo, hi)``, exact for
+    every sum that fits 32 bits. `latency` cycles; one sum a cycle, without stalls.
+
+    A sum with `hold` leaves its product in a queue of `beats` entries; a sum with `join` adds the
+    oldest product of the queue to its own before the one shift. The `beats` sums to hold come
+    first, then as many to join, in the same order.
+
+    Parameters
+    ----------
+    beats : :class:`int`
+        Products held at once, at least 1.
+
+    Members
+    -------
+    i_sum : ``In(signed(32))``
+        Sum to scale; ``i_sum + bias`` must fit 32 bits signed.
+    bias : ``In(signed(32))``
+        Added to the sum.
+    multiplier : ``In(24)``
+        Scale numerator, unsigned.
+    shift : ``In(6)``
+        Scale denominator's exponent, 1 to 63.
+    hold, join : ``In(1)``
+        Keep the product; add the kept product. Low without a valid sum.
+    z_y, lo, hi : ``In(signed(8))``
+        Zero point and clamp of the result; static while sums are in flight.
+    o_y : ``Out(signed(8))``
+        Result; after a sum with `hold` it means nothing.
+
+    Attributes
+    ----------
+    latency : :class:`int`
+        Cycles from `i_sum` to `o_y`.
+    """
+
+    latency = 12
+
+    def __init__(self, beats: int):
+        if not isinstance(beats, int) or beats < 1:
+            raise ValueError(f"Held beats must be a positive integer, not {beats!r}")
+        self._beats = beats
+        super().__init__(
+            {
+                "i_sum": In(signed(32)),
+                "bias": In(signed(32)),
+                "multiplier": In(24),
+                "shift": In(6),
+                "hold": In(1),
+                "join": In(1),
+                "z_y": In(signed(8)),
+                "lo": In(signed(8)),
+                "hi": In(signed(8)),
+                "o_y": Out(signed(8)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        product = self._product(m)  # after 4 cycles
+        total = self._joined(m, product)  # after 6
+        distance = register(m, (self.shift - 1)[:6], 6)
+        self._round(m, total, distance)
+        return m
+
+    def _product(self, m: Module) -> Signal:
+        """``(i_sum + bias) * multiplier``, 4 cycles later."""
+        value = register(m, (self.i_sum + self.bias)[:32].as_signed())
+        factor = register(m, self.multiplier)
+        # Written as limbs because synthesis does not move registers into a wide multiplier.
+        value_low, value_high = value[:_LIMB], value[_LIMB:].as_signed()
+        factor_low, factor_high = factor[:_LIMB], factor[_LIMB:]
+        low_low = register(m, value_low * factor_low)
+        high_low = register(m, value_high * factor_low)
+        low_high = register(m, value_low * factor_high)
+        high_high = register(m, value_high * factor_high)
+        low = register(m, _add_above(low_low, high_low))
+        high = register(m, _add_above(low_high, high_high))
+        return register(m, _add_above(low, high)[:_PRODUCT_BITS].as_signed())
+
+    def _joined(self, m: Module, product: Signal) -> Signal:
+        """`product`, plus the product held before when joining, 2 cycles later."""
+        held = [product]
+        with m.If(register(m, self.hold | self.join, 4)):
+            for n in range(self._beats):
+                entry = Signal(signed(_PRODUCT_BITS), name=f"held_{n}", reset_less=True)
+                m.d.sync += entry.eq(held[-1])
+                held.append(entry)
+        joining = register(m, self.join, 4)
+        addend = register(m, Mux(joining, held[-1], Const(0, Shape(_PRODUCT_BITS, True))))
+        return register(m, register(m, product) + addend)
+
+    def _round(self, m: Module, total: Signal, distance: Signal) -> None:
+        """Drive `o_y` from `total` and `distance` (the shift less 1), 6 cycles later.
+
+        The window of bits that can still reach the result halves from shift to shift; what leaves
+        it below decides ties, what leaves it above saturates.
+        """
+        fine = _RESULT_BITS + 3
+        middle = fine + 12
+        reach = middle + 48
+        wide = Cat(total, total[-1].replicate(reach - len(total)))
+        window, lost, excess = _narrow(m, wide, distance[4:6], 16, middle)
+        lost_coarse, excess_coarse = register(m, lost), register(m, excess)
+
+        window, lost, excess = _narrow(m, window, register(m, distance[2:4]), 4, fine)
+        sticky = register(m, lost_coarse | lost)
+        saturate = register(m, excess_coarse | excess)
+
+        window, lost, excess = _narrow(m, window, register(m, distance[0:2], 2), 1, _RESULT_BITS)
+        sticky = register(m, sticky | lost)
+        saturate = register(m, saturate | excess)
+        window = register(m, window)
+
+        up = window[0] & (sticky | window[1])
+        # The carry into the lowest bit rounds: one adder for rounding and the zero point.
+        doubled = Cat(Const(1, 1), window[1:]).as_signed() + Cat(up, self.z_y).as_signed()
+        rounded = register(m, doubled[1:].as_signed())
+        saturate = register(m, saturate)
+        negative = register(m, total[-1], 5)
+
+        below = Mux(saturate, negative, rounded < self.lo)
+        above = Mux(saturate, ~negative, rounded > self.hi)
+        clamped = Mux(below, self.lo, Mux(above, self.hi, rounded[:8].as_signed()))
+        m.d.comb += self.o_y.eq(register(m, clamped[:8].as_signed()))
