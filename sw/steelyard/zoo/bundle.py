@@ -1,0 +1,211 @@
+"""Networks by name, the bundled weights and the bundled sample of Fashion-MNIST."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NAMES = ("fashion", "vgg16", "resnet18")
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+WEIGHTS = Path(__file__).with_name("fashion.npz")
+SAMPLE = Path(__file__).with_name("sample.npz")
+INFO_KEYS = ("accuracy", "seed", "epochs")
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """How the bundled weights were made: float test accuracy (0 to 1), seed and epochs."""
+
+    accuracy: float
+    seed: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Fashion-MNIST images that come with the package.
+
+    Attributes
+    ----------
+    calibration
+        uint8 (1000, 28, 28), the first 1,000 training images.
+    calibration_labels
+        uint8 (1000,), 0 to 9; only training with labels may look at them.
+    test
+        uint8 (1000, 28, 28), the first 1,000 test images.
+    test_labels
+        uint8 (1000,).
+    """
+
+    calibration: np.ndarray
+    calibration_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+
+    @property
+    def calibration_input(self) -> np.ndarray:
+        """Calibration images in the network's input units, float32 (1000, 1, 28, 28)."""
+        return to_input(self.calibration)
+
+    @property
+    def test_input(self) -> np.ndarray:
+        """Test images in the network's input units, float32 (1000, 1, 28, 28)."""
+        return to_input(self.test)
+
+
+def to_input(images: np.ndarray) -> np.ndarray:
+    """uint8 images (n, h, w) as float32 network inputs (n, 1, h, w), pixels divided by 255."""
+    return images[:, np.newaxis].astype(np.float32) / np.float32(255)
+
+
+def build(
+    name: str, *, seed: int = 0, size: int | None = None, classes: int | None = None
+) -> nn.Module:
+    """A network of the zoo in evaluation mode, with seeded random weights.
+
+    Parameters
+    ----------
+    name
+        ``fashion`` (1x28x28 inputs, 10 classes), ``vgg16`` or ``resnet18`` (3 channels).
+    seed
+        Of the initial weights; torch's global generator is left as it was.
+    size
+        Height and width of the input of ``vgg16`` (a multiple of 32) and ``resnet18``
+        (at least 8), 224 unless told.
+    classes
+        Outputs of ``vgg16`` and ``resnet18``, 1000 unless told.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown, or the size or the classes do not suit it.
+    """
+    if name not in NAMES:
+        raise UserError(f"The zoo has no network {name!r}; choose one of {', '.join(NAMES)}.")
+    if name == "fashion" and not (size in (None, 28) and classes in (None, 10)):
+        raise UserError(
+            "The network 'fashion' is made for 28x28 inputs and 10 classes; leave size and "
+            "classes out."
+        )
+    pixels = 224 if size is None else size
+    outputs = 1000 if classes is None else classes
+    if name == "vgg16" and (pixels < 32 or pixels % 32):
+        raise UserError(f"The size of 'vgg16' must be a multiple of 32, not {pixels}.")
+    if name == "resnet18" and pixels < 8:
+        raise UserError(f"The size of 'resnet18' must be at least 8, not {pixels}.")
+    if outputs < 1:
+        raise UserError(f"The classes of {name!r} must be at least 1, not {outputs}.")
+
+    import torch
+
+    from steelyard.zoo import models
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == "fashion":
+            return models.fashion().eval()
+        if name == "vgg16":
+            return models.vgg16(pixels, outputs).eval()
+        return models.resnet18(pixels, outputs).eval()
+
+
+def load(name: str = "fashion", weights: Path | None = None) -> nn.Module:
+    """A network with its bundled weights, or those of the file ``weights``, in evaluation mode.
+
+    Raises
+    ------
+    UserError
+        If the network has no bundled weights, or the file does not fit the network.
+    """
+    if name != "fashion":
+        raise UserError(
+            f"Only 'fashion' comes with weights, not {name!r}; use zoo.build for its shape."
+        )
+    import torch
+
+    model = build(name)
+    path = WEIGHTS if weights is None else weights
+    arrays = _read(path)
+    state = {key: torch.from_numpy(value) for key, value in arrays.items() if key not in INFO_KEYS}
+    expected = {k: v.shape for k, v in model.state_dict().items() if not k.endswith("_tracked")}
+    if {key: value.shape for key, value in state.items()} != expected:
+        raise UserError(
+            f"{path} does not hold the weights of 'fashion'; make them with "
+            "'python -m steelyard.train'."
+        )
+    model.load_state_dict(state, strict=False)
+    return model.eval()
+
+
+def save(model: nn.Module, path: Path, *, accuracy: float, seed: int, epochs: int) -> None:
+    """Writes the weights of ``model`` and how they were made, in an order that never varies."""
+    arrays = {
+        key: value.detach().cpu().contiguous().numpy()
+        for key, value in model.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    arrays["accuracy"] = np.array(accuracy, np.float64)
+    arrays["seed"] = np.array(seed, np.int64)
+    arrays["epochs"] = np.array(epochs, np.int64)
+    write_arrays(path, arrays)
+
+
+def info() -> WeightsInfo:
+    """How the bundled weights were made."""
+    arrays = _read(WEIGHTS)
+    return WeightsInfo(float(arrays["accuracy"]), int(arrays["seed"]), int(arrays["epochs"]))
+
+
+def sample() -> Sample:
+    """The bundled images and labels."""
+    arrays = _read(SAMPLE)
+    return Sample(
+        arrays["calibration"], arrays["calibration_labels"], arrays["test"], arrays["test_labels"]
+    )
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an npz file whose bytes depend on the arrays alone, and moves it into place."""
+    temporary = path.with_name(path.name + ".part")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, value in arrays.items():
+            content = io.BytesIO()
+            np.save(content, np.ascontiguousarray(value), allow_pickle=False)
+            # numpy's own writer stores the present time; zip's epoch keeps the bytes the same.
+            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content.getvalue())
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} cannot be read as an npz file ({error}); give a file that zoo.save wrote."
+        ) from error
