@@ -70,7 +70,9 @@ class ItemMemory(wiring.Component):
         if not _is_integer(depth, 2, 1 << 24):
             raise ValueError(f"Depth must be an integer from 2 to {1 << 24}, not {depth!r}")
         if not _is_integer(item_words, 1, 64):
-            raise ValueError(f"Words of an item must be an integer from 1 to 64, not {item_words!r}")
+            raise ValueError(
+                f"Words of an item must be an integer from 1 to 64, not {item_words!r}"
+            )
         low, high = 32 * (item_words - 1) + 1, 32 * item_words
         if not _is_integer(bits, low, high):
             raise ValueError(

@@ -12,6 +12,16 @@ async def _stall(ctx: Any, rng: Random | None, stall: float) -> None:
         await ctx.tick()
 
 
+async def _tick_until(ctx: Any, condition: Any, value: Any = 0) -> Any:
+    """Wait for a clock edge that meets `condition`; the `value` it sees."""
+    # Neither `.until()` nor `async for`: inside a background process the interpreter complains about
+    # their generator when the simulation ends.
+    met = False
+    while not met:
+        _, _, met, seen = await ctx.tick().sample(condition, value)
+    return seen
+
+
 async def send(
     ctx: Any, stream: Any, items: Iterable[Any], *, rng: Random | None = None, stall: float = 0.3
 ) -> None:
@@ -32,7 +42,7 @@ async def send(
         await _stall(ctx, rng, stall)
         ctx.set(stream.payload, item)
         ctx.set(stream.valid, 1)
-        await ctx.tick().until(stream.ready)
+        await _tick_until(ctx, stream.ready)
         ctx.set(stream.valid, 0)
 
 
@@ -47,15 +57,12 @@ async def receive(
     for _ in range(n):
         await _stall(ctx, rng, stall)
         ctx.set(stream.ready, 1)
-        (payload,) = await ctx.tick().sample(stream.payload).until(stream.valid)
+        received.append(await _tick_until(ctx, stream.valid, stream.payload))
         ctx.set(stream.ready, 0)
-        received.append(payload)
     return received
 
 
-def monitor(
-    stream: Any, name: str, *, domain: str = "sync"
-) -> Callable[[Any], Awaitable[None]]:
+def monitor(stream: Any, name: str, *, domain: str = "sync") -> Callable[[Any], Awaitable[None]]:
     """Process that checks the stream's contract: once valid, the item stays until it is taken.
 
     Add it with ``sim.add_process`` or ``sim.add_testbench(..., background=True)``.
@@ -68,9 +75,9 @@ def monitor(
 
     async def watch(ctx: Any) -> None:
         waiting = None
-        async for _, reset, valid, ready, payload in ctx.tick(domain).sample(
-            stream.valid, stream.ready, stream.payload
-        ):
+        tick = ctx.tick(domain).sample(stream.valid, stream.ready, stream.payload)
+        while True:
+            _, reset, valid, ready, payload = await tick
             if waiting is not None and not reset:
                 if not valid:
                     raise AssertionError(f"Stream {name!r} withdrew valid before ready")

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from amaranth.sim import Simulator
+
 from steelyard.config import ArrayConfig
 from steelyard_hw.memory import ActivationMemory, ItemMemory
 
@@ -52,9 +53,7 @@ def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits):
     rng.shuffle(places)
     words = {place: rng.getrandbits(32) for place in places}
     mask = (1 << bits) - 1
-    items = [
-        sum(words[a, s] << (32 * s) for s in range(item_words)) & mask for a in range(depth)
-    ]
+    items = [sum(words[a, s] << (32 * s) for s in range(item_words)) & mask for a in range(depth)]
 
     async def testbench(ctx):
         for (address, sub), value in words.items():
@@ -114,10 +113,14 @@ class Model:
     def __init__(self, config, rng):
         self.lanes, self.depth = config.lanes, config.activation_words
         self.writers, self.beats = config.requantizers, config.drain_beats
-        self.rows = [[rng.randrange(-128, 128) for _ in range(self.lanes)] for _ in range(self.depth)]
+        self.rows = [
+            [rng.randrange(-128, 128) for _ in range(self.lanes)] for _ in range(self.depth)
+        ]
 
     def word(self, row, sub):
-        return sum((v & 0xFF) << (8 * n) for n, v in enumerate(self.rows[row][4 * sub : 4 * sub + 4]))
+        return sum(
+            (v & 0xFF) << (8 * n) for n, v in enumerate(self.rows[row][4 * sub : 4 * sub + 4])
+        )
 
     def read(self, row, split):
         return [self.rows[(row + (b < split)) % self.depth][b] for b in range(self.lanes)]
@@ -138,9 +141,7 @@ def test_activation_memory_reads_rows_split_between_banks(config):
     async def testbench(ctx):
         await fill(ctx, dut, model)
         reads = [(model.depth - 1, split) for split in (0, 1, model.lanes - 1)]
-        reads += [
-            (rng.randrange(model.depth), rng.randrange(model.lanes)) for _ in range(40)
-        ]
+        reads += [(rng.randrange(model.depth), rng.randrange(model.lanes)) for _ in range(40)]
         for cycle in range(len(reads) + dut.READ_LATENCY):
             if cycle >= dut.READ_LATENCY:
                 got = [ctx.get(dut.data[b]) for b in range(model.lanes)]

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
+
 from steelyard.config import ArrayConfig
 from steelyard_hw.memory import ItemMemory
 from steelyard_hw.testing import monitor, receive
@@ -60,7 +61,16 @@ async def begin(ctx, fetch, base, count, repeats):
         ctx.set(member, 1)
 
 
-LAYERS = [(0, 48, 1), (7, 1, 5), (5, 2, 4), (47, 1, 1), (20, 9, 3), (3, 0, 4), (3, 4, 0), (30, 3, 2)]
+LAYERS = [
+    (0, 48, 1),
+    (7, 1, 5),
+    (5, 2, 4),
+    (47, 1, 1),
+    (20, 9, 3),
+    (3, 0, 4),
+    (3, 4, 0),
+    (30, 3, 2),
+]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.8])
