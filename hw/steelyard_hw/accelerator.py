@@ -1,0 +1,272 @@
+"""Accelerator: host port, memories, sequencer and engines (docs/architecture.md)."""
+
+from amaranth import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.config import ArrayConfig
+
+from .array import SparseArray
+from .descriptor import DESCRIPTOR_WORDS, LayerLayout, Operation
+from .host import HostPort, Space
+from .loader import Loader
+from .memory import ActivationMemory, ItemMemory
+from .output import OutputStage
+from .sequencer import COUNTERS, Sequencer
+from .vector import VectorUnit
+from .weights import WeightFetch
+
+__all__ = ["MAGIC", "VERSION", "Accelerator"]
+
+MAGIC = 0x594C5453
+"""First register: the letters STLY."""
+VERSION = 1
+"""Version of the register map, the commands and the descriptors."""
+
+STATUS_REGISTER = 10
+TOTAL_REGISTER = 11
+
+
+class VectorTags(wiring.Component):
+    """Parameters and output row of each word that the vector unit finishes, in their fixed order.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+    start : ``In(1)``
+    advance : ``In(1)``
+        A word with the last tap of its window passes.
+    operand : ``In(1)``
+        It belongs to the second operand of an add.
+    param, row : ``Out``
+        Of that word, in the same cycle.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        super().__init__(
+            {
+                "layer": In(LayerLayout(config)),
+                "start": In(1),
+                "advance": In(1),
+                "operand": In(1),
+                "param": Out(range(config.parameter_words)),
+                "row": Out(range(config.activation_words)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        layer = self.layer
+        add = layer.op == Operation.ADD
+        channel = Signal(16)
+        tile_row = Signal.like(self.row)
+        row = Signal.like(self.row)
+        last = channel == layer.in_channels - 1
+        m.d.comb += [
+            self.row.eq(row),
+            self.param.eq(layer.param_base + Mux(add, self.operand, channel)),
+        ]
+        with m.If(self.advance & (~add | self.operand)):
+            m.d.sync += [channel.eq(Mux(last, 0, channel + 1)), row.eq(row + layer.out_pitch)]
+            with m.If(last):
+                m.d.sync += [row.eq(tile_row + 1), tile_row.eq(tile_row + 1)]
+        with m.If(self.start):
+            m.d.sync += [channel.eq(0), row.eq(layer.out_base), tile_row.eq(layer.out_base)]
+        return m
+
+
+class Accelerator(wiring.Component):
+    """Sparse CNN accelerator behind two streams of 32-bit words.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    i : ``In(stream.Signature(32))``
+        Commands (docs/architecture.md, section 7).
+    o : ``Out(stream.Signature(32))``
+        Answers.
+    busy : ``Out(1)``
+        A network is running.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        if not isinstance(config, ArrayConfig):
+            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+        self._config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(32)),
+                "o": Out(stream.Signature(32)),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.host = host = HostPort(config)
+        m.submodules.descriptors = descriptors = ItemMemory(
+            config.max_layers * DESCRIPTOR_WORDS, 1, bits=32
+        )
+        m.submodules.parameters = parameters = ItemMemory(config.parameter_words, 2, bits=64)
+        m.submodules.weights = weights = ItemMemory(
+            config.weight_words, config.weight_item_words, bits=config.columns * config.weight_bits
+        )
+        m.submodules.activations = activations = ActivationMemory(config)
+        m.submodules.loader = loader = Loader(config)
+        m.submodules.fetch = fetch = WeightFetch(config)
+        m.submodules.array = array = SparseArray(config)
+        m.submodules.vector = vector = VectorUnit(config)
+        m.submodules.tags = tags = VectorTags(config)
+        m.submodules.output = output = OutputStage(config)
+        settle = max(Loader.LATENCY + VectorUnit.latency, output.latency) + 4
+        m.submodules.sequencer = sequencer = Sequencer(config, settle=settle)
+
+        wiring.connect(m, wiring.flipped(self.i), host.i)
+        wiring.connect(m, host.o, wiring.flipped(self.o))
+        m.d.comb += self.busy.eq(sequencer.busy)
+
+        layer, go = sequencer.layer, sequencer.go
+        m.d.comb += [
+            loader.layer.eq(layer),
+            loader.start.eq(go),
+            loader.read_data.eq(activations.data),
+            loader.group_free.eq(array.group_free),
+            activations.read_row.eq(loader.read_row),
+            activations.read_split.eq(loader.read_split),
+            array.layer.eq(layer),
+            array.start.eq(go),
+            array.word.eq(loader.word.as_value()),
+            array.window_valid.eq(loader.window_valid),
+            array.window_address.eq(loader.window_address),
+            array.group_loaded.eq(loader.group_loaded),
+            fetch.base.eq(layer.weight_base),
+            fetch.count.eq(layer.weight_count),
+            fetch.repeats.eq(layer.out_tiles),
+            fetch.start.eq(go & (layer.op == Operation.CONV)),
+            fetch.data.eq(weights.data),
+            weights.address.eq(fetch.address),
+            tags.layer.eq(layer),
+            tags.start.eq(go),
+            tags.advance.eq(loader.vector_valid & loader.vector_last),
+            tags.operand.eq(loader.vector_operand),
+            vector.i_valid.eq(loader.vector_valid),
+            vector.i_data.eq(loader.word),
+            vector.i_first.eq(loader.vector_first),
+            vector.i_last.eq(loader.vector_last),
+            vector.mode.eq(layer.op != Operation.MAX_POOL),
+            vector.i_param.eq(tags.param),
+            vector.i_row.eq(tags.row),
+            vector.i_hold.eq((layer.op == Operation.ADD) & ~loader.vector_operand),
+            vector.i_join.eq((layer.op == Operation.ADD) & loader.vector_operand),
+        ]
+        wiring.connect(m, fetch.o, array.weights)
+        m.d.comb += [
+            output.i_valid.eq(array.o_valid | vector.o_valid),
+            output.i.eq(Mux(array.o_valid, array.o.as_value(), vector.o.as_value())),
+            output.z_y.eq(layer.z_y),
+            output.lo.eq(layer.lo),
+            output.hi.eq(layer.hi),
+            output.param_data.eq(parameters.data),
+            parameters.address.eq(output.param_address),
+            activations.write_valid.eq(output.o_valid),
+            activations.write_row.eq(output.o_row),
+            activations.write_beat.eq(output.o_beat),
+            activations.write_data.eq(output.o_data),
+        ]
+        m.d.comb += [
+            sequencer.start.eq(host.start),
+            sequencer.start_first.eq(host.start_first),
+            sequencer.start_count.eq(host.start_count),
+            sequencer.data.eq(descriptors.data),
+            descriptors.address.eq(sequencer.address),
+            sequencer.active.eq(
+                ~loader.done | ~array.done | array.busy | output.i_valid | loader.vector_valid
+            ),
+            sequencer.events.eq(
+                Cat(
+                    array.issue,
+                    array.stall_load,
+                    array.stall_weights,
+                    array.stall_drain,
+                    loader.window_valid | loader.vector_valid,
+                    output.o_valid & (output.o_beat == config.drain_beats - 1),
+                    loader.vector_valid,
+                )
+            ),
+        ]
+        self._host_bus(m, host, sequencer, descriptors, parameters, weights, activations)
+        return m
+
+    def _host_bus(self, m, host, sequencer, descriptors, parameters, weights, activations):
+        """The host's word bus: memories, registers and counters."""
+        config = self._config
+        m.d.comb += host.busy.eq(sequencer.busy)
+        m.submodules.counters = counters = memory.Memory(
+            shape=32, depth=config.max_layers * len(COUNTERS), init=[]
+        )
+        count = counters.write_port()
+        read = counters.read_port()
+        m.d.comb += [
+            count.en.eq(sequencer.counter_write),
+            count.addr.eq(sequencer.counter_address),
+            count.data.eq(sequencer.counter_data),
+            read.addr.eq(host.bus_address),
+        ]
+
+        digest = config.hash()
+        words = [int.from_bytes(digest[n : n + 4], "little") for n in range(0, 32, 4)]
+        registers = Array(
+            [
+                Const(MAGIC, 32),
+                Const(VERSION, 32),
+                *(Const(word, 32) for word in words),
+                Cat(sequencer.busy, sequencer.finished, Const(0, 30)),
+                sequencer.total,
+                *(Const(0, 32) for _ in range(4)),
+            ]
+        )
+        register = Signal(32, reset_less=True)
+        m.d.sync += register.eq(registers[host.bus_address[:4]])
+
+        results = {}
+        for space, target in (
+            (Space.DESCRIPTORS, descriptors),
+            (Space.PARAMETERS, parameters),
+            (Space.WEIGHTS, weights),
+            (Space.ACTIVATIONS, activations),
+        ):
+            m.d.comb += [
+                target.host_select.eq(~sequencer.busy),
+                target.host_address.eq(host.bus_address),
+                target.host_sub.eq(host.bus_sub),
+                target.host_write.eq(host.bus_write & (host.bus_space == space)),
+                target.host_data.eq(host.bus_data),
+            ]
+            results[space] = target.host_result
+
+        def later(value, cycles, name):
+            for n in range(cycles):
+                delayed = Signal(32, name=f"{name}_{n}", reset_less=True)
+                m.d.sync += delayed.eq(value)
+                value = delayed
+            return value
+
+        wait = HostPort.READ_LATENCY
+        results[Space.REGISTERS] = later(register, wait - 1, "register_result")
+        results[Space.COUNTERS] = later(read.data, wait - 1, "counter_result")
+        # The space cannot change while answers are outstanding: the host port waits for them.
+        space = Signal.like(host.bus_space)
+        with m.If(host.bus_read):
+            m.d.sync += space.eq(host.bus_space)
+        with m.Switch(space):
+            for number, result in results.items():
+                with m.Case(number):
+                    m.d.comb += host.bus_result.eq(result)
