@@ -1,0 +1,43 @@
+# Every target sets up what it needs in .venv; Python 3.11+, make and a C++ compiler are assumed, root never.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SIM ?= icarus
+SEED ?= 1
+COUNT ?= 20
+# One thread a process: two OpenMP threads on two loaded cores are slower than one.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint regression bench clean help
+
+help:
+	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
+	@echo "make test        all tests (a few minutes)"
+	@echo "make lint        ruff and mypy"
+	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=layers"
+	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/steelyard demo $(DEMO_ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+regression: $(STAMP)
+	$(BIN)/python tests/cocotb/regression.py --sim $(SIM) --seed $(SEED) --count $(COUNT)
+
+bench: $(STAMP)
+	$(BIN)/steelyard bench -o build/bench/array.json $(BENCH_ARGS)
+
+clean:
+	rm -rf build $(VENV)
