@@ -2,6 +2,7 @@
 """Memories against a Python model of their words and bytes."""
 
 import re
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -64,7 +65,7 @@ def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits):
 
         order = [rng.randrange(depth) for _ in range(20)]
         ctx.set(dut.address, order[0])
-        for before, address in zip(order, order[1:], strict=False):
+        for before, address in pairwise(order):
             await ctx.tick()
             assert ctx.get(dut.data) == items[before]
             ctx.set(dut.address, address)

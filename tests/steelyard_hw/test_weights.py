@@ -105,7 +105,7 @@ def test_a_blocked_stream_prefetches_without_losing_items():
 
 @pytest.mark.parametrize(("base", "count", "repeats"), [(2, 40, 1), (2, 1, 40), (9, 4, 10)])
 def test_the_first_item_comes_after_five_cycles_and_then_one_a_cycle(base, count, repeats):
-    m, fetch, items, fill = bench()
+    m, fetch, _, fill = bench()
 
     async def testbench(ctx):
         await fill(ctx)
