@@ -70,7 +70,11 @@ def _naming(layer: Layer) -> Iterator[None]:
 
 
 def _between(what: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
+    if (
+        not isinstance(value, int | np.integer)
+        or isinstance(value, bool)
+        or not low <= value <= high
+    ):
         raise UserError(f"{what} must be an integer from {low} to {high}, not {value!r}.")
 
 
@@ -202,9 +206,7 @@ def _check_conv(conv: Conv, x: Tensor, y: Tensor) -> None:
         raise UserError(
             f"an output channel may have up to {MAX_POSITIONS} weights, not {weight[0].size}."
         )
-    if conv.fully_connected and (
-        kernel != x.shape[1:] or any(conv.padding) or conv.stride != 1
-    ):
+    if conv.fully_connected and (kernel != x.shape[1:] or any(conv.padding) or conv.stride != 1):
         raise UserError(
             f"a fully connected layer's kernel must cover the map of {x.shape[1]}x{x.shape[2]} "
             f"without padding at stride 1, not {kernel[0]}x{kernel[1]} with padding "
@@ -218,8 +220,7 @@ def _check_conv(conv: Conv, x: Tensor, y: Tensor) -> None:
     ):
         if values.dtype != np.int32 or values.shape != (weight.shape[0],):
             raise UserError(
-                f"the {what} must be int32 ({weight.shape[0]},), "
-                f"not {values.dtype} {values.shape}."
+                f"the {what} must be int32 ({weight.shape[0]},), not {values.dtype} {values.shape}."
             )
         _between(f"the smallest {what}", int(values.min()), low, high)
         _between(f"the largest {what}", int(values.max()), low, high)

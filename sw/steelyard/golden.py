@@ -304,9 +304,7 @@ def _round(
     return total.astype(np.int8)
 
 
-def _window(
-    x: NDArray, kernel: tuple[int, int], stride: int, combine: np.ufunc
-) -> NDArray:
+def _window(x: NDArray, kernel: tuple[int, int], stride: int, combine: np.ufunc) -> NDArray:
     """`combine` over every window, first down the rows, then along them."""
     for axis, size in ((1, kernel[0]), (2, kernel[1])):
         span = ((x.shape[axis] - size) // stride) * stride + 1

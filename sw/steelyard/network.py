@@ -4,15 +4,27 @@ Tensors are int8 planes ``(channels, height, width)``; a flatten is a view, so a
 takes any plane and its weight has the shape of a convolution over the whole plane.
 """
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
+from .errors import FileRefused, UserError
 
-__all__ = ["Add", "AvgPool", "Conv", "Layer", "MaxPool", "Network", "Tensor"]
+__all__ = [
+    "Add",
+    "AvgPool",
+    "Conv",
+    "Layer",
+    "MaxPool",
+    "Network",
+    "Tensor",
+    "from_arrays",
+    "output_size",
+    "to_arrays",
+]
 
 
 @dataclass(frozen=True)
@@ -180,3 +192,152 @@ def output_size(
             f"{size[0] + top + bottom}x{size[1] + left + right}; use a smaller kernel."
         )
     return height // stride + 1, width // stride + 1
+
+
+_CLASSES: dict[str, type[Layer]] = {
+    "conv": Conv,
+    "fc": Conv,
+    "max_pool": MaxPool,
+    "avg_pool": AvgPool,
+    "add": Add,
+}
+_ARRAYS = ("weight", "bias", "multiplier", "shift")
+_STRINGS = ("name", "input", "inputs", "output")
+_LENGTHS = {"inputs": 0, "shape": 3, "kernel": 2, "padding": 4}
+"""Fields that are tuples, with their length where it is fixed."""
+
+
+def to_arrays(network: Network) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Network as a manifest that JSON can hold and the arrays of its convolutions.
+
+    Arrays are named ``layerN.weight``, ``layerN.bias``, ``layerN.multiplier`` and ``layerN.shift``, where N
+    is the layer's place. :func:`from_arrays` is the inverse.
+    """
+    arrays: dict[str, NDArray] = {}
+    layers = []
+    for number, layer in enumerate(network.layers):
+        entry: dict[str, Any] = {"kind": layer.kind}
+        for each in fields(layer):
+            value = getattr(layer, each.name)
+            if isinstance(value, np.ndarray):
+                arrays[f"layer{number}.{each.name}"] = value
+            elif each.name != "fully_connected":
+                entry[each.name] = _plain(value)
+        layers.append(entry)
+    manifest = {
+        "name": network.name,
+        "input": network.input,
+        "output": network.output,
+        "tensors": [
+            {
+                "name": tensor.name,
+                "shape": _plain(tensor.shape),
+                "scale": float(tensor.scale),
+                "zero_point": int(tensor.zero_point),
+            }
+            for tensor in network.tensors.values()
+        ],
+        "layers": layers,
+    }
+    return manifest, arrays
+
+
+def from_arrays(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> Network:
+    """Network of a manifest and arrays written by :func:`to_arrays`.
+
+    Raises
+    ------
+    FileRefused
+        If an entry or array is missing, unknown or of the wrong type.
+    UserError
+        If the layers do not fit together.
+    """
+    header = _entry(manifest, "the network", ("name", "input", "output", "tensors", "layers"))
+    tensors: dict[str, Tensor] = {}
+    for number, item in enumerate(_list(header["tensors"], "tensors")):
+        what = f"tensor {number}"
+        values = _entry(item, what, ("name", "shape", "scale", "zero_point"))
+        if not isinstance(values["scale"], float | int) or isinstance(values["scale"], bool):
+            _refuse(what, "scale", values["scale"])
+        name = _value(what, "name", values["name"])
+        if name in tensors:
+            raise FileRefused(f"Tensor {name!r} is described twice; write the file again.")
+        tensors[name] = Tensor(
+            name,
+            _value(what, "shape", values["shape"]),
+            float(values["scale"]),
+            _value(what, "zero_point", values["zero_point"]),
+        )
+    unused = set(arrays)
+    layers = []
+    for number, item in enumerate(_list(header["layers"], "layers")):
+        what = f"layer {number}"
+        kind = item.get("kind") if isinstance(item, Mapping) else None
+        if not isinstance(kind, str) or kind not in _CLASSES:
+            _refuse(what, "kind", kind)
+        made = _CLASSES[kind]
+        names = [each.name for each in fields(made) if each.name != "fully_connected"]
+        kept = _ARRAYS if made is Conv else ()
+        plain = [name for name in names if name not in kept]
+        values = _entry(item, what, ("kind", *plain))
+        parts = {name: _value(what, name, values[name]) for name in plain}
+        for name in kept:
+            key = f"layer{number}.{name}"
+            if key not in arrays:
+                raise FileRefused(f"Array {key!r} is missing; write the file again.")
+            parts[name] = arrays[key]
+            unused.discard(key)
+        if made is Conv:
+            parts["fully_connected"] = kind == "fc"
+        layers.append(made(**parts))
+    if unused:
+        raise FileRefused(f"Array {min(unused)!r} belongs to no layer; write the file again.")
+    name, source, result = (
+        _value("the network", key, header[key]) for key in ("name", "input", "output")
+    )
+    return Network(name, source, result, tensors, tuple(layers))
+
+
+def _plain(value: Any) -> Any:
+    """Value as JSON holds it; numpy integers become Python's."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _refuse(what: str, key: str, value: object) -> NoReturn:
+    raise FileRefused(f"Entry {key!r} of {what} cannot be {value!r}; write the file again.")
+
+
+def _entry(item: object, what: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
+    """Mapping with exactly these keys."""
+    if not isinstance(item, Mapping):
+        raise FileRefused(f"The description of {what} is no table; write the file again.")
+    for key in keys:
+        if key not in item:
+            raise FileRefused(f"Entry {key!r} of {what} is missing; write the file again.")
+    for key in item:
+        if key not in keys:
+            raise FileRefused(f"Entry {key!r} of {what} is unknown; write the file again.")
+    return item
+
+
+def _list(value: object, key: str) -> list[Any]:
+    if not isinstance(value, list):
+        _refuse("the network", key, value)
+    return value
+
+
+def _value(what: str, key: str, value: object) -> Any:
+    """String, integer, or tuple of them, as the field of that name wants it."""
+    wanted = str if key in _STRINGS else int
+    if key in _LENGTHS:
+        length = _LENGTHS[key]
+        if not isinstance(value, list) or (length and len(value) != length):
+            _refuse(what, key, value)
+        if any(type(item) is not wanted for item in value):
+            _refuse(what, key, value)
+        return tuple(value)
+    if type(value) is not wanted and not (key == "k" and value is None):
+        _refuse(what, key, value)
+    return value
