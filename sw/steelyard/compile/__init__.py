@@ -1,0 +1,10 @@
+"""Compiler: turns an integer network into the descriptors, parameters and weight words of a program.
+
+The contract with the gateware is docs/architecture.md; `cycles` predicts how long a descriptor takes.
+"""
+
+from . import cycles
+from .compiler import compile
+from .descriptor import Descriptor, Operation
+
+__all__ = ["Descriptor", "Operation", "compile", "cycles"]

@@ -1,0 +1,243 @@
+"""From an integer network to descriptors, parameters, packed weights and a memory plan."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import ArrayConfig
+from ..errors import DoesNotFit, UserError
+from ..network import Conv, Layer, Network
+from ..program import LayerEntry, Plane, Program
+from .cycles import predict
+from .descriptor import DESCRIPTOR_WORDS, Descriptor
+from .layers import (
+    KRequest,
+    choose_k,
+    convolution,
+    pieces,
+    pool_parameters,
+    requested_k,
+    schedule,
+    walk,
+)
+from .memory import Buffer, assign, lifetimes
+from .packing import Schedule, grouped, nonzeros, pack_weights
+from .proof import fold_bias, group_bounds
+
+__all__ = ["compile"]
+
+Progress = Callable[[int, int, str], None]
+"""Called with layers done, layers in all, and the name of the layer being packed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Everything about a layer that is known before its weights are packed."""
+
+    layer: Layer
+    descriptors: tuple[Descriptor, ...]
+    channels: tuple[tuple[int, int], ...]
+    parameters: NDArray[np.uint32]
+    cut: Schedule | None = None
+    nnz: int = 0
+
+    @property
+    def weight_items(self) -> int:
+        return sum(descriptor.weight_count for descriptor in self.descriptors)
+
+
+def _parameter_words(
+    bias: NDArray[np.int32], multiplier: NDArray[np.int32], shift: NDArray[np.int32]
+) -> NDArray[np.uint32]:
+    high = multiplier.astype(np.uint32) | shift.astype(np.uint32) << np.uint32(24)
+    return np.stack([bias.astype(np.int32).view(np.uint32), high], axis=1)
+
+
+def _plan_conv(
+    network: Network, conv: Conv, base: Descriptor, requested: int | None, config: ArrayConfig
+) -> _Plan:
+    weights = grouped(conv.weight, config.group)
+    counts = nonzeros(weights)
+    bounds = group_bounds(weights)
+    k = choose_k(conv.name, counts, requested, config.group)
+    zero = network.tensor(conv.inputs[0]).zero_point
+    bias = fold_bias(conv.name, conv.bias, zero, conv.weight, bounds)
+    cut = schedule(conv, base, k, bounds, config)
+    channels = pieces(len(weights), cut, config)
+    return _Plan(
+        layer=conv,
+        descriptors=tuple(convolution(base, last - first, cut, config) for first, last in channels),
+        channels=tuple(channels),
+        parameters=_parameter_words(bias, conv.multiplier, conv.shift),
+        cut=cut,
+        nnz=int(counts.sum(dtype=np.int64)),
+    )
+
+
+def _plan(
+    network: Network, layer: Layer, k: dict[str, int | None], batch: int, config: ArrayConfig
+) -> _Plan:
+    base = walk(network, layer, batch, config.lanes)
+    base.words(layer.name)
+    if isinstance(layer, Conv):
+        return _plan_conv(network, layer, base, k[layer.name], config)
+    bias, multiplier, shift = np.array(pool_parameters(network, layer), np.int32).T
+    return _Plan(
+        layer=layer,
+        descriptors=(base,),
+        channels=((0, base.in_channels),),
+        parameters=_parameter_words(bias, multiplier, shift),
+    )
+
+
+def _check_capacity(
+    network: Network, plans: list[_Plan], activation_words: int, config: ArrayConfig
+) -> None:
+    needs = (
+        ("activation words", activation_words, config.activation_words),
+        ("weight words", sum(plan.weight_items for plan in plans), config.weight_words),
+        ("parameter words", sum(len(plan.parameters) for plan in plans), config.parameter_words),
+        ("layer descriptors", sum(len(plan.descriptors) for plan in plans), config.max_layers),
+    )
+    short = [
+        f"{need} {what} where the configuration has {have} ({need - have} too many)"
+        for what, need, have in needs
+        if need > have
+    ]
+    if short:
+        raise DoesNotFit(
+            f"Network {network.name!r} does not fit: it needs {', and '.join(short)}; use a larger "
+            "configuration, a smaller batch or a sparser network."
+        )
+
+
+def _link(
+    network: Network, plans: list[_Plan], bases: dict[str, int]
+) -> list[tuple[Descriptor, ...]]:
+    """Descriptors of each layer with all addresses filled in."""
+    linked = []
+    weight_base = param_base = 0
+    for plan in plans:
+        layer = plan.layer
+        done = []
+        for descriptor, (first, _) in zip(plan.descriptors, plan.channels, strict=True):
+            done.append(
+                replace(
+                    descriptor,
+                    in_base=bases[layer.inputs[0]],
+                    in2_base=bases[layer.inputs[1]] if len(layer.inputs) > 1 else 0,
+                    out_base=bases[layer.output] + first * descriptor.out_pitch,
+                    weight_base=weight_base if plan.cut else 0,
+                    param_base=param_base + first,
+                )
+            )
+            weight_base += descriptor.weight_count
+        param_base += len(plan.parameters)
+        linked.append(tuple(done))
+    return linked
+
+
+def _entries(
+    network: Network,
+    plans: list[_Plan],
+    linked: list[tuple[Descriptor, ...]],
+    buffers: list[Buffer],
+    bases: dict[str, int],
+    config: ArrayConfig,
+) -> list[LayerEntry]:
+    """Layer table of the program."""
+    entries = []
+    first = 0
+    for index, (plan, descriptors) in enumerate(zip(plans, linked, strict=True)):
+        shape = network.tensor(plan.layer.output).shape
+        pixels = descriptors[0].batch * shape[1] * shape[2]
+        entries.append(
+            LayerEntry(
+                name=plan.layer.name,
+                kind=plan.layer.kind,
+                k=plan.cut.k if plan.cut else None,
+                first=first,
+                count=len(descriptors),
+                output=Plane(bases[plan.layer.output], descriptors[0].out_pitch, shape),
+                nnz=plan.nnz,
+                kept=shape[0] * plan.cut.slots if plan.cut else 0,
+                weight_items=plan.weight_items,
+                activation_words=sum(b.words for b in buffers if b.first <= index <= b.last),
+                ideal_cycles=-(-plan.nnz * pixels // config.macs_per_cycle),
+                predicted_cycles=sum(predict(each, config) for each in descriptors),
+            )
+        )
+        first += len(descriptors)
+    return entries
+
+
+def compile(
+    network: Network,
+    config: ArrayConfig,
+    *,
+    batch: int = 1,
+    k: KRequest = "auto",
+    progress: Progress | None = None,
+) -> Program:
+    """Program of a network for one configuration.
+
+    Parameters
+    ----------
+    network : integer network
+    config : the accelerator's configuration
+    batch : images computed together, 1 to 65535
+    k : weights kept in each group: ``"auto"`` takes each layer's smallest, ``"dense"`` the whole group,
+        an integer holds for all layers, a mapping for the layers it names (the others: auto)
+    progress : called with layers done, layers in all and the layer's name
+
+    Raises
+    ------
+    UserError
+        If a layer cannot be computed, or `k` is smaller than a layer's weights need; names the layer.
+    DoesNotFit
+        If memories or accumulators are too small; says by how much, before any weight is packed.
+    """
+    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 65535:
+        raise UserError(f"The batch must be an integer from 1 to 65535, not {batch!r}; use 1.")
+    if not network.layers:
+        raise UserError(f"Network {network.name!r} has no layers; add at least one.")
+    requested = requested_k(k, network, config.group)
+    plans = [_plan(network, layer, requested, batch, config) for layer in network.layers]
+    buffers = lifetimes(network, batch, config.lanes)
+    peak, bases = assign(buffers)
+    _check_capacity(network, plans, peak, config)
+    linked = _link(network, plans, bases)
+    entries = _entries(network, plans, linked, buffers, bases, config)
+
+    descriptors = [
+        each.words(plan.layer.name)
+        for plan, layer in zip(plans, linked, strict=True)
+        for each in layer
+    ]
+    total = sum(plan.weight_items for plan in plans)
+    items = np.zeros((total, config.weight_item_words), np.uint32)
+    for done, (plan, layer) in enumerate(zip(plans, linked, strict=True)):
+        if progress is not None:
+            progress(done, len(plans), plan.layer.name)
+        if plan.cut is None or not isinstance(plan.layer, Conv):
+            continue
+        weights = grouped(plan.layer.weight, config.group)
+        for each, (first, last) in zip(layer, plan.channels, strict=True):
+            end = each.weight_base + each.weight_count
+            items[each.weight_base : end] = pack_weights(weights[first:last], plan.cut, config)
+    if progress is not None:
+        progress(len(plans), len(plans), plans[-1].layer.name)
+
+    shape = network.tensor(network.input).shape
+    return Program(
+        config=config,
+        network=network,
+        batch=batch,
+        input=Plane(bases[network.input], plans[0].descriptors[0].in_pitch, shape),
+        layers=tuple(entries),
+        descriptors=np.array(descriptors, np.uint32).reshape(-1, DESCRIPTOR_WORDS),
+        parameters=np.concatenate([plan.parameters for plan in plans]),
+        weights=items,
+    )

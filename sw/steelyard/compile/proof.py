@@ -1,0 +1,62 @@
+"""Proof that no integer of a layer can overflow, from its actual weights and any int8 input."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DoesNotFit
+
+__all__ = ["Bounds", "fold_bias", "group_bounds", "overflowing_channel"]
+
+INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Least and greatest sum of each weight group over int8 inputs, int64 (out_channels, groups) each."""
+
+
+def group_bounds(weights: NDArray[np.int8]) -> Bounds:
+    """Bounds of grouped weights, int8 (out_channels, groups, group)."""
+    total = weights.sum(axis=2, dtype=np.int64)
+    # The magnitude of -128 wraps to itself in int8 and reads 128 as an unsigned byte.
+    magnitude = np.abs(weights).view(np.uint8).sum(axis=2, dtype=np.int64)
+    positive, negative = (magnitude + total) // 2, (magnitude - total) // 2
+    return -128 * positive - 127 * negative, 127 * positive + 128 * negative
+
+
+def overflowing_channel(bounds: Bounds, chunk_groups: int, bits: int) -> tuple[int, int] | None:
+    """First channel of which some chunk could leave a signed accumulator, and the bits it needs.
+
+    Every prefix of a chunk's sum lies within the chunk's bounds, so its end decides.
+    """
+    starts = np.arange(0, bounds[0].shape[1], chunk_groups)
+    low = np.add.reduceat(bounds[0], starts, axis=1).min(axis=1)
+    high = np.add.reduceat(bounds[1], starts, axis=1).max(axis=1)
+    reach = np.maximum(-low - 1, high)
+    bad = np.flatnonzero(reach >= 1 << bits - 1)
+    if not len(bad):
+        return None
+    return int(bad[0]), int(reach[bad[0]]).bit_length() + 1
+
+
+def fold_bias(
+    layer: str, bias: NDArray[np.int32], zero_point: int, weight: NDArray[np.int8], bounds: Bounds
+) -> NDArray[np.int32]:
+    """Bias with the zero-point correction folded in: ``bias - zero_point * sum(w)``.
+
+    Raises
+    ------
+    DoesNotFit
+        If it, the sum of all groups, or both together could leave 32 bits; names the layer.
+    """
+    totals = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+    folded = bias.astype(np.int64) - zero_point * totals
+    low, high = bounds[0].sum(axis=1), bounds[1].sum(axis=1)
+    reach_low = np.minimum(np.minimum(low, folded), low + folded)
+    reach_high = np.maximum(np.maximum(high, folded), high + folded)
+    bad = np.flatnonzero((reach_low < INT32_MIN) | (reach_high > INT32_MAX))
+    if len(bad):
+        channel = int(bad[0])
+        raise DoesNotFit(
+            f"Layer {layer!r} can reach sums from {reach_low[channel]} to {reach_high[channel]} in "
+            f"output channel {channel}, which 32 bits do not hold; use smaller weights or bias."
+        )
+    return folded.astype(np.int32)
