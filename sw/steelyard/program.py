@@ -124,7 +124,7 @@ def unpack_activations(
     pixels = height * width * batch
     planes = np.ascontiguousarray(words, "<u4").view(np.int8).reshape(channels, -1)
     images = planes[:, :pixels].reshape(channels, height, width, batch)
-    return np.ascontiguousarray(images.transpose(3, 0, 1, 2))
+    return images.transpose(3, 0, 1, 2).copy()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
