@@ -26,7 +26,8 @@ def check_network(network: Network) -> None:
     Raises
     ------
     UserError
-        If something does not fit; the sentence names the layer or tensor, the value and what is allowed.
+        If something does not fit; the sentence names the layer or tensor, the value and what is
+        allowed.
     """
     for key, tensor in network.tensors.items():
         if key != tensor.name:

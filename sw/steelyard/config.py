@@ -39,7 +39,7 @@ class ArrayConfig:
     accumulator_bits: int = 24
     """Width of the signed accumulator of one multiplier, bits: 16 to 32."""
     window_groups: int = 32
-    """Weight groups of activations that a column's window memory holds: a power of two, 2 to 256."""
+    """Weight groups of activations that a window memory holds: a power of two, 2 to 256."""
     activation_words: int = 4096
     """Activation memory, words of `lanes` bytes: a multiple of 16, up to 2**24."""
     weight_words: int = 4096

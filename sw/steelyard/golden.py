@@ -1,9 +1,10 @@
 """Golden model: the integer network in numpy, exact by construction.
 
-Every value of an int8 tensor follows from the number contract alone. Matrix products run in BLAS, but only
-in a floating-point type whose integers are provably exact for the actual weights, so the order of summation
-cannot matter. Blocks of images are kept as ``(channels, height, width, images)``: windows are then long
-contiguous runs, and a layer's output is already laid out as the next layer's input.
+Every value of an int8 tensor follows from the number contract alone. Matrix products run in BLAS,
+but only in a floating-point type whose integers are provably exact for the actual weights, so the
+order of summation cannot matter. Blocks of images are kept as ``(channels, height, width,
+images)``: windows are then long contiguous runs, and a layer's output is already laid out as the
+next layer's input.
 """
 
 import os
@@ -39,7 +40,7 @@ def requantize(
     lo: int,
     hi: int,
 ) -> NDArray[np.int8]:
-    """``clamp(zero_point + round_half_even(accumulator * multiplier / 2**shift), lo, hi)`` in int64.
+    """Int8 codes ``clamp(zero_point + round_half_even(accumulator * multiplier / 2**shift), lo, hi)``.
 
     Parameters
     ----------
@@ -59,9 +60,9 @@ def requantize(
 
 
 def accumulator_bound(conv: Conv) -> NDArray[np.int64]:
-    """Largest magnitude of any partial sum ``sum(w * x)`` of each output channel, over all int8 inputs.
+    """Largest magnitude of any partial sum ``sum(w * x)`` over all int8 inputs.
 
-    Inputs are raw codes, as in the array: the zero-point correction and the bias are added afterwards.
+    Inputs are raw codes, as in the array: zero-point correction and bias are added afterwards.
     int64 (out_channels,).
     """
     weight = conv.weight.reshape(len(conv.weight), -1).astype(np.int64)
@@ -280,7 +281,8 @@ def _finisher(
     """Bias and requantization of exact sums (out_channels, pixels)."""
     largest = (bound + np.abs(bias)) * conv.multiplier.astype(np.int64)
     if int(largest.max()) < FLOAT64_EXACT:
-        # The product fits float64 and a power of two only moves its exponent: rint sees the true quotient.
+        # The product fits float64 and a power of two only moves its exponent, so rint sees the
+        # true quotient.
         scale = np.ldexp(conv.multiplier.astype(np.float64), -conv.shift)[:, None]
         offset = bias.astype(np.float64)[:, None]
         return lambda sums: _round(np.add(sums, offset, dtype=np.float64), scale, z_y, conv)

@@ -1,7 +1,7 @@
 """Integer layer graph: the one description of a network behind golden model, compiler and files.
 
-Tensors are int8 planes ``(channels, height, width)``; a flatten is a view, so a fully connected layer
-takes any plane and its weight has the shape of a convolution over the whole plane.
+Tensors are int8 planes ``(channels, height, width)``; a flatten is a view, so a fully connected
+layer takes any plane and its weight has the shape of a convolution over the whole plane.
 """
 
 from collections.abc import Mapping
@@ -84,11 +84,12 @@ class Layer:
 class Conv(Layer):
     """Convolution or fully connected layer.
 
-    ``y = clamp(z_y + round_half_even((bias + sum(w * (x - z_x))) * multiplier / 2**shift), lo, hi)``
+    ``y = clamp(z_y + round_half_even(acc * multiplier / 2**shift), lo, hi)`` with
+    ``acc = bias + sum(w * (x - z_x))``.
     """
 
     weight: NDArray[np.int8]
-    """int8 (out_channels, in_channels, kernel_h, kernel_w), zero point 0, pruned weights exactly 0."""
+    """int8 (out_channels, in_channels, kernel_h, kernel_w), -127 to 127; pruned weights are 0."""
     bias: NDArray[np.int32]
     """int32 (out_channels,) at scale s_x * s_w, without zero-point correction."""
     multiplier: NDArray[np.int32]
@@ -120,7 +121,7 @@ class MaxPool(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class AvgPool(Layer):
-    """Exact sum over a window (padding counts as real zero), requantized once with 1/n in `multiplier`."""
+    """Exact sum over a window, requantized once with 1/n in `multiplier`; padding is real zero."""
 
     _kind: ClassVar[str] = "avg_pool"
     kernel: tuple[int, int]
@@ -210,8 +211,8 @@ _LENGTHS = {"inputs": 0, "shape": 3, "kernel": 2, "padding": 4}
 def to_arrays(network: Network) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """Network as a manifest that JSON can hold and the arrays of its convolutions.
 
-    Arrays are named ``layerN.weight``, ``layerN.bias``, ``layerN.multiplier`` and ``layerN.shift``, where N
-    is the layer's place. :func:`from_arrays` is the inverse.
+    Arrays are named ``layerN.weight``, ``layerN.bias``, ``layerN.multiplier`` and ``layerN.shift``,
+    where N is the layer's place. :func:`from_arrays` is the inverse.
     """
     arrays: dict[str, NDArray] = {}
     layers = []

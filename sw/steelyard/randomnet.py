@@ -1,8 +1,8 @@
 """Constrained-random integer networks: examples that exercise every corner of the number contract.
 
-Everything follows from the seed. While a network grows, a few random images are carried through it by the
-golden model, and each layer's multiplier is chosen from the sums that really occur, so that outputs spread
-over int8 instead of sticking at a clamp.
+Everything follows from the seed. While a network grows, a few random images are carried through it
+by the golden model, and each layer's multiplier is chosen from the sums that really occur, so that
+outputs spread over int8 instead of sticking at a clamp.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,9 @@ def random_weight(
 ) -> NDArray[np.int8]:
     """Random int8 weights (out_channels, in_channels, kernel_h, kernel_w) from -127 to 127.
 
-    Of every group of `group` consecutive weights along (ky, kx, ic), the last one cut short, at most `k` are
-    nonzero, in most groups exactly `k`; None keeps all. A tenth of the weights are -127 or 127.
+    Of every group of `group` consecutive weights along (ky, kx, ic), the last one cut short, at
+    most `k` are nonzero, in most groups exactly `k`; None keeps all. A tenth of the weights are
+    -127 or 127.
     """
     channels, inputs, kernel_h, kernel_w = shape
     positions = inputs * kernel_h * kernel_w
@@ -98,10 +99,10 @@ def random_network(
     group: int = 16,
     k: int | None = None,
 ) -> Network:
-    """Chain of random layers with nonzero zero points; every one of `kinds` occurs if `layers` allows.
+    """Chain of random layers with nonzero zero points; each of `kinds` occurs if `layers` allows.
 
-    A residual add joins an earlier tensor of the same shape; where none exists a convolution makes one, so
-    there may be more layers than asked for.
+    A residual add joins an earlier tensor of the same shape; where none exists a convolution makes
+    one, so there may be more layers than asked for.
 
     Parameters
     ----------
@@ -160,7 +161,8 @@ def random_network(
 def random_input(network: Network, images: int, seed: int) -> NDArray[np.int8]:
     """Random codes int8 (images, channels, height, width) for a network's input.
 
-    One element in ten is -128 or 127; of more than two images the first is all -128, the second all 127.
+    One element in ten is -128 or 127; of more than two images the first is all -128, the second
+    all 127.
     """
     rng = np.random.default_rng(seed)
     return _codes(rng, (images, *network.tensor(network.input).shape))
@@ -238,7 +240,7 @@ class _Chain:
         z_x = self.tensors[self.last].zero_point
         sums = _sums(self.samples[self.last], z_x, weight, stride, padding)
         centre, deviation = _statistics(sums)
-        # Half of the channels are balanced by their bias as training would; the others run off centre.
+        # Half of the channels are balanced by their bias, as training would; others run off centre.
         balanced = self.rng.random(out_channels) < 0.5
         drift = [int(self.rng.integers(-d, d + 1)) for d in deviation]
         bias = np.array(
@@ -348,7 +350,7 @@ class _Chain:
         return f"{kind}{len(self.layers)}"
 
     def _clamp(self, y: Tensor) -> tuple[int, int]:
-        """Usually all of int8, at times a narrower range around zero as fused activations leave it."""
+        """Usually all of int8, at times a narrower range, as fused activations leave it."""
         lo = int(self.rng.integers(-120, -20)) if self.rng.random() < 0.3 else -128
         hi = int(self.rng.integers(20, 120)) if self.rng.random() < 0.3 else 127
         return min(lo, y.zero_point), max(hi, y.zero_point)

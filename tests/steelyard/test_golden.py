@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from steelyard import golden
+from steelyard import golden, randomnet
 from steelyard.errors import UserError
 from steelyard.network import Add, AvgPool, Conv, MaxPool, Network, Tensor, output_size
 
@@ -172,6 +172,27 @@ def test_sums_beyond_float32_are_exact():
     assert golden.run(network, images).ravel().tolist() == [0, -1, -7]
 
 
+@pytest.mark.parametrize(
+    "bias, multiplier, wanted",
+    [
+        (1640724499, 6090213, 35),
+        (1195973563, 9531763, 41),
+        (1931815843, 9543669, 65),
+        (1749803089, 10053809, 63),
+    ],
+)
+def test_a_product_next_to_a_tie_is_not_taken_for_it(bias, multiplier, wanted):
+    # One unit from a tie, in more bits than float64 has; rounding the tie gives the other neighbour.
+    assert abs(2 * bias * multiplier % (1 << 49) - (1 << 48)) == 2
+    network = _conv(
+        np.random.default_rng(0), channels=(1, 1), size=(1, 1), kernel=(1, 1),
+        weight=np.zeros((1, 1, 1, 1), np.int8), bias=np.array([bias], np.int32),
+        multiplier=np.array([multiplier], np.int32), shift=np.array([48], np.int32),
+        zero_points=(1, 0),
+    )  # fmt: skip
+    assert golden.run(network, np.zeros((1, 1, 1, 1), np.int8)).item() == wanted
+
+
 def test_products_beyond_float64_are_exact():
     rng = np.random.default_rng(4)
     # The largest product of bias and multiplier; an odd sum loses its half in float64.
@@ -286,6 +307,15 @@ def test_accumulator_bound_is_reached_and_never_passed(sign):
     np.testing.assert_array_equal(bound, np.maximum(*reached))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("window_bytes", [1, 6000])
+def test_a_map_cut_into_bands_equals_direct_evaluation(monkeypatch, stride, window_bytes):
+    rng = np.random.default_rng(11)
+    monkeypatch.setattr(golden, "WINDOW_BYTES", window_bytes)
+    network = _conv(rng, size=(11, 6), stride=stride, padding=(1, 0, 1, 1))
+    _check(network, _images(rng, network))
+
+
 def test_blocks_threads_and_trace_do_not_change_the_result():
     rng = np.random.default_rng(10)
     network = _conv(rng, size=(9, 8), padding=(1, 1, 1, 1))
@@ -318,7 +348,7 @@ def test_wrong_input_is_named(images):
 def test_wrong_number_of_inputs_is_named():
     network = _conv(np.random.default_rng(0))
     images = np.zeros((1, 3, 5, 4), np.int8)
-    with pytest.raises(UserError, match="Layer 'conv' takes 1 inputs, not 2; give x."):
+    with pytest.raises(UserError, match=r"Layer 'conv' takes 1 inputs, not 2; give x\."):
         golden.layer(network, network.layers[0], images, images)
 
 
@@ -326,3 +356,14 @@ def test_thread_count_must_be_positive():
     network = _conv(np.random.default_rng(0))
     with pytest.raises(UserError, match="at least 1 thread, not 0"):
         golden.run(network, np.zeros((1, 3, 5, 4), np.int8), threads=0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks_equal_direct_evaluation(seed):
+    network = randomnet.random_network(seed, max_pixels=16, max_channels=6)
+    images = randomnet.random_input(network, 3, seed)
+    traced = golden.run(network, images, trace=True)
+    for layer in network.layers:
+        inputs = [traced[name] for name in layer.inputs]
+        wanted = [_direct(network, layer, *image) for image in zip(*inputs, strict=True)]
+        np.testing.assert_array_equal(traced[layer.output], wanted, err_msg=layer.name)
