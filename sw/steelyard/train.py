@@ -118,7 +118,7 @@ def train(
             f"batch must be from 1 to the {len(data.train_images)} training images, not {batch}; "
             "128 is a good choice."
         )
-    model = zoo.build("fashion", seed=seed).to(memory_format=torch.channels_last)
+    model = zoo.build("fashion", seed=seed)
     images = torch.from_numpy(zoo.to_input(data.train_images))
     labels = torch.from_numpy(data.train_labels.astype(np.int64))
     generator = torch.Generator().manual_seed(seed)
@@ -148,8 +148,7 @@ def train(
         history.append(Epoch(number, epochs, total / steps, reached, time.process_time() - started))
         if progress is not None:
             progress(history[-1])
-    model = model.to(memory_format=torch.contiguous_format).eval()
-    return TrainResult(model, history[-1].accuracy, tuple(history), seed)
+    return TrainResult(model.eval(), history[-1].accuracy, tuple(history), seed)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ Chooses what each layer keeps, prunes through torch's own pruning, and repairs t
 without labels. Needs torch.
 """
 
-from steelyard.prune.allocate import (
+from steelyard.prune.allocation import (
     allocate,
     removed_share,
     removed_work,
@@ -12,10 +12,10 @@ from steelyard.prune.allocate import (
     uniform,
 )
 from steelyard.prune.api import METHODS, LayerReport, PruneResult, prune
-from steelyard.prune.finetune import finetune, gradual
 from steelyard.prune.groups import GROUP, BalancedGroups, balanced_mask, finish, verify
 from steelyard.prune.layers import LayerInfo, Structure, inspect, prunable_layers
-from steelyard.prune.reconstruct import prune_balanced, prune_sequentially, reconstruct
+from steelyard.prune.repair import prune_balanced, prune_sequentially, reconstruct
+from steelyard.prune.tuning import finetune, gradual
 
 __all__ = [
     "GROUP",

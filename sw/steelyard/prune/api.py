@@ -12,17 +12,16 @@ import torch
 from torch import nn
 
 from steelyard.errors import UserError
-from steelyard.prune.allocate import (
+from steelyard.prune.allocation import (
     allocate,
     check_sparsity,
     removed_share,
     removed_work,
     uniform,
 )
-from steelyard.prune.finetune import Augment, finetune
 from steelyard.prune.groups import GROUP, Map, check_finite, check_k, finish, verify
 from steelyard.prune.layers import Structure, as_input, inspect
-from steelyard.prune.reconstruct import (
+from steelyard.prune.repair import (
     Progress,
     check_ks,
     prunable_layer,
@@ -30,6 +29,7 @@ from steelyard.prune.reconstruct import (
     prune_sequentially,
 )
 from steelyard.prune.solve import RIDGE
+from steelyard.prune.tuning import Augment, finetune
 
 Method = Literal["magnitude", "reconstruct", "finetune"]
 METHODS = ("magnitude", "reconstruct", "finetune")

@@ -254,8 +254,9 @@ def _sort(
             )
     for module, name in names.items():
         weight = getattr(module, "weight", None)
-        other = isinstance(weight, torch.Tensor) and weight.dim() > 1
-        if other and not isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.Linear) or not isinstance(weight, torch.Tensor):
+            continue
+        if weight.dim() > 1:
             weights += weight.numel()
             dense.append((name, f"{type(module).__name__} is not supported"))
     return Structure(tuple(prunable), tuple(dense), names[order[0]], weights, total_macs)

@@ -15,7 +15,9 @@ OBS_LENGTH_LIMIT = 1200
 CHUNK_BYTES = 1 << 28
 
 
-def regularize(moments: Moments, rows: torch.Tensor, ridge: float) -> tuple[torch.Tensor, ...]:
+def regularize(
+    moments: Moments, rows: torch.Tensor, ridge: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Normal equations (d, d) and (d, oc) of the ridge fit that pulls towards ``rows``.
 
     The ridge is relative to the mean power of the inputs. Inputs that never vary would leave

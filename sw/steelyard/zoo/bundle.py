@@ -193,7 +193,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, value in arrays.items():
             content = io.BytesIO()
-            np.save(content, np.ascontiguousarray(value), allow_pickle=False)
+            np.save(content, np.asarray(value, order="C"), allow_pickle=False)
             # numpy's own writer stores the present time; zip's epoch keeps the bytes the same.
             entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED

@@ -70,15 +70,16 @@ def has_offset(model: nn.Module, info: LayerInfo) -> bool:
     return norm is not None and getattr(norm, "running_mean", None) is not None
 
 
-def set_fit(model: nn.Module, info: LayerInfo, rows: torch.Tensor, found: Moments | None) -> None:
+def set_fit(model: nn.Module, info: LayerInfo, rows: torch.Tensor, found: Moments) -> None:
     """Stores weights (oc, d) in the layer, and the offset that keeps its mean output right."""
     layer = prunable_layer(model, info.name)
     weight = stored_weight(layer)
     with torch.no_grad():
         weight.copy_(from_rows(rows.to(weight.dtype), weight.shape, info.source))
-        if layer_mask(layer) is not None:
-            layer.weight = weight * layer_mask(layer)
-        if found is None or not has_offset(model, info):
+        mask = layer_mask(layer)
+        if mask is not None:
+            layer.weight = weight * mask
+        if not has_offset(model, info):
             return
         offset = found.output_mean - rows.double() @ found.input_mean
         if layer.bias is not None:

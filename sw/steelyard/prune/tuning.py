@@ -13,7 +13,7 @@ from torch.nn import functional
 from steelyard.errors import UserError
 from steelyard.prune.groups import GROUP, layer_mask
 from steelyard.prune.layers import Structure, as_input
-from steelyard.prune.reconstruct import Progress, prune_balanced
+from steelyard.prune.repair import Progress, prune_balanced
 from steelyard.prune.statistics import fast_layout
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]

@@ -13,9 +13,8 @@ from torch import nn
 from steelyard.errors import UserError
 from steelyard.prune.groups import GROUP, check_finite, check_k, to_rows
 from steelyard.prune.layers import LayerInfo, Structure, as_input, inspect
-from steelyard.prune.reconstruct import (
+from steelyard.prune.repair import (
     Progress,
-    has_offset,
     layer_moments,
     prunable_layer,
     set_fit,
@@ -281,9 +280,10 @@ def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 def _snapshot(model: nn.Module, info: LayerInfo) -> Callable[[], None]:
     """A function that puts the layer and the norm behind it back as they are now."""
     layer = prunable_layer(model, info.name)
-    saved = [(t, t.detach().clone()) for t in layer.parameters()]
-    if info.norm is not None and has_offset(model, info):
-        saved += [(t, t.detach().clone()) for t in model.get_submodule(info.norm).buffers()]
+    touched: list[torch.Tensor] = list(layer.parameters())
+    if info.norm is not None:
+        touched += model.get_submodule(info.norm).buffers()
+    saved = [(tensor, tensor.detach().clone()) for tensor in touched]
 
     def undo() -> None:
         with torch.no_grad():

@@ -1,0 +1,77 @@
+"""Training of the demo network, on a handful of images."""
+
+import numpy as np
+import pytest
+import torch
+from steelyard import data, train, zoo
+from steelyard.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def few() -> data.FashionMnist:
+    sample = zoo.sample()
+    return data.FashionMnist(
+        sample.calibration[:128],
+        sample.calibration_labels[:128],
+        sample.test[:100],
+        sample.test_labels[:100],
+        "the bundled sample",
+    )
+
+
+def test_training_is_deterministic_and_learns(few):
+    seen: list[train.Epoch] = []
+    first = train.train(few, epochs=2, seed=1, batch=16, progress=seen.append)
+    second = train.train(few, epochs=2, seed=1, batch=16)
+    assert [epoch.number for epoch in seen] == [1, 2]
+    assert seen[1].loss < seen[0].loss
+    assert first.accuracy == second.accuracy == seen[-1].accuracy
+    weights = zip(first.model.parameters(), second.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in weights)
+
+
+def test_augmentation_only_moves_and_mirrors_pixels():
+    image = torch.zeros(64, 1, 28, 28)
+    image[:, 0, 10:12, 8:20] = torch.rand(2, 12, generator=torch.Generator().manual_seed(0))
+    varied = train.augment(image, torch.Generator().manual_seed(1))
+    assert varied.shape == image.shape
+    assert torch.allclose(varied.flatten(1).sort(1).values, image.flatten(1).sort(1).values)
+    columns = {tuple(v.nonzero()[0].tolist()) for v in varied[:, 0]}
+    assert {row for row, _ in columns} == {8, 9, 10, 11, 12}
+    assert {column for _, column in columns} == {6, 7, 8, 9, 10}
+    assert len(torch.unique(varied, dim=0)) > 32
+
+
+def test_accuracy_counts_right_answers(few):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.copy_(torch.nn.functional.one_hot(torch.tensor(3), 10))
+    share = float((few.test_labels == 3).mean())
+    assert train.accuracy(model, few.test_images, few.test_labels, batch=33) == share
+
+
+@pytest.mark.parametrize("arguments", [{"epochs": 0}, {"batch": 0}, {"batch": 129}])
+def test_bad_numbers_are_refused(few, arguments):
+    with pytest.raises(UserError, match=f"^{next(iter(arguments))} must be"):
+        train.train(few, **arguments)
+
+
+def test_command_writes_weights_with_how_they_were_made(few, tmp_path, monkeypatch, capsys):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(data, "find", lambda folder: few)
+    path = tmp_path / "w.npz"
+    train.main([str(path), "--epochs", "1", "--seed", "5"])
+    torch.set_num_threads(threads)
+    assert "epoch 1/1: loss" in capsys.readouterr().out
+    with np.load(path, allow_pickle=False) as archive:
+        assert int(archive["seed"]) == 5
+        assert int(archive["epochs"]) == 1
+    zoo.load("fashion", path)
+
+
+def test_command_says_what_is_wrong_with_the_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.main([str(tmp_path / "w.npz"), "--data", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "has no train-images" in capsys.readouterr().err
