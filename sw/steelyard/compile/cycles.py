@@ -12,6 +12,8 @@ LAUNCH = 40
 """Cycles to read a descriptor and set up the walkers."""
 PIPELINE = 20
 """Cycles from the last multiplication to the last output word, drain excluded."""
+MINIMUM_DRAIN = 8
+"""Least cycles between two drains: a stored partial sum takes that long until it may be read."""
 
 
 def segments(descriptor: Descriptor, lanes: int) -> NDArray[np.int64]:
@@ -43,8 +45,8 @@ def conv_tile_cycles(
     """
     d = descriptor
     last_slots = (d.last_chunk_groups - 1) * d.k + d.k_last
-    drain = config.columns * config.drain_beats
-    last_drain = d.last_columns * config.drain_beats
+    drain = max(config.columns * config.drain_beats, MINIMUM_DRAIN)
+    last_drain = max(d.last_columns * config.drain_beats, MINIMUM_DRAIN)
     compute = 0
     for slots, count in ((d.chunk_groups * d.k, d.chunks - 1), (last_slots, 1)):
         compute += count * ((d.passes - 1) * max(slots, drain) + max(slots, last_drain))
@@ -67,8 +69,10 @@ def predict(descriptor: Descriptor, config: ArrayConfig) -> int:
         flush = config.columns * config.drain_beats
     else:
         operands = 2 if d.op == Operation.ADD else taps
-        drain = d.in_channels * config.drain_beats
-        cycles = np.maximum(d.in_channels * operands * reads, max(drain, config.lanes))
+        # Both operands of an add drain, of a window only the result.
+        drains = operands if d.op == Operation.ADD else 1
+        word = np.maximum(operands * reads, drains * config.drain_beats)
+        cycles = np.maximum(d.in_channels * word, config.lanes)
         fill = operands * int(reads[0])
         flush = config.drain_beats
     return LAUNCH + config.lanes + fill + int(cycles.sum()) + flush + PIPELINE

@@ -17,7 +17,6 @@ from .proof import Bounds, overflowing_channel
 
 __all__ = ["choose_k", "pieces", "pool_parameters", "requested_k", "schedule", "walk"]
 
-MAX_PADDED_KERNEL = 7
 MAX_CHUNK_GROUPS = 255
 
 KRequest = str | int | Mapping[str, int | str]
@@ -29,7 +28,7 @@ def walk(network: Network, layer: Layer, batch: int, lanes: int) -> Descriptor:
     Raises
     ------
     UserError
-        If padding is needed by a kernel larger than 7x7; names the layer.
+        If the layer is of an unknown kind; names it.
     """
     channels, in_h, in_w = network.tensor(layer.inputs[0]).shape
     y = network.tensor(layer.output)
@@ -54,11 +53,6 @@ def walk(network: Network, layer: Layer, batch: int, lanes: int) -> Descriptor:
     below = (out_h - 1) * stride - top + kernel[0] > in_h
     right = (out_w - 1) * stride - left + kernel[1] > in_w
     padded = bool(top or left or below or right)
-    if padded and max(kernel) > MAX_PADDED_KERNEL:
-        raise UserError(
-            f"Layer {layer.name!r} pads a kernel of {kernel[0]}x{kernel[1]}; the accelerator pads "
-            f"kernels up to {MAX_PADDED_KERNEL}x{MAX_PADDED_KERNEL}, so use a smaller kernel."
-        )
     zero = network.tensor(layer.inputs[0]).zero_point
     pad_value = -128 if op == Operation.MAX_POOL else zero
     pixels = out_h * out_w * batch
