@@ -1,7 +1,7 @@
-"""Sealed archive: a stored zip of a JSON manifest and numpy arrays in which no altered byte goes unnoticed.
+"""Sealed archive: a stored zip of a JSON manifest and numpy arrays; altered bytes never go unnoticed.
 
-Timestamps are fixed, so equal content makes equal bytes. The manifest holds the SHA-256 of every array, and
-the archive's comment the SHA-256 of all bytes before it.
+Timestamps are fixed, so equal content makes equal bytes. The manifest holds the SHA-256 of every
+array, and the archive's comment the SHA-256 of all bytes before it.
 """
 
 import hashlib

@@ -31,7 +31,7 @@ NETWORK = "network/"
 
 @dataclass(frozen=True)
 class Plane:
-    """Place of a tensor in the activation memory: channel `c` starts at ``base + c * pitch`` words."""
+    """Place of a tensor in the activation memory: channel `c` begins at word ``base + c * pitch``."""
 
     base: int
     pitch: int
@@ -60,7 +60,7 @@ class LayerEntry:
     nnz: int
     """Weights that are not zero."""
     kept: int
-    """Weights that are stored for the layer's output channels, zeros that fill a group among them."""
+    """Weights stored for the layer's output channels, zeros that fill a group among them."""
     weight_items: int
     """Weight words (one value and index for each column) in the weight memory."""
     activation_words: int

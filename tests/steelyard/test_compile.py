@@ -86,11 +86,11 @@ def test_too_small_memories_are_named_with_the_amounts():
         compile(residual(), config)
     # Three planes of 4 * ceil(36 / 8) words live together; 2 convolutions of 4 * 8 + 4 items.
     assert str(refusal.value) == (
-        "Network 'residual' does not fit: it needs 60 activation words where the configuration has 16 "
-        "(44 too many), and 72 weight words where the configuration has 32 (40 too many), and 18 "
-        "parameter words where the configuration has 16 (2 too many), and 5 layer descriptors where "
-        "the configuration has 4 (1 too many); use a larger configuration, a smaller batch or a "
-        "sparser network."
+        "Network 'residual' does not fit: it needs 60 activation words where the configuration has "
+        "16 (44 too many), and 72 weight words where the configuration has 32 (40 too many), and "
+        "18 parameter words where the configuration has 16 (2 too many), and 5 layer descriptors "
+        "where the configuration has 4 (1 too many); use a larger configuration, a smaller batch "
+        "or a sparser network."
     )
 
 
@@ -127,8 +127,8 @@ def test_an_overflowing_accumulator_names_layer_channel_and_bits():
         compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=17))
     # 8 weights of 127 times -128 reach -130,048, which takes 18 bits.
     assert str(refusal.value) == (
-        "Layer 'only' can overflow the accumulator: output channel 1 needs 18 bits for one group of 8 "
-        "weights and the configuration has 17; raise accumulator_bits to 18."
+        "Layer 'only' can overflow the accumulator: output channel 1 needs 18 bits for one group of "
+        "8 weights and the configuration has 17; raise accumulator_bits to 18."
     )
     compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=18))
 

@@ -161,8 +161,8 @@ def test_k_too_small_names_layer_channel_and_group():
         compile(net, config(), k=2)
     # Position (ky=1, kx=1, ic) is 3 * 5 + ic: one weight in group 1, four in group 2.
     assert str(refusal.value) == (
-        "Layer 'conv0' cannot keep K = 2 of every 8 weights: output channel 3 has 4 nonzero weights "
-        "in group 2; use a K of at least 4, or prune the layer to 2."
+        "Layer 'conv0' cannot keep K = 2 of every 8 weights: output channel 3 has 4 nonzero "
+        "weights in group 2; use a K of at least 4, or prune the layer to 2."
     )
 
 

@@ -1,6 +1,6 @@
-"""Compiler: turns an integer network into the descriptors, parameters and weight words of a program.
+"""Compiler: from an integer network to the descriptors, parameters and weight words of a program.
 
-The contract with the gateware is docs/architecture.md; `cycles` predicts how long a descriptor takes.
+The contract with the gateware is docs/architecture.md; `cycles` predicts a descriptor's time.
 """
 
 from . import cycles

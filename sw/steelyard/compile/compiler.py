@@ -188,14 +188,14 @@ def compile(
     network : integer network
     config : the accelerator's configuration
     batch : images computed together, 1 to 65535
-    k : weights kept in each group: ``"auto"`` takes each layer's smallest, ``"dense"`` the whole group,
-        an integer holds for all layers, a mapping for the layers it names (the others: auto)
+    k : weights kept in each group: ``"auto"`` takes each layer's smallest, ``"dense"`` the whole
+        group, an integer holds for all layers, a mapping for the layers it names (others: auto)
     progress : called with layers done, layers in all and the layer's name
 
     Raises
     ------
     UserError
-        If a layer cannot be computed, or `k` is smaller than a layer's weights need; names the layer.
+        If a layer cannot be computed, or `k` is smaller than its weights need; names the layer.
     DoesNotFit
         If memories or accumulators are too small; says by how much, before any weight is packed.
     """

@@ -178,9 +178,9 @@ def convolution(base: Descriptor, channels: int, cut: Schedule, config: ArrayCon
 def schedule(conv: Conv, base: Descriptor, k: int, bounds: Bounds, config: ArrayConfig) -> Schedule:
     """Cut of the weight groups into chunks.
 
-    One chunk when the groups fill at most half of the window memory. Otherwise balanced chunks of at
-    most half of it, or one chunk when the memory holds all groups and the cycle model finds that no
-    slower. Chunks are halved further while an accumulator could overflow.
+    One chunk when the groups fill at most half of the window memory. Otherwise balanced chunks of
+    at most half of it, or one chunk when the memory holds all groups and the cycle model finds that
+    no slower. Chunks are halved further while an accumulator could overflow.
 
     Raises
     ------

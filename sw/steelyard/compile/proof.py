@@ -10,7 +10,7 @@ __all__ = ["Bounds", "fold_bias", "group_bounds", "overflowing_channel"]
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Least and greatest sum of each weight group over int8 inputs, int64 (out_channels, groups) each."""
+"""Least and greatest sum of each weight group over int8 inputs, int64 (out_channels, groups)."""
 
 
 def group_bounds(weights: NDArray[np.int8]) -> Bounds:
