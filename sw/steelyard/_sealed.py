@@ -1,4 +1,4 @@
-"""Sealed archive: a stored zip of a JSON manifest and numpy arrays; altered bytes never go unnoticed.
+"""Sealed archive: a stored zip of a JSON manifest and numpy arrays; no altered byte goes unnoticed.
 
 Timestamps are fixed, so equal content makes equal bytes. The manifest holds the SHA-256 of every
 array, and the archive's comment the SHA-256 of all bytes before it.

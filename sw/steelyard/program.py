@@ -31,7 +31,7 @@ NETWORK = "network/"
 
 @dataclass(frozen=True)
 class Plane:
-    """Place of a tensor in the activation memory: channel `c` begins at word ``base + c * pitch``."""
+    """Place of a tensor in activation memory: channel `c` begins at word ``base + c * pitch``."""
 
     base: int
     pitch: int

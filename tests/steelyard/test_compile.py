@@ -127,8 +127,8 @@ def test_an_overflowing_accumulator_names_layer_channel_and_bits():
         compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=17))
     # 8 weights of 127 times -128 reach -130,048, which takes 18 bits.
     assert str(refusal.value) == (
-        "Layer 'only' can overflow the accumulator: output channel 1 needs 18 bits for one group of "
-        "8 weights and the configuration has 17; raise accumulator_bits to 18."
+        "Layer 'only' can overflow the accumulator: output channel 1 needs 18 bits for one group "
+        "of 8 weights and the configuration has 17; raise accumulator_bits to 18."
     )
     compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=18))
 
