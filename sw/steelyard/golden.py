@@ -10,10 +10,12 @@ next layer's input.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import ThreadpoolController
 
 from .errors import UserError
 from .network import Add, AvgPool, Conv, Layer, MaxPool, Network, output_size
@@ -40,11 +42,11 @@ def requantize(
     lo: int,
     hi: int,
 ) -> NDArray[np.int8]:
-    """Int8 codes ``clamp(zero_point + round_half_even(accumulator * multiplier / 2**shift), lo, hi)``.
+    """Int8 codes ``clamp(zero_point + round_half_even(acc * multiplier / 2**shift), lo, hi)``.
 
     Parameters
     ----------
-    accumulator : integers of any shape, magnitude below 2**39
+    accumulator : integers ``acc`` of any shape, magnitude below 2**39
     multiplier : 0 to 2**24 - 1, broadcast against `accumulator`
     shift : 1 to 63, broadcast against `accumulator`
     zero_point, lo, hi : int8 codes
@@ -100,9 +102,10 @@ def layer(network: Network, which: Layer, *inputs: NDArray[np.int8]) -> NDArray[
     kernel = _kernel(network, which)
     output = np.empty((images, *network.tensor(which.output).shape), np.int8)
     step = _block_images(network, (*which.inputs, which.output))
-    for start in range(0, images, step):
-        blocks = [_to_block(values[start : start + step]) for values in inputs]
-        output[start : start + step] = kernel(*blocks).transpose(3, 0, 1, 2)
+    with _single_threaded_blas():
+        for start in range(0, images, step):
+            blocks = [_to_block(values[start : start + step]) for values in inputs]
+            output[start : start + step] = kernel(*blocks).transpose(3, 0, 1, 2)
     return output
 
 
@@ -175,20 +178,19 @@ def run(
                     live.pop(name, None)
         return min(step, len(x) - start)
 
-    starts = range(0, len(x), step)
-    if threads == 1 or len(starts) < 2:
-        for start in starts:
-            _report(progress, run_block(start))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            for count in pool.map(run_block, starts):
-                _report(progress, count)
+    with _single_threaded_blas(), ThreadPoolExecutor(threads) as pool:
+        for count in pool.map(run_block, range(0, len(x), step)):
+            if progress is not None:
+                progress(count)
     return results if trace else results[network.output]
 
 
-def _report(progress: Callable[[int], None] | None, images: int) -> None:
-    if progress is not None:
-        progress(images)
+def _single_threaded_blas() -> AbstractContextManager[object]:
+    """Context in which a matrix product keeps to its own thread.
+
+    Products of one block are small: threads inside BLAS mostly spin, and blocks run side by side.
+    """
+    return ThreadpoolController().limit(limits=1, user_api="blas")
 
 
 def _check_input(network: Network, name: str, values: NDArray[np.int8]) -> None:

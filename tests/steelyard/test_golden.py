@@ -182,7 +182,7 @@ def test_sums_beyond_float32_are_exact():
     ],
 )
 def test_a_product_next_to_a_tie_is_not_taken_for_it(bias, multiplier, wanted):
-    # One unit from a tie, in more bits than float64 has; rounding the tie gives the other neighbour.
+    # One unit from a tie, in more bits than float64 has; a tie would go to the other neighbour.
     assert abs(2 * bias * multiplier % (1 << 49) - (1 << 48)) == 2
     network = _conv(
         np.random.default_rng(0), channels=(1, 1), size=(1, 1), kernel=(1, 1),
