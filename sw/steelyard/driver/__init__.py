@@ -1,0 +1,62 @@
+"""Driver: one way to run programs on every device, be it simulated, the golden model or a board.
+
+:func:`open` gives a :class:`Device`; :func:`check` compares it with the golden model.
+"""
+
+from ..config import ArrayConfig
+from .check import Mismatch, check, check_layers
+from .device import TIMEOUT_SECONDS, ArrayDevice, Device, GoldenDevice, LayerCounters
+from .errors import BadInput, ConfigurationMismatch, DeviceTimeout, NoSuchDevice, WrongDevice
+from .transport import Progress, Transport, find_transport, transport_names
+
+__all__ = [
+    "ArrayDevice",
+    "BadInput",
+    "ConfigurationMismatch",
+    "Device",
+    "DeviceTimeout",
+    "GoldenDevice",
+    "LayerCounters",
+    "Mismatch",
+    "NoSuchDevice",
+    "Transport",
+    "WrongDevice",
+    "check",
+    "check_layers",
+    "open",
+    "transport_names",
+]
+
+
+def open(
+    device: str = "sim",
+    *,
+    config: ArrayConfig | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    progress: Progress | None = None,
+) -> Device:
+    """Device of a name: ``golden``, ``sim`` or another transport, which an address may follow.
+
+    ``sim:FILE.vcd`` also writes a trace. A path such as ``/dev/ttyUSB0`` or ``COM3`` means
+    ``serial:`` with it.
+
+    Parameters
+    ----------
+    device : ``NAME`` or ``NAME:ADDRESS``
+    config : the accelerator's configuration; without it the simulation takes each program's
+    timeout : seconds that one command of the device may take
+    progress : called with what takes time before the first run, in words
+
+    Raises
+    ------
+    NoSuchDevice
+        If there is no such device; names those that there are.
+    """
+    name, _, address = device.partition(":")
+    if device.startswith("/") or (device.upper().startswith("COM") and device[3:].isdigit()):
+        name, address = "serial", device
+    if name == "golden":
+        return GoldenDevice()
+    return ArrayDevice(
+        name, find_transport(name), address, config=config, timeout=timeout, progress=progress
+    )

@@ -1,0 +1,132 @@
+"""Host port: the accelerator's commands over a transport (docs/architecture.md, section 7)."""
+
+import time
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import ArrayConfig
+from .errors import ConfigurationMismatch, DeviceTimeout, WrongDevice
+from .transport import Transport
+
+__all__ = ["COUNTERS", "HostPort", "Space"]
+
+MAGIC = 0x594C5453
+VERSION = 1
+
+WRITE, READ, START = 0x01000000, 0x02000000, 0x03000000
+
+REGISTERS = 12
+HASH_REGISTER = 2
+STATUS_REGISTER = 10
+TOTAL_REGISTER = 11
+BUSY, DONE = 1, 2
+
+COUNTERS = 8
+"""Counters of an executed layer."""
+
+POLL_SECONDS = 0.001
+
+
+class Space(IntEnum):
+    """Memories behind the host port."""
+
+    REGISTERS = 0
+    DESCRIPTORS = 1
+    PARAMETERS = 2
+    WEIGHTS = 3
+    ACTIVATIONS = 4
+    COUNTERS = 5
+
+
+class HostPort:
+    """Commands of one accelerator.
+
+    Parameters
+    ----------
+    transport : closed by its owner
+    timeout : seconds that one command may take
+    """
+
+    def __init__(self, transport: Transport, timeout: float) -> None:
+        self._transport = transport
+        self._timeout = timeout
+
+    def write(self, space: Space, address: int, words: NDArray[np.uint32]) -> None:
+        """Write words, uint32 of any shape, to the items from `address` on."""
+        flat = np.ascontiguousarray(words, np.uint32).reshape(-1)
+        if flat.size:
+            head = np.array([WRITE | space, address, flat.size], np.uint32)
+            self._transport.write(np.concatenate([head, flat]), self._timeout)
+
+    def read(self, space: Space, address: int, count: int) -> NDArray[np.uint32]:
+        """Words of the items from `address` on, uint32 (count,)."""
+        if not count:
+            return np.empty(0, np.uint32)
+        command = np.array([READ | space, address, count], np.uint32)
+        self._transport.write(command, self._timeout)
+        return self._transport.read(count, self._timeout)
+
+    def run(self, first: int, count: int) -> None:
+        """Run descriptors and return when all are done.
+
+        Raises
+        ------
+        DeviceTimeout
+            If they are not done in time.
+        """
+        end = time.monotonic() + self._timeout
+        self._transport.write(np.array([START, first, count], np.uint32), self._timeout)
+        while True:
+            self._transport.wait_idle(max(end - time.monotonic(), 0.0))
+            status = int(self.read(Space.REGISTERS, STATUS_REGISTER, 1)[0])
+            if status & DONE and not status & BUSY:
+                return
+            if time.monotonic() > end:
+                raise DeviceTimeout(
+                    f"Descriptors {first} to {first + count - 1} were not done in "
+                    f"{self._timeout:g} seconds (status {status:#x}); the accelerator may hang."
+                )
+            time.sleep(POLL_SECONDS)
+
+    def total_cycles(self) -> int:
+        """Cycles of the last run."""
+        return int(self.read(Space.REGISTERS, TOTAL_REGISTER, 1)[0])
+
+    def check(self, expected: ArrayConfig, known: ArrayConfig | None = None) -> None:
+        """Verify that the other end is an accelerator of a configuration.
+
+        Parameters
+        ----------
+        expected : configuration that the program was compiled for
+        known : configuration of the accelerator if the host knows it, to name what differs
+
+        Raises
+        ------
+        WrongDevice
+            If it is no accelerator, or of another version.
+        ConfigurationMismatch
+            If its configuration differs.
+        """
+        registers = self.read(Space.REGISTERS, 0, REGISTERS)
+        if registers[0] != MAGIC:
+            raise WrongDevice(
+                f"The device answers {int(registers[0]):#010x} where an accelerator answers "
+                f"{MAGIC:#010x}; load its bitstream and check the name of the port."
+            )
+        if registers[1] != VERSION:
+            raise WrongDevice(
+                f"The accelerator has version {int(registers[1])} and this driver speaks version "
+                f"{VERSION}; build the bitstream with the same release."
+            )
+        found = registers[HASH_REGISTER : HASH_REGISTER + 8].astype("<u4").tobytes()
+        if found != expected.hash():
+            if known is not None and known.hash() == found:
+                detail = "; ".join(expected.differences(known)) + " (program != device)"
+            else:
+                detail = f"hash {expected.hash().hex()[:16]} != {found.hex()[:16]}"
+            raise ConfigurationMismatch(
+                "The program was compiled for another configuration than the accelerator's: "
+                f"{detail}; compile it for this device."
+            )
