@@ -1,0 +1,9 @@
+"""ONNX graphs with QuantizeLinear/DequantizeLinear pairs, read as integer networks.
+
+`graph` parses the file, the `ops_*` modules lower one operator each, `builder` walks the nodes.
+"""
+
+from steelyard.importer.loader import load
+from steelyard.importer.scales import add_fixed_point, fixed_point
+
+__all__ = ["add_fixed_point", "fixed_point", "load"]

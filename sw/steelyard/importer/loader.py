@@ -1,0 +1,33 @@
+"""Entry point of the room."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from steelyard.importer.builder import Builder
+from steelyard.importer.graph import model_name, parse, read_model
+from steelyard.network import Network
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Network:
+    """Integer network of a quantized ONNX graph (QuantizeLinear/DequantizeLinear pairs).
+
+    Every tensor is named after the real value that the graph quantizes, every layer after its node.
+
+    Parameters
+    ----------
+    source : path, content of a file, or loaded model; int8 or uint8 activations with one scale a
+        tensor, int8 weights with zero point 0 and one scale a tensor or output channel
+
+    Raises
+    ------
+    UserError
+        If the file is not ONNX or not quantized, or a node is not supported; the sentence names the
+        node, what is allowed and what to do.
+    """
+    graph = parse(read_model(source))
+    return Builder(graph, model_name(source, graph)).build()

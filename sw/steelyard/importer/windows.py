@@ -1,0 +1,98 @@
+"""Kernel, stride and padding attributes that convolutions and pooling share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steelyard.importer.graph import Node
+from steelyard.network import output_size
+
+Padding = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Geometry of a windowed layer.
+
+    Members
+    -------
+    padding : top, left, bottom, right; a Pad node's included
+    own_padding : the node's own part of it
+    output_size : height and width
+    ceil_excess : rows and columns that ceil_mode reads beyond the padded map
+    """
+
+    kernel: tuple[int, int]
+    stride: int
+    padding: Padding
+    own_padding: Padding
+    output_size: tuple[int, int]
+    ceil_excess: tuple[int, int]
+
+
+def read_window(
+    node: Node, kernel: tuple[int, int], size: tuple[int, int], before: Padding
+) -> Window:
+    """Window of a node over a map of `size`, with the padding of a Pad node `before` it.
+
+    Raises
+    ------
+    UserError
+        If the node is dilated, its strides differ, or the kernel exceeds the map.
+    """
+    attributes = node.attributes
+    dilations = tuple(attributes.get("dilations", (1, 1)))
+    if any(step != 1 for step in dilations):
+        raise node.error(
+            f"has dilations {dilations}, allowed are (1, 1); use a larger kernel or stride."
+        )
+    strides = tuple(attributes.get("strides", (1, 1)))
+    if len(strides) != 2 or strides[0] != strides[1]:
+        raise node.error(
+            f"has strides {strides}, allowed is one stride for height and width; use equal strides."
+        )
+    stride = int(strides[0])
+    own = _own_padding(node, kernel, size, stride, before)
+    padding = (before[0] + own[0], before[1] + own[1], before[2] + own[2], before[3] + own[3])
+    height, width = (
+        size[0] + padding[0] + padding[2] - kernel[0],
+        size[1] + padding[1] + padding[3] - kernel[1],
+    )
+    if height < 0 or width < 0:
+        raise node.error(
+            f"has a kernel of {kernel[0]}x{kernel[1]} for a padded map of {height + kernel[0]}x"
+            f"{width + kernel[1]}, allowed is a kernel up to the map; use a smaller kernel."
+        )
+    rows, columns = output_size(size, kernel, stride, padding)
+    excess = [0, 0]
+    if attributes.get("ceil_mode", 0):
+        for axis, (length, lead) in enumerate(((height, padding[0]), (width, padding[1]))):
+            # A last window that would begin behind the map is not taken.
+            begins = (length // stride + 1) * stride
+            if length % stride and begins < size[axis] + lead:
+                excess[axis] = stride - length % stride
+    taken = (rows + (excess[0] > 0), columns + (excess[1] > 0))
+    return Window(kernel, stride, padding, own, taken, (excess[0], excess[1]))
+
+
+def _own_padding(
+    node: Node, kernel: tuple[int, int], size: tuple[int, int], stride: int, before: Padding
+) -> Padding:
+    mode = node.attributes.get("auto_pad", "NOTSET")
+    if mode == "VALID":
+        return (0, 0, 0, 0)
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        first, last = [0, 0], [0, 0]
+        for axis in (0, 1):
+            length = size[axis] + before[axis] + before[axis + 2]
+            total = max((-(-length // stride) - 1) * stride + kernel[axis] - length, 0)
+            small, large = total // 2, total - total // 2
+            first[axis], last[axis] = (small, large) if mode == "SAME_UPPER" else (large, small)
+        return (first[0], first[1], last[0], last[1])
+    pads = tuple(int(pad) for pad in node.attributes.get("pads", (0, 0, 0, 0)))
+    if len(pads) != 4 or min(pads) < 0:
+        raise node.error(
+            f"has pads {pads}, allowed are four counts (top, left, bottom, right) from 0; "
+            "mend the padding."
+        )
+    return (pads[0], pads[1], pads[2], pads[3])

@@ -1,0 +1,569 @@
+"""Importer against onnxruntime on the same QDQ graph, and the sentences for graphs it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from torch.nn import functional as F
+
+from steelyard import golden, importer, quantize
+from steelyard.errors import UserError
+from steelyard.network import Add, AvgPool, Conv, MaxPool, Network
+
+AGREEMENT = 0.999
+
+
+def images(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)
+
+
+def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Int8 codes of every quantized activation by the real value's name, without any fusion."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    constants = {item.name for item in model.graph.initializer}
+    last = {node.input[0] for node in model.graph.node if model.graph.output[0].name in node.output}
+    outputs = {}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
+            final = node.output[0] in last
+            outputs[node.output[0]] = model.graph.output[0].name if final else node.input[0]
+    del watched.graph.output[:]
+    for name in outputs:
+        watched.graph.output.append(helper.make_empty_tensor_value_info(name))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options)
+    codes = session.run(list(outputs), {model.graph.input[0].name: x})
+    return {
+        name: c.astype(np.int16) - (128 if c.dtype == np.uint8 else 0)
+        for name, c in zip(outputs.values(), codes, strict=True)
+    }
+
+
+def assert_agrees(model: onnx.ModelProto, network: Network, x: np.ndarray) -> None:
+    """Each layer on onnxruntime's own codes, and the whole network end to end.
+
+    Float32 sums that fall within rounding noise of a half step differ by one code; the layers
+    behind carry such a code on, so end to end the share of equal elements counts.
+    """
+    expected = runtime_codes(model, x)
+    source = network.tensor(network.input)
+    codes = source.quantize(x.reshape(len(x), *source.shape))
+    traced = golden.run(network, codes, trace=True, threads=1)
+    truth = {
+        name: expected[name].reshape(ours.shape).astype(np.int8) if name in expected else ours
+        for name, ours in traced.items()
+    }
+    assert network.output in expected
+    np.testing.assert_array_equal(codes, truth[network.input])
+    end_to_end = []
+    for layer in network.layers:
+        if layer.output not in expected:
+            continue
+        alone = golden.layer(network, layer, *(truth[name] for name in layer.inputs))
+        difference = np.abs(alone.astype(np.int16) - truth[layer.output])
+        equal = float(np.mean(difference == 0))
+        assert difference.max() <= 1, f"{layer.name} is off by {difference.max()}"
+        assert equal >= AGREEMENT, f"{layer.name} agrees on {equal:.4%} of {alone.size} elements"
+        end_to_end.append((traced[layer.output] == truth[layer.output]).ravel())
+    assert np.mean(np.concatenate(end_to_end)) >= AGREEMENT
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 24, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, padding=1),
+        )
+        self.head = nn.Sequential(nn.Linear(24 * 4 * 3, 20), nn.ReLU(), nn.Linear(20, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.body(x)
+        return self.head(y.view(y.size(0), -1))
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+        self.a = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+        self.b = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16))
+        self.c = nn.Conv2d(16, 32, 3, stride=2, padding=1)
+        self.short = nn.Conv2d(16, 32, 1, stride=2)
+        self.fc = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = F.relu(x + self.b(self.a(x)))
+        x = self.c(x) + self.short(x)
+        return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+class Mobile(nn.Module):
+    """ReLU6, stride 2 behind an asymmetric pad, average pooling and a mean over the map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 16, 3, stride=2)
+        self.b = nn.Conv2d(16, 16, 3, padding=1)
+        self.fc = nn.Linear(16, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu6(self.a(F.pad(x, (0, 1, 0, 1))))
+        x = F.avg_pool2d(F.relu6(self.b(x)), 3, 2, padding=1)
+        return self.fc(x.mean((2, 3)))
+
+
+class Perceptron(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5))
+
+
+TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, list[type]]] = {
+    "plain": (Plain, (3, 16, 12), 1, [Conv, MaxPool, Conv, MaxPool, Conv, Conv]),
+    "residual": (Residual, (3, 12, 12), 1, [Conv, Conv, Conv, Add, Conv, Conv, Add, AvgPool, Conv]),
+    "relu6": (Mobile, (3, 16, 16), 9, [Conv, Conv, AvgPool, AvgPool, Conv]),
+    "perceptron": (Perceptron, (40,), 1, [Conv, Conv]),
+}
+
+
+@pytest.mark.parametrize("case", TRAINED_LIKE)
+def test_network_from_torch_agrees_with_onnxruntime(case: str) -> None:
+    build, shape, spread, kinds = TRAINED_LIKE[case]
+    torch.manual_seed(7)
+    model = build()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    content = quantize.quantize(model, np.float32(spread) * images(shape, 64, seed=1))
+    network = importer.load(content)
+    assert [type(layer) for layer in network.layers] == kinds
+    assert network.input == "input"
+    assert network.output == "output"
+    x = np.float32(spread) * images(shape, 96, seed=2)
+    assert_agrees(onnx.load_model_from_string(content), network, x)
+
+
+def test_flattened_map_gives_a_weight_over_the_whole_map() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(4 * 3 * 5, 6))
+    network = importer.load(quantize.quantize(model, images((2, 5, 7), 8, seed=0)))
+    last = network.layers[-1]
+    assert isinstance(last, Conv)
+    assert last.fully_connected
+    assert last.weight.shape == (6, 4, 3, 5)
+    assert last.k is None
+    assert network.tensor(last.inputs[0]).shape == (4, 3, 5)
+
+
+class Qdq:
+    """Small QDQ graph written by hand: methods append nodes and return the name of their result."""
+
+    def __init__(self, *shape: int | str, opset: int = 17) -> None:
+        self.shape = shape
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, array: np.ndarray) -> str:
+        name = f"constant{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def op(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        name = f"{op.lower()}{len(self.nodes)}"
+        self.nodes.append(
+            helper.make_node(op, inputs, [f"{name}.out"], name, domain=domain, **attributes)
+        )
+        return f"{name}.out"
+
+    def pair(self, value: str, scale: Any, zero: int = 0, dtype: Any = np.int8) -> str:
+        """QuantizeLinear and DequantizeLinear of an activation."""
+        parameters = (self.constant(np.float32(scale)), self.constant(np.array(zero, dtype)))
+        codes = self.op("QuantizeLinear", value, *parameters)
+        return self.op("DequantizeLinear", codes, *parameters)
+
+    def weight(self, codes: np.ndarray, scale: Any = 0.00971, axis: int = 0) -> str:
+        """DequantizeLinear of stored codes."""
+        scales = np.broadcast_to(np.float32(scale), codes.shape[axis])
+        zeros = np.zeros(codes.shape[axis], codes.dtype)
+        stored = [self.constant(each) for each in (codes, scales, zeros)]
+        return self.op("DequantizeLinear", *stored, axis=axis)
+
+    def conv(self, value: str, channels: int = 3, outputs: int = 4, **attributes: Any) -> str:
+        """3x3 convolution of random weights."""
+        weight = np.random.default_rng(5).integers(-127, 128, (outputs, channels, 3, 3), np.int8)
+        return self.op("Conv", value, self.weight(weight), **attributes)
+
+    def model(self, output: str) -> onnx.ModelProto:
+        kind = TensorProto.FLOAT
+        graph = helper.make_graph(
+            self.nodes,
+            "by_hand",
+            [helper.make_tensor_value_info("x", kind, ("batch", *self.shape))],
+            [helper.make_tensor_value_info(output, kind, None)],
+            self.constants,
+        )
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.other", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def start(*shape: int | str) -> tuple[Qdq, str]:
+    """Graph and its quantized input of 3 channels, 9x9 by default."""
+    graph = Qdq(*(shape or (3, 9, 9)))
+    return graph, graph.pair("x", 0.0203, 5)
+
+
+def relu_alone(g: Qdq, v: str) -> str:
+    return g.pair(g.op("Relu", g.pair(g.conv(v), 0.0517, 3)), 0.0411, -100)
+
+
+def relu_before_quantize(g: Qdq, v: str) -> str:
+    return g.pair(g.op("Relu", g.conv(v)), 0.0517, -20)
+
+
+def clip_before_quantize(g: Qdq, v: str) -> str:
+    low, high = g.constant(np.float32(-1)), g.constant(np.float32(2))
+    return g.pair(g.op("Clip", g.conv(v), low, high), 0.0517, -20)
+
+
+def pool_that_rescales(g: Qdq, v: str) -> str:
+    y = g.pair(g.op("MaxPool", v, kernel_shape=[3, 3], strides=[2, 2]), 0.0137, -7)
+    return g.pair(g.conv(y), 0.1013)
+
+
+def pool_with_ceil_mode(g: Qdq, v: str) -> str:
+    return g.pair(g.op("MaxPool", v, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1), 0.0203, 5)
+
+
+def pool_padded_with_zeros(g: Qdq, v: str) -> str:
+    y = g.op("AveragePool", v, kernel_shape=[3, 3], pads=[1, 0, 1, 1], count_include_pad=1)
+    return g.pair(y, 0.0153, 2)
+
+
+def pool_of_maximum(g: Qdq, v: str) -> str:
+    return g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
+
+
+def pairs_in_a_row(g: Qdq, v: str) -> str:
+    return g.pair(g.pair(g.pair(v, 0.0203, 5), 0.0307, -4), 0.0253, 1)
+
+
+def same_padding(g: Qdq, v: str) -> str:
+    return g.pair(g.conv(v, auto_pad="SAME_UPPER", strides=[2, 2]), 0.0717, 1)
+
+
+def pad_then_convolve(g: Qdq, v: str) -> str:
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 1, 0, 0, 0, 2, 1])))
+    return g.pair(g.conv(g.pair(y, 0.0203, 5)), 0.0717, 1)
+
+
+def bias_by_add(g: Qdq, v: str) -> str:
+    bias = g.constant(np.linspace(-2, 2, 4, dtype=np.float32).reshape(4, 1, 1))
+    return g.pair(g.op("Add", g.conv(v), bias), 0.317, 1)
+
+
+def bias_at_another_scale(g: Qdq, v: str) -> str:
+    weight = np.random.default_rng(6).integers(-127, 128, (4, 3, 3, 3), np.int8)
+    bias = g.weight(np.array([500, -900, 0, 3], np.int32), 5 * 0.0203 * 0.00971)
+    return g.pair(g.op("Conv", v, g.weight(weight), bias), 0.0717, 1)
+
+
+def unsigned_activations(g: Qdq, v: str) -> str:
+    return g.pair(g.op("Relu", g.conv(v)), 0.0517, 0, np.uint8)
+
+
+def float_weights_behind_quantize(g: Qdq, v: str) -> str:
+    weight = np.random.default_rng(8).normal(size=(4, 3, 1, 1)).astype(np.float32)
+    return g.pair(g.op("Conv", v, g.pair(g.constant(weight), 0.0207)), 0.0517, 1)
+
+
+def matrix_product(g: Qdq, v: str) -> str:
+    weight = np.random.default_rng(9).integers(-127, 128, (243, 6), np.int8)
+    shape = g.constant(np.array([0, -1]))
+    return g.pair(g.op("MatMul", g.op("Reshape", v, shape), g.weight(weight, 0.00307, 1)), 0.217, 1)
+
+
+def dead_layer(g: Qdq, v: str) -> str:
+    g.pair(g.conv(v), 0.1013)
+    return g.pair(g.conv(v), 0.07)
+
+
+BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
+    relu_alone: [Conv, AvgPool],
+    relu_before_quantize: [Conv],
+    clip_before_quantize: [Conv],
+    pool_that_rescales: [MaxPool, AvgPool, Conv],
+    pool_with_ceil_mode: [MaxPool],
+    pool_padded_with_zeros: [AvgPool],
+    pool_of_maximum: [MaxPool],
+    pairs_in_a_row: [AvgPool, AvgPool],
+    same_padding: [Conv],
+    pad_then_convolve: [Conv],
+    bias_by_add: [Conv],
+    bias_at_another_scale: [Conv],
+    unsigned_activations: [Conv],
+    float_weights_behind_quantize: [Conv],
+    matrix_product: [Conv],
+    dead_layer: [Conv],
+}
+
+
+@pytest.mark.parametrize("case", BY_HAND, ids=lambda case: case.__name__)
+def test_graph_by_hand_agrees_with_onnxruntime(case: Callable[[Qdq, str], str]) -> None:
+    graph, value = start()
+    model = graph.model(case(graph, value))
+    network = importer.load(model)
+    assert [type(layer) for layer in network.layers] == BY_HAND[case]
+    assert_agrees(model, network, images((3, 9, 9), 40, seed=4))
+
+
+def test_clamps_are_codes_of_their_real_bounds() -> None:
+    graph, value = start()
+    layer = importer.load(graph.model(clip_before_quantize(graph, value))).layers[0]
+    assert (layer.lo, layer.hi) == (-39, 19)
+
+
+def two_convolutions(g: Qdq, v: str, **attributes: Any) -> str:
+    return g.pair(g.conv(v, **attributes), 0.1)
+
+
+REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
+    "operator": (
+        lambda g, v: g.pair(g.op("Sin", v), 0.1),
+        r"Sin node 'sin\d+' is not supported, allowed are Add, .*; replace the operator or leave",
+    ),
+    "foreign operator": (
+        lambda g, v: g.pair(g.op("Conv", v, domain="com.other"), 0.1),
+        r"com.other.Conv node 'conv\d+' is not supported",
+    ),
+    "groups": (
+        lambda g, v: g.pair(g.conv(v, 1, 3, group=3), 0.1),
+        r"Conv node 'conv\d+' has 3 groups, allowed is 1; use a convolution over all channels\.",
+    ),
+    "dilation": (
+        lambda g, v: two_convolutions(g, v, dilations=[2, 2]),
+        r"has dilations \(2, 2\), allowed are \(1, 1\)",
+    ),
+    "unequal strides": (
+        lambda g, v: two_convolutions(g, v, strides=[1, 2]),
+        r"has strides \(1, 2\), allowed is one stride for height and width",
+    ),
+    "kernel larger than the map": (
+        lambda g, v: g.pair(g.op("MaxPool", v, kernel_shape=[11, 3]), 0.02, 5),
+        r"has a kernel of 11x3 for a padded map of 9x9, allowed is a kernel up to the map",
+    ),
+    "padding that does not count": (
+        lambda g, v: g.pair(
+            g.op("AveragePool", v, kernel_shape=[3, 3], pads=[1, 1, 1, 1]), 0.02, 5
+        ),
+        r"AveragePool node .* has pads \(1, 1, 1, 1\) that do not count \(count_include_pad = 0\)",
+    ),
+    "average with ceil_mode": (
+        lambda g, v: g.pair(
+            g.op("AveragePool", v, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1), 0.02, 5
+        ),
+        r"has ceil_mode with windows beyond the map, .*; remove ceil_mode or pad the map\.",
+    ),
+    "NaN scale of weights": (
+        lambda g, v: g.op("Conv", v, g.weight(np.ones((4, 3, 1, 1), np.int8), np.nan)),
+        r"DequantizeLinear node .* has a scale that is not finite and positive \(NaN, .*train or",
+    ),
+    "NaN weights": (
+        lambda g, v: g.pair(
+            g.op("Conv", v, g.pair(g.constant(np.full((4, 3, 1, 1), np.nan, np.float32)), 0.1)), 0.1
+        ),
+        r"takes weights that are NaN or infinite, allowed are finite weights; train or load",
+    ),
+    "infinite bias": (
+        lambda g, v: g.pair(
+            g.op("Add", g.conv(v), g.constant(np.full((4, 1, 1), np.inf, np.float32))), 0.1
+        ),
+        r"Add node .* has a bias that is NaN or infinite",
+    ),
+    "zero scale of an activation": (
+        lambda g, v: g.pair(g.conv(v), 0.0),
+        r"has a scale that is not finite and positive",
+    ),
+    "weight of -128": (
+        lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), -128, np.int8))), 0.1),
+        r"has a weight of -128, allowed are -127 to 127; quantize weights symmetrically",
+    ),
+    "weight that is not quantized": (
+        lambda g, v: g.pair(g.op("Conv", v, g.constant(np.ones((4, 3, 1, 1), np.float32))), 0.1),
+        r"has a weight that is not an int8 constant .*; quantize the network with 'steelyard quan",
+    ),
+    "one-dimensional weight": (
+        lambda g, v: g.pair(g.op("Conv", v, g.weight(np.ones((4, 3, 3), np.int8))), 0.1),
+        r"has a weight of 3 axes, allowed are 4",
+    ),
+    "channels that do not fit": (
+        lambda g, v: g.pair(g.conv(v, channels=2), 0.1),
+        r"has a weight for 2 channels where its input has 3; mend the weight\.",
+    ),
+    "layer that is not quantized": (
+        lambda g, v: g.pair(g.conv(g.op("Relu", g.conv(v)), 4), 0.1),
+        r"Conv node .* takes a value that is not quantized as input 0, allowed is an activation",
+    ),
+    "output that is not quantized": (
+        lambda g, v: g.conv(v),
+        r"Network output 'conv\d+\.out' must be an activation that was quantized",
+    ),
+    "reflection": (
+        lambda g, v: g.pair(
+            g.conv(g.op("Pad", v, g.constant(np.array([0, 0, 1, 1] * 2)), mode="reflect")), 0.1
+        ),
+        r"Pad node .* in mode 'reflect' with .*, allowed are zeros around height and width",
+    ),
+    "zeros in a max pool": (
+        lambda g, v: g.pair(
+            g.op(
+                "MaxPool",
+                g.op("Pad", v, g.constant(np.array([0, 0, 1, 1] * 2))),
+                kernel_shape=[2, 2],
+            ),
+            0.1,
+        ),
+        r"MaxPool node .* follows a Pad node whose zeros can be the maximum",
+    ),
+    "shapes that differ": (
+        lambda g, v: g.pair(g.op("Add", v, g.pair(g.conv(v), 0.1)), 0.1),
+        r"adds tensors of shapes \('batch', 3, 9, 9\) and \('batch', 4, 7, 7\), only equal",
+    ),
+    "mean over channels": (
+        lambda g, v: g.pair(g.op("ReduceMean", v, axes=[1]), 0.1),
+        r"has axes \[1\], allowed is the mean over height and width \(2, 3\)",
+    ),
+    "reshape that mixes images": (
+        lambda g, v: g.pair(g.op("Reshape", v, g.constant(np.array([9, 27]))), 0.1),
+        r"turns \('batch', 3, 9, 9\) into \(9, 27\), allowed are shapes of the same elements",
+    ),
+    "convolution of a flattened tensor": (
+        lambda g, v: g.pair(g.conv(g.op("Flatten", v)), 0.1),
+        r"takes a tensor of shape \('batch', 243\), allowed is the unflattened \('batch', 3",
+    ),
+    "16-bit activations": (
+        lambda g, v: g.pair(g.conv(v), 0.1, 0, np.int16),
+        r"quantizes an activation to int16, allowed are int8 and uint8",
+    ),
+    "scales by channel": (
+        lambda g, v: g.pair(g.conv(v), [0.1, 0.2, 0.1, 0.2]),
+        r"has 4 scales for an activation, one is allowed; quantize activations per tensor\.",
+    ),
+    "ratio out of range": (
+        lambda g, v: g.pair(g.conv(v), 1e-12),
+        r"Layer 'conv\d+' has a scale ratio of 1.97\d*e\+08, allowed is less than 2\*\*23",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_graph_is_refused_in_one_sentence(case: str) -> None:
+    build, sentence = REFUSED[case]
+    graph, value = start()
+    with pytest.raises(UserError, match=sentence) as caught:
+        importer.load(graph.model(build(graph, value)))
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        (
+            (9, 9),
+            "Network input 'x' has 3 axes, allowed are 4 (batch, channels, height, width) or 2",
+        ),
+        ((3, "rows", 9), "Axis 2 of network input 'x' has no fixed size, only the batch axis may"),
+    ],
+)
+def test_input_of_a_wrong_shape_is_refused(shape: tuple[int | str, ...], sentence: str) -> None:
+    graph, value = start(*shape)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        importer.load(graph.model(value))
+
+
+def test_float_graph_is_sent_to_quantize(tmp_path: Any) -> None:
+    path = tmp_path / "float.onnx"
+    quantize.export_onnx(nn.Conv2d(3, 4, 3), images((3, 5, 5), 1, seed=0), path)
+    with pytest.raises(UserError, match=r"is not quantized, .*; run 'steelyard quantize'"):
+        importer.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an ONNX file", bytes(range(256)) * 9])
+def test_file_that_is_not_onnx_is_refused(content: bytes, tmp_path: Any) -> None:
+    path = tmp_path / "network.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"onnx' (cannot be read as|is not) ONNX.*; give a"):
+        importer.load(path)
+
+
+def test_truncated_file_is_refused(tmp_path: Any) -> None:
+    graph, value = start()
+    content = graph.model(graph.pair(graph.conv(value), 0.1)).SerializeToString()
+    with pytest.raises(UserError, match="The given data cannot be read as ONNX"):
+        importer.load(content[: len(content) // 2])
+
+
+def test_missing_file_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(UserError, match="does not exist; give the path of an ONNX file"):
+        importer.load(tmp_path / "none.onnx")
+
+
+def test_several_outputs_are_refused() -> None:
+    graph, value = start()
+    model = graph.model(value)
+    model.graph.output.append(helper.make_empty_tensor_value_info("more"))
+    with pytest.raises(UserError, match=r"has 2 outputs \('.*', 'more'\), one is allowed"):
+        importer.load(model)
+
+
+def test_network_takes_the_name_of_its_file(tmp_path: Any) -> None:
+    graph, value = start()
+    path = tmp_path / "shoes.int8.onnx"
+    onnx.save(graph.model(graph.pair(graph.conv(value), 0.1)), path)
+    assert importer.load(path).name == "shoes"
+
+
+def test_float32_ratios_are_exact_in_24_bits() -> None:
+    rng = np.random.default_rng(11)
+    ratios = np.exp2(rng.uniform(-39.9, 22.9, 2000)).astype(np.float32)
+    multiplier, shift = importer.fixed_point(ratios)
+    assert multiplier.min() >= 1 << 23
+    assert multiplier.max() < 1 << 24
+    assert shift.min() >= 1
+    assert shift.max() <= 63
+    np.testing.assert_array_equal(np.ldexp(multiplier.astype(np.float64), -shift), ratios)
+
+
+def test_tiny_ratios_never_move_an_output() -> None:
+    multiplier, shift = importer.fixed_point([2.0**-41, 1e-30])
+    assert shift.tolist() == [63, 63]
+    assert multiplier.tolist() == [1 << 22, 0]
+
+
+def test_add_shares_the_larger_ratios_shift() -> None:
+    assert importer.add_fixed_point(0.75, 0.1, "a") == (
+        12582912,
+        round(float(np.float32(0.1)) * 2**24),
+        24,
+    )
