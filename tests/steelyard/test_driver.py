@@ -1,0 +1,326 @@
+"""Driver against an accelerator that is emulated in memory behind the transport."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from steelyard import driver, golden
+from steelyard.compile import compile
+from steelyard.config import ArrayConfig
+from steelyard.driver import port as port_module
+from steelyard.driver.port import HostPort, Space
+from steelyard.errors import UserError
+from steelyard.program import Program, pack_activations, unpack_activations
+from steelyard.randomnet import random_input, random_network
+
+CONFIG = ArrayConfig(lanes=4, columns=4, requantizers=4, weight_words=16384)
+MAGIC = 0x594C5453
+
+
+@dataclass
+class Emulator:
+    """Transport with an accelerator behind it that computes layers with the golden model."""
+
+    program: Program
+    config: ArrayConfig = CONFIG
+    magic: int = MAGIC
+    version: int = 1
+    hangs: bool = False
+    corrupt: dict[tuple[str, bool], tuple[int, int, int, int]] = field(default_factory=dict)
+    """Element (image, channel, row, column) made wrong in a layer, when it is run alone or not."""
+    closed: int = 0
+    starts: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        items = {
+            Space.DESCRIPTORS: (self.config.max_layers * 32, 1),
+            Space.PARAMETERS: (self.config.parameter_words, 2),
+            Space.WEIGHTS: (self.config.weight_words, self.config.weight_item_words),
+            Space.ACTIVATIONS: (self.config.activation_words, self.config.activation_item_words),
+            Space.COUNTERS: (self.config.max_layers * 8, 1),
+        }
+        self.memory = {space: np.zeros(shape, np.uint32) for space, shape in items.items()}
+        digest = np.frombuffer(self.config.hash(), "<u4")
+        registers = np.array([self.magic, self.version, *digest, 0, 0], np.uint32)
+        self.memory[Space.REGISTERS] = registers.reshape(-1, 1)
+        self.answers: list[int] = []
+
+    def write(self, words: np.ndarray, timeout: float) -> None:
+        operation, space = int(words[0]) >> 24, Space(int(words[0]) & 0xFF)
+        first, count = int(words[1]), int(words[2])
+        if operation == 3:
+            self._start(first, count)
+            return
+        memory = self.memory[space]
+        assert count % memory.shape[1] == 0
+        part = memory[first : first + count // memory.shape[1]].reshape(-1)
+        if operation == 1:
+            assert len(words) == 3 + count
+            part[:] = words[3:]
+        else:
+            assert operation == 2 and len(words) == 3
+            self.answers += part.tolist()
+
+    def read(self, count: int, timeout: float) -> np.ndarray:
+        if self.hangs:
+            raise driver.DeviceTimeout("no answer")
+        words, self.answers = self.answers[:count], self.answers[count:]
+        return np.array(words, np.uint32)
+
+    def wait_idle(self, timeout: float) -> None:
+        assert timeout >= 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _start(self, first: int, count: int) -> None:
+        self.starts.append((first, count))
+        layers = [
+            (layer, entry)
+            for layer, entry in zip(self.program.network.layers, self.program.layers, strict=True)
+            if first <= entry.first < first + count
+        ]
+        for layer, entry in layers:
+            output = golden.layer(
+                self.program.network, layer, *(self._tensor(name) for name in layer.inputs)
+            )
+            place = self.corrupt.get((layer.name, len(layers) == 1))
+            if place is not None:
+                output[place] ^= 1
+            words = pack_activations(output, self.config.lanes)
+            plane = entry.output
+            item = self.config.activation_item_words
+            self.memory[Space.ACTIVATIONS][plane.base : plane.base + plane.words] = words.reshape(
+                -1, item
+            )
+            counters = np.arange(1, 9).reshape(8, 1) * 100 + entry.first
+            for each in range(entry.first, entry.first + entry.count):
+                self.memory[Space.COUNTERS][each * 8 : each * 8 + 8] = counters
+        self.memory[Space.REGISTERS][10] = 2
+        self.memory[Space.REGISTERS][11] = 1234
+
+    def _tensor(self, name: str) -> np.ndarray:
+        program = self.program
+        planes = {program.network.input: program.input} | {
+            layer.output: entry.output
+            for layer, entry in zip(program.network.layers, program.layers, strict=True)
+        }
+        plane = planes[name]
+        words = self.memory[Space.ACTIVATIONS][plane.base : plane.base + plane.words]
+        return unpack_activations(
+            words.reshape(-1), plane.shape, program.batch, program.config.lanes
+        )
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return compile(random_network(3, layers=5, max_channels=12), CONFIG, batch=3)
+
+
+def opened(emulator: Emulator, **options: object) -> driver.ArrayDevice:
+    return driver.ArrayDevice("emulated", lambda *_: emulator, config=CONFIG, **options)
+
+
+def test_inference_equals_golden_model_with_a_short_last_batch(program):
+    x = random_input(program.network, 7, 0)
+    emulator = Emulator(program)
+    seen = []
+    with opened(emulator) as device:
+        device.load(program)
+        y = device.infer(x, progress=lambda done, total: seen.append((done, total)))
+        assert device.cycles == 1234
+    np.testing.assert_array_equal(y, golden.run(program.network, x))
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert emulator.starts == [(0, len(program.descriptors))] * 3
+    assert emulator.closed == 1
+
+
+def test_golden_device_has_the_same_answers(program):
+    network = program.network
+    x = random_input(network, 7, 0)
+    with driver.open("golden") as device:
+        device.load(program)
+        np.testing.assert_array_equal(device.infer(x), golden.run(network, x))
+        device.write_input(x[:3])
+        device.run_layers(0, 2)
+        expected = golden.run(network, x[:3], trace=True)
+        np.testing.assert_array_equal(device.read_tensor(1), expected[network.layers[1].output])
+        assert device.cycles is None
+        assert device.counters() == []
+        assert driver.check_layers(program, x, device) is None
+
+
+def test_real_units_are_quantized_on_the_way_in_and_out(program):
+    network = program.network
+    tensor, output = network.tensor(network.input), network.tensor(network.output)
+    x = random_input(network, 2, 1)
+    with opened(Emulator(program)) as device:
+        device.load(program)
+        y = device.infer_float(tensor.dequantize(x).astype(np.float64))
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, output.dequantize(golden.run(network, x)))
+
+
+def test_counters_are_summed_over_the_descriptors_of_a_layer(program):
+    with opened(Emulator(program)) as device:
+        device.load(program)
+        assert device.counters() == []
+        assert device.cycles is None
+        device.write_input(random_input(program.network, 3, 0))
+        device.run_layers(0, 2)
+        counters = device.counters()
+    assert [each.name for each in counters] == [entry.name for entry in program.layers[:2]]
+    entry = program.layers[1]
+    assert counters[1].cycles == entry.count * (100 + entry.first)
+    assert counters[1].vector_operations == entry.count * (800 + entry.first)
+
+
+def test_check_finds_no_difference_in_an_equal_device(program):
+    x = random_input(program.network, 5, 2)
+    with opened(Emulator(program)) as device:
+        assert driver.check(program, x, device) is None
+        assert driver.check_layers(program, x, device) is None
+
+
+@pytest.mark.parametrize("function", [driver.check, driver.check_layers])
+def test_check_names_layer_and_element(program, function):
+    network = program.network
+    x = random_input(network, 5, 2)
+    layer = network.layers[-1]
+    _, height, width = network.tensor(layer.output).shape
+    place = (1, 2, height - 1, width - 1)
+    corrupt = {(layer.name, True): place, (layer.name, False): place}
+    with opened(Emulator(program, corrupt=corrupt)) as device:
+        found = function(program, x, device)
+    assert found is not None
+    assert (found.layer, found.image, found.channel) == (layer.name, 1, 2)
+    assert (found.row, found.column) == (height - 1, width - 1)
+    assert found.expected == found.actual ^ 1
+    assert found.differing == 1
+    assert str(found).startswith(f"layer {layer.name!r}, image 1, channel 2, row {height - 1}")
+
+
+def test_check_finds_a_difference_that_single_layers_do_not_show(program):
+    network = program.network
+    layer = network.layers[-1]
+    corrupt = {(layer.name, False): (0, 0, 0, 0)}
+    with opened(Emulator(program, corrupt=corrupt)) as device:
+        found = driver.check(program, random_input(network, 3, 2), device)
+    assert found is not None
+    assert (found.layer, found.image) == (layer.name, 0)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((1, 1, 1, 1), np.float32), "Images must be int8 codes, not float32; use infer"),
+        (np.zeros((1, 99, 2, 2), np.int8), r"Images must have the shape \(images, .*, not \(1, 99"),
+        (np.zeros((3,), np.int8), r"Images must have the shape .*, not \(3,\)"),
+    ],
+)
+def test_bad_images_are_refused(program, x, message):
+    with opened(Emulator(program)) as device:
+        device.load(program)
+        with pytest.raises(driver.BadInput, match=message):
+            device.infer(x)
+
+
+def test_no_images_are_refused(program):
+    x = random_input(program.network, 2, 0)[:0]
+    with driver.open("golden") as device:
+        device.load(program)
+        with pytest.raises(driver.BadInput, match="the array holds none; give at least one"):
+            device.infer(x)
+
+
+def test_bad_real_images_are_refused(program):
+    shape = (1, *program.input.shape)
+    with driver.open("golden") as device:
+        device.load(program)
+        with pytest.raises(driver.BadInput, match="must be floating point, not int8"):
+            device.infer_float(np.zeros(shape, np.int8))
+        with pytest.raises(driver.BadInput, match="some values are NaN"):
+            device.infer_float(np.full(shape, np.nan, np.float32))
+
+
+def test_a_device_without_program_says_so():
+    with (
+        driver.open("golden") as device,
+        pytest.raises(UserError, match="has no program; call load"),
+    ):
+        device.infer(np.zeros((1, 1, 1, 1), np.int8))
+
+
+def test_another_configuration_is_refused_with_the_fields_that_differ(program):
+    other = CONFIG.with_(columns=8, window_groups=64)
+    device = driver.ArrayDevice("emulated", lambda *_: Emulator(program, other), config=other)
+    expected = "columns: 4 != 8; window_groups: 32 != 64 .program != device.; compile it for this"
+    with device, pytest.raises(driver.ConfigurationMismatch, match=expected):
+        device.load(program)
+
+
+def test_another_configuration_that_the_host_does_not_know_is_refused(program):
+    emulator = Emulator(program, CONFIG.with_(columns=8))
+    expected = f"hash {CONFIG.hash().hex()[:16]} != "
+    with opened(emulator) as device, pytest.raises(driver.ConfigurationMismatch, match=expected):
+        device.load(program)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"magic": 0x1234}, "answers 0x00001234 where an accelerator answers 0x594c5453"),
+        ({"version": 2}, "has version 2 and this driver speaks version 1"),
+    ],
+)
+def test_what_is_no_accelerator_is_refused(program, change, message):
+    device = opened(Emulator(program, **change))
+    with device, pytest.raises(driver.WrongDevice, match=message):
+        device.load(program)
+
+
+def test_a_silent_device_times_out(program):
+    with opened(Emulator(program, hangs=True)) as device, pytest.raises(TimeoutError):
+        device.load(program)
+
+
+def test_a_run_that_never_ends_times_out(program, monkeypatch):
+    clock = iter(range(1000))
+    time = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None)
+    monkeypatch.setattr(port_module, "time", time)
+    emulator = Emulator(program)
+    monkeypatch.setattr(emulator, "_start", lambda first, count: None)
+    port = HostPort(emulator, timeout=5)
+    with pytest.raises(driver.DeviceTimeout, match="Descriptors 2 to 4 were not done in 5 seconds"):
+        port.run(2, 3)
+
+
+def test_a_closed_device_asks_to_load_again(program):
+    device = opened(Emulator(program))
+    device.load(program)
+    device.close()
+    device.close()
+    with pytest.raises(UserError, match="Device 'emulated' is closed; load the program again"):
+        device.read_output()
+
+
+def test_unknown_devices_are_refused_with_the_known_ones():
+    with pytest.raises(driver.NoSuchDevice, match=r"no device 'toaster'; use one of golden.*sim"):
+        driver.open("toaster")
+
+
+def test_a_program_of_another_configuration_opens_another_simulation(program):
+    configurations = []
+
+    def factory(address, config, progress):
+        configurations.append(config)
+        return Emulator(program, config)
+
+    other = compile(program.network, CONFIG.with_(columns=8), batch=3)
+    with driver.ArrayDevice("emulated", factory) as device:
+        device.load(program)
+        device.load(program)
+        device.load(other)
+    assert configurations == [CONFIG, other.config]
