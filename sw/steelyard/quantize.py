@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +113,8 @@ def quantize(
             f"Calibration method must be one of {', '.join(METHODS)}, not {method!r}; choose one."
         )
     images = _checked_images(calibration)
-    with tempfile.TemporaryDirectory() as folder:
+    # onnxruntime and torch report on standard output, which belongs to the command line.
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         source = Path(folder) / "float.onnx"
         if isinstance(model, str | os.PathLike):
             source = Path(model)

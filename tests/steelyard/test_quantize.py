@@ -73,8 +73,11 @@ def test_quantization_is_deterministic_and_close(method: str) -> None:
     assert noise < 0.01 * float(np.var(expected, axis=0).mean())
 
 
-def test_histogram_methods_take_any_number_of_images() -> None:
+def test_histogram_methods_take_any_number_of_images_and_print_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert quantize.quantize(network(), images(67), method="percentile")
+    assert capsys.readouterr().out == ""
 
 
 def test_weights_use_127_steps_and_a_scale_for_each_channel() -> None:
