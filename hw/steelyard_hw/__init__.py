@@ -1,6 +1,7 @@
-"""Gateware of the accelerator in Amaranth: sparse array, loader, sequencer, memories and host port.
+"""Gateware of the accelerator in Amaranth: sparse array, loader, sequencer, memories, host port.
 
-Every component describes the array of one :class:`~steelyard.config.ArrayConfig`; nothing here needs torch or onnx.
+Every component belongs to one :class:`~steelyard.config.ArrayConfig`; nothing here needs torch or
+onnx.
 """
 
 __all__ = ["Accelerator"]

@@ -14,7 +14,7 @@ from .output import Beat
 __all__ = ["MINIMUM_DRAIN", "Drain", "Scheduler", "SparseArray", "drain_bits"]
 
 MINIMUM_DRAIN = 8
-"""Least cycles between two drains: a partial sum is read again no earlier than that after it was stored."""
+"""Least cycles between two drains: a stored partial sum is read again no earlier than that."""
 
 
 def drain_bits(config: ArrayConfig) -> int:
@@ -34,8 +34,9 @@ class PassEnd(data.StructLayout):
 class Scheduler(wiring.Component):
     """Walks tile, chunk, pass, group and weight; issues one weight item a cycle.
 
-    An item is issued in a cycle in which its weights are there, its group is loaded and, for the last item of
-    a pass, the drain of the pass before has ended. Outputs are combinational with the issue.
+    An item is issued in a cycle in which its weights are there, its group is loaded and, for the
+    last item of a pass, the drain of the pass before has ended. Outputs are combinational with the
+    issue.
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ class Scheduler(wiring.Component):
 
 
 class Drain(wiring.Component):
-    """Names the captured sums as they leave the columns: channel, parameters, place in the output plane.
+    """Names the captured sums as they leave the columns: parameters and place in the output plane.
 
     Beats follow each other without a gap from the cycle after `pass_end`.
 
@@ -253,8 +254,8 @@ class Drain(wiring.Component):
 class SparseArray(wiring.Component):
     """Balanced sparse matrix engine of ``lanes * columns`` multipliers.
 
-    Sustains one weight item (a weight for every column) a cycle; the first beat of a pass's sums appears
-    ``Column.LATENCY + 2`` cycles after its last item was issued.
+    Sustains one weight item (a weight for every column) a cycle; the first beat of a pass's sums
+    appears ``Column.LATENCY + 1`` cycles after its last item was issued.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One column of the sparse array: window memory, multipliers and accumulators of one output channel."""
+"""One column of the sparse array: window memory, multipliers, accumulators of one channel."""
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import signed
@@ -18,7 +18,17 @@ def chain_layout(config: ArrayConfig) -> data.ArrayLayout:
 
 
 class Control(data.StructLayout):
-    """What every column does in one cycle: ``valid``, ``first`` (clear), ``last`` (capture), ``slot`` (group)."""
+    """What every column does in one cycle.
+
+    Members
+    -------
+    valid : ``1``
+        There is a weight.
+    first, last : ``1``
+        Begin new sums; capture the sums.
+    slot : ``range(window_groups)``
+        Group of the window memory.
+    """
 
     def __init__(self, config: ArrayConfig):
         super().__init__(

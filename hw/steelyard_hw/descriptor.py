@@ -18,7 +18,8 @@ def pixel_bits(config: ArrayConfig) -> int:
 class LayerLayout(data.StructLayout):
     """Registers of the running layer, one member a descriptor field.
 
-    A register is as narrow as the configuration allows; a field with an offset holds the value less the offset.
+    A register is as narrow as the configuration allows; a field with an offset holds the value less
+    the offset.
     """
 
     def __init__(self, config: ArrayConfig):

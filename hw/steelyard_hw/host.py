@@ -77,8 +77,8 @@ class Answers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # A place is taken for the strobe's register, the bus, the write into the buffer and the return
-        # of the place: fewer would leave gaps between answers.
+        # A place is taken for the strobe's register, the bus, the write into the buffer and the
+        # return of the place: fewer would leave gaps between answers.
         depth = self._latency + 4
         m.submodules.buffer = buffer = fifo.SyncFIFO(width=32, depth=depth)
         free = Signal(range(depth + 1), init=depth)
@@ -105,11 +105,11 @@ class Answers(wiring.Component):
 class HostPort(wiring.Component):
     """Decoder of host commands (WRITE, READ, START) onto a word bus.
 
-    Writes and reads move one word a cycle; the first bus strobe of a command comes three cycles after its
-    count word. All bus outputs are registers. WRITE, START and READ of every space but the registers
-    wait while the accelerator is busy; a START with count 0 starts nothing. A word that is no command
-    is dropped alone. The next command is decoded only after the last answer came from the bus, so
-    `bus_space` may select `bus_result` without delay.
+    Writes and reads move one word a cycle; the first bus strobe of a command comes three cycles
+    after its count word. All bus outputs are registers. WRITE, START and READ of every space but
+    the registers wait while the accelerator is busy; a START with count 0 starts nothing. A word
+    that is no command is dropped alone. The next command is decoded only after the last answer came
+    from the bus, so `bus_space` may select `bus_result` without delay.
 
     Parameters
     ----------

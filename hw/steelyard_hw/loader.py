@@ -19,8 +19,8 @@ __all__ = ["Loader"]
 class Loader(wiring.Component):
     """Streams a layer's activations, one segment a cycle, in the order of docs/architecture.md.
 
-    Words leave ``LATENCY`` cycles after their last segment was issued. Never stalled from outside: it
-    issues into the window ring only while a group is free, and spaces finished vector words by
+    Words leave ``LATENCY`` cycles after their last segment was issued. Never stalled from outside:
+    it issues into the window ring only while a group is free, and spaces finished vector words by
     ``drain_beats`` cycles.
 
     Parameters
@@ -40,8 +40,12 @@ class Loader(wiring.Component):
         The array has released one group of the ring.
     word : ``Out(ArrayLayout(signed(8), lanes))``
         Activations of one tap, a lane each.
-    window_valid : ``Out(1)``, window_address : ``Out(range(window_groups * group))``, group_loaded : ``Out(1)``
-        `word` goes to this place of the ring; with `group_loaded` it completes a group.
+    window_valid : ``Out(1)``
+        `word` goes into the window ring.
+    window_address : ``Out(range(window_groups * group))``
+        Its place there.
+    group_loaded : ``Out(1)``
+        It completes a group.
     vector_valid, vector_first, vector_last : ``Out(1)``
         `word` goes to the vector unit; first and last tap of its window.
     vector_operand : ``Out(1)``
@@ -103,7 +107,8 @@ class Loader(wiring.Component):
         slot_address = Signal(range(config.window_groups * config.group))
 
         last_segment, last_channel, last_kx, last_ky = Signal(), Signal(), Signal(), Signal()
-        last_tap, last_word, group_ends, blocked, issue = (Signal() for _ in range(5))
+        last_tap, last_word, begins_group, group_ends = Signal(), Signal(), Signal(), Signal()
+        blocked, issue = Signal(), Signal()
         m.d.comb += [
             last_segment.eq(segment == walker.segments_last),
             last_channel.eq(channel == layer.in_channels - 1),
@@ -112,7 +117,8 @@ class Loader(wiring.Component):
             last_tap.eq(Mux(add, operand, last_kx & last_ky)),
             last_word.eq(last_tap & last_channel),
             group_ends.eq((position == config.group - 1) | last_word),
-            self.stalled.eq(have_tile & convolution & (position == 0) & (segment == 0) & (free == 0)),
+            begins_group.eq(convolution & (position == 0) & (segment == 0)),
+            self.stalled.eq(have_tile & begins_group & (free == 0)),
             blocked.eq(~convolution & last_segment & (add | last_tap) & (throttle != 0)),
             issue.eq(have_tile & ~self.stalled & ~blocked),
         ]
@@ -156,8 +162,7 @@ class Loader(wiring.Component):
                 with m.If(last_tap | add):
                     m.d.sync += throttle.eq(config.drain_beats - 1)
 
-        begins_group = issue & convolution & (position == 0) & (segment == 0)
-        m.d.sync += free.eq(free + self.group_free - begins_group)
+        m.d.sync += free.eq(free + self.group_free - (issue & begins_group))
 
         tile_ends = issue & last_segment & last_word
         m.d.comb += walker.take.eq(walker.ready & (~have_tile | tile_ends) & (tiles_left != 0))
@@ -196,7 +201,8 @@ class Loader(wiring.Component):
             operand,
             slot_address,
         )
-        self._pipeline(m, walker, issue, last_segment, Mux(operand, plane2, plane), tap, kx, ky, flags)
+        source = Mux(operand, plane2, plane)
+        self._pipeline(m, walker, issue, last_segment, source, tap, kx, ky, flags)
         return m
 
     def _pipeline(self, m, walker, issue, last_segment, plane, tap, kx, ky, flags):

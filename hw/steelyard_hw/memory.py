@@ -28,8 +28,8 @@ class ItemMemory(wiring.Component):
     item_words : :class:`int`
         32-bit words of an item on the host's side, 1 to 64.
     bits : :class:`int`
-        Bits of an item, more than ``32 * (item_words - 1)`` and at most ``32 * item_words``; the host reads
-        the bits above as zero.
+        Bits of an item, more than ``32 * (item_words - 1)`` and at most ``32 * item_words``; the
+        host reads the bits above as zero.
 
     Attributes
     ----------
@@ -141,9 +141,9 @@ class ItemMemory(wiring.Component):
 class ActivationMemory(wiring.Component):
     """Memory of activations: a bank of bytes for each lane, a row holds one byte of every bank.
 
-    The engine reads and writes a row a cycle at the same time; the host reads and writes 32-bit words
-    (four lanes) through the same ports, so only while the engine does not. Initial contents are not
-    defined; reading and writing one row in the same cycle is not defined either.
+    The engine reads and writes a row a cycle at the same time; the host reads and writes 32-bit
+    words (four lanes) through the same ports, so only while the engine does not. Initial contents
+    are not defined; reading and writing one row in the same cycle is not defined either.
 
     Parameters
     ----------

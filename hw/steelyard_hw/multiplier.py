@@ -11,8 +11,8 @@ __all__ = ["LaneMultipliers"]
 class LaneMultipliers(wiring.Component):
     """Products of one int8 weight and one int8 activation a lane (portable version).
 
-    Two cycles of latency; one weight a cycle. The second register lets a toolchain place it inside the
-    multiplier block.
+    Two cycles of latency; one weight a cycle. The second register lets a toolchain place it inside
+    the multiplier block.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ COUNTERS = (
 
 
 class Sequencer(wiring.Component):
-    """Fetches a descriptor, starts the engines, waits until the accelerator is quiet, stores the counters.
+    """Runs layers: fetches a descriptor, starts the engines, waits for quiet, stores the counters.
 
     A layer costs ``DESCRIPTOR_WORDS`` + ``len(COUNTERS)`` + 4 cycles beside its own work.
 

@@ -14,8 +14,8 @@ async def _stall(ctx: Any, rng: Random | None, stall: float) -> None:
 
 async def _tick_until(ctx: Any, condition: Any, value: Any = 0) -> Any:
     """Wait for a clock edge that meets `condition`; the `value` it sees."""
-    # Neither `.until()` nor `async for`: inside a background process the interpreter complains about
-    # their generator when the simulation ends.
+    # Neither `.until()` nor `async for`: inside a background process the interpreter complains
+    # about their generator when the simulation ends.
     met = False
     while not met:
         _, _, met, seen = await ctx.tick().sample(condition, value)
@@ -27,8 +27,8 @@ async def send(
 ) -> None:
     """Drive `items` into a component's input stream, in order.
 
-    Before each item comes an idle cycle with probability `stall`, then perhaps another; without `rng`
-    there is none and an item moves every cycle.
+    Before each item comes an idle cycle with probability `stall`, then perhaps another; without
+    `rng` there is none and an item moves every cycle.
 
     Parameters
     ----------

@@ -19,8 +19,8 @@ MASK_TAPS = 7
 class TileWalker(wiring.Component):
     """Visits the lanes of one output tile after the other and describes the tile.
 
-    One lane a cycle; a tile is ready ``lanes`` cycles after the one before was taken. The description of the
-    tile in use stays while the next one is prepared.
+    One lane a cycle; a tile is ready ``lanes`` cycles after the one before was taken. The
+    description of the tile in use stays while the next one is prepared.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class TileWalker(wiring.Component):
         return m
 
     def _inside(self, m, name, first, size):
-        """Validity of taps 0 to 6 for a lane whose first tap lies at `first` on an axis of `size`."""
+        """Validity of the taps of a lane whose first tap lies at `first` on an axis of `size`."""
         room = Signal(signed(18), name=f"room_{name}")
         bits = Signal(MASK_TAPS, name=f"inside_{name}")
         m.d.comb += room.eq(size - first)

@@ -12,8 +12,9 @@ __all__ = ["WeightFetch"]
 class WeightFetch(wiring.Component):
     """Prefetching reader of a layer's weight items, the same items again for every tile.
 
-    The first item is valid five cycles after `start`; sustains one item a cycle, also from the last item
-    of a repetition to the first of the next. A layer without items or repetitions delivers none.
+    The first item is valid five cycles after `start`; sustains one item a cycle, also from the last
+    item of a repetition to the first of the next. A layer without items or repetitions delivers
+    none.
 
     Parameters
     ----------

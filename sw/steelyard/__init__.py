@@ -1,7 +1,7 @@
 """Steelyard: balanced sparse CNNs on FPGA.
 
-The light core: configuration, integer network, golden model, program file and driver need only numpy;
-`prune`, `quantize`, `importer` and `train` import torch and onnx when they are used.
+The light core: configuration, integer network, golden model, program file and driver need only
+numpy; `prune`, `quantize`, `importer` and `train` import torch and onnx when they are used.
 """
 
 __version__ = "0.1.0"
