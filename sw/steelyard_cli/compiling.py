@@ -1,0 +1,141 @@
+"""``steelyard compile``: from quantized ONNX to a program, with the plan in a table."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from steelyard.compile import compile as compile_program
+from steelyard.config import ArrayConfig
+from steelyard.errors import UserError
+from steelyard.network import Network
+from steelyard.program import Program
+
+from .console import note, percent, progress, show, table
+from .files import replacing, write_json
+
+__all__ = ["compile_network", "fitted", "memory_table", "plan_document", "plan_table"]
+
+ROUND_WORDS = 1024
+"""Grown memories are a multiple of this many words, a block RAM's depth."""
+LARGEST = {
+    "activation_words": 1 << 24,
+    "weight_words": 1 << 24,
+    "parameter_words": 1 << 20,
+    "max_layers": 1024,
+}
+"""Memories that grow, at the most a configuration allows."""
+
+
+def fitted(
+    network: Network, base: ArrayConfig, *, batch: int = 1, k: str | int | dict[str, int] = "auto"
+) -> Program:
+    """Program for `base` with the memories grown that the network needs larger.
+
+    Raises
+    ------
+    UserError
+        If the network cannot be computed, or does not fit the largest memories.
+    """
+    program = compile_program(network, base.with_(**LARGEST), batch=batch, k=k)
+    needs = dict(zip(LARGEST, (use.used for use in program.uses), strict=True))
+    grown = {}
+    for name, used in needs.items():
+        have = getattr(base, name)
+        grown[name] = have if used <= have else -(-used // ROUND_WORDS) * ROUND_WORDS
+    # No schedule depends on the size of these memories, so the program stays the same.
+    return replace(program, config=base.with_(**grown))
+
+
+def compile_network(
+    source: Path,
+    output: Path,
+    config_file: Path | None,
+    batch: int,
+    k: str | int,
+    json_file: Path | None,
+) -> None:
+    """``steelyard compile``."""
+    config = ArrayConfig.from_toml(config_file) if config_file else None
+    from steelyard.importer import load
+
+    network = load(source)
+    if config is None:
+        base = ArrayConfig()
+        program = fitted(network, base, batch=batch, k=k)
+        grown = base.differences(program.config)
+        what = f"with grown memories ({'; '.join(grown)})" if grown else "as it is"
+        note(f"No --config: the default configuration {what}.")
+    else:
+        with progress("compiling", len(network.layers)) as update:
+            program = compile_program(
+                network,
+                config,
+                batch=batch,
+                k=k,
+                progress=lambda done, _, name: update(done, name),
+            )
+    with replacing(output) as temporary:
+        program.save(temporary)
+    if json_file:
+        write_json(json_file, plan_document(program))
+    show(plan_table(program, str(output)), memory_table(program))
+
+
+def plan_table(program: Program, title: str) -> Table:
+    """Plan of every layer."""
+    group = program.config.group
+    rows: list[tuple[object, ...]] = []
+    for each in program.explain():
+        weights = each.k is not None
+        rows.append(
+            (
+                each.name,
+                each.kind,
+                f"{each.k}/{group}" if weights else None,
+                each.nnz if weights else None,
+                each.weight_bytes if weights else None,
+                each.activation_words,
+                each.ideal_cycles if weights else None,
+                each.predicted_cycles,
+                percent(each.occupancy) if weights else None,
+            )
+        )
+    total = sum(entry.predicted_cycles for entry in program.layers)
+    ideal = sum(entry.ideal_cycles for entry in program.layers)
+    rows.append(("all", "", None, sum(e.nnz for e in program.layers), None, None, ideal, total,
+                 percent(ideal / total)))  # fmt: skip
+    return table(
+        f"{title}: batch of {program.batch} on {program.config.lanes} lanes x "
+        f"{program.config.columns} columns",
+        ("layer", "kind", "K", "nnz", "weight B", "act. words", "ideal cyc.", "pred. cyc.",
+         "occup."),
+        rows,
+        left=2,
+    )  # fmt: skip
+
+
+def memory_table(program: Program) -> Table:
+    """Used part of every memory."""
+    return table(
+        "Memories",
+        ("memory", "used", "available", "share"),
+        [(u.memory, u.used, u.available, percent(u.used / u.available)) for u in program.uses],
+    )
+
+
+def plan_document(program: Program) -> dict[str, Any]:
+    """Plan of a program as JSON holds it."""
+    if not program.layers:
+        raise UserError("The program has no layers; compile a network that has some.")
+    return {
+        "network": program.network.name,
+        "batch": program.batch,
+        "config": asdict(program.config),
+        "config_sha256": program.config.hash().hex(),
+        "ideal_cycles": sum(entry.ideal_cycles for entry in program.layers),
+        "predicted_cycles": sum(entry.predicted_cycles for entry in program.layers),
+        "memories": [asdict(use) for use in program.uses],
+        "layers": [asdict(each) for each in program.explain()],
+    }

@@ -1,0 +1,120 @@
+"""What the commands print: progress and remarks on stderr, tables on stdout."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Update", "note", "percent", "progress", "show", "table", "warn"]
+
+QUIET_SECONDS = 10.0
+"""Least time between two progress lines where there is no terminal."""
+PLAIN_WIDTH = 120
+"""Columns of tables where there is no terminal to ask."""
+
+Update = Callable[[float, str], None]
+"""Called with what is done of the total and what is at work now."""
+
+
+def _console(stderr: bool) -> Console:
+    # Made at every use, so that output follows the streams as they are then.
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PLAIN_WIDTH)
+    return console
+
+
+def note(text: str) -> None:
+    """Prints a remark on stderr."""
+    _console(stderr=True).print(Text(text), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Prints a warning on stderr."""
+    _console(stderr=True).print(Text(f"warning: {text}"), soft_wrap=True)
+
+
+def show(*parts: Table | str) -> None:
+    """Prints tables and lines on stdout."""
+    console = _console(stderr=False)
+    for part in parts:
+        if isinstance(part, str):
+            console.print(Text(part), soft_wrap=True)
+        else:
+            console.print(part)
+
+
+def percent(share: float) -> str:
+    """Share as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1
+) -> Table:
+    """Table whose first `left` columns are text and the others numbers, None shown as ``-``."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for place, column in enumerate(columns):
+        made.add_column(column, justify="left" if place < left else "right", no_wrap=place > 0)
+    for row in rows:
+        made.add_row(*(_cell(value) for value in row))
+    return made
+
+
+def _cell(value: object) -> Text:
+    match value:
+        case None:
+            return Text("-")
+        case bool():
+            return Text("yes" if value else "no", style="green" if value else "bold red")
+        case int():
+            return Text(f"{value:,}")
+        case float():
+            return Text(f"{value:.3g}")
+        case _:
+            return Text(str(value))
+
+
+@contextmanager
+def progress(title: str, total: float | None = None) -> Iterator[Update]:
+    """Progress bar on a terminal; elsewhere a line now and then, and none for what is quick.
+
+    Parameters
+    ----------
+    title : what is being done
+    total : when it is done; None when nobody knows
+    """
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield _sparse_lines(title, total)
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %" if total else ""),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}"),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(title, total=total, now="")
+        yield lambda done, now: bar.update(task, completed=done, now=now)
+
+
+def _sparse_lines(title: str, total: float | None) -> Update:
+    last = time.monotonic()
+
+    def update(done: float, now: str) -> None:
+        nonlocal last
+        if time.monotonic() - last < QUIET_SECONDS:
+            return
+        last = time.monotonic()
+        share = f"{100 * done / total:.0f} %" if total else "at work"
+        note(f"{title}: {share}{f', {now}' if now else ''}")
+
+    return update

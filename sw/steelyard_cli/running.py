@@ -1,0 +1,153 @@
+"""``steelyard run``: a program on a device, with float or integer images."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard import driver
+from steelyard.errors import UserError
+from steelyard.program import Program
+
+from .errors import BadResult
+from .console import percent, progress, show, table
+from .devices import opened
+from .files import read_array, write_array, write_json
+
+__all__ = ["layer_rows", "run_program"]
+
+
+def run_program(
+    path: Path,
+    source: Path,
+    output: Path,
+    device_name: str,
+    check: bool,
+    raw: bool,
+    json_file: Path | None,
+) -> None:
+    """``steelyard run``."""
+    program = Program.load(path)
+    codes = _codes(program, read_array(source, "Input"), raw)
+    with opened(device_name) as device:
+        device.load(program)
+        device.check_input(codes)
+        started = time.monotonic()
+        with progress("running", len(codes)) as update:
+            result = device.infer(codes, progress=lambda done, _: update(done, "images"))
+        seconds = time.monotonic() - started
+        counters, cycles = device.counters(), device.cycles
+        mismatch = _check(program, codes, device) if check else None
+    if mismatch is not None:
+        raise BadResult(f"Device {device_name!r} differs from the golden model in {mismatch}.")
+    write_array(output, result if raw else _real(program, result))
+    layers = layer_rows(program, counters)
+    if json_file:
+        write_json(
+            json_file,
+            {
+                "program": str(path),
+                "device": device_name,
+                "images": len(codes),
+                "batch": program.batch,
+                "seconds": seconds,
+                "cycles": cycles,
+                "checked": check,
+                "bit_exact": True if check else None,
+                "layers": layers,
+            },
+        )
+    if layers:
+        show(_table(program, layers, cycles or 0))
+    rate = len(codes) / seconds if seconds else 0.0
+    checked = ", every layer equal to the golden model" if check else ""
+    show(f"{output}: {len(codes)} images on {device_name!r}, {rate:.1f} images/s{checked}")
+
+
+def _codes(program: Program, images: NDArray, raw: bool) -> NDArray[np.int8]:
+    """Int8 codes of what the user gave; a missing batch or trailing axes of 1 are not guessed."""
+    tensor = program.network.tensor(program.network.input)
+    if images.ndim == 2 and tensor.shape[1:] == (1, 1):
+        images = images[:, :, np.newaxis, np.newaxis]
+    if raw:
+        if images.dtype != np.int8:
+            raise UserError(
+                f"Input codes must be int8 with --raw, not {images.dtype}; leave --raw out for "
+                "real units."
+            )
+    else:
+        if not np.issubdtype(images.dtype, np.floating):
+            raise UserError(
+                f"Input images must be float32 in the network's input units, not {images.dtype}; "
+                "convert them, or give int8 codes with --raw."
+            )
+        if not np.isfinite(images).all():
+            raise UserError(
+                "Input images hold NaN or infinite values, allowed are finite ones; mend them."
+            )
+    sizes = ", ".join(map(str, tensor.shape))
+    if images.ndim != 4 or images.shape[1:] != tensor.shape or not len(images):
+        raise UserError(
+            f"Input images must have the shape (images, {sizes}) with at least one image, "
+            f"not {images.shape}; reshape the array."
+        )
+    return images if raw else tensor.quantize(images)
+
+
+def _real(program: Program, codes: NDArray[np.int8]) -> NDArray[np.float32]:
+    """Output in real units; a map of one pixel becomes a vector, as the network itself gives it."""
+    values = program.network.tensor(program.network.output).dequantize(codes)
+    return values[:, :, 0, 0] if values.shape[2:] == (1, 1) else values
+
+
+def _check(
+    program: Program, codes: NDArray[np.int8], device: driver.Device
+) -> driver.Mismatch | None:
+    with progress("checking every layer", len(codes)) as update:
+        return driver.check_layers(
+            program, codes, device, progress=lambda done, _: update(done, "images")
+        )
+
+
+def layer_rows(program: Program, counters: list[driver.LayerCounters]) -> list[dict[str, Any]]:
+    """Counters of every layer beside its plan; empty where the device counts nothing."""
+    rows = []
+    for entry, counted in zip(program.layers, counters, strict=bool(counters)):
+        row = {
+            "name": entry.name,
+            "kind": entry.kind,
+            "k": entry.k,
+            "nnz": entry.nnz,
+            "ideal_cycles": entry.ideal_cycles,
+            "predicted_cycles": entry.predicted_cycles,
+            "occupancy": entry.ideal_cycles / counted.cycles if counted.cycles else 0.0,
+        }
+        rows.append(row | {k: v for k, v in asdict(counted).items() if k != "name"})
+    return rows
+
+
+def _table(program: Program, layers: list[dict[str, Any]], cycles: int) -> Any:
+    rows = [
+        (
+            row["name"],
+            row["kind"],
+            row["k"],
+            row["ideal_cycles"] if row["k"] else None,
+            row["cycles"],
+            percent(row["occupancy"]) if row["k"] else None,
+            row["stall_load"],
+            row["stall_weights"],
+            row["stall_drain"],
+        )
+        for row in layers
+    ]
+    return table(
+        f"One batch of {program.batch}: {cycles:,} cycles",
+        ("layer", "kind", "K", "ideal", "cycles", "occup.", "wait load", "wait weights",
+         "wait drain"),
+        rows,
+        left=2,
+    )  # fmt: skip

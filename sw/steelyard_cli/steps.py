@@ -1,0 +1,212 @@
+"""The short commands: train, prune, quantize and generate."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard.config import ArrayConfig
+from steelyard.errors import UserError
+
+from .console import note, percent, progress, show, table
+from .files import read_array, replacing, write_json, write_text
+
+if TYPE_CHECKING:
+    from steelyard.prune import PruneResult
+
+__all__ = ["generate_verilog", "prune_network", "quantize_network", "train_network"]
+
+PORTS = {
+    "clk": {"direction": "in", "width": 1},
+    "rst": {"direction": "in", "width": 1},
+    "i__valid": {"direction": "in", "width": 1},
+    "i__ready": {"direction": "out", "width": 1},
+    "i__payload": {"direction": "in", "width": 32},
+    "o__valid": {"direction": "out", "width": 1},
+    "o__ready": {"direction": "in", "width": 1},
+    "o__payload": {"direction": "out", "width": 32},
+    "busy": {"direction": "out", "width": 1},
+}
+"""Ports of the accelerator's top module, docs/architecture.md section 7."""
+
+
+def one_thread() -> None:
+    """Holds torch to one thread unless the environment asks for more.
+
+    Layers of this size gain nothing from a second one, and on a loaded machine lose.
+    """
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1") or "1"))
+
+
+def train_network(data: Path | None, epochs: int, seed: int, output: Path) -> None:
+    """``steelyard train``."""
+    import torch  # noqa: F401 - a missing torch is to be told before data is fetched
+
+    from steelyard import data as dataset
+    from steelyard import zoo
+    from steelyard.train import Epoch, train
+
+    one_thread()
+    found = dataset.find(data)
+    note(found.source)
+    with progress("training", epochs) as update:
+
+        def report(epoch: Epoch) -> None:
+            text = (
+                f"epoch {epoch.number}/{epoch.of}: loss {epoch.loss:.4f}, "
+                f"test accuracy {percent(epoch.accuracy)}, {epoch.seconds:.0f} CPU-s"
+            )
+            note(text)
+            update(epoch.number, "")
+
+        result = train(found, epochs=epochs, seed=seed, progress=report)
+    with replacing(output) as temporary:
+        zoo.save(result.model, temporary, accuracy=result.accuracy, seed=seed, epochs=epochs)
+    show(f"{output}: test accuracy {percent(result.accuracy)}")
+
+
+def prune_network(
+    model: str,
+    output: Path,
+    json_file: Path | None,
+    *,
+    calibration: Path | None,
+    weights: Path | None,
+    sparsity: float,
+    group: int,
+    k_table: Sequence[str],
+    exclude: Sequence[str],
+    method: str,
+    epochs: int,
+    seed: int,
+) -> None:
+    """``steelyard prune``."""
+    import onnx  # noqa: F401 - a missing onnx is to be told before minutes of pruning
+
+    from steelyard import zoo
+    from steelyard.prune import prune
+    from steelyard.quantize import export_onnx
+
+    from .models import BUNDLED, load_model
+
+    one_thread()
+    ks = _k_table(k_table)
+    if calibration is not None:
+        images = _images(calibration)
+    elif model == BUNDLED:
+        images = zoo.sample().calibration_input
+    else:
+        raise UserError(
+            f"Model {model!r} needs calibration images; give --calibration X.npy, float32 network "
+            "inputs, batch first."
+        )
+    network = load_model(model, weights)
+    with progress("pruning") as update:
+        result = prune(
+            network,
+            images,
+            sparsity,
+            group,
+            cast(Any, method),
+            ks=ks,
+            exclude=exclude,
+            epochs=epochs,
+            seed=seed,
+            progress=lambda step, number, of: update(number, f"{step}, {number + 1} of {of}"),
+        )
+    export_to(output, result.model, images, export_onnx)
+    document = prune_document(result)
+    write_json(json_file or output.with_suffix(".json"), document)
+    show(
+        table(
+            f"{output}: {percent(result.sparsity)} of the weights and "
+            f"{percent(result.work)} of the work outside the first layer removed",
+            ("layer", "K", "weights", "kept", "MAC", "kept MAC", "error"),
+            [
+                (r.name, f"{r.k}/{group}", r.weights, r.kept, r.macs, r.kept_macs, r.error)
+                for r in result.layers
+            ],
+        ),
+        *(f"dense: {name} ({reason})" for name, reason in result.left_dense),
+    )
+
+
+def export_to(output: Path, model: Any, images: NDArray[np.float32], export: Any) -> None:
+    """Writes a module as ONNX, aside first."""
+    with replacing(output) as temporary:
+        export(model, images, temporary)
+
+
+def prune_document(result: "PruneResult") -> dict[str, Any]:
+    """Report of a pruning as JSON holds it."""
+    return {
+        "group": result.group,
+        "sparsity": result.sparsity,
+        "work": result.work,
+        "layers": [asdict(layer) for layer in result.layers],
+        "left_dense": [{"name": name, "reason": why} for name, why in result.left_dense],
+    }
+
+
+def _k_table(entries: Sequence[str]) -> dict[str, int] | None:
+    table: dict[str, int] = {}
+    for entry in entries:
+        name, _, value = entry.rpartition("=")
+        if not name or not value.isdigit():
+            raise UserError(f"--k takes LAYER=K, not {entry!r}; write for example 'conv2=4'.")
+        table[name] = int(value)
+    return table or None
+
+
+def _images(path: Path) -> NDArray[np.float32]:
+    """Calibration images as float32; other floating-point types are converted."""
+    images = read_array(path, "Calibration")
+    if not np.issubdtype(images.dtype, np.floating):
+        raise UserError(
+            f"Calibration file {str(path)!r} holds {images.dtype}, float32 network inputs are "
+            "needed; convert the array."
+        )
+    return images.astype(np.float32, copy=False)
+
+
+def quantize_network(network: Path, calibration: Path, output: Path, method: str) -> None:
+    """``steelyard quantize``."""
+    from steelyard.quantize import quantize
+
+    images = _images(calibration)
+    with progress("quantizing") as update:
+        update(0, str(network))
+        content = quantize(network, images, method=method)
+    with replacing(output) as temporary:
+        temporary.write_bytes(content)
+    show(f"{output}: int8, ranges by {method} of {len(images)} images")
+
+
+def generate_verilog(config_file: Path, output: Path) -> None:
+    """``steelyard generate``."""
+    config = ArrayConfig.from_toml(config_file)
+    from steelyard_hw.verilog import TOP, convert
+
+    with progress("generating Verilog") as update:
+        update(0, f"{config.lanes} lanes x {config.columns} columns")
+        text = convert(config)
+    write_text(output / "steelyard.sv", text)
+    with replacing(output / "config.toml") as temporary:
+        config.to_toml(temporary)
+    write_json(
+        output / "accelerator.json",
+        {
+            "top": TOP,
+            "verilog": "steelyard.sv",
+            "config_sha256": config.hash().hex(),
+            "config": asdict(config),
+            "ports": PORTS,
+        },
+    )
+    show(f"{output}: steelyard.sv, config.toml, accelerator.json ({config.hash().hex()[:16]})")
