@@ -1,78 +1,231 @@
-"""Cycle model: how long the accelerator takes for a descriptor, from its schedule alone."""
+"""Cycle model: exactly how long the accelerator takes for a descriptor, from its schedule alone.
+
+The accelerator is statically scheduled, so its time follows from the descriptor and the
+configuration: the walker, the loader and the array are followed tile by tile and group by group,
+passes in closed form. Tiles whose segment counts repeat soon repeat their timing too; from then on
+whole periods are skipped.
+
+Cycle 0 is the one in which the engines see the sequencer's `go`, the first that a layer counts.
+Core must not import the gateware, so its latencies are constants here, which a test compares.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from math import gcd
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ArrayConfig
-from .descriptor import Descriptor, Operation
+from .descriptor import DESCRIPTOR_WORDS, Descriptor, Operation
 
-__all__ = ["conv_tile_cycles", "predict", "segments"]
+__all__ = ["predict", "predict_total"]
 
-LAUNCH = 40
-"""Cycles to read a descriptor and set up the walkers."""
-PIPELINE = 20
-"""Cycles from the last multiplication to the last output word, drain excluded."""
+LOADER_LATENCY = 2 + 3 + 3
+"""``Loader.LATENCY``: from the issue of a word's last segment to the word."""
+COLUMN_LATENCY = 3 + 2 + 1
+"""``Column.LATENCY``: from the issue of a pass's last weights to the captured sums."""
+VECTOR_LATENCY = 3
+"""``VectorUnit.latency``: from the last tap of a window to its first beat."""
+OUTPUT_LATENCY = 4 + 13
+"""``OutputStage.latency``: from a beat to its write."""
+SETTLE = max(LOADER_LATENCY + VECTOR_LATENCY, OUTPUT_LATENCY) + 4
+"""`settle` of the ``Sequencer``: cycles without activity that end a layer."""
 MINIMUM_DRAIN = 8
-"""Least cycles between two drains: a stored partial sum takes that long until it may be read."""
+"""``MINIMUM_DRAIN`` of the array: least cycles between the ends of two passes."""
+COUNTERS = 8
+"""``len(COUNTERS)`` of the sequencer: counters stored after each layer, one a cycle."""
+
+
+class Engine(Protocol):
+    """Timing of the engines between two tiles."""
+
+    def tile(self, segments: int) -> None:
+        """Carry out the next tile, whose words take `segments` aligned reads each."""
+
+    def state(self) -> tuple[int, tuple[int, ...]]:
+        """A reference cycle, and all that the future depends on, relative to it."""
+
+    def shift(self, cycles: int) -> None:
+        """Let everything have happened `cycles` later."""
+
+    def quiet(self) -> int:
+        """Last cycle in which a unit is active."""
+
+
+class Convolution:
+    """Loader, array and drain during a convolution."""
+
+    def __init__(self, descriptor: Descriptor, config: ArrayConfig) -> None:
+        d = self._descriptor = descriptor
+        self._lanes = config.lanes
+        self._group = config.group
+        self._last_drain = d.last_columns * config.drain_beats
+        self._columns_drain = max(config.columns * config.drain_beats, MINIMUM_DRAIN)
+        self._last_interval = max(self._last_drain, MINIMUM_DRAIN)
+        whole = [(config.group, d.k)] * d.chunk_groups
+        last = [(config.group, d.k)] * (d.last_chunk_groups - 1) + [(d.last_positions, d.k_last)]
+        # Positions to load and items to issue of each group of each chunk.
+        self._chunks = [whole] * (d.chunks - 1) + [last]
+        self._taken = 0
+        self._loaded = 0
+        self._issued = 0
+        self._drained = 0
+        self._released = deque([0] * config.window_groups)
+
+    def tile(self, segments: int) -> None:
+        """Carry out the next tile, whose words take `segments` aligned reads each."""
+        d, released = self._descriptor, self._released
+        # The walker starts over when its tile is taken; the first tile starts with the layer.
+        self._taken = loaded = max(self._loaded, self._taken + self._lanes + 1)
+        issued = self._issued
+        for groups in self._chunks:
+            ends = []
+            for positions, items in groups:
+                # A group takes the place of the one released a whole ring before.
+                loaded = max(loaded, released.popleft()) + positions * segments
+                issued = max(issued, loaded + LOADER_LATENCY) + items
+                ends.append(issued)
+            # The last item of a pass waits until the columns have given away the sums before.
+            issued = ends[-1] = max(issued, self._drained)
+            if d.passes > 1:
+                slots = sum(items for _, items in groups)
+                interval = max(slots, self._columns_drain)
+                last_pass = issued + (d.passes - 2) * interval
+                issued = last_pass + interval
+                ends = [last_pass + d.k * (n + 1) for n in range(len(groups) - 1)] + [issued]
+            released.extend(ends)
+            self._drained = issued + self._last_interval
+        self._loaded, self._issued = loaded, issued
+
+    def state(self) -> tuple[int, tuple[int, ...]]:
+        """A reference cycle, and all that the future depends on, relative to it."""
+        now = self._loaded
+        # What the loader has already passed no longer holds it up.
+        return now, (
+            max(self._taken + self._lanes + 1 - now, 0),
+            self._issued - now,
+            self._drained - now,
+            *[cycle - now if cycle > now else 0 for cycle in self._released],
+        )
+
+    def shift(self, cycles: int) -> None:
+        """Let everything have happened `cycles` later."""
+        self._taken += cycles
+        self._loaded += cycles
+        self._issued += cycles
+        self._drained += cycles
+        self._released = deque(cycle + cycles for cycle in self._released)
+
+    def quiet(self) -> int:
+        """Last cycle in which a unit is active: the last beat leaves the columns."""
+        return self._issued + COLUMN_LATENCY + self._last_drain
+
+
+class Vector:
+    """Loader and vector unit during pooling or a residual add."""
+
+    def __init__(self, descriptor: Descriptor, config: ArrayConfig) -> None:
+        d = descriptor
+        add = d.op == Operation.ADD
+        self._lanes = config.lanes
+        self._beats = config.drain_beats
+        self._taps = 1 if add else d.kernel_w * d.kernel_h
+        self._words = (2 if add else 1) * d.in_channels
+        self._taken = 0
+        self._loaded = 0
+
+    def tile(self, segments: int) -> None:
+        """Carry out the next tile, whose words take `segments` aligned reads each."""
+        reads = self._taps * segments
+        self._taken = max(self._loaded, self._taken + self._lanes + 1)
+        # A finished word waits until the vector unit has given away the one before.
+        first = max(self._taken + reads, self._loaded + self._beats)
+        self._loaded = first + (self._words - 1) * max(reads, self._beats)
+
+    def state(self) -> tuple[int, tuple[int, ...]]:
+        """A reference cycle, and all that the future depends on, relative to it."""
+        return self._loaded, (max(self._taken + self._lanes + 1 - self._loaded, 0),)
+
+    def shift(self, cycles: int) -> None:
+        """Let everything have happened `cycles` later."""
+        self._taken += cycles
+        self._loaded += cycles
+
+    def quiet(self) -> int:
+        """Last cycle in which a unit is active: the last beat leaves the vector unit."""
+        return self._loaded + LOADER_LATENCY + VECTOR_LATENCY + self._beats - 1
+
+
+def period(descriptor: Descriptor, lanes: int) -> int:
+    """Tiles after which the walk over the input repeats, whole tiles alone."""
+    row = descriptor.out_w * descriptor.batch
+    return row // gcd(row, lanes)
 
 
 def segments(descriptor: Descriptor, lanes: int) -> NDArray[np.int64]:
     """Aligned reads that each tile needs for one window word, int64 (out_tiles,)."""
     d = descriptor
-    pixel = np.arange((d.out_tiles - 1) * lanes + d.last_lanes, dtype=np.int64)
-    image, place = pixel % d.batch, pixel // d.batch
-    row, column = place // d.out_w, place % d.out_w
-    origin = (row * d.in_w + column) * d.stride * d.batch + image
-    follows = np.zeros(len(pixel), bool)
-    follows[1:] = np.diff(origin) == (2 if d.step2 else 1)
-    follows[::lanes] = False
-    starts = np.flatnonzero(~follows)
-    lengths = np.diff(np.append(starts, len(pixel)))
-    limit = lanes // 2 if d.step2 else lanes
-    count = np.zeros(d.out_tiles, np.int64)
-    np.add.at(count, starts // lanes, -(-lengths // limit))
-    return count
-
-
-def conv_tile_cycles(
-    descriptor: Descriptor, config: ArrayConfig, load: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Steady-state cycles of convolution tiles whose window loads take `load` cycles each.
-
-    The array and the drain of the pass before work side by side, so a pass takes the longer of the
-    two. Loads hide behind the passes; when one chunk fills more than half of the window memory and
-    several passes use it, what the ring cannot hold ahead has only the last pass to hide behind.
-    """
-    d = descriptor
-    last_slots = (d.last_chunk_groups - 1) * d.k + d.k_last
-    drain = max(config.columns * config.drain_beats, MINIMUM_DRAIN)
-    last_drain = max(d.last_columns * config.drain_beats, MINIMUM_DRAIN)
-    compute = 0
-    for slots, count in ((d.chunk_groups * d.k, d.chunks - 1), (last_slots, 1)):
-        compute += count * ((d.passes - 1) * max(slots, drain) + max(slots, last_drain))
-    cycles = np.maximum(load, compute)
-    if d.chunks == 1 and d.passes > 1 and 2 * d.groups > config.window_groups:
-        late = load * (2 * d.groups - config.window_groups) // d.groups
-        cycles = np.maximum(cycles, compute + late - max(last_slots, last_drain))
-    return cycles
+    if d.stride == 1 and d.out_w == d.in_w:
+        return np.ones(d.out_tiles, np.int64)
+    # One period and, behind it, the last tile, which may have fewer lanes.
+    tile = np.append(np.arange(min(period(d, lanes), d.out_tiles)), d.out_tiles - 1)
+    valid = np.full(len(tile), lanes)
+    valid[-1] = d.last_lanes
+    step, longest = (2, lanes // 2) if d.step2 else (1, lanes)
+    count = np.zeros(len(tile), np.int64)
+    length = np.zeros(len(tile), np.int64)
+    expected = np.full(len(tile), -1)
+    for lane in range(lanes):
+        place, image = np.divmod(tile * lanes + lane, d.batch)
+        y, x = np.divmod(place, d.out_w)
+        origin = (y * d.in_w + x) * d.stride * d.batch + image
+        begins = (origin != expected) | (length == longest)
+        count += begins & (lane < valid)
+        length = np.where(begins, 1, length + 1)
+        expected = origin + step
+    result = np.resize(count[:-1], d.out_tiles)
+    result[-1] = count[-1]
+    return result
 
 
 def predict(descriptor: Descriptor, config: ArrayConfig) -> int:
-    """Cycles from the start of a descriptor to its last output word."""
+    """Cycles of a layer, exactly what the accelerator's first counter of the layer will say.
+
+    Parameters
+    ----------
+    descriptor : of a layer that fits the configuration
+    """
     d = descriptor
-    reads = segments(d, config.lanes)
-    taps = d.kernel_w * d.kernel_h
-    if d.op == Operation.CONV:
-        load = np.maximum(taps * d.in_channels * reads, config.lanes)
-        cycles = conv_tile_cycles(d, config, load)
-        fill = config.group * int(reads[0])
-        flush = config.columns * config.drain_beats
-    else:
-        operands = 2 if d.op == Operation.ADD else taps
-        # Both operands of an add drain, of a window only the result.
-        drains = operands if d.op == Operation.ADD else 1
-        word = np.maximum(operands * reads, drains * config.drain_beats)
-        cycles = np.maximum(d.in_channels * word, config.lanes)
-        fill = operands * int(reads[0])
-        flush = config.drain_beats
-    return LAUNCH + config.lanes + fill + int(cycles.sum()) + flush + PIPELINE
+    engine: Engine = (Convolution if d.op == Operation.CONV else Vector)(d, config)
+    reads = segments(d, config.lanes).tolist()
+    repeat = 1 if min(reads) == max(reads) else period(d, config.lanes)
+    # Tiles done and the cycle then, by phase of the walk and state of the engine.
+    seen: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}
+    done, last = 0, d.out_tiles - 1
+    while done < last:
+        engine.tile(reads[done])
+        done += 1
+        now, state = engine.state()
+        key = (done % repeat, state)
+        if key in seen:
+            tiles, cycles = done - seen[key][0], now - seen[key][1]
+            periods = (last - done) // tiles
+            engine.shift(periods * cycles)
+            done += periods * tiles
+            seen.clear()
+        else:
+            seen[key] = done, now
+    engine.tile(reads[last])
+    # After the last activity the sequencer starts its count of quiet cycles anew and ends at 0.
+    return engine.quiet() + SETTLE + 2
+
+
+def predict_total(descriptors: Iterable[Descriptor], config: ArrayConfig) -> int:
+    """Cycles from START to the end of these layers, exactly what the total register will say.
+
+    Beside its own cycles each layer takes the fetch of its descriptor, one cycle to start, and the
+    store of its counters.
+    """
+    return sum(predict(d, config) + DESCRIPTOR_WORDS + 1 + COUNTERS for d in descriptors)

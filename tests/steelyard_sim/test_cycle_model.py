@@ -1,0 +1,155 @@
+"""Cycle model against the counters of the compiled gateware: equal to the cycle, layer by layer."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from steelyard import driver
+from steelyard.compile import Descriptor, compile, cycles
+from steelyard.compile.descriptor import Operation
+from steelyard.config import ArrayConfig
+from steelyard.driver.port import HostPort, Space
+from steelyard.randomnet import random_network
+from steelyard_hw import array, sequencer
+from steelyard_hw.column import Column
+from steelyard_hw.loader import Loader
+from steelyard_hw.output import OutputStage
+from steelyard_hw.vector import VectorUnit
+from steelyard_sim import open_transport
+
+SMALL = ArrayConfig(lanes=4, columns=4, requantizers=2, weight_words=16384)
+"""Fast drains: columns share a least interval between passes."""
+SLOW = ArrayConfig(
+    lanes=8,
+    columns=3,
+    group=8,
+    requantizers=1,
+    window_groups=4,
+    weight_words=16384,
+    partial_sum_channels=48,
+)
+"""Eight beats a column and a ring of few groups: drains and loads hold up the array."""
+COUNTERS = len(sequencer.COUNTERS)
+
+
+def drawn(rng: np.random.Generator, config: ArrayConfig) -> Descriptor:
+    """Random layer whose time does not depend on what the memories hold: all addresses are zero."""
+    op = Operation(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15]))
+    stride, batch = int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2, 3, 7]))
+    in_w = int(rng.integers(1, 24))
+    out_w = int(rng.choice([in_w, -(-in_w // stride), max(in_w - 2, 1)]))
+    kernel_h, kernel_w = (1, 1) if op == Operation.ADD else (int(n) for n in rng.integers(1, 5, 2))
+    channels = int(rng.integers(1, rng.choice([3, 10, 25])))
+    base = Descriptor(
+        op=op,
+        step2=int(batch == 1 and stride == 2),
+        out_tiles=int(rng.choice([1, 2, 5, 30, 80])),
+        last_lanes=int(rng.integers(1, config.lanes + 1)),
+        batch=batch,
+        out_w=out_w,
+        delta_pixel=stride * batch - (batch - 1),
+        delta_row=(in_w - out_w + 1) * stride * batch - (batch - 1),
+        in_w=in_w,
+        in_h=5,
+        stride=stride,
+        kernel_w=kernel_w,
+        kernel_h=kernel_h,
+        in_channels=channels,
+    )
+    if op != Operation.CONV:
+        return base
+    positions = kernel_h * kernel_w * channels
+    groups = -(-positions // config.group)
+    last_positions = positions - (groups - 1) * config.group
+    k = int(rng.integers(1, config.group + 1))
+    chunk_groups = int(rng.integers(1, min(groups, config.window_groups) + 1))
+    if groups <= config.window_groups and rng.random() < 0.3:
+        chunk_groups = groups
+    chunks = -(-groups // chunk_groups)
+    passes = int(rng.choice([1, 1, 2, 3, 6]))
+    return replace(
+        base,
+        chunk_groups=chunk_groups,
+        last_chunk_groups=groups - (chunks - 1) * chunk_groups,
+        chunks=chunks,
+        last_positions=last_positions,
+        k=k,
+        k_last=min(k, last_positions),
+        passes=passes,
+        last_columns=int(rng.integers(1, config.columns + 1)),
+        weight_count=passes * ((groups - 1) * k + min(k, last_positions)),
+    )
+
+
+@pytest.fixture(scope="module", params=[SMALL, SLOW], ids=["small", "slow"])
+def config(request: pytest.FixtureRequest) -> ArrayConfig:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def port(config: ArrayConfig) -> Iterator[HostPort]:
+    transport = open_transport("", config)
+    yield HostPort(transport, 600)
+    transport.close()
+
+
+def measured(port: HostPort, layers: list[Descriptor]) -> list[dict[str, int]]:
+    """Counters of layers, run by one START."""
+    words = np.array([d.words(f"layer {n}") for n, d in enumerate(layers)])
+    port.write(Space.DESCRIPTORS, 0, words)
+    port.run(0, len(layers))
+    counters = port.read(Space.COUNTERS, 0, len(layers) * COUNTERS).reshape(-1, COUNTERS)
+    return [dict(zip(sequencer.COUNTERS, row, strict=True)) for row in counters.tolist()]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_descriptors_take_exactly_the_predicted_cycles(config, port, seed):
+    rng = np.random.default_rng(seed)
+    layers = [drawn(rng, config) for _ in range(24)]
+    found = measured(port, layers)
+    for layer, counters in zip(layers, found, strict=True):
+        assert cycles.predict(layer, config) == counters["cycles"], layer
+        assert counters["stall_weights"] == 0
+    assert cycles.predict_total(layers, config) == port.total_cycles()
+
+
+def test_random_descriptors_are_held_up_by_loads_and_by_drains(config, port):
+    rng = np.random.default_rng(0)
+    found = measured(port, [drawn(rng, config) for _ in range(24)])
+    for cause in ("stall_load", "stall_drain"):
+        assert sum(c[cause] > c["cycles"] // 4 for c in found) >= 3
+
+
+@pytest.mark.parametrize(("seed", "batch", "k"), [(2, 1, "auto"), (3, 2, "auto"), (5, 3, "dense")])
+def test_compiled_networks_take_exactly_the_predicted_cycles(config, seed, batch, k):
+    network = random_network(seed, layers=7, max_pixels=60, max_channels=12, group=config.group)
+    program = compile(network, config, batch=batch, k=k)
+    with driver.open("sim", config=config) as device:
+        device.load(program)
+        device.infer(np.zeros((batch, *program.input.shape), np.int8))
+        for entry, counters in zip(program.layers, device.counters(), strict=True):
+            assert entry.predicted_cycles == counters.cycles, entry.name
+        layers = [Descriptor.from_words(words) for words in program.descriptors]
+        assert cycles.predict_total(layers, config) == device.cycles
+
+
+def test_skipped_periods_add_their_cycles():
+    layer = drawn(np.random.default_rng(1), SMALL)
+    layer = replace(layer, op=Operation.MAX_POOL, stride=2, in_w=23, out_w=11, batch=1, step2=1)
+    # After 11 tiles of 4 lanes the walk over rows of 11 pixels repeats.
+    few, more, most = (
+        cycles.predict(replace(layer, out_tiles=5 + 11 * periods), SMALL)
+        for periods in (3, 4, 100_003)
+    )
+    assert most - few == 100_000 * (more - few)
+
+
+def test_latencies_are_those_of_the_gateware():
+    assert Loader.LATENCY == cycles.LOADER_LATENCY
+    assert Column.LATENCY == cycles.COLUMN_LATENCY
+    assert VectorUnit.latency == cycles.VECTOR_LATENCY
+    assert OutputStage.latency == cycles.OUTPUT_LATENCY
+    assert array.MINIMUM_DRAIN == cycles.MINIMUM_DRAIN
+    assert len(sequencer.COUNTERS) == cycles.COUNTERS
