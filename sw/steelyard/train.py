@@ -119,6 +119,7 @@ def train(
             "128 is a good choice."
         )
     model = zoo.build("fashion", seed=seed)
+    _lay_out(model, torch.channels_last)  # convolutions run a fifth faster
     images = torch.from_numpy(zoo.to_input(data.train_images))
     labels = torch.from_numpy(data.train_labels.astype(np.int64))
     generator = torch.Generator().manual_seed(seed)
@@ -148,7 +149,14 @@ def train(
         history.append(Epoch(number, epochs, total / steps, reached, time.process_time() - started))
         if progress is not None:
             progress(history[-1])
+    _lay_out(model, torch.contiguous_format)
     return TrainResult(model.eval(), history[-1].accuracy, tuple(history), seed)
+
+
+def _lay_out(model: nn.Module, layout: torch.memory_format) -> None:
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -160,6 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("output", type=Path, help="npz file of the weights to write")
     parser.add_argument("--data", type=Path, help="folder of the four gzip IDX files")
+    parser.add_argument("--sample", type=Path, help="npz file of the bundled images to write too")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -175,6 +184,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         data = dataset.find(options.data)
         print(data.source, flush=True)
+        if options.sample is not None:
+            zoo.save_sample(data, options.sample)
         result = train(data, epochs=options.epochs, seed=options.seed, progress=show)
         zoo.save(
             result.model,

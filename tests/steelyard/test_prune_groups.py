@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+
 from steelyard.errors import UserError
 from steelyard.prune import BalancedGroups, balanced_mask, finish, prune_balanced, verify
 from steelyard.prune import inspect as inspect_network
 from steelyard.prune.groups import from_rows, kept_weights, to_rows
-from torch import nn
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:

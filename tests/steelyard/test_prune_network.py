@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+
 from steelyard.errors import UserError
 from steelyard.prune import (
     allocate,
@@ -21,7 +23,6 @@ from steelyard.prune import (
 )
 from steelyard.prune import inspect as inspect_network
 from steelyard.prune.layers import Structure
-from torch import nn
 
 
 class Residual(nn.Module):

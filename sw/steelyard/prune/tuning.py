@@ -18,7 +18,7 @@ from steelyard.prune.statistics import fast_layout
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 BATCH = 50
-RATE = 2e-3
+RATE = 5e-4
 
 
 def gradual(ks: Mapping[str, int], epochs: int, group: int = GROUP) -> list[dict[str, int]]:

@@ -14,6 +14,7 @@ from steelyard.zoo.bundle import (
     load,
     sample,
     save,
+    save_sample,
     to_input,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "load",
     "sample",
     "save",
+    "save_sample",
     "to_input",
 ]

@@ -17,6 +17,8 @@ from steelyard.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
+    from steelyard.data import FashionMnist
+
 NAMES = ("fashion", "vgg16", "resnet18")
 CLASS_NAMES = (
     "T-shirt/top",
@@ -184,6 +186,19 @@ def sample() -> Sample:
     arrays = _read(SAMPLE)
     return Sample(
         arrays["calibration"], arrays["calibration_labels"], arrays["test"], arrays["test_labels"]
+    )
+
+
+def save_sample(data: FashionMnist, path: Path) -> None:
+    """Writes the first 1,000 training and test images of ``data`` with their labels."""
+    write_arrays(
+        path,
+        {
+            "calibration": data.train_images[:1000],
+            "calibration_labels": data.train_labels[:1000],
+            "test": data.test_images[:1000],
+            "test_labels": data.test_labels[:1000],
+        },
     )
 
 
