@@ -1,0 +1,23 @@
+"""Testbench of the sparse array alone: random layers, late weights and late activations."""
+
+import os
+from random import Random
+
+import cocotb
+from steelyard.config import ArrayConfig
+from steelyard_sim.array_case import random_array_case
+from steelyard_sim.bench import ArrayBench
+
+STALLS = (0.0, 0.2, 0.7)
+
+
+@cocotb.test()
+async def random_layer(dut):
+    """Sums, flags, addresses and spacing of one layer."""
+    seed = int(os.environ["STEELYARD_SEED"])
+    config = ArrayConfig.from_toml(os.environ["STEELYARD_CONFIG"])
+    rng = Random(seed)
+    case = random_array_case(seed, config)
+    stalls = rng.choice(STALLS), rng.choice(STALLS)
+    print(f"CASE {case}, stalls {stalls[0]} {stalls[1]}", flush=True)
+    await ArrayBench(dut).run(case, rng, *stalls)
