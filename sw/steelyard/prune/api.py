@@ -137,7 +137,7 @@ def prune(
         K by layer, in place of a target: layers that it does not name stay dense.
     work
         Share of the multiplications outside the first layer that must go as well; unless given,
-        ``sparsity``, so that the speedup follows the sparsity.
+        ``sparsity``, so that the speedup follows the sparsity; 0 bounds the weights alone.
     least
         Smallest K that the sensitivity may give a layer; see :func:`allocate`.
     exclude
