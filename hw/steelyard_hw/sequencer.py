@@ -26,7 +26,7 @@ COUNTERS = (
 class Sequencer(wiring.Component):
     """Runs layers: fetches a descriptor, starts the engines, waits for quiet, stores the counters.
 
-    A layer costs ``DESCRIPTOR_WORDS`` + ``len(COUNTERS)`` + 4 cycles beside its own work.
+    A layer costs ``DESCRIPTOR_WORDS`` + ``len(COUNTERS)`` + 1 cycles beside those that it counts.
 
     Parameters
     ----------

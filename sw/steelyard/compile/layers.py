@@ -178,9 +178,9 @@ def convolution(base: Descriptor, channels: int, cut: Schedule, config: ArrayCon
 def schedule(conv: Conv, base: Descriptor, k: int, bounds: Bounds, config: ArrayConfig) -> Schedule:
     """Cut of the weight groups into chunks.
 
-    One chunk when the groups fill at most half of the window memory. Otherwise balanced chunks of
-    at most half of it, or one chunk when the memory holds all groups and the cycle model finds that
-    no slower. Chunks are halved further while an accumulator could overflow.
+    Balanced chunks, one if they fit, of at most the window memory: small ones load while the chunk
+    before is in use, large ones drain more rarely. The cycle model chooses among all of them that
+    cannot overflow an accumulator; chunks are halved further while each could.
 
     Raises
     ------
@@ -208,11 +208,9 @@ def schedule(conv: Conv, base: Descriptor, k: int, bounds: Bounds, config: Array
         )
 
     half = config.window_groups // 2
-    candidates = []
-    if groups <= min(config.window_groups, MAX_CHUNK_GROUPS):
-        candidates.append(cut(groups))
-    if groups > half:
-        candidates.append(cut(-(-groups // -(-groups // half))))
+    limit = min(config.window_groups, MAX_CHUNK_GROUPS)
+    counts = range(-(-groups // limit), -(-groups // half) + 1)
+    candidates = [cut(size) for size in sorted({-(-groups // n) for n in counts}, reverse=True)]
     bits = config.accumulator_bits
     safe = [c for c in candidates if overflowing_channel(bounds, c.chunk_groups, bits) is None]
     chunk_groups = min(half, groups)
