@@ -116,7 +116,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="The whole chain on the bundled network and simulated accelerator.")
 @click.option(
     "-o", "--output", type=FOLDER, default=Path("build/demo"), show_default=True, metavar="DIR",
     help="Folder of everything that the demo leaves.",
@@ -145,7 +145,7 @@ def demo(output: Path, data: Path | None, images: int, device: str) -> None:
     run_demo(output, data, images, device)
 
 
-@cli.command()
+@cli.command(short_help="Train the bundled network on Fashion-MNIST.")
 @click.option("--data", type=FOLDER, metavar="DIR", help="Folder of Fashion-MNIST's gzip files.")
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -165,16 +165,14 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
     train_network(data, epochs, seed, output)
 
 
-@cli.command()
+@cli.command(short_help="Prune a torch network in balanced groups, to float ONNX.")
 @click.argument("model")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT.onnx")
 @click.option(
     "--calibration", type=FILE, metavar="X.npy",
     help="float32 network inputs, batch first, no labels; for 'fashion' the bundled ones.",
 )  # fmt: skip
-@click.option(
-    "--weights", type=FILE, metavar="FILE", help="State of the model: .pt, .pth or .npz."
-)
+@click.option("--weights", type=FILE, metavar="FILE", help="State of the model: .pt, .pth or .npz.")
 @click.option("--sparsity", type=float, default=0.75, show_default=True,
               help="Share of the weights outside the first layer to remove.")  # fmt: skip
 @click.option("--group", type=int, default=16, show_default=True, help="Weights in a group.")
@@ -210,7 +208,7 @@ def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> N
     prune_network(model, output, json_file, **options)
 
 
-@cli.command()
+@cli.command(short_help="Quantize a float ONNX network to int8.")
 @click.argument("network", type=FILE, metavar="FLOAT.onnx")
 @click.option("--calibration", type=FILE, required=True, metavar="X.npy",
               help="float32 network inputs, batch first, no labels.")  # fmt: skip
@@ -231,7 +229,7 @@ def quantize(network: Path, calibration: Path, output: Path, method: str) -> Non
     quantize_network(network, calibration, output, method)
 
 
-@cli.command()
+@cli.command(short_help="Compile a quantized network and print the plan.")
 @click.argument("network", type=FILE, metavar="NET.onnx")
 @click.option("-o", "--output", type=FILE, required=True, metavar="NET.syp")
 @click.option("--config", type=FILE, metavar="FILE.toml", help="Configuration of the accelerator.")
@@ -261,14 +259,16 @@ def compile(
     compile_network(network, output, config, batch, k, json_file)
 
 
-@cli.command()
+@cli.command(short_help="Run a compiled network on a device.")
 @click.argument("program", type=FILE, metavar="NET.syp")
 @click.option("--input", "source", type=FILE, required=True, metavar="X.npy")
 @click.option("--output", type=FILE, required=True, metavar="Y.npy")
 @click.option("--device", default="sim", show_default=True,
               help="sim: the gateware, simulated; golden: the numpy model.")  # fmt: skip
-@click.option("--check", is_flag=True,
-              help="Compare every layer with the golden model and name the first difference.")  # fmt: skip
+@click.option(
+    "--check", is_flag=True,
+    help="Compare every layer with the golden model and name the first difference.",
+)  # fmt: skip
 @click.option("--raw", is_flag=True, help="Read and write int8 codes in place of float32.")
 @json_option
 def run(
@@ -291,7 +291,7 @@ def run(
     run_program(program, source, output, device, check, raw, json_file)
 
 
-@cli.command()
+@cli.command(short_help="Write an HTML and JSON report of a program.")
 @click.argument("program", type=FILE, metavar="NET.syp")
 @click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")
 @click.option("--run", "run_file", type=FILE, metavar="FILE.json",
@@ -309,7 +309,7 @@ def report(program: Path, output: Path, run_file: Path | None) -> None:
     write_report(program, output, run_file)
 
 
-@cli.command()
+@cli.command(short_help="Write the Verilog of an accelerator.")
 @click.option("--config", type=FILE, required=True, metavar="FILE.toml")
 @click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")
 def generate(config: Path, output: Path) -> None:
@@ -326,7 +326,7 @@ def generate(config: Path, output: Path) -> None:
     generate_verilog(config, output)
 
 
-@cli.command()
+@cli.command(short_help="Measure cycles and hold them against the bars.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="FILE.json")
 @click.option("--quick", is_flag=True, help="The cheap cases only.")
 def bench(output: Path, quick: bool) -> None:

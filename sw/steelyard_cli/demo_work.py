@@ -1,4 +1,4 @@
-"""What the demo does in its worker processes; every function takes and gives what can be pickled."""
+"""What the demo does in its worker processes; arguments and results can be pickled."""
 
 import os
 import time
@@ -84,7 +84,10 @@ def baseline(folder: Path | None) -> Baseline:
     model = zoo.load()
     network = load(quantize(model, zoo.sample().calibration_input))
     return Baseline(
-        float_accuracy(model, images, labels), _accuracy(network, images, labels), len(images), source
+        float_accuracy(model, images, labels),
+        _accuracy(network, images, labels),
+        len(images),
+        source,
     )
 
 

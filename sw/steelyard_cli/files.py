@@ -33,7 +33,11 @@ def replacing(path: Path) -> Iterator[Path]:
             raise IsADirectoryError(21, "Is a directory")
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             temporary = Path(folder) / path.name
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            # Some writers make files that nobody but the user may read.
+            temporary.chmod(mode)
             os.replace(temporary, path)
     except OSError as error:
         raise UserError(

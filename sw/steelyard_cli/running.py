@@ -12,9 +12,9 @@ from steelyard import driver
 from steelyard.errors import UserError
 from steelyard.program import Program
 
-from .errors import BadResult
 from .console import percent, progress, show, table
 from .devices import opened
+from .errors import BadResult
 from .files import read_array, write_array, write_json
 
 __all__ = ["layer_rows", "run_program"]
