@@ -42,7 +42,7 @@ ACC_BITS = 24
 WINDOW_DEPTH = 512
 PASSES = 16
 # Cycles from a memory's data to the product, by kind of multiplier.
-LATENCY = {"plain": 2, "registered": 3, "pair": 4}
+LATENCY = {"plain": 2, "registered": 3, "pair": 5}
 
 
 class Options:
@@ -201,20 +201,17 @@ class ColumnMultipliers(Elaboratable):
         overlap = Signal(6, reset_less=True)
         m.d.sync += overlap.eq(terms[0] + (terms[1] << 2) + (terms[2] << 4))
 
-        # P = high_product * 2**10 + low_product, so bits 15..10 hold both.
-        difference = Signal(7)
-        corrected = Signal(11)
+        # P = high_product * 2**10 + low_product, so bits 15..10 hold both. Separating them takes
+        # two carry chains, with a register between.
+        difference = delay(m, (dsp.p[10:16] - overlap)[:7], 1)
+        low_bits, high_bits, overlap = (
+            delay(m, bits, 1) for bits in (dsp.p[:10], dsp.p[16:26], overlap))
+        # P[25:16] + sign - borrow in one chain: the extra low bit injects the sign.
+        corrected = (Cat(Const(1, 1), high_bits)
+                     + Cat(difference[5], difference[6].replicate(10)))[1:11]
         m.d.comb += [
-            difference.eq(dsp.p[10:16] - overlap),
-            # P[25:16] + sign - borrow in one carry chain: the extra low bit injects the sign.
-            corrected.eq(Cat(Const(1, 1), dsp.p[16:26])
-                         + Cat(difference[5], difference[6].replicate(10))),
-        ]
-        low_product = Cat(dsp.p[:10], difference[:6])
-        high_product = Cat(overlap, corrected[1:])
-        m.d.comb += [
-            self.products[lane].eq(delay(m, low_product, 1)),
-            self.products[lane + 1].eq(delay(m, high_product, 1)),
+            self.products[lane].eq(delay(m, Cat(low_bits, difference[:6]), 1)),
+            self.products[lane + 1].eq(delay(m, Cat(overlap, corrected), 1)),
         ]
 
 
@@ -458,13 +455,17 @@ class Squeeze(Elaboratable):
         # merges the core's registers with the shift register.
         held_in = Signal.like(pins_in, reset_less=True)
         pins_out = Signal(self.out_bits, reset_less=True)
-        load = delay(m, self.load, 1)
-        with m.If(load):
-            m.d.sync += held_in.eq(pins_in)
-        m.d.sync += [
-            pins_in.eq(Cat(self.shift_in, pins_in)),
-            pins_out.eq(Mux(load, Cat(*self._core.outputs()), pins_out << 1)),
-        ]
+        m.d.sync += pins_in.eq(Cat(self.shift_in, pins_in))
+        results = Cat(*self._core.outputs())
+        # The strobe walks along the registers, so that it never is the critical path.
+        load = self.load
+        for start in range(0, max(self.in_bits, self.out_bits), 16):
+            load = delay(m, load, 1)
+            block = slice(start, start + 16)
+            with m.If(load):
+                m.d.sync += held_in[block].eq(pins_in[block])
+            m.d.sync += pins_out[block].eq(
+                Mux(load, results[block], Cat(Const(0, 1), pins_out)[block]))
         m.d.comb += [Cat(*self._core.inputs()).eq(held_in), self.shift_out.eq(pins_out[-1])]
         return m
 
@@ -493,6 +494,7 @@ def synthesize(options, folder):
     seconds = time.monotonic() - start
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     cells["TRELLIS_FF"] -= 2 * top.in_bits + top.out_bits
+    cells["TRELLIS_FF"] -= -(-max(top.in_bits, top.out_bits) // 16)
     cells["LUT4"] -= top.out_bits
     cells.pop("$scopeinfo", None)
     return cells, seconds
