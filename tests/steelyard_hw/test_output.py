@@ -57,7 +57,7 @@ class Layer:
 
     def beat(self, beat, sums, **fields):
         item = {"data": sums, "beat": beat, "psum": 0, "param": 0, "row": 0} | fields
-        self.schedule.append({flag: 0 for flag in FLAGS} | item)
+        self.schedule.append(dict.fromkeys(FLAGS, 0) | item)
         return len(self.schedule) - 1
 
     def writes(self, cycle, row, beat, totals, shift):
