@@ -72,7 +72,9 @@ def read_array(path: Path, what: str) -> NDArray:
         If the file is missing or no plain array; `what` says in the sentence what it should hold.
     """
     try:
-        values = np.load(path, allow_pickle=False)
+        # numpy leaves a damaged file open when it opens it itself.
+        with path.open("rb") as file:
+            values = np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(
             f"{what} file {str(path)!r} does not exist; give a .npy file that numpy.save wrote."

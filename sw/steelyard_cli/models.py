@@ -116,7 +116,7 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     advice = "give a state dictionary of this very network."
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 state = {name: torch.from_numpy(archive[name]) for name in archive.files}
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,52 @@
+"""Help texts: complete, with examples, and quick to show."""
+
+import subprocess
+import sys
+
+import pytest
+
+from steelyard_cli.app import cli
+
+COMMANDS = ["demo", "train", "prune", "quantize", "compile", "run", "report", "generate", "bench"]
+
+
+def test_help_lists_all_commands_in_the_order_of_work(steelyard):
+    result = steelyard("--help")
+    assert result.status == 0
+    listed = [line.split()[0] for line in result.out.split("Commands:\n")[1].splitlines()]
+    assert listed == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_shows_an_example(steelyard, name):
+    result = steelyard(name, "--help")
+    assert result.status == 0
+    assert "Example" in result.out
+    assert f"  steelyard {name}" in result.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_are_explained_or_carry_a_metavar(name):
+    for parameter in cli.commands[name].params:
+        if parameter.param_type_name == "option":
+            assert parameter.help or parameter.show_default or parameter.metavar
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from steelyard_cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'numpy', 'rich', 'torch', 'onnx', 'amaranth'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)\n"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_version(steelyard):
+    assert steelyard("--version").out.startswith("steelyard, version ")
