@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -15,6 +17,8 @@ QUIET_SECONDS = 10.0
 """Least time between two progress lines where there is no terminal."""
 PLAIN_WIDTH = 120
 """Columns of tables where there is no terminal to ask."""
+NAME_WIDTH = 10
+"""Columns that names in a table get at least."""
 
 Update = Callable[[float, str], None]
 """Called with what is done of the total and what is at work now."""
@@ -57,11 +61,24 @@ def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1
 ) -> Table:
     """Table whose first `left` columns are text and the others numbers, None shown as ``-``."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    made = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    cells = [[_cell(value) for value in row] for row in rows]
     for place, column in enumerate(columns):
-        made.add_column(column, justify="left" if place < left else "right", no_wrap=place > 0)
-    for row in rows:
-        made.add_row(*(_cell(value) for value in row))
+        justify: Literal["left", "right"] = "left" if place < left else "right"
+        widest = max((row[place].cell_len for row in cells), default=0)
+        # On a narrow terminal headings wrap and long names fold, but numbers stay whole.
+        least = min(widest, NAME_WIDTH) if place == 0 else widest
+        made.add_column(column, justify=justify, overflow="fold", min_width=least)
+    for row in cells:
+        made.add_row(*row)
     return made
 
 

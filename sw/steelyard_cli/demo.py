@@ -121,10 +121,11 @@ def _chain(
         note("           building the simulation of the accelerator; the next run finds it built")
     built.result()
     clock.step("build", "simulated accelerator is ready")
-    int8_sparse = pool.submit(demo_work.accuracy, network, data)
+    known = baseline.result()
+    clock.step("baseline", f"measured the dense network on {known.images:,} images")
+    int8_sparse = pool.submit(demo_work.accuracy, network, data, known.bundled)
     runs = _simulate(pool, device, sparse, dense, codes)
     clock.step("simulate", f"{len(codes)} images compared in every layer")
-    known = baseline.result()
     report: dict[str, Any] = {
         "accuracy_float_dense": known.float_accuracy,
         "accuracy_int8_dense": known.int8_accuracy,

@@ -26,6 +26,8 @@ class Baseline:
     int8_accuracy: float
     images: int
     source: str
+    bundled: bool
+    """Whether the bundled images stood in for the whole test set."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +59,38 @@ def build(device: str, config: ArrayConfig) -> float:
     return time.monotonic() - started
 
 
-def labelled(folder: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-    """Test images, labels and a line that says where they came from.
+Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
-    Unless a folder is named that must hold them, the bundled 1,000 stand in for missing data.
-    """
-    try:
-        found = dataset.find(folder)
-    except UserError as error:
-        if folder is not None:
-            raise
-        sample = zoo.sample()
-        reason = str(error).split(";")[0].rstrip(".")
-        return sample.test, sample.test_labels, f"the bundled 1,000 test images ({reason})"
-    return found.test_images, found.test_labels, found.source
+
+def _bundled() -> Labelled:
+    sample = zoo.sample()
+    return sample.test, sample.test_labels
+
+
+def _whole(folder: Path | None) -> tuple[Labelled, str]:
+    found = dataset.find(folder)
+    return (found.test_images, found.test_labels), found.source
 
 
 def baseline(folder: Path | None) -> Baseline:
-    """Accuracy of the dense network in float and as int8."""
+    """Accuracy of the dense network in float and as int8.
+
+    Unless a folder is named, which must hold the data, the bundled images stand in for them.
+    """
     from steelyard.importer import load
     from steelyard.quantize import quantize
     from steelyard.train import accuracy as float_accuracy
 
     one_thread()
-    images, labels, source = labelled(folder)
+    bundled = False
+    try:
+        (images, labels), source = _whole(folder)
+    except UserError as error:
+        if folder is not None:
+            raise
+        bundled = True
+        images, labels = _bundled()
+        source = f"the bundled ones, for the whole test set is missing ({error})"
     model = zoo.load()
     network = load(quantize(model, zoo.sample().calibration_input))
     return Baseline(
@@ -88,12 +98,13 @@ def baseline(folder: Path | None) -> Baseline:
         _accuracy(network, images, labels),
         len(images),
         source,
+        bundled,
     )
 
 
-def accuracy(network: Network, folder: Path | None) -> float:
-    """Accuracy of an integer network by the golden model."""
-    images, labels, _ = labelled(folder)
+def accuracy(network: Network, folder: Path | None, bundled: bool) -> float:
+    """Accuracy of an integer network by the golden model, on the images of the baseline."""
+    images, labels = _bundled() if bundled else _whole(folder)[0]
     return _accuracy(network, images, labels)
 
 
