@@ -17,7 +17,7 @@ QUIET_SECONDS = 10.0
 """Least time between two progress lines where there is no terminal."""
 PLAIN_WIDTH = 120
 """Columns of tables where there is no terminal to ask."""
-NAME_WIDTH = 10
+NAME_WIDTH = 8
 """Columns that names in a table get at least."""
 
 Update = Callable[[float, str], None]
@@ -45,11 +45,13 @@ def warn(text: str) -> None:
 def show(*parts: Table | str) -> None:
     """Prints tables and lines on stdout."""
     console = _console(stderr=False)
-    for part in parts:
+    for number, part in enumerate(parts):
         if isinstance(part, str):
             console.print(Text(part), soft_wrap=True)
-        else:
-            console.print(part)
+            continue
+        if number:
+            console.print()
+        console.print(part)
 
 
 def percent(share: float) -> str:
@@ -69,6 +71,7 @@ def table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
+        show_edge=False,
     )
     cells = [[_cell(value) for value in row] for row in rows]
     for place, column in enumerate(columns):
