@@ -106,12 +106,12 @@ def random_array_case(seed: int, config: ArrayConfig, *, work: int = 1500) -> Ar
     windows = np.where(rng.random(windows.shape) < 0.1, extremes, windows)
     filled = np.zeros((tiles, groups * group, config.lanes), np.int64)
     filled[:, :positions] = windows
-    filled = filled.reshape(tiles, groups, group, config.lanes)
+    grouped_windows = filled.reshape(tiles, groups, group, config.lanes)
     sums = np.zeros((tiles, cut.chunks, channels, config.lanes), np.int64)
     for chunk in range(cut.chunks):
         part = slice(chunk * chunk_groups, min((chunk + 1) * chunk_groups, groups))
         sums[:, chunk] = np.einsum(
-            "cgi,tgil->tcl", weights[:, part].astype(np.int64), filled[:, part]
+            "cgi,tgil->tcl", weights[:, part].astype(np.int64), grouped_windows[:, part]
         )
     layer = Descriptor(
         op=Operation.CONV,

@@ -26,6 +26,9 @@ CONFIG = ArrayConfig(
     max_layers=8,
 )
 
+PATIENCE = 20_000
+"""Cycles that no program of these tests needs."""
+
 
 def exchange(words, answers, seed, stall):
     """Send words to a fresh accelerator and return its answers."""
@@ -41,8 +44,14 @@ def exchange(words, answers, seed, stall):
             await ctx.tick()
             assert not ctx.get(dut.o.valid), "more answers than asked for"
 
+    async def watchdog(ctx):
+        for _ in range(PATIENCE):
+            await ctx.tick()
+        raise AssertionError(f"{len(received)} answers after {PATIENCE} cycles: it hangs")
+
     sim = Simulator(dut)
     sim.add_clock(1e-6)
+    sim.add_testbench(watchdog, background=True)
     sim.add_testbench(sender, background=True)
     sim.add_testbench(receiver)
     sim.add_process(monitor(dut.i, "i"))
