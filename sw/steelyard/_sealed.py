@@ -12,13 +12,13 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import FileRefused, UserError
+from .errors import FileRefused
+from .files import replacing
 
 __all__ = ["damaged", "read_sealed", "write_sealed"]
 
@@ -53,19 +53,8 @@ def write_sealed(
     UserError
         If the file cannot be written.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w+b") as file:
-            _write(file, manifest, arrays)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise UserError(
-            f"Program {str(path)!r} cannot be written ({error.strerror}); "
-            "give a path in a folder that exists and may be written."
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, "Program") as temporary, open(temporary, "w+b") as file:
+        _write(file, manifest, arrays)
 
 
 def _write(file: BinaryIO, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:

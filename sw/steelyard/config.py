@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import tempfile
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from .errors import UserError
+from .files import replacing
 
 __all__ = ["ArrayConfig"]
 
@@ -191,8 +191,5 @@ class ArrayConfig:
     def to_toml(self, path: str | os.PathLike[str]) -> None:
         """Write all fields as TOML, atomically."""
         lines = ["[array]", *(f"{name} = {value}" for name, value in asdict(self).items())]
-        target = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-        os.replace(temporary, target)
+        with replacing(path, "Configuration file") as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
+from steelyard.files import replacing
 
 if TYPE_CHECKING:
     import onnx
@@ -51,9 +52,7 @@ def export_onnx(
             )
     sample = torch.from_numpy(np.ascontiguousarray(_checked_images(sample_input)[:1]))
     mode = {name: module.training for name, module in model.named_modules()}
-    target = Path(path)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        written = Path(folder) / "model.onnx"
+    with replacing(path) as written:
         model.eval()
         try:
             # The newer exporter needs onnxscript, so the older one's announcement is no news.
@@ -80,7 +79,6 @@ def export_onnx(
         finally:
             for name, module in model.named_modules():
                 module.training = mode[name]
-        os.replace(written, target)
 
 
 def quantize(
@@ -124,7 +122,8 @@ def quantize(
         _quantize_file(source, target, images, method)
         content = target.read_bytes()
     if path is not None:
-        _write(Path(path), content)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     return content
 
 
@@ -264,8 +263,3 @@ def _check_zeros(reference: onnx.ModelProto, quantized: onnx.ModelProto) -> None
             )
 
 
-def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)

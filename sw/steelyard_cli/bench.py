@@ -15,6 +15,7 @@ from steelyard.driver import DeviceTimeout
 from steelyard_sim.toolchain import BuildFailed
 
 from . import bench_work
+from .bench_software import compile_vgg16, golden_demo
 from .bench_work import Job, Result
 from .console import note, percent, progress, show, table
 from .errors import BadResult
@@ -97,6 +98,9 @@ CASES = (
 )
 
 
+SOFTWARE = {"compile vgg16": compile_vgg16, "golden demo network": golden_demo}
+
+
 @dataclass(frozen=True)
 class Bar:
     """What a figure of a case must reach: `most` or `least`, or true."""
@@ -129,15 +133,19 @@ BARS = (
     Bar("reference 8x4", "cycles", most=10_200),
     Bar("reference 16x4", "cycles", most=5_300),
     Bar("vgg16_32 batch 1", "occupancy", least=0.75),
-    Bar("vgg16_32 batch 8", "occupancy", least=0.97),
-    Bar("vgg16_32 batch 8", "speedup", least=3.8),
-    Bar("vgg16_224", "occupancy", least=0.98),
-    Bar("vgg16_224", "dense_efficiency", least=0.98),
+    Bar("vgg16_32 batch 1", "speedup", least=3.6),
+    Bar("vgg16_32 batch 8", "occupancy", least=0.95),
+    Bar("vgg16_32 batch 8", "speedup", least=3.6),
+    Bar("vgg16_224", "occupancy", least=0.97),
+    Bar("vgg16_224", "speedup", least=3.8),
+    Bar("vgg16_224", "dense_efficiency", least=0.99),
     Bar("resnet18_224", "occupancy", least=0.9),
-    Bar("resnet18_224", "dense_efficiency", least=0.95),
-    Bar("vgg16_32 batch 8", "simulation_cycles_per_second", least=50_000),
+    Bar("vgg16_32 batch 8", "simulation_cycles_per_second", least=150_000),
     *(Bar(case.name, "bit_exact") for case in CASES if case.source == "rtl"),
     *(Bar(case.name, "model_exact") for case in CASES if case.source == "rtl"),
+    Bar("compile vgg16", "seconds", most=15),
+    Bar("compile vgg16", "peak_megabytes", most=2048),
+    Bar("golden demo network", "seconds", most=20),
 )
 
 
@@ -162,8 +170,11 @@ def run_bench(output: Path, quick: bool) -> None:
     entries = [
         entry for case in cases for entry in _entries(case, *(results[case, k] for k in (K, None)))
     ]
-    verdicts = judge(entries, {case.name for case in cases})
+    software = [] if quick else _software()
+    verdicts = judge([*entries, *software])
     _write(output, entries)
+    if software:
+        _write(output.with_name("software.json"), software)
     _show(entries, verdicts, output)
     missed = [f"{bar.case}: {bar.key}" for bar, figure in verdicts if not bar.met(figure)]
     if missed:
@@ -268,10 +279,20 @@ def _entry(case: Case, sparse: Result, dense: Result) -> dict[str, Any]:
     return entry
 
 
-def judge(entries: list[dict[str, Any]], names: set[str]) -> list[tuple[Bar, Any]]:
-    """Every bar of the cases run with the figure reached."""
+def _software() -> list[dict[str, Any]]:
+    """Figures of the software, measured one after the other with nothing beside them."""
+    results = []
+    with progress("measuring the software", len(SOFTWARE)) as update:
+        for done, (name, measure) in enumerate(SOFTWARE.items(), start=1):
+            results.append({"name": name, **measure()})
+            update(done, name)
+    return results
+
+
+def judge(entries: list[dict[str, Any]]) -> list[tuple[Bar, Any]]:
+    """Every bar of the entries' cases with the figure reached."""
     by_name = {entry["name"]: entry for entry in entries}
-    return [(bar, by_name[bar.case].get(bar.key)) for bar in BARS if bar.case in names]
+    return [(bar, by_name[bar.case].get(bar.key)) for bar in BARS if bar.case in by_name]
 
 
 def _write(output: Path, entries: list[dict[str, Any]]) -> None:

@@ -1,10 +1,7 @@
 """Files that commands read and write; every output is written aside and moved into place."""
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
+from steelyard.files import replacing
 
 __all__ = ["read_array", "replacing", "write_array", "write_json", "write_text"]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Temporary path beside `path`, with its suffix, moved there if the block ends well.
-
-    Missing parent folders are made.
-
-    Raises
-    ------
-    UserError
-        If the folder cannot be made or the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(21, "Is a directory")
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            temporary = Path(folder) / path.name
-            temporary.touch()
-            mode = temporary.stat().st_mode
-            yield temporary
-            # Some writers make files that nobody but the user may read.
-            temporary.chmod(mode)
-            os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"Output {str(path)!r} cannot be written ({error.strerror or error}); "
-            "give a path in a folder that may be written."
-        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

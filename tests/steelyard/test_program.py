@@ -68,9 +68,11 @@ def test_save_replaces_a_file_and_leaves_nothing_behind(program, tmp_path):
     assert Program.load(path).batch == 2
 
 
-def test_save_into_a_missing_folder_is_the_users_mistake(program, tmp_path):
-    with pytest.raises(UserError, match="cannot be written .No such file or directory."):
-        program.save(tmp_path / "none" / "net.syp")
+def test_save_below_a_file_is_the_users_mistake_and_leaves_nothing(program, tmp_path):
+    (tmp_path / "taken").write_text("kept")
+    with pytest.raises(UserError, match="^Program '.*net.syp' cannot be written .File exists.; give"):
+        program.save(tmp_path / "taken" / "net.syp")
+    assert [each.name for each in tmp_path.iterdir()] == ["taken"]
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -103,7 +103,7 @@ def test_model_that_differs_from_the_gateware_by_one_cycle_is_not_exact():
 
 
 def test_every_bar_belongs_to_a_case_and_names_are_unique():
-    names = [each.name for each in bench.CASES]
+    names = [*(each.name for each in bench.CASES), *bench.SOFTWARE]
     assert len(set(names)) == len(names)
     assert {bar.case for bar in bench.BARS} <= set(names)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.errors import UserError
+from steelyard.files import replacing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -204,8 +204,10 @@ def save_sample(data: FashionMnist, path: Path) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an npz file whose bytes depend on the arrays alone, and moves it into place."""
-    temporary = path.with_name(path.name + ".part")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+    ):
         for name, value in arrays.items():
             content = io.BytesIO()
             np.save(content, np.asarray(value, order="C"), allow_pickle=False)
@@ -213,12 +215,12 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content.getvalue())
-    os.replace(temporary, path)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file of its own open when the zip is damaged.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(
