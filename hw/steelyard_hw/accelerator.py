@@ -23,8 +23,8 @@ MAGIC = 0x594C5453
 VERSION = 1
 """Version of the register map, the commands and the descriptors."""
 
-STATUS_REGISTER = 10
-TOTAL_REGISTER = 11
+SETTLE = max(Loader.LATENCY + VectorUnit.latency, OutputStage.latency) + 4
+"""Cycles without activity after which every result of a layer has been written."""
 
 
 class VectorTags(wiring.Component):
@@ -112,6 +112,7 @@ class Accelerator(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.host = host = HostPort(config)
+        m.submodules.sequencer = sequencer = Sequencer(config, settle=SETTLE)
         m.submodules.descriptors = descriptors = ItemMemory(
             config.max_layers * DESCRIPTOR_WORDS, 1, bits=32
         )
@@ -120,20 +121,33 @@ class Accelerator(wiring.Component):
             config.weight_words, config.weight_item_words, bits=config.columns * config.weight_bits
         )
         m.submodules.activations = activations = ActivationMemory(config)
-        m.submodules.loader = loader = Loader(config)
-        m.submodules.fetch = fetch = WeightFetch(config)
-        m.submodules.array = array = SparseArray(config)
-        m.submodules.vector = vector = VectorUnit(config)
-        m.submodules.tags = tags = VectorTags(config)
-        m.submodules.output = output = OutputStage(config)
-        settle = max(Loader.LATENCY + VectorUnit.latency, output.latency) + 4
-        m.submodules.sequencer = sequencer = Sequencer(config, settle=settle)
 
         wiring.connect(m, wiring.flipped(self.i), host.i)
         wiring.connect(m, host.o, wiring.flipped(self.o))
-        m.d.comb += self.busy.eq(sequencer.busy)
+        m.d.comb += [
+            self.busy.eq(sequencer.busy),
+            sequencer.start.eq(host.start),
+            sequencer.start_first.eq(host.start_first),
+            sequencer.start_count.eq(host.start_count),
+            sequencer.data.eq(descriptors.data),
+            descriptors.address.eq(sequencer.address),
+        ]
+        self._engines(m, sequencer, parameters, weights, activations)
+        memories = {
+            Space.DESCRIPTORS: descriptors,
+            Space.PARAMETERS: parameters,
+            Space.WEIGHTS: weights,
+            Space.ACTIVATIONS: activations,
+        }
+        self._host_bus(m, host, sequencer, memories)
+        return m
 
+    def _engines(self, m, sequencer, parameters, weights, activations):
+        """Loader, array, vector unit and output stage between the memories."""
+        config = self._config
         layer, go = sequencer.layer, sequencer.go
+        m.submodules.loader = loader = Loader(config)
+        m.submodules.array = array = SparseArray(config)
         m.d.comb += [
             loader.layer.eq(layer),
             loader.start.eq(go),
@@ -147,46 +161,11 @@ class Accelerator(wiring.Component):
             array.window_valid.eq(loader.window_valid),
             array.window_address.eq(loader.window_address),
             array.group_loaded.eq(loader.group_loaded),
-            fetch.base.eq(layer.weight_base),
-            fetch.count.eq(layer.weight_count),
-            fetch.repeats.eq(layer.out_tiles),
-            fetch.start.eq(go & (layer.op == Operation.CONV)),
-            fetch.data.eq(weights.data),
-            weights.address.eq(fetch.address),
-            tags.layer.eq(layer),
-            tags.start.eq(go),
-            tags.advance.eq(loader.vector_valid & loader.vector_last),
-            tags.operand.eq(loader.vector_operand),
-            vector.i_valid.eq(loader.vector_valid),
-            vector.i_data.eq(loader.word),
-            vector.i_first.eq(loader.vector_first),
-            vector.i_last.eq(loader.vector_last),
-            vector.mode.eq(layer.op != Operation.MAX_POOL),
-            vector.i_param.eq(tags.param),
-            vector.i_row.eq(tags.row),
-            vector.i_hold.eq((layer.op == Operation.ADD) & ~loader.vector_operand),
-            vector.i_join.eq((layer.op == Operation.ADD) & loader.vector_operand),
         ]
-        wiring.connect(m, fetch.o, array.weights)
+        self._weight_fetch(m, layer, go, weights, array)
+        vector = self._vector(m, layer, go, loader)
+        output = self._output(m, layer, array, vector, parameters, activations)
         m.d.comb += [
-            output.i_valid.eq(array.o_valid | vector.o_valid),
-            output.i.eq(Mux(array.o_valid, array.o.as_value(), vector.o.as_value())),
-            output.z_y.eq(layer.z_y),
-            output.lo.eq(layer.lo),
-            output.hi.eq(layer.hi),
-            output.param_data.eq(parameters.data),
-            parameters.address.eq(output.param_address),
-            activations.write_valid.eq(output.o_valid),
-            activations.write_row.eq(output.o_row),
-            activations.write_beat.eq(output.o_beat),
-            activations.write_data.eq(output.o_data),
-        ]
-        m.d.comb += [
-            sequencer.start.eq(host.start),
-            sequencer.start_first.eq(host.start_first),
-            sequencer.start_count.eq(host.start_count),
-            sequencer.data.eq(descriptors.data),
-            descriptors.address.eq(sequencer.address),
             sequencer.active.eq(
                 ~loader.done | ~array.done | array.busy | output.i_valid | loader.vector_valid
             ),
@@ -202,10 +181,61 @@ class Accelerator(wiring.Component):
                 )
             ),
         ]
-        self._host_bus(m, host, sequencer, descriptors, parameters, weights, activations)
-        return m
 
-    def _host_bus(self, m, host, sequencer, descriptors, parameters, weights, activations):
+    def _weight_fetch(self, m, layer, go, weights, array):
+        """Stream a convolution's weights to the array, once a tile."""
+        m.submodules.fetch = fetch = WeightFetch(self._config)
+        m.d.comb += [
+            fetch.base.eq(layer.weight_base),
+            fetch.count.eq(layer.weight_count),
+            fetch.repeats.eq(layer.out_tiles),
+            fetch.start.eq(go & (layer.op == Operation.CONV)),
+            fetch.data.eq(weights.data),
+            weights.address.eq(fetch.address),
+        ]
+        wiring.connect(m, fetch.o, array.weights)
+
+    def _vector(self, m, layer, go, loader):
+        """Vector unit behind the loader."""
+        m.submodules.vector = vector = VectorUnit(self._config)
+        m.submodules.tags = tags = VectorTags(self._config)
+        add = layer.op == Operation.ADD
+        m.d.comb += [
+            tags.layer.eq(layer),
+            tags.start.eq(go),
+            tags.advance.eq(loader.vector_valid & loader.vector_last),
+            tags.operand.eq(loader.vector_operand),
+            vector.i_valid.eq(loader.vector_valid),
+            vector.i_data.eq(loader.word),
+            vector.i_first.eq(loader.vector_first),
+            vector.i_last.eq(loader.vector_last),
+            vector.mode.eq(layer.op != Operation.MAX_POOL),
+            vector.i_param.eq(tags.param),
+            vector.i_row.eq(tags.row),
+            vector.i_hold.eq(add & ~loader.vector_operand),
+            vector.i_join.eq(add & loader.vector_operand),
+        ]
+        return vector
+
+    def _output(self, m, layer, array, vector, parameters, activations):
+        """Output stage behind array and vector unit, of which only one works in a layer."""
+        m.submodules.output = output = OutputStage(self._config)
+        m.d.comb += [
+            output.i_valid.eq(array.o_valid | vector.o_valid),
+            output.i.eq(Mux(array.o_valid, array.o.as_value(), vector.o.as_value())),
+            output.z_y.eq(layer.z_y),
+            output.lo.eq(layer.lo),
+            output.hi.eq(layer.hi),
+            output.param_data.eq(parameters.data),
+            parameters.address.eq(output.param_address),
+            activations.write_valid.eq(output.o_valid),
+            activations.write_row.eq(output.o_row),
+            activations.write_beat.eq(output.o_beat),
+            activations.write_data.eq(output.o_data),
+        ]
+        return output
+
+    def _host_bus(self, m, host, sequencer, memories):
         """The host's word bus: memories, registers and counters."""
         config = self._config
         m.d.comb += host.busy.eq(sequencer.busy)
@@ -237,12 +267,7 @@ class Accelerator(wiring.Component):
         m.d.sync += register.eq(registers[host.bus_address[:4]])
 
         results = {}
-        for space, target in (
-            (Space.DESCRIPTORS, descriptors),
-            (Space.PARAMETERS, parameters),
-            (Space.WEIGHTS, weights),
-            (Space.ACTIVATIONS, activations),
-        ):
+        for space, target in memories.items():
             m.d.comb += [
                 target.host_select.eq(~sequencer.busy),
                 target.host_address.eq(host.bus_address),
@@ -262,11 +287,8 @@ class Accelerator(wiring.Component):
         wait = HostPort.READ_LATENCY
         results[Space.REGISTERS] = later(register, wait - 1, "register_result")
         results[Space.COUNTERS] = later(read.data, wait - 1, "counter_result")
-        # The space cannot change while answers are outstanding: the host port waits for them.
-        space = Signal.like(host.bus_space)
-        with m.If(host.bus_read):
-            m.d.sync += space.eq(host.bus_space)
-        with m.Switch(space):
-            for number, result in results.items():
-                with m.Case(number):
+        # The host port keeps the space until all of a command's answers have come.
+        with m.Switch(host.bus_space):
+            for space, result in results.items():
+                with m.Case(space):
                     m.d.comb += host.bus_result.eq(result)

@@ -11,6 +11,7 @@ from steelyard.config import ArrayConfig
 from .align import Aligner
 from .descriptor import LayerLayout, Operation, pixel_bits
 from .memory import ActivationMemory
+from .taps import TapSequence
 from .walker import MASK_TAPS, TileWalker
 
 __all__ = ["Loader"]
@@ -84,128 +85,83 @@ class Loader(wiring.Component):
         m = Module()
         config, layer = self._config, self.layer
         m.submodules.walker = walker = TileWalker(config)
-        m.d.comb += [walker.layer.eq(layer), walker.start.eq(self.start)]
-
+        m.submodules.taps = taps = TapSequence(config)
         convolution = Signal()
-        add = Signal()
-        m.d.sync += [
-            convolution.eq(layer.op == Operation.CONV),
-            add.eq(layer.op == Operation.ADD),
-        ]
+        m.d.sync += convolution.eq(layer.op == Operation.CONV)
 
-        have_tile = Signal()
-        tiles_left = Signal.like(layer.out_tiles)
         segment = Signal(range(config.lanes))
-        channel = Signal(16)
-        kx, ky = Signal(8), Signal(8)
-        operand = Signal()
-        plane, plane2 = Signal.like(layer.in_base), Signal.like(layer.in_base)
-        tap = Signal(signed(pixel_bits(config)))
         position = Signal(range(config.group))
-        free = Signal(range(config.window_groups + 1))
-        throttle = Signal(range(max(config.drain_beats, 2)))
-        slot_address = Signal(range(config.window_groups * config.group))
-
-        last_segment, last_channel, last_kx, last_ky = Signal(), Signal(), Signal(), Signal()
-        last_tap, last_word, begins_group, group_ends = Signal(), Signal(), Signal(), Signal()
-        blocked, issue = Signal(), Signal()
+        address = Signal.like(self.window_address)
+        have_tile, last_segment, group_ends, issue = Signal(), Signal(), Signal(), Signal()
+        begins_group = convolution & (position == 0) & (segment == 0)
+        blocked = self._spacing(m, ~convolution & taps.last & last_segment, issue)
         m.d.comb += [
+            walker.layer.eq(layer),
+            walker.start.eq(self.start),
+            walker.segment.eq(segment),
+            taps.layer.eq(layer),
+            taps.start.eq(self.start),
+            taps.step.eq(issue & last_segment),
             last_segment.eq(segment == walker.segments_last),
-            last_channel.eq(channel == layer.in_channels - 1),
-            last_kx.eq(kx == layer.kernel_w),
-            last_ky.eq(ky == layer.kernel_h),
-            last_tap.eq(Mux(add, operand, last_kx & last_ky)),
-            last_word.eq(last_tap & last_channel),
-            group_ends.eq((position == config.group - 1) | last_word),
-            begins_group.eq(convolution & (position == 0) & (segment == 0)),
-            self.stalled.eq(have_tile & begins_group & (free == 0)),
-            blocked.eq(~convolution & last_segment & (add | last_tap) & (throttle != 0)),
+            group_ends.eq((position == config.group - 1) | taps.ends),
+            self.stalled.eq(have_tile & begins_group & ~self._ring(m, issue & begins_group)),
             issue.eq(have_tile & ~self.stalled & ~blocked),
         ]
-
-        def next_channel():
-            m.d.sync += [
-                channel.eq(Mux(last_channel, 0, channel + 1)),
-                plane.eq(Mux(last_channel, layer.in_base, plane + layer.in_pitch)),
-                plane2.eq(Mux(last_channel, layer.in2_base, plane2 + layer.in_pitch)),
-            ]
-
-        def next_tap():
-            m.d.sync += kx.eq(Mux(last_kx, 0, kx + 1))
-            with m.If(last_kx):
-                m.d.sync += [
-                    ky.eq(Mux(last_ky, 0, ky + 1)),
-                    tap.eq(Mux(last_ky, 0, tap + layer.tap_row)),
-                ]
-            with m.Else():
-                m.d.sync += tap.eq(tap + layer.batch)
-
-        with m.If(throttle != 0):
-            m.d.sync += throttle.eq(throttle - 1)
         with m.If(issue):
             m.d.sync += segment.eq(Mux(last_segment, 0, segment + 1))
-            with m.If(last_segment & convolution):
-                next_channel()
-                with m.If(last_channel):
-                    next_tap()
-                m.d.sync += position.eq(Mux(group_ends, 0, position + 1))
-                m.d.sync += slot_address.eq(
-                    Mux(group_ends, (slot_address | (config.group - 1)) + 1, slot_address + 1)
-                )
-            with m.Elif(last_segment):
-                with m.If(add):
-                    m.d.sync += operand.eq(~operand)
-                with m.Else():
-                    next_tap()
-                with m.If(last_tap):
-                    next_channel()
-                with m.If(last_tap | add):
-                    m.d.sync += throttle.eq(config.drain_beats - 1)
-
-        m.d.sync += free.eq(free + self.group_free - (issue & begins_group))
-
-        tile_ends = issue & last_segment & last_word
-        m.d.comb += walker.take.eq(walker.ready & (~have_tile | tile_ends) & (tiles_left != 0))
-        m.d.comb += walker.segment.eq(segment)
-        with m.If(walker.take):
-            m.d.sync += [have_tile.eq(1), tiles_left.eq(tiles_left - 1)]
-        with m.Elif(tile_ends):
-            m.d.sync += [have_tile.eq(0), self.done.eq(tiles_left == 0)]
-
-        with m.If(self.start):
+        with m.If(issue & last_segment & convolution):
             m.d.sync += [
-                self.done.eq(0),
-                have_tile.eq(0),
-                tiles_left.eq(layer.out_tiles),
-                segment.eq(0),
-                channel.eq(0),
-                kx.eq(0),
-                ky.eq(0),
-                operand.eq(0),
-                plane.eq(layer.in_base),
-                plane2.eq(layer.in2_base),
-                tap.eq(0),
-                position.eq(0),
-                free.eq(config.window_groups),
-                throttle.eq(0),
-                slot_address.eq(0),
+                position.eq(Mux(group_ends, 0, position + 1)),
+                address.eq(Mux(group_ends, address | (config.group - 1), address) + 1),
             ]
+        with m.If(self.start):
+            m.d.sync += [segment.eq(0), position.eq(0), address.eq(0)]
+        self._tiles(m, walker, have_tile, issue & last_segment & taps.ends)
 
-        first_tap = add | ((kx == 0) & (ky == 0))
+        word = issue & last_segment
         flags = Cat(
-            issue & last_segment & convolution,
-            issue & last_segment & convolution & group_ends,
-            issue & last_segment & ~convolution,
-            first_tap,
-            add | last_tap,
-            operand,
-            slot_address,
+            word & convolution,
+            word & convolution & group_ends,
+            word & ~convolution,
+            taps.first,
+            taps.last,
+            taps.operand,
+            address,
         )
-        source = Mux(operand, plane2, plane)
-        self._pipeline(m, walker, issue, last_segment, source, tap, kx, ky, flags)
+        self._pipeline(m, walker, taps, issue, last_segment, flags)
         return m
 
-    def _pipeline(self, m, walker, issue, last_segment, plane, tap, kx, ky, flags):
+    def _tiles(self, m, walker, have_tile, tile_ends):
+        """Take tile after tile from the walker; `done` once the last has ended."""
+        left = Signal.like(self.layer.out_tiles)
+        m.d.comb += walker.take.eq(walker.ready & (~have_tile | tile_ends) & (left != 0))
+        with m.If(walker.take):
+            m.d.sync += [have_tile.eq(1), left.eq(left - 1)]
+        with m.Elif(tile_ends):
+            m.d.sync += [have_tile.eq(0), self.done.eq(left == 0)]
+        with m.If(self.start):
+            m.d.sync += [self.done.eq(0), have_tile.eq(0), left.eq(self.layer.out_tiles)]
+
+    def _ring(self, m, taken):
+        """Whether a group of the window ring is free; `taken` uses one up."""
+        free = Signal(range(self._config.window_groups + 1))
+        m.d.sync += free.eq(free + self.group_free - taken)
+        with m.If(self.start):
+            m.d.sync += free.eq(self._config.window_groups)
+        return free != 0
+
+    def _spacing(self, m, finishes, issue):
+        """Whether a segment that finishes a vector word must wait: the one before still drains."""
+        wait = Signal(range(max(self._config.drain_beats, 2)))
+        with m.If(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+        with m.If(issue & finishes):
+            m.d.sync += wait.eq(self._config.drain_beats - 1)
+        with m.If(self.start):
+            m.d.sync += wait.eq(0)
+        return finishes & (wait != 0)
+
+    def _pipeline(self, m, walker, taps, issue, last_segment, flags):
         """From an issued segment to the word: address, memory, alignment."""
         config, layer = self._config, self.layer
         lane_bits = bits_for(config.lanes - 1)
@@ -222,12 +178,16 @@ class Loader(wiring.Component):
         lane = Signal(lane_bits, reset_less=True)
         column_inside = Signal(config.lanes, reset_less=True)
         row_inside = Signal(config.lanes, reset_less=True)
-        m.d.sync += [pixel.eq(walker.origin + tap), base.eq(plane), lane.eq(walker.lane)]
+        m.d.sync += [
+            pixel.eq(walker.origin + taps.tap),
+            base.eq(taps.plane),
+            lane.eq(walker.lane),
+        ]
         for n in range(config.lanes):
-            taps = slice(n * MASK_TAPS, (n + 1) * MASK_TAPS)
+            own = slice(n * MASK_TAPS, (n + 1) * MASK_TAPS)
             m.d.sync += [
-                column_inside[n].eq(walker.valid_x[taps].bit_select(kx[:3], 1)),
-                row_inside[n].eq(walker.valid_y[taps].bit_select(ky[:3], 1)),
+                column_inside[n].eq(walker.valid_x[own].bit_select(taps.kx[:3], 1)),
+                row_inside[n].eq(walker.valid_y[own].bit_select(taps.ky[:3], 1)),
             ]
 
         rotate = Signal(lane_bits, reset_less=True)

@@ -1,0 +1,123 @@
+"""Tap sequence: which channel, tap and operand the loader reads next."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.hdl import signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.config import ArrayConfig
+
+from .descriptor import LayerLayout, Operation, pixel_bits
+
+__all__ = ["TapSequence"]
+
+
+class TapSequence(wiring.Component):
+    """Order of the words of a tile, the same for every tile.
+
+    A convolution goes through the channels of a tap before the next tap; pooling through the taps
+    of a channel before the next channel; an add through both operands of a channel. Outputs
+    describe the present word; one step a cycle.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+    start : ``In(1)``
+        Begin with the first word.
+    step : ``In(1)``
+        Go on to the next word, after the last to the first.
+    plane : ``Out(range(activation_words))``
+        First activation word of the channel.
+    tap : ``Out(signed(pixel_bits))``
+        Offset of the tap in linear pixels.
+    kx, ky : ``Out(8)``
+        Column and row of the tap.
+    operand : ``Out(1)``
+        Second operand of an add.
+    first, last : ``Out(1)``
+        First and last word of a pooling window (both for an add).
+    ends : ``Out(1)``
+        Last word of the tile.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        layer = LayerLayout(config)
+        super().__init__(
+            {
+                "layer": In(layer),
+                "start": In(1),
+                "step": In(1),
+                "plane": Out(layer["in_base"].shape),
+                "tap": Out(signed(pixel_bits(config))),
+                "kx": Out(8),
+                "ky": Out(8),
+                "operand": Out(1),
+                "first": Out(1),
+                "last": Out(1),
+                "ends": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        layer = self.layer
+        convolution = layer.op == Operation.CONV
+        add = layer.op == Operation.ADD
+
+        channel = Signal(16)
+        plane, plane2 = Signal.like(self.plane), Signal.like(self.plane)
+        last_channel, last_kx, last_ky, last_tap = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            last_channel.eq(channel == layer.in_channels - 1),
+            last_kx.eq(self.kx == layer.kernel_w),
+            last_ky.eq(self.ky == layer.kernel_h),
+            last_tap.eq(Mux(add, self.operand, last_kx & last_ky)),
+            self.plane.eq(Mux(self.operand, plane2, plane)),
+            self.first.eq(add | ((self.kx == 0) & (self.ky == 0))),
+            self.last.eq(add | last_tap),
+            self.ends.eq(last_tap & last_channel),
+        ]
+
+        def next_channel():
+            m.d.sync += [
+                channel.eq(Mux(last_channel, 0, channel + 1)),
+                plane.eq(Mux(last_channel, layer.in_base, plane + layer.in_pitch)),
+                plane2.eq(Mux(last_channel, layer.in2_base, plane2 + layer.in_pitch)),
+            ]
+
+        def next_tap():
+            m.d.sync += self.kx.eq(Mux(last_kx, 0, self.kx + 1))
+            with m.If(last_kx):
+                m.d.sync += [
+                    self.ky.eq(Mux(last_ky, 0, self.ky + 1)),
+                    self.tap.eq(Mux(last_ky, 0, self.tap + layer.tap_row)),
+                ]
+            with m.Else():
+                m.d.sync += self.tap.eq(self.tap + layer.batch)
+
+        with m.If(self.start):
+            m.d.sync += [
+                channel.eq(0),
+                self.kx.eq(0),
+                self.ky.eq(0),
+                self.tap.eq(0),
+                self.operand.eq(0),
+                plane.eq(layer.in_base),
+                plane2.eq(layer.in2_base),
+            ]
+        with m.Elif(self.step & convolution):
+            next_channel()
+            with m.If(last_channel):
+                next_tap()
+        with m.Elif(self.step):
+            with m.If(add):
+                m.d.sync += self.operand.eq(~self.operand)
+            with m.Else():
+                next_tap()
+            with m.If(last_tap):
+                next_channel()
+        return m
