@@ -9,13 +9,14 @@ COUNT ?= 20
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint regression bench clean help
+.PHONY: demo test lint regression bench apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
 	@echo "make test        all tests (a few minutes)"
 	@echo "make lint        ruff and mypy"
-	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=layers"
+	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
+	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
 	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -38,6 +39,10 @@ regression: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/steelyard bench -o build/bench/array.json $(BENCH_ARGS)
+
+# Icarus is a system package and needs root; SIM=verilator needs nothing beyond .venv.
+apt-icarus:
+	apt-get update && apt-get install -y iverilog
 
 clean:
 	rm -rf build $(VENV)

@@ -4,6 +4,7 @@ import os
 from random import Random
 
 import cocotb
+
 from steelyard.config import ArrayConfig
 from steelyard_sim.bench import HostBench
 from steelyard_sim.program_case import Script, random_program

@@ -4,6 +4,7 @@ import os
 from random import Random
 
 import cocotb
+
 from steelyard.config import ArrayConfig
 from steelyard_sim.array_case import random_array_case
 from steelyard_sim.bench import ArrayBench
