@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
+import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
-
-import cocotb
 
 from .array_case import ArrayCase, BeatChecker, WindowFeeder, layer_bits
 
