@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.config import ArrayConfig
 
 from .array import SparseArray
+from .countdown import Countdown
 from .descriptor import DESCRIPTOR_WORDS, LayerLayout, Operation
 from .host import HostPort, Space
 from .loader import Loader
@@ -62,19 +63,24 @@ class VectorTags(wiring.Component):
         m = Module()
         layer = self.layer
         add = layer.op == Operation.ADD
-        channel = Signal(16)
+        channels = Countdown("channels", layer.in_channels.shape())
+        channel = Signal.like(self.param)
+        one_channel = Signal()
         tile_row = Signal.like(self.row)
         row = Signal.like(self.row)
-        last = channel == layer.in_channels - 1
+        last = channels.last
         m.d.comb += [
             self.row.eq(row),
             self.param.eq(layer.param_base + Mux(add, self.operand, channel)),
         ]
         with m.If(self.advance & (~add | self.operand)):
+            channels.step(m, layer.in_channels, one_channel)
             m.d.sync += [channel.eq(Mux(last, 0, channel + 1)), row.eq(row + layer.out_pitch)]
             with m.If(last):
                 m.d.sync += [row.eq(tile_row + 1), tile_row.eq(tile_row + 1)]
         with m.If(self.start):
+            channels.begin(m, layer.in_channels)
+            m.d.sync += one_channel.eq(layer.in_channels == 1)
             m.d.sync += [channel.eq(0), row.eq(layer.out_base), tile_row.eq(layer.out_base)]
         return m
 

@@ -1,162 +1,17 @@
 """Load-balanced sparse array: columns in lockstep, one weight each a cycle."""
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for
 
 from steelyard.config import ArrayConfig
 
 from .column import Column, Control, chain_layout
-from .descriptor import LayerLayout, Operation
+from .descriptor import LayerLayout
 from .output import Beat
+from .scheduler import PassEnd, Scheduler
 
-__all__ = ["MINIMUM_DRAIN", "Drain", "Scheduler", "SparseArray", "drain_bits"]
-
-MINIMUM_DRAIN = 8
-"""Least cycles between two drains: a stored partial sum is read again no earlier than that."""
-
-
-def drain_bits(config: ArrayConfig) -> int:
-    """Bits of a count of drain beats of one pass."""
-    return bits_for(max(config.columns * config.drain_beats, MINIMUM_DRAIN))
-
-
-class PassEnd(data.StructLayout):
-    """What a finished pass means to the drain."""
-
-    def __init__(self, config: ArrayConfig):
-        super().__init__(
-            {"valid": 1, "first_chunk": 1, "last_chunk": 1, "last_pass": 1}
-        )
-
-
-class Scheduler(wiring.Component):
-    """Walks tile, chunk, pass, group and weight; issues one weight item a cycle.
-
-    An item is issued in a cycle in which its weights are there, its group is loaded and, for the
-    last item of a pass, the drain of the pass before has ended. Outputs are combinational with the
-    issue.
-
-    Parameters
-    ----------
-    config : :class:`ArrayConfig`
-
-    Members
-    -------
-    layer : ``In(LayerLayout)``
-    start : ``In(1)``
-    done : ``Out(1)``
-        All items of the layer have been issued.
-    weights : ``In(stream.Signature(columns * weight_bits))``
-    group_loaded : ``In(1)``
-    group_free : ``Out(1)``
-    control : ``Out(Control)``
-    pass_end : ``Out(PassEnd)``
-    issue, stall_load, stall_weights, stall_drain : ``Out(1)``
-        What the array does in this cycle; at most one is high.
-    """
-
-    def __init__(self, config: ArrayConfig):
-        self._config = config
-        super().__init__(
-            {
-                "layer": In(LayerLayout(config)),
-                "start": In(1),
-                "done": Out(1, init=1),
-                "weights": In(stream.Signature(config.columns * config.weight_bits)),
-                "group_loaded": In(1),
-                "group_free": Out(1),
-                "control": Out(Control(config)),
-                "pass_end": Out(PassEnd(config)),
-                "issue": Out(1),
-                "stall_load": Out(1),
-                "stall_weights": Out(1),
-                "stall_drain": Out(1),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        config, layer = self._config, self.layer
-        beats = config.drain_beats
-
-        tiles_left = Signal.like(layer.out_tiles)
-        chunk, pass_ = Signal(16), Signal(16)
-        group = Signal.like(layer.chunk_groups)
-        item = Signal.like(layer.k)
-        head = Signal(range(config.window_groups))
-        loaded = Signal(range(config.window_groups + 1))
-        draining = Signal(drain_bits(config))
-
-        last_tile, last_chunk, last_pass = Signal(), Signal(), Signal()
-        groups = Signal.like(layer.chunk_groups)
-        m.d.comb += [
-            last_tile.eq(tiles_left == 1),
-            last_chunk.eq(chunk == layer.chunks - 1),
-            last_pass.eq(pass_ == layer.passes - 1),
-            groups.eq(Mux(last_chunk, layer.last_chunk_groups, layer.chunk_groups)),
-        ]
-        last_group, last_item, pass_ends = Signal(), Signal(), Signal()
-        m.d.comb += [
-            last_group.eq(group == groups - 1),
-            last_item.eq(item == Mux(last_group & last_chunk, layer.k_last, layer.k) - 1),
-            pass_ends.eq(last_group & last_item),
-        ]
-
-        no_group = group >= loaded
-        no_drain = pass_ends & (draining != 0)
-        running = ~self.done
-        m.d.comb += [
-            self.stall_load.eq(running & no_group),
-            self.stall_weights.eq(running & ~no_group & ~self.weights.valid),
-            self.stall_drain.eq(running & ~no_group & self.weights.valid & no_drain),
-            self.issue.eq(running & ~no_group & self.weights.valid & ~no_drain),
-            self.weights.ready.eq(running & ~no_group & ~no_drain),
-            self.control.valid.eq(self.issue),
-            self.control.first.eq((group == 0) & (item == 0)),
-            self.control.last.eq(pass_ends),
-            self.control.slot.eq(head + group),
-            self.pass_end.valid.eq(self.issue & pass_ends),
-            self.pass_end.first_chunk.eq(chunk == 0),
-            self.pass_end.last_chunk.eq(last_chunk),
-            self.pass_end.last_pass.eq(last_pass),
-            self.group_free.eq(self.issue & last_item & last_pass),
-        ]
-
-        chunk_ends = self.issue & pass_ends & last_pass
-        m.d.sync += loaded.eq(loaded + self.group_loaded - Mux(chunk_ends, groups, 0))
-        with m.If(draining != 0):
-            m.d.sync += draining.eq(draining - 1)
-        with m.If(self.issue):
-            m.d.sync += item.eq(Mux(last_item, 0, item + 1))
-            with m.If(last_item):
-                m.d.sync += group.eq(Mux(last_group, 0, group + 1))
-            with m.If(pass_ends):
-                columns = Mux(last_pass, layer.last_columns, config.columns)
-                cycles = Signal.like(draining)
-                m.d.comb += cycles.eq(columns * beats)
-                m.d.sync += [
-                    pass_.eq(Mux(last_pass, 0, pass_ + 1)),
-                    draining.eq(Mux(cycles > MINIMUM_DRAIN, cycles, MINIMUM_DRAIN) - 1),
-                ]
-        with m.If(chunk_ends):
-            m.d.sync += [chunk.eq(Mux(last_chunk, 0, chunk + 1)), head.eq(head + groups)]
-            with m.If(last_chunk):
-                m.d.sync += [tiles_left.eq(tiles_left - 1), self.done.eq(last_tile)]
-        with m.If(self.start & (layer.op == Operation.CONV)):
-            m.d.sync += [
-                self.done.eq(0),
-                tiles_left.eq(layer.out_tiles),
-                chunk.eq(0),
-                pass_.eq(0),
-                group.eq(0),
-                item.eq(0),
-                head.eq(0),
-                loaded.eq(0),
-                draining.eq(0),
-            ]
-        return m
+__all__ = ["Drain", "SparseArray"]
 
 
 class Drain(wiring.Component):
@@ -175,8 +30,6 @@ class Drain(wiring.Component):
     pass_end : ``In(PassEnd)``
         The columns capture their sums in this cycle.
     sums : ``In(ArrayLayout(signed(accumulator_bits), requantizers))``
-    shift : ``Out(1)``
-        The columns move their captured sums on.
     busy : ``Out(1)``
     o_valid : ``Out(1)``, o : ``Out(Beat)``
     """
@@ -189,7 +42,6 @@ class Drain(wiring.Component):
                 "start": In(1),
                 "pass_end": In(PassEnd(config)),
                 "sums": In(chain_layout(config)),
-                "shift": Out(1),
                 "busy": Out(1),
                 "o_valid": Out(1),
                 "o": Out(Beat(config)),
@@ -210,7 +62,6 @@ class Drain(wiring.Component):
         last_beat = beat == config.drain_beats - 1
         m.d.comb += [
             self.busy.eq((left != 0) | self.pass_end.valid),
-            self.shift.eq(left != 0),
             self.o_valid.eq(left != 0),
             self.o.accumulate.eq(~kind.first_chunk),
             self.o.store.eq(~kind.last_chunk),
@@ -347,7 +198,6 @@ class SparseArray(wiring.Component):
                 column.window_word.eq(window_word),
                 column.control.eq(control),
                 column.weight.eq(weights[number * bits : (number + 1) * bits]),
-                column.shift.eq(drain.shift),
             ]
             if number + 1 < config.columns:
                 m.d.comb += column.chain_in.eq(columns[number + 1].chain_out)

@@ -1,6 +1,6 @@
 """One column of the sparse array: window memory, multipliers, accumulators of one channel."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.hdl import signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -52,10 +52,9 @@ class Column(wiring.Component):
     control : ``In(Control)``
     weight : ``In(weight_bits)``
         Value (low 8 bits) and index of this column's weight.
-    shift : ``In(1)``
-        Moves the captured sums by `requantizers` lanes towards `chain_out`.
     chain_in, chain_out : ``ArrayLayout(signed(accumulator_bits), requantizers)``
-        Captured sums of the next column in; the lowest lanes of this one out.
+        Captured sums of the next column in; the lowest lanes of this one out. They move on by
+        `requantizers` lanes in every cycle without a capture.
     """
 
     LATENCY = 3 + LaneMultipliers.LATENCY + 1
@@ -71,7 +70,6 @@ class Column(wiring.Component):
                 "window_word": In(8 * config.lanes),
                 "control": In(Control(config)),
                 "weight": In(config.weight_bits),
-                "shift": In(1),
                 "chain_in": In(chain),
                 "chain_out": Out(chain),
             }
@@ -111,23 +109,26 @@ class Column(wiring.Component):
         ]
         for n in range(1 + LaneMultipliers.LATENCY):
             flags = registered(flags, f"flags_{n + 3}", reset_less=False)
-        valid, first, last = flags[0], flags[1], flags[2]
+        valid, last = flags[0], flags[2]
+        captures = valid & last
 
         chain = config.requantizers * config.accumulator_bits
         captured = Signal(config.lanes * config.accumulator_bits, reset_less=True)
         sums = []
         for lane in range(config.lanes):
-            accumulator = Signal(
-                signed(config.accumulator_bits), name=f"accumulator_{lane}", reset_less=True
-            )
+            accumulator = Signal(signed(config.accumulator_bits), name=f"accumulator_{lane}")
             total = Signal(signed(config.accumulator_bits), name=f"total_{lane}")
-            m.d.comb += total.eq(Mux(first, 0, accumulator) + multipliers.products[lane])
+            m.d.comb += total.eq(accumulator + multipliers.products[lane])
             with m.If(valid):
                 m.d.sync += accumulator.eq(total)
+            # Cleared after the last weight: registers do that for nothing, an adder's input not.
+            with m.If(captures):
+                m.d.sync += accumulator.eq(0)
             sums.append(total)
-        with m.If(valid & last):
+        with m.If(captures):
             m.d.sync += captured.eq(Cat(*sums))
-        with m.Elif(self.shift):
+        # The drain takes every cycle after a capture, so nothing has to hold the sums meanwhile.
+        with m.Else():
             m.d.sync += captured.eq(Cat(captured[chain:], self.chain_in.as_value()))
         m.d.comb += self.chain_out.as_value().eq(captured[:chain])
         return m

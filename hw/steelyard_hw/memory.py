@@ -128,13 +128,14 @@ class ItemMemory(wiring.Component):
             words.append(read.data)
         m.d.comb += self.data.eq(Cat(words))
 
-        # Two steps of selection: one of four words, then one of the fours.
-        fours = []
-        for first in range(0, self._item_words, 4):
-            four = Signal(32, name=f"four_{first}", reset_less=True)
-            m.d.sync += four.eq(Array(words[first : first + 4])[subs[2][:2]])
-            fours.append(four)
-        m.d.sync += self.host_result.eq(Array(fours)[subs[3][2:]])
+        # The block RAM's slow output gets a cycle of its own before the selection.
+        fetched = [
+            Signal.like(word, name=f"fetched_{n}", reset_less=True) for n, word in enumerate(words)
+        ]
+        m.d.sync += [
+            *(register.eq(word) for register, word in zip(fetched, words, strict=True)),
+            self.host_result.eq(Array(fetched)[subs[3]]),
+        ]
         return m
 
 

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.config import ArrayConfig
 
+from .countdown import Countdown
 from .descriptor import LayerLayout, Operation, pixel_bits
 
 __all__ = ["TapSequence"]
@@ -68,40 +69,49 @@ class TapSequence(wiring.Component):
         convolution = layer.op == Operation.CONV
         add = layer.op == Operation.ADD
 
-        channel = Signal(16)
+        # Whether a loop is at its end is worked out a step ahead: no comparison lies in the path
+        # that decides what is issued.
+        channels = Countdown("channels", layer.in_channels.shape())
+        one_channel, one_kx, one_ky = Signal(), Signal(), Signal()
         plane, plane2 = Signal.like(self.plane), Signal.like(self.plane)
-        last_channel, last_kx, last_ky, last_tap = Signal(), Signal(), Signal(), Signal()
+        last_kx, last_ky, last_tap = Signal(), Signal(), Signal()
         m.d.comb += [
-            last_channel.eq(channel == layer.in_channels - 1),
-            last_kx.eq(self.kx == layer.kernel_w),
-            last_ky.eq(self.ky == layer.kernel_h),
             last_tap.eq(Mux(add, self.operand, last_kx & last_ky)),
             self.plane.eq(Mux(self.operand, plane2, plane)),
             self.first.eq(add | ((self.kx == 0) & (self.ky == 0))),
             self.last.eq(add | last_tap),
-            self.ends.eq(last_tap & last_channel),
+            self.ends.eq(last_tap & channels.last),
         ]
 
         def next_channel():
+            channels.step(m, layer.in_channels, one_channel)
             m.d.sync += [
-                channel.eq(Mux(last_channel, 0, channel + 1)),
-                plane.eq(Mux(last_channel, layer.in_base, plane + layer.in_pitch)),
-                plane2.eq(Mux(last_channel, layer.in2_base, plane2 + layer.in_pitch)),
+                plane.eq(Mux(channels.last, layer.in_base, plane + layer.in_pitch)),
+                plane2.eq(Mux(channels.last, layer.in2_base, plane2 + layer.in_pitch)),
             ]
 
         def next_tap():
-            m.d.sync += self.kx.eq(Mux(last_kx, 0, self.kx + 1))
+            m.d.sync += [
+                self.kx.eq(Mux(last_kx, 0, self.kx + 1)),
+                last_kx.eq(Mux(last_kx, one_kx, self.kx + 1 == layer.kernel_w)),
+            ]
             with m.If(last_kx):
                 m.d.sync += [
                     self.ky.eq(Mux(last_ky, 0, self.ky + 1)),
+                    last_ky.eq(Mux(last_ky, one_ky, self.ky + 1 == layer.kernel_h)),
                     self.tap.eq(Mux(last_ky, 0, self.tap + layer.tap_row)),
                 ]
             with m.Else():
                 m.d.sync += self.tap.eq(self.tap + layer.batch)
 
         with m.If(self.start):
+            channels.begin(m, layer.in_channels)
             m.d.sync += [
-                channel.eq(0),
+                one_channel.eq(layer.in_channels == 1),
+                one_kx.eq(layer.kernel_w == 0),
+                one_ky.eq(layer.kernel_h == 0),
+                last_kx.eq(layer.kernel_w == 0),
+                last_ky.eq(layer.kernel_h == 0),
                 self.kx.eq(0),
                 self.ky.eq(0),
                 self.tap.eq(0),
@@ -111,7 +121,7 @@ class TapSequence(wiring.Component):
             ]
         with m.Elif(self.step & convolution):
             next_channel()
-            with m.If(last_channel):
+            with m.If(channels.last):
                 next_tap()
         with m.Elif(self.step):
             with m.If(add):

@@ -1,6 +1,6 @@
 """Tile walker: where the lanes of a tile begin, which taps they may see, and how they cluster."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,6 +8,7 @@ from amaranth.utils import bits_for
 
 from steelyard.config import ArrayConfig
 
+from .countdown import Countdown
 from .descriptor import LayerLayout, pixel_bits
 
 __all__ = ["MASK_TAPS", "TileWalker"]
@@ -75,12 +76,15 @@ class TileWalker(wiring.Component):
         write = segments.write_port()
         read = segments.read_port(domain="comb")
 
-        image = Signal(16)
-        column = Signal(16)
+        images = Countdown("images", layer.batch.shape())
+        columns = Countdown("columns", layer.out_w.shape())
+        one_image, one_column = Signal(), Signal()
         x = Signal(signed(17), reset_less=True)
         y = Signal(signed(17), reset_less=True)
         origin = Signal(signed(pixel), reset_less=True)
-        expected = Signal(signed(pixel), reset_less=True)
+        # Whether the lane's origin follows the one before by a step, and when it would at the
+        # next image's pixel, the next column and the next row.
+        follows, column_follows, row_follows = Signal(), Signal(), Signal()
         lane = Signal(range(lanes))
         length = Signal(range(lanes + 1))
         segment = Signal(range(lanes))
@@ -97,7 +101,7 @@ class TileWalker(wiring.Component):
         present = Signal()
         too_long = layer.step2 & (length == lanes // 2)
         m.d.comb += [
-            begins.eq((lane == 0) | (origin != expected) | too_long),
+            begins.eq((lane == 0) | ~follows | too_long),
             present.eq(~last_tile | (lane < layer.last_lanes)),
         ]
         number = Mux(lane == 0, 0, segment + begins)[: len(segment)]
@@ -112,29 +116,29 @@ class TileWalker(wiring.Component):
         step_x = Signal()
         step_y = Signal()
         m.d.comb += [
-            step_x.eq(image == layer.batch - 1),
-            step_y.eq(step_x & (column == layer.out_w - 1)),
+            step_x.eq(images.last),
+            step_y.eq(images.last & columns.last),
         ]
         with m.If(running):
+            images.step(m, layer.batch, one_image)
             m.d.sync += [
                 lane.eq(lane + 1),
-                expected.eq(origin + Mux(layer.step2, 2, 1)),
-                image.eq(Mux(step_x, 0, image + 1)),
+                follows.eq(Mux(step_y, row_follows, Mux(step_x, column_follows, ~layer.step2))),
                 shadow_x.eq(Cat(shadow_x[MASK_TAPS:], self._inside(m, "x", x, layer.in_w))),
                 shadow_y.eq(Cat(shadow_y[MASK_TAPS:], self._inside(m, "y", y, layer.in_h))),
             ]
             with m.If(present):
                 m.d.sync += [segment.eq(number), length.eq(Mux(begins, 1, length + 1))]
+            with m.If(step_x):
+                columns.step(m, layer.out_w, one_column)
             with m.If(step_y):
                 m.d.sync += [
-                    column.eq(0),
                     x.eq(layer.x_origin),
                     y.eq(y + layer.stride),
                     origin.eq(origin + layer.delta_row),
                 ]
             with m.Elif(step_x):
                 m.d.sync += [
-                    column.eq(column + 1),
                     x.eq(x + layer.stride),
                     origin.eq(origin + layer.delta_pixel),
                 ]
@@ -154,9 +158,14 @@ class TileWalker(wiring.Component):
                 self.valid_y.eq(shadow_y),
             ]
         with m.If(self.start):
+            images.begin(m, layer.batch)
+            columns.begin(m, layer.out_w)
+            step = Mux(layer.step2, 2, 1)
             m.d.sync += [
-                image.eq(0),
-                column.eq(0),
+                one_image.eq(layer.batch == 1),
+                one_column.eq(layer.out_w == 1),
+                column_follows.eq(layer.delta_pixel == step),
+                row_follows.eq(layer.delta_row == step),
                 x.eq(layer.x_origin),
                 y.eq(layer.y_origin),
                 origin.eq(layer.origin),
@@ -173,7 +182,11 @@ class TileWalker(wiring.Component):
         room = Signal(signed(18), name=f"room_{name}")
         bits = Signal(MASK_TAPS, name=f"inside_{name}")
         m.d.comb += room.eq(size - first)
+        # Taps are fewer than eight, so three low bits decide near the edges of the map.
+        just_before = first[3:].all()
+        far_from_end = room[3:].any()
         for k in range(MASK_TAPS):
-            after_start = (first >= 0) | (first + Const(k, signed(5)) >= 0)
-            m.d.comb += bits[k].eq(after_start & (room > k))
+            after_start = ~first[-1] | (just_before & (first[:3] >= 8 - k))
+            before_end = ~room[-1] & (far_from_end | (room[:3] > k))
+            m.d.comb += bits[k].eq(after_start & before_end)
         return bits

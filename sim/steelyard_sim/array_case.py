@@ -15,9 +15,9 @@ from steelyard.compile.descriptor import FIELDS
 from steelyard.compile.packing import Schedule, grouped, pack_weights
 from steelyard.config import ArrayConfig
 from steelyard.randomnet import random_weight
-from steelyard_hw.array import MINIMUM_DRAIN
 from steelyard_hw.descriptor import LayerLayout
 from steelyard_hw.output import Beat
+from steelyard_hw.scheduler import MINIMUM_DRAIN
 
 __all__ = ["ArrayCase", "BeatChecker", "WindowFeeder", "layer_bits", "random_array_case"]
 

@@ -8,8 +8,8 @@ import pytest
 from steelyard import golden
 from steelyard.compile import Descriptor
 from steelyard.config import ArrayConfig
-from steelyard_hw.array import MINIMUM_DRAIN
 from steelyard_hw.output import Beat
+from steelyard_hw.scheduler import MINIMUM_DRAIN
 from steelyard_sim.array_case import BeatChecker, random_array_case
 from steelyard_sim.program_case import Script, random_program
 

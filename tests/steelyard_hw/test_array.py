@@ -7,8 +7,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.config import ArrayConfig
-from steelyard_hw.array import MINIMUM_DRAIN, SparseArray
+from steelyard_hw.array import SparseArray
 from steelyard_hw.column import Column
+from steelyard_hw.scheduler import MINIMUM_DRAIN
 from steelyard_hw.testing import monitor, send
 from steelyard_sim.array_case import BeatChecker, WindowFeeder, layer_bits, random_array_case
 

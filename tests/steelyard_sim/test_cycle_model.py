@@ -12,7 +12,7 @@ from steelyard.compile.descriptor import Operation
 from steelyard.config import ArrayConfig
 from steelyard.driver.port import HostPort, Space
 from steelyard.randomnet import random_network
-from steelyard_hw import accelerator, array, sequencer
+from steelyard_hw import accelerator, scheduler, sequencer
 from steelyard_hw.column import Column
 from steelyard_hw.loader import Loader
 from steelyard_hw.output import OutputStage
@@ -151,6 +151,6 @@ def test_latencies_are_those_of_the_gateware():
     assert Column.LATENCY == cycles.COLUMN_LATENCY
     assert VectorUnit.latency == cycles.VECTOR_LATENCY
     assert OutputStage.latency == cycles.OUTPUT_LATENCY
-    assert array.MINIMUM_DRAIN == cycles.MINIMUM_DRAIN
+    assert scheduler.MINIMUM_DRAIN == cycles.MINIMUM_DRAIN
     assert len(sequencer.COUNTERS) == cycles.COUNTERS
     assert accelerator.SETTLE == cycles.SETTLE
