@@ -23,7 +23,7 @@ from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
 
 from steelyard.config import ArrayConfig
 from steelyard_hw.accelerator import Accelerator
-from steelyard_hw.verilog import _bare_memories
+from steelyard_hw.verilog import bare_memories
 
 FIELDS = (
     "lanes",
@@ -70,7 +70,7 @@ def wrapped(accelerator):
 
 def synthesize(config, folder, *, collisions):
     """Runs yosys; returns its CPU-seconds."""
-    with _bare_memories():
+    with bare_memories():
         m, ports = wrapped(Accelerator(config))
         (folder / "top.il").write_text(rtlil.convert(m, ports=ports, emit_src=False))
     (folder / "top.ys").write_text(

@@ -24,15 +24,15 @@ class Control(data.StructLayout):
     -------
     valid : ``1``
         There is a weight.
-    first, last : ``1``
-        Begin new sums; capture the sums.
+    last : ``1``
+        Capture the sums and begin new ones.
     slot : ``range(window_groups)``
         Group of the window memory.
     """
 
     def __init__(self, config: ArrayConfig):
         super().__init__(
-            {"valid": 1, "first": 1, "last": 1, "slot": (config.window_groups - 1).bit_length()}
+            {"valid": 1, "last": 1, "slot": (config.window_groups - 1).bit_length()}
         )
 
 
@@ -97,9 +97,9 @@ class Column(wiring.Component):
 
         control = registered(self.control.as_value(), "control_1", reset_less=False)
         weight = registered(self.weight, "weight_1")
-        slot = control[3:]
+        slot = control[2:]
         m.d.comb += read.addr.eq(Cat(weight[8:], slot))
-        flags = registered(control[:3], "flags_2", reset_less=False)
+        flags = registered(control[:2], "flags_2", reset_less=False)
         value = registered(weight[:8], "value_2")
 
         m.submodules.multipliers = multipliers = LaneMultipliers(config.lanes)
@@ -109,7 +109,7 @@ class Column(wiring.Component):
         ]
         for n in range(1 + LaneMultipliers.LATENCY):
             flags = registered(flags, f"flags_{n + 3}", reset_less=False)
-        valid, last = flags[0], flags[2]
+        valid, last = flags[0], flags[1]
         captures = valid & last
 
         chain = config.requantizers * config.accumulator_bits

@@ -169,7 +169,7 @@ class Scheduler(wiring.Component):
         group = Signal.like(layer.chunk_groups)
         head = Signal(range(config.window_groups))
         loaded = Signal(range(config.window_groups + 1))
-        pass_begins, first_chunk = Signal(), Signal()
+        first_chunk = Signal()
 
         no_group = group >= loaded
         no_drain = loops.pass_ends & ~self._drained(m, loops, begin)
@@ -181,7 +181,6 @@ class Scheduler(wiring.Component):
             self.issue.eq(running & ~no_group & self.weights.valid & ~no_drain),
             self.weights.ready.eq(running & ~no_group & ~no_drain),
             self.control.valid.eq(self.issue),
-            self.control.first.eq(pass_begins),
             self.control.last.eq(loops.pass_ends),
             self.control.slot.eq(head + group),
             self.pass_end.valid.eq(self.issue & loops.pass_ends),
@@ -196,7 +195,6 @@ class Scheduler(wiring.Component):
         m.d.sync += loaded.eq(loaded + self.group_loaded - Mux(chunk_ends, chunk_groups, 0))
         with m.If(self.issue):
             loops.step(m)
-            m.d.sync += pass_begins.eq(loops.pass_ends)
             with m.If(loops.items.last):
                 m.d.sync += group.eq(Mux(loops.groups.last, 0, group + 1))
         with m.If(chunk_ends):
@@ -210,7 +208,6 @@ class Scheduler(wiring.Component):
                 group.eq(0),
                 head.eq(0),
                 loaded.eq(0),
-                pass_begins.eq(1),
                 first_chunk.eq(1),
             ]
         return m

@@ -20,7 +20,7 @@ from steelyard.errors import UserError
 
 from .accelerator import Accelerator
 
-__all__ = ["TOP", "convert", "convert_component", "yosys_command"]
+__all__ = ["TOP", "bare_memories", "convert", "convert_component", "yosys_command"]
 
 TOP = "steelyard"
 """Module name of the accelerator."""
@@ -83,7 +83,7 @@ def convert_component(component: Component, name: str) -> str:
         If Yosys refuses the design.
     """
     command = yosys_command()
-    with _bare_memories():
+    with bare_memories():
         design = rtlil.convert(component, name=name, emit_src=False)
     script = "\n".join(
         (
@@ -115,7 +115,7 @@ def _zeroed(match: re.Match[str]) -> str:
 
 
 @contextmanager
-def _bare_memories() -> Iterator[None]:
+def bare_memories() -> Iterator[None]:
     """Conversion without the initial values of memories that start at zero.
 
     Amaranth writes them bit by bit, at about 10 us a bit: minutes for megabytes of activations,

@@ -317,5 +317,6 @@ def _summary(report: dict[str, Any]) -> list[tuple[object, ...]]:
             ("speedup", f"{report['speedup']:.2f}"),
             ("speedup, pruned convolutions", f"{report['speedup_pruned_conv']:.2f}"),
             ("simulated cycles a CPU second", round(report["simulation_cycles_per_second"])),
+            ("simulated images a CPU second", f"{report['simulated_images_per_second']:.1f}"),
         ]
     return rows

@@ -66,7 +66,7 @@ class Bench:
             slot, index = rng.randrange(CONFIG.window_groups), rng.randrange(CONFIG.group)
             value = rng.choice([-127, 127, rng.randint(-127, 127)])
             sums += value * self.window[slot, index]
-            control = {"valid": 1, "first": n == 0, "last": n == items - 1, "slot": slot}
+            control = {"valid": 1, "last": n == items - 1, "slot": slot}
             ctx.set(dut.control, control)
             ctx.set(dut.weight, index << 8 | value & 0xFF)
             if n == items - 1:
