@@ -1,0 +1,97 @@
+"""Frames of the link as bytes."""
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from link_bytes import line, stuff_reversed
+from steelyard.driver import frames
+from steelyard.driver.frames import Frame, FrameReader, Reply, Request, decode, encode
+
+
+def random_frame(rng: Random) -> Frame:
+    size = 4 * rng.choice((0, 1, 5, 62, 63, 64, 130))
+    zeros = rng.choice((0.0, 0.01, 0.5, 1.0))
+    payload = bytes(0 if rng.random() < zeros else rng.randrange(1, 256) for _ in range(size))
+    return Frame(
+        kind=rng.randrange(16),
+        answers=rng.randrange(4096),
+        sequence=rng.randrange(1 << 16),
+        session=rng.getrandbits(32),
+        payload=payload,
+    )
+
+
+def test_frames_are_the_bytes_of_the_documentation():
+    """docs/link.md shows the same two frames."""
+    payload = np.array([0x0100_0004, 0], "<u4").tobytes()
+    frame = Frame(
+        kind=Request.EXCHANGE, answers=3, sequence=0x0102, session=0xA0B0_C0D0, payload=payload
+    )
+    expected = "00 02320802 01d0c0b0a004 01020101010105 fe019688 00"
+    assert encode(frame) == bytes.fromhex(expected)
+    reply = decode(bytes.fromhex("0a020201d0c0b0a0050801 01 367f5f15 05"))
+    assert reply is not None
+    assert (reply.kind, reply.sequence, reply.session) == (Reply.DONE, 0x0102, 0xA0B0_C0D0)
+    assert reply.words().tolist() == [5]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_frames_from_the_board_are_read_in_pieces_of_any_size(seed):
+    rng = Random(seed)
+    sent = [random_frame(rng) for _ in range(6)]
+    data = b"".join(line(frame) for frame in sent)
+    reader, found = FrameReader(), []
+    while data:
+        cut = rng.randrange(1, 400)
+        found += reader.feed(data[:cut])
+        data = data[cut:]
+    assert found == sent
+    assert reader.damaged == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_delimiter_stands_inside_a_frame_and_the_overhead_is_small(seed):
+    frame = random_frame(Random(seed))
+    data = encode(frame)
+    assert data[0] == data[-1] == 0
+    assert 0 not in data[1:-1]
+    assert len(data) <= len(frame.pack()) * 255 / 254 + 4
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_frame_or_none(data):
+    found = decode(data)
+    assert found is None or stuff_reversed(found.pack()) == data
+
+
+@pytest.mark.parametrize("kind", ["flip", "drop", "double", "insert"])
+def test_damage_is_found_and_costs_one_frame(kind):
+    rng = Random(7)
+    for _ in range(200):
+        frame, good = random_frame(rng), random_frame(rng)
+        data = bytearray(line(frame)[1:-1])
+        place = rng.randrange(len(data))
+        if kind == "flip":
+            data[place] ^= 1 << rng.randrange(8)
+        elif kind == "drop":
+            del data[place]
+        else:
+            data.insert(place, data[place] if kind == "double" else rng.randrange(1, 256))
+        reader = FrameReader()
+        assert reader.feed(b"\0" + bytes(data) + line(good)) == [good]
+        assert reader.damaged >= 1
+
+
+def test_noise_without_delimiters_is_not_kept(monkeypatch):
+    monkeypatch.setattr(frames, "MAX_LINE_BYTES", 100)
+    reader = FrameReader()
+    for _ in range(50):
+        assert reader.feed(b"x" * 30) == []
+        assert len(reader._line) <= 130
+    good = Frame(kind=Reply.DONE, answers=0, sequence=1, session=2)
+    assert reader.feed(line(good)) == [good]
+    assert reader.damaged == 1
