@@ -6,19 +6,35 @@
 from ..config import ArrayConfig
 from .check import Mismatch, check, check_layers
 from .device import TIMEOUT_SECONDS, ArrayDevice, Device, GoldenDevice, LayerCounters
-from .errors import BadInput, ConfigurationMismatch, DeviceTimeout, NoSuchDevice, WrongDevice
+from .errors import (
+    BadAddress,
+    BadInput,
+    ConfigurationMismatch,
+    DamagedLink,
+    DeviceBusy,
+    DeviceTimeout,
+    LinkError,
+    NoSuchDevice,
+    SessionLost,
+    WrongDevice,
+)
 from .transport import Progress, Transport, find_transport, transport_names
 
 __all__ = [
     "ArrayDevice",
+    "BadAddress",
     "BadInput",
     "ConfigurationMismatch",
+    "DamagedLink",
     "Device",
+    "DeviceBusy",
     "DeviceTimeout",
     "GoldenDevice",
     "LayerCounters",
+    "LinkError",
     "Mismatch",
     "NoSuchDevice",
+    "SessionLost",
     "Transport",
     "WrongDevice",
     "check",
@@ -37,8 +53,9 @@ def open(
 ) -> Device:
     """Device of a name: ``golden``, ``sim`` or another transport, which an address may follow.
 
-    ``sim:FILE.vcd`` also writes a trace. A path such as ``/dev/ttyUSB0`` or ``COM3`` means
-    ``serial:`` with it.
+    ``sim:FILE.vcd`` also writes a trace. ``serial:/dev/ttyUSB0?baud=3000000`` is a board; a path
+    such as ``/dev/ttyUSB0`` or ``COM3`` means ``serial:`` with it. ``virtual:`` is a board's
+    gateware, simulated with its serial port.
 
     Parameters
     ----------

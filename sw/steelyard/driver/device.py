@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from .. import golden
 from ..config import ArrayConfig
 from ..errors import UserError
 from ..program import Plane, Program
-from .errors import BadInput
+from .errors import BadInput, DeviceTimeout, LinkError
 from .port import COUNTERS, HostPort, Space
 from .transport import Progress, Transport, TransportFactory
 
@@ -88,6 +89,8 @@ class Device(ABC):
         NoSuchDevice, WrongDevice, ConfigurationMismatch
             If the device cannot be opened, is no accelerator, or has another configuration.
         """
+        # What is left of an earlier program after a failure is not known.
+        self._program = None
         self._load(program)
         self._program = program
 
@@ -112,10 +115,8 @@ class Device(ABC):
         network = self.program.network
         result = np.empty((len(x), *network.tensor(network.output).shape), np.int8)
         for first, batch in self.batches(x):
-            self.write_input(batch)
-            self.run_layers(0, len(network.layers))
             last = min(first + len(batch), len(x))
-            result[first:last] = self.read_output()[: last - first]
+            result[first:last] = self._run_batch(batch)[: last - first]
             if progress is not None:
                 progress(last, len(x))
         return result
@@ -174,6 +175,10 @@ class Device(ABC):
 
     @abstractmethod
     def _load(self, program: Program) -> None: ...
+
+    @abstractmethod
+    def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Output of one whole batch, int8 (batch, channels, height, width)."""
 
     @abstractmethod
     def write_input(self, x: NDArray[np.int8]) -> None:
@@ -257,18 +262,59 @@ class ArrayDevice(Device):
             raise UserError(f"Device {self.name!r} is closed; load the program again.")
         return self._port, program
 
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Close after a failure: the accelerator may wait in the middle of a command."""
+        try:
+            yield
+        except (DeviceTimeout, LinkError, KeyboardInterrupt):
+            self.close()
+            raise
+
     def _load(self, program: Program) -> None:
-        port = self._open(self._fixed or program.config)
-        port.check(program.config, self._opened)
-        port.write(Space.DESCRIPTORS, 0, program.descriptors)
-        port.write(Space.PARAMETERS, 0, program.parameters)
-        port.write(Space.WEIGHTS, 0, program.weights)
+        with self._closing():
+            port = self._open(self._fixed or program.config)
+            port.check(program.config, self._opened)
+            for space, words in self._memories(program):
+                port.write(space, 0, words)
         self._ran = range(0)
+
+    @staticmethod
+    def _memories(program: Program) -> list[tuple[Space, NDArray[np.uint32]]]:
+        return [
+            (Space.DESCRIPTORS, program.descriptors),
+            (Space.PARAMETERS, program.parameters),
+            (Space.WEIGHTS, program.weights),
+        ]
+
+    def verify(self) -> bool:
+        """Whether descriptors, parameters and weights read back are those of the program."""
+        port, program = self._active()
+        with self._closing():
+            return all(
+                np.array_equal(port.read(space, 0, words.size), words.reshape(-1))
+                for space, words in self._memories(program)
+            )
+
+    @property
+    def statistics(self) -> object | None:
+        """What the link has moved, for transports that count it, else None."""
+        return getattr(self._transport, "statistics", None)
+
+    def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        port, program = self._active()
+        # The answer to a READ comes when the accelerator is idle: nobody need ask whether it is.
+        with self._closing():
+            port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
+            port.start(0, len(program.descriptors))
+            self._ran = range(len(program.layers))
+            return self._read(program.output)
 
     def write_input(self, x: NDArray[np.int8]) -> None:
         port, program = self._active()
         self.check_input(x)
-        port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
+        with self._closing():
+            port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
 
     def run_layers(self, first: int, count: int) -> None:
         port, program = self._active()
@@ -276,7 +322,8 @@ class ArrayDevice(Device):
         if not entries:
             return
         begin, end = entries[0].first, entries[-1].first + entries[-1].count
-        port.run(begin, end - begin)
+        with self._closing():
+            port.run(begin, end - begin)
         self._ran = range(first, first + len(entries))
 
     def read_tensor(self, layer: int) -> NDArray[np.int8]:
@@ -288,7 +335,8 @@ class ArrayDevice(Device):
     def _read(self, plane: Plane) -> NDArray[np.int8]:
         port, program = self._active()
         count = plane.words * program.config.activation_item_words
-        words = port.read(Space.ACTIVATIONS, plane.base, count)
+        with self._closing():
+            words = port.read(Space.ACTIVATIONS, plane.base, count)
         return program.unpack_activations(words, plane.shape)
 
     def counters(self) -> list[LayerCounters]:
@@ -296,7 +344,8 @@ class ArrayDevice(Device):
         result = []
         for index in self._ran:
             entry = program.layers[index]
-            words = port.read(Space.COUNTERS, entry.first * COUNTERS, entry.count * COUNTERS)
+            with self._closing():
+                words = port.read(Space.COUNTERS, entry.first * COUNTERS, entry.count * COUNTERS)
             total = words.reshape(-1, COUNTERS).astype(np.int64).sum(axis=0).tolist()
             result.append(
                 LayerCounters(
@@ -315,7 +364,11 @@ class ArrayDevice(Device):
 
     @property
     def cycles(self) -> int | None:
-        return self._active()[0].total_cycles() if self._ran else None
+        port, _ = self._active()
+        if not self._ran:
+            return None
+        with self._closing():
+            return port.total_cycles()
 
     def close(self) -> None:
         transport, self._transport, self._port = self._transport, None, None
@@ -334,6 +387,9 @@ class GoldenDevice(Device):
 
     def _load(self, program: Program) -> None:
         self._tensors = {}
+
+    def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        return golden.run(self.program.network, x)
 
     def infer(
         self, x: NDArray[np.int8], *, progress: Callable[[int, int], None] | None = None

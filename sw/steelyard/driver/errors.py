@@ -2,15 +2,46 @@
 
 from ..errors import UserError
 
-__all__ = ["BadInput", "ConfigurationMismatch", "DeviceTimeout", "NoSuchDevice", "WrongDevice"]
+__all__ = [
+    "BadAddress",
+    "BadInput",
+    "ConfigurationMismatch",
+    "DamagedLink",
+    "DeviceBusy",
+    "DeviceTimeout",
+    "LinkError",
+    "NoSuchDevice",
+    "SessionLost",
+    "WrongDevice",
+]
 
 
 class DeviceTimeout(TimeoutError):
     """Device that did not answer in time."""
 
 
+class LinkError(OSError):
+    """Link to a board that failed; load the program again."""
+
+
+class DamagedLink(LinkError):
+    """Link that brought damaged answers only, until the time was up."""
+
+
+class SessionLost(LinkError):
+    """Board that was reset, or that another program took over."""
+
+
 class NoSuchDevice(UserError):
     """Device that cannot be opened; names those that can."""
+
+
+class BadAddress(NoSuchDevice):
+    """Address of a device that cannot be understood."""
+
+
+class DeviceBusy(UserError):
+    """Device that another program uses."""
 
 
 class WrongDevice(UserError):

@@ -68,6 +68,10 @@ class HostPort:
         self._transport.write(command, self._timeout)
         return self._transport.read(count, self._timeout)
 
+    def start(self, first: int, count: int) -> None:
+        """Run descriptors; a READ of a memory is answered when all are done."""
+        self._transport.write(np.array([START, first, count], np.uint32), self._timeout)
+
     def run(self, first: int, count: int) -> None:
         """Run descriptors and return when all are done.
 
@@ -77,7 +81,7 @@ class HostPort:
             If they are not done in time.
         """
         end = time.monotonic() + self._timeout
-        self._transport.write(np.array([START, first, count], np.uint32), self._timeout)
+        self.start(first, count)
         while True:
             self._transport.wait_idle(max(end - time.monotonic(), 0.0))
             status = int(self.read(Space.REGISTERS, STATUS_REGISTER, 1)[0])

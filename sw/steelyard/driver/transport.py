@@ -21,7 +21,11 @@ __all__ = ["Progress", "Transport", "TransportFactory", "find_transport", "trans
 GROUP = "steelyard.transports"
 
 # Named here and not imported: the library knows nothing of the rooms above it.
-OWN = {"sim": ("steelyard_sim", "open_transport")}
+OWN = {
+    "serial": ("steelyard.driver.serial", "open_transport"),
+    "sim": ("steelyard_sim", "open_transport"),
+    "virtual": ("steelyard_sim.virtual", "open_transport"),
+}
 
 Progress = Callable[[str], None]
 """Called with what takes time next, in words."""
