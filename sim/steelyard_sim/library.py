@@ -13,9 +13,9 @@ from steelyard import config as config_module
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
 
-from .toolchain import Toolchain, compile_library
+from .toolchain import HARNESS, SERIAL_HARNESS, Toolchain, compile_library
 
-__all__ = ["Progress", "build", "build_verilog", "cache_folder"]
+__all__ = ["Progress", "build", "build_board", "build_verilog", "cache_folder"]
 
 Progress = Callable[[str], None]
 """Called with what is done next, in words; not called when the library is in the cache."""
@@ -53,12 +53,45 @@ def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None
         return convert(config)
 
     return _cached(
-        f"{config.canonical()}\n{_gateware()}",
+        f"{config.canonical()}\n{_gateware(link=False)}",
         verilog,
         "steelyard",
         f"accelerator of {config.lanes} lanes x {config.columns} columns",
         trace,
         progress,
+    )
+
+
+def build_board(config: ArrayConfig, *, divider: int, progress: Progress | None = None) -> Path:
+    """Shared library that simulates a board's gateware behind its serial pins, cached as well.
+
+    Parameters
+    ----------
+    divider : clock cycles of a bit on the pins
+    progress : called before each step of a build
+
+    Raises
+    ------
+    UserError
+        If Verilator, Yosys or a C++ compiler is missing, or the cache cannot be written.
+    BuildFailed
+        If a tool refuses the gateware.
+    """
+
+    def verilog() -> str:
+        from steelyard_hw.link import SerialAccelerator
+        from steelyard_hw.verilog import convert_component
+
+        return convert_component(SerialAccelerator(config, divider=divider), "steelyard_board")
+
+    return _cached(
+        f"board {divider}\n{config.canonical()}\n{_gateware(link=True)}",
+        verilog,
+        "steelyard_board",
+        f"board with {config.lanes} lanes x {config.columns} columns",
+        False,
+        progress,
+        SERIAL_HARNESS,
     )
 
 
@@ -82,8 +115,13 @@ def build_verilog(
     return _cached(f"{top}\n{verilog}", lambda: verilog, top, f"design {top!r}", trace, progress)
 
 
-def _gateware() -> str:
-    """Digest of all sources that the Verilog depends on, found without importing them."""
+def _gateware(*, link: bool) -> str:
+    """Digest of all sources that the Verilog depends on, found without importing them.
+
+    Parameters
+    ----------
+    link : whether the link of a board is part of it
+    """
     try:
         amaranth = importlib.metadata.version("amaranth")
     except importlib.metadata.PackageNotFoundError:
@@ -94,7 +132,8 @@ def _gateware() -> str:
     files = [Path(config_module.__file__)]
     package = importlib.util.find_spec("steelyard_hw")
     for folder in (package and package.submodule_search_locations) or ():
-        files += sorted(Path(folder).rglob("*.py"))
+        sources = sorted(Path(folder).rglob("*.py"))
+        files += [file for file in sources if link or not file.name.startswith("link")]
     digest = hashlib.sha256(amaranth.encode())
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -108,8 +147,9 @@ def _cached(
     what: str,
     trace: bool,
     progress: Progress | None,
+    harness: Path = HARNESS,
 ) -> Path:
-    tools = Toolchain.find()
+    tools = Toolchain.find(harness)
     text = f"{key}\n{tools.identity()}\n{trace}"
     name = hashlib.sha256(text.encode()).hexdigest()[:40]
     folder = cache_folder()

