@@ -33,12 +33,13 @@ ARRAY_16X4 = ArrayConfig(lanes=16, columns=4, requantizers=16, partial_sum_chann
 ARRAY_16X16 = ArrayConfig(
     lanes=16,
     columns=16,
-    requantizers=16,
+    requantizers=8,
     activation_words=212_992,
     weight_words=919_552,
     parameter_words=6144,
 )
-"""Holds VGG16 at 32x32 dense, and the first layer of VGG16 at 224x224."""
+"""Holds VGG16 at 32x32 dense, and the first layer of VGG16 at 224x224; an ECP5-85F has the
+multipliers for eight requantizers beside it, two lanes sharing one."""
 
 
 @dataclass(frozen=True)
