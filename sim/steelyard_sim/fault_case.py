@@ -32,13 +32,15 @@ CONFIG = ArrayConfig(
     columns=2,
     group=4,
     requantizers=1,
-    activation_words=512,
+    activation_words=2048,
     weight_words=512,
     parameter_words=64,
     partial_sum_channels=16,
     max_layers=8,
 )
-IMAGES = 8
+BATCH = 8
+"""Images of a batch: its words need two frames, so that two are under way."""
+BATCHES = 4
 TIMEOUT_SECONDS = 0.6
 SLACK_SECONDS = 5.0
 """What a loaded machine may add to a timeout."""
@@ -63,22 +65,25 @@ class FaultyLine:
     noise : bytes that arrive though none left
     skip : bytes that pass before either begins
     seen : the latest bytes that left
+    passed : number of all bytes that left
     """
 
     alter: Alter | None = None
     noise: Callable[[], bytes] | None = None
     skip: int = 0
     seen: bytearray = field(default_factory=bytearray)
+    passed: int = 0
 
     def carry(self, data: bytes) -> bytes:
         """Bytes that arrive for those that left."""
         self.seen += data
+        self.passed += len(data)
         del self.seen[:-REMEMBERED_BYTES]
         alter, noise = self.alter, self.noise
-        passed = min(self.skip, len(data))
-        self.skip -= passed
-        out = bytearray(data[:passed])
-        for byte in data[passed:]:
+        sound = min(self.skip, len(data))
+        self.skip -= sound
+        out = bytearray(data[:sound])
+        for byte in data[sound:]:
             out += alter(byte) if alter is not None else bytes([byte])
         if noise is not None and not self.skip:
             out += noise()
@@ -115,8 +120,8 @@ class FaultBench:
         self._rng = Random(seed)
         self._to_board, self._to_host = FaultyLine(), FaultyLine()
         network = random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
-        self._program: Program = compile(network, CONFIG)
-        self._x = random_input(network, IMAGES, seed)
+        self._program: Program = compile(network, CONFIG, batch=BATCH)
+        self._x = random_input(network, BATCHES * BATCH, seed)
         self._y = golden.run(network, self._x)
         with ExitStack() as stack:
             self._board = stack.enter_context(
@@ -128,15 +133,11 @@ class FaultBench:
                     "serial", open_transport, address, config=CONFIG, timeout=TIMEOUT_SECONDS
                 )
             )
-            self._reload()
-            self._infer()
             # What another program has said and heard, to be heard again in other sessions.
+            self._measure()
             self._foreign = {id(line): bytes(line.seen) for line in self._lines}
-            self._device.close()
-            cycles = self._board.cycles
-            self._reload()
-            self._infer()
-            self._cycles = self._board.cycles - cycles
+            # Bytes of each line and cycles, to place faults in.
+            self._load_spans, self._infer_spans = self._measure()
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -189,11 +190,29 @@ class FaultBench:
             self._infer()
         return outcome
 
+    def _measure(self) -> tuple[list[int], list[int]]:
+        """Bytes to the board and to the host and clock cycles, of an inference with loading before
+        and of one without."""
+
+        def now() -> list[int]:
+            return [*(line.passed for line in self._lines), self._board.cycles]
+
+        before = now()
+        self._device.close()
+        self._reload()
+        self._infer()
+        loaded = now()
+        self._infer()
+        return (
+            [b - a for a, b in zip(before, loaded, strict=True)],
+            [b - a for a, b in zip(loaded, now(), strict=True)],
+        )
+
     def _infer(self) -> None:
-        index = self._rng.randrange(IMAGES)
-        result = self._device.infer(self._x[index : index + 1])
-        if not np.array_equal(result[0], self._y[index]):
-            raise FaultError(f"Wrong result of image {index}")
+        batch = self._rng.randrange(BATCHES)
+        images = slice(batch * BATCH, (batch + 1) * BATCH)
+        if not np.array_equal(self._device.infer(self._x[images]), self._y[images]):
+            raise FaultError(f"Wrong result of batch {batch}")
 
     def _reload(self) -> None:
         """Load the program over lines that may still hold what a fault left."""
@@ -208,8 +227,8 @@ class FaultBench:
     def _arm(self, fault: str, load: bool) -> None:
         rng = Random(self._rng.getrandbits(64))
         line = rng.choice(self._lines)
-        span = (1500 if load else 300) if line is self._to_board else (100 if load else 40)
-        line.skip = rng.randrange(span)
+        spans = self._load_spans if load else self._infer_spans
+        line.skip = rng.randrange(spans[int(line is self._to_host)])
         if fault == "flipped":
             line.alter = _few(rng, lambda byte: bytes([byte ^ 1 << rng.randrange(8)]))
         elif fault == "dropped":
@@ -221,7 +240,7 @@ class FaultBench:
         elif fault == "cut":
             line.alter = _cut(rng.choice((rng.randrange(1, 400), 1 << 30)))
         elif fault == "reset":
-            self._board.reset(rng.randrange(self._cycles if load else self._cycles // 4))
+            self._board.reset(rng.randrange(spans[2]))
         elif fault == "foreign":
             line.alter = _before(self._piece(rng, line))
         elif fault == "babble":
