@@ -114,9 +114,12 @@ class FaultBench:
     Parameters
     ----------
     seed : of the images and the faults
+    timeout : seconds that the driver waits; longer than a loaded machine may make it wait for good
+        answers
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._timeout = timeout
         self._rng = Random(seed)
         self._to_board, self._to_host = FaultyLine(), FaultyLine()
         network = random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
@@ -127,10 +130,10 @@ class FaultBench:
             self._board = stack.enter_context(
                 VirtualBoard(CONFIG, to_board=self._to_board, to_host=self._to_host)
             )
-            address = f"{self._board.path}?baud=200000&retry=0.02&open={TIMEOUT_SECONDS}"
+            address = f"{self._board.path}?baud=60000&retry=0.02&open={timeout}"
             self._device = stack.enter_context(
                 driver.ArrayDevice(
-                    "serial", open_transport, address, config=CONFIG, timeout=TIMEOUT_SECONDS
+                    "serial", open_transport, address, config=CONFIG, timeout=timeout
                 )
             )
             # What another program has said and heard, to be heard again in other sessions.
@@ -175,7 +178,7 @@ class FaultBench:
         except (driver.DeviceTimeout, driver.LinkError) as error:
             outcome = type(error).__name__
         # Opening, four commands of loading and three of an inference, each with its own timeout.
-        if time.monotonic() - start > (1 + 7 * load + 3) * TIMEOUT_SECONDS + SLACK_SECONDS:
+        if time.monotonic() - start > (1 + 7 * load + 3) * self._timeout + SLACK_SECONDS:
             raise FaultError(f"Fault {fault!r}: {outcome} came too late")
         for line in self._lines:
             line.mend()

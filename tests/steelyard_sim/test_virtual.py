@@ -100,13 +100,14 @@ def test_an_address_is_refused(program):
 
 @pytest.fixture(scope="module")
 def bench():
-    with FaultBench(1) as bench:
+    # Long enough for a machine with other work; only a cut line makes a test wait for it.
+    with FaultBench(1, timeout=10) as bench:
         yield bench
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_end_in_the_right_result_or_a_typed_error(bench, fault):
     """More of them: ``python -m steelyard_sim.fault_case --count 1000``."""
-    outcomes = [bench.run(fault) for _ in range(6)]
+    outcomes = [bench.run(fault) for _ in range(3)]
     if fault in ("flipped", "dropped", "doubled", "inserted"):
         assert set(outcomes) == {"right"}

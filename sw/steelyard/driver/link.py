@@ -72,6 +72,9 @@ class _Sent:
 
     frame: Frame
     data: bytes
+    at: float
+    """When it was sent first, ``time.monotonic()``."""
+    repeated: bool = False
     answer: NDArray[np.uint32] | None = None
 
 
@@ -102,7 +105,7 @@ class Link:
         self.clock_hz = 0
         self._port = port
         self._byte_seconds = 10 / baud
-        self._retry = retry
+        self._retry = self._patience = retry
         self._nonce = nonce
         self._session = 0
         self._next = 0
@@ -188,7 +191,7 @@ class Link:
             payload=payload,
         )
         self._next = (self._next + 1) % SEQUENCES
-        sent = _Sent(frame, encode(frame))
+        sent = _Sent(frame, encode(frame), time.monotonic())
         self._flight.append(sent)
         self._transmit(sent)
         return sent
@@ -212,16 +215,15 @@ class Link:
     def _wait(self, end: float, allowed: int) -> None:
         """Receive until at most `allowed` frames are under way."""
         damaged = self._reader.damaged
-        pause = self._retry
-        again = time.monotonic() + pause + self._line_seconds()
+        again = time.monotonic() + self._patience + self._line_seconds()
         while len(self._flight) > allowed:
             now = time.monotonic()
             if now >= end:
                 self._give_up(self._reader.damaged - damaged)
             if now >= again:
-                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
+                self._patience = min(2 * self._patience, LONGEST_RETRY_SECONDS)
                 self._repeat()
-                again = time.monotonic() + pause + self._line_seconds()
+                again = time.monotonic() + self._patience + self._line_seconds()
             under_way = len(self._flight)
             frames = self._reader.feed(self._receive(min(end, again) - now))
             self.statistics.damaged = self._reader.damaged
@@ -231,8 +233,7 @@ class Link:
             if gap:
                 self._repeat()
             if gap or len(self._flight) < under_way:
-                pause = self._retry
-                again = time.monotonic() + pause + self._line_seconds()
+                again = time.monotonic() + self._patience + self._line_seconds()
 
     def _receive(self, timeout: float) -> bytes:
         data = self._port.read(max(timeout, 0.0))
@@ -241,6 +242,7 @@ class Link:
 
     def _repeat(self) -> None:
         for sent in self._flight:
+            sent.repeated = True
             self.statistics.repeated += 1
             self._transmit(sent)
 
@@ -293,8 +295,20 @@ class Link:
         if frame.kind != expected or len(words) != sent.frame.answers:
             return False
         sent.answer = words
+        self._learn(sent)
         self._drop(place + 1)
         return True
+
+    def _learn(self, sent: _Sent) -> None:
+        """Wait next time as long as the board needs: one that is slower than the line would drown in
+        repetitions, each of which makes it slower still.
+
+        Only frames that were sent once count, for the answer to another may be to any of its copies
+        (Karn and Partridge, 1987).
+        """
+        if not sent.repeated and sent.frame.kind != Request.EXCHANGE_IDLE:
+            needed = time.monotonic() - sent.at
+            self._patience = min(max(self._retry, 2 * needed), LONGEST_RETRY_SECONDS)
 
     def _drop(self, count: int) -> None:
         for _ in range(count):
