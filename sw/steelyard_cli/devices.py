@@ -27,5 +27,5 @@ def opened(name: str, config: ArrayConfig | None = None) -> Iterator[driver.Devi
     try:
         with driver.open(name, config=config, progress=note) as device:
             yield device
-    except (BuildFailed, driver.DeviceTimeout) as error:
+    except (BuildFailed, driver.DeviceTimeout, driver.LinkError) as error:
         raise BadResult(f"Device {name!r} failed: {error}") from error

@@ -300,8 +300,10 @@ class Link:
         return True
 
     def _learn(self, sent: _Sent) -> None:
-        """Wait next time as long as the board needs: one that is slower than the line would drown in
-        repetitions, each of which makes it slower still.
+        """Wait next time as long as the board needs.
+
+        A board that is slower than the line would drown in repetitions, each of which makes it
+        slower still.
 
         Only frames that were sent once count, for the answer to another may be to any of its copies
         (Karn and Partridge, 1987).
