@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BOARDS_STAMP := $(VENV)/.installed-boards
 SIM ?= icarus
 SEED ?= 1
 COUNT ?= 20
+SEEDS ?= 3
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint regression bench apt-icarus clean help
+.PHONY: demo test lint regression bench bitstream apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -18,6 +20,7 @@ help:
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
 	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
 	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
+	@echo "make bitstream   BOARD=ulx3s_85f [CONFIG=FILE.toml] [SEEDS=3] -> build/BOARD/BOARD.bit, summary.json"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +42,16 @@ regression: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/steelyard bench -o build/bench/array.json $(BENCH_ARGS)
+
+# Needs nothing of the other targets: a fresh clone installs only what builds bitstreams.
+$(BOARDS_STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[boards]'
+	@touch $@
+
+bitstream: $(BOARDS_STAMP)
+	@test -n "$(BOARD)" || { echo "error: Name a board, for example 'make bitstream BOARD=ulx3s_85f'; 'steelyard boards' lists them." >&2; exit 2; }
+	$(BIN)/steelyard bitstream $(BOARD) --seeds $(SEEDS) $(if $(CONFIG),--config $(CONFIG))
 
 # Icarus is a system package and needs root; SIM=verilator needs nothing beyond .venv.
 apt-icarus:

@@ -7,7 +7,19 @@ import pytest
 
 from steelyard_cli.app import cli
 
-COMMANDS = ["demo", "train", "prune", "quantize", "compile", "run", "report", "generate", "bench"]
+COMMANDS = [
+    "demo",
+    "train",
+    "prune",
+    "quantize",
+    "compile",
+    "run",
+    "report",
+    "generate",
+    "boards",
+    "bitstream",
+    "bench",
+]
 
 
 def test_help_lists_all_commands_in_the_order_of_work(steelyard):

@@ -1,0 +1,30 @@
+"""The command line as a function."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from steelyard_cli import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of the command line gave."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def steelyard(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Function that runs the command line in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as caught:
+            main([str(each) for each in arguments])
+        captured = capsys.readouterr()
+        return Outcome(int(caught.value.code or 0), captured.out, captured.err)
+
+    return call

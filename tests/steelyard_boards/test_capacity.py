@@ -1,0 +1,88 @@
+"""Estimates against what the tools made, and refusals with the amounts."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from steelyard.compile import compile as compile_program
+from steelyard.config import ArrayConfig
+from steelyard.errors import DoesNotFit
+from steelyard_boards import Demand, board, demand
+from steelyard_boards.capacity import ECP5_25F, check
+from steelyard_boards.demo import demo_cycles, demo_network
+
+WIDE = {"activation_words": 2048, "parameter_words": 512, "max_layers": 32}
+SYNTHESIZED = [
+    (board("ulx3s_25f").default, Demand(7264, 51, 27)),
+    (board("ulx3s_45f").default, Demand(10714, 85, 70)),
+    (
+        ArrayConfig(lanes=8, columns=8, requantizers=4, weight_words=8192),
+        Demand(12004, 99, 76),
+    ),
+    (ArrayConfig(lanes=16, columns=8, requantizers=8, **WIDE), Demand(19784, 94, 152)),
+]
+"""Cells that nextpnr counted in designs with link and PLL (docs/notes/bitstreams.md)."""
+
+
+@pytest.mark.parametrize(("config", "cells"), SYNTHESIZED)
+def test_the_estimate_is_what_synthesis_makes(config, cells):
+    needs = demand(config)
+    assert needs.multipliers == cells.multipliers
+    assert needs.block_rams == cells.block_rams
+    assert needs.luts == pytest.approx(cells.luts, rel=0.1)
+
+
+def refusal(name, config, program=None):
+    """The sentence that refuses, which must come within a second."""
+    began = time.process_time()
+    with pytest.raises(DoesNotFit) as caught:
+        board(name).check(config, program)
+    assert time.process_time() - began < 1
+    return str(caught.value)
+
+
+def test_too_many_multipliers_are_refused():
+    assert refusal("ulx3s_25f", ArrayConfig(lanes=8, columns=8, requantizers=4)) == (
+        "Board 'ulx3s_25f' has 28 multipliers and the configuration needs 76: 8 lanes x 8 columns "
+        "and 3 for each of 4 requantizers; use fewer columns or requantizers."
+    )
+
+
+def test_too_much_memory_is_refused():
+    config = board("ulx3s_25f").default.with_(activation_words=16384)
+    assert refusal("ulx3s_25f", config) == (
+        "Board 'ulx3s_25f' has 56 block RAMs and the configuration needs 71; use fewer than 16384 "
+        "activation_words, 5120 weight_words or 6 columns."
+    )
+
+
+def test_too_many_luts_are_refused():
+    # No configuration of these boards runs out of LUTs before multipliers; a smaller device does.
+    small = replace(ECP5_25F, luts=6000)
+    with pytest.raises(DoesNotFit) as caught:
+        check("small", small, board("ulx3s_25f").default)
+    needs = demand(board("ulx3s_25f").default).luts
+    assert str(caught.value) == (
+        f"Board 'small' has 6000 LUTs, of which 5400 can be routed, and the configuration needs "
+        f"about {needs}; use fewer lanes, columns or requantizers."
+    )
+
+
+def test_a_program_of_another_configuration_is_refused():
+    large = board("ulx3s_85f").default
+    program = compile_program(demo_network(), large)
+    board("ulx3s_85f").check(large, program)
+    assert refusal("ulx3s_85f", large.with_(weight_words=4096), program) == (
+        "The program was compiled for another configuration than board 'ulx3s_85f' gets "
+        "(weight_words: 4096 != 8192); compile it with that configuration."
+    )
+
+
+def test_the_demo_network_takes_as_long_as_the_pruned_one():
+    # 55,027 cycles of its twelve layers and 41 before each (docs/notes/bitstreams.md).
+    assert demo_cycles(board("ulx3s_85f").default) == 55027 + 12 * 41
+
+
+def test_the_demo_network_may_not_fit():
+    assert demo_cycles(board("ulx3s_85f").default.with_(activation_words=1024)) is None
