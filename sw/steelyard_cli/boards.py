@@ -70,11 +70,11 @@ def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Pat
     best = max(summary.fmax_seeds)
     show(
         table(
-            f"{board.title}, {config.lanes} lanes x {config.columns} columns, "
-            f"{summary.macs_per_cycle} MACs a cycle",
+            board.title,
             ("resource", "used", "available", "share"),
             [(what, have, of, percent(have / of)) for what, have, of in used],
         ),
+        f"{config.lanes} lanes x {config.columns} columns, {summary.macs_per_cycle} MACs a cycle",
         f"fmax {summary.fmax_mhz:.1f} MHz (median of {seeds} seeds), best {best:.1f} MHz; "
         f"the clock is {summary.clock_mhz:g} MHz",
         "demo network: does not fit the memories"
