@@ -1,6 +1,5 @@
 """Compiled simulation behind a Python object and behind the driver's transport."""
 
-import ctypes
 import time
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from steelyard.config import ArrayConfig
 from steelyard.driver.errors import DeviceTimeout
 
+from .handle import Handle
 from .library import Progress, build
 
 __all__ = ["Simulation", "SimulationTransport", "open_transport"]
@@ -32,13 +32,13 @@ SLICE_CYCLES = 100_000
 """Cycles simulated between two looks at the clock, some tenths of a second."""
 
 
-class Simulation:
+class Simulation(Handle):
     """One simulated accelerator, reset and clocked only when asked to.
 
     Parameters
     ----------
     library : shared library of :func:`steelyard_sim.library.build`
-    trace : path of a VCD to write, for libraries built with tracing
+    trace : path of a VCD to write, for libraries built with tracing; complete after `close`
 
     Raises
     ------
@@ -47,15 +47,8 @@ class Simulation:
     """
 
     def __init__(self, library: Path, *, trace: Path | None = None) -> None:
-        self._handle: c_void_p | None = None
-        self._library = ctypes.CDLL(str(library))
-        for name, (result, arguments) in FUNCTIONS.items():
-            function = getattr(self._library, f"simulation_{name}")
-            function.restype, function.argtypes = result, arguments
-        self._handle = self._library.simulation_create()
-        if trace is not None and not self._library.simulation_trace(
-            self._handle, str(trace).encode()
-        ):
+        super().__init__(library, "simulation", FUNCTIONS)
+        if trace is not None and not self._call("trace", str(trace).encode()):
             self.close()
             raise ValueError(f"Library {library.name!r} cannot write the trace {str(trace)!r}")
         self.reset()
@@ -66,49 +59,26 @@ class Simulation:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the simulation; the trace is complete afterwards. May be called again."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            self._library.simulation_destroy(handle)
-
-    def _open(self) -> c_void_p:
-        if self._handle is None:
-            raise ValueError("The simulation is closed")
-        return self._handle
-
-    @property
-    def cycles(self) -> int:
-        """Clock cycles since creation."""
-        return self._library.simulation_cycles(self._open())
-
-    def reset(self) -> None:
-        """Hold reset for four cycles."""
-        self._library.simulation_reset(self._open())
-
     def step(self, cycles: int) -> None:
         """Clock with no transfer on either stream."""
-        self._library.simulation_step(self._open(), cycles)
+        self._call("step", cycles)
 
     def write(self, words: NDArray[np.uint32], limit: int) -> int:
         """Number of `words`, uint32 (n,), that the accelerator takes within `limit` cycles."""
         words = np.ascontiguousarray(words, np.uint32)
         pointer = words.ctypes.data_as(POINTER(c_uint32))
-        return self._library.simulation_write(self._open(), pointer, words.size, limit)
+        return self._call("write", pointer, words.size, limit)
 
     def read(self, count: int, limit: int) -> NDArray[np.uint32]:
         """Up to `count` words that the accelerator gives within `limit` cycles, uint32 (n,)."""
         words = np.empty(max(count, 1), np.uint32)
         pointer = words.ctypes.data_as(POINTER(c_uint32))
-        done = self._library.simulation_read(self._open(), pointer, count, limit)
+        done = self._call("read", pointer, count, limit)
         return words[:done]
 
     def wait_idle(self, limit: int) -> bool:
         """Whether the accelerator is idle within `limit` cycles."""
-        return bool(self._library.simulation_wait_idle(self._open(), limit))
+        return bool(self._call("wait_idle", limit))
 
 
 class SimulationTransport:

@@ -17,6 +17,7 @@ from steelyard.config import ArrayConfig
 from steelyard.driver.errors import BadAddress
 from steelyard.driver.serial import SerialPort, SerialTransport
 
+from .handle import Handle
 from .library import Progress, build_board
 
 __all__ = ["BoardSimulation", "Line", "VirtualBoard", "VirtualTransport", "open_transport"]
@@ -44,7 +45,7 @@ FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
 }
 
 
-class BoardSimulation:
+class BoardSimulation(Handle):
     """One simulated board, clocked only inside :meth:`run`.
 
     Parameters
@@ -54,37 +55,9 @@ class BoardSimulation:
     """
 
     def __init__(self, library: Path, divider: int) -> None:
-        self._handle: c_void_p | None = None
-        self._library = ctypes.CDLL(str(library))
-        for name, (result, arguments) in FUNCTIONS.items():
-            function = getattr(self._library, f"board_{name}")
-            function.restype, function.argtypes = result, arguments
-        self._handle = self._library.board_create(divider)
+        super().__init__(library, "board", FUNCTIONS, divider)
         self._out = ctypes.create_string_buffer(PIECE_BYTES)
         self.reset()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the simulation. May be called again."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            self._library.board_destroy(handle)
-
-    def _open(self) -> c_void_p:
-        if self._handle is None:
-            raise ValueError("The simulation is closed")
-        return self._handle
-
-    @property
-    def cycles(self) -> int:
-        """Clock cycles since creation."""
-        return self._library.board_cycles(self._open())
-
-    def reset(self) -> None:
-        """Hold the reset pin for four cycles; memories keep what they hold."""
-        self._library.board_reset(self._open())
 
     def run(self, data: bytes, limit: int) -> tuple[int, bytes, bool]:
         """Clock for up to `limit` cycles.
@@ -98,8 +71,8 @@ class BoardSimulation:
         number of bytes that went in, bytes from the pin ``tx``, whether the board came to rest
         """
         taken, idle = c_size_t(), c_int()
-        count = self._library.board_run(
-            self._open(),
+        count = self._call(
+            "run",
             data,
             len(data),
             byref(taken),
