@@ -1,4 +1,4 @@
-"""What a board holds: oscillator, PLL, and the accelerator behind the serial port's two pins."""
+"""What a board holds: its clock, and the accelerator behind the serial port's two pins."""
 
 from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
@@ -8,7 +8,6 @@ from steelyard_hw.link import SerialAccelerator
 from steelyard_hw.link_uart import divider_for
 
 from .board import Board
-from .pll import EcpPll
 
 __all__ = ["Top"]
 
@@ -24,28 +23,24 @@ class Top(Elaboratable):
     Raises
     ------
     UserError
-        If the PLL cannot make the board's clock, or the clock not the rate of its serial line.
+        If the board's clock cannot be made, or the clock not the rate of its serial line.
     """
 
     def __init__(self, board: Board, config: ArrayConfig):
         divider = divider_for(board.clock_hz, board.baud)
-        self._pll = EcpPll(board.oscillator_hz, board.clock_hz)
+        self._clock = board.device.family.clock(board.oscillator_hz, board.clock_hz)
         self._accelerator = SerialAccelerator(config, divider=divider, clock_hz=board.clock_hz)
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = sync = ClockDomain("sync", reset_less=True)
-        m.submodules.pll = pll = self._pll
+        m.submodules.clock = clock = self._clock
         m.submodules.serial = serial = self._accelerator
+        m.domains.sync = sync = ClockDomain("sync", reset_less=clock.reset_less)
+        m.d.comb += sync.clk.eq(clock.clock)
+        if not clock.reset_less:
+            m.d.comb += sync.rst.eq(clock.reset)
         uart = platform.request("uart", 0, dir="-")
-        oscillator = platform.request(platform.default_clk, 0, dir="-")
-        m.submodules.oscillator_pin = oscillator_pin = io.Buffer("i", oscillator)
         m.submodules.rx_pin = rx_pin = io.Buffer("i", uart.rx)
         m.submodules.tx_pin = tx_pin = io.Buffer("o", uart.tx)
-        m.d.comb += [
-            pll.i.eq(oscillator_pin.i),
-            sync.clk.eq(pll.clock),
-            serial.rx.eq(rx_pin.i),
-            tx_pin.o.eq(serial.tx),
-        ]
+        m.d.comb += [serial.rx.eq(rx_pin.i), tx_pin.o.eq(serial.tx)]
         return m

@@ -13,6 +13,11 @@ from .files import write_json
 __all__ = ["build_bitstream", "list_boards"]
 
 KIB = 1024
+PEERS = (
+    "Dense ECP5 designs: CFU-Playground hps_accel 141 (4.5 k LUT4, 32 MACs), NNgen 222 (20.6 k "
+    "LUT4 and 5.7 k CCU2C of two LUTs each, 144 MACs). Ours counts all of the chip: serial link, "
+    "sequencer, requantizers and carry chains; theirs leave out what connects them to a host."
+)
 
 
 def list_boards(json_file: Path | None) -> None:
@@ -50,7 +55,7 @@ def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Pat
         raise UserError(f"Output {str(folder)!r} is a file; give a folder with -o.")
     with progress(f"building {board.name}") as update:
         try:
-            summary = build(
+            summary, outcome = build(
                 board,
                 config,
                 folder,
@@ -60,26 +65,33 @@ def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Pat
         except BuildFailed as error:
             raise BadResult(str(error)) from error
     write_json(folder / "summary.json", asdict(summary))
-    device = board.device
+    device, family = board.device, board.device.family
     used = [
-        ("LUT", summary.lut, device.luts),
-        ("FF", summary.ff, device.luts),
-        ("multipliers", summary.dsp, device.multipliers),
-        ("block RAM", summary.bram, device.block_rams),
+        (f"LUT ({family.lut})", summary.lut, device.luts),
+        ("FF", summary.ff, device.flip_flops),
+        (f"multipliers ({family.multiplier})", summary.dsp, device.multipliers),
+        (f"block RAM ({family.block_ram})", summary.bram, device.block_rams),
     ]
-    best = max(summary.fmax_seeds)
     show(
         table(
             board.title,
             ("resource", "used", "available", "share"),
-            [(what, have, of, percent(have / of)) for what, have, of in used],
+            [(what, have, of, percent(have / of) if of else "-") for what, have, of in used],
         ),
         f"{config.lanes} lanes x {config.columns} columns, {summary.macs_per_cycle} MACs a cycle",
-        f"fmax {summary.fmax_mhz:.1f} MHz (median of {seeds} seeds), best {best:.1f} MHz; "
-        f"the clock is {summary.clock_mhz:g} MHz",
+        f"{summary.lut_per_mac:.0f} LUT a MAC. {PEERS}",
         "demo network: does not fit the memories"
         if summary.demo_fps is None
         else f"demo network: {summary.demo_fps:.0f} images a second predicted, without transfers",
+    )
+    if outcome.missing:
+        show(outcome.missing)
+        return
+    assert summary.fmax_mhz is not None
+    best = max(summary.fmax_seeds)
+    show(
+        f"fmax {summary.fmax_mhz:.1f} MHz (median of {len(summary.fmax_seeds)}), best "
+        f"{best:.1f} MHz; the clock is {summary.clock_mhz:g} MHz"
     )
     if summary.bitstream is None:
         raise BadResult(

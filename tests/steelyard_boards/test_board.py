@@ -1,15 +1,21 @@
 """The table of boards: complete, consistent with the platforms, and turned into netlists."""
 
-import math
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
 from steelyard.errors import UserError
-from steelyard_boards import BOARDS, board, demand
+from steelyard_boards import BOARDS, board
 from steelyard_boards.demo import demo_cycles
+from steelyard_boards.families.ecp5 import (
+    OUTPUT_HZ,
+    PHASE_DETECTOR_HZ,
+    VCO_HZ,
+    Dividers,
+    choose_dividers,
+)
 from steelyard_boards.flow import prepare
-from steelyard_boards.pll import PHASE_DETECTOR_HZ, VCO_HZ, choose_dividers
 from steelyard_hw.link_uart import divider_for
 
 MHZ = 1_000_000
@@ -42,7 +48,7 @@ def test_a_row_says_what_the_platform_says(each):
 @pytest.mark.parametrize("each", BOARDS.values(), ids=BOARDS)
 def test_the_default_fits_runs_the_demo_and_uses_its_multipliers(each):
     each.check(each.default)
-    needs = demand(each.default)
+    needs = each.device.family.demand(each.default)
     assert demo_cycles(each.default) is not None
     # Room for the router: wires get scarce long before LUTs do.
     assert needs.luts <= 0.6 * each.device.luts
@@ -61,25 +67,46 @@ def test_the_pll_makes_the_clock_and_the_clock_the_serial_rate(each):
     assert rate == pytest.approx(each.baud, rel=0.01)
 
 
-@pytest.mark.parametrize("oscillator", sorted({each.oscillator_hz for each in BOARDS.values()}))
+def within_limits(oscillator: int, dividers: Dividers) -> bool:
+    """Whether the PLL works with these."""
+    values = (dividers.reference, dividers.feedback, dividers.loop, dividers.output)
+    return (
+        all(1 <= divider <= 128 for divider in values)
+        and VCO_HZ[0] <= dividers.vco_hz(oscillator) <= VCO_HZ[1]
+        and PHASE_DETECTOR_HZ[0] <= oscillator / dividers.reference <= PHASE_DETECTOR_HZ[1]
+        and OUTPUT_HZ[0] <= dividers.loop_hz(oscillator) <= OUTPUT_HZ[1]
+    )
+
+
+@pytest.mark.parametrize("oscillator", (25, 50, 100))
 def test_every_whole_megahertz_is_made_within_the_limits_or_refused(oscillator):
-    for clock in range(1, 401):
+    # The PLL's oscillator runs at a multiple of what it compares, and the clock divides it.
+    reachable = {
+        Fraction(oscillator * multiple, reference * output)
+        for reference in range(1, oscillator // 10 + 1)
+        for multiple in range(reference * 400 // oscillator, reference * 800 // oscillator + 1)
+        if 400 <= oscillator * multiple / reference <= 800
+        for output in range(1, 129)
+    }
+    for clock in range(4, 401):
         try:
-            dividers = choose_dividers(oscillator, clock * MHZ)
+            dividers = choose_dividers(oscillator * MHZ, clock * MHZ)
         except UserError as error:
-            assert f"cannot make {clock} MHz of {oscillator // MHZ} MHz" in str(error)
-            # The PLL cannot compare slower than this, nor divide its oscillator further.
-            compared = oscillator / (oscillator // MHZ // math.gcd(oscillator // MHZ, clock))
-            assert clock < 4 or compared < PHASE_DETECTOR_HZ[0]
+            assert f"cannot make {clock} MHz of {oscillator} MHz" in str(error)
+            assert clock not in reachable
             continue
-        assert dividers.clock_hz(oscillator) == clock * MHZ
-        assert VCO_HZ[0] <= dividers.vco_hz(oscillator) <= VCO_HZ[1]
-        compared = oscillator / dividers.reference
-        assert PHASE_DETECTOR_HZ[0] <= compared <= PHASE_DETECTOR_HZ[1]
-        assert all(
-            1 <= divider <= 128
-            for divider in (dividers.reference, dividers.feedback, dividers.output)
-        )
+        assert dividers.clock_hz(oscillator * MHZ) == clock * MHZ
+        assert within_limits(oscillator * MHZ, dividers)
+
+
+def test_a_second_output_makes_what_cannot_feed_back():
+    # 80 MHz of 25 MHz: fed back itself, it would have to be compared at 5 MHz.
+    dividers = choose_dividers(25 * MHZ, 80 * MHZ)
+    assert within_limits(25 * MHZ, dividers)
+    assert dividers.output != dividers.loop
+    assert dividers.vco_hz(25 * MHZ) / dividers.output == 80 * MHZ
+    own = choose_dividers(25 * MHZ, 62_500_000)
+    assert own.output == own.loop
 
 
 @pytest.mark.parametrize("each", BOARDS.values(), ids=BOARDS)

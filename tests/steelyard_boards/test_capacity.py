@@ -8,9 +8,10 @@ import pytest
 from steelyard.compile import compile as compile_program
 from steelyard.config import ArrayConfig
 from steelyard.errors import DoesNotFit
-from steelyard_boards import Demand, board, demand
-from steelyard_boards.capacity import ECP5_25F, check
+from steelyard_boards import Demand, board
+from steelyard_boards.capacity import check
 from steelyard_boards.demo import demo_cycles, demo_network
+from steelyard_boards.families.ecp5 import ECP5, LFE5_25F
 
 WIDE = {"activation_words": 2048, "parameter_words": 512, "max_layers": 32}
 SYNTHESIZED = [
@@ -27,7 +28,7 @@ SYNTHESIZED = [
 
 @pytest.mark.parametrize(("config", "cells"), SYNTHESIZED)
 def test_the_estimate_is_what_synthesis_makes(config, cells):
-    needs = demand(config)
+    needs = ECP5.demand(config)
     assert needs.multipliers == cells.multipliers
     assert needs.block_rams == cells.block_rams
     assert needs.luts == pytest.approx(cells.luts, rel=0.1)
@@ -59,10 +60,10 @@ def test_too_much_memory_is_refused():
 
 def test_too_many_luts_are_refused():
     # No configuration of these boards runs out of LUTs before multipliers; a smaller device does.
-    small = replace(ECP5_25F, luts=6000)
+    small = replace(LFE5_25F, luts=6000)
     with pytest.raises(DoesNotFit) as caught:
         check("small", small, board("ulx3s_25f").default)
-    needs = demand(board("ulx3s_25f").default).luts
+    needs = ECP5.demand(board("ulx3s_25f").default).luts
     assert str(caught.value) == (
         f"Board 'small' has 6000 LUTs, of which 5400 can be routed, and the configuration needs "
         f"about {needs}; use fewer lanes, columns or requantizers."

@@ -1,0 +1,189 @@
+"""Lattice ECP5: its devices, and a clock from its PLL."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import ClockDomain, Instance, Module, Signal
+from amaranth.lib import io
+from amaranth.lib.cdc import FFSynchronizer
+
+from steelyard.errors import UserError
+
+from .family import Clock, Device, Family
+
+__all__ = ["ECP5", "LFE5_12F", "LFE5_25F", "LFE5_45F", "LFE5_85F", "Dividers", "EcpClock",
+           "choose_dividers"]  # fmt: skip
+
+MHZ = 1_000_000
+VCO_HZ = (400 * MHZ, 800 * MHZ)
+"""Range of the oscillator in the PLL (Lattice FPGA-DS-02012, sysCLOCK PLL timing)."""
+PHASE_DETECTOR_HZ = (10 * MHZ, 400 * MHZ)
+"""Range of the frequency that the PLL compares (same table)."""
+OUTPUT_HZ = (3_125_000, 400 * MHZ)
+"""Range of an output (same table)."""
+LARGEST_DIVIDER = 128
+
+
+@dataclass(frozen=True)
+class Dividers:
+    """Dividers of an EHXPLLL whose feedback comes from its first output.
+
+    Attributes
+    ----------
+    reference, feedback, loop, output
+        Divide the input, the feedback, and the PLL's oscillator: for its first output, which feeds
+        back, and for the one that is the clock. The clock is the first output where both are equal.
+    """
+
+    reference: int
+    feedback: int
+    loop: int
+    output: int
+
+    def vco_hz(self, input_hz: int) -> float:
+        """Frequency of the PLL's oscillator."""
+        return input_hz * self.feedback * self.loop / self.reference
+
+    def loop_hz(self, input_hz: int) -> float:
+        """Frequency of the output that feeds back."""
+        return input_hz * self.feedback / self.reference
+
+    def clock_hz(self, input_hz: int) -> float:
+        """Frequency that comes out."""
+        return self.vco_hz(input_hz) / self.output
+
+
+def choose_dividers(input_hz: int, clock_hz: int) -> Dividers:
+    """Dividers that make `clock_hz` exactly.
+
+    The clock feeds back itself where it can; the PLL then compares as fast as possible, and its
+    oscillator is as near to the middle of its range as the output divider allows.
+
+    Raises
+    ------
+    UserError
+        If no dividers make it.
+    """
+    middle = sum(VCO_HZ) / 2
+
+    def rank(dividers: Dividers) -> tuple[bool, int, float, int]:
+        distance = abs(dividers.vco_hz(input_hz) - middle)
+        return dividers.loop != dividers.output, dividers.reference, distance, dividers.feedback
+
+    try:
+        return min(_candidates(input_hz, clock_hz), key=rank)
+    except ValueError:
+        raise UserError(
+            f"The PLL cannot make {clock_hz / MHZ:g} MHz of {input_hz / MHZ:g} MHz; choose a clock "
+            "from 4 to 400 MHz whose ratio to the oscillator is one of small whole numbers."
+        ) from None
+
+
+def _candidates(input_hz: int, clock_hz: int):
+    """All dividers within the limits that make `clock_hz` exactly."""
+    for output in range(1, LARGEST_DIVIDER + 1):
+        vco = clock_hz * output
+        if not VCO_HZ[0] <= vco <= VCO_HZ[1]:
+            continue
+        for reference in range(1, LARGEST_DIVIDER + 1):
+            compared = input_hz / reference
+            product, rest = divmod(vco * reference, input_hz)
+            if rest or not PHASE_DETECTOR_HZ[0] <= compared <= PHASE_DETECTOR_HZ[1]:
+                continue
+            for loop in range(1, LARGEST_DIVIDER + 1):
+                feedback, rest = divmod(product, loop)
+                in_range = OUTPUT_HZ[0] <= vco / loop <= OUTPUT_HZ[1]
+                if not rest and feedback <= LARGEST_DIVIDER and in_range:
+                    yield Dividers(reference, feedback, loop, output)
+
+
+class EcpClock(Clock):
+    """Clock from an EHXPLLL that stands still until the PLL has locked.
+
+    A reset from the PLL would be a net to every register, and the slowest.
+    """
+
+    def __init__(self, input_hz: int, clock_hz: int):
+        self._dividers = choose_dividers(input_hz, clock_hz)
+        super().__init__(input_hz, clock_hz)
+
+    @classmethod
+    def check(cls, input_hz: int, clock_hz: int) -> None:
+        choose_dividers(input_hz, clock_hz)
+
+    def elaborate(self, platform):
+        m = Module()
+        pin = platform.request(platform.default_clk, 0, dir="-")
+        m.submodules.pin = buffer = io.Buffer("i", pin)
+        m.domains.pll = pll = ClockDomain("pll", reset_less=True, local=True)
+        dividers = self._dividers
+        feedback, locked, enable = Signal(), Signal(), Signal()
+        second = {}
+        if dividers.loop == dividers.output:
+            m.d.comb += pll.clk.eq(feedback)
+        else:
+            second = {
+                "a_FREQUENCY_PIN_CLKOS": _megahertz(self._clock_hz),
+                "p_CLKOS_ENABLE": "ENABLED",
+                "p_CLKOS_DIV": dividers.output,
+                "p_CLKOS_CPHASE": dividers.output - 1,
+                "p_CLKOS_FPHASE": 0,
+                "i_ENCLKOS": 0,
+                "o_CLKOS": pll.clk,
+            }
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            a_FREQUENCY_PIN_CLKI=_megahertz(self._input_hz),
+            a_FREQUENCY_PIN_CLKOP=_megahertz(dividers.loop_hz(self._input_hz)),
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_OUTDIVIDER_MUXB="DIVB",
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKI_DIV=dividers.reference,
+            p_CLKFB_DIV=dividers.feedback,
+            p_CLKOP_DIV=dividers.loop,
+            # The output's edge belongs in the middle of what the divider counts.
+            p_CLKOP_CPHASE=dividers.loop - 1,
+            p_CLKOP_FPHASE=0,
+            p_FEEDBK_PATH="CLKOP",
+            i_CLKI=buffer.i,
+            i_CLKFB=feedback,
+            i_RST=0,
+            i_STDBY=0,
+            i_PHASESEL0=0,
+            i_PHASESEL1=0,
+            i_PHASEDIR=0,
+            i_PHASESTEP=0,
+            i_PHASELOADREG=0,
+            i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+            o_CLKOP=feedback,
+            o_LOCK=locked,
+            **second,
+        )
+        m.submodules.locked = FFSynchronizer(locked, enable, o_domain="pll")
+        m.submodules.gate = Instance("DCCA", i_CLKI=pll.clk, i_CE=enable, o_CLKO=self.clock)
+        return m
+
+
+def _megahertz(hertz: float) -> str:
+    return f"{hertz / MHZ:.6g}"
+
+
+ECP5 = Family(
+    name="ECP5",
+    toolchain="nextpnr-ecp5",
+    lut="TRELLIS_COMB",
+    block_ram="DP16KD",
+    multiplier="MULT18X18D",
+    block_ram_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
+    block_ram_bytes=2048,
+    clock=EcpClock,
+)
+# What nextpnr-ecp5 offers. The 12F is a 25F's die that the vendor's tools use half of.
+LFE5_12F = Device("LFE5U-12F", ECP5, 24_288, 24_288, 56, 28)
+LFE5_25F = Device("LFE5U-25F", ECP5, 24_288, 24_288, 56, 28)
+LFE5_45F = Device("LFE5U-45F", ECP5, 43_848, 43_848, 108, 72)
+LFE5_85F = Device("LFE5U-85F", ECP5, 83_640, 83_640, 208, 156)

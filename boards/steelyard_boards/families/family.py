@@ -1,0 +1,162 @@
+"""What the families of FPGA have in common."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from steelyard.config import ArrayConfig
+from steelyard_hw.descriptor import DESCRIPTOR_WORDS
+from steelyard_hw.sequencer import COUNTERS
+
+__all__ = ["LINK_WORDS", "REQUANTIZER_MULTIPLIERS", "Clock", "Demand", "Device", "Family"]
+
+LINK_WORDS = 512
+"""Words of each of the link's two memories, as SerialAccelerator makes them."""
+REQUANTIZER_MULTIPLIERS = 3
+
+
+class Clock(wiring.Component):
+    """Clock of a design from the board's oscillator, which it requests from the platform.
+
+    Parameters
+    ----------
+    input_hz, clock_hz : :class:`int`
+        Frequencies of the oscillator and of the clock.
+
+    Attributes
+    ----------
+    reset_less : :class:`bool`
+        The clock stands still until it is good, and `reset` stays 0. Registers then start as the
+        bitstream sets them, and the link resets the accelerator.
+
+    Members
+    -------
+    clock : ``Out(1)``
+    reset : ``Out(1)``
+        High until the clock is good, synchronous to it.
+
+    Raises
+    ------
+    UserError
+        If this clock cannot be made.
+    """
+
+    reset_less: ClassVar[bool] = True
+
+    def __init__(self, input_hz: int, clock_hz: int):
+        self._input_hz = input_hz
+        self._clock_hz = clock_hz
+        super().__init__({"clock": Out(1), "reset": Out(1)})
+
+    @classmethod
+    def check(cls, input_hz: int, clock_hz: int) -> None:
+        """Refuse a clock that cannot be made.
+
+        Raises
+        ------
+        UserError
+            The sentence names both frequencies.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a configuration needs, with link and clock; multipliers and block RAMs are exact."""
+
+    luts: int
+    block_rams: int
+    multipliers: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """FPGAs with the same cells, clocks and tools.
+
+    Attributes
+    ----------
+    name : what its maker calls it
+    toolchain : what places and routes it
+    lut, block_ram, multiplier : names of the cells that are counted
+    block_ram_shapes : words and bits of a block RAM as synthesis uses it
+    block_ram_bytes : bytes of one, without parity bits
+    clock : makes the design's clock
+    routable : share of a device's LUTs beyond which the router does not find all wires
+    growth : cells placed for each one of the LUT estimate, which counts those of an ECP5
+    """
+
+    name: str
+    toolchain: str
+    lut: str
+    block_ram: str
+    multiplier: str
+    block_ram_shapes: Sequence[tuple[int, int]]
+    block_ram_bytes: int
+    clock: type[Clock]
+    routable: float = 0.9
+    growth: float = 1.0
+
+    def demand(self, config: ArrayConfig) -> Demand:
+        """Needs of a configuration; LUTs as placement counts them, within about 10 %."""
+        return Demand(
+            luts=round(self.growth * _luts(config)),
+            block_rams=sum(self._block_rams(depth, bits) for depth, bits in _memories(config)),
+            multipliers=config.macs_per_cycle + REQUANTIZER_MULTIPLIERS * config.requantizers,
+        )
+
+    def _block_rams(self, depth: int, bits: int) -> int:
+        """Block RAMs of a memory, in the shape that takes fewest."""
+        return min(
+            -(-depth // words) * -(-bits // width) for words, width in self.block_ram_shapes
+        )
+
+
+def _luts(config: ArrayConfig) -> int:
+    """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
+    synthesized = 4200 + 47 * config.macs_per_cycle + 620 * config.requantizers + 190 * config.lanes
+    return round(1.09 * synthesized)
+
+
+def _memories(config: ArrayConfig) -> Iterator[tuple[int, int]]:
+    """Words and bits of every memory that becomes block RAM."""
+    weight_bits = config.columns * config.weight_bits
+    words = [32] * (weight_bits // 32) + [weight_bits % 32] * (weight_bits % 32 > 0)
+    for _ in range(config.columns):
+        yield config.window_groups * config.group, 8 * config.lanes
+    yield config.partial_sum_channels * config.drain_beats, 32 * config.requantizers
+    for _ in range(config.lanes):
+        yield config.activation_words, 8
+    for width in words:
+        yield config.weight_words, width
+    for _ in range(2):
+        yield config.parameter_words, 32
+        yield LINK_WORDS, 32
+    yield config.max_layers * DESCRIPTOR_WORDS, 32
+    yield config.max_layers * len(COUNTERS), 32
+
+
+@dataclass(frozen=True)
+class Device:
+    """FPGA with what it has.
+
+    Attributes
+    ----------
+    luts : cells that placement counts as the family's LUTs
+    block_rams, multipliers : blocks of these
+    flip_flops : registers
+    """
+
+    name: str
+    family: Family
+    luts: int
+    flip_flops: int
+    block_rams: int
+    multipliers: int
+
+    @property
+    def block_ram_bytes(self) -> int:
+        """Bytes of all block RAMs, without their parity bits."""
+        return self.block_rams * self.family.block_ram_bytes

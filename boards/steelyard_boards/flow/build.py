@@ -1,0 +1,89 @@
+"""From a board and a configuration to a bitstream and its summary."""
+
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from steelyard.config import ArrayConfig
+from steelyard.files import replacing
+
+from ..board import MHZ, Board
+from ..demo import demo_cycles
+from .nextpnr import Flow, Job, Trellis
+from .summary import Outcome, Summary
+from .tools import Report
+
+__all__ = ["FLOWS", "build", "prepare"]
+
+FLOWS: dict[str, Flow] = {"nextpnr-ecp5": Trellis()}
+"""Flows by the families' toolchains."""
+
+
+def prepare(board: Board, config: ArrayConfig) -> dict[str, str]:
+    """Files of a build by name: netlist, scripts and constraints.
+
+    Raises
+    ------
+    UserError
+        If the board's clock or serial rate cannot be made.
+    """
+    return FLOWS[board.device.family.toolchain].prepare(board, config)
+
+
+def build(
+    board: Board,
+    config: ArrayConfig,
+    folder: Path,
+    *,
+    seeds: Sequence[int] = (1, 2, 3),
+    report: Report = lambda now: None,
+) -> tuple[Summary, Outcome]:
+    """Build a bitstream.
+
+    `folder` receives the bitstream, named as the board, and ``config.toml``, and the tools' files
+    and logs below ``work``. Seeds are placed and routed side by side, as many as there are
+    processors.
+
+    Raises
+    ------
+    UserError
+        If the configuration does not fit the board, or a tool is missing.
+    BuildFailed
+        If a tool fails.
+    """
+    board.check(config)
+    flow = FLOWS[board.device.family.toolchain]
+    tools = flow.find_tools()
+    work = folder / "work"
+    # What an earlier build left must not be taken for this one's.
+    for stale in (folder / f"{board.name}{flow.suffix}", folder / "summary.json"):
+        stale.unlink(missing_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
+    report("elaborating")
+    files = prepare(board, config)
+    for name, content in files.items():
+        with replacing(work / name, "Build file") as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    with replacing(folder / "config.toml", "Configuration file") as temporary:
+        config.to_toml(temporary)
+    outcome = flow.build(Job(board, folder, work, files, tools, tuple(seeds), report))
+    return _summary(board, config, outcome), outcome
+
+
+def _summary(board: Board, config: ArrayConfig, outcome: Outcome) -> Summary:
+    cycles = demo_cycles(config)
+    seeds = outcome.fmax_seeds
+    return Summary(
+        lut=outcome.lut,
+        ff=outcome.ff,
+        dsp=outcome.dsp,
+        bram=outcome.bram,
+        lut_per_mac=round(outcome.lut / config.macs_per_cycle, 1),
+        fmax_mhz=round(statistics.median(seeds), 2) if seeds else None,
+        fmax_seeds=[round(each, 2) for each in seeds],
+        clock_mhz=board.clock_hz / MHZ,
+        macs_per_cycle=config.macs_per_cycle,
+        demo_fps=None if cycles is None else round(board.clock_hz / cycles, 1),
+        bitstream=None if outcome.bitstream is None else str(outcome.bitstream),
+    )

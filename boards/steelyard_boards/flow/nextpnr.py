@@ -1,0 +1,218 @@
+"""The open flow: yosys, nextpnr once a seed, and the family's packer."""
+
+import json
+import os
+import shlex
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from steelyard.config import ArrayConfig
+from steelyard.files import replacing
+from steelyard_hw.verilog import bare_memories
+
+from ..board import MHZ, Board
+from ..top import Top
+from .summary import Outcome
+from .tools import Command, Report, require_tool, run_tool
+
+__all__ = ["TOP", "Flow", "Job", "NextpnrFlow", "Trellis"]
+
+TOP = "top"
+AFTER_READ = """\
+hierarchy -top top
+proc
+flatten
+# Yosys 0.70 takes the wire `\\o_data[5]` for a bit of the wire `\\o_data`.
+rename -hide w:*[* x:* %d
+# No address that is read for use is written in the same cycle (docs/notes/accelerator-sizing.md),
+# so block RAMs need no logic that gives the old data.
+setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i
+"""
+HEADROOM = 2
+"""The router is asked for this many times the clock, for it stops improving what meets it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One build: its folders, the files that were prepared, tools by variable, and seeds."""
+
+    board: Board
+    folder: Path
+    work: Path
+    files: Mapping[str, str]
+    tools: Mapping[str, Command]
+    seeds: tuple[int, ...]
+    report: Report
+
+
+class Flow(ABC):
+    """Tools of a family, from the design to the bitstream.
+
+    Attributes
+    ----------
+    suffix : of the bitstream's name
+    """
+
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def find_tools(self) -> dict[str, Command]:
+        """Tools by the variables that may name them.
+
+        Raises
+        ------
+        UserError
+            If one is missing that can be installed.
+        """
+
+    @abstractmethod
+    def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
+        """Files of a build by name: design, scripts and constraints.
+
+        Raises
+        ------
+        UserError
+            If the board's clock or serial rate cannot be made.
+        """
+
+    @abstractmethod
+    def build(self, job: Job) -> Outcome:
+        """Run the tools.
+
+        Raises
+        ------
+        BuildFailed
+            If one fails.
+        """
+
+
+@dataclass(frozen=True)
+class _Routed:
+    seed: int
+    fmax_mhz: float
+    used: dict[str, int]
+
+
+class NextpnrFlow(Flow):
+    """Flow of a family that nextpnr places and routes.
+
+    Attributes
+    ----------
+    nextpnr, packer : variable that may name the tool, and the tool
+    netlist : what yosys writes and nextpnr reads
+    routed_option, routed_suffix : nextpnr's option of its output, and the output's suffix
+    """
+
+    nextpnr: ClassVar[tuple[str, str]]
+    packer: ClassVar[tuple[str, str]]
+    netlist: ClassVar[str] = f"{TOP}.json"
+    routed_option: ClassVar[str]
+    routed_suffix: ClassVar[str]
+    overrides: ClassVar[Mapping[str, str]] = {}
+
+    def find_tools(self) -> dict[str, Command]:
+        pairs = (("YOSYS", "yosys"), self.nextpnr, self.packer)
+        return {variable: require_tool(variable, name) for variable, name in pairs}
+
+    def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
+        with bare_memories():
+            plan = board.platform().prepare(
+                Top(board, config),
+                TOP,
+                emit_src=False,
+                script_after_read=AFTER_READ,
+                script_after_synth="check -assert",
+                **self.overrides,
+            )
+        return {
+            name: content if isinstance(content, str) else content.decode()
+            for name, content in plan.files.items()
+        }
+
+    def build(self, job: Job) -> Outcome:
+        work, files, report = job.work, job.files, job.report
+        yosys = [*job.tools["YOSYS"], *_arguments(files, "YOSYS")]
+        run_tool(yosys, work, f"{TOP}.rpt", "synthesis", report)
+        netlist = json.loads((work / self.netlist).read_text(encoding="utf-8"))["modules"][TOP]
+        variable = self.nextpnr[0]
+        arguments = self.constrain(job, netlist, _arguments(files, variable))
+        nextpnr = [*job.tools[variable], *arguments]
+        with ThreadPoolExecutor(min(len(job.seeds), os.cpu_count() or 1)) as pool:
+            routed = list(pool.map(lambda seed: self._route(nextpnr, job, seed), job.seeds))
+        best = max(routed, key=lambda each: each.fmax_mhz)
+        bitstream = None
+        if best.fmax_mhz * MHZ >= job.board.clock_hz:
+            bitstream = job.folder / f"{job.board.name}{self.suffix}"
+            self._pack(job, best.seed, bitstream)
+        lut, ff, dsp, bram = self.count(best.used, netlist)
+        return Outcome(lut, ff, dsp, bram, [each.fmax_mhz for each in routed], bitstream)
+
+    @abstractmethod
+    def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
+        """Ask for more than the board's clock; nextpnr's arguments, from the platform's."""
+
+    @abstractmethod
+    def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:
+        """LUTs, registers, multipliers and block RAMs, of nextpnr's counts or the netlist."""
+
+    def _route(self, nextpnr: list[str], job: Job, seed: int) -> _Routed:
+        """Place and route with one seed."""
+        work = job.work
+        command = list(nextpnr)
+        outputs = (("--log", ".log"), (self.routed_option, self.routed_suffix))
+        for option, suffix in outputs:
+            command[command.index(option) + 1] = f"seed{seed}{suffix}"
+        command += ["--seed", str(seed), "--report", f"seed{seed}.json"]
+        run_tool(command, work, f"seed{seed}.log", f"place and route, seed {seed}", job.report)
+        document = json.loads((work / f"seed{seed}.json").read_text(encoding="utf-8"))
+        # The design's clock, and that of the few registers that wait for the PLL.
+        achieved = min(clock["achieved"] for clock in document["fmax"].values())
+        used = {name: cells["used"] for name, cells in document["utilization"].items()}
+        return _Routed(seed, achieved, used)
+
+    def _pack(self, job: Job, seed: int, bitstream: Path) -> None:
+        """Make the bitstream of a seed."""
+        work = job.work
+        variable = self.packer[0]
+        shutil.copyfile(
+            work / f"seed{seed}{self.routed_suffix}", work / f"{TOP}{self.routed_suffix}"
+        )
+        packer = [*job.tools[variable], *_arguments(job.files, variable)]
+        run_tool(packer, work, "pack.out", "packing", job.report)
+        with replacing(bitstream, "Bitstream") as temporary:
+            shutil.copyfile(work / f"{TOP}{self.suffix}", temporary)
+
+
+def _arguments(files: Mapping[str, str], variable: str) -> list[str]:
+    """Arguments of a tool, as the platform wrote them into its build script."""
+    words = (shlex.split(line, comments=True) for line in files[f"build_{TOP}.sh"].splitlines())
+    return next(line[1:] for line in words if line[:1] == [f"${variable}"])
+
+
+class Trellis(NextpnrFlow):
+    """Flow of the ECP5."""
+
+    suffix = ".bit"
+    nextpnr = ("NEXTPNR_ECP5", "nextpnr-ecp5")
+    packer = ("ECPPACK", "ecppack")
+    routed_option = "--textcfg"
+    routed_suffix = ".config"
+    overrides: ClassVar = {"nextpnr_opts": "--router router2 --timing-allow-fail"}
+
+    def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
+        # Of the many names that the clock's net has in the hierarchy, yosys left this one.
+        (gate,) = (cell for cell in netlist["cells"].values() if cell["type"] == "DCCA")
+        (bit,) = gate["connections"]["CLKO"]
+        net = next(name for name, net in netlist["netnames"].items() if net["bits"] == [bit])
+        hertz = HEADROOM * job.board.clock_hz
+        with (job.work / f"{TOP}.lpf").open("a", encoding="utf-8") as constraints:
+            constraints.write(f'\nFREQUENCY NET "{net}" {hertz} HZ;\n')
+        return list(arguments)
+
+    def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:
+        return used["TRELLIS_COMB"], used["TRELLIS_FF"], used["MULT18X18D"], used["DP16KD"]

@@ -1,0 +1,109 @@
+"""Finding tools and running them, with what they are at reported."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from steelyard.errors import UserError
+
+__all__ = ["BuildFailed", "Command", "Report", "find_tool", "last_line", "require_tool", "run_tool"]
+
+POLL_SECONDS = 0.5
+
+Command = tuple[str, ...]
+"""Beginning of a tool's command line."""
+Report = Callable[[str], None]
+"""Called often with what is at work."""
+
+
+class BuildFailed(Exception):
+    """Tool that failed, although its input was allowed; the sentence names it and its log."""
+
+
+def find_tool(variable: str, name: str) -> Command | None:
+    """The tool that the environment's `variable` names, else that from PyPI, else the system's.
+
+    Raises
+    ------
+    UserError
+        If the variable names a command that is not here.
+    """
+    chosen = os.environ.get(variable)
+    if chosen:
+        command = tuple(shlex.split(chosen))
+        if shutil.which(command[0]) is None:
+            raise UserError(
+                f"The variable {variable} names the command {command[0]!r}, which is not here; "
+                "give the path of the tool or unset it."
+            )
+        return command
+    beside_python = str(Path(sys.executable).parent)
+    found = (
+        shutil.which(f"yowasp-{name}", path=beside_python)
+        or shutil.which(name, path=beside_python)
+        or shutil.which(name)
+    )
+    return None if found is None else (found,)
+
+
+def require_tool(variable: str, name: str) -> Command:
+    """The same, of a tool that can be installed.
+
+    Raises
+    ------
+    UserError
+        If it is missing.
+    """
+    command = find_tool(variable, name)
+    if command is None:
+        raise UserError(
+            f"Building a bitstream needs {name!r}, which is not here; install it with "
+            "\"pip install 'steelyard[boards]'\" or name your own in the variable "
+            f"{variable}."
+        )
+    return command
+
+
+def run_tool(command: Sequence[str], work: Path, log: str, what: str, report: Report) -> None:
+    """Run a tool in the work folder, below which the tools from PyPI see files; report its log.
+
+    Raises
+    ------
+    BuildFailed
+        If its exit status is not 0.
+    """
+    # Two tools at once may be at work: each has an output of its own.
+    output = work / f"{Path(log).stem}.out"
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            command, cwd=work, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
+        )
+        try:
+            while process.poll() is None:
+                report(f"{what}: {last_line(work / log)}")
+                time.sleep(POLL_SECONDS)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode:
+        reason = last_line(output) or last_line(work / log)
+        raise BuildFailed(
+            f"{what.capitalize()} failed with status {process.returncode} ({reason}); see "
+            f"{str(work / log)!r}."
+        )
+
+
+def last_line(path: Path) -> str:
+    """Last line of a log that is being written, empty if there is none yet."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1000))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip()[:100] if lines else ""

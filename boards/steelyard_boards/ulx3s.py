@@ -1,0 +1,27 @@
+"""Radiona ULX3S, with four sizes of ECP5."""
+
+from .board import MHZ, Board
+from .configs import LARGE, MIDDLE, SMALL
+from .families.ecp5 import LFE5_12F, LFE5_25F, LFE5_45F, LFE5_85F
+
+__all__ = ["BOARDS"]
+
+PLATFORMS = "amaranth_boards.ulx3s"
+
+BOARDS = tuple(
+    Board(
+        name=f"ulx3s_{size}".lower(),
+        title=f"Radiona ULX3S {size}",
+        platform_path=f"{PLATFORMS}:ULX3S_{size}_Platform",
+        device=device,
+        oscillator_hz=25 * MHZ,
+        clock_hz=62_500_000,
+        default=default,
+    )
+    for size, device, default in (
+        ("12F", LFE5_12F, SMALL),
+        ("25F", LFE5_25F, SMALL),
+        ("45F", LFE5_45F, MIDDLE),
+        ("85F", LFE5_85F, LARGE),
+    )
+)
