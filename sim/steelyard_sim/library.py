@@ -62,12 +62,15 @@ def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None
     )
 
 
-def build_board(config: ArrayConfig, *, divider: int, progress: Progress | None = None) -> Path:
+def build_board(
+    config: ArrayConfig, *, divider: int, clock_hz: int, progress: Progress | None = None
+) -> Path:
     """Shared library that simulates a board's gateware behind its serial pins, cached as well.
 
     Parameters
     ----------
     divider : clock cycles of a bit on the pins
+    clock_hz : frequency that the board tells the host
     progress : called before each step of a build
 
     Raises
@@ -82,10 +85,11 @@ def build_board(config: ArrayConfig, *, divider: int, progress: Progress | None 
         from steelyard_hw.link import SerialAccelerator
         from steelyard_hw.verilog import convert_component
 
-        return convert_component(SerialAccelerator(config, divider=divider), "steelyard_board")
+        board = SerialAccelerator(config, divider=divider, clock_hz=clock_hz)
+        return convert_component(board, "steelyard_board")
 
     return _cached(
-        f"board {divider}\n{config.canonical()}\n{_gateware(link=True)}",
+        f"board {divider} {clock_hz}\n{config.canonical()}\n{_gateware(link=True)}",
         verilog,
         "steelyard_board",
         f"board with {config.lanes} lanes x {config.columns} columns",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from steelyard.config import ArrayConfig
 from steelyard.driver.errors import DeviceTimeout
+from steelyard.errors import UserError
 
 from .handle import Handle
 from .library import Progress, build
@@ -158,7 +159,7 @@ class SimulationTransport:
 
 
 def open_transport(
-    address: str, config: ArrayConfig, progress: Progress | None = None
+    address: str, config: ArrayConfig | None, progress: Progress | None = None
 ) -> SimulationTransport:
     """Transport of a fresh simulation of a configuration, the driver's device ``sim``.
 
@@ -170,7 +171,9 @@ def open_transport(
     Raises
     ------
     UserError
-        If a tool is missing or the cache cannot be written.
+        If there is no configuration, a tool is missing or the cache cannot be written.
     """
+    if config is None:
+        raise UserError("A simulation needs a configuration; give the file of one.")
     library = build(config, trace=bool(address), progress=progress)
     return SimulationTransport(Simulation(library, trace=Path(address) if address else None))

@@ -10,25 +10,38 @@ import select
 import threading
 import tty
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
+from urllib.parse import parse_qsl
 
 from steelyard.config import ArrayConfig
+from steelyard.driver.boards import find_board
 from steelyard.driver.errors import BadAddress
 from steelyard.driver.serial import SerialPort, SerialTransport
+from steelyard.errors import UserError
 
 from .handle import Handle
 from .library import Progress, build_board
 
-__all__ = ["BoardSimulation", "Line", "VirtualBoard", "VirtualTransport", "open_transport"]
+__all__ = [
+    "Address",
+    "BoardSimulation",
+    "Line",
+    "VirtualBoard",
+    "VirtualTransport",
+    "open_transport",
+]
 
 DIVIDER = 4
+CLOCK_HZ = 48_000_000
+"""Clock of a board that has no name, as it tells the host."""
 SLICE_CYCLES = 20_000
 """Cycles simulated between two looks at the terminal, some hundredths of a second."""
 PIECE_BYTES = 4096
 POLL_SECONDS = 0.01
-BAUD = 200_000
-"""Bits a second that a simulation of a small configuration reaches, for the driver's patience."""
+SIMULATED_HZ = 100_000
+"""Cycles a second that even a large configuration reaches, for the driver's patience."""
 
 FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "create": (c_void_p, [c_uint32]),
@@ -107,6 +120,7 @@ class VirtualBoard:
     ----------
     config : of the accelerator
     divider : clock cycles of a bit on the pins
+    clock_hz : frequency that the board tells the host
     progress : called before each step when the simulation must be built
     to_board, to_host : lines that lose or damage bytes; by default perfect
 
@@ -121,13 +135,15 @@ class VirtualBoard:
         config: ArrayConfig,
         *,
         divider: int = DIVIDER,
+        clock_hz: int = CLOCK_HZ,
         progress: Progress | None = None,
         to_board: Line | None = None,
         to_host: Line | None = None,
     ) -> None:
-        self._simulation = BoardSimulation(
-            build_board(config, divider=divider, progress=progress), divider
-        )
+        self.config = config
+        self.divider = divider
+        library = build_board(config, divider=divider, clock_hz=clock_hz, progress=progress)
+        self._simulation = BoardSimulation(library, divider)
         self._to_board: Line = to_board or _Wire()
         self._to_host: Line = to_host or _Wire()
         self._reset_at: int | None = None
@@ -205,10 +221,27 @@ class VirtualTransport(SerialTransport):
     def __init__(self, board: VirtualBoard) -> None:
         self.board = board
         try:
-            super().__init__(SerialPort(board.path, BAUD), baud=BAUD)
+            # As patient as the simulation is slow, which is slower than the line it simulates.
+            baud = SIMULATED_HZ / board.divider
+            super().__init__(SerialPort(board.path, round(baud)), baud=baud)
         except BaseException:
             board.close()
             raise
+
+    @property
+    def board_config(self) -> ArrayConfig:
+        """Configuration of the accelerator."""
+        return self.board.config
+
+    @property
+    def baud(self) -> float:
+        """Bits a second of the line if the board had its clock."""
+        return self.clock_hz / self.board.divider
+
+    @property
+    def board_cycles(self) -> int:
+        """Clock cycles that the board has made."""
+        return self.board.cycles
 
     def close(self) -> None:
         """End the session and free the board."""
@@ -216,25 +249,85 @@ class VirtualTransport(SerialTransport):
         self.board.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Which board is simulated.
+
+    Members
+    -------
+    board : its name, or empty
+    config : file of the accelerator's configuration, in place of the board's own, or None
+    divider : clock cycles of a bit on the pins, in place of the board's own, or None
+    """
+
+    board: str = ""
+    config: Path | None = None
+    divider: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Address of ``BOARD?config=FILE.toml&divider=N``, each part being optional.
+
+        Raises
+        ------
+        BadAddress
+            If an option is not one of these, or the divider no whole number of at least 4.
+        """
+        board, _, query = text.partition("?")
+        config = divider = None
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            if name == "config":
+                config = Path(value)
+            elif name == "divider":
+                if not value.isdecimal() or not DIVIDER <= int(value) < 1 << 16:
+                    raise BadAddress(
+                        f"Virtual board option 'divider' must be a whole number of at least "
+                        f"{DIVIDER}, not {value!r}; write for example 'divider=4'."
+                    )
+                divider = int(value)
+            else:
+                raise BadAddress(
+                    f"Virtual board option {name!r} is unknown; use 'config' or 'divider'."
+                )
+        return cls(board=board, config=config, divider=divider)
+
+
 def open_transport(
-    address: str, config: ArrayConfig, progress: Progress | None = None
+    address: str, config: ArrayConfig | None, progress: Progress | None = None
 ) -> VirtualTransport:
-    """Transport to a fresh virtual board of a configuration, the driver's device ``virtual``.
+    """Transport to a fresh virtual board, the driver's device ``virtual``.
+
+    A named board has its own clock, serial rate and default configuration; without a name it is a
+    board of `config` with the fastest line.
 
     Parameters
     ----------
-    address : empty
+    address : as :meth:`Address.parse` takes it
+    config : of a board without name and without file
     progress : called before each step when the simulation must be built
 
     Raises
     ------
     BadAddress
-        If there is an address.
+        If the address cannot be understood.
     UserError
-        If a tool is missing or the cache cannot be written.
+        If there is no such board, no configuration, or a tool is missing or the cache cannot be
+        written.
     """
-    if address:
-        raise BadAddress(
-            f"The device 'virtual' takes no address, and got {address!r}; write 'virtual:'."
+    where = Address.parse(address)
+    divider, clock_hz = DIVIDER, CLOCK_HZ
+    if where.board:
+        board = find_board(where.board)
+        config, clock_hz = board.default, board.clock_hz
+        divider = round(board.clock_hz / board.baud)
+    if where.config is not None:
+        config = ArrayConfig.from_toml(where.config)
+    if config is None:
+        raise UserError(
+            "A virtual board needs a configuration; name a board as in 'virtual:ulx3s_85f', or "
+            "write 'virtual:?config=FILE.toml'."
         )
-    return VirtualTransport(VirtualBoard(config, progress=progress))
+    divider = where.divider or divider
+    return VirtualTransport(
+        VirtualBoard(config, divider=divider, clock_hz=clock_hz, progress=progress)
+    )

@@ -22,10 +22,10 @@ def opened(name: str, config: ArrayConfig | None = None) -> Iterator[driver.Devi
     UserError
         If there is no such device, or a tool that it needs is missing.
     BadResult
-        If it hangs or its simulation cannot be built.
+        If it hangs, its memories are faulty or its simulation cannot be built.
     """
     try:
         with driver.open(name, config=config, progress=note) as device:
             yield device
-    except (BuildFailed, driver.DeviceTimeout, driver.LinkError) as error:
+    except (BuildFailed, driver.DeviceTimeout, driver.LinkError, driver.MemoryFault) as error:
         raise BadResult(f"Device {name!r} failed: {error}") from error

@@ -137,6 +137,59 @@ def test_inference_equals_golden_model_with_a_short_last_batch(program):
     assert emulator.closed == 1
 
 
+class Posting(Emulator):
+    """Emulator that answers later, and loses the answers of some inferences for good."""
+
+    lost: frozenset[int] = frozenset()
+    posts = 0
+
+    def post(self, words, count, timeout):
+        head = 3 + int(words[2])
+        for part in (words[:head], words[head : head + 3], words[head + 3 :]):
+            self.write(part, timeout)
+        self.posts += 1
+        answer = self.read(count, timeout)
+        return None if self.posts in self.lost else answer
+
+    def fetch(self, posted, timeout):
+        return posted
+
+
+@pytest.mark.parametrize("lost", [(), (1,), (2,), (3,), (1, 3)])
+def test_batches_are_posted_ahead_and_run_again_where_an_answer_was_lost(program, lost):
+    x = random_input(program.network, 7, 0)
+    emulator = Posting(program)
+    emulator.lost = frozenset(lost)
+    seen = []
+    with opened(emulator) as device:
+        device.load(program)
+        y = device.infer(x, progress=lambda done, total: seen.append(total))
+        assert device.cycles == 1234
+    np.testing.assert_array_equal(y, golden.run(program.network, x))
+    assert emulator.posts == 3
+    assert seen == [7, 7, 7]
+    assert len(emulator.starts) == 3 + len(lost)
+
+
+def test_loading_can_read_everything_back(program):
+    emulator = Emulator(program)
+    with opened(emulator) as device:
+        device.load(program, verify=True)
+        original = emulator.write
+
+        def write(words, timeout):
+            original(words, timeout)
+            emulator.memory[Space.WEIGHTS][1, 0] = 0x5555
+
+        emulator.write = write
+        with pytest.raises(
+            driver.MemoryFault, match="1 of [0-9]+ words of the weights differ, the first is word 2"
+        ):
+            device.load(program, verify=True)
+        with pytest.raises(UserError, match="has no program"):
+            device.verify()
+
+
 def test_golden_device_has_the_same_answers(program):
     network = program.network
     x = random_input(network, 7, 0)

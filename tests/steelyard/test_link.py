@@ -177,6 +177,44 @@ def test_half_of_all_frames_may_be_lost(seed, monkeypatch):
     assert transport.statistics.repeated > 0
 
 
+def test_posted_words_travel_before_the_answer_is_fetched():
+    board = Board()
+    transport = opened(board)
+    first = transport.post(numbers(3), 3, 1)
+    second = transport.post(numbers(3, 3), 3, 1)
+    assert len(board.requests) == 3
+    assert transport.fetch(first, 1).tolist() == [1, 2, 3]
+    assert transport.fetch(second, 1).tolist() == [4, 5, 6]
+
+
+def test_a_posted_answer_may_take_many_frames():
+    board = Board()
+    transport = opened(board)
+    posted = [transport.post(numbers(50, first), 50, 1) for first in (0, 50)]
+    for first, each in zip((1, 51), posted, strict=True):
+        assert transport.fetch(each, 1).tolist() == list(range(first, first + 50))
+
+
+@pytest.mark.parametrize("lost", range(2, 9))
+@pytest.mark.parametrize("direction", ["in", "out", "both"])
+def test_a_posted_answer_that_is_lost_is_missing_and_never_another_one(lost, direction):
+    board = Board(lambda where, number: number == lost and direction in (where, "both"))
+    transport = opened(board)
+    missing = 0
+    waiting = []
+    for first in range(0, 60, 10):
+        waiting.append((first, transport.post(numbers(10, first), 10, 1)))
+        if len(waiting) == 2:
+            asked, posted = waiting.pop(0)
+            words = transport.fetch(posted, 1)
+            missing += words is None
+            assert words is None or words.tolist() == list(range(asked + 1, asked + 11))
+    assert transport.fetch(waiting[0][1], 1).tolist() == list(range(51, 61))
+    # The board executes every frame once; it keeps no answer beyond the next frame.
+    assert board.words == list(range(60))
+    assert missing == (direction == "out" and lost < 7)
+
+
 def test_numbers_start_again_after_the_last():
     board = Board()
     transport = opened(board)
@@ -238,6 +276,17 @@ def test_a_silent_board_times_out_in_time_and_stays_refused():
     board.silent = False
     with pytest.raises(driver.LinkError, match="session with the board is over; load the program"):
         transport.read(2, 1)
+
+
+def test_an_answer_of_a_session_that_is_over_is_refused():
+    board = Board()
+    transport = opened(board)
+    board.silent = True
+    first = transport.post(numbers(2), 2, 1)
+    with pytest.raises(driver.DeviceTimeout):
+        transport.fetch(first, 0.05)
+    with pytest.raises(driver.LinkError, match="session with the board is over; load the program"):
+        transport.fetch(first, 1)
 
 
 def test_a_board_that_is_silent_from_the_start_closes_the_port():

@@ -1,13 +1,19 @@
 """Serial driver, unmodified, on the compiled gateware's serial pins."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from steelyard import driver, golden
 from steelyard.compile import compile
+from steelyard.config import ArrayConfig
+from steelyard.errors import UserError
 from steelyard.randomnet import random_input, random_network
+from steelyard_sim import virtual
 from steelyard_sim.fault_case import CONFIG, FAULTS, FaultBench
-from steelyard_sim.virtual import VirtualBoard
+from steelyard_sim.virtual import Address, VirtualBoard
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +96,83 @@ def test_two_programs_cannot_share_a_board(program):
         second.load(program)
 
 
-def test_an_address_is_refused(program):
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("", Address()),
+        ("?divider=9", Address(divider=9)),
+        ("ulx3s_85f", Address(board="ulx3s_85f")),
+        ("x?config=a.toml&divider=4", Address(board="x", config=Path("a.toml"), divider=4)),
+    ],
+)
+def test_addresses_are_understood(text, address):
+    assert Address.parse(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x?speed=3", "board option 'speed' is unknown; use 'config' or 'divider'"),
+        ("?divider=3", "'divider' must be a whole number of at least 4, not '3'; write"),
+        ("?divider=fast", "'divider' must be a whole number of at least 4, not 'fast'; write"),
+    ],
+)
+def test_bad_addresses_are_refused(text, message):
+    with pytest.raises(driver.BadAddress, match=message):
+        Address.parse(text)
+
+
+def test_an_unknown_board_is_refused_with_the_known_ones(program):
     with (
-        driver.open("virtual:ulx3s") as device,
-        pytest.raises(driver.BadAddress, match="'virtual' takes no address, and got 'ulx3s'"),
+        driver.open("virtual:toaster") as device,
+        pytest.raises(UserError, match=r"no board 'toaster'; choose one of .*ulx3s_85f"),
     ):
         device.load(program)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Board whose simulation the other tests use too."""
+
+    name: str = "small"
+    default: ArrayConfig = CONFIG
+    clock_hz: int = virtual.CLOCK_HZ
+    baud: int = virtual.CLOCK_HZ // virtual.DIVIDER
+
+
+@pytest.fixture
+def small_board(monkeypatch):
+    monkeypatch.setattr(virtual, "find_board", lambda name: Facts(name))
+
+
+def test_a_named_board_has_its_own_configuration_clock_and_rate(program, small_board):
+    x = random_input(program.network, 3, 0)
+    with driver.open("virtual:small", timeout=60) as device:
+        device.load(program, verify=True)
+        np.testing.assert_array_equal(device.infer(x), golden.run(program.network, x))
+        speed = device.throughput
+        assert (speed.clock_hz, speed.baud) == (48_000_000, 12_000_000)
+        other = compile(program.network, CONFIG.with_(max_layers=16))
+        with pytest.raises(driver.ConfigurationMismatch, match="max_layers: 16 != 8 .program"):
+            device.load(other)
+
+
+@pytest.mark.parametrize("images", [1, 8])
+def test_inputs_travel_while_the_board_is_at_work(device, images, program):
+    """A batch of more images than the board's link holds overlaps in part."""
+    slow = compile(program.network, CONFIG, batch=images, k="dense")
+    x = random_input(program.network, 6 * images, 0)
+    device.load(slow)
+    apart = 0
+    for first in range(0, len(x), images):
+        device.infer(x[first : first + images])
+        apart += device.traffic.board_cycles
+    np.testing.assert_array_equal(device.infer(x), golden.run(program.network, x))
+    moved, speed = device.traffic, device.throughput
+    assert moved.board_cycles < apart
+    if not moved.repeated:
+        expected = 6 * speed.pipelined_seconds * speed.clock_hz
+        assert moved.board_cycles == pytest.approx(expected, rel=0.15)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@
 """
 
 from ..config import ArrayConfig
+from .array_device import TIMEOUT_SECONDS, ArrayDevice
 from .check import Mismatch, check, check_layers
-from .device import TIMEOUT_SECONDS, ArrayDevice, Device, GoldenDevice, LayerCounters
+from .device import Device, LayerCounters
 from .errors import (
     BadAddress,
     BadInput,
@@ -14,10 +15,13 @@ from .errors import (
     DeviceBusy,
     DeviceTimeout,
     LinkError,
+    MemoryFault,
     NoSuchDevice,
     SessionLost,
     WrongDevice,
 )
+from .golden_device import GoldenDevice
+from .throughput import Throughput, Traffic
 from .transport import Progress, Transport, find_transport, transport_names
 
 __all__ = [
@@ -32,9 +36,12 @@ __all__ = [
     "GoldenDevice",
     "LayerCounters",
     "LinkError",
+    "MemoryFault",
     "Mismatch",
     "NoSuchDevice",
     "SessionLost",
+    "Throughput",
+    "Traffic",
     "Transport",
     "WrongDevice",
     "check",

@@ -10,6 +10,7 @@ __all__ = [
     "DeviceBusy",
     "DeviceTimeout",
     "LinkError",
+    "MemoryFault",
     "NoSuchDevice",
     "SessionLost",
     "WrongDevice",
@@ -30,6 +31,10 @@ class DamagedLink(LinkError):
 
 class SessionLost(LinkError):
     """Board that was reset, or that another program took over."""
+
+
+class MemoryFault(RuntimeError):
+    """Memory of a device that gives back other words than were written."""
 
 
 class NoSuchDevice(UserError):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .errors import DamagedLink, DeviceTimeout, LinkError, SessionLost, WrongDevice
 from .frames import Frame, FrameReader, Reply, Request, encode
 
-__all__ = ["BytePort", "Link", "LinkStatistics"]
+__all__ = ["BytePort", "Link", "LinkStatistics", "Posted"]
 
 LINK_VERSION = 1
 SEQUENCES = 1 << 16
@@ -67,15 +67,24 @@ class LinkStatistics:
 
 
 @dataclass
-class _Sent:
-    """Frame that waits for its acknowledgement."""
+class Posted:
+    """Frame that was sent, with what became of it.
+
+    Members
+    -------
+    at : when it was sent first, ``time.monotonic()``
+    repeated : whether it was sent again
+    answer : words of its answer, uint32, when it has come
+    gone : whether the answer can come no more: the board keeps the last one only, and has executed
+        a later frame since
+    """
 
     frame: Frame
     data: bytes
     at: float
-    """When it was sent first, ``time.monotonic()``."""
     repeated: bool = False
     answer: NDArray[np.uint32] | None = None
+    gone: bool = False
 
 
 class Link:
@@ -109,7 +118,7 @@ class Link:
         self._nonce = nonce
         self._session = 0
         self._next = 0
-        self._flight: deque[_Sent] = deque()
+        self._flight: deque[Posted] = deque()
         self._reader = FrameReader()
 
     def open(self, timeout: float) -> None:
@@ -147,8 +156,41 @@ class Link:
         ------
         DeviceTimeout, DamagedLink, SessionLost, LinkError
         """
-        self._wait(end, WINDOW - 1)
-        self._send(Request.EXCHANGE, words.astype("<u4").tobytes(), 0)
+        self.post(words, 0, end)
+
+    def post(self, words: NDArray[np.uint32], answers: int, end: float) -> Posted:
+        """Give up to `payload_words` words and ask for up to `answer_words`, without waiting.
+
+        Frames posted later reach the board while this one is executed, and may cost its answer.
+
+        Parameters
+        ----------
+        end : ``time.monotonic()`` at which to give up
+
+        Returns
+        -------
+        what :meth:`fetch` takes
+
+        Raises
+        ------
+        DeviceTimeout, DamagedLink, SessionLost, LinkError
+        """
+        self._wait_window(end)
+        return self._send(Request.EXCHANGE, words.astype("<u4").tobytes(), answers)
+
+    def fetch(self, posted: Posted, end: float) -> NDArray[np.uint32] | None:
+        """Answer to a frame of this session, uint32 (answers,); None if it is gone.
+
+        Parameters
+        ----------
+        end : ``time.monotonic()`` at which to give up
+
+        Raises
+        ------
+        DeviceTimeout, DamagedLink, SessionLost, LinkError
+        """
+        self._wait(end, lambda: posted.gone or posted.answer is not None)
+        return posted.answer
 
     def exchange(
         self, words: NDArray[np.uint32], answers: int, end: float, *, idle: bool = False
@@ -166,7 +208,7 @@ class Link:
         ------
         DeviceTimeout, DamagedLink, SessionLost, LinkError
         """
-        self._wait(end, WINDOW - 1)
+        self._wait_window(end)
         kind = Request.EXCHANGE_IDLE if idle else Request.EXCHANGE
         return self._finish(self._send(kind, words.astype("<u4").tobytes(), answers), end)
 
@@ -180,9 +222,12 @@ class Link:
         self.abandon()
         self._port.close()
 
-    def _send(self, kind: Request, payload: bytes, answers: int) -> _Sent:
+    def _check_session(self) -> None:
         if not self._session:
             raise LinkError("The session with the board is over; load the program again.")
+
+    def _send(self, kind: Request, payload: bytes, answers: int) -> Posted:
+        self._check_session()
         frame = Frame(
             kind=kind,
             answers=answers,
@@ -191,12 +236,12 @@ class Link:
             payload=payload,
         )
         self._next = (self._next + 1) % SEQUENCES
-        sent = _Sent(frame, encode(frame), time.monotonic())
+        sent = Posted(frame, encode(frame), time.monotonic())
         self._flight.append(sent)
         self._transmit(sent)
         return sent
 
-    def _transmit(self, sent: _Sent) -> None:
+    def _transmit(self, sent: Posted) -> None:
         # A line that takes nothing is one that loses everything: the frame is sent again later.
         with suppress(DeviceTimeout):
             self._port.write(sent.data)
@@ -208,15 +253,20 @@ class Link:
         moved = sum(len(each.data) + 4 * each.frame.answers + 32 for each in self._flight)
         return moved * self._byte_seconds
 
-    def _finish(self, sent: _Sent, end: float) -> NDArray[np.uint32]:
-        self._wait(end, 0)
+    def _finish(self, sent: Posted, end: float) -> NDArray[np.uint32]:
+        self._wait(end, lambda: not self._flight)
         return np.empty(0, np.uint32) if sent.answer is None else sent.answer
 
-    def _wait(self, end: float, allowed: int) -> None:
-        """Receive until at most `allowed` frames are under way."""
+    def _wait_window(self, end: float) -> None:
+        """Receive until another frame may be sent."""
+        self._wait(end, lambda: len(self._flight) < WINDOW)
+
+    def _wait(self, end: float, done: Callable[[], bool]) -> None:
+        """Receive until `done` says so."""
+        self._check_session()
         damaged = self._reader.damaged
         again = time.monotonic() + self._patience + self._line_seconds()
-        while len(self._flight) > allowed:
+        while not done():
             now = time.monotonic()
             if now >= end:
                 self._give_up(self._reader.damaged - damaged)
@@ -295,11 +345,13 @@ class Link:
         if frame.kind != expected or len(words) != sent.frame.answers:
             return False
         sent.answer = words
+        for earlier, _ in zip(self._flight, range(place), strict=False):
+            earlier.gone = earlier.frame.answers > 0
         self._learn(sent)
         self._drop(place + 1)
         return True
 
-    def _learn(self, sent: _Sent) -> None:
+    def _learn(self, sent: Posted) -> None:
         """Wait next time as long as the board needs.
 
         A board that is slower than the line would drown in repetitions, each of which makes it

@@ -10,7 +10,7 @@ from ..config import ArrayConfig
 from .errors import ConfigurationMismatch, DeviceTimeout, WrongDevice
 from .transport import Transport
 
-__all__ = ["COUNTERS", "HostPort", "Space"]
+__all__ = ["COUNTERS", "HostPort", "Space", "inference_words"]
 
 MAGIC = 0x594C5453
 VERSION = 1
@@ -40,6 +40,27 @@ class Space(IntEnum):
     COUNTERS = 5
 
 
+def _write_words(space: Space, address: int, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    return np.concatenate([np.array([WRITE | space, address, words.size], np.uint32), words])
+
+
+def inference_words(
+    source: int, words: NDArray[np.uint32], layers: int, result: int, count: int
+) -> NDArray[np.uint32]:
+    """Commands of a whole inference, uint32 (n,), whose answer is `count` words.
+
+    Parameters
+    ----------
+    source : activation item of the input
+    words : the input, uint32 (n,)
+    layers : descriptors to run, from the first on
+    result, count : activation item of the output, and its words
+    """
+    run = [START, 0, layers, READ | Space.ACTIVATIONS, result, count]
+    head = _write_words(Space.ACTIVATIONS, source, words)
+    return np.concatenate([head, np.array(run, np.uint32)])
+
+
 class HostPort:
     """Commands of one accelerator.
 
@@ -57,8 +78,7 @@ class HostPort:
         """Write words, uint32 of any shape, to the items from `address` on."""
         flat = np.ascontiguousarray(words, np.uint32).reshape(-1)
         if flat.size:
-            head = np.array([WRITE | space, address, flat.size], np.uint32)
-            self._transport.write(np.concatenate([head, flat]), self._timeout)
+            self._transport.write(_write_words(space, address, flat), self._timeout)
 
     def read(self, space: Space, address: int, count: int) -> NDArray[np.uint32]:
         """Words of the items from `address` on, uint32 (count,)."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..config import ArrayConfig
 from .errors import BadAddress, DeviceBusy, DeviceTimeout, LinkError, NoSuchDevice
-from .link import BytePort, Link, LinkStatistics
+from .link import BytePort, Link, LinkStatistics, Posted
 from .transport import Progress
 
 __all__ = ["Address", "SerialPort", "SerialTransport", "open_transport"]
@@ -131,6 +131,7 @@ class SerialTransport:
         retry: float = RETRY_SECONDS,
         timeout: float = OPEN_SECONDS,
     ) -> None:
+        self._baud = baud
         self._link = Link(port, baud=baud, retry=retry)
         self._pending = EMPTY
         try:
@@ -150,6 +151,21 @@ class SerialTransport:
         """Frequency of the board's clock, hertz; 0 if the board does not tell."""
         return self._link.clock_hz
 
+    @property
+    def baud(self) -> float:
+        """Bits a second of the line."""
+        return self._baud
+
+    @property
+    def board_cycles(self) -> int | None:
+        """Clock cycles that a simulated board has made; None for a real one."""
+        return None
+
+    @property
+    def payload_words(self) -> int:
+        """Most words that a frame to the board takes."""
+        return self._link.payload_words
+
     def write(self, words: NDArray[np.uint32], timeout: float) -> None:
         """Send words, uint32 (n,); the last of them perhaps with the next call.
 
@@ -157,14 +173,16 @@ class SerialTransport:
         ------
         DeviceTimeout, DamagedLink, SessionLost, LinkError
         """
-        end = time.monotonic() + timeout
-        size = self._link.payload_words
         with self._measured():
-            pending = np.concatenate([self._pending, words]) if self._pending.size else words
-            while len(pending) > size:
-                self._link.send(pending[:size], end)
-                pending = pending[size:]
-            self._pending = np.array(pending, np.uint32)
+            self._write(words, time.monotonic() + timeout)
+
+    def _write(self, words: NDArray[np.uint32], end: float) -> None:
+        size = self._link.payload_words
+        pending = np.concatenate([self._pending, words]) if self._pending.size else words
+        while len(pending) > size:
+            self._link.send(pending[:size], end)
+            pending = pending[size:]
+        self._pending = np.array(pending, np.uint32)
 
     def read(self, count: int, timeout: float) -> NDArray[np.uint32]:
         """Receive words, uint32 (count,).
@@ -181,6 +199,42 @@ class SerialTransport:
                 parts.append(self._link.exchange(self._take(), size, end))
                 count -= size
         return np.concatenate(parts) if parts else EMPTY
+
+    def post(self, words: NDArray[np.uint32], count: int, timeout: float) -> list[Posted]:
+        """Send words, uint32 (n,), and ask for `count` words back, without waiting for them.
+
+        What is posted next travels to the board while it computes, as far as one frame takes it.
+
+        Returns
+        -------
+        what :meth:`fetch` takes
+
+        Raises
+        ------
+        DeviceTimeout, DamagedLink, SessionLost, LinkError
+        """
+        end = time.monotonic() + timeout
+        posted = []
+        with self._measured():
+            self._write(words, end)
+            while count:
+                size = min(count, self._link.answer_words)
+                posted.append(self._link.post(self._take(), size, end))
+                count -= size
+        return posted
+
+    def fetch(self, posted: list[Posted], timeout: float) -> NDArray[np.uint32] | None:
+        """Words that were asked for, uint32 (count,); None if the line has lost some for good.
+
+        Raises
+        ------
+        DeviceTimeout, DamagedLink, SessionLost, LinkError
+        """
+        end = time.monotonic() + timeout
+        with self._measured():
+            parts = [self._link.fetch(each, end) for each in posted]
+        whole = [part for part in parts if part is not None]
+        return np.concatenate(whole) if len(whole) == len(parts) else None
 
     def wait_idle(self, timeout: float) -> None:
         """Return when the accelerator is idle; the board says so, nobody asks meanwhile.
@@ -263,7 +317,7 @@ class Address:
 
 
 def open_transport(
-    address: str, config: ArrayConfig, progress: Progress | None = None
+    address: str, config: ArrayConfig | None = None, progress: Progress | None = None
 ) -> SerialTransport:
     """Transport of a serial port, the driver's device ``serial``.
 

@@ -8,15 +8,24 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ArrayConfig
 from .errors import NoSuchDevice
+from .link import LinkStatistics
 
-__all__ = ["Progress", "Transport", "TransportFactory", "find_transport", "transport_names"]
+__all__ = [
+    "MeteredTransport",
+    "PostingTransport",
+    "Progress",
+    "Transport",
+    "TransportFactory",
+    "find_transport",
+    "transport_names",
+]
 
 GROUP = "steelyard.transports"
 
@@ -51,13 +60,56 @@ class Transport(Protocol):
         """Give the link back."""
 
 
+@runtime_checkable
+class PostingTransport(Protocol):
+    """Transport that need not wait for answers: the next words travel meanwhile."""
+
+    def post(self, words: NDArray[np.uint32], count: int, timeout: float) -> Any:
+        """Send words, uint32 (n,), and ask for `count` words; gives what `fetch` takes."""
+
+    def fetch(self, posted: Any, timeout: float) -> NDArray[np.uint32] | None:
+        """Words asked for, uint32 (count,); None if they were lost and must be asked for anew."""
+
+
+@runtime_checkable
+class MeteredTransport(Protocol):
+    """Transport over a serial line that counts what it moves.
+
+    Members
+    -------
+    statistics : what was moved so far
+    baud : bits a second of the line
+    clock_hz : of the board, 0 if it does not tell
+    payload_words : most words of a frame to the board
+    board_cycles : clock cycles that a simulated board has made; None for a real one
+    """
+
+    @property
+    def statistics(self) -> LinkStatistics: ...
+    @property
+    def baud(self) -> float: ...
+    @property
+    def clock_hz(self) -> int: ...
+    @property
+    def payload_words(self) -> int: ...
+    @property
+    def board_cycles(self) -> int | None: ...
+
+
 class TransportFactory(Protocol):
     """Function behind an entry point."""
 
     def __call__(
-        self, address: str, config: ArrayConfig, progress: Progress | None = None
+        self, address: str, config: ArrayConfig | None, progress: Progress | None = None
     ) -> Transport:
-        """Transport of what follows the colon in the device's name, for a configuration."""
+        """Transport of what follows the colon in the device's name.
+
+        Its attribute ``board_config``, where it has one, is the accelerator's configuration.
+
+        Parameters
+        ----------
+        config : the accelerator's configuration, for those that must make one; None if unknown
+        """
 
 
 def transport_names() -> list[str]:

@@ -1,0 +1,279 @@
+"""An accelerator behind a transport as a device."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import ArrayConfig
+from ..errors import UserError
+from ..program import Plane, Program
+from .device import Device, LayerCounters
+from .errors import DeviceTimeout, LinkError, MemoryFault
+from .link import LinkStatistics
+from .port import COUNTERS, HostPort, Space, inference_words
+from .throughput import Meter, Throughput, Traffic, predict
+from .transport import MeteredTransport, PostingTransport, Progress, Transport, TransportFactory
+
+__all__ = ["TIMEOUT_SECONDS", "ArrayDevice"]
+
+TIMEOUT_SECONDS = 600.0
+
+
+class ArrayDevice(Device):
+    """Accelerator behind a transport, which is opened when its configuration is known.
+
+    Parameters
+    ----------
+    name : device name for messages
+    factory : opens the transport
+    address : what the factory gets
+    config : the accelerator's configuration if known; otherwise a program's, when it is loaded
+    timeout : seconds that one command may take
+    progress : called with what takes time, in words
+    """
+
+    def __init__(
+        self,
+        name: str,
+        factory: TransportFactory,
+        address: str = "",
+        *,
+        config: ArrayConfig | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._factory = factory
+        self._address = address
+        self._fixed = config
+        self._timeout = timeout
+        self._progress = progress
+        self._transport: Transport | None = None
+        self._port: HostPort | None = None
+        self._opened: ArrayConfig | None = None
+        self._ran: range = range(0)
+        self._traffic: Traffic | None = None
+
+    def _open(self, config: ArrayConfig | None) -> HostPort:
+        if self._port is None or (self._fixed is None and self._opened != config):
+            self.close()
+            self._transport = self._factory(self._address, config, self._progress)
+            self._port = HostPort(self._transport, self._timeout)
+            self._opened = getattr(self._transport, "board_config", config)
+        return self._port
+
+    def _active(self) -> tuple[HostPort, Program]:
+        program = self.program
+        if self._port is None:
+            raise UserError(f"Device {self.name!r} is closed; load the program again.")
+        return self._port, program
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Close after a failure: the accelerator may wait in the middle of a command."""
+        try:
+            yield
+        except (DeviceTimeout, LinkError, KeyboardInterrupt):
+            self.close()
+            raise
+
+    def _load(self, program: Program, verify: bool) -> None:
+        with self._closing():
+            port = self._open(self._fixed or program.config)
+            port.check(program.config, self._opened)
+            for space, words in self._memories(program):
+                port.write(space, 0, words)
+            found = self._altered(port, program) if verify else None
+        if found is not None:
+            raise MemoryFault(f"Device {self.name!r} gives back other words: {found}.")
+        self._ran = range(0)
+
+    @staticmethod
+    def _memories(program: Program) -> list[tuple[Space, NDArray[np.uint32]]]:
+        return [
+            (Space.DESCRIPTORS, program.descriptors),
+            (Space.PARAMETERS, program.parameters),
+            (Space.WEIGHTS, program.weights),
+        ]
+
+    def _altered(self, port: HostPort, program: Program) -> str | None:
+        """First word that reads back differently, in words."""
+        for space, words in self._memories(program):
+            expected = words.reshape(-1)
+            different = np.flatnonzero(port.read(space, 0, expected.size) != expected)
+            if different.size:
+                return (
+                    f"{different.size} of {expected.size} words of the {space.name.lower()} "
+                    f"differ, the first is word {different[0]}"
+                )
+        return None
+
+    def verify(self) -> bool:
+        """Whether descriptors, parameters and weights read back are those of the program."""
+        port, program = self._active()
+        with self._closing():
+            return self._altered(port, program) is None
+
+    @property
+    def statistics(self) -> LinkStatistics | None:
+        """What the link has moved since it was opened, for transports that count it, else None."""
+        transport = self._transport
+        return transport.statistics if isinstance(transport, MeteredTransport) else None
+
+    @property
+    def traffic(self) -> Traffic | None:
+        return self._traffic
+
+    @property
+    def throughput(self) -> Throughput | None:
+        transport, moved = self._transport, self._traffic
+        if moved is None or not isinstance(transport, MeteredTransport) or not transport.clock_hz:
+            return None
+        cycles = self.cycles
+        return predict(moved, transport, cycles, self.program.batch) if cycles else None
+
+    def infer(
+        self, x: NDArray[np.int8], *, progress: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.int8]:
+        self.check_input(x)
+        self._active()
+        transport = self._transport
+        meter = Meter(transport) if isinstance(transport, MeteredTransport) else None
+        if isinstance(transport, PostingTransport) and len(x) > self.program.batch:
+            result = self._infer_ahead(transport, x, progress)
+        else:
+            result = super().infer(x, progress=progress)
+        if meter is not None:
+            self._traffic = meter.traffic(len(x), -(-len(x) // self.program.batch))
+        return result
+
+    def _infer_ahead(
+        self,
+        transport: PostingTransport,
+        x: NDArray[np.int8],
+        progress: Callable[[int, int], None] | None,
+    ) -> NDArray[np.int8]:
+        """Output of several batches, each sent while the one before is at work.
+
+        The board executes the words in order, so an input is written when the output before it was
+        read: no result depends on what is under way, wherever the planes lie.
+        """
+        _, program = self._active()
+        network, plane = program.network, program.output
+        count = plane.words * program.config.activation_item_words
+        result = np.empty((len(x), *network.tensor(network.output).shape), np.int8)
+        under_way: deque[tuple[int, NDArray[np.int8], Any]] = deque()
+        lost = []
+
+        def keep(first: int, values: NDArray[np.int8]) -> None:
+            last = min(first + program.batch, len(x))
+            result[first:last] = values[: last - first]
+            if progress is not None:
+                progress(last, len(x))
+
+        def finish() -> None:
+            first, batch, posted = under_way.popleft()
+            words = transport.fetch(posted, self._timeout)
+            if words is None:
+                lost.append((first, batch))
+            else:
+                keep(first, program.unpack_activations(words, plane.shape))
+
+        self._ran = range(len(program.layers))
+        with self._closing():
+            for first, batch in self.batches(x):
+                words = inference_words(
+                    program.input.base,
+                    program.pack_activations(batch),
+                    len(program.descriptors),
+                    plane.base,
+                    count,
+                )
+                under_way.append((first, batch, transport.post(words, count, self._timeout)))
+                if len(under_way) > 1:
+                    finish()
+            while under_way:
+                finish()
+        for first, batch in lost:
+            keep(first, self._run_batch(batch))
+        return result
+
+    def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        port, program = self._active()
+        # The answer to a READ comes when the accelerator is idle: nobody need ask whether it is.
+        with self._closing():
+            port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
+            port.start(0, len(program.descriptors))
+            self._ran = range(len(program.layers))
+            return self._read(program.output)
+
+    def write_input(self, x: NDArray[np.int8]) -> None:
+        port, program = self._active()
+        self.check_input(x)
+        with self._closing():
+            port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
+
+    def run_layers(self, first: int, count: int) -> None:
+        port, program = self._active()
+        entries = program.layers[first : first + count]
+        if not entries:
+            return
+        begin, end = entries[0].first, entries[-1].first + entries[-1].count
+        with self._closing():
+            port.run(begin, end - begin)
+        self._ran = range(first, first + len(entries))
+
+    def read_tensor(self, layer: int) -> NDArray[np.int8]:
+        return self._read(self.program.layers[layer].output)
+
+    def read_output(self) -> NDArray[np.int8]:
+        return self._read(self.program.output)
+
+    def _read(self, plane: Plane) -> NDArray[np.int8]:
+        port, program = self._active()
+        count = plane.words * program.config.activation_item_words
+        with self._closing():
+            words = port.read(Space.ACTIVATIONS, plane.base, count)
+        return program.unpack_activations(words, plane.shape)
+
+    def counters(self) -> list[LayerCounters]:
+        port, program = self._active()
+        result = []
+        for index in self._ran:
+            entry = program.layers[index]
+            with self._closing():
+                words = port.read(Space.COUNTERS, entry.first * COUNTERS, entry.count * COUNTERS)
+            total = words.reshape(-1, COUNTERS).astype(np.int64).sum(axis=0).tolist()
+            result.append(
+                LayerCounters(
+                    name=entry.name,
+                    cycles=total[0],
+                    issue=total[1],
+                    stall_load=total[2],
+                    stall_weights=total[3],
+                    stall_drain=total[4],
+                    words_loaded=total[5],
+                    words_written=total[6],
+                    vector_operations=total[7],
+                )
+            )
+        return result
+
+    @property
+    def cycles(self) -> int | None:
+        port, _ = self._active()
+        if not self._ran:
+            return None
+        with self._closing():
+            return port.total_cycles()
+
+    def close(self) -> None:
+        transport, self._transport, self._port = self._transport, None, None
+        self._traffic = None
+        if transport is not None:
+            transport.close()

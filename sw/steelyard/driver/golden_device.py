@@ -1,0 +1,76 @@
+"""The golden model as a device."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import golden
+from ..errors import UserError
+from ..program import Program
+from .device import Device, LayerCounters
+
+__all__ = ["GoldenDevice"]
+
+
+class GoldenDevice(Device):
+    """Golden model behind the interface of an accelerator; it counts no cycles."""
+
+    name = "golden"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tensors: dict[str, NDArray[np.int8]] = {}
+
+    def _load(self, program: Program, verify: bool) -> None:
+        self._tensors = {}
+
+    def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        return golden.run(self.program.network, x)
+
+    def infer(
+        self, x: NDArray[np.int8], *, progress: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.int8]:
+        self.check_input(x)
+        done = 0
+
+        def report(images: int) -> None:
+            nonlocal done
+            done += images
+            if progress is not None:
+                progress(done, len(x))
+
+        return golden.run(self.program.network, x, progress=report)
+
+    def write_input(self, x: NDArray[np.int8]) -> None:
+        self.check_input(x)
+        self._tensors[self.program.network.input] = x
+
+    def run_layers(self, first: int, count: int) -> None:
+        network = self.program.network
+        for layer in network.layers[first : first + count]:
+            inputs = [self._tensor(name) for name in layer.inputs]
+            self._tensors[layer.output] = golden.layer(network, layer, *inputs)
+
+    def _tensor(self, name: str) -> NDArray[np.int8]:
+        if name not in self._tensors:
+            raise UserError(
+                f"Tensor {name!r} was not computed yet; run the layers before it first."
+            )
+        return self._tensors[name]
+
+    def read_tensor(self, layer: int) -> NDArray[np.int8]:
+        return self._tensor(self.program.network.layers[layer].output)
+
+    def read_output(self) -> NDArray[np.int8]:
+        return self._tensor(self.program.network.output)
+
+    def counters(self) -> list[LayerCounters]:
+        return []
+
+    @property
+    def cycles(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._tensors = {}
