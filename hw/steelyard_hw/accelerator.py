@@ -14,6 +14,7 @@ from .loader import Loader
 from .memory import ActivationMemory, ItemMemory
 from .output import OutputStage
 from .sequencer import COUNTERS, Sequencer
+from .target import Target
 from .vector import VectorUnit
 from .weights import WeightFetch
 
@@ -91,6 +92,8 @@ class Accelerator(wiring.Component):
     Parameters
     ----------
     config : :class:`ArrayConfig`
+    target : :class:`.target.Target`
+        Whose cells to instantiate; results and cycles do not depend on it.
 
     Members
     -------
@@ -102,10 +105,11 @@ class Accelerator(wiring.Component):
         A network is running.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
         if not isinstance(config, ArrayConfig):
             raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
         self._config = config
+        self._target = target
         super().__init__(
             {
                 "i": In(stream.Signature(32)),
@@ -153,7 +157,7 @@ class Accelerator(wiring.Component):
         config = self._config
         layer, go = sequencer.layer, sequencer.go
         m.submodules.loader = loader = Loader(config)
-        m.submodules.array = array = SparseArray(config)
+        m.submodules.array = array = SparseArray(config, self._target)
         m.d.comb += [
             loader.layer.eq(layer),
             loader.start.eq(go),

@@ -1,17 +1,27 @@
 """Load-balanced sparse array: columns in lockstep, one weight each a cycle."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.config import ArrayConfig
 
-from .column import Column, Control, chain_layout
+from .column import Column, Control, chain_layout, column_latency
 from .descriptor import LayerLayout
 from .output import Beat
 from .scheduler import PassEnd, Scheduler
+from .target import Target, local_copy
 
-__all__ = ["Drain", "SparseArray"]
+__all__ = ["COLUMNS_A_COPY", "Drain", "SparseArray", "array_latency"]
+
+COLUMNS_A_COPY = 4
+"""Columns that share a register of the broadcast."""
+
+
+def array_latency(config: ArrayConfig) -> int:
+    """Cycles from the issue of a pass's last item to the captured sums, less one."""
+    return config.broadcast_stages + column_latency(config)
+
 
 
 class Drain(wiring.Component):
@@ -106,11 +116,12 @@ class SparseArray(wiring.Component):
     """Balanced sparse matrix engine of ``lanes * columns`` multipliers.
 
     Sustains one weight item (a weight for every column) a cycle; the first beat of a pass's sums
-    appears ``Column.LATENCY + 1`` cycles after its last item was issued.
+    appears ``array_latency(config) + 1`` cycles after its last item was issued.
 
     Parameters
     ----------
     config : :class:`ArrayConfig`
+    target : :class:`.target.Target`
 
     Members
     -------
@@ -130,8 +141,9 @@ class SparseArray(wiring.Component):
         For the performance counters.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
         self._config = config
+        self._target = target
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
@@ -174,41 +186,62 @@ class SparseArray(wiring.Component):
             self.stall_drain.eq(scheduler.stall_drain),
         ]
 
+        self._columns(m, scheduler, drain)
+
+        delayed = scheduler.pass_end
+        waiting = []
+        for n in range(array_latency(config)):
+            register = Signal.like(delayed, name=f"pass_end_{n + 1}")
+            m.d.sync += register.eq(delayed)
+            delayed = register
+            waiting.append(register.valid)
+        m.d.comb += [
+            scheduler.group_loaded.eq(self.group_loaded),
+            drain.pass_end.eq(delayed),
+            self.busy.eq(drain.busy | Cat(*waiting).any()),
+        ]
+        return m
+
+    def _columns(self, m, scheduler, drain):
+        """The columns, what they take and the chain of their sums."""
+        config = self._config
         control = Signal(Control(config))
         weights = Signal(config.columns * config.weight_bits, reset_less=True)
         window_valid = Signal()
         window_address = Signal.like(self.window_address, reset_less=True)
         window_word = Signal.like(self.word, reset_less=True)
+        # Signed activations become unsigned ones, offset by 128.
+        offset = Const(0x80, 8).replicate(config.lanes)
         m.d.sync += [
             control.eq(scheduler.control),
             weights.eq(self.weights.payload),
             window_valid.eq(self.window_valid),
             window_address.eq(self.window_address),
-            window_word.eq(self.word),
+            window_word.eq(self.word ^ offset),
         ]
-        m.d.comb += scheduler.group_loaded.eq(self.group_loaded)
+        shared = Cat(control, window_valid, window_address, window_word)
+        for n in range(config.broadcast_stages):
+            later = Signal.like(weights, name=f"weights_{n + 1}", reset_less=True)
+            m.d.sync += later.eq(weights)
+            weights = later
 
-        columns = [Column(config) for _ in range(config.columns)]
+        bits = config.weight_bits
+        columns = [Column(config, self._target) for _ in range(config.columns)]
         for number, column in enumerate(columns):
             m.submodules[f"column_{number}"] = column
-            bits = config.weight_bits
+            if config.broadcast_stages and number % COLUMNS_A_COPY == 0:
+                copy = local_copy(m, shared, f"shared_{number}")
+            elif not config.broadcast_stages:
+                copy = shared
             m.d.comb += [
-                column.window_valid.eq(window_valid),
-                column.window_address.eq(window_address),
-                column.window_word.eq(window_word),
-                column.control.eq(control),
+                Cat(
+                    column.control,
+                    column.window_valid,
+                    column.window_address,
+                    column.window_word,
+                ).eq(copy),
                 column.weight.eq(weights[number * bits : (number + 1) * bits]),
             ]
             if number + 1 < config.columns:
                 m.d.comb += column.chain_in.eq(columns[number + 1].chain_out)
         m.d.comb += drain.sums.eq(columns[0].chain_out)
-
-        delayed = scheduler.pass_end
-        waiting = []
-        for n in range(Column.LATENCY):
-            register = Signal.like(delayed, name=f"pass_end_{n + 1}")
-            m.d.sync += register.eq(delayed)
-            delayed = register
-            waiting.append(register.valid)
-        m.d.comb += [drain.pass_end.eq(delayed), self.busy.eq(drain.busy | Cat(*waiting).any())]
-        return m

@@ -1,15 +1,27 @@
 """One column of the sparse array: window memory, multipliers, accumulators of one channel."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.config import ArrayConfig
 
-from .multiplier import LaneMultipliers
+from .multiplier import lane_multipliers
+from .target import Target, local_copy
 
-__all__ = ["Column", "Control", "chain_layout"]
+__all__ = ["STROBE_LANES", "Column", "Control", "chain_layout", "column_latency"]
+
+STROBE_LANES = 2
+"""Lanes that share a register of the capture strobe: it has 49 loads a lane."""
+
+
+def column_latency(config: ArrayConfig) -> int:
+    """Cycles from a column's `control` with ``last`` to the captured sums.
+
+    Register, memory, output register, multiplier, accumulator.
+    """
+    return 3 + config.multiplier_stages + 1
 
 
 def chain_layout(config: ArrayConfig) -> data.ArrayLayout:
@@ -39,11 +51,13 @@ class Control(data.StructLayout):
 class Column(wiring.Component):
     """Multiplies one weight a cycle with the lanes of the activation that its index selects.
 
-    ``LATENCY`` cycles from `control` with ``last`` to the captured sums; one weight a cycle.
+    :func:`column_latency` cycles from `control` with ``last`` to the captured sums; one weight a
+    cycle. Activations are kept offset by 128, as unsigned bytes.
 
     Parameters
     ----------
     config : :class:`ArrayConfig`
+    target : :class:`.target.Target`
 
     Members
     -------
@@ -57,11 +71,9 @@ class Column(wiring.Component):
         `requantizers` lanes in every cycle without a capture.
     """
 
-    LATENCY = 3 + LaneMultipliers.LATENCY + 1
-    """Register, memory, output register, multiplier, accumulator."""
-
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
         self._config = config
+        self._target = target
         chain = chain_layout(config)
         super().__init__(
             {
@@ -89,46 +101,46 @@ class Column(wiring.Component):
         )
         write = window.write_port()
         read = window.read_port()
-        m.d.sync += [
-            write.en.eq(self.window_valid),
-            write.addr.eq(self.window_address),
-            write.data.eq(self.window_word),
-        ]
+        writes = Cat(self.window_valid, self.window_address, self.window_word)
+        m.d.comb += Cat(write.en, write.addr, write.data).eq(local_copy(m, writes, "writes"))
 
-        control = registered(self.control.as_value(), "control_1", reset_less=False)
+        slot = local_copy(m, self.control.slot, "slot")
         weight = registered(self.weight, "weight_1")
-        slot = control[2:]
         m.d.comb += read.addr.eq(Cat(weight[8:], slot))
-        flags = registered(control[:2], "flags_2", reset_less=False)
-        value = registered(weight[:8], "value_2")
+        valid = Signal(name="valid_1")
+        captures = Signal(name="captures_1")
+        m.d.sync += [
+            valid.eq(self.control.valid),
+            captures.eq(self.control.valid & self.control.last),
+        ]
+        # A weight of zero stands for no weight, so the accumulators need no enable.
+        value = Signal(8, name="value_2", reset_less=True)
+        m.d.sync += value.eq(Mux(valid, weight[:8], 0))
 
-        m.submodules.multipliers = multipliers = LaneMultipliers(config.lanes)
+        m.submodules.multipliers = multipliers = lane_multipliers(config, self._target)
         m.d.comb += [
             multipliers.activations.as_value().eq(registered(read.data, "activations")),
             multipliers.weight.eq(registered(value, "value_3").as_signed()),
         ]
-        for n in range(1 + LaneMultipliers.LATENCY):
-            flags = registered(flags, f"flags_{n + 3}", reset_less=False)
-        valid, last = flags[0], flags[1]
-        captures = valid & last
+        for n in range(1 + config.multiplier_stages):
+            captures = registered(captures, f"captures_{n + 2}", reset_less=False)
 
         chain = config.requantizers * config.accumulator_bits
         captured = Signal(config.lanes * config.accumulator_bits, reset_less=True)
-        sums = []
+        shifted = Cat(captured[chain:], self.chain_in.as_value())
+        m.d.comb += self.chain_out.as_value().eq(captured[:chain])
         for lane in range(config.lanes):
+            if lane % STROBE_LANES == 0:
+                strobe = local_copy(m, captures, f"strobe_{lane}")
             accumulator = Signal(signed(config.accumulator_bits), name=f"accumulator_{lane}")
             total = Signal(signed(config.accumulator_bits), name=f"total_{lane}")
+            own = slice(lane * config.accumulator_bits, (lane + 1) * config.accumulator_bits)
             m.d.comb += total.eq(accumulator + multipliers.products[lane])
-            with m.If(valid):
-                m.d.sync += accumulator.eq(total)
+            m.d.sync += accumulator.eq(total)
             # Cleared after the last weight: registers do that for nothing, an adder's input not.
-            with m.If(captures):
-                m.d.sync += accumulator.eq(0)
-            sums.append(total)
-        with m.If(captures):
-            m.d.sync += captured.eq(Cat(*sums))
-        # The drain takes every cycle after a capture, so nothing has to hold the sums meanwhile.
-        with m.Else():
-            m.d.sync += captured.eq(Cat(captured[chain:], self.chain_in.as_value()))
-        m.d.comb += self.chain_out.as_value().eq(captured[:chain])
+            with m.If(strobe):
+                m.d.sync += [accumulator.eq(0), captured[own].eq(total)]
+            # The drain takes every cycle after a capture: nothing has to hold the sums meanwhile.
+            with m.Else():
+                m.d.sync += captured[own].eq(shifted[own])
         return m

@@ -9,6 +9,7 @@ from steelyard.config import ArrayConfig
 from .accelerator import Accelerator
 from .link_frame import FrameReceiver, FrameSender, Head
 from .link_uart import UartReceiver, UartTransmitter
+from .target import Target
 
 __all__ = ["LINK_VERSION", "Link", "Reply", "Request", "SerialAccelerator"]
 
@@ -394,6 +395,7 @@ class SerialAccelerator(wiring.Component):
         Words of each of the link's two memories.
     clock_hz : :class:`int`
         Frequency of the clock, told to the host.
+    target : :class:`.target.Target`
 
     Members
     -------
@@ -405,8 +407,16 @@ class SerialAccelerator(wiring.Component):
         A network is running, or a frame is being executed or answered.
     """
 
-    def __init__(self, config: ArrayConfig, *, divider: int, words: int = 512, clock_hz: int = 0):
-        self._accelerator = Accelerator(config)
+    def __init__(
+        self,
+        config: ArrayConfig,
+        *,
+        divider: int,
+        words: int = 512,
+        clock_hz: int = 0,
+        target: Target = Target.PORTABLE,
+    ):
+        self._accelerator = Accelerator(config, target)
         self._receiver = UartReceiver(divider)
         self._transmitter = UartTransmitter(divider)
         self._link = Link(words=words, clock_hz=clock_hz)

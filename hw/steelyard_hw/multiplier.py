@@ -5,47 +5,89 @@ from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LaneMultipliers"]
+from steelyard.config import ArrayConfig
+
+from .multiplier_ecp5 import EcpPairs
+from .target import Target
+
+__all__ = ["LaneMultipliers", "lane_multipliers", "multiplier_signature"]
+
+
+def multiplier_signature(lanes: int) -> wiring.Signature:
+    """Ports of every version of the multipliers, as documented in :class:`LaneMultipliers`.
+
+    Raises
+    ------
+    ValueError
+        If `lanes` is no positive integer.
+    """
+    if not isinstance(lanes, int) or lanes < 1:
+        raise ValueError(f"Lanes must be a positive integer, not {lanes!r}")
+    return wiring.Signature(
+        {
+            "weight": In(signed(8)),
+            "activations": In(data.ArrayLayout(8, lanes)),
+            "products": Out(data.ArrayLayout(signed(16), lanes)),
+        }
+    )
 
 
 class LaneMultipliers(wiring.Component):
-    """Products of one int8 weight and one int8 activation a lane (portable version).
+    """Products of one int8 weight and one unsigned byte a lane (portable version).
 
-    Two cycles of latency; one weight a cycle. The second register lets a toolchain place it inside
-    the multiplier block.
+    `stages` cycles of latency; one weight a cycle. Activations are unsigned because the array keeps
+    them offset by 128 (docs/architecture.md, section 3). The last register lets a toolchain place
+    it inside the multiplier block.
 
     Parameters
     ----------
     lanes : :class:`int`
         Multipliers, at least 1.
+    stages : :class:`int`
+        Registers from operands to products, at least 2.
 
     Members
     -------
     weight : ``In(signed(8))``
-    activations : ``In(ArrayLayout(signed(8), lanes))``
+    activations : ``In(ArrayLayout(8, lanes))``
     products : ``Out(ArrayLayout(signed(16), lanes))``
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
-    LATENCY = 2
-
-    def __init__(self, lanes: int):
-        if not isinstance(lanes, int) or lanes < 1:
-            raise ValueError(f"Lanes must be a positive integer, not {lanes!r}")
+    def __init__(self, lanes: int, stages: int = 2):
+        if not isinstance(stages, int) or stages < 2:
+            raise ValueError(f"Stages must be an integer of at least 2, not {stages!r}")
         self._lanes = lanes
-        super().__init__(
-            {
-                "weight": In(signed(8)),
-                "activations": In(data.ArrayLayout(signed(8), lanes)),
-                "products": Out(data.ArrayLayout(signed(16), lanes)),
-            }
-        )
+        self._stages = stages
+        super().__init__(multiplier_signature(lanes))
 
     def elaborate(self, platform):
         m = Module()
+        weight, activations = self.weight, self.activations
+        # Operands are narrower than products: further registers stand in front.
+        for n in range(self._stages - 2):
+            later_weight = Signal.like(weight, name=f"weight_{n}", reset_less=True)
+            later = Signal.like(activations, name=f"activations_{n}", reset_less=True)
+            m.d.sync += [later_weight.eq(weight), later.eq(activations)]
+            weight, activations = later_weight, later
         for lane in range(self._lanes):
             product = Signal(signed(16), name=f"product_{lane}", reset_less=True)
             m.d.sync += [
-                product.eq(self.weight * self.activations[lane]),
+                product.eq(weight * activations[lane]),
                 self.products[lane].eq(product),
             ]
         return m
+
+
+def lane_multipliers(config: ArrayConfig, target: Target) -> wiring.Component:
+    """Multipliers of a column for a target, with the latency ``config.multiplier_stages``.
+
+    A target's own cells are used where they can have that latency, else plain arithmetic.
+    """
+    if target is Target.ECP5 and config.multiplier_stages == EcpPairs.STAGES:
+        return EcpPairs(config.lanes, multiplier_signature(config.lanes))
+    return LaneMultipliers(config.lanes, config.multiplier_stages)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from steelyard.compile import Descriptor, Operation
 from steelyard.compile.descriptor import FIELDS
 from steelyard.compile.packing import Schedule, grouped, pack_weights
+from steelyard.compile.proof import OFFSET
 from steelyard.config import ArrayConfig
 from steelyard.randomnet import random_weight
 from steelyard_hw.descriptor import LayerLayout
@@ -49,7 +50,8 @@ class ArrayCase:
     layer : descriptor
     items : weight items of the whole layer, in order
     windows : activations, int8 (tiles, positions, lanes)
-    sums : expected sums of every chunk, int64 (tiles, chunks, channels, lanes)
+    sums : expected sums of every chunk over activations offset by 128, int64
+        (tiles, chunks, channels, lanes)
     """
 
     config: ArrayConfig
@@ -105,7 +107,7 @@ def random_array_case(seed: int, config: ArrayConfig, *, work: int = 1500) -> Ar
     extremes = rng.choice(np.array([-128, 127], np.int8), windows.shape)
     windows = np.where(rng.random(windows.shape) < 0.1, extremes, windows)
     filled = np.zeros((tiles, groups * group, config.lanes), np.int64)
-    filled[:, :positions] = windows
+    filled[:, :positions] = windows.astype(np.int64) + OFFSET
     grouped_windows = filled.reshape(tiles, groups, group, config.lanes)
     sums = np.zeros((tiles, cut.chunks, channels, config.lanes), np.int64)
     for chunk in range(cut.chunks):

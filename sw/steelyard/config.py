@@ -36,6 +36,9 @@ class ArrayConfig:
     """Weights in a group along the flattened (ky, kx, ic) axis: 4, 8, 16 or 32."""
     requantizers: int = 8
     """Lanes drained and requantized a cycle: a power of two that divides `lanes`."""
+    multiplier_stages: int = 2
+    """Registers from a multiplier's operands to its product, cycles: 2 to 6. The ECP5 boards'
+    multipliers that serve two lanes each take 4."""
     accumulator_bits: int = 24
     """Width of the signed accumulator of one multiplier, bits: 16 to 32."""
     window_groups: int = 32
@@ -63,6 +66,7 @@ class ArrayConfig:
         self._between("columns", 1, 64)
         self._one_of("group", (4, 8, 16, 32))
         self._one_of("requantizers", tuple(1 << n for n in range(self.lanes.bit_length())))
+        self._between("multiplier_stages", 2, 6)
         self._between("accumulator_bits", 16, 32)
         self._one_of("window_groups", tuple(1 << n for n in range(1, 9)))
         for name, limit in (
@@ -125,6 +129,11 @@ class ArrayConfig:
     def drain_beats(self) -> int:
         """Cycles to drain one column: ``lanes / requantizers``."""
         return self.lanes // self.requantizers
+
+    @property
+    def broadcast_stages(self) -> int:
+        """Registers that spread control and window words over the columns, cycles."""
+        return 1 if self.columns > 8 else 0
 
     def canonical(self) -> str:
         """Canonical JSON text of the fields, the input of the hash."""

@@ -124,20 +124,20 @@ def test_an_overflowing_accumulator_names_layer_channel_and_bits():
     weight = np.zeros((3, 16, 1, 1))
     weight[1, :8] = 127
     with pytest.raises(DoesNotFit) as refusal:
-        compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=17))
-    # 8 weights of 127 times -128 reach -130,048, which takes 18 bits.
+        compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=18))
+    # 8 weights of 127 times 255 reach 259,080, which takes 19 bits.
     assert str(refusal.value) == (
-        "Layer 'only' can overflow the accumulator: output channel 1 needs 18 bits for one group "
-        "of 8 weights and the configuration has 17; raise accumulator_bits to 18."
+        "Layer 'only' can overflow the accumulator: output channel 1 needs 19 bits for one group "
+        "of 8 weights and the configuration has 18; raise accumulator_bits to 19."
     )
-    compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=18))
+    compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=19))
 
 
-@pytest.mark.parametrize(("values", "fits"), [((127, 127), True), ((127, 127, 4), False)])
+@pytest.mark.parametrize(("values", "fits"), [((127, 1), True), ((127, 2), False)])
 def test_the_proof_is_tight(values, fits):
     weight = np.zeros((1, 8, 1, 1))
     weight[0, : len(values), 0, 0] = values
-    # 254 * 128 = 32,512 lies within 16 bits, 258 * 128 = 33,024 does not.
+    # 128 * 255 = 32,640 lies within 16 bits, 129 * 255 = 32,895 does not.
     if fits:
         compile(single(weight, (2, 2)), CONFIG.with_(accumulator_bits=16))
     else:
@@ -149,10 +149,10 @@ def test_chunks_shrink_until_the_accumulator_holds_them():
     weight = np.full((2, 32, 1, 1), 127)
     config = CONFIG.with_(window_groups=16)
     chunks = {}
-    for bits in (20, 19, 18):
+    for bits in (21, 20, 19):
         program = compile(single(weight, (2, 2)), config.with_(accumulator_bits=bits))
         chunks[bits] = Descriptor.from_words(program.descriptors[0]).chunks
-    assert chunks == {20: 1, 19: 2, 18: 4}
+    assert chunks == {21: 1, 20: 2, 19: 4}
 
 
 def test_sums_beyond_32_bits_are_refused():
@@ -170,7 +170,7 @@ def test_folded_bias_and_scaling_lie_in_the_parameter_words():
     weight = np.arange(-4, 4).reshape(2, 4, 1, 1)
     program = compile(single(weight, (2, 2), zero_point=-9, bias=100), CONFIG)
     sums = [-4 - 3 - 2 - 1, 0 + 1 + 2 + 3]
-    expected = [[100 + 9 * total & 0xFFFFFFFF, 9 << 24 | 3] for total in sums]
+    expected = [[100 - (128 - 9) * total & 0xFFFFFFFF, 9 << 24 | 3] for total in sums]
     assert program.parameters.tolist() == expected
 
 

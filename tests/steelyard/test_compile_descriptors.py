@@ -149,7 +149,8 @@ class Machine:
                 for g in range(chunk * d.chunk_groups, chunk * d.chunk_groups + size):
                     for _ in range(d.k_last if g == d.groups - 1 else d.k):
                         value, place = np.array(self.weights[item]).T
-                        acc += value[:, None] * window[g, place]
+                        # Activations are kept offset by 128.
+                        acc += value[:, None] * (window[g, place] + 128)
                         item += 1
                     # Unused lanes multiply whatever they hold; only valid ones must fit.
                     assert self.fits(acc[:, : len(lanes)], config.accumulator_bits)

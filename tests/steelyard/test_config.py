@@ -78,6 +78,7 @@ def test_every_field_changes_the_hash_and_is_named_as_a_difference():
     base = ArrayConfig()
     other = {
         "lanes": 8, "columns": 8, "group": 8, "requantizers": 4, "accumulator_bits": 20,
+            "multiplier_stages": 3,
         "window_groups": 16, "activation_words": 2048, "weight_words": 2048,
         "parameter_words": 512, "partial_sum_channels": 256, "max_layers": 32,
     }  # fmt: skip

@@ -7,8 +7,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.config import ArrayConfig
-from steelyard_hw.array import SparseArray
-from steelyard_hw.column import Column
+from steelyard_hw.array import SparseArray, array_latency
 from steelyard_hw.scheduler import MINIMUM_DRAIN
 from steelyard_hw.testing import monitor, send
 from steelyard_sim.array_case import BeatChecker, WindowFeeder, layer_bits, random_array_case
@@ -26,6 +25,8 @@ SMALL = ArrayConfig(
 CONFIGS = {
     "small": SMALL,
     "one column": SMALL.with_(columns=1, requantizers=4, window_groups=2),
+    "slow multipliers": SMALL.with_(multiplier_stages=5),
+    "broadcast": SMALL.with_(columns=9, partial_sum_channels=18, activation_words=512),
     "long drain": SMALL.with_(lanes=8, group=8, requantizers=1, window_groups=8),
 }
 EVENTS = ("issue", "stall_load", "stall_weights", "stall_drain")
@@ -50,7 +51,7 @@ def run_case(config, case, rng, weight_stall, window_stall):
         await ctx.tick()
         ctx.set(dut.start, 0)
         quiet = idle = freed = 0
-        while quiet < Column.LATENCY + MINIMUM_DRAIN:
+        while quiet < array_latency(config) + MINIMUM_DRAIN:
             valid, address, word, loaded = feeder.step(freed)
             ctx.set(dut.window_valid, valid)
             ctx.set(dut.window_address, address)

@@ -4,34 +4,47 @@
 import re
 
 import pytest
+from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 
-from steelyard_hw.multiplier import LaneMultipliers
+from steelyard.config import ArrayConfig
+from steelyard_hw.multiplier import LaneMultipliers, lane_multipliers, multiplier_signature
+from steelyard_hw.multiplier_ecp5 import EcpPairs
+from steelyard_hw.target import Target
 
 LANES = 32
+VERSIONS = {
+    "portable, 2 stages": (lambda: LaneMultipliers(LANES), 2),
+    "portable, 5 stages": (lambda: LaneMultipliers(LANES, 5), 5),
+    "ECP5 pairs": (
+        lambda: EcpPairs(LANES, multiplier_signature(LANES), model=True),
+        EcpPairs.STAGES,
+    ),
+}
 
 
-def test_every_weight_times_every_activation_one_weight_a_cycle():
-    dut = LaneMultipliers(LANES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_weight_times_every_activation_one_weight_a_cycle(version):
+    make, stages = VERSIONS[version]
+    dut = make()
     sent = []
 
     def operands():
         for weight in range(-128, 128):
             for first in range(0, 256, LANES):
-                # The start moves with the weight, so a lane meets other activations each time.
-                yield weight, [(first + weight + lane) % 256 - 128 for lane in range(LANES)]
+                # Every activation once, in an order that moves with the weight.
+                yield weight, [(37 * (first + lane) + 11 * weight) % 256 for lane in range(LANES)]
 
     async def testbench(ctx):
         tick = ctx.tick().sample(dut.products.as_value())
         for weight, activations in operands():
             ctx.set(dut.weight, weight)
-            packed = bytes(a & 0xFF for a in activations)
-            ctx.set(dut.activations.as_value(), int.from_bytes(packed, "little"))
+            ctx.set(dut.activations.as_value(), int.from_bytes(bytes(activations), "little"))
             sent.append([weight * a & 0xFFFF for a in activations])
             _, _, products = await tick
-            if len(sent) > dut.LATENCY:
+            if len(sent) > stages:
                 got = [products >> 16 * lane & 0xFFFF for lane in range(LANES)]
-                assert got == sent[-1 - dut.LATENCY], f"weight near {weight}"
+                assert got == sent[-1 - stages], f"weight near {weight}"
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
@@ -45,3 +58,30 @@ def test_multipliers_refuse_what_is_no_number_of_lanes(lanes):
     sentence = f"Lanes must be a positive integer, not {lanes!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         LaneMultipliers(lanes)
+
+
+@pytest.mark.parametrize("stages", [1, 2.0, "3"])
+def test_multipliers_refuse_too_few_stages(stages):
+    sentence = f"Stages must be an integer of at least 2, not {stages!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        LaneMultipliers(4, stages)
+
+
+def test_pairs_refuse_an_odd_number_of_lanes():
+    with pytest.raises(ValueError, match="^Lanes must be even to share multipliers, not 3$"):
+        EcpPairs(3, multiplier_signature(3))
+
+
+@pytest.mark.parametrize(
+    ("target", "stages", "version"),
+    [
+        (Target.PORTABLE, 4, LaneMultipliers),
+        (Target.ECP5, 4, EcpPairs),
+        (Target.ECP5, 3, LaneMultipliers),
+    ],
+)
+def test_a_target_gets_its_own_version_where_the_latency_allows(target, stages, version):
+    config = ArrayConfig(multiplier_stages=stages)
+    component = lane_multipliers(config, target)
+    assert isinstance(component, version)
+    Fragment.get(component, None)

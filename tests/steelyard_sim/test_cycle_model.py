@@ -13,7 +13,7 @@ from steelyard.config import ArrayConfig
 from steelyard.driver.port import HostPort, Space
 from steelyard.randomnet import random_network
 from steelyard_hw import accelerator, scheduler, sequencer
-from steelyard_hw.column import Column
+from steelyard_hw.array import array_latency
 from steelyard_hw.loader import Loader
 from steelyard_hw.output import OutputStage
 from steelyard_hw.vector import VectorUnit
@@ -148,7 +148,9 @@ def test_skipped_periods_add_their_cycles():
 
 def test_latencies_are_those_of_the_gateware():
     assert Loader.LATENCY == cycles.LOADER_LATENCY
-    assert Column.LATENCY == cycles.COLUMN_LATENCY
+    for columns, stages in ((4, 2), (16, 4)):
+        config = SMALL.with_(columns=columns, multiplier_stages=stages)
+        assert array_latency(config) == cycles.array_latency(config)
     assert VectorUnit.latency == cycles.VECTOR_LATENCY
     assert OutputStage.latency == cycles.OUTPUT_LATENCY
     assert scheduler.MINIMUM_DRAIN == cycles.MINIMUM_DRAIN

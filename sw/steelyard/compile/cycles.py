@@ -24,8 +24,6 @@ __all__ = ["predict", "predict_total"]
 
 LOADER_LATENCY = 2 + 3 + 3
 """``Loader.LATENCY``: from the issue of a word's last segment to the word."""
-COLUMN_LATENCY = 3 + 2 + 1
-"""``Column.LATENCY``: from the issue of a pass's last weights to the captured sums."""
 VECTOR_LATENCY = 3
 """``VectorUnit.latency``: from the last tap of a window to its first beat."""
 OUTPUT_LATENCY = 4 + 13
@@ -36,6 +34,11 @@ MINIMUM_DRAIN = 8
 """``MINIMUM_DRAIN`` of the array: least cycles between the ends of two passes."""
 COUNTERS = 8
 """``len(COUNTERS)`` of the sequencer: counters stored after each layer, one a cycle."""
+
+
+def array_latency(config: ArrayConfig) -> int:
+    """``array_latency`` of the array: from the issue of a pass's last weights to its sums."""
+    return config.broadcast_stages + 3 + config.multiplier_stages + 1
 
 
 class Engine(Protocol):
@@ -61,6 +64,7 @@ class Convolution:
         d = self._descriptor = descriptor
         self._lanes = config.lanes
         self._group = config.group
+        self._latency = array_latency(config)
         self._last_drain = d.last_columns * config.drain_beats
         self._columns_drain = max(config.columns * config.drain_beats, MINIMUM_DRAIN)
         self._last_interval = max(self._last_drain, MINIMUM_DRAIN)
@@ -120,7 +124,7 @@ class Convolution:
 
     def quiet(self) -> int:
         """Last cycle in which a unit is active: the last beat leaves the columns."""
-        return self._issued + COLUMN_LATENCY + self._last_drain
+        return self._issued + self._latency + self._last_drain
 
 
 class Vector:

@@ -5,21 +5,25 @@ from numpy.typing import NDArray
 
 from ..errors import DoesNotFit
 
-__all__ = ["Bounds", "fold_bias", "group_bounds", "overflowing_channel"]
+__all__ = ["OFFSET", "Bounds", "fold_bias", "group_bounds", "overflowing_channel"]
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
+OFFSET = 128
+"""What the array adds to every activation, so that its multipliers take unsigned bytes."""
+
 Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Least and greatest sum of each weight group over int8 inputs, int64 (out_channels, groups)."""
+"""Least and greatest sum of each weight group over offset inputs, int64 (out_channels, groups)."""
 
 
 def group_bounds(weights: NDArray[np.int8]) -> Bounds:
     """Bounds of grouped weights, int8 (out_channels, groups, group)."""
     total = weights.sum(axis=2, dtype=np.int64)
+    # The array keeps activations offset by 128: they lie between 0 and 255.
     # The magnitude of -128 wraps to itself in int8 and reads 128 as an unsigned byte.
     magnitude = np.abs(weights).view(np.uint8).sum(axis=2, dtype=np.int64)
     positive, negative = (magnitude + total) // 2, (magnitude - total) // 2
-    return -128 * positive - 127 * negative, 127 * positive + 128 * negative
+    return -255 * negative, 255 * positive
 
 
 def overflowing_channel(bounds: Bounds, chunk_groups: int, bits: int) -> tuple[int, int] | None:
@@ -40,7 +44,7 @@ def overflowing_channel(bounds: Bounds, chunk_groups: int, bits: int) -> tuple[i
 def fold_bias(
     layer: str, bias: NDArray[np.int32], zero_point: int, weight: NDArray[np.int8], bounds: Bounds
 ) -> NDArray[np.int32]:
-    """Bias with the zero-point correction folded in: ``bias - zero_point * sum(w)``.
+    """Bias with the correction of zero point and offset: ``bias - (zero_point + 128) * sum(w)``.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def fold_bias(
         If it, the sum of all groups, or both together could leave 32 bits; names the layer.
     """
     totals = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
-    folded = bias.astype(np.int64) - zero_point * totals
+    folded = bias.astype(np.int64) - (zero_point + OFFSET) * totals
     low, high = bounds[0].sum(axis=1), bounds[1].sum(axis=1)
     reach_low = np.minimum(np.minimum(low, folded), low + folded)
     reach_high = np.maximum(np.maximum(high, folded), high + folded)

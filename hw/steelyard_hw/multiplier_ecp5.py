@@ -1,0 +1,132 @@
+"""Two lanes on one ECP5 multiplier: over-packed products, separated by logic."""
+
+from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
+from amaranth.hdl import signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["EcpPairs", "Multiplier18"]
+
+
+class Multiplier18(wiring.Component):
+    """MULT18X18D with its input and output registers.
+
+    Two cycles of latency; one product a cycle.
+
+    Parameters
+    ----------
+    model : :class:`bool`
+        Describe what the cell does in place of instantiating it, for simulation and proofs.
+
+    Members
+    -------
+    a : ``In(18)``
+        Unsigned operand.
+    b : ``In(signed(18))``
+    p : ``Out(signed(36))``
+    """
+
+    def __init__(self, *, model: bool = False):
+        self._model = model
+        super().__init__({"a": In(18), "b": In(signed(18)), "p": Out(signed(36))})
+
+    def elaborate(self, platform):
+        m = Module()
+        if self._model:
+            a, b = Signal(18, reset_less=True), Signal(signed(18), reset_less=True)
+            product = Signal(signed(36), reset_less=True)
+            m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
+            m.d.comb += self.p.eq(product)
+            return m
+        ports = {"i_CLK0": ClockSignal(), "i_CE0": Const(1), "i_RST0": Const(0),
+                 "i_SIGNEDA": Const(0), "i_SIGNEDB": Const(1),
+                 "i_SOURCEA": Const(0), "i_SOURCEB": Const(0)}  # fmt: skip
+        for bit in range(18):
+            ports[f"i_A{bit}"], ports[f"i_B{bit}"] = self.a[bit], self.b[bit]
+        for bit in range(36):
+            ports[f"o_P{bit}"] = self.p[bit]
+        for stage in ("INPUTA", "INPUTB", "OUTPUT"):
+            ports[f"p_REG_{stage}_CLK"] = "CLK0"
+            ports[f"p_REG_{stage}_CE"] = "CE0"
+            ports[f"p_REG_{stage}_RST"] = "RST0"
+        ports["p_REG_PIPELINE_CLK"] = "NONE"
+        m.submodules.multiplier = Instance("MULT18X18D", **ports)
+        return m
+
+
+class EcpPairs(wiring.Component):
+    """Products of one weight with all lanes, two lanes on each MULT18X18D.
+
+    ``STAGES`` cycles of latency; one weight a cycle. Same ports and products as
+    :class:`.multiplier.LaneMultipliers`. Unsigned activations make ``{a1, 00, a0}`` the operand as
+    it is; its product is ``a1*w * 2**10 + a0*w``, whose bits 15 to 10 hold parts of both products.
+    The low six bits of ``a1*w`` are made by logic meanwhile, and subtracting them tells both apart.
+    Exact for every weight.
+
+    Parameters
+    ----------
+    lanes : :class:`int`
+        Even.
+    signature : ports, as ``multiplier_signature(lanes)`` gives them
+    model : :class:`bool`
+        Use the multiplier's model, for simulation and proofs.
+
+    Raises
+    ------
+    ValueError
+        If the number of lanes is odd.
+    """
+
+    STAGES = 4
+
+    def __init__(self, lanes: int, signature: wiring.Signature, *, model: bool = False):
+        if lanes % 2:
+            raise ValueError(f"Lanes must be even to share multipliers, not {lanes!r}")
+        self._lanes = lanes
+        self._model = model
+        super().__init__(signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        for lane in range(0, self._lanes, 2):
+            self._pair(m, lane)
+        return m
+
+    def _pair(self, m, lane):
+        def registered(value, name):
+            register = Signal.like(value, name=f"{name}_{lane}", reset_less=True)
+            m.d.sync += register.eq(value)
+            return register
+
+        low, high = self.activations[lane], self.activations[lane + 1]
+        m.submodules[f"multiplier_{lane}"] = multiplier = Multiplier18(model=self._model)
+        m.d.comb += [
+            multiplier.a.eq(Cat(low, Const(0, 2), high)),
+            multiplier.b.eq(self.weight),
+        ]
+        product = multiplier.p
+
+        # The low six bits of high * weight, in step with the multiplier's two registers.
+        weight = self.weight.as_unsigned()
+        terms = []
+        for bit in (0, 2, 4):
+            width = 6 - bit
+            first = Mux(weight[bit], high[:width], 0)
+            second = Mux(weight[bit + 1], Cat(Const(0, 1), high[: width - 1]), 0)
+            terms.append(registered((first + second)[:width], f"term_{bit}"))
+        overlap = registered(
+            (terms[0] + Cat(Const(0, 2), terms[1]) + Cat(Const(0, 4), terms[2]))[:6], "overlap"
+        )
+
+        # A register between the two carry chains of the separation.
+        difference = registered((product[10:16] - overlap)[:7], "difference")
+        low_bits = registered(product[:10], "low")
+        high_bits = registered(product[16:26], "high")
+        overlap = registered(overlap, "overlap_late")
+        # high - sign extension - borrow in one chain: the extra low bit injects the sign.
+        sign, borrow = difference[5], difference[6]
+        corrected = (Cat(Const(1, 1), high_bits) + Cat(sign, borrow.replicate(10)))[1:11]
+        m.d.sync += [
+            self.products[lane].eq(Cat(low_bits, difference[:6])),
+            self.products[lane + 1].eq(Cat(overlap, corrected)),
+        ]
