@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from steelyard.config import ArrayConfig
 from steelyard.files import replacing
+from steelyard_hw.synthesis import AFTER_READ, TOP
 from steelyard_hw.verilog import bare_memories
 
 from ..board import MHZ, Board
@@ -22,17 +23,6 @@ from .tools import Command, Report, require_tool, run_tool
 
 __all__ = ["TOP", "Flow", "Job", "NextpnrFlow", "Trellis"]
 
-TOP = "top"
-AFTER_READ = """\
-hierarchy -top top
-proc
-flatten
-# Yosys 0.70 takes the wire `\\o_data[5]` for a bit of the wire `\\o_data`.
-rename -hide w:*[* x:* %d
-# No address that is read for use is written in the same cycle (docs/notes/accelerator-sizing.md),
-# so block RAMs need no logic that gives the old data.
-setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i
-"""
 HEADROOM = 2
 """The router is asked for this many times the clock, for it stops improving what meets it."""
 

@@ -1,0 +1,17 @@
+"""Yosys commands between reading the gateware and a family's own synthesis."""
+
+__all__ = ["AFTER_READ", "TOP"]
+
+TOP = "top"
+"""Module name that the commands ask of the design."""
+AFTER_READ = f"""\
+hierarchy -top {TOP}
+proc
+flatten
+# Yosys 0.70 takes the wire `\\o_data[5]` for a bit of the wire `\\o_data`.
+rename -hide w:*[* x:* %d
+# No address that is read for use is written in the same cycle (docs/notes/accelerator-sizing.md),
+# so block RAMs need no logic that gives the old data.
+setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i
+"""
+"""For the boards' bitstreams and for the simulation of netlists."""
