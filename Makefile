@@ -11,10 +11,11 @@ SEEDS ?= 3
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint regression bench bitstream apt-icarus clean help
+.PHONY: demo demo-board test lint regression bench bitstream apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
+	@echo "make demo-board  BOARD=ulx3s_85f: the same network on a board's simulated gateware -> build/demo-board"
 	@echo "make test        all tests (a few minutes)"
 	@echo "make lint        ruff and mypy"
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
@@ -29,6 +30,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/steelyard demo $(DEMO_ARGS)
+
+demo-board: $(STAMP)
+	@test -n "$(BOARD)" || { echo "error: Name a board, for example 'make demo-board BOARD=ulx3s_85f'; 'steelyard boards' lists them." >&2; exit 2; }
+	$(BIN)/steelyard demo-board --board $(BOARD) $(DEMO_ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)

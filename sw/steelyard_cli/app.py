@@ -1,7 +1,6 @@
 """The commands with their options and help; their work is imported when they are called."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,7 +8,9 @@ import click
 
 from steelyard import UserError, __version__
 
+from .device_commands import demo_board, selftest
 from .errors import BadResult
+from .options import DEVICE_HELP, FILE, FOLDER, json_option
 
 __all__ = ["main"]
 
@@ -27,9 +28,6 @@ EXTRAS = {
 }
 """The extra of the package that brings each optional module."""
 INTERRUPTED = 130
-
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -92,13 +90,6 @@ class _Letters(click.ParamType):
             self.fail(f"{value!r} is neither 'dense', 'auto' nor a whole number")
 
 
-def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The option ``--json FILE``."""
-    return click.option(
-        "--json", "json_file", type=FILE, metavar="FILE", help="Write the results as JSON too."
-    )(function)
-
-
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="steelyard")
 def cli() -> None:
@@ -117,7 +108,7 @@ def cli() -> None:
     """
 
 
-@cli.command(short_help="The whole chain on the bundled network and simulated accelerator.")
+@cli.command(short_help="The whole chain on the bundled network, simulated.")
 @click.option(
     "-o", "--output", type=FOLDER, default=Path("build/demo"), show_default=True, metavar="DIR",
     help="Folder of everything that the demo leaves.",
@@ -234,6 +225,7 @@ def quantize(network: Path, calibration: Path, output: Path, method: str) -> Non
 @click.argument("network", type=FILE, metavar="NET.onnx")
 @click.option("-o", "--output", type=FILE, required=True, metavar="NET.syp")
 @click.option("--config", type=FILE, metavar="FILE.toml", help="Configuration of the accelerator.")
+@click.option("--board", metavar="NAME", help="Take the default configuration of a board.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images run together.")
 @click.option(
     "--k", type=_Letters(), default="auto", show_default=True,
@@ -241,55 +233,62 @@ def quantize(network: Path, calibration: Path, output: Path, method: str) -> Non
 )  # fmt: skip
 @json_option
 def compile(
-    network: Path, output: Path, config: Path | None, batch: int, k: str | int,
+    network: Path, output: Path, config: Path | None, board: str | None, batch: int, k: str | int,
     json_file: Path | None,
 ) -> None:  # fmt: skip
     """Compile a quantized ONNX network for the accelerator and print the plan.
 
-    Without --config the accelerator is the default one (16 lanes, 16 columns, groups of 16), with
-    its memories grown where the network needs more.
+    Without --config and --board the accelerator is the default one (16 lanes, 16 columns, groups of
+    16), with its memories grown where the network needs more.
 
     \b
     Examples:
       steelyard compile int8.onnx -o net.syp
       steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
+      steelyard compile int8.onnx -o net.syp --board ulx3s_85f
       steelyard compile int8.onnx -o dense.syp --k dense
     """
     from .compiling import compile_network
 
-    compile_network(network, output, config, batch, k, json_file)
+    compile_network(network, output, config, board, batch, k, json_file)
 
 
 @cli.command(short_help="Run a compiled network on a device.")
 @click.argument("program", type=FILE, metavar="NET.syp")
 @click.option("--input", "source", type=FILE, required=True, metavar="X.npy")
 @click.option("--output", type=FILE, required=True, metavar="Y.npy")
-@click.option("--device", default="sim", show_default=True,
-              help="sim: the gateware, simulated; golden: the numpy model.")  # fmt: skip
+@click.option("--device", default="sim", show_default=True, help=DEVICE_HELP)
 @click.option(
     "--check", is_flag=True,
     help="Compare every layer with the golden model and name the first difference.",
 )  # fmt: skip
+@click.option("--verify", is_flag=True, help="Read weights and parameters back when loaded.")
 @click.option("--raw", is_flag=True, help="Read and write int8 codes in place of float32.")
 @json_option
 def run(
-    program: Path, source: Path, output: Path, device: str, check: bool, raw: bool,
+    program: Path, source: Path, output: Path, device: str, check: bool, verify: bool, raw: bool,
     json_file: Path | None,
 ) -> None:  # fmt: skip
     """Run a compiled network on a device.
 
     X.npy holds float32 in the network's own input units, batch first; Y.npy receives float32 in its
-    output units. Any number of images runs, batch by batch.
+    output units. Any number of images runs, batch by batch. For boards the table says what a batch
+    moves over the line and how many images a second that predicts.
 
     \b
     Examples:
       steelyard run net.syp --input images.npy --output scores.npy
+      steelyard run net.syp --input images.npy --output scores.npy --device /dev/ttyUSB0
+      steelyard run net.syp --input images.npy --output scores.npy --device virtual:ulx3s_85f
       steelyard run net.syp --input images.npy --output scores.npy --device golden
       steelyard run net.syp --input codes.npy --output codes_out.npy --raw --check
     """
     from .running import run_program
 
-    run_program(program, source, output, device, check, raw, json_file)
+    run_program(program, source, output, device, check, verify, raw, json_file)
+
+
+cli.add_command(selftest)
 
 
 @cli.command(short_help="Write an HTML and JSON report of a program.")
@@ -364,6 +363,9 @@ def bitstream(board: str, config: Path | None, seeds: int, output: Path | None) 
     from .boards import build_bitstream
 
     build_bitstream(board, config, seeds, output)
+
+
+cli.add_command(demo_board)
 
 
 @cli.command(short_help="Measure cycles and hold them against the bars.")

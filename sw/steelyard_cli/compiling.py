@@ -8,6 +8,7 @@ from rich.table import Table
 
 from steelyard.compile import compile as compile_program
 from steelyard.config import ArrayConfig
+from steelyard.driver.boards import find_board
 from steelyard.errors import UserError
 from steelyard.network import Network
 from steelyard.program import Program
@@ -15,7 +16,14 @@ from steelyard.program import Program
 from .console import note, percent, progress, show, table
 from .files import replacing, write_json
 
-__all__ = ["compile_network", "fitted", "memory_table", "plan_document", "plan_table"]
+__all__ = [
+    "chosen_config",
+    "compile_network",
+    "fitted",
+    "memory_table",
+    "plan_document",
+    "plan_table",
+]
 
 ROUND_WORDS = 1024
 """Grown memories are a multiple of this many words, a block RAM's depth."""
@@ -48,16 +56,34 @@ def fitted(
     return replace(program, config=base.with_(**grown))
 
 
+def chosen_config(config_file: Path | None, board: str | None) -> ArrayConfig | None:
+    """Configuration of a file or of a board, None if neither is named.
+
+    Raises
+    ------
+    UserError
+        If both are, or the file or the board cannot be used.
+    """
+    if config_file is not None and board is not None:
+        raise UserError(
+            f"--config {str(config_file)!r} and --board {board!r} exclude each other; give one."
+        )
+    if config_file is not None:
+        return ArrayConfig.from_toml(config_file)
+    return find_board(board).default if board is not None else None
+
+
 def compile_network(
     source: Path,
     output: Path,
     config_file: Path | None,
+    board: str | None,
     batch: int,
     k: str | int,
     json_file: Path | None,
 ) -> None:
     """``steelyard compile``."""
-    config = ArrayConfig.from_toml(config_file) if config_file else None
+    config = chosen_config(config_file, board)
     from steelyard.importer import load
 
     network = load(source)
@@ -66,7 +92,7 @@ def compile_network(
         program = fitted(network, base, batch=batch, k=k)
         grown = base.differences(program.config)
         what = f"with grown memories ({'; '.join(grown)})" if grown else "as it is"
-        note(f"No --config: the default configuration {what}.")
+        note(f"No --config and no --board: the default configuration {what}.")
     else:
         with progress("compiling", len(network.layers)) as update:
             program = compile_program(

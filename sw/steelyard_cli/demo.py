@@ -28,7 +28,7 @@ from .errors import BadResult
 from .files import replacing, write_array, write_json
 from .steps import one_thread, prune_document
 
-__all__ = ["CONFIG", "run_demo"]
+__all__ = ["CONFIG", "Clock", "pruned_network", "run_demo"]
 
 CONFIG = ArrayConfig(
     lanes=16,
@@ -46,7 +46,7 @@ WORKERS = 2
 TIMED_BATCHES = 2
 
 
-class _Clock:
+class Clock:
     """Remarks with the time since the start, and the time each step took."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ def run_demo(folder: Path, data: Path | None, images: int, device: str) -> None:
     """
     # Processes side by side make better use of few processors than threads inside each.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    clock = _Clock()
+    clock = Clock()
     try:
         with _workers() as pool:
             report = _chain(pool, folder, data, images, device, clock)
@@ -106,12 +106,12 @@ def _chain(
     data: Path | None,
     images: int,
     device: str,
-    clock: _Clock,
+    clock: Clock,
 ) -> dict[str, Any]:
     """All steps; gives the report."""
     baseline = pool.submit(demo_work.baseline, data)
     built = pool.submit(demo_work.build, device, CONFIG)
-    network, pruning = _pruned_network(folder, clock)
+    network, pruning = pruned_network(folder, clock)
     sparse = compile_program(network, CONFIG, batch=BATCH)
     dense = compile_program(network, CONFIG, batch=BATCH, k="dense")
     codes = _codes(network, images)
@@ -143,7 +143,7 @@ def _chain(
     return report
 
 
-def _pruned_network(folder: Path, clock: _Clock) -> tuple[Network, dict[str, Any]]:
+def pruned_network(folder: Path, clock: Clock) -> tuple[Network, dict[str, Any]]:
     """The bundled network, pruned and quantized, and what the report says of it."""
     from steelyard.importer import load
     from steelyard.prune import prune

@@ -10,7 +10,19 @@ from steelyard_sim.toolchain import BuildFailed
 from .console import note
 from .errors import BadResult
 
-__all__ = ["opened"]
+__all__ = ["board_configs", "opened"]
+
+
+def board_configs(device: str) -> list[ArrayConfig]:
+    """Configurations that an accelerator behind a serial port may have: the boards' defaults.
+
+    A simulated one tells its own, or is made for one that must be given.
+    """
+    if not (device.startswith(("serial:", "/")) or device.upper().startswith("COM")):
+        return []
+    from steelyard_boards import BOARDS
+
+    return list(dict.fromkeys(board.default for board in BOARDS.values()))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 
 from steelyard import driver
 from steelyard.errors import UserError
@@ -17,7 +18,9 @@ from .devices import opened
 from .errors import BadResult
 from .files import read_array, write_array, write_json
 
-__all__ = ["layer_rows", "run_program"]
+__all__ = ["layer_rows", "run_program", "speed_document", "speed_table"]
+
+MICRO = 1e6
 
 
 def run_program(
@@ -26,6 +29,7 @@ def run_program(
     output: Path,
     device_name: str,
     check: bool,
+    verify: bool,
     raw: bool,
     json_file: Path | None,
 ) -> None:
@@ -33,12 +37,14 @@ def run_program(
     program = Program.load(path)
     codes = _codes(program, read_array(source, "Input"), raw)
     with opened(device_name) as device:
-        device.load(program)
+        device.load(program, verify=verify)
         device.check_input(codes)
         started = time.monotonic()
         with progress("running", len(codes)) as update:
             result = device.infer(codes, progress=lambda done, _: update(done, "images"))
         seconds = time.monotonic() - started
+        speed = device.throughput
+        moved = device.traffic
         counters, cycles = device.counters(), device.cycles
         mismatch = _check(program, codes, device) if check else None
     if mismatch is not None:
@@ -57,11 +63,14 @@ def run_program(
                 "cycles": cycles,
                 "checked": check,
                 "bit_exact": True if check else None,
+                **speed_document(moved, speed),
                 "layers": layers,
             },
         )
     if layers:
         show(_table(program, layers, cycles or 0))
+    if moved is not None:
+        show(speed_table(moved, speed))
     rate = len(codes) / seconds if seconds else 0.0
     checked = ", every layer equal to the golden model" if check else ""
     show(f"{output}: {len(codes)} images on {device_name!r}, {rate:.1f} images/s{checked}")
@@ -127,6 +136,49 @@ def layer_rows(program: Program, counters: list[driver.LayerCounters]) -> list[d
         }
         rows.append(row | {k: v for k, v in asdict(counted).items() if k != "name"})
     return rows
+
+
+def speed_document(moved: driver.Traffic | None, speed: driver.Throughput | None) -> dict[str, Any]:
+    """Traffic of an inference of one batch and the board's speed, as JSON holds them."""
+    return {
+        "traffic": moved and {
+            **asdict(moved),
+            "bytes_sent_per_batch": moved.bytes_sent / moved.batches,
+            "bytes_received_per_batch": moved.bytes_received / moved.batches,
+            "cpu_seconds_per_batch": moved.cpu_seconds / moved.batches,
+        },
+        "throughput": speed and {
+            **asdict(speed),
+            "transfer_seconds": speed.transfer_seconds,
+            "sequential_seconds": speed.sequential_seconds,
+            "pipelined_seconds": speed.pipelined_seconds,
+            "sequential_images_per_second": speed.sequential_images_per_second,
+            "pipelined_images_per_second": speed.pipelined_images_per_second,
+        },
+    }  # fmt: skip
+
+
+def speed_table(moved: driver.Traffic, speed: driver.Throughput | None) -> Table:
+    """Traffic of an inference of one batch and the board's speed."""
+    rows: list[tuple[object, ...]] = [
+        ("bytes sent", round(moved.bytes_sent / moved.batches)),
+        ("bytes received", round(moved.bytes_received / moved.batches)),
+        ("frames sent again, in all", moved.repeated),
+        ("processor time of the driver, us", round(moved.cpu_seconds / moved.batches * MICRO)),
+    ]
+    if speed is not None:
+        at = f"at {speed.baud / MICRO:.3g} Mbaud"
+        rows += [
+            (f"transfer {at}, us", round(speed.transfer_seconds * MICRO)),
+            (f"computation at {speed.clock_hz / MICRO:g} MHz, us",
+             round(speed.compute_seconds * MICRO)),
+            ("predicted images/s, one batch after the other",
+             f"{speed.sequential_images_per_second:.1f}"),
+            ("predicted images/s, the next batch sent meanwhile",
+             f"{speed.pipelined_images_per_second:.1f}"),
+        ]  # fmt: skip
+    images = "image" if moved.images == moved.batches else "batch"
+    return table(f"Link, for one {images}", ("", "value"), rows)
 
 
 def _table(program: Program, layers: list[dict[str, Any]], cycles: int) -> Any:

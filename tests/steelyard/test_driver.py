@@ -1,5 +1,6 @@
 """Driver against an accelerator that is emulated in memory behind the transport."""
 
+import re
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -377,3 +378,69 @@ def test_a_program_of_another_configuration_opens_another_simulation(program):
         device.load(program)
         device.load(other)
     assert configurations == [CONFIG, other.config]
+
+
+SMALL = CONFIG.with_(
+    activation_words=64, weight_words=80, parameter_words=16, max_layers=2, partial_sum_channels=8
+)
+MEMORIES = ("descriptors", "parameters", "weights", "activations")
+
+
+def test_selftest_tests_every_word_of_every_memory(program):
+    emulator = Emulator(program, SMALL)
+    shares = []
+    with opened(emulator) as device:
+        result = device.selftest([SMALL], progress=lambda share, what: shares.append((share, what)))
+    assert result.passed
+    assert [step.name for step in result.steps] == ["identity", *MEMORIES, "network"]
+    sizes = [emulator.memory[Space[name.upper()]].size for name in MEMORIES]
+    tested = [step.tested for step in result.steps[1:5]]
+    assert tested == [f"{size} of {size} words, 2 patterns" for size in sizes]
+    assert result.steps[-1].tested.startswith("nothing: the memories are too small")
+    assert result.seconds > 0
+    assert [share for share, _ in shares] == sorted(share for share, _ in shares)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", MEMORIES)
+@pytest.mark.parametrize("fault", ["stuck at 0", "stuck at 1", "wire"])
+def test_selftest_names_the_word_of_a_faulty_memory(program, name, fault, quick):
+    emulator = Emulator(program, SMALL)
+    memory = emulator.memory[Space[name.upper()]]
+    place = 0 if quick else 7 % len(memory)
+    original = emulator.write
+
+    def write(words, timeout):
+        original(words, timeout)
+        if fault == "stuck at 0":
+            memory[place, 0] &= ~np.uint32(16)
+        elif fault == "stuck at 1":
+            memory[place, 0] |= np.uint32(16)
+        else:
+            memory[8] = memory[0]
+
+    emulator.write = write
+    with opened(emulator) as device:
+        result = device.selftest([SMALL], quick=quick)
+        with pytest.raises(UserError, match="has no program"):
+            device.read_output()
+    assert not result.passed
+    faulty = [step for step in result.steps if step.fault]
+    assert [step.name for step in faulty] == [name]
+    item = 8 if fault == "wire" else place
+    assert re.fullmatch(
+        f"item {item} gives 0x[0-9a-f]{{8}} in word 0 where 0x[0-9a-f]{{8}} was written",
+        faulty[0].fault,
+    )
+
+
+def test_selftest_of_an_unknown_configuration_asks_for_it(program):
+    emulator = Emulator(program, SMALL)
+    device = driver.ArrayDevice("emulated", lambda *_: emulator)
+    with device, pytest.raises(driver.ConfigurationMismatch, match="give the configuration that"):
+        device.selftest([CONFIG])
+
+
+def test_selftest_needs_hardware():
+    with driver.open("golden") as device, pytest.raises(UserError, match="no memories to test"):
+        device.selftest()

@@ -14,10 +14,12 @@ COMMANDS = [
     "quantize",
     "compile",
     "run",
+    "selftest",
     "report",
     "generate",
     "boards",
     "bitstream",
+    "demo-board",
     "bench",
 ]
 

@@ -21,6 +21,7 @@ from .errors import (
     WrongDevice,
 )
 from .golden_device import GoldenDevice
+from .selftest import SelfTest, Step
 from .throughput import Throughput, Traffic
 from .transport import Progress, Transport, find_transport, transport_names
 
@@ -39,7 +40,9 @@ __all__ = [
     "MemoryFault",
     "Mismatch",
     "NoSuchDevice",
+    "SelfTest",
     "SessionLost",
+    "Step",
     "Throughput",
     "Traffic",
     "Transport",

@@ -1,7 +1,8 @@
 """An accelerator behind a transport as a device."""
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +13,11 @@ from ..config import ArrayConfig
 from ..errors import UserError
 from ..program import Plane, Program
 from .device import Device, LayerCounters
-from .errors import DeviceTimeout, LinkError, MemoryFault
+from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .link import LinkStatistics
 from .port import COUNTERS, HostPort, Space, inference_words
+from .selftest import Progress as TestProgress
+from .selftest import SelfTest, Step, run_selftest
 from .throughput import Meter, Throughput, Traffic, predict
 from .transport import MeteredTransport, PostingTransport, Progress, Transport, TransportFactory
 
@@ -88,6 +91,7 @@ class ArrayDevice(Device):
             port.check(program.config, self._opened)
             for space, words in self._memories(program):
                 port.write(space, 0, words)
+            port.finish()
             found = self._altered(port, program) if verify else None
         if found is not None:
             raise MemoryFault(f"Device {self.name!r} gives back other words: {found}.")
@@ -100,6 +104,40 @@ class ArrayDevice(Device):
             (Space.PARAMETERS, program.parameters),
             (Space.WEIGHTS, program.weights),
         ]
+
+    def selftest(
+        self,
+        configs: Sequence[ArrayConfig] = (),
+        *,
+        quick: bool = False,
+        progress: TestProgress | None = None,
+    ) -> SelfTest:
+        loaded, self._program = self._program, None
+        mine = (self._fixed, loaded.config if loaded else None)
+        candidates = [*configs, *(config for config in mine if config is not None)]
+        with self._closing():
+            port = self._port or self._open(candidates[0] if candidates else None)
+            start = time.monotonic()
+            config = self._identified(port, candidates)
+            text = f"configuration {config.hash().hex()[:16]}"
+            identity = Step(name="identity", tested=text, seconds=time.monotonic() - start)
+            result = run_selftest(self, port, config, quick=quick, progress=progress)
+        result.steps.insert(0, identity)
+        self._program = None
+        return result
+
+    def _identified(self, port: HostPort, candidates: list[ArrayConfig]) -> ArrayConfig:
+        """That of the candidates, or of the transport's own configuration, which the hash is of."""
+        found = port.identify()
+        own = [self._opened] if self._opened is not None else []
+        for config in (*own, *candidates):
+            if config.hash() == found:
+                self._opened = config
+                return config
+        raise ConfigurationMismatch(
+            f"The accelerator's configuration has the hash {found.hex()[:16]}, none of the known "
+            "ones has it; give the configuration that it was built with."
+        )
 
     def _altered(self, port: HostPort, program: Program) -> str | None:
         """First word that reads back differently, in words."""

@@ -1,18 +1,22 @@
 """What all devices that run programs have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import ArrayConfig
 from ..errors import UserError
 from ..program import Program
 from .errors import BadInput
 from .throughput import Throughput, Traffic
+
+if TYPE_CHECKING:
+    from .selftest import SelfTest
 
 __all__ = ["Device", "LayerCounters"]
 
@@ -103,6 +107,32 @@ class Device(ABC):
         self._program = None
         self._load(program, verify)
         self._program = program
+
+    def selftest(
+        self,
+        configs: Sequence[ArrayConfig] = (),
+        *,
+        quick: bool = False,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> "SelfTest":
+        """Test identity, memories and computation; afterwards no program is loaded.
+
+        Parameters
+        ----------
+        configs : configurations of which the accelerator has one, unless the device knows its own
+        quick : whether to test the memories in some places only
+        progress : called with the share that is done and what is being tested
+
+        Raises
+        ------
+        UserError
+            If the device has nothing to test.
+        WrongDevice, ConfigurationMismatch
+            If the other end is no accelerator, or its configuration is not known.
+        DeviceTimeout, LinkError
+            If it does not answer.
+        """
+        raise UserError(f"Device {self.name!r} has no memories to test; use one that has.")
 
     def infer(
         self, x: NDArray[np.int8], *, progress: Callable[[int, int], None] | None = None

@@ -88,6 +88,10 @@ class HostPort:
         self._transport.write(command, self._timeout)
         return self._transport.read(count, self._timeout)
 
+    def finish(self) -> None:
+        """Return when all that was written has been taken."""
+        self.read(Space.REGISTERS, STATUS_REGISTER, 1)
+
     def start(self, first: int, count: int) -> None:
         """Run descriptors; a READ of a memory is answered when all are done."""
         self._transport.write(np.array([START, first, count], np.uint32), self._timeout)
@@ -133,6 +137,25 @@ class HostPort:
         ConfigurationMismatch
             If its configuration differs.
         """
+        found = self.identify()
+        if found != expected.hash():
+            if known is not None and known.hash() == found:
+                detail = "; ".join(expected.differences(known)) + " (program != device)"
+            else:
+                detail = f"hash {expected.hash().hex()[:16]} != {found.hex()[:16]}"
+            raise ConfigurationMismatch(
+                "The program was compiled for another configuration than the accelerator's: "
+                f"{detail}; compile it for this device."
+            )
+
+    def identify(self) -> bytes:
+        """SHA-256 of the accelerator's configuration.
+
+        Raises
+        ------
+        WrongDevice
+            If the other end is no accelerator, or of another version.
+        """
         registers = self.read(Space.REGISTERS, 0, REGISTERS)
         if registers[0] != MAGIC:
             raise WrongDevice(
@@ -144,13 +167,4 @@ class HostPort:
                 f"The accelerator has version {int(registers[1])} and this driver speaks version "
                 f"{VERSION}; build the bitstream with the same release."
             )
-        found = registers[HASH_REGISTER : HASH_REGISTER + 8].astype("<u4").tobytes()
-        if found != expected.hash():
-            if known is not None and known.hash() == found:
-                detail = "; ".join(expected.differences(known)) + " (program != device)"
-            else:
-                detail = f"hash {expected.hash().hex()[:16]} != {found.hex()[:16]}"
-            raise ConfigurationMismatch(
-                "The program was compiled for another configuration than the accelerator's: "
-                f"{detail}; compile it for this device."
-            )
+        return registers[HASH_REGISTER : HASH_REGISTER + 8].astype("<u4").tobytes()

@@ -1,0 +1,198 @@
+"""Commands that compile for a board, test a device and run the demo on a virtual board."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from steelyard import driver, golden, randomnet
+from steelyard.compile import compile as compile_program
+from steelyard.config import ArrayConfig
+from steelyard.driver import boards as boards_module
+from steelyard.errors import DoesNotFit
+from steelyard.program import Program
+from steelyard_cli import board_demo, devices
+from steelyard_sim import virtual
+from steelyard_sim.fault_case import CONFIG
+
+from .conftest import TINY
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Board whose simulation the tests of the virtual board use too."""
+
+    name: str = "small"
+    default: ArrayConfig = CONFIG
+    clock_hz: int = virtual.CLOCK_HZ
+    baud: int = virtual.CLOCK_HZ // virtual.DIVIDER
+
+
+@pytest.fixture
+def network():
+    return randomnet.random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
+
+
+def test_compile_takes_the_configuration_of_a_board(steelyard, work, tmp_path):
+    output = tmp_path / "net.syp"
+    result = steelyard("compile", work.int8_onnx, "-o", output, "--board", "ulx3s_85f")
+    assert result.status == 0, result.err
+    assert Program.load(output).config == boards_module.find_board("ulx3s_85f").default
+
+
+def test_a_board_that_is_too_small_is_refused_with_the_amounts(steelyard, work, tmp_path):
+    output = tmp_path / "net.syp"
+    result = steelyard(
+        "compile", work.int8_onnx, "-o", output, "--board", "ulx3s_85f", "--batch", 9000
+    )
+    result.refused("does not fit: it needs", "activation words where the configuration has 8192")
+    assert not output.exists()
+
+
+def test_board_and_configuration_exclude_each_other(steelyard, work, tmp_path):
+    result = steelyard(
+        *("compile", work.int8_onnx, "-o", tmp_path / "net.syp"),
+        *("--board", "ulx3s_85f", "--config", work.config),
+    )
+    result.refused("--config", "--board 'ulx3s_85f' exclude each other; give one")
+
+
+@pytest.mark.parametrize("command", ["compile", "demo-board", "selftest"])
+def test_an_unknown_board_is_refused_with_the_known_ones(steelyard, work, tmp_path, command):
+    arguments = {
+        "compile": (work.int8_onnx, "-o", tmp_path / "net.syp", "--board", "toaster"),
+        "demo-board": ("--board", "toaster"),
+        "selftest": ("--device", "virtual:toaster"),
+    }[command]
+    steelyard(command, *arguments).refused("no board 'toaster'; choose one of", "ulx3s_85f")
+
+
+def test_run_on_a_virtual_board_tells_what_the_line_moved(steelyard, network, tmp_path):
+    program = compile_program(network, CONFIG)
+    program.save(tmp_path / "net.syp")
+    codes = randomnet.random_input(network, 3, 0)
+    np.save(tmp_path / "x.npy", codes)
+    result = steelyard(
+        *("run", tmp_path / "net.syp", "--input", tmp_path / "x.npy", "--raw", "--verify"),
+        *("--output", tmp_path / "y.npy", "--device", "virtual:", "--json", tmp_path / "run.json"),
+    )
+    assert result.status == 0, result.err
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), golden.run(network, codes))
+    for text in ("Link, for one image", "bytes sent", "processor time", "predicted images/s"):
+        assert text in result.out
+    report = json.loads((tmp_path / "run.json").read_text())
+    moved, speed = report["traffic"], report["throughput"]
+    assert moved["bytes_sent_per_batch"] == moved["bytes_sent"] / 3
+    seconds = (moved["bytes_sent"] + moved["bytes_received"]) / 3 * 10 / speed["baud"]
+    assert speed["transfer_seconds"] == pytest.approx(seconds)
+    assert speed["compute_seconds"] == report["cycles"] / virtual.CLOCK_HZ
+    assert speed["pipelined_seconds"] < speed["sequential_seconds"]
+
+
+def test_run_on_other_devices_says_nothing_of_a_line(steelyard, work, tmp_path):
+    result = steelyard(
+        *("run", work.program, "--input", work.images, "--output", tmp_path / "y.npy"),
+        *("--device", "golden", "--json", tmp_path / "run.json"),
+    )
+    assert result.status == 0, result.err
+    assert "Link" not in result.out
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["traffic"] is report["throughput"] is None
+
+
+def test_selftest_lists_what_it_tested(steelyard, tmp_path):
+    TINY.to_toml(tmp_path / "tiny.toml")
+    result = steelyard(
+        *("selftest", "--device", "sim", "--config", tmp_path / "tiny.toml"),
+        *("--json", tmp_path / "test.json"),
+    )
+    assert result.status == 0, result.err
+    report = json.loads((tmp_path / "test.json").read_text())
+    assert report["passed"] is True
+    names = ["identity", "descriptors", "parameters", "weights", "activations", "network"]
+    assert [step["name"] for step in report["steps"]] == names
+    for name in names:
+        assert name in result.out
+
+
+def test_selftest_of_a_faulty_device_is_a_bad_result(steelyard, monkeypatch):
+    class Faulty(driver.GoldenDevice):
+        def selftest(self, configs=(), *, quick=False, progress=None):
+            steps = [driver.Step(name="weights", tested="all", fault="item 3 gives 0")]
+            return driver.SelfTest(config=TINY, steps=steps)
+
+    monkeypatch.setattr(devices.driver, "open", lambda *_, **__: Faulty())
+    result = steelyard("selftest", "--device", "sim")
+    assert result.status == 1
+    assert "error: Device 'sim' is faulty: weights: item 3 gives 0." in result.err
+
+
+def test_selftest_of_a_simulation_without_configuration_asks_for_one(steelyard):
+    steelyard("selftest", "--device", "sim").refused("needs a configuration; give")
+    steelyard("selftest", "--device", "virtual:").refused("name a board as in 'virtual:ulx3s_85f'")
+    steelyard("selftest", "--device", "golden").refused("'golden' has no memories to test")
+
+
+def test_serial_boards_are_looked_for_among_the_known_ones():
+    known = devices.board_configs("serial:/dev/ttyUSB0?baud=115200")
+    assert boards_module.find_board("ulx3s_85f").default in known
+    assert devices.board_configs("/dev/ttyUSB0") == devices.board_configs("COM3") == known
+    assert devices.board_configs("virtual:ulx3s_85f") == []
+
+
+def test_the_largest_batch_fits_and_one_more_image_does_not(network):
+    program = board_demo.largest_batch(network, CONFIG, 64)
+    assert 1 < program.batch < 64
+    with pytest.raises(DoesNotFit):
+        compile_program(network, CONFIG, batch=program.batch + 1)
+    assert board_demo.largest_batch(network, CONFIG, 2).batch == 2
+
+
+@pytest.fixture
+def demo(monkeypatch, network):
+    """Demo's network and sample replaced by small ones."""
+    tensor = network.tensor(network.input)
+    codes = randomnet.random_input(network, 5, 0)
+
+    class Sample:
+        test_input = tensor.dequantize(codes)
+
+    for module in (board_demo, virtual):
+        monkeypatch.setattr(module, "find_board", lambda name: Facts(name))
+    monkeypatch.setattr(board_demo, "_network", lambda clock: network)
+    monkeypatch.setattr(board_demo.zoo, "sample", Sample)
+
+
+@pytest.mark.parametrize("device", ["virtual:small", "golden"])
+def test_the_board_demo_compares_all_images(steelyard, demo, tmp_path, device):
+    result = steelyard(
+        *("demo-board", "--board", "small", "--images", 70, "--device", device),
+        *("-o", tmp_path),
+    )
+    assert result.status == 0, result.err
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["bit_exact"] is True
+    assert (report["images"], report["board"]) == (70, "small")
+    if device == "golden":
+        assert report["throughput"] is report["measured"] is None
+        return
+    # The host is slow against so small a board: it may have nothing to send ahead.
+    assert report["measured"]["gain"] > 0.9
+    assert report["cycles"] == pytest.approx(report["predicted_cycles"], rel=0.1)
+    for text in ("equal, bit for bit", "gain", "bytes sent", "predicted images/s"):
+        assert text in result.out
+
+
+def test_a_wrong_image_makes_the_board_demo_a_bad_result(steelyard, demo, tmp_path, monkeypatch):
+    class Wrong(driver.GoldenDevice):
+        def infer(self, x, **options):
+            result = super().infer(x, **options)
+            result[-1, 0, 0, 0] ^= 1
+            return result
+
+    monkeypatch.setattr(devices.driver, "open", lambda *_, **__: Wrong())
+    result = steelyard("demo-board", "--board", "small", "--images", 3, "-o", tmp_path)
+    assert result.status == 1
+    assert "differs from the golden model in image 2." in result.err
+    assert json.loads((tmp_path / "report.json").read_text())["bit_exact"] is False
