@@ -428,7 +428,10 @@ class SerialAccelerator(wiring.Component):
         m.submodules.transmitter = transmitter = self._transmitter
         m.submodules.link = link = self._link
         accelerator = self._accelerator
-        m.submodules.accelerator = ResetInserter(link.reset)(accelerator)
+        # Registered, for it has a load in every control register.
+        reset = Signal()
+        m.d.sync += reset.eq(link.reset)
+        m.submodules.accelerator = ResetInserter(reset)(accelerator)
         wiring.connect(m, link.o, accelerator.i)
         wiring.connect(m, accelerator.o, link.i)
         wiring.connect(m, link.line, transmitter.i)

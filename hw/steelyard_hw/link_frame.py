@@ -177,18 +177,20 @@ class FrameSender(wiring.Component):
         ending = Signal()  # the word is the CRC
         ended = Signal()  # it was sent
         byte = Signal(8)
+        # The block RAM's slow output gets a cycle of its own; bytes leave the word at its low end.
+        word = Signal(32, reset_less=True)
         m.d.comb += [
-            byte.eq(Mux(ending, crc.crc[:8], self.data.word_select(sub, 8))),
+            byte.eq(Mux(ending, crc.crc[:8], word[:8])),
             # Fed with its own low byte the CRC moves down by eight bits.
             crc.byte.eq(Mux(ending, ~byte, byte)),
-            ending.eq(self.address == self.end),
             self.busy.eq(1),
         ]
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(0)
-                m.d.sync += [self.address.eq(self.first), run.eq(0), sub.eq(0), ended.eq(0)]
+                m.d.sync += [self.address.eq(self.first), run.eq(0), sub.eq(0)]
+                m.d.sync += [ending.eq(0), ended.eq(0)]
                 with m.If(self.start):
                     m.d.comb += crc.clear.eq(1)
                     m.next = "LEAD"
@@ -197,9 +199,13 @@ class FrameSender(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.comb += self.enable.eq(~ending)
+                m.d.comb += self.enable.eq(self.address != self.end)
+                m.d.sync += ending.eq(self.address == self.end)
                 with m.If(~crc.busy):
-                    m.next = "BYTE"
+                    m.next = "WORD"
+            with m.State("WORD"):
+                m.d.sync += word.eq(self.data)
+                m.next = "BYTE"
             with m.State("BYTE"):
                 m.d.comb += [
                     self.o.valid.eq(~crc.busy),
@@ -207,7 +213,11 @@ class FrameSender(wiring.Component):
                 ]
                 with m.If(self.o.valid & self.o.ready):
                     m.d.comb += crc.valid.eq(1)
-                    m.d.sync += [run.eq(Mux(byte == 0, 0, run + 1)), sub.eq(sub + 1)]
+                    m.d.sync += [
+                        run.eq(Mux(byte == 0, 0, run + 1)),
+                        sub.eq(sub + 1),
+                        word.eq(word >> 8),
+                    ]
                     with m.If(sub == 3):
                         m.next = "FETCH"
                         with m.If(ending):
@@ -222,9 +232,11 @@ class FrameSender(wiring.Component):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(255)]
                 with m.If(self.o.ready):
                     m.d.sync += run.eq(0)
-                    m.next = "FETCH"
+                    m.next = "BYTE"
                     with m.If(ended):
                         m.next = "LAST"
+                    with m.Elif(sub == 0):
+                        m.next = "FETCH"
             with m.State("LAST"):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(run + 1)]
                 with m.If(self.o.ready):
