@@ -128,7 +128,10 @@ class Accelerator(wiring.Component):
         )
         m.submodules.parameters = parameters = ItemMemory(config.parameter_words, 2, bits=64)
         m.submodules.weights = weights = ItemMemory(
-            config.weight_words, config.weight_item_words, bits=config.columns * config.weight_bits
+            config.weight_words,
+            config.weight_item_words,
+            bits=config.columns * config.weight_bits,
+            read_latency=WeightFetch.MEMORY_LATENCY,
         )
         m.submodules.activations = activations = ActivationMemory(config)
 

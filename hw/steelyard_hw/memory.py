@@ -7,6 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.config import ArrayConfig
 
+from .target import local_copy
+
 __all__ = ["ActivationMemory", "ItemMemory"]
 
 
@@ -30,11 +32,12 @@ class ItemMemory(wiring.Component):
     bits : :class:`int`
         Bits of an item, more than ``32 * (item_words - 1)`` and at most ``32 * item_words``; the
         host reads the bits above as zero.
+    read_latency : :class:`int`
+        Cycles from `address` to its `data`: 1, or 2 where many block RAMs share the address, of
+        which each word then has a register of its own.
 
     Attributes
     ----------
-    READ_LATENCY : :class:`int`
-        Cycles from `address` to its `data`.
     HOST_LATENCY : :class:`int`
         Cycles from `host_address` and `host_sub` to their `host_result`.
 
@@ -45,7 +48,7 @@ class ItemMemory(wiring.Component):
     data : ``Out(bits)``
         The item, straight from block RAM.
     host_select : ``In(1)``
-        The host owns the read port; must hold in the cycle after `host_address`.
+        The host owns the read port; must hold with `host_address` and in the cycle after.
     host_address : ``In(range(depth))``
         Item the host reads or writes.
     host_sub : ``In(range(item_words))``
@@ -63,10 +66,9 @@ class ItemMemory(wiring.Component):
         If a parameter is out of range.
     """
 
-    READ_LATENCY = 1
     HOST_LATENCY = 4
 
-    def __init__(self, depth: int, item_words: int, *, bits: int):
+    def __init__(self, depth: int, item_words: int, *, bits: int, read_latency: int = 1):
         if not _is_integer(depth, 2, 1 << 24):
             raise ValueError(f"Depth must be an integer from 2 to {1 << 24}, not {depth!r}")
         if not _is_integer(item_words, 1, 64):
@@ -79,9 +81,12 @@ class ItemMemory(wiring.Component):
                 f"Bits of an item of {item_words} words must be an integer from {low} to {high}, "
                 f"not {bits!r}"
             )
+        if read_latency not in (1, 2):
+            raise ValueError(f"Read latency must be 1 or 2, not {read_latency!r}")
         self._depth = depth
         self._item_words = item_words
         self._bits = bits
+        self._read_latency = read_latency
         super().__init__(
             {
                 "address": In(range(depth)),
@@ -110,7 +115,11 @@ class ItemMemory(wiring.Component):
             m.d.sync += sub.eq(subs[-1])
             subs.append(sub)
         m.d.sync += [host_address.eq(self.host_address), host_data.eq(self.host_data)]
-        read_address = Mux(self.host_select, host_address, self.address)
+        # The host's address has been registered already where the memory does not do it.
+        shared = self._read_latency == 2
+        read_address = Mux(
+            self.host_select, self.host_address if shared else host_address, self.address
+        )
 
         words = []
         for number in range(self._item_words):
@@ -121,7 +130,9 @@ class ItemMemory(wiring.Component):
             read, write = memory.read_port(), memory.write_port()
             m.d.sync += write.en.eq(self.host_write & (self.host_sub == number))
             m.d.comb += [
-                read.addr.eq(read_address),
+                read.addr.eq(
+                    local_copy(m, read_address, f"address_{number}") if shared else read_address
+                ),
                 write.addr.eq(host_address),
                 write.data.eq(host_data),
             ]

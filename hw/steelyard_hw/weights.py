@@ -12,7 +12,7 @@ __all__ = ["WeightFetch"]
 class WeightFetch(wiring.Component):
     """Prefetching reader of a layer's weight items, the same items again for every tile.
 
-    The first item is valid five cycles after `start`; sustains one item a cycle, also from the last
+    The first item is valid six cycles after `start`; sustains one item a cycle, also from the last
     item of a repetition to the first of the next. A layer without items or repetitions delivers
     none.
 
@@ -25,6 +25,8 @@ class WeightFetch(wiring.Component):
     ----------
     DEPTH : :class:`int`
         Items fetched ahead of the output register, at most.
+    MEMORY_LATENCY : :class:`int`
+        Cycles from `address` to `data`.
 
     Members
     -------
@@ -37,9 +39,9 @@ class WeightFetch(wiring.Component):
     start : ``In(1)``
         Strobe: take the three numbers above and begin; only after all earlier items were taken.
     address : ``Out(range(weight_words))``
-        Item to read, to a memory that answers in the next cycle.
+        Item to read.
     data : ``In(columns * weight_bits)``
-        The item at the `address` of the cycle before.
+        The item at the `address` of two cycles before.
     o : ``Out(stream.Signature(columns * weight_bits))``
         Items in order.
 
@@ -50,6 +52,7 @@ class WeightFetch(wiring.Component):
     """
 
     DEPTH = 8
+    MEMORY_LATENCY = 2
 
     def __init__(self, config: ArrayConfig):
         if not isinstance(config, ArrayConfig):
@@ -73,7 +76,7 @@ class WeightFetch(wiring.Component):
         free = Signal(range(self.DEPTH + 1), init=self.DEPTH)
         issue = Signal()
         leaves = Signal()
-        in_flight = Signal(2)
+        in_flight = Signal(self.MEMORY_LATENCY + 1)
         item = Signal(self._width, reset_less=True)
         payload = Signal(self._width, reset_less=True)
 

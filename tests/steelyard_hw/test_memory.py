@@ -2,7 +2,6 @@
 """Memories against a Python model of their words and bytes."""
 
 import re
-from itertools import pairwise
 from random import Random
 
 import pytest
@@ -43,13 +42,14 @@ async def host_read(ctx, dut, places):
     return results
 
 
+@pytest.mark.parametrize("read_latency", [1, 2])
 @pytest.mark.parametrize(
     ("depth", "item_words", "bits"),
     [(16, 1, 32), (48, 2, 62), (16, 5, 129), (16, 6, 192), (16, 26, 832)],
 )
-def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits):
+def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits, read_latency):
     rng = Random(bits)
-    dut = ItemMemory(depth, item_words, bits=bits)
+    dut = ItemMemory(depth, item_words, bits=bits, read_latency=read_latency)
     places = [(a, s) for a in range(depth) for s in range(item_words)]
     rng.shuffle(places)
     words = {place: rng.getrandbits(32) for place in places}
@@ -64,17 +64,18 @@ def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits):
         assert read == [items[a] >> (32 * s) & 0xFFFFFFFF for a, s in places]
 
         order = [rng.randrange(depth) for _ in range(20)]
-        ctx.set(dut.address, order[0])
-        for before, address in pairwise(order):
-            await ctx.tick()
-            assert ctx.get(dut.data) == items[before]
+        for cycle, address in enumerate([*order, 0]):
+            if cycle >= read_latency:
+                assert ctx.get(dut.data) == items[order[cycle - read_latency]]
             ctx.set(dut.address, address)
+            await ctx.tick()
 
     simulate(dut, testbench)
 
 
-def test_item_memory_takes_one_word_a_cycle_and_keeps_the_others():
-    dut = ItemMemory(16, 2, bits=64)
+@pytest.mark.parametrize("read_latency", [1, 2])
+def test_item_memory_takes_one_word_a_cycle_and_keeps_the_others(read_latency):
+    dut = ItemMemory(16, 2, bits=64, read_latency=read_latency)
 
     async def testbench(ctx):
         for sub, value in ((0, 0x11111111), (1, 0x22222222), (0, 0x33333333)):
@@ -98,6 +99,11 @@ def test_item_memory_takes_one_word_a_cycle_and_keeps_the_others():
 def test_item_memory_refuses_bad_parameters(arguments, bits, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         ItemMemory(*arguments, bits=bits)
+
+
+def test_item_memory_refuses_another_read_latency():
+    with pytest.raises(ValueError, match="^Read latency must be 1 or 2, not 3$"):
+        ItemMemory(16, 2, bits=64, read_latency=3)
 
 
 CONFIGS = [
