@@ -1,7 +1,10 @@
-"""Faults on the line between the driver and a virtual board, and what they must not do.
+"""Faults on the line between the driver and a simulated board, and what they must not do.
 
 Every run ends in the right result or in a typed error within its timeout, and the link works again
 afterwards. ``python -m steelyard_sim.fault_case --count 1000`` makes that many runs of each fault.
+
+All but the operating system's port is the real thing: the driver above, the compiled gateware with
+its serial pins below (see :mod:`steelyard_sim.faulty_port`).
 """
 
 import argparse
@@ -9,23 +12,24 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from random import Random
-from typing import Self
 
 import numpy as np
 
 from steelyard import driver, golden
 from steelyard.compile import compile
 from steelyard.config import ArrayConfig
-from steelyard.driver.serial import open_transport
+from steelyard.driver.link import LinkStatistics
+from steelyard.driver.serial import SerialTransport
+from steelyard.network import Network
 from steelyard.program import Program
 from steelyard.randomnet import random_input, random_network
 
-from .virtual import VirtualBoard
+from .faulty_port import Alter, FaultyLine, FaultyPort
+from .library import build_board
+from .virtual import CLOCK_HZ, DIVIDER, BoardSimulation
 
-__all__ = ["CONFIG", "FAULTS", "FaultBench", "FaultError", "FaultyLine"]
+__all__ = ["CONFIG", "FAULTS", "FaultBench", "FaultError"]
 
 CONFIG = ArrayConfig(
     lanes=4,
@@ -38,61 +42,22 @@ CONFIG = ArrayConfig(
     partial_sum_channels=16,
     max_layers=8,
 )
-BATCH = 8
-"""Images of a batch: its words need two frames, so that two are under way."""
-BATCHES = 4
+WORDS = 64
+"""Words of each of the link's memories, fewer than a board's: frames are short, and soon moved."""
+BATCHES = 6
+MOST_BATCHES = 3
+"""Of a run: each is sent while the one before it is at work."""
+HERTZ = 1_000_000
+"""Cycles of a simulated second: an inference takes some hundredths of one."""
+RETRY_SECONDS = 0.02
 TIMEOUT_SECONDS = 0.6
-SLACK_SECONDS = 5.0
-"""What a loaded machine may add to a timeout."""
-ATTEMPTS = 20
-REMEMBERED_BYTES = 4096
+SLACK_SECONDS = 0.02
+"""What a timeout may be late: the simulation looks at the clock now and then."""
+ATTEMPTS = 5
 
 
 class FaultError(AssertionError):
     """Run that broke the promise."""
-
-
-Alter = Callable[[int], bytes]
-
-
-@dataclass
-class FaultyLine:
-    """One direction of the line.
-
-    Members
-    -------
-    alter : bytes that arrive in place of a byte; None where the line is sound
-    noise : bytes that arrive though none left
-    skip : bytes that pass before either begins
-    seen : the latest bytes that left
-    passed : number of all bytes that left
-    """
-
-    alter: Alter | None = None
-    noise: Callable[[], bytes] | None = None
-    skip: int = 0
-    seen: bytearray = field(default_factory=bytearray)
-    passed: int = 0
-
-    def carry(self, data: bytes) -> bytes:
-        """Bytes that arrive for those that left."""
-        self.seen += data
-        self.passed += len(data)
-        del self.seen[:-REMEMBERED_BYTES]
-        alter, noise = self.alter, self.noise
-        sound = min(self.skip, len(data))
-        self.skip -= sound
-        out = bytearray(data[:sound])
-        for byte in data[sound:]:
-            out += alter(byte) if alter is not None else bytes([byte])
-        if noise is not None and not self.skip:
-            out += noise()
-        return bytes(out)
-
-    def mend(self) -> None:
-        """Make the line sound."""
-        self.alter = self.noise = None
-        self.skip = 0
 
 
 def _few(rng: Random, change: Alter) -> Alter:
@@ -109,49 +74,56 @@ def _few(rng: Random, change: Alter) -> Alter:
 
 
 class FaultBench:
-    """Virtual board with faulty lines, and the driver with a small program on it.
+    """Simulated board with faulty lines, and the driver with a small program on it.
 
     Parameters
     ----------
-    seed : of the images and the faults
-    timeout : seconds that the driver waits; longer than a loaded machine may make it wait for good
-        answers
+    seed : of the images, the faults and the sessions' numbers
+    words : of each of the link's memories
     """
 
-    def __init__(self, seed: int, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._timeout = timeout
+    def __init__(self, seed: int, words: int = WORDS) -> None:
+        self._statistics: list[LinkStatistics] = []
         self._rng = Random(seed)
-        self._to_board, self._to_host = FaultyLine(), FaultyLine()
-        network = random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
-        self._program: Program = compile(network, CONFIG, batch=BATCH)
-        self._x = random_input(network, BATCHES * BATCH, seed)
+        # Little to load, for most of the simulated time goes into bytes on the line.
+        network = random_network(
+            11,
+            layers=2,
+            max_channels=6,
+            max_pixels=40,
+            group=CONFIG.group,
+            kinds=("conv", "max_pool", "add"),
+        )
+        self._program = self._compiled(network, words)
+        self._x = random_input(network, BATCHES * self._program.batch, seed)
         self._y = golden.run(network, self._x)
-        with ExitStack() as stack:
-            self._board = stack.enter_context(
-                VirtualBoard(CONFIG, to_board=self._to_board, to_host=self._to_host)
+        library = build_board(CONFIG, divider=DIVIDER, clock_hz=CLOCK_HZ, words=words)
+        self._port = FaultyPort(BoardSimulation(library, DIVIDER), HERTZ)
+        self._lines = (self._port.to_board, self._port.to_host)
+        sessions = Random(seed + 1)
+
+        def transport(
+            address: str, config: ArrayConfig | None, progress: object = None
+        ) -> SerialTransport:
+            made = SerialTransport(
+                self._port,
+                baud=HERTZ / DIVIDER,
+                retry=RETRY_SECONDS,
+                timeout=TIMEOUT_SECONDS,
+                nonce=lambda: sessions.randrange(1, 1 << 32),
+                clock=self._port.clock,
             )
-            address = f"{self._board.path}?baud=60000&retry=0.02&open={timeout}"
-            self._device = stack.enter_context(
-                driver.ArrayDevice(
-                    "serial", open_transport, address, config=CONFIG, timeout=timeout
-                )
-            )
-            # What another program has said and heard, to be heard again in other sessions.
-            self._measure()
-            self._foreign = {id(line): bytes(line.seen) for line in self._lines}
-            # Bytes of each line and cycles, to place faults in.
-            self._load_spans, self._infer_spans = self._measure()
-            self._stack = stack.pop_all()
+            self._statistics.append(made.statistics)
+            return made
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    @property
-    def _lines(self) -> tuple[FaultyLine, FaultyLine]:
-        return self._to_board, self._to_host
+        self._device = driver.ArrayDevice(
+            "serial", transport, config=CONFIG, timeout=TIMEOUT_SECONDS
+        )
+        # What another program has said and heard, to be heard again in other sessions.
+        self._measure()
+        self._foreign = {id(line): bytes(line.seen) for line in self._lines}
+        # Bytes of each line and cycles, to place faults in.
+        self._load_spans, self._infer_spans = self._measure()
 
     def run(self, fault: str) -> str:
         """Make a fault during an inference, or during the loading before it.
@@ -167,55 +139,70 @@ class FaultBench:
             link does not work afterwards.
         """
         load = self._rng.random() < 0.2
-        self._arm(fault, load)
-        start = time.monotonic()
+        batches = self._rng.randint(1, MOST_BATCHES)
+        self._arm(fault, load, batches)
+        start = self._port.clock()
         try:
             if load:
                 self._device.close()
                 self._device.load(self._program)
-            self._infer()
+            self._infer(batches)
             outcome = "right"
         except (driver.DeviceTimeout, driver.LinkError) as error:
             outcome = type(error).__name__
-        # Opening, four commands of loading and three of an inference, each with its own timeout.
-        if time.monotonic() - start > (1 + 7 * load + 3) * self._timeout + SLACK_SECONDS:
+        # Opening and five commands of loading; sending and answer of each batch, perhaps again.
+        limit = (6 * load + 4 * batches) * TIMEOUT_SECONDS + SLACK_SECONDS
+        if self._port.clock() - start > limit:
             raise FaultError(f"Fault {fault!r}: {outcome} came too late")
-        for line in self._lines:
-            line.mend()
-        self._board.cancel_reset()
+        self._port.mend()
         if outcome != "right":
             self._reload()
         try:
-            self._infer()
+            self._infer(1)
         except driver.SessionLost:
             # What the fault had left on the line was a board's reset or a foreign session.
             self._reload()
-            self._infer()
+            self._infer(1)
         return outcome
 
+    @staticmethod
+    def _compiled(network: Network, words: int) -> Program:
+        """Program with the smallest batch whose input needs two frames, so that two are under
+        way."""
+        batch = 1
+        while True:
+            program = compile(network, CONFIG, batch=batch)
+            if program.input.words * CONFIG.activation_item_words > words // 2:
+                return program
+            batch += 1
+
+    @property
+    def lost(self) -> int:
+        """Answers that the line has lost for good, so that their batches ran again."""
+        return sum(statistics.lost for statistics in self._statistics)
+
     def _measure(self) -> tuple[list[int], list[int]]:
-        """Bytes to the board and to the host and clock cycles, of an inference with loading before
-        and of one without."""
+        """Bytes to the board and to the host and clock cycles, of a loading and of a batch."""
 
         def now() -> list[int]:
-            return [*(line.passed for line in self._lines), self._board.cycles]
+            return [*(line.passed for line in self._lines), self._port.cycles]
 
         before = now()
         self._device.close()
         self._reload()
-        self._infer()
         loaded = now()
-        self._infer()
+        self._infer(1)
         return (
             [b - a for a, b in zip(before, loaded, strict=True)],
             [b - a for a, b in zip(loaded, now(), strict=True)],
         )
 
-    def _infer(self) -> None:
-        batch = self._rng.randrange(BATCHES)
-        images = slice(batch * BATCH, (batch + 1) * BATCH)
+    def _infer(self, batches: int) -> None:
+        first = self._rng.randint(0, BATCHES - batches)
+        size = self._program.batch
+        images = slice(first * size, (first + batches) * size)
         if not np.array_equal(self._device.infer(self._x[images]), self._y[images]):
-            raise FaultError(f"Wrong result of batch {batch}")
+            raise FaultError(f"Wrong result of {batches} batches from {first} on")
 
     def _reload(self) -> None:
         """Load the program over lines that may still hold what a fault left."""
@@ -224,14 +211,18 @@ class FaultBench:
                 self._device.close()
                 return self._device.load(self._program)
             except (driver.DeviceTimeout, driver.LinkError):
-                time.sleep(0.05)
+                continue
         raise FaultError("The link did not work again")
 
-    def _arm(self, fault: str, load: bool) -> None:
+    def _arm(self, fault: str, load: bool, batches: int) -> None:
         rng = Random(self._rng.getrandbits(64))
-        line = rng.choice(self._lines)
-        spans = self._load_spans if load else self._infer_spans
-        line.skip = rng.randrange(spans[int(line is self._to_host)])
+        place = rng.randrange(2)
+        line = self._lines[place]
+        spans = [
+            loading * load + batch * batches
+            for loading, batch in zip(self._load_spans, self._infer_spans, strict=True)
+        ]
+        line.skip = rng.randrange(spans[place])
         if fault == "flipped":
             line.alter = _few(rng, lambda byte: bytes([byte ^ 1 << rng.randrange(8)]))
         elif fault == "dropped":
@@ -243,7 +234,7 @@ class FaultBench:
         elif fault == "cut":
             line.alter = _cut(rng.choice((rng.randrange(1, 400), 1 << 30)))
         elif fault == "reset":
-            self._board.reset(rng.randrange(spans[2]))
+            self._port.reset_at = self._port.cycles + rng.randrange(spans[2])
         elif fault == "foreign":
             line.alter = _before(self._piece(rng, line))
         elif fault == "babble":
@@ -302,21 +293,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Faults on the line to a virtual board.")
     parser.add_argument("--count", type=int, default=1000, help="runs of each fault")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--words", type=int, default=WORDS, help="of the link's memories")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="these faults only")
     options = parser.parse_args(arguments)
     failed = 0
     for fault in options.fault or FAULTS:
         outcomes: Counter[str] = Counter()
         start = time.monotonic()
-        with FaultBench(options.seed) as bench:
-            for _ in range(options.count):
-                try:
-                    outcomes[bench.run(fault)] += 1
-                except FaultError as error:
-                    failed += 1
-                    print(f"{fault}: {error}", file=sys.stderr)
+        bench = FaultBench(options.seed, options.words)
+        for number in range(options.count):
+            try:
+                outcomes[bench.run(fault)] += 1
+            except FaultError as error:
+                failed += 1
+                print(f"{fault}, run {number}: {error}", file=sys.stderr)
+                bench = FaultBench(options.seed + number, options.words)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-        print(f"{fault:9} {counts} ({time.monotonic() - start:.0f} s)", flush=True)
+        print(
+            f"{fault:9} {counts}; {bench.lost} answers lost and asked for anew "
+            f"({time.monotonic() - start:.0f} s)",
+            flush=True,
+        )
     return int(failed > 0)
 
 

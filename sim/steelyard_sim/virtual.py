@@ -12,7 +12,7 @@ import tty
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 from urllib.parse import parse_qsl
 
 from steelyard.config import ArrayConfig
@@ -27,7 +27,6 @@ from .library import Progress, build_board
 __all__ = [
     "Address",
     "BoardSimulation",
-    "Line",
     "VirtualBoard",
     "VirtualTransport",
     "open_transport",
@@ -97,20 +96,6 @@ class BoardSimulation(Handle):
         return taken.value, self._out.raw[:count], bool(idle.value)
 
 
-class Line(Protocol):
-    """What happens to the bytes of one direction on their way."""
-
-    def carry(self, data: bytes) -> bytes:
-        """Bytes that arrive for those that left; called often, also with none."""
-
-
-class _Wire:
-    """Line that changes nothing."""
-
-    def carry(self, data: bytes) -> bytes:
-        return data
-
-
 class VirtualBoard:
     """Simulated board whose serial port is a pseudo-terminal, run by a thread of its own.
 
@@ -122,7 +107,6 @@ class VirtualBoard:
     divider : clock cycles of a bit on the pins
     clock_hz : frequency that the board tells the host
     progress : called before each step when the simulation must be built
-    to_board, to_host : lines that lose or damage bytes; by default perfect
 
     Raises
     ------
@@ -137,16 +121,11 @@ class VirtualBoard:
         divider: int = DIVIDER,
         clock_hz: int = CLOCK_HZ,
         progress: Progress | None = None,
-        to_board: Line | None = None,
-        to_host: Line | None = None,
     ) -> None:
         self.config = config
         self.divider = divider
         library = build_board(config, divider=divider, clock_hz=clock_hz, progress=progress)
         self._simulation = BoardSimulation(library, divider)
-        self._to_board: Line = to_board or _Wire()
-        self._to_host: Line = to_host or _Wire()
-        self._reset_at: int | None = None
         self._stop = threading.Event()
         self._master, self._slave = os.openpty()
         # No echo, no translation of line ends, from the first byte on.
@@ -167,14 +146,6 @@ class VirtualBoard:
         """Clock cycles so far; the clock stands still when the board has nothing to do."""
         return self._simulation.cycles
 
-    def reset(self, after: int = 0) -> None:
-        """Press the reset button when the clock has made `after` more cycles, without waiting."""
-        self._reset_at = self._simulation.cycles + after
-
-    def cancel_reset(self) -> None:
-        """Leave the reset button alone if it was not pressed yet."""
-        self._reset_at = None
-
     def close(self) -> None:
         """Stop and free the board. May be called again."""
         self._stop.set()
@@ -190,16 +161,10 @@ class VirtualBoard:
         idle = True
         while not self._stop.is_set():
             ready, _, _ = select.select([self._master], [], [], POLL_SECONDS if idle else 0)
-            waiting += self._to_board.carry(os.read(self._master, PIECE_BYTES) if ready else b"")
-            limit = SLICE_CYCLES
-            if (reset_at := self._reset_at) is not None:
-                limit = min(limit, reset_at - self._simulation.cycles)
-                if limit <= 0:
-                    self._reset_at, limit = None, SLICE_CYCLES
-                    self._simulation.reset()
-            taken, data, idle = self._simulation.run(waiting, limit)
+            waiting += os.read(self._master, PIECE_BYTES) if ready else b""
+            taken, data, idle = self._simulation.run(waiting, SLICE_CYCLES)
             waiting = waiting[taken:]
-            self._put(self._to_host.carry(data))
+            self._put(data)
 
     def _put(self, data: bytes) -> None:
         while data and not self._stop.is_set():

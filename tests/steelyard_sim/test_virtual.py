@@ -14,6 +14,7 @@ from steelyard.errors import UserError
 from steelyard.randomnet import random_input, random_network
 from steelyard_sim import virtual
 from steelyard_sim.fault_case import CONFIG, FAULTS, FaultBench
+from steelyard_sim.library import LINK_WORDS
 from steelyard_sim.virtual import Address, VirtualBoard
 
 
@@ -184,9 +185,7 @@ def test_selftest_runs_a_network_and_names_what_it_tested(small_board):
 
 @pytest.fixture(scope="module")
 def bench():
-    # Long enough for a machine with other work; only a cut line makes a test wait for it.
-    with FaultBench(1, timeout=10) as bench:
-        yield bench
+    return FaultBench(1, LINK_WORDS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

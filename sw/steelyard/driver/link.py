@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .errors import DamagedLink, DeviceTimeout, LinkError, SessionLost, WrongDevice
 from .frames import Frame, FrameReader, Reply, Request, encode
 
-__all__ = ["BytePort", "Link", "LinkStatistics", "Posted"]
+__all__ = ["BytePort", "Link", "LinkStatistics", "Posted", "random_session"]
 
 LINK_VERSION = 1
 SEQUENCES = 1 << 16
@@ -53,6 +53,7 @@ class LinkStatistics:
     repeated : frames sent again
     damaged : pieces between delimiters that came and were no frame
     ignored : intact frames that came and answered nothing that was asked
+    lost : answers that the board keeps no more, for it had executed the next frame
     cpu_seconds : processor time that the driver spent in the link
     """
 
@@ -63,6 +64,7 @@ class LinkStatistics:
     repeated: int = 0
     damaged: int = 0
     ignored: int = 0
+    lost: int = 0
     cpu_seconds: float = 0.0
 
 
@@ -72,7 +74,7 @@ class Posted:
 
     Members
     -------
-    at : when it was sent first, ``time.monotonic()``
+    at : when it was sent first, time of the clock
     repeated : whether it was sent again
     answer : words of its answer, uint32, when it has come
     gone : whether the answer can come no more: the board keeps the last one only, and has executed
@@ -87,6 +89,11 @@ class Posted:
     gone: bool = False
 
 
+def random_session() -> int:
+    """Number of a session that was never used, as far as chance can tell."""
+    return 1 + secrets.randbelow((1 << 32) - 1)
+
+
 class Link:
     """Session with one board.
 
@@ -98,6 +105,7 @@ class Link:
     baud : bits a second of the line, for the time that an answer may take
     retry : seconds beyond that after which a frame is sent again
     nonce : number of the session, 1 to 2**32 - 1. No seed: it must differ from every earlier one
+    clock : time in seconds
     """
 
     def __init__(
@@ -106,7 +114,8 @@ class Link:
         *,
         baud: float,
         retry: float,
-        nonce: Callable[[], int] = lambda: 1 + secrets.randbelow((1 << 32) - 1),
+        nonce: Callable[[], int] = random_session,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.statistics = LinkStatistics()
         self.payload_words = 0
@@ -116,6 +125,7 @@ class Link:
         self._byte_seconds = 10 / baud
         self._retry = self._patience = retry
         self._nonce = nonce
+        self._clock = clock
         self._session = 0
         self._next = 0
         self._flight: deque[Posted] = deque()
@@ -134,7 +144,7 @@ class Link:
         self._session = self._nonce()
         self._next = 0
         self._flight.clear()
-        words = self._finish(self._send(Request.OPEN, b"", 2), time.monotonic() + timeout)
+        words = self._finish(self._send(Request.OPEN, b"", 2), self._clock() + timeout)
         version = int(words[0]) & 0xFF
         if version != LINK_VERSION:
             raise WrongDevice(
@@ -150,7 +160,7 @@ class Link:
 
         Parameters
         ----------
-        end : ``time.monotonic()`` at which to give up
+        end : time of the clock at which to give up
 
         Raises
         ------
@@ -165,7 +175,7 @@ class Link:
 
         Parameters
         ----------
-        end : ``time.monotonic()`` at which to give up
+        end : time of the clock at which to give up
 
         Returns
         -------
@@ -183,7 +193,7 @@ class Link:
 
         Parameters
         ----------
-        end : ``time.monotonic()`` at which to give up
+        end : time of the clock at which to give up
 
         Raises
         ------
@@ -201,7 +211,7 @@ class Link:
 
         Parameters
         ----------
-        end : ``time.monotonic()`` at which to give up
+        end : time of the clock at which to give up
         idle : whether the board answers only when the accelerator is idle
 
         Raises
@@ -236,7 +246,7 @@ class Link:
             payload=payload,
         )
         self._next = (self._next + 1) % SEQUENCES
-        sent = Posted(frame, encode(frame), time.monotonic())
+        sent = Posted(frame, encode(frame), self._clock())
         self._flight.append(sent)
         self._transmit(sent)
         return sent
@@ -265,15 +275,15 @@ class Link:
         """Receive until `done` says so."""
         self._check_session()
         damaged = self._reader.damaged
-        again = time.monotonic() + self._patience + self._line_seconds()
+        again = self._clock() + self._patience + self._line_seconds()
         while not done():
-            now = time.monotonic()
+            now = self._clock()
             if now >= end:
                 self._give_up(self._reader.damaged - damaged)
             if now >= again:
                 self._patience = min(2 * self._patience, LONGEST_RETRY_SECONDS)
                 self._repeat()
-                again = time.monotonic() + self._patience + self._line_seconds()
+                again = self._clock() + self._patience + self._line_seconds()
             under_way = len(self._flight)
             frames = self._reader.feed(self._receive(min(end, again) - now))
             self.statistics.damaged = self._reader.damaged
@@ -283,7 +293,7 @@ class Link:
             if gap:
                 self._repeat()
             if gap or len(self._flight) < under_way:
-                again = time.monotonic() + self._patience + self._line_seconds()
+                again = self._clock() + self._patience + self._line_seconds()
 
     def _receive(self, timeout: float) -> bytes:
         data = self._port.read(max(timeout, 0.0))
@@ -347,6 +357,7 @@ class Link:
         sent.answer = words
         for earlier, _ in zip(self._flight, range(place), strict=False):
             earlier.gone = earlier.frame.answers > 0
+            self.statistics.lost += earlier.gone
         self._learn(sent)
         self._drop(place + 1)
         return True
@@ -361,7 +372,7 @@ class Link:
         (Karn and Partridge, 1987).
         """
         if not sent.repeated and sent.frame.kind != Request.EXCHANGE_IDLE:
-            needed = time.monotonic() - sent.at
+            needed = self._clock() - sent.at
             self._patience = min(max(self._retry, 2 * needed), LONGEST_RETRY_SECONDS)
 
     def _drop(self, count: int) -> None:

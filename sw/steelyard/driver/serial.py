@@ -1,7 +1,7 @@
 """Serial transport: an accelerator on a board behind a serial port."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..config import ArrayConfig
 from .errors import BadAddress, DeviceBusy, DeviceTimeout, LinkError, NoSuchDevice
-from .link import BytePort, Link, LinkStatistics, Posted
+from .link import BytePort, Link, LinkStatistics, Posted, random_session
 from .transport import Progress
 
 __all__ = ["Address", "SerialPort", "SerialTransport", "open_transport"]
@@ -114,6 +114,8 @@ class SerialTransport:
     baud : bits a second of the line
     retry : seconds beyond the time on the line after which a frame is sent again
     timeout : seconds that opening the session may take
+    nonce : number of the session, different from every earlier one
+    clock : time in seconds
 
     Raises
     ------
@@ -130,9 +132,12 @@ class SerialTransport:
         baud: float = BAUD,
         retry: float = RETRY_SECONDS,
         timeout: float = OPEN_SECONDS,
+        nonce: Callable[[], int] = random_session,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._baud = baud
-        self._link = Link(port, baud=baud, retry=retry)
+        self._clock = clock
+        self._link = Link(port, baud=baud, retry=retry, nonce=nonce, clock=clock)
         self._pending = EMPTY
         try:
             with self._measured():
@@ -174,7 +179,7 @@ class SerialTransport:
         DeviceTimeout, DamagedLink, SessionLost, LinkError
         """
         with self._measured():
-            self._write(words, time.monotonic() + timeout)
+            self._write(words, self._clock() + timeout)
 
     def _write(self, words: NDArray[np.uint32], end: float) -> None:
         size = self._link.payload_words
@@ -191,7 +196,7 @@ class SerialTransport:
         ------
         DeviceTimeout, DamagedLink, SessionLost, LinkError
         """
-        end = time.monotonic() + timeout
+        end = self._clock() + timeout
         parts = []
         with self._measured():
             while count:
@@ -213,7 +218,7 @@ class SerialTransport:
         ------
         DeviceTimeout, DamagedLink, SessionLost, LinkError
         """
-        end = time.monotonic() + timeout
+        end = self._clock() + timeout
         posted = []
         with self._measured():
             self._write(words, end)
@@ -230,7 +235,7 @@ class SerialTransport:
         ------
         DeviceTimeout, DamagedLink, SessionLost, LinkError
         """
-        end = time.monotonic() + timeout
+        end = self._clock() + timeout
         with self._measured():
             parts = [self._link.fetch(each, end) for each in posted]
         whole = [part for part in parts if part is not None]
@@ -244,7 +249,7 @@ class SerialTransport:
         DeviceTimeout, DamagedLink, SessionLost, LinkError
         """
         with self._measured():
-            self._link.exchange(self._take(), 0, time.monotonic() + timeout, idle=True)
+            self._link.exchange(self._take(), 0, self._clock() + timeout, idle=True)
 
     def close(self) -> None:
         """End the session and give the port back."""
