@@ -2,14 +2,30 @@
 
 from steelyard.errors import UserError
 
-from . import ecpix5, icepi_zero, icesugar_pro, ulx3s, versa_ecp5
+from . import (
+    ecpix5,
+    icebreaker,
+    icepi_zero,
+    icesugar_pro,
+    tang_nano_9k,
+    ulx3s,
+    versa_ecp5,
+)
 from .board import Board
 
 __all__ = ["BOARDS", "board"]
 
 BOARDS: dict[str, Board] = {
     each.name: each
-    for module in (ulx3s, icesugar_pro, icepi_zero, ecpix5, versa_ecp5)
+    for module in (
+        ulx3s,
+        icesugar_pro,
+        icepi_zero,
+        ecpix5,
+        versa_ecp5,
+        icebreaker,
+        tang_nano_9k,
+    )
     for each in module.BOARDS
 }
 

@@ -29,7 +29,9 @@ class Top(Elaboratable):
     def __init__(self, board: Board, config: ArrayConfig):
         divider = divider_for(board.clock_hz, board.baud)
         self._clock = board.device.family.clock(board.oscillator_hz, board.clock_hz)
-        self._accelerator = SerialAccelerator(config, divider=divider, clock_hz=board.clock_hz)
+        self._accelerator = SerialAccelerator(
+            config, divider=divider, words=board.link_words, clock_hz=board.clock_hz
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -10,13 +10,17 @@ from steelyard.files import replacing
 
 from ..board import MHZ, Board
 from ..demo import demo_cycles
-from .nextpnr import Flow, Job, Trellis
+from .nextpnr import Apicula, Flow, IceStorm, Job, Trellis
 from .summary import Outcome, Summary
 from .tools import Report
 
 __all__ = ["FLOWS", "build", "prepare"]
 
-FLOWS: dict[str, Flow] = {"nextpnr-ecp5": Trellis()}
+FLOWS: dict[str, Flow] = {
+    "nextpnr-ecp5": Trellis(),
+    "nextpnr-ice40": IceStorm(),
+    "nextpnr-himbaechel-gowin": Apicula(),
+}
 """Flows by the families' toolchains."""
 
 

@@ -21,7 +21,7 @@ from ..top import Top
 from .summary import Outcome
 from .tools import Command, Report, require_tool, run_tool
 
-__all__ = ["TOP", "Flow", "Job", "NextpnrFlow", "Trellis"]
+__all__ = ["TOP", "Flow", "Job", "Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
 
 HEADROOM = 2
 """The router is asked for this many times the clock, for it stops improving what meets it."""
@@ -206,3 +206,50 @@ class Trellis(NextpnrFlow):
 
     def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:
         return used["TRELLIS_COMB"], used["TRELLIS_FF"], used["MULT18X18D"], used["DP16KD"]
+
+
+class IceStorm(NextpnrFlow):
+    """Flow of the iCE40."""
+
+    suffix = ".bin"
+    nextpnr = ("NEXTPNR_ICE40", "nextpnr-ice40")
+    packer = ("ICEPACK", "icepack")
+    routed_option = "--asc"
+    routed_suffix = ".asc"
+    overrides: ClassVar = {"synth_opts": "-dsp", "nextpnr_opts": "--timing-allow-fail"}
+
+    def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
+        return list(arguments)
+
+    def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:
+        flip_flops = _cells(netlist, "SB_DFF")
+        dsp, bram = used.get("ICESTORM_DSP", 0), used["ICESTORM_RAM"]
+        return used["ICESTORM_LC"], flip_flops, dsp, bram
+
+
+class Apicula(NextpnrFlow):
+    """Flow of Gowin's devices."""
+
+    suffix = ".fs"
+    nextpnr = ("NEXTPNR_GOWIN", "nextpnr-himbaechel-gowin")
+    packer = ("GOWIN_PACK", "gowin_pack")
+    netlist = f"{TOP}.syn.json"
+    routed_option = "--write"
+    routed_suffix = ".pnr.json"
+    overrides: ClassVar = {"nextpnr_opts": "--timing-allow-fail"}
+
+    def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
+        # Amaranth writes the options of nextpnr's older port to these devices.
+        options = list(arguments)
+        for option in ("family", "cst"):
+            at = options.index(f"--{option}")
+            options[at : at + 2] = ["--vopt", f"{option}={options[at + 1]}"]
+        return [*options, "--freq", str(HEADROOM * job.board.clock_hz / MHZ)]
+
+    def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:
+        return used["LUT4"] + used["ALU"], used["DFF"], 0, used["BSRAM"]
+
+
+def _cells(netlist: dict, prefix: str) -> int:
+    """Cells of the netlist whose type begins with a prefix."""
+    return sum(cell["type"].startswith(prefix) for cell in netlist["cells"].values())
