@@ -29,7 +29,6 @@ class Board:
     clock_hz : the design's clock, which a PLL makes
     baud : rate of the serial line
     default : configuration that fits and leaves room for the router
-    link_words : words of each of the link's two memories
     """
 
     name: str
@@ -40,7 +39,6 @@ class Board:
     clock_hz: int
     default: ArrayConfig
     baud: int = 3_000_000
-    link_words: int = 512
 
     def platform(self):
         """Fresh Amaranth platform: each prepares one design only.

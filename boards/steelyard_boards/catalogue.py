@@ -3,10 +3,12 @@
 from steelyard.errors import UserError
 
 from . import (
+    arty_a7,
     ecpix5,
     icebreaker,
     icepi_zero,
     icesugar_pro,
+    pynq_z2,
     tang_nano_9k,
     ulx3s,
     versa_ecp5,
@@ -25,6 +27,8 @@ BOARDS: dict[str, Board] = {
         versa_ecp5,
         icebreaker,
         tang_nano_9k,
+        arty_a7,
+        pynq_z2,
     )
     for each in module.BOARDS
 }

@@ -27,6 +27,5 @@ BOARDS = (
             max_layers=8,
             accumulator_bits=20,
         ),
-        link_words=256,
     ),
 )

@@ -30,7 +30,10 @@ class Top(Elaboratable):
         divider = divider_for(board.clock_hz, board.baud)
         self._clock = board.device.family.clock(board.oscillator_hz, board.clock_hz)
         self._accelerator = SerialAccelerator(
-            config, divider=divider, words=board.link_words, clock_hz=board.clock_hz
+            config,
+            divider=divider,
+            clock_hz=board.clock_hz,
+            target=board.device.family.target,
         )
 
     def elaborate(self, platform):

@@ -7,6 +7,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
+from steelyard_hw.target import Target
 
 from .family import Clock, Device, Family
 
@@ -175,6 +176,7 @@ def _megahertz(hertz: float) -> str:
 ECP5 = Family(
     name="ECP5",
     toolchain="nextpnr-ecp5",
+    target=Target.ECP5,
     lut="TRELLIS_COMB",
     block_ram="DP16KD",
     multiplier="MULT18X18D",

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import Out
 from steelyard.config import ArrayConfig
 from steelyard_hw.descriptor import DESCRIPTOR_WORDS
 from steelyard_hw.sequencer import COUNTERS
+from steelyard_hw.target import Target
 
 __all__ = ["LINK_WORDS", "REQUANTIZER_MULTIPLIERS", "Clock", "Demand", "Device", "Family"]
 
@@ -80,6 +81,7 @@ class Family:
     ----------
     name : what its maker calls it
     toolchain : what places and routes it
+    target : whose cells the gateware instantiates
     lut, block_ram, multiplier : names of the cells that are counted
     block_ram_shapes : words and bits of a block RAM as synthesis uses it
     block_ram_bytes : bytes of one, without parity bits
@@ -90,6 +92,7 @@ class Family:
 
     name: str
     toolchain: str
+    target: Target
     lut: str
     block_ram: str
     multiplier: str

@@ -7,6 +7,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
+from steelyard_hw.target import Target
 
 from .family import Clock, Device, Family
 
@@ -138,6 +139,7 @@ class GowinClock(Clock):
 GOWIN = Family(
     name="Gowin",
     toolchain="nextpnr-himbaechel-gowin",
+    target=Target.PORTABLE,
     lut="LUT4 and ALU",
     block_ram="BSRAM",
     multiplier="DSP",

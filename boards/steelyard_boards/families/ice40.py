@@ -7,6 +7,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
+from steelyard_hw.target import Target
 
 from .family import Clock, Device, Family
 
@@ -152,6 +153,7 @@ SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))
 UP = Family(
     name="iCE40 UltraPlus",
     toolchain="nextpnr-ice40",
+    target=Target.ICE40,
     lut="ICESTORM_LC",
     block_ram="ICESTORM_RAM",
     multiplier="ICESTORM_DSP",
@@ -162,6 +164,7 @@ UP = Family(
 HX = Family(
     name="iCE40 HX",
     toolchain="nextpnr-ice40",
+    target=Target.PORTABLE,
     lut="ICESTORM_LC",
     block_ram="ICESTORM_RAM",
     multiplier="none",

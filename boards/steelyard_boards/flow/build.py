@@ -10,9 +10,11 @@ from steelyard.files import replacing
 
 from ..board import MHZ, Board
 from ..demo import demo_cycles
-from .nextpnr import Apicula, Flow, IceStorm, Job, Trellis
+from .flow import Flow, Job
+from .nextpnr import Apicula, IceStorm, Trellis
 from .summary import Outcome, Summary
 from .tools import Report
+from .vivado import Vivado
 
 __all__ = ["FLOWS", "build", "prepare"]
 
@@ -20,6 +22,7 @@ FLOWS: dict[str, Flow] = {
     "nextpnr-ecp5": Trellis(),
     "nextpnr-ice40": IceStorm(),
     "nextpnr-himbaechel-gowin": Apicula(),
+    "vivado": Vivado(),
 }
 """Flows by the families' toolchains."""
 

@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import shutil
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,71 +14,16 @@ from typing import ClassVar
 from steelyard.config import ArrayConfig
 from steelyard.files import replacing
 from steelyard_hw.synthesis import AFTER_READ, TOP
-from steelyard_hw.verilog import bare_memories
 
 from ..board import MHZ, Board
-from ..top import Top
+from .flow import Flow, Job, plan
 from .summary import Outcome
-from .tools import Command, Report, require_tool, run_tool
+from .tools import Command, require_tool, run_tool
 
-__all__ = ["TOP", "Flow", "Job", "Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
+__all__ = ["Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
 
 HEADROOM = 2
 """The router is asked for this many times the clock, for it stops improving what meets it."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One build: its folders, the files that were prepared, tools by variable, and seeds."""
-
-    board: Board
-    folder: Path
-    work: Path
-    files: Mapping[str, str]
-    tools: Mapping[str, Command]
-    seeds: tuple[int, ...]
-    report: Report
-
-
-class Flow(ABC):
-    """Tools of a family, from the design to the bitstream.
-
-    Attributes
-    ----------
-    suffix : of the bitstream's name
-    """
-
-    suffix: ClassVar[str]
-
-    @abstractmethod
-    def find_tools(self) -> dict[str, Command]:
-        """Tools by the variables that may name them.
-
-        Raises
-        ------
-        UserError
-            If one is missing that can be installed.
-        """
-
-    @abstractmethod
-    def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
-        """Files of a build by name: design, scripts and constraints.
-
-        Raises
-        ------
-        UserError
-            If the board's clock or serial rate cannot be made.
-        """
-
-    @abstractmethod
-    def build(self, job: Job) -> Outcome:
-        """Run the tools.
-
-        Raises
-        ------
-        BuildFailed
-            If one fails.
-        """
 
 
 @dataclass(frozen=True)
@@ -110,19 +55,13 @@ class NextpnrFlow(Flow):
         return {variable: require_tool(variable, name) for variable, name in pairs}
 
     def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
-        with bare_memories():
-            plan = board.platform().prepare(
-                Top(board, config),
-                TOP,
-                emit_src=False,
-                script_after_read=AFTER_READ,
-                script_after_synth="check -assert",
-                **self.overrides,
-            )
-        return {
-            name: content if isinstance(content, str) else content.decode()
-            for name, content in plan.files.items()
-        }
+        return plan(
+            board,
+            config,
+            script_after_read=AFTER_READ,
+            script_after_synth="check -assert",
+            **self.overrides,
+        )
 
     def build(self, job: Job) -> Outcome:
         work, files, report = job.work, job.files, job.report

@@ -1,0 +1,28 @@
+"""Digilent Arty A7-35T: an Artix-7, whose bitstream Vivado makes."""
+
+from steelyard.config import ArrayConfig
+
+from .board import MHZ, Board
+from .families.xilinx7 import XC7A35T
+
+__all__ = ["BOARDS"]
+
+BOARDS = (
+    Board(
+        name="arty_a7",
+        title="Digilent Arty A7-35T",
+        platform_path="amaranth_boards.arty_a7:ArtyA7_35Platform",
+        device=XC7A35T,
+        oscillator_hz=100 * MHZ,
+        clock_hz=100 * MHZ,
+        default=ArrayConfig(
+            lanes=8,
+            columns=8,
+            requantizers=2,
+            activation_words=4096,
+            weight_words=6144,
+            max_layers=32,
+        ),
+        baud=2_000_000,
+    ),
+)

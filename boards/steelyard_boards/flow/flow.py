@@ -1,0 +1,88 @@
+"""What all flows have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from steelyard.config import ArrayConfig
+from steelyard_hw.synthesis import TOP
+from steelyard_hw.verilog import bare_memories
+
+from ..board import Board
+from ..top import Top
+from .summary import Outcome
+from .tools import Command, Report
+
+__all__ = ["Flow", "Job", "plan"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One build: its folders, the files that were prepared, tools by variable, and seeds."""
+
+    board: Board
+    folder: Path
+    work: Path
+    files: Mapping[str, str]
+    tools: Mapping[str, Command]
+    seeds: tuple[int, ...]
+    report: Report
+
+
+class Flow(ABC):
+    """Tools of a family, from the design to the bitstream.
+
+    Attributes
+    ----------
+    suffix : of the bitstream's name
+    """
+
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def find_tools(self) -> dict[str, Command]:
+        """Tools by the variables that may name them.
+
+        Raises
+        ------
+        UserError
+            If one is missing that can be installed.
+        """
+
+    @abstractmethod
+    def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
+        """Files of a build by name: design, scripts and constraints.
+
+        Raises
+        ------
+        UserError
+            If the board's clock or serial rate cannot be made.
+        """
+
+    @abstractmethod
+    def build(self, job: Job) -> Outcome:
+        """Run the tools.
+
+        Raises
+        ------
+        BuildFailed
+            If one fails.
+        """
+
+
+def plan(board: Board, config: ArrayConfig, **overrides: str) -> dict[str, str]:
+    """Files that the board's platform makes of the design, by name.
+
+    Raises
+    ------
+    UserError
+        If the board's clock or serial rate cannot be made.
+    """
+    with bare_memories():
+        files = board.platform().prepare(Top(board, config), TOP, emit_src=False, **overrides).files
+    return {
+        name: content if isinstance(content, str) else content.decode()
+        for name, content in files.items()
+    }

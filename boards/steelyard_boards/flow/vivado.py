@@ -1,0 +1,112 @@
+"""The maker's flow of Xilinx devices: a project for Vivado, and an estimate where that is missing.
+
+Vivado is nothing that can be installed from PyPI. Without it the project's files are written all
+the same, for a machine that has it, and yosys tells what the design will take.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from steelyard.config import ArrayConfig
+from steelyard.files import replacing
+from steelyard_hw.synthesis import AFTER_READ, TOP
+
+from ..board import MHZ, Board
+from .flow import Flow, Job, plan
+from .summary import Outcome
+from .tools import BuildFailed, Command, find_tool, require_tool, run_tool
+
+__all__ = ["Vivado"]
+
+PROJECT = (f"{TOP}.v", f"{TOP}.xdc", "build.tcl")
+"""What Vivado needs."""
+SLACK = "steelyard: slack"
+UTILIZATION = f"{TOP}_utilization_place.rpt"
+LUTS_OF = {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "SRL16E": 1, "SRLC32E": 1}
+"""LUTs of the cells that are made of LUTs."""
+
+
+class Vivado(Flow):
+    """Flow of the 7 series."""
+
+    suffix = ".bit"
+
+    def find_tools(self) -> dict[str, Command]:
+        vivado = find_tool("VIVADO", "vivado")
+        if vivado is not None:
+            return {"VIVADO": vivado}
+        return {"YOSYS": require_tool("YOSYS", "yosys")}
+
+    def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
+        report = f'puts "{SLACK} [get_property SLACK [get_timing_paths]]"'
+        files = plan(board, config, script_after_route=report)
+        files["build.tcl"] = files[f"{TOP}.tcl"]
+        files["estimate.ys"] = (
+            f"read_verilog {TOP}.v\n{AFTER_READ}synth_xilinx -family xc7 -top {TOP}\n"
+            f"write_json {TOP}.json\n"
+        )
+        return {name: files[name] for name in (*PROJECT, "estimate.ys")}
+
+    def build(self, job: Job) -> Outcome:
+        for name in PROJECT:
+            with replacing(job.folder / name, "Project file") as temporary:
+                shutil.copyfile(job.work / name, temporary)
+        if "VIVADO" not in job.tools:
+            return self._estimate(job)
+        command = [*job.tools["VIVADO"], "-mode", "batch", "-log", "vivado.log",
+                   "-nojournal", "-source", "build.tcl"]  # fmt: skip
+        run_tool(command, job.work, "vivado.log", "Vivado", job.report)
+        fmax = _fmax_mhz(job.work / "vivado.log", job.board.clock_hz)
+        bitstream = None
+        if fmax * MHZ >= job.board.clock_hz:
+            bitstream = job.folder / f"{job.board.name}{self.suffix}"
+            with replacing(bitstream, "Bitstream") as temporary:
+                shutil.copyfile(job.work / f"{TOP}.bit", temporary)
+        lut, ff, dsp, bram = _placed(job.work / UTILIZATION)
+        return Outcome(lut, ff, dsp, bram, [fmax], bitstream)
+
+    def _estimate(self, job: Job) -> Outcome:
+        """Cells that yosys makes of the design."""
+        command = [*job.tools["YOSYS"], "-q", "-l", f"{TOP}.rpt", "estimate.ys"]
+        run_tool(command, job.work, f"{TOP}.rpt", "estimate", job.report)
+        netlist = json.loads((job.work / f"{TOP}.json").read_text(encoding="utf-8"))
+        cells = [cell["type"] for cell in netlist["modules"][TOP]["cells"].values()]
+        return Outcome(
+            lut=sum(LUTS_OF.get(cell, re.fullmatch("LUT[1-6]", cell) is not None) for cell in cells),
+            ff=sum(cell in ("FDRE", "FDSE", "FDCE", "FDPE") for cell in cells),
+            dsp=cells.count("DSP48E1"),
+            bram=cells.count("RAMB18E1") + 2 * cells.count("RAMB36E1"),
+            missing=(
+                "Vivado, which makes this board's bitstream, is not here: the cells are those that "
+                f"yosys estimates, and {', '.join(PROJECT)} lie in {str(job.folder)!r} for "
+                "'vivado -mode batch -source build.tcl' on a machine that has it."
+            ),
+        )
+
+
+def _fmax_mhz(log: Path, clock_hz: int) -> float:
+    """Highest clock, of the slack that the project prints."""
+    found = re.search(rf"^{SLACK} (-?[\d.]+)$", log.read_text(errors="replace"), re.MULTILINE)
+    if found is None:
+        raise BuildFailed(f"Vivado told no slack; see {str(log)!r}.")
+    return 1e3 / (1e9 / clock_hz - float(found[1]))
+
+
+def _placed(report: Path) -> tuple[int, int, int, int]:
+    """LUTs, registers, multipliers and halves of block RAMs, of Vivado's report."""
+    text = report.read_text(errors="replace")
+
+    def used(name: str) -> float:
+        found = re.search(rf"^\| {name}\*? +\| +([\d.]+) \|", text, re.MULTILINE)
+        if found is None:
+            raise BuildFailed(f"Vivado's report has no line {name!r}; see {str(report)!r}.")
+        return float(found[1])
+
+    return (
+        int(used("Slice LUTs")),
+        int(used("Slice Registers")),
+        int(used("DSPs")),
+        round(2 * used("Block RAM Tile")),
+    )
