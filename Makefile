@@ -11,7 +11,7 @@ SEEDS ?= 3
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board test lint regression bench bitstream apt-icarus clean help
+.PHONY: demo demo-board test lint regression bench bitstream program apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -21,7 +21,8 @@ help:
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
 	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
 	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
-	@echo "make bitstream   BOARD=ulx3s_85f [CONFIG=FILE.toml] [SEEDS=3] -> build/BOARD/BOARD.bit, summary.json"
+	@echo "make bitstream   BOARD=ulx3s_85f [CONFIG=FILE.toml] [SEEDS=3] -> build/BOARD: bitstream, summary.json"
+	@echo "make program     BOARD=ulx3s_85f [BITSTREAM=FILE]: loads the bitstream of build/BOARD into the board"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,9 +55,16 @@ $(BOARDS_STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[boards]'
 	@touch $@
 
+# A board's name, or a sentence and exit status 2.
+NAMED = @test -n "$(BOARD)" || { echo "error: Name a board, for example 'make $@ BOARD=ulx3s_85f'; 'steelyard boards' lists them." >&2; exit 2; }
+
 bitstream: $(BOARDS_STAMP)
-	@test -n "$(BOARD)" || { echo "error: Name a board, for example 'make bitstream BOARD=ulx3s_85f'; 'steelyard boards' lists them." >&2; exit 2; }
+	$(NAMED)
 	$(BIN)/steelyard bitstream $(BOARD) --seeds $(SEEDS) $(if $(CONFIG),--config $(CONFIG))
+
+program: $(BOARDS_STAMP)
+	$(NAMED)
+	$(BIN)/steelyard program $(BOARD) $(if $(BITSTREAM),--bitstream $(BITSTREAM))
 
 # Icarus is a system package and needs root; SIM=verilator needs nothing beyond .venv.
 apt-icarus:

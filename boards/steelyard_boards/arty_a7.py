@@ -23,6 +23,7 @@ BOARDS = (
             weight_words=6144,
             max_layers=32,
         ),
+        loader=("-b", "arty_a7_35t"),
         baud=2_000_000,
     ),
 )

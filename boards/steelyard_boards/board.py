@@ -29,6 +29,7 @@ class Board:
     clock_hz : the design's clock, which a PLL makes
     baud : rate of the serial line
     default : configuration that fits and leaves room for the router
+    loader : openFPGALoader's options that name the board, or its cable
     """
 
     name: str
@@ -38,6 +39,7 @@ class Board:
     oscillator_hz: int
     clock_hz: int
     default: ArrayConfig
+    loader: tuple[str, ...]
     baud: int = 3_000_000
 
     def platform(self):

@@ -4,7 +4,7 @@ from steelyard.config import ArrayConfig
 from steelyard.errors import DoesNotFit
 from steelyard.program import Program
 
-from .families.family import REQUANTIZER_MULTIPLIERS, Device
+from .families import Device
 
 __all__ = ["check"]
 
@@ -23,8 +23,8 @@ def check(board: str, device: Device, config: ArrayConfig, program: Program | No
         raise DoesNotFit(
             f"Board {board!r} has {device.multipliers} multipliers and the configuration needs "
             f"{needs.multipliers}: {config.lanes} lanes x {config.columns} columns and "
-            f"{REQUANTIZER_MULTIPLIERS} for each of {config.requantizers} requantizers; use fewer "
-            "columns or requantizers."
+            f"{device.family.requantizer_multipliers} for each of {config.requantizers} "
+            "requantizers; use fewer columns or requantizers."
         )
     if needs.block_rams > device.block_rams:
         raise DoesNotFit(

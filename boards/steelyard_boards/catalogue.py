@@ -5,11 +5,10 @@ from steelyard.errors import UserError
 from . import (
     arty_a7,
     ecpix5,
-    icebreaker,
     icepi_zero,
     icesugar_pro,
     pynq_z2,
-    tang_nano_9k,
+    tang_primer_20k,
     ulx3s,
     versa_ecp5,
 )
@@ -25,8 +24,7 @@ BOARDS: dict[str, Board] = {
         icepi_zero,
         ecpix5,
         versa_ecp5,
-        icebreaker,
-        tang_nano_9k,
+        tang_primer_20k,
         arty_a7,
         pynq_z2,
     )

@@ -15,5 +15,6 @@ BOARDS = (
         oscillator_hz=50 * MHZ,
         clock_hz=62_500_000,
         default=SMALL,
+        loader=("-b", "icepi-zero"),
     ),
 )

@@ -15,6 +15,7 @@ BOARDS = (
         oscillator_hz=25 * MHZ,
         clock_hz=62_500_000,
         default=SMALL,
+        loader=("-c", "cmsisdap"),
         # The serial adapter is a microcontroller, without a documented rate above this one.
         baud=115_200,
     ),

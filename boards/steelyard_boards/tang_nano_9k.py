@@ -27,5 +27,6 @@ BOARDS = (
             max_layers=8,
             accumulator_bits=20,
         ),
+        loader=("-b", "tangnano9k"),
     ),
 )

@@ -17,6 +17,7 @@ BOARDS = tuple(
         oscillator_hz=25 * MHZ,
         clock_hz=62_500_000,
         default=default,
+        loader=("-b", "ulx3s"),
     )
     for size, device, default in (
         ("12F", LFE5_12F, SMALL),

@@ -15,5 +15,6 @@ BOARDS = (
         oscillator_hz=100 * MHZ,
         clock_hz=62_500_000,
         default=MIDDLE,
+        loader=("-c", "ft2232"),
     ),
 )

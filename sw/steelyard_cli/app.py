@@ -8,6 +8,7 @@ import click
 
 from steelyard import UserError, __version__
 
+from .board_commands import bitstream, boards, program
 from .device_commands import demo_board, selftest
 from .errors import BadResult
 from .options import DEVICE_HELP, FILE, FOLDER, json_option
@@ -326,45 +327,9 @@ def generate(config: Path, output: Path) -> None:
     generate_verilog(config, output)
 
 
-@cli.command(short_help="List the boards with what each holds.")
-@json_option
-def boards(json_file: Path | None) -> None:
-    """List the boards: device, multipliers, MACs a cycle, memories, tools and clock.
-
-    \b
-    Examples:
-      steelyard boards
-      steelyard boards --json boards.json
-    """
-    from .boards import list_boards
-
-    list_boards(json_file)
-
-
-@cli.command(short_help="Build the bitstream of a board.")
-@click.argument("board")
-@click.option("--config", type=FILE, metavar="FILE.toml",
-              help="Configuration of the accelerator in place of the board's own.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
-              help="Placements to try; the fastest is taken.")  # fmt: skip
-@click.option("-o", "--output", type=FOLDER, metavar="DIR", help="build/BOARD unless given.")
-def bitstream(board: str, config: Path | None, seeds: int, output: Path | None) -> None:
-    """Build the bitstream of a board, whose names 'steelyard boards' lists.
-
-    What cannot fit is refused at once. DIR receives BOARD.bit, summary.json, config.toml and the
-    tools' files. The variables YOSYS, NEXTPNR_ECP5 and ECPPACK name other tools than those from
-    PyPI. Exit status 1 if the design misses the board's clock.
-
-    \b
-    Examples:
-      steelyard bitstream ulx3s_85f
-      steelyard bitstream ulx3s_25f --config accelerator.toml --seeds 1 -o build/small
-    """
-    from .boards import build_bitstream
-
-    build_bitstream(board, config, seeds, output)
-
-
+cli.add_command(boards)
+cli.add_command(bitstream)
+cli.add_command(program)
 cli.add_command(demo_board)
 
 

@@ -1,5 +1,6 @@
-"""``steelyard boards`` and ``steelyard bitstream``."""
+"""``steelyard boards``, ``steelyard bitstream`` and ``steelyard program``."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from .console import percent, progress, show, table
 from .errors import BadResult
 from .files import write_json
 
-__all__ = ["build_bitstream", "list_boards"]
+__all__ = ["build_bitstream", "list_boards", "program_board"]
 
 KIB = 1024
 PEERS = (
@@ -50,7 +51,7 @@ def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Pat
 
     board = find_board(name)
     config = ArrayConfig.from_toml(config_file) if config_file else board.default
-    folder = output or Path("build") / board.name
+    folder = output or Path("build") / name
     if folder.exists() and not folder.is_dir():
         raise UserError(f"Output {str(folder)!r} is a file; give a folder with -o.")
     with progress(f"building {board.name}") as update:
@@ -99,3 +100,19 @@ def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Pat
             f"{summary.clock_mhz:g} MHz; try more seeds or a smaller configuration."
         )
     show(f"bitstream: {summary.bitstream}")
+
+
+def program_board(name: str, file: Path | None, dry_run: bool) -> None:
+    """``steelyard program``."""
+    from steelyard_boards import board as find_board
+    from steelyard_boards.flow import BuildFailed, bitstream_file
+    from steelyard_boards.load import load, load_command
+
+    board = find_board(name)
+    command = load_command(board, file or bitstream_file(board, Path("build") / name))
+    show(shlex.join(command))
+    if not dry_run:
+        try:
+            load(command)
+        except BuildFailed as error:
+            raise BadResult(str(error)) from error

@@ -19,6 +19,7 @@ COMMANDS = [
     "generate",
     "boards",
     "bitstream",
+    "program",
     "demo-board",
     "bench",
 ]

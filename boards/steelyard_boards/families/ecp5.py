@@ -7,6 +7,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
+from steelyard_hw.multiplier_ecp5 import EcpPairs
 from steelyard_hw.target import Target
 
 from .family import Clock, Device, Family
@@ -183,6 +184,7 @@ ECP5 = Family(
     block_ram_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
     block_ram_bytes=2048,
     clock=EcpClock,
+    paired_stages=EcpPairs.STAGES,
 )
 # What nextpnr-ecp5 offers. The 12F is a 25F's die that the vendor's tools use half of.
 LFE5_12F = Device("LFE5U-12F", ECP5, 24_288, 24_288, 56, 28)

@@ -12,11 +12,10 @@ from steelyard_hw.descriptor import DESCRIPTOR_WORDS
 from steelyard_hw.sequencer import COUNTERS
 from steelyard_hw.target import Target
 
-__all__ = ["LINK_WORDS", "REQUANTIZER_MULTIPLIERS", "Clock", "Demand", "Device", "Family"]
+__all__ = ["LINK_WORDS", "Clock", "Demand", "Device", "Family"]
 
 LINK_WORDS = 512
 """Words of each of the link's two memories, as SerialAccelerator makes them."""
-REQUANTIZER_MULTIPLIERS = 3
 
 
 class Clock(wiring.Component):
@@ -86,8 +85,12 @@ class Family:
     block_ram_shapes : words and bits of a block RAM as synthesis uses it
     block_ram_bytes : bytes of one, without parity bits
     clock : makes the design's clock
+    synthesis : options of yosys' synthesis
     routable : share of a device's LUTs beyond which the router does not find all wires
     growth : cells placed for each one of the LUT estimate, which counts those of an ECP5
+    lanes_per_multiplier : lanes that one multiplier serves
+    paired_stages : the configuration's `multiplier_stages` with which one serves two, 0 for none
+    requantizer_multipliers : multipliers of one requantizer
     """
 
     name: str
@@ -99,16 +102,26 @@ class Family:
     block_ram_shapes: Sequence[tuple[int, int]]
     block_ram_bytes: int
     clock: type[Clock]
+    synthesis: str = ""
     routable: float = 0.9
     growth: float = 1.0
+    lanes_per_multiplier: int = 1
+    paired_stages: int = 0
+    requantizer_multipliers: int = 3
 
     def demand(self, config: ArrayConfig) -> Demand:
         """Needs of a configuration; LUTs as placement counts them, within about 10 %."""
         return Demand(
             luts=round(self.growth * _luts(config)),
             block_rams=sum(self._block_rams(depth, bits) for depth, bits in _memories(config)),
-            multipliers=config.macs_per_cycle + REQUANTIZER_MULTIPLIERS * config.requantizers,
+            multipliers=self._multipliers(config),
         )
+
+    def _multipliers(self, config: ArrayConfig) -> int:
+        paired = config.multiplier_stages == self.paired_stages
+        shared = 2 if paired else self.lanes_per_multiplier
+        column = -(-config.lanes // shared)
+        return column * config.columns + self.requantizer_multipliers * config.requantizers
 
     def _block_rams(self, depth: int, bits: int) -> int:
         """Block RAMs of a memory, in the shape that takes fewest."""

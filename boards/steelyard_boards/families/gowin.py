@@ -1,6 +1,6 @@
 """Gowin LittleBee and Arora: their devices, and a clock from the rPLL."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amaranth.hdl import ClockDomain, Const, Instance, Module, Signal
 from amaranth.lib import io
@@ -136,16 +136,20 @@ class GowinClock(Clock):
         )
 
 
-GOWIN = Family(
-    name="Gowin",
+LITTLE_BEE = Family(
+    name="Gowin LittleBee",
     toolchain="nextpnr-himbaechel-gowin",
     target=Target.PORTABLE,
     lut="LUT4 and ALU",
     block_ram="BSRAM",
-    multiplier="DSP",
+    multiplier="MULT18X18",
     block_ram_shapes=((512, 32), (1024, 16), (2048, 8), (4096, 4), (8192, 2), (16384, 1)),
     block_ram_bytes=2048,
     clock=GowinClock,
+    synthesis="-family gw1n",
+    # Halves of a MULT18X18, each a MULT9X9, multiply weights.
+    lanes_per_multiplier=2,
 )
-GW1NR_9C = Device("GW1NR-9C", GOWIN, 8_640, 6_480, 26, 20)
-GW2A_18C = Device("GW2A-18C", GOWIN, 20_736, 15_552, 46, 48)
+ARORA = replace(LITTLE_BEE, name="Gowin Arora", synthesis="-family gw2a")
+GW1NR_9C = Device("GW1NR-9C", LITTLE_BEE, 8_640, 6_480, 26, 20)
+GW2A_18C = Device("GW2A-18C", ARORA, 20_736, 15_552, 46, 48)

@@ -11,7 +11,7 @@ from steelyard_hw.target import Target
 
 from .family import Clock, Device, Family
 
-__all__ = ["HX", "HX8K", "UP5K", "UP", "Dividers", "Ice40Clock", "Ice40PadClock", "choose_dividers"]
+__all__ = ["HX", "HX8K", "UP", "UP5K", "Dividers", "Ice40Clock", "Ice40PadClock", "choose_dividers"]
 
 MHZ = 1_000_000
 VCO_HZ = (533 * MHZ, 1066 * MHZ)
@@ -69,9 +69,11 @@ def choose_dividers(input_hz: int, clock_hz: int) -> Dividers:
         for output in range(1, 7):
             vco = clock_hz << output
             feedback, rest = divmod(vco * reference, input_hz)
-            if not rest and feedback <= 128 and VCO_HZ[0] <= vco <= VCO_HZ[1]:
-                if OUTPUT_HZ[0] <= clock_hz <= OUTPUT_HZ[1]:
-                    return Dividers(reference, feedback, output)
+            in_range = (
+                VCO_HZ[0] <= vco <= VCO_HZ[1] and OUTPUT_HZ[0] <= clock_hz <= OUTPUT_HZ[1]
+            )
+            if not rest and feedback <= 128 and in_range:
+                return Dividers(reference, feedback, output)
     raise UserError(
         f"The PLL cannot make {clock_hz / MHZ:g} MHz of {input_hz / MHZ:g} MHz; choose the "
         f"oscillator's own {input_hz / MHZ:g} MHz, or from 16 MHz on a multiple of the oscillator "
@@ -160,6 +162,7 @@ UP = Family(
     block_ram_shapes=SHAPES,
     block_ram_bytes=512,
     clock=Ice40PadClock,
+    synthesis="-dsp",
 )
 HX = Family(
     name="iCE40 HX",

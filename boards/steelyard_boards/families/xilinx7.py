@@ -114,6 +114,8 @@ XILINX7 = Family(
     block_ram_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
     block_ram_bytes=2048,
     clock=XilinxClock,
+    synthesis="-family xc7",
+    growth=0.72,
 )
 # RAMB18E1 counted: two halves of each block RAM.
 XC7A35T = Device("XC7A35T", XILINX7, 20_800, 41_600, 100, 90)

@@ -16,7 +16,7 @@ from .summary import Outcome, Summary
 from .tools import Report
 from .vivado import Vivado
 
-__all__ = ["FLOWS", "build", "prepare"]
+__all__ = ["FLOWS", "bitstream_file", "build", "prepare"]
 
 FLOWS: dict[str, Flow] = {
     "nextpnr-ecp5": Trellis(),
@@ -36,6 +36,11 @@ def prepare(board: Board, config: ArrayConfig) -> dict[str, str]:
         If the board's clock or serial rate cannot be made.
     """
     return FLOWS[board.device.family.toolchain].prepare(board, config)
+
+
+def bitstream_file(board: Board, folder: Path) -> Path:
+    """Where a build in `folder` leaves the board's bitstream."""
+    return folder / f"{board.name}{FLOWS[board.device.family.toolchain].suffix}"
 
 
 def build(
@@ -64,7 +69,7 @@ def build(
     tools = flow.find_tools()
     work = folder / "work"
     # What an earlier build left must not be taken for this one's.
-    for stale in (folder / f"{board.name}{flow.suffix}", folder / "summary.json"):
+    for stale in (bitstream_file(board, folder), folder / "summary.json"):
         stale.unlink(missing_ok=True)
     shutil.rmtree(work, ignore_errors=True)
     report("elaborating")

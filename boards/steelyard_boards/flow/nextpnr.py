@@ -41,6 +41,7 @@ class NextpnrFlow(Flow):
     nextpnr, packer : variable that may name the tool, and the tool
     netlist : what yosys writes and nextpnr reads
     routed_option, routed_suffix : nextpnr's option of its output, and the output's suffix
+    options : other options of nextpnr
     """
 
     nextpnr: ClassVar[tuple[str, str]]
@@ -48,7 +49,7 @@ class NextpnrFlow(Flow):
     netlist: ClassVar[str] = f"{TOP}.json"
     routed_option: ClassVar[str]
     routed_suffix: ClassVar[str]
-    overrides: ClassVar[Mapping[str, str]] = {}
+    options: ClassVar[str] = "--timing-allow-fail"
 
     def find_tools(self) -> dict[str, Command]:
         pairs = (("YOSYS", "yosys"), self.nextpnr, self.packer)
@@ -60,7 +61,8 @@ class NextpnrFlow(Flow):
             config,
             script_after_read=AFTER_READ,
             script_after_synth="check -assert",
-            **self.overrides,
+            synth_opts=board.device.family.synthesis,
+            nextpnr_opts=self.options,
         )
 
     def build(self, job: Job) -> Outcome:
@@ -131,7 +133,7 @@ class Trellis(NextpnrFlow):
     packer = ("ECPPACK", "ecppack")
     routed_option = "--textcfg"
     routed_suffix = ".config"
-    overrides: ClassVar = {"nextpnr_opts": "--router router2 --timing-allow-fail"}
+    options = "--router router2 --timing-allow-fail"
 
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
         # Of the many names that the clock's net has in the hierarchy, yosys left this one.
@@ -155,7 +157,6 @@ class IceStorm(NextpnrFlow):
     packer = ("ICEPACK", "icepack")
     routed_option = "--asc"
     routed_suffix = ".asc"
-    overrides: ClassVar = {"synth_opts": "-dsp", "nextpnr_opts": "--timing-allow-fail"}
 
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
         return list(arguments)
@@ -175,7 +176,6 @@ class Apicula(NextpnrFlow):
     netlist = f"{TOP}.syn.json"
     routed_option = "--write"
     routed_suffix = ".pnr.json"
-    overrides: ClassVar = {"nextpnr_opts": "--timing-allow-fail"}
 
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
         # Amaranth writes the options of nextpnr's older port to these devices.
@@ -186,7 +186,9 @@ class Apicula(NextpnrFlow):
         return [*options, "--freq", str(HEADROOM * job.board.clock_hz / MHZ)]
 
     def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:
-        return used["LUT4"] + used["ALU"], used["DFF"], 0, used["BSRAM"]
+        # Each half of a MULT18X18 may be a MULT9X9.
+        multipliers = used["MULT18X18"] + -(-used["MULT9X9"] // 2)
+        return used["LUT4"] + used["ALU"], used["DFF"], multipliers, used["BSRAM"]
 
 
 def _cells(netlist: dict, prefix: str) -> int:

@@ -24,7 +24,15 @@ PROJECT = (f"{TOP}.v", f"{TOP}.xdc", "build.tcl")
 """What Vivado needs."""
 SLACK = "steelyard: slack"
 UTILIZATION = f"{TOP}_utilization_place.rpt"
-LUTS_OF = {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "SRL16E": 1, "SRLC32E": 1}
+LUTS_OF = {
+    **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "RAM32X1D": 2,
+    "RAM64X1D": 2,
+    "SRL16E": 1,
+    "SRLC32E": 1,
+}
 """LUTs of the cells that are made of LUTs."""
 
 
@@ -44,7 +52,7 @@ class Vivado(Flow):
         files = plan(board, config, script_after_route=report)
         files["build.tcl"] = files[f"{TOP}.tcl"]
         files["estimate.ys"] = (
-            f"read_verilog {TOP}.v\n{AFTER_READ}synth_xilinx -family xc7 -top {TOP}\n"
+            f"read_verilog {TOP}.v\n{AFTER_READ}synth_xilinx {board.device.family.synthesis} -top {TOP}\n"
             f"write_json {TOP}.json\n"
         )
         return {name: files[name] for name in (*PROJECT, "estimate.ys")}
@@ -74,7 +82,7 @@ class Vivado(Flow):
         netlist = json.loads((job.work / f"{TOP}.json").read_text(encoding="utf-8"))
         cells = [cell["type"] for cell in netlist["modules"][TOP]["cells"].values()]
         return Outcome(
-            lut=sum(LUTS_OF.get(cell, re.fullmatch("LUT[1-6]", cell) is not None) for cell in cells),
+            lut=sum(LUTS_OF.get(cell, 0) for cell in cells),
             ff=sum(cell in ("FDRE", "FDSE", "FDCE", "FDPE") for cell in cells),
             dsp=cells.count("DSP48E1"),
             bram=cells.count("RAMB18E1") + 2 * cells.count("RAMB36E1"),
