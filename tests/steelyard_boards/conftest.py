@@ -1,5 +1,7 @@
-"""The command line as a function."""
+"""The command line as a function, and small programs in the tools' place."""
 
+import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,3 +30,16 @@ def steelyard(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(int(caught.value.code or 0), captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def put_tool(tmp_path, monkeypatch) -> Callable[[str, str], None]:
+    """Function that puts a Python program in the place of the tool that a variable names."""
+
+    def put(variable: str, text: str) -> None:
+        file = tmp_path / variable.lower()
+        file.write_text(f"#!{sys.executable}\n{text}")
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv(variable, str(file))
+
+    return put

@@ -1,7 +1,6 @@
 """The flow with small programs in the tools' place: what it leaves and says of failures."""
 
 import json
-import stat
 import sys
 
 import pytest
@@ -36,19 +35,12 @@ pathlib.Path(of('--bit')).write_bytes(pathlib.Path(of('--input')).read_bytes())
 
 
 @pytest.fixture
-def tools(tmp_path, monkeypatch):
+def tools(put_tool):
     """Function that puts a program in a tool's place; all three work at first."""
-
-    def put(variable, text):
-        file = tmp_path / variable.lower()
-        file.write_text(f"#!{sys.executable}\n{text}")
-        file.chmod(file.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv(variable, str(file))
-
-    put("YOSYS", YOSYS)
-    put("NEXTPNR_ECP5", NEXTPNR)
-    put("ECPPACK", ECPPACK)
-    return put
+    put_tool("YOSYS", YOSYS)
+    put_tool("NEXTPNR_ECP5", NEXTPNR)
+    put_tool("ECPPACK", ECPPACK)
+    return put_tool
 
 
 TINY = board("ulx3s_25f").default.with_(columns=2)

@@ -51,9 +51,9 @@ class Vivado(Flow):
         report = f'puts "{SLACK} [get_property SLACK [get_timing_paths]]"'
         files = plan(board, config, script_after_route=report)
         files["build.tcl"] = files[f"{TOP}.tcl"]
+        synthesis = f"synth_xilinx {board.device.family.synthesis} -top {TOP}"
         files["estimate.ys"] = (
-            f"read_verilog {TOP}.v\n{AFTER_READ}synth_xilinx {board.device.family.synthesis} -top {TOP}\n"
-            f"write_json {TOP}.json\n"
+            f"read_verilog {TOP}.v\n{AFTER_READ}{synthesis}\nwrite_json {TOP}.json\n"
         )
         return {name: files[name] for name in (*PROJECT, "estimate.ys")}
 
