@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from steelyard_cli import main
 
@@ -43,3 +46,21 @@ def put_tool(tmp_path, monkeypatch) -> Callable[[str, str], None]:
         monkeypatch.setenv(variable, str(file))
 
     return put
+
+
+class Wire(wiring.Component):
+    """What stands in the accelerator's place where only the tools matter."""
+
+    def __init__(self, config, **parameters):
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.tx.eq(self.rx)
+        return m
+
+
+@pytest.fixture
+def small_design(monkeypatch) -> None:
+    """Designs that hold a wire in the accelerator's place, and so take no time."""
+    monkeypatch.setattr("steelyard_boards.top.SerialAccelerator", Wire)

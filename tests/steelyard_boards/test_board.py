@@ -73,9 +73,16 @@ CLOCKS = {
 """Cells between the oscillator and the design, by family."""
 
 
+def test_the_whole_design_becomes_a_netlist():
+    each = board("ulx3s_12f")
+    files = prepare(each, each.default.with_(lanes=4, columns=2, requantizers=1))
+    assert "accelerator.array.column_1" in files["top.il"]
+
+
+@pytest.mark.usefixtures("small_design")
 @pytest.mark.parametrize("each", BOARDS.values(), ids=BOARDS)
 def test_the_design_becomes_files_with_clock_and_pins(each):
-    files = prepare(each, each.default.with_(lanes=4, columns=2, requantizers=1))
+    files = prepare(each, each.default)
     (design,) = (text for name, text in files.items() if name in ("top.il", "top.v"))
     for cell in CLOCKS[each.device.family.name]:
         assert f"\\{cell} " in design or f" {cell} " in design

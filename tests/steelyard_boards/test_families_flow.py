@@ -7,6 +7,8 @@ import pytest
 from steelyard_boards import board
 from steelyard_boards.flow import BuildFailed, build
 
+pytestmark = pytest.mark.usefixtures("small_design")
+
 NETLIST = """
 import json, pathlib
 def cells(**counts):

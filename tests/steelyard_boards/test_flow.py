@@ -10,6 +10,8 @@ from steelyard_boards import board
 from steelyard_boards.flow import BuildFailed, build
 from steelyard_boards.flow.build import FLOWS
 
+pytestmark = pytest.mark.usefixtures("small_design")
+
 YOSYS = """
 import json, pathlib
 gate = {'type': 'DCCA', 'connections': {'CLKO': [7]}}
