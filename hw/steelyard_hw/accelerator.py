@@ -259,9 +259,10 @@ class Accelerator(wiring.Component):
         read = counters.read_port()
         m.d.comb += [
             count.en.eq(sequencer.counter_write),
-            count.addr.eq(sequencer.counter_address),
-            count.data.eq(sequencer.counter_data),
-            read.addr.eq(host.bus_address),
+            count.addr.eq(sequencer.counter_write_address),
+            count.data.eq(sequencer.counter_write_data),
+            read.addr.eq(Mux(sequencer.busy, sequencer.counter_read_address, host.bus_address)),
+            sequencer.counter_read_data.eq(read.data),
         ]
 
         digest = config.hash()
@@ -290,17 +291,8 @@ class Accelerator(wiring.Component):
             ]
             results[space] = target.host_result
 
-        def later(value, cycles, name):
-            for n in range(cycles):
-                delayed = Signal(32, name=f"{name}_{n}", reset_less=True)
-                m.d.sync += delayed.eq(value)
-                value = delayed
-            return value
-
-        wait = HostPort.READ_LATENCY
-        results[Space.REGISTERS] = later(register, wait - 1, "register_result")
-        results[Space.COUNTERS] = later(read.data, wait - 1, "counter_result")
-        # The host port keeps the space until all of a command's answers have come.
+        results[Space.REGISTERS] = register
+        results[Space.COUNTERS] = read.data
         with m.Switch(host.bus_space):
             for space, result in results.items():
                 with m.Case(space):

@@ -1,10 +1,13 @@
 """Host port: the command stream of the host becomes a word bus to the memories."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, enum, fifo, stream, wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from steelyard.config import ArrayConfig
+
+from .descriptor import DESCRIPTOR_WORDS
 
 __all__ = ["HostPort", "Operation", "Space"]
 
@@ -36,80 +39,14 @@ class Command(data.Struct):
     operation: Operation
 
 
-class Answers(wiring.Component):
-    """Buffer of the words read from the bus, sized so that no answer ever lacks room.
-
-    An answer leaves one cycle after it arrives; sustains one word a cycle.
-
-    Parameters
-    ----------
-    latency : :class:`int`
-        Cycles from `read` to its `result`, at least 1.
-
-    Members
-    -------
-    read : ``In(1)``
-        Strobe of a read on the bus; needs `room` one cycle before.
-    reserve : ``In(1)``
-        Takes one place; every `read` is the `reserve` of the cycle before.
-    room : ``Out(1)``
-        A place is free.
-    pending : ``Out(1)``
-        A read has not been answered yet.
-    result : ``In(32)``
-        Answer to the read strobe `latency` cycles ago.
-    o : ``Out(stream.Signature(32))``
-        Answers in order.
-    """
-
-    def __init__(self, latency: int):
-        self._latency = latency
-        super().__init__(
-            {
-                "read": In(1),
-                "reserve": In(1),
-                "room": Out(1),
-                "pending": Out(1),
-                "result": In(32),
-                "o": Out(stream.Signature(32)),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        # A place is taken for the strobe's register, the bus, the write into the buffer and the
-        # return of the place: fewer would leave gaps between answers.
-        depth = self._latency + 4
-        m.submodules.buffer = buffer = fifo.SyncFIFO(width=32, depth=depth)
-        free = Signal(range(depth + 1), init=depth)
-        leaves = Signal()
-        in_flight = Signal(self._latency)
-
-        m.d.sync += [
-            in_flight.eq(Cat(self.read, in_flight)),
-            free.eq(free + leaves - self.reserve),
-        ]
-        m.d.comb += [
-            self.room.eq(free != 0),
-            self.pending.eq(self.read | in_flight.any()),
-            buffer.w_data.eq(self.result),
-            buffer.w_en.eq(in_flight[-1]),
-            self.o.payload.eq(buffer.r_data),
-            self.o.valid.eq(buffer.r_rdy),
-            buffer.r_en.eq(self.o.ready),
-            leaves.eq(self.o.valid & self.o.ready),
-        ]
-        return m
-
-
 class HostPort(wiring.Component):
     """Decoder of host commands (WRITE, READ, START) onto a word bus.
 
-    Writes and reads move one word a cycle; the first bus strobe of a command comes three cycles
-    after its count word. All bus outputs are registers. WRITE, START and READ of every space but
-    the registers wait while the accelerator is busy; a START with count 0 starts nothing. A word
-    that is no command is dropped alone. The next command is decoded only after the last answer came
-    from the bus, so `bus_space` may select `bus_result` without delay.
+    Writes move one word a cycle, the first three cycles after the count word. A read takes
+    ``READ_CYCLES`` a word, in which the bus shows the same place: whatever lies between a memory
+    and `bus_result` needs no registers that keep step. WRITE, START and READ of every space but the
+    registers wait while the accelerator is busy; a START with count 0 starts nothing. A word that
+    is no command is dropped alone. Addresses and counts beyond the largest memory are cut off.
 
     Parameters
     ----------
@@ -119,9 +56,11 @@ class HostPort(wiring.Component):
     Attributes
     ----------
     READ_LATENCY : :class:`int`
-        Cycles from `bus_read` to its `bus_result`.
+        Cycles for which the bus shows a place to be read before `bus_result` is taken.
+    READ_CYCLES : :class:`int`
+        Cycles from one answer to the next.
     START_GUARD : :class:`int`
-        Cycles after `start` within which `busy` must rise.
+        Cycles after `start` within which `busy` must rise: a command takes longer to decode.
 
     Members
     -------
@@ -134,21 +73,19 @@ class HostPort(wiring.Component):
     start : ``Out(1)``
         Strobe: run `start_count` layers from `start_first`.
     start_first, start_count : ``Out(16)``
-        Layers to run, stable until the next `start`.
+        Layers to run, together with `start`.
     bus_space : ``Out(3)``
         Memory addressed, see :class:`Space`.
-    bus_address : ``Out(24)``
-        Item.
+    bus_address : ``Out``
+        Item, of the largest memory's range.
     bus_sub : ``Out(6)``
         32-bit word within the item.
     bus_write : ``Out(1)``
         Strobe: store `bus_data`.
     bus_data : ``Out(32)``
         Word to store.
-    bus_read : ``Out(1)``
-        Strobe: fetch the addressed word.
     bus_result : ``In(32)``
-        The word that `bus_read` asked for `READ_LATENCY` cycles ago.
+        The word at the place that the bus has shown for `READ_LATENCY` cycles.
 
     Raises
     ------
@@ -156,7 +93,8 @@ class HostPort(wiring.Component):
         If `config` is no :class:`~steelyard.config.ArrayConfig`.
     """
 
-    READ_LATENCY = 4
+    READ_LATENCY = 6
+    READ_CYCLES = READ_LATENCY + 1
     START_GUARD = 4
 
     def __init__(self, config: ArrayConfig):
@@ -167,6 +105,13 @@ class HostPort(wiring.Component):
             Space.WEIGHTS: config.weight_item_words,
             Space.ACTIVATIONS: config.activation_item_words,
         }
+        depths = {
+            Space.DESCRIPTORS: config.max_layers * DESCRIPTOR_WORDS,
+            Space.PARAMETERS: config.parameter_words,
+            Space.WEIGHTS: config.weight_words,
+            Space.ACTIVATIONS: config.activation_words,
+        }
+        self._most_words = max(n * self._item_words.get(s, 1) for s, n in depths.items())
         super().__init__(
             {
                 "i": In(stream.Signature(32)),
@@ -176,22 +121,20 @@ class HostPort(wiring.Component):
                 "start_first": Out(16),
                 "start_count": Out(16),
                 "bus_space": Out(3),
-                "bus_address": Out(24),
-                "bus_sub": Out(6),
+                "bus_address": Out(range(max(depths.values()))),
+                "bus_sub": Out(range(max(self._item_words.values()))),
                 "bus_write": Out(1),
                 "bus_data": Out(32),
-                "bus_read": Out(1),
                 "bus_result": In(32),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.answers = answers = Answers(self.READ_LATENCY)
         command = Signal(Command)
-        remaining = Signal(32)
+        remaining = Signal(max(bits_for(self._most_words), 16))
         last = Signal()
-        guard = Signal(range(self.START_GUARD + 1))
+        wait = Signal(range(self.READ_LATENCY))
         allowed = Signal()
         is_start = command.operation == Operation.START
         is_write = command.operation == Operation.WRITE
@@ -199,13 +142,14 @@ class HostPort(wiring.Component):
             command.space == Space.REGISTERS
         )
 
-        self._connect_bus(m, answers, command)
-        m.d.sync += [self.start.eq(0), self.bus_write.eq(0), self.bus_data.eq(self.i.payload)]
-        with m.If(self.start):
-            m.d.sync += guard.eq(self.START_GUARD)
-        with m.Elif(guard != 0):
-            m.d.sync += guard.eq(guard - 1)
-        m.d.comb += allowed.eq(is_register_read | ~(self.busy | self.start | (guard != 0)))
+        moved = Signal()
+        self._step_place(m, command, moved)
+        m.d.comb += [
+            allowed.eq(is_register_read | ~self.busy),
+            self.start_first.eq(self.bus_address),
+            self.start_count.eq(remaining),
+            self.bus_data.eq(self.i.payload),
+        ]
 
         def count_down():
             m.d.sync += [remaining.eq(remaining - 1), last.eq(remaining == 2)]
@@ -232,7 +176,7 @@ class HostPort(wiring.Component):
                     m.d.sync += remaining.eq(Mux(is_start, self.i.payload[:16], self.i.payload))
                     m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += last.eq(remaining == 1)
+                m.d.sync += [last.eq(remaining == 1), wait.eq(self.READ_LATENCY - 1)]
                 m.next = "WAIT"
                 with m.If(remaining == 0):
                     m.next = "COMMAND"
@@ -241,47 +185,42 @@ class HostPort(wiring.Component):
                 with m.If(is_write):
                     m.next = "WRITE"
                 with m.Elif(is_start):
-                    m.d.sync += [
-                        self.start.eq(1),
-                        self.start_first.eq(self.bus_address),
-                        self.start_count.eq(remaining),
-                    ]
+                    m.d.comb += self.start.eq(1)
                     m.next = "COMMAND"
             with m.State("WRITE"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += self.bus_write.eq(1)
+                    m.d.comb += self.bus_write.eq(1)
                     count_down()
                     with m.If(last):
                         m.next = "COMMAND"
             with m.State("READ"):
-                m.d.comb += answers.reserve.eq(answers.room)
-                with m.If(answers.room):
+                m.d.sync += [wait.eq(wait - 1), self.o.payload.eq(self.bus_result)]
+                with m.If(wait == 0):
+                    m.d.sync += wait.eq(self.READ_LATENCY - 1)
+                    m.d.comb += moved.eq(1)
+                    m.next = "ANSWER"
+            with m.State("ANSWER"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
                     count_down()
+                    m.next = "READ"
                     with m.If(last):
-                        m.next = "FLUSH"
-            with m.State("FLUSH"), m.If(~answers.pending):
-                m.next = "COMMAND"
+                        m.next = "COMMAND"
         return m
 
-    def _connect_bus(self, m, answers, command):
-        """Connect the answers and step item and word after each strobe."""
+    def _step_place(self, m, command, moved):
+        """Step item and word after each access."""
         last_sub = Signal.like(self.bus_sub)
         with m.Switch(command.space):
             for space, words in self._item_words.items():
                 with m.Case(space):
-                    m.d.sync += last_sub.eq(words - 1)
+                    m.d.comb += last_sub.eq(words - 1)
             with m.Default():
-                m.d.sync += last_sub.eq(0)
+                m.d.comb += last_sub.eq(0)
 
-        m.d.sync += self.bus_read.eq(answers.reserve)
-        with m.If(self.bus_write | self.bus_read):
+        m.d.comb += self.bus_space.eq(command.space)
+        with m.If(self.bus_write | moved):
             m.d.sync += self.bus_sub.eq(self.bus_sub + 1)
             with m.If(self.bus_sub == last_sub):
                 m.d.sync += [self.bus_sub.eq(0), self.bus_address.eq(self.bus_address + 1)]
-        m.d.comb += [
-            self.bus_space.eq(command.space),
-            answers.read.eq(self.bus_read),
-            answers.result.eq(self.bus_result),
-        ]
-        wiring.connect(m, answers=answers.o, host=wiring.flipped(self.o))

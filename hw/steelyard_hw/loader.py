@@ -91,7 +91,6 @@ class Loader(wiring.Component):
 
         segment = Signal(range(config.lanes))
         position = Signal(range(config.group))
-        address = Signal.like(self.window_address)
         have_tile, last_segment, group_ends, issue = Signal(), Signal(), Signal(), Signal()
         begins_group = convolution & (position == 0) & (segment == 0)
         blocked = self._spacing(m, ~convolution & taps.last & last_segment, issue)
@@ -110,12 +109,9 @@ class Loader(wiring.Component):
         with m.If(issue):
             m.d.sync += segment.eq(Mux(last_segment, 0, segment + 1))
         with m.If(issue & last_segment & convolution):
-            m.d.sync += [
-                position.eq(Mux(group_ends, 0, position + 1)),
-                address.eq(Mux(group_ends, address | (config.group - 1), address) + 1),
-            ]
+            m.d.sync += position.eq(Mux(group_ends, 0, position + 1))
         with m.If(self.start):
-            m.d.sync += [segment.eq(0), position.eq(0), address.eq(0)]
+            m.d.sync += [segment.eq(0), position.eq(0)]
         self._tiles(m, walker, have_tile, issue & last_segment & taps.ends)
 
         word = issue & last_segment
@@ -126,7 +122,6 @@ class Loader(wiring.Component):
             taps.first,
             taps.last,
             taps.operand,
-            address,
         )
         self._pipeline(m, walker, taps, issue, last_segment, flags)
         return m
@@ -223,6 +218,11 @@ class Loader(wiring.Component):
                 self.vector_first,
                 self.vector_last,
                 self.vector_operand,
-                self.window_address,
             ).eq(delayed(flags, self.LATENCY, "flags", reset_less=False)),
         ]
+        # The words' places follow from their order, so they need not travel with them.
+        with m.If(self.window_valid):
+            ends = Mux(self.group_loaded, config.group - 1, 0)
+            m.d.sync += self.window_address.eq((self.window_address | ends) + 1)
+        with m.If(self.start):
+            m.d.sync += self.window_address.eq(0)

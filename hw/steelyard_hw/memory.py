@@ -20,8 +20,8 @@ class ItemMemory(wiring.Component):
     """Memory of items: the engine reads whole items, the host reads and writes 32-bit words.
 
     One block RAM read port serves both sides, so the host may read only while the engine does not.
-    Sustains one access a cycle. A word written is readable two cycles later. Initial contents are
-    not defined.
+    The engine reads an item a cycle, the host writes a word a cycle. A word written is readable two
+    cycles later. Initial contents are not defined.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class ItemMemory(wiring.Component):
     Attributes
     ----------
     HOST_LATENCY : :class:`int`
-        Cycles from `host_address` and `host_sub` to their `host_result`.
+        Cycles for which `host_address` and `host_sub` must hold before `host_result` is theirs.
 
     Members
     -------
@@ -109,11 +109,6 @@ class ItemMemory(wiring.Component):
         m = Module()
         host_address = Signal(range(self._depth), reset_less=True)
         host_data = Signal(32, reset_less=True)
-        subs = [self.host_sub]
-        for stage in range(1, self.HOST_LATENCY):
-            sub = Signal.like(self.host_sub, name=f"sub_{stage}", reset_less=True)
-            m.d.sync += sub.eq(subs[-1])
-            subs.append(sub)
         m.d.sync += [host_address.eq(self.host_address), host_data.eq(self.host_data)]
         # The host's address has been registered already where the memory does not do it.
         shared = self._read_latency == 2
@@ -145,7 +140,7 @@ class ItemMemory(wiring.Component):
         ]
         m.d.sync += [
             *(register.eq(word) for register, word in zip(fetched, words, strict=True)),
-            self.host_result.eq(Array(fetched)[subs[3]]),
+            self.host_result.eq(Array(fetched)[self.host_sub]),
         ]
         return m
 
@@ -169,7 +164,7 @@ class ActivationMemory(wiring.Component):
     WRITE_LATENCY : :class:`int`
         Cycles from `write_valid` to the first cycle in which `read_row` may name the row.
     HOST_LATENCY : :class:`int`
-        Cycles from `host_address` and `host_sub` to their `host_result`.
+        Cycles for which `host_address` and `host_sub` must hold before `host_result` is theirs.
 
     Members
     -------
@@ -284,11 +279,6 @@ class ActivationMemory(wiring.Component):
                 self.data[lane].eq(output[lane]),
             ]
 
-        subs = [self.host_sub]
-        for stage in range(1, self.HOST_LATENCY):
-            sub = Signal.like(self.host_sub, name=f"sub_{stage}", reset_less=True)
-            m.d.sync += sub.eq(subs[-1])
-            subs.append(sub)
         words = Array(Cat(output[first : first + 4]) for first in range(0, lanes, 4))
-        m.d.sync += self.host_result.eq(words[subs[3]])
+        m.d.sync += self.host_result.eq(words[self.host_sub])
         return m

@@ -1,8 +1,9 @@
 """Sequencer: runs the layers of a network from one start command and counts what they did."""
 
-from amaranth import Array, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from steelyard.config import ArrayConfig
 
@@ -21,6 +22,89 @@ COUNTERS = (
     "vector",
 )
 """Counters of a layer in the order of their words."""
+
+
+class EventCounters(wiring.Component):
+    """Counts events of every cycle into a memory, one counter's sum a cycle.
+
+    What a counter gathers between two visits, eight cycles apart, stands in four bits of its own;
+    each visit adds them to the sum in memory, three cycles later. After eight more visits without
+    an event all sums are on their way there.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    begin : ``In(1)``
+        Strobe: the sums start at zero, with the events from the next cycle on.
+    active : ``In(1)``
+        Visit a counter in this cycle.
+    layer : ``In(range(max_layers))``
+        Whose counters; stable while `active`.
+    events : ``In(len(COUNTERS))``
+        What happens in this cycle.
+    read_address, write_address : ``Out``, read_data : ``In(32)``, write, write_data : ``Out``
+        Ports of the counter memory; reading takes a cycle.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        address = range(config.max_layers * len(COUNTERS))
+        super().__init__(
+            {
+                "begin": In(1),
+                "active": In(1),
+                "layer": In(range(config.max_layers)),
+                "events": In(len(COUNTERS)),
+                "read_address": Out(address),
+                "read_data": In(32),
+                "write": Out(1),
+                "write_address": Out(address),
+                "write_data": Out(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = bits_for(len(COUNTERS))
+        gathered = Array(Signal(bits, name=f"gathered_{name}") for name in COUNTERS)
+        visited = Signal(range(len(COUNTERS)))
+        first_round = Signal()
+        m.d.sync += visited.eq(visited + 1)
+        for number, (count, event) in enumerate(zip(gathered, self.events, strict=True)):
+            m.d.sync += count.eq(Mux(visited == number, 0, count) + event)
+
+        # Read, register, add, write: a counter is visited again well after its sum is written.
+        m.d.comb += self.read_address.eq(Cat(visited, self.layer))
+        address, added, begins, valid = self.read_address, gathered[visited], first_round, self.active
+        for stage in range(3):
+            later = Signal.like(address, name=f"address_{stage}", reset_less=True)
+            strobe = Signal(name=f"valid_{stage}")
+            m.d.sync += [later.eq(address), strobe.eq(valid)]
+            address, valid = later, strobe
+            if stage < 2:
+                more = Signal(bits, name=f"added_{stage}", reset_less=True)
+                new = Signal(name=f"begins_{stage}", reset_less=True)
+                m.d.sync += [more.eq(added), new.eq(begins)]
+                added, begins = more, new
+        fetched = Signal(32, reset_less=True)
+        total = Signal(32, reset_less=True)
+        with m.If(begins):
+            m.d.sync += total.eq(added)
+        with m.Else():
+            m.d.sync += total.eq(fetched + added)
+        m.d.sync += fetched.eq(self.read_data)
+        m.d.comb += [
+            self.write.eq(valid),
+            self.write_address.eq(address),
+            self.write_data.eq(total),
+        ]
+        with m.If(visited == len(COUNTERS) - 1):
+            m.d.sync += first_round.eq(0)
+        with m.If(self.begin):
+            m.d.sync += [visited.eq(0), first_round.eq(1)]
+        return m
 
 
 class Sequencer(wiring.Component):
@@ -51,8 +135,10 @@ class Sequencer(wiring.Component):
         An engine has work, or results are between the units.
     events : ``In(len(COUNTERS) - 1)``
         What happens in this cycle, in the order of ``COUNTERS`` after the cycles.
-    counter_write : ``Out(1)``, counter_address : ``Out``, counter_data : ``Out(32)``
-        Write port of the counter memory.
+    counter_read_address, counter_write_address : ``Out``, counter_read_data : ``In(32)``,
+    counter_write : ``Out(1)``, counter_write_data : ``Out(32)``
+        Ports of the counter memory; reading takes a cycle. The last counter is written three cycles
+        after `busy` falls, or sooner.
     """
 
     def __init__(self, config: ArrayConfig, *, settle: int):
@@ -74,27 +160,34 @@ class Sequencer(wiring.Component):
                 "go": Out(1),
                 "active": In(1),
                 "events": In(len(COUNTERS) - 1),
+                "counter_read_address": Out(range(config.max_layers * len(COUNTERS))),
+                "counter_read_data": In(32),
                 "counter_write": Out(1),
-                "counter_address": Out(range(config.max_layers * len(COUNTERS))),
-                "counter_data": Out(32),
+                "counter_write_address": Out(range(config.max_layers * len(COUNTERS))),
+                "counter_write_data": Out(32),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        number = Signal(16)
-        left = Signal(16)
+        number = Signal(range(self._config.max_layers))
+        left = Signal(range(self._config.max_layers + 1))
         word = Signal(range(DESCRIPTOR_WORDS))
         fetched = Signal.like(word)
         fetching = Signal()
         quiet = Signal(range(self._settle + 1))
-        counters = Array(Signal(32, name=f"counter_{name}") for name in COUNTERS)
         counter = Signal(range(len(COUNTERS)))
-
+        counting = Signal()
+        m.submodules.counters = counters = EventCounters(self._config)
         m.d.comb += [
-            self.address.eq(number * DESCRIPTOR_WORDS + word),
-            self.counter_address.eq(number * len(COUNTERS) + counter),
-            self.counter_data.eq(counters[counter]),
+            self.address.eq(Cat(word, number)),
+            counters.layer.eq(number),
+            counters.events.eq(Mux(counting, Cat(Const(1, 1), self.events), 0)),
+            self.counter_read_address.eq(counters.read_address),
+            counters.read_data.eq(self.counter_read_data),
+            self.counter_write.eq(counters.write),
+            self.counter_write_address.eq(counters.write_address),
+            self.counter_write_data.eq(counters.write_data),
         ]
         m.d.sync += [fetched.eq(word), fetching.eq(0), self.go.eq(0)]
         with m.If(self.busy):
@@ -122,19 +215,19 @@ class Sequencer(wiring.Component):
             with m.State("GO"):
                 # The last word arrives in this cycle; engines see `go` with all registers in place.
                 m.d.sync += [self.go.eq(1), quiet.eq(self._settle)]
-                m.d.sync += [value.eq(0) for value in counters]
+                m.d.comb += counters.begin.eq(1)
                 m.next = "WAIT"
             with m.State("WAIT"):
                 m.next = "RUN"
-                self._count(m, counters)
+                m.d.comb += [counting.eq(1), counters.active.eq(1)]
             with m.State("RUN"):
-                self._count(m, counters)
+                m.d.comb += [counting.eq(1), counters.active.eq(1)]
                 m.d.sync += quiet.eq(Mux(self.active, self._settle, quiet - 1))
                 with m.If(quiet == 0):
                     m.d.sync += counter.eq(0)
                     m.next = "STORE"
             with m.State("STORE"):
-                m.d.comb += self.counter_write.eq(1)
+                m.d.comb += counters.active.eq(1)
                 m.d.sync += counter.eq(counter + 1)
                 with m.If(counter == len(COUNTERS) - 1):
                     m.d.sync += [number.eq(number + 1), left.eq(left - 1), word.eq(0)]
@@ -150,8 +243,3 @@ class Sequencer(wiring.Component):
         for name, field in FIELDS.items():
             with m.If(fetched == field.word):
                 m.d.sync += self.layer[name].eq(self.data[field.low : field.low + field.width])
-
-    def _count(self, m, counters):
-        m.d.sync += counters[0].eq(counters[0] + 1)
-        for value, event in zip(list(counters)[1:], self.events, strict=True):
-            m.d.sync += value.eq(value + event)

