@@ -23,11 +23,11 @@ from steelyard_hw.link import SerialAccelerator
 from steelyard_hw.verilog import bare_memories
 
 
-def top(config, words):
+def top(config):
     """Serial accelerator with its clock and two pins as ports."""
     m = Module()
     m.domains.sync = clock = ClockDomain("sync", reset_less=True)
-    m.submodules.accelerator = serial = SerialAccelerator(config, divider=8, words=words)
+    m.submodules.accelerator = serial = SerialAccelerator(config, divider=8)
     rx, tx = Signal(name="rx"), Signal(name="tx")
     m.d.comb += [serial.rx.eq(rx), tx.eq(serial.tx)]
     return m, [clock.clk, rx, tx]
@@ -35,7 +35,7 @@ def top(config, words):
 
 def synthesize(config, folder, arguments):
     with bare_memories():
-        m, ports = top(config, arguments.link_words)
+        m, ports = top(config)
         (folder / "top.il").write_text(rtlil.convert(m, ports=ports, emit_src=False))
     script = [
         "read_rtlil top.il",
@@ -65,7 +65,7 @@ def by_place(netlist):
     module = netlist["modules"]["top"]
     loads = collections.Counter()
     driver = {}
-    for name, cell in module["cells"].items():
+    for cell in module["cells"].values():
         for port, bits in cell["connections"].items():
             for bit in bits:
                 if cell["port_directions"][port] == "input":
@@ -93,7 +93,6 @@ def main():
             "--" + field.name.replace("_", "-"), type=int, default=DEFAULT.get(field.name)
         )
     parser.add_argument("--synth", default="-dsp", help="options of synth_ice40")
-    parser.add_argument("--link-words", type=int, default=256)
     parser.add_argument("--route", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="up5k --package sg48")

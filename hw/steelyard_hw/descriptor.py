@@ -4,7 +4,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
-from steelyard.compile.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation
+from steelyard.compile.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, narrowed
 from steelyard.config import ArrayConfig
 
 __all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "pixel_bits"]
@@ -48,6 +48,7 @@ class LayerLayout(data.StructLayout):
             "weight_base": weight,
             "weight_count": weight,
             "param_base": bits_for(config.parameter_words - 1),
+            **{name: field.width for name, field in narrowed(config).items()},
         }
         super().__init__(
             {

@@ -391,8 +391,6 @@ class SerialAccelerator(wiring.Component):
     config : :class:`~steelyard.config.ArrayConfig`
     divider : :class:`int`
         Clock cycles of a bit on the line, at least 4; :func:`.link_uart.divider_for` finds it.
-    words : :class:`int`
-        Words of each of the link's two memories.
     clock_hz : :class:`int`
         Frequency of the clock, told to the host.
     target : :class:`.target.Target`
@@ -412,14 +410,13 @@ class SerialAccelerator(wiring.Component):
         config: ArrayConfig,
         *,
         divider: int,
-        words: int = 512,
         clock_hz: int = 0,
         target: Target = Target.PORTABLE,
     ):
         self._accelerator = Accelerator(config, target)
         self._receiver = UartReceiver(divider)
         self._transmitter = UartTransmitter(divider)
-        self._link = Link(words=words, clock_hz=clock_hz)
+        self._link = Link(words=config.link_words, clock_hz=clock_hz)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
 
     def elaborate(self, platform):

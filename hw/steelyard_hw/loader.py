@@ -12,7 +12,7 @@ from .align import Aligner
 from .descriptor import LayerLayout, Operation, pixel_bits
 from .memory import ActivationMemory
 from .taps import TapSequence
-from .walker import MASK_TAPS, TileWalker
+from .walker import TileWalker
 
 __all__ = ["Loader"]
 
@@ -178,11 +178,13 @@ class Loader(wiring.Component):
             base.eq(taps.plane),
             lane.eq(walker.lane),
         ]
+        side = config.padded_kernel
+        low = bits_for(side)
         for n in range(config.lanes):
-            own = slice(n * MASK_TAPS, (n + 1) * MASK_TAPS)
+            own = slice(n * side, (n + 1) * side)
             m.d.sync += [
-                column_inside[n].eq(walker.valid_x[own].bit_select(taps.kx[:3], 1)),
-                row_inside[n].eq(walker.valid_y[own].bit_select(taps.ky[:3], 1)),
+                column_inside[n].eq(walker.valid_x[own].bit_select(taps.kx[:low], 1)),
+                row_inside[n].eq(walker.valid_y[own].bit_select(taps.ky[:low], 1)),
             ]
 
         rotate = Signal(lane_bits, reset_less=True)

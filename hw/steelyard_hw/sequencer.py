@@ -77,7 +77,12 @@ class EventCounters(wiring.Component):
 
         # Read, register, add, write: a counter is visited again well after its sum is written.
         m.d.comb += self.read_address.eq(Cat(visited, self.layer))
-        address, added, begins, valid = self.read_address, gathered[visited], first_round, self.active
+        address, added, begins, valid = (
+            self.read_address,
+            gathered[visited],
+            first_round,
+            self.active,
+        )
         for stage in range(3):
             later = Signal.like(address, name=f"address_{stage}", reset_less=True)
             strobe = Signal(name=f"valid_{stage}")

@@ -35,7 +35,7 @@ class TapSequence(wiring.Component):
         First activation word of the channel.
     tap : ``Out(signed(pixel_bits))``
         Offset of the tap in linear pixels.
-    kx, ky : ``Out(8)``
+    kx, ky : ``Out``
         Column and row of the tap.
     operand : ``Out(1)``
         Second operand of an add.
@@ -54,8 +54,8 @@ class TapSequence(wiring.Component):
                 "step": In(1),
                 "plane": Out(layer["in_base"].shape),
                 "tap": Out(signed(pixel_bits(config))),
-                "kx": Out(8),
-                "ky": Out(8),
+                "kx": Out(layer["kernel_w"].shape),
+                "ky": Out(layer["kernel_h"].shape),
                 "operand": Out(1),
                 "first": Out(1),
                 "last": Out(1),

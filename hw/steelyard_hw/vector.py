@@ -10,9 +10,6 @@ from .output import Beat
 
 __all__ = ["VectorUnit"]
 
-_SUM_BITS = 24
-"""Width of a lane's accumulator: 65,536 taps of int8."""
-
 
 class VectorUnit(wiring.Component):
     """Maximum or sum of the words of a window, drained R lanes a cycle.
@@ -34,7 +31,7 @@ class VectorUnit(wiring.Component):
     i_first, i_last : ``In(1)``
         First and last tap of a window; both at once when there is but one.
     mode : ``In(1)``
-        0 maximum, 1 sum; static while taps are in flight.
+        0 maximum, 1 sum, which must fit `vector_bits`; static while taps are in flight.
     i_param : ``In(range(parameter_words))``
         Address of the parameters, taken with the last tap.
     i_row : ``In(range(activation_words))``
@@ -94,23 +91,25 @@ class VectorUnit(wiring.Component):
             taps.eq(self.i_data),
             finished.eq(valid & last),
         ]
+        bits = self._config.vector_bits
         results = []
         for lane in range(self._config.lanes):
             tap = taps[lane]
-            result = Signal(signed(_SUM_BITS), name=f"result_{lane}", reset_less=True)
-            larger = Mux(tap > result[:8].as_signed(), tap, result[:8].as_signed())
+            result = Signal(signed(bits), name=f"result_{lane}", reset_less=True)
+            reduced = Mux(tap > result[:8].as_signed(), tap, result[:8].as_signed())
+            if bits > 8:
+                reduced = Mux(self.mode, result + tap, reduced)
             with m.If(valid):
-                m.d.sync += result.eq(Mux(first, tap, Mux(self.mode, result + tap, larger)))
+                m.d.sync += result.eq(Mux(first, tap, reduced))
             results.append(result)
         return finished, results
 
     def _drain(self, m: Module, finished: Signal, results: list[Signal]) -> None:
         """Drive `o` with the lanes of finished windows."""
-        lanes, width = self._config.lanes, self._config.requantizers
+        config = self._config
+        lanes, width, bits = config.lanes, config.requantizers, config.vector_bits
         tag = {"param": self.i_param, "row": self.i_row, "hold": self.i_hold, "join": self.i_join}
-        queue = [
-            Signal(signed(_SUM_BITS), name=f"queue_{n}", reset_less=True) for n in range(lanes)
-        ]
+        queue = [Signal(signed(bits), name=f"queue_{n}", reset_less=True) for n in range(lanes)]
         busy = Signal()
         beat = Signal(range(self._config.drain_beats), reset_less=True)
         for name, value in tag.items():

@@ -11,10 +11,7 @@ from steelyard.config import ArrayConfig
 from .countdown import Countdown
 from .descriptor import LayerLayout, pixel_bits
 
-__all__ = ["MASK_TAPS", "TileWalker"]
-
-MASK_TAPS = 7
-"""Largest kernel side with padding: taps for which a lane keeps a validity bit."""
+__all__ = ["TileWalker"]
 
 
 class TileWalker(wiring.Component):
@@ -43,8 +40,8 @@ class TileWalker(wiring.Component):
         Linear input pixel of the segment's first lane at tap (0, 0), and that lane (combinational).
     segments_last : ``Out(range(lanes))``
         Number of the last segment of the tile in use.
-    valid_x, valid_y : ``Out(lanes * MASK_TAPS)``
-        Bit ``lane * MASK_TAPS + k``: tap column (row) `k` lies inside the map for that lane.
+    valid_x, valid_y : ``Out(lanes * padded_kernel)``
+        Bit ``lane * padded_kernel + k``: tap column (row) `k` lies inside the map for that lane.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -60,15 +57,15 @@ class TileWalker(wiring.Component):
                 "origin": Out(signed(pixel_bits(config))),
                 "lane": Out(range(lanes)),
                 "segments_last": Out(range(lanes)),
-                "valid_x": Out(lanes * MASK_TAPS),
-                "valid_y": Out(lanes * MASK_TAPS),
+                "valid_x": Out(lanes * config.padded_kernel),
+                "valid_y": Out(lanes * config.padded_kernel),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         lanes, layer = self._config.lanes, self.layer
-        pixel = pixel_bits(self._config)
+        taps, pixel = self._config.padded_kernel, pixel_bits(self._config)
 
         m.submodules.segments = segments = memory.Memory(
             shape=pixel + bits_for(lanes - 1), depth=2 * lanes, init=[]
@@ -79,8 +76,9 @@ class TileWalker(wiring.Component):
         images = Countdown("images", layer.batch.shape())
         columns = Countdown("columns", layer.out_w.shape())
         one_image, one_column = Signal(), Signal()
-        x = Signal(signed(17), reset_less=True)
-        y = Signal(signed(17), reset_less=True)
+        # Lanes past the last pixel may wrap around, since nobody looks at them.
+        x = Signal(signed(len(layer.in_w) + 2), reset_less=True)
+        y = Signal(signed(len(layer.in_h) + 2), reset_less=True)
         origin = Signal(signed(pixel), reset_less=True)
         # Whether the lane's origin follows the one before by a step, and when it would at the
         # next image's pixel, the next column and the next row.
@@ -91,8 +89,8 @@ class TileWalker(wiring.Component):
         tile = Signal.like(layer.out_tiles)
         running = Signal()
         bank = Signal()
-        shadow_x = Signal(lanes * MASK_TAPS, reset_less=True)
-        shadow_y = Signal(lanes * MASK_TAPS, reset_less=True)
+        shadow_x = Signal(lanes * taps, reset_less=True)
+        shadow_y = Signal(lanes * taps, reset_less=True)
 
         last_tile = Signal()
         m.d.sync += last_tile.eq(tile == layer.out_tiles - 1)
@@ -124,8 +122,8 @@ class TileWalker(wiring.Component):
             m.d.sync += [
                 lane.eq(lane + 1),
                 follows.eq(Mux(step_y, row_follows, Mux(step_x, column_follows, ~layer.step2))),
-                shadow_x.eq(Cat(shadow_x[MASK_TAPS:], self._inside(m, "x", x, layer.in_w))),
-                shadow_y.eq(Cat(shadow_y[MASK_TAPS:], self._inside(m, "y", y, layer.in_h))),
+                shadow_x.eq(Cat(shadow_x[taps:], self._inside(m, "x", x, layer.in_w))),
+                shadow_y.eq(Cat(shadow_y[taps:], self._inside(m, "y", y, layer.in_h))),
             ]
             with m.If(present):
                 m.d.sync += [segment.eq(number), length.eq(Mux(begins, 1, length + 1))]
@@ -179,14 +177,16 @@ class TileWalker(wiring.Component):
 
     def _inside(self, m, name, first, size):
         """Validity of the taps of a lane whose first tap lies at `first` on an axis of `size`."""
-        room = Signal(signed(18), name=f"room_{name}")
-        bits = Signal(MASK_TAPS, name=f"inside_{name}")
+        taps = self._config.padded_kernel
+        low = bits_for(taps)
+        room = Signal(signed(len(first) + 1), name=f"room_{name}")
+        bits = Signal(taps, name=f"inside_{name}")
         m.d.comb += room.eq(size - first)
-        # Taps are fewer than eight, so three low bits decide near the edges of the map.
-        just_before = first[3:].all()
-        far_from_end = room[3:].any()
-        for k in range(MASK_TAPS):
-            after_start = ~first[-1] | (just_before & (first[:3] >= 8 - k))
-            before_end = ~room[-1] & (far_from_end | (room[:3] > k))
+        # A few low bits count the taps, so they alone decide near the edges of the map.
+        just_before = first[low:].all()
+        far_from_end = room[low:].any()
+        for k in range(taps):
+            after_start = ~first[-1] | (just_before & (first[:low] >= (1 << low) - k))
+            before_end = ~room[-1] & (far_from_end | (room[:low] > k))
             m.d.comb += bits[k].eq(after_start & before_end)
         return bits

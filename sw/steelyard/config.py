@@ -53,6 +53,14 @@ class ArrayConfig:
     """Output channels whose partial sums fit the shared memory: `columns` to 4096."""
     max_layers: int = 64
     """Layer descriptors that fit: 1 to 1024."""
+    max_side: int = 65535
+    """Largest height, width and kernel side of a map, and largest batch: 2**n - 1, 15 to 65535."""
+    padded_kernel: int = 7
+    """Largest side of a kernel with padding: 3, 5 or 7."""
+    vector_bits: int = 24
+    """Width of the vector unit's sums, bits: 8 (no average pooling) to 24."""
+    link_words: int = 512
+    """Words of each of the two memories of a board's serial link: a power of two, 32 to 4096."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,6 +90,10 @@ class ArrayConfig:
                 )
         self._between("partial_sum_channels", self.columns, 4096)
         self._between("max_layers", 1, 1024)
+        self._one_of("max_side", tuple((1 << n) - 1 for n in range(4, 17)))
+        self._one_of("padded_kernel", (3, 5, 7))
+        self._between("vector_bits", 8, 24)
+        self._one_of("link_words", tuple(32 << n for n in range(8)))
 
     def _one_of(self, name: str, allowed: tuple[int, ...]) -> None:
         value = getattr(self, name)

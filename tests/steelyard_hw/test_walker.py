@@ -9,18 +9,19 @@ from amaranth.sim import Simulator
 from steelyard.compile.layers import walk
 from steelyard.config import ArrayConfig
 from steelyard.network import MaxPool, Network, Tensor, output_size
-from steelyard_hw.walker import MASK_TAPS, TileWalker
+from steelyard_hw.walker import TileWalker
 from steelyard_sim.array_case import layer_bits
 
 LANES = 8
 CONFIG = ArrayConfig(lanes=LANES, requantizers=8, activation_words=256)
+SMALL = CONFIG.with_(max_side=15, padded_kernel=3)
 
 
-def random_window(rng):
+def random_window(rng, largest):
     """Map, kernel, stride, padding (top, left, bottom, right) and batch."""
     while True:
         size = rng.randint(1, 13), rng.randint(1, 13)
-        kernel = rng.randint(1, MASK_TAPS), rng.randint(1, MASK_TAPS)
+        kernel = rng.randint(1, largest), rng.randint(1, largest)
         stride, batch = rng.randint(1, 3), rng.choice([1, 1, 2, 3, 11])
         padding = (0, 0, 0, 0)
         if rng.random() < 0.7:
@@ -61,21 +62,23 @@ def descriptor(size, kernel, stride, padding, batch):
     return walk(Network("n", "x", "y", tensors, (layer,)), layer, batch, LANES)
 
 
+@pytest.mark.parametrize("config", [CONFIG, SMALL], ids=["large", "small"])
 @pytest.mark.parametrize("seed", range(4))
-def test_segments_and_masks_of_random_geometries(seed):
+def test_segments_and_masks_of_random_geometries(seed, config):
     print(f"seed {seed}")
     rng = Random(seed)
-    dut = TileWalker(CONFIG)
+    dut = TileWalker(config)
+    taps = config.padded_kernel
 
     async def testbench(ctx):
         for _ in range(12):
-            window = random_window(rng)
+            window = random_window(rng, taps)
             print(window)
             await check_layer(ctx, window)
 
     async def check_layer(ctx, window):
         d = descriptor(*window)
-        ctx.set(dut.layer.as_value(), layer_bits(CONFIG, d))
+        ctx.set(dut.layer.as_value(), layer_bits(config, d))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -106,9 +109,9 @@ def test_segments_and_masks_of_random_geometries(seed):
             assert (ctx.get(dut.origin), ctx.get(dut.lane)) == segments[number]
         masks_x, masks_y = ctx.get(dut.valid_x), ctx.get(dut.valid_y)
         for lane, (y, x) in enumerate(places):
-            bits = [lane * MASK_TAPS + tap for tap in range(MASK_TAPS)]
-            inside_x = [int(0 <= x + tap < width) for tap in range(MASK_TAPS)]
-            inside_y = [int(0 <= y + tap < height) for tap in range(MASK_TAPS)]
+            bits = [lane * taps + tap for tap in range(taps)]
+            inside_x = [int(0 <= x + tap < width) for tap in range(taps)]
+            inside_y = [int(0 <= y + tap < height) for tap in range(taps)]
             assert [masks_x >> bit & 1 for bit in bits] == inside_x, f"lane {lane}"
             assert [masks_y >> bit & 1 for bit in bits] == inside_y, f"lane {lane}"
 

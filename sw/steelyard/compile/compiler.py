@@ -14,6 +14,7 @@ from .cycles import predict
 from .descriptor import DESCRIPTOR_WORDS, Descriptor
 from .layers import (
     KRequest,
+    check_features,
     choose_k,
     convolution,
     pieces,
@@ -80,7 +81,8 @@ def _plan(
     network: Network, layer: Layer, k: dict[str, int | None], batch: int, config: ArrayConfig
 ) -> _Plan:
     base = walk(network, layer, batch, config.lanes)
-    base.words(layer.name)
+    base.words(layer.name, config)
+    check_features(network, layer, base, config)
     if isinstance(layer, Conv):
         return _plan_conv(network, layer, base, k[layer.name], config)
     bias, multiplier, shift = np.array(pool_parameters(network, layer), np.int32).T
@@ -212,7 +214,7 @@ def compile(
     entries = _entries(network, plans, linked, buffers, bases, config)
 
     descriptors = [
-        each.words(plan.layer.name)
+        each.words(plan.layer.name, config)
         for plan, layer in zip(plans, linked, strict=True)
         for each in layer
     ]

@@ -1,15 +1,17 @@
 """Layer descriptor: the 32 words that tell the sequencer everything about one layer."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._check import MAX_POOL_STRIDE
+from ..config import ArrayConfig
 from ..errors import UserError
 
-__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation"]
+__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "narrowed"]
 
 DESCRIPTOR_WORDS = 32
 """32-bit words of one descriptor."""
@@ -95,6 +97,30 @@ FIELDS: dict[str, Field] = {
 """Every field by name, as laid out in docs/architecture.md section 6."""
 
 
+def narrowed(config: ArrayConfig) -> dict[str, Field]:
+    """Fields of which a configuration holds fewer bits than the descriptor has, by name."""
+    side = config.max_side.bit_length()
+    widths = {
+        "batch": side,
+        "out_w": side,
+        "x_origin": config.padded_kernel.bit_length() + 1,
+        "y_origin": config.padded_kernel.bit_length() + 1,
+        "in_w": side,
+        "in_h": side,
+        "stride": MAX_POOL_STRIDE.bit_length(),
+        "kernel_w": side,
+        "kernel_h": side,
+        "in_channels": config.activation_words.bit_length(),
+        "chunks": config.weight_words.bit_length(),
+        "passes": (-(-config.parameter_words // config.columns)).bit_length(),
+    }
+    return {
+        name: replace(FIELDS[name], width=width)
+        for name, width in widths.items()
+        if width < FIELDS[name].width
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Descriptor:
     """Fields of one layer descriptor, named as in docs/architecture.md section 6.
@@ -147,8 +173,12 @@ class Descriptor:
         """Weight groups of one output channel."""
         return max(self.chunks - 1, 0) * self.chunk_groups + self.last_chunk_groups
 
-    def words(self, layer: str) -> NDArray[np.uint32]:
+    def words(self, layer: str, config: ArrayConfig | None = None) -> NDArray[np.uint32]:
         """Packed words, uint32 (32,).
+
+        Parameters
+        ----------
+        config : if given, values must also fit the registers of this configuration
 
         Raises
         ------
@@ -156,12 +186,15 @@ class Descriptor:
             If a value does not fit its field; names `layer`, the field and its range.
         """
         packed = [0] * DESCRIPTOR_WORDS
+        narrow = narrowed(config) if config else {}
         for name, value in asdict(self).items():
             field = FIELDS[name]
-            if not field.minimum <= value <= field.maximum:
+            limit = narrow.get(name, field)
+            if not limit.minimum <= value <= limit.maximum:
                 raise UserError(
                     f"Layer {layer!r} needs {name} = {value}, but a layer descriptor holds "
-                    f"{field.minimum} to {field.maximum}; make the layer smaller."
+                    f"{limit.minimum} to {limit.maximum}"
+                    f"{' with this configuration' * (name in narrow)}; make the layer smaller."
                 )
             packed[field.word] |= (value - field.offset & (1 << field.width) - 1) << field.low
         return np.array(packed, np.uint32)

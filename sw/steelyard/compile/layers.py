@@ -15,7 +15,15 @@ from .memory import plane_pitch
 from .packing import Schedule
 from .proof import Bounds, overflowing_channel
 
-__all__ = ["choose_k", "pieces", "pool_parameters", "requested_k", "schedule", "walk"]
+__all__ = [
+    "check_features",
+    "choose_k",
+    "pieces",
+    "pool_parameters",
+    "requested_k",
+    "schedule",
+    "walk",
+]
 
 MAX_CHUNK_GROUPS = 255
 
@@ -84,6 +92,29 @@ def walk(network: Network, layer: Layer, batch: int, lanes: int) -> Descriptor:
         lo=layer.lo,
         hi=layer.hi,
     )
+
+
+def check_features(network: Network, layer: Layer, base: Descriptor, config: ArrayConfig) -> None:
+    """Refuse a layer that needs what a configuration leaves out.
+
+    Raises
+    ------
+    UserError
+        If its padded kernel is too large or its average too long; names layer and field.
+    """
+    side = max(base.kernel_w, base.kernel_h)
+    if base.padded and side > config.padded_kernel:
+        raise UserError(
+            f"Layer {layer.name!r} has a padded kernel of side {side} and the configuration takes "
+            f"up to {config.padded_kernel}; raise padded_kernel or use a smaller kernel."
+        )
+    taps = base.kernel_w * base.kernel_h
+    bits = 8 + (taps - 1).bit_length()
+    if base.op == Operation.AVG_POOL and bits > config.vector_bits:
+        raise UserError(
+            f"Layer {layer.name!r} averages {taps} pixels, whose sum takes {bits} bits, and the "
+            f"configuration's vector unit has {config.vector_bits}; raise vector_bits."
+        )
 
 
 def requested_k(k: KRequest, network: Network, group: int) -> dict[str, int | None]:
