@@ -13,6 +13,7 @@ from .host import HostPort, Space
 from .loader import Loader
 from .memory import ActivationMemory, ItemMemory
 from .output import OutputStage
+from .output_serial import SerialOutputStage
 from .sequencer import COUNTERS, Sequencer
 from .target import Target
 from .vector import VectorUnit
@@ -25,8 +26,15 @@ MAGIC = 0x594C5453
 VERSION = 1
 """Version of the register map, the commands and the descriptors."""
 
-SETTLE = max(Loader.LATENCY + VectorUnit.latency, OutputStage.latency) + 4
-"""Cycles without activity after which every result of a layer has been written."""
+
+def output_stage(config: ArrayConfig) -> type[OutputStage] | type[SerialOutputStage]:
+    """Kind of output stage of a configuration."""
+    return OutputStage if config.requantizer_cycles == 1 else SerialOutputStage
+
+
+def settle(config: ArrayConfig) -> int:
+    """Cycles without activity after which every result of a layer has been written."""
+    return max(Loader.LATENCY + VectorUnit.latency, output_stage(config).latency) + 4
 
 
 class VectorTags(wiring.Component):
@@ -122,7 +130,7 @@ class Accelerator(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.host = host = HostPort(config)
-        m.submodules.sequencer = sequencer = Sequencer(config, settle=SETTLE)
+        m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.descriptors = descriptors = ItemMemory(
             config.max_layers * DESCRIPTOR_WORDS, 1, bits=32
         )
@@ -232,9 +240,11 @@ class Accelerator(wiring.Component):
 
     def _output(self, m, layer, array, vector, parameters, activations):
         """Output stage behind array and vector unit, of which only one works in a layer."""
-        m.submodules.output = output = OutputStage(self._config)
+        m.submodules.output = output = output_stage(self._config)(self._config)
         m.d.comb += [
             output.i_valid.eq(array.o_valid | vector.o_valid),
+            array.o_ready.eq(output.i_ready),
+            vector.o_ready.eq(output.i_ready),
             output.i.eq(Mux(array.o_valid, array.o.as_value(), vector.o.as_value())),
             output.z_y.eq(layer.z_y),
             output.lo.eq(layer.lo),

@@ -23,11 +23,10 @@ def array_latency(config: ArrayConfig) -> int:
     return config.broadcast_stages + column_latency(config)
 
 
-
 class Drain(wiring.Component):
     """Names the captured sums as they leave the columns: parameters and place in the output plane.
 
-    Beats follow each other without a gap from the cycle after `pass_end`.
+    Beats follow each other without a gap from the cycle after `pass_end`, each until it is taken.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ class Drain(wiring.Component):
         The columns capture their sums in this cycle.
     sums : ``In(ArrayLayout(signed(accumulator_bits), requantizers))``
     busy : ``Out(1)``
-    o_valid : ``Out(1)``, o : ``Out(Beat)``
+    o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
     """
 
     def __init__(self, config: ArrayConfig):
@@ -54,6 +53,7 @@ class Drain(wiring.Component):
                 "sums": In(chain_layout(config)),
                 "busy": Out(1),
                 "o_valid": Out(1),
+                "o_ready": In(1, init=1),
                 "o": Out(Beat(config)),
             }
         )
@@ -82,7 +82,7 @@ class Drain(wiring.Component):
         ]
         m.d.comb += [self.o.data[n].eq(self.sums[n]) for n in range(config.requantizers)]
 
-        with m.If(left != 0):
+        with m.If((left != 0) & self.o_ready):
             m.d.sync += [
                 left.eq(left - 1),
                 sums.eq(sums + 1),
@@ -135,8 +135,8 @@ class SparseArray(wiring.Component):
     word, window_valid, window_address, group_loaded : ``In``
         Activations from the loader.
     group_free : ``Out(1)``
-    o_valid : ``Out(1)``, o : ``Out(Beat)``
-        Sums, `requantizers` lanes a cycle.
+    o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
+        Sums, `requantizers` lanes at a time, taken every `requantizer_cycles`.
     issue, stall_load, stall_weights, stall_drain : ``Out(1)``
         For the performance counters.
     """
@@ -157,6 +157,7 @@ class SparseArray(wiring.Component):
                 "group_loaded": In(1),
                 "group_free": Out(1),
                 "o_valid": Out(1),
+                "o_ready": In(1, init=1),
                 "o": Out(Beat(config)),
                 "issue": Out(1),
                 "stall_load": Out(1),
@@ -179,6 +180,7 @@ class SparseArray(wiring.Component):
             self.done.eq(scheduler.done),
             self.group_free.eq(scheduler.group_free),
             self.o_valid.eq(drain.o_valid),
+            drain.o_ready.eq(self.o_ready),
             self.o.eq(drain.o),
             self.issue.eq(scheduler.issue),
             self.stall_load.eq(scheduler.stall_load),
@@ -241,6 +243,7 @@ class SparseArray(wiring.Component):
                     column.window_word,
                 ).eq(copy),
                 column.weight.eq(weights[number * bits : (number + 1) * bits]),
+                column.shift.eq(drain.o_ready),
             ]
             if number + 1 < config.columns:
                 m.d.comb += column.chain_in.eq(columns[number + 1].chain_out)

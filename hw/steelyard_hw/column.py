@@ -43,9 +43,7 @@ class Control(data.StructLayout):
     """
 
     def __init__(self, config: ArrayConfig):
-        super().__init__(
-            {"valid": 1, "last": 1, "slot": (config.window_groups - 1).bit_length()}
-        )
+        super().__init__({"valid": 1, "last": 1, "slot": (config.window_groups - 1).bit_length()})
 
 
 class Column(wiring.Component):
@@ -68,7 +66,9 @@ class Column(wiring.Component):
         Value (low 8 bits) and index of this column's weight.
     chain_in, chain_out : ``ArrayLayout(signed(accumulator_bits), requantizers)``
         Captured sums of the next column in; the lowest lanes of this one out. They move on by
-        `requantizers` lanes in every cycle without a capture.
+        `requantizers` lanes in every cycle without a capture, with `shift` if the requantizer
+        takes several cycles.
+    shift : ``In(1)``
     """
 
     def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
@@ -84,6 +84,7 @@ class Column(wiring.Component):
                 "weight": In(config.weight_bits),
                 "chain_in": In(chain),
                 "chain_out": Out(chain),
+                "shift": In(1),
             }
         )
 
@@ -140,7 +141,7 @@ class Column(wiring.Component):
             # Cleared after the last weight: registers do that for nothing, an adder's input not.
             with m.If(strobe):
                 m.d.sync += [accumulator.eq(0), captured[own].eq(total)]
-            # The drain takes every cycle after a capture: nothing has to hold the sums meanwhile.
-            with m.Else():
+            # A drain of a beat a cycle takes every cycle after a capture: nothing holds the sums.
+            with m.Elif(self.shift | (config.requantizer_cycles == 1)):
                 m.d.sync += captured[own].eq(shifted[own])
         return m

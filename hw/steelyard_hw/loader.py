@@ -22,7 +22,7 @@ class Loader(wiring.Component):
 
     Words leave ``LATENCY`` cycles after their last segment was issued. Never stalled from outside:
     it issues into the window ring only while a group is free, and spaces finished vector words by
-    ``drain_beats`` cycles.
+    ``drain_cycles``.
 
     Parameters
     ----------
@@ -147,11 +147,12 @@ class Loader(wiring.Component):
 
     def _spacing(self, m, finishes, issue):
         """Whether a segment that finishes a vector word must wait: the one before still drains."""
-        wait = Signal(range(max(self._config.drain_beats, 2)))
+        cycles = self._config.drain_cycles
+        wait = Signal(range(max(cycles, 2)))
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         with m.If(issue & finishes):
-            m.d.sync += wait.eq(self._config.drain_beats - 1)
+            m.d.sync += wait.eq(cycles - 1)
         with m.If(self.start):
             m.d.sync += wait.eq(0)
         return finishes & (wait != 0)

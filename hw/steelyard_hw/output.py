@@ -9,7 +9,7 @@ from steelyard.config import ArrayConfig
 
 from .requantizer import Requantizer, register
 
-__all__ = ["Beat", "OutputStage"]
+__all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
 
 
 class Beat(data.StructLayout):
@@ -58,13 +58,41 @@ class Beat(data.StructLayout):
         )
 
 
-class _Parameter(data.Struct):
+class Parameter(data.Struct):
     """Parameter item of one output channel."""
 
     bias: signed(32)
     multiplier: 24
     shift: 6
     reserved: 2
+
+
+def output_signature(config: ArrayConfig) -> wiring.Signature:
+    """Ports of both output stages, as documented in :class:`OutputStage`.
+
+    Raises
+    ------
+    TypeError
+        If `config` is no :class:`~steelyard.config.ArrayConfig`.
+    """
+    if not isinstance(config, ArrayConfig):
+        raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+    return wiring.Signature(
+        {
+            "i_valid": In(1),
+            "i_ready": Out(1),
+            "i": In(Beat(config)),
+            "z_y": In(signed(8)),
+            "lo": In(signed(8)),
+            "hi": In(signed(8)),
+            "param_address": Out(range(config.parameter_words)),
+            "param_data": In(64),
+            "o_valid": Out(1),
+            "o_row": Out(range(config.activation_words)),
+            "o_beat": Out(range(config.drain_beats)),
+            "o_data": Out(data.ArrayLayout(signed(8), config.requantizers)),
+        }
+    )
 
 
 class OutputStage(wiring.Component):
@@ -82,8 +110,8 @@ class OutputStage(wiring.Component):
 
     Members
     -------
-    i_valid : ``In(1)``
-        `i` holds a beat.
+    i_valid : ``In(1)``, i_ready : ``Out(1)``
+        `i` holds a beat; it is taken in this cycle, here always.
     i : ``In(Beat(config))``
         Sums of R lanes.
     z_y, lo, hi : ``In(signed(8))``
@@ -111,27 +139,12 @@ class OutputStage(wiring.Component):
     latency = _sum_latency + Requantizer.latency
 
     def __init__(self, config: ArrayConfig):
-        if not isinstance(config, ArrayConfig):
-            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
         self._config = config
-        super().__init__(
-            {
-                "i_valid": In(1),
-                "i": In(Beat(config)),
-                "z_y": In(signed(8)),
-                "lo": In(signed(8)),
-                "hi": In(signed(8)),
-                "param_address": Out(range(config.parameter_words)),
-                "param_data": In(64),
-                "o_valid": Out(1),
-                "o_row": Out(range(config.activation_words)),
-                "o_beat": Out(range(config.drain_beats)),
-                "o_data": Out(data.ArrayLayout(signed(8), config.requantizers)),
-            }
-        )
+        super().__init__(output_signature(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        m.d.comb += self.i_ready.eq(1)
         beats = [self.i]
         valid = [self.i_valid]
         for n in range(1, self._sum_latency + 1):
@@ -140,7 +153,7 @@ class OutputStage(wiring.Component):
             m.d.sync += [beats[n].eq(beats[n - 1]), valid[n].eq(valid[n - 1])]
 
         m.d.comb += self.param_address.eq(beats[1].param)
-        parameter = Signal(_Parameter, reset_less=True)
+        parameter = Signal(Parameter, reset_less=True)
         m.d.sync += parameter.eq(self.param_data)
 
         sums = self._partial_sums(m, beats, valid)

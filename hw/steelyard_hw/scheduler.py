@@ -18,8 +18,8 @@ MINIMUM_DRAIN = 8
 
 
 def drain_bits(config: ArrayConfig) -> int:
-    """Bits of a count of drain beats of one pass."""
-    return bits_for(max(config.columns * config.drain_beats, MINIMUM_DRAIN))
+    """Bits of a count of drain cycles of one pass."""
+    return bits_for(max(config.columns * config.drain_cycles, MINIMUM_DRAIN))
 
 
 class PassEnd(data.StructLayout):
@@ -92,9 +92,7 @@ class Loops:
             in_last_chunk.eq(
                 Mux(self.groups.last & self.passes.last, chunk_then_last, self.chunks.last)
             ),
-            final_group.eq(
-                in_last_chunk & Mux(self.groups.last, one_group, self.groups.two)
-            ),
+            final_group.eq(in_last_chunk & Mux(self.groups.last, one_group, self.groups.two)),
         ]
         self.items.step(
             m,
@@ -218,8 +216,8 @@ class Scheduler(wiring.Component):
         left = Signal(drain_bits(config))
         last_pass = Signal(drain_bits(config))
         drained = Signal(init=1)
-        cycles = layer.last_columns * config.drain_beats
-        full = max(config.columns * config.drain_beats, MINIMUM_DRAIN) - 1
+        cycles = layer.last_columns * config.drain_cycles
+        full = max(config.columns * config.drain_cycles, MINIMUM_DRAIN) - 1
         with m.If(~drained):
             m.d.sync += [left.eq(left - 1), drained.eq(left == 1)]
         with m.If(self.issue & loops.pass_ends):

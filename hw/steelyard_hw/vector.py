@@ -14,8 +14,8 @@ __all__ = ["VectorUnit"]
 class VectorUnit(wiring.Component):
     """Maximum or sum of the words of a window, drained R lanes a cycle.
 
-    The first beat of a word leaves 3 cycles after its last tap, the others follow at once. One tap
-    a cycle, without stalls; last taps are at least `drain_beats` cycles apart.
+    The first beat of a word leaves 3 cycles after its last tap, the others when the one before is
+    taken. One tap a cycle, without stalls; last taps are at least `drain_cycles` cycles apart.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class VectorUnit(wiring.Component):
         Activation word to write, taken with the last tap.
     i_hold, i_join : ``In(1)``
         Operand a and b of a residual add, taken with the last tap.
-    o_valid : ``Out(1)``
-        `o` holds a beat.
+    o_valid : ``Out(1)``, o_ready : ``In(1)``
+        `o` holds a beat; it is taken.
     o : ``Out(Beat(config))``
         Results of R lanes; `accumulate`, `store` and `psum` are 0.
 
@@ -67,6 +67,7 @@ class VectorUnit(wiring.Component):
                 "i_hold": In(1),
                 "i_join": In(1),
                 "o_valid": Out(1),
+                "o_ready": In(1, init=1),
                 "o": Out(Beat(config)),
             }
         )
@@ -124,7 +125,7 @@ class VectorUnit(wiring.Component):
         with m.If(finished):
             m.d.sync += [entry.eq(result) for entry, result in zip(queue, results, strict=True)]
             m.d.sync += [busy.eq(1), beat.eq(0)]
-        with m.Else():
+        with m.Elif(self.o_ready):
             m.d.sync += [queue[n].eq(queue[n + width]) for n in range(lanes - width)]
             m.d.sync += beat.eq(beat + 1)
             with m.If(beat == self._config.drain_beats - 1):

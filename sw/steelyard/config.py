@@ -11,7 +11,10 @@ from typing import Any, Self
 from .errors import UserError
 from .files import replacing
 
-__all__ = ["ArrayConfig"]
+__all__ = ["SERIAL_SHIFTS", "ArrayConfig"]
+
+SERIAL_SHIFTS = (15, 42)
+"""Least and greatest shift of a 24-bit multiplier that a requantizer of several cycles takes."""
 
 
 def _power_of_two(value: int) -> bool:
@@ -36,6 +39,9 @@ class ArrayConfig:
     """Weights in a group along the flattened (ky, kx, ic) axis: 4, 8, 16 or 32."""
     requantizers: int = 8
     """Lanes drained and requantized a cycle: a power of two that divides `lanes`."""
+    requantizer_cycles: int = 1
+    """Cycles of a requantizer for one sum: 1, or 16 or 32 without multipliers. More than 1 takes
+    no scales below 2**-19 and no residual additions."""
     multiplier_stages: int = 2
     """Registers from a multiplier's operands to its product, cycles: 2 to 6. The ECP5 boards'
     multipliers that serve two lanes each take 4."""
@@ -74,6 +80,7 @@ class ArrayConfig:
         self._between("columns", 1, 64)
         self._one_of("group", (4, 8, 16, 32))
         self._one_of("requantizers", tuple(1 << n for n in range(self.lanes.bit_length())))
+        self._one_of("requantizer_cycles", (1, 16, 32))
         self._between("multiplier_stages", 2, 6)
         self._between("accumulator_bits", 16, 32)
         self._one_of("window_groups", tuple(1 << n for n in range(1, 9)))
@@ -139,8 +146,13 @@ class ArrayConfig:
 
     @property
     def drain_beats(self) -> int:
-        """Cycles to drain one column: ``lanes / requantizers``."""
+        """Beats to drain one column: ``lanes / requantizers``."""
         return self.lanes // self.requantizers
+
+    @property
+    def drain_cycles(self) -> int:
+        """Cycles to drain one column: its beats, each as long as a requantizer needs."""
+        return self.drain_beats * self.requantizer_cycles
 
     @property
     def broadcast_stages(self) -> int:

@@ -96,6 +96,7 @@ def random_network(
     layers: int = 6,
     max_pixels: int = 120,
     max_channels: int = 40,
+    max_kernel: int = 7,
     group: int = 16,
     k: int | None = None,
 ) -> Network:
@@ -110,6 +111,7 @@ def random_network(
     kinds : some of :data:`KINDS`
     layers : layers to draw
     max_pixels, max_channels : limits of every tensor
+    max_kernel : largest side of a kernel that is not the whole map
     group : weights of a group
     k : weights kept in every group; by default each layer draws its own, now and then dense
 
@@ -131,6 +133,7 @@ def random_network(
     width = int(rng.integers(1, min(max_pixels // height, 20) + 1))
     height, width = _grown(height, width, max_pixels)
     chain = _Chain.start(rng, (_channels(rng, max_channels), height, width), max_pixels)
+    chain.max_kernel = max_kernel
     extra = [str(rng.choice(list(kinds))) for _ in range(layers - len(kinds))]
     order = rng.permutation([*kinds, *extra])[:layers].tolist()
     if rng.random() < 0.7:
@@ -194,6 +197,7 @@ class _Chain:
 
     rng: np.random.Generator
     max_pixels: int
+    max_kernel: int = 7
     tensors: dict[str, Tensor] = field(default_factory=dict)
     samples: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
@@ -373,6 +377,7 @@ class _Chain:
         self, largest: int, stride: int = 1
     ) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
         """Random kernel that fits the map, and random padding smaller than the kernel."""
+        largest = min(largest, self.max_kernel)
         while True:
             high, wide = (int(v) for v in self.rng.integers(1, largest + 1, 2))
             height, width = self.size
@@ -390,7 +395,7 @@ class _Chain:
 
     def _same_window(self) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
         """Random kernel with padding that keeps the map's size."""
-        high, wide = (int(v) for v in self.rng.integers(1, 6, 2))
+        high, wide = (int(v) for v in self.rng.integers(1, min(5, self.max_kernel) + 1, 2))
         top, left = int(self.rng.integers(0, high)), int(self.rng.integers(0, wide))
         return (high, wide), (top, left, high - 1 - top, wide - 1 - left)
 

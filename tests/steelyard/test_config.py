@@ -45,6 +45,7 @@ def test_an_index_addresses_every_weight_of_a_group(group, bits):
         ("max_side", 100, "one of 15, 31, 63, .*, 65535"),
         ("padded_kernel", 4, "one of 3, 5, 7"),
         ("vector_bits", 7, "between 8 and 24"),
+        ("requantizer_cycles", 8, "one of 1, 16, 32"),
         ("link_words", 100, "one of 32, 64, .*, 4096"),
     ],
 )
@@ -86,6 +87,7 @@ def test_every_field_changes_the_hash_and_is_named_as_a_difference():
         "window_groups": 16, "activation_words": 2048, "weight_words": 2048,
         "parameter_words": 512, "partial_sum_channels": 256, "max_layers": 32,
         "max_side": 255, "padded_kernel": 5, "vector_bits": 8, "link_words": 256,
+        "requantizer_cycles": 16,
     }  # fmt: skip
     assert set(other) == set(asdict(base))
     for field, value in other.items():

@@ -12,10 +12,7 @@ from steelyard_hw.descriptor import DESCRIPTOR_WORDS
 from steelyard_hw.sequencer import COUNTERS
 from steelyard_hw.target import Target
 
-__all__ = ["LINK_WORDS", "Clock", "Demand", "Device", "Family"]
-
-LINK_WORDS = 512
-"""Words of each of the link's two memories, as SerialAccelerator makes them."""
+__all__ = ["Clock", "Demand", "Device", "Family"]
 
 
 class Clock(wiring.Component):
@@ -149,7 +146,7 @@ def _memories(config: ArrayConfig) -> Iterator[tuple[int, int]]:
         yield config.weight_words, width
     for _ in range(2):
         yield config.parameter_words, 32
-        yield LINK_WORDS, 32
+        yield config.link_words, 32
     yield config.max_layers * DESCRIPTOR_WORDS, 32
     yield config.max_layers * len(COUNTERS), 32
 

@@ -21,6 +21,7 @@ from .layers import (
     pool_parameters,
     requested_k,
     schedule,
+    serial_scale,
     walk,
 )
 from .memory import Buffer, assign, lifetimes
@@ -50,8 +51,16 @@ class _Plan:
 
 
 def _parameter_words(
-    bias: NDArray[np.int32], multiplier: NDArray[np.int32], shift: NDArray[np.int32]
+    layer: str,
+    bias: NDArray[np.int32],
+    multiplier: NDArray[np.int32],
+    shift: NDArray[np.int32],
+    config: ArrayConfig,
 ) -> NDArray[np.uint32]:
+    if config.requantizer_cycles > 1:
+        pairs = zip(multiplier.tolist(), shift.tolist(), strict=True)
+        scales = [serial_scale(layer, *pair) for pair in pairs]
+        multiplier, shift = np.array(scales, np.int32).T
     high = multiplier.astype(np.uint32) | shift.astype(np.uint32) << np.uint32(24)
     return np.stack([bias.astype(np.int32).view(np.uint32), high], axis=1)
 
@@ -71,7 +80,7 @@ def _plan_conv(
         layer=conv,
         descriptors=tuple(convolution(base, last - first, cut, config) for first, last in channels),
         channels=tuple(channels),
-        parameters=_parameter_words(bias, conv.multiplier, conv.shift),
+        parameters=_parameter_words(conv.name, bias, conv.multiplier, conv.shift, config),
         cut=cut,
         nnz=int(counts.sum(dtype=np.int64)),
     )
@@ -90,7 +99,7 @@ def _plan(
         layer=layer,
         descriptors=(base,),
         channels=((0, base.in_channels),),
-        parameters=_parameter_words(bias, multiplier, shift),
+        parameters=_parameter_words(layer.name, bias, multiplier, shift, config),
     )
 
 

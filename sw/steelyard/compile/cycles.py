@@ -28,12 +28,16 @@ VECTOR_LATENCY = 3
 """``VectorUnit.latency``: from the last tap of a window to its first beat."""
 OUTPUT_LATENCY = 4 + 13
 """``OutputStage.latency``: from a beat to its write."""
-SETTLE = max(LOADER_LATENCY + VECTOR_LATENCY, OUTPUT_LATENCY) + 4
-"""`settle` of the ``Sequencer``: cycles without activity that end a layer."""
 MINIMUM_DRAIN = 8
 """``MINIMUM_DRAIN`` of the array: least cycles between the ends of two passes."""
 COUNTERS = 8
 """``len(COUNTERS)`` of the sequencer: counters stored after each layer, one a cycle."""
+
+
+def settle(config: ArrayConfig) -> int:
+    """`settle` of the ``Sequencer``: cycles without activity that end a layer."""
+    output = OUTPUT_LATENCY if config.requantizer_cycles == 1 else 0
+    return max(LOADER_LATENCY + VECTOR_LATENCY, output) + 4
 
 
 def array_latency(config: ArrayConfig) -> int:
@@ -65,8 +69,8 @@ class Convolution:
         self._lanes = config.lanes
         self._group = config.group
         self._latency = array_latency(config)
-        self._last_drain = d.last_columns * config.drain_beats
-        self._columns_drain = max(config.columns * config.drain_beats, MINIMUM_DRAIN)
+        self._last_drain = d.last_columns * config.drain_cycles
+        self._columns_drain = max(config.columns * config.drain_cycles, MINIMUM_DRAIN)
         self._last_interval = max(self._last_drain, MINIMUM_DRAIN)
         whole = [(config.group, d.k)] * d.chunk_groups
         last = [(config.group, d.k)] * (d.last_chunk_groups - 1) + [(d.last_positions, d.k_last)]
@@ -134,19 +138,21 @@ class Vector:
         d = descriptor
         add = d.op == Operation.ADD
         self._lanes = config.lanes
-        self._beats = config.drain_beats
+        self._beats = config.drain_cycles
         self._taps = 1 if add else d.kernel_w * d.kernel_h
         self._words = (2 if add else 1) * d.in_channels
         self._taken = 0
         self._loaded = 0
+        self._free = 0
 
     def tile(self, segments: int) -> None:
         """Carry out the next tile, whose words take `segments` aligned reads each."""
         reads = self._taps * segments
         self._taken = max(self._loaded, self._taken + self._lanes + 1)
         # A finished word waits until the vector unit has given away the one before.
-        first = max(self._taken + reads, self._loaded + self._beats)
+        first = max(self._taken + reads, self._free)
         self._loaded = first + (self._words - 1) * max(reads, self._beats)
+        self._free = self._loaded + self._beats
 
     def state(self) -> tuple[int, tuple[int, ...]]:
         """A reference cycle, and all that the future depends on, relative to it."""
@@ -156,6 +162,7 @@ class Vector:
         """Let everything have happened `cycles` later."""
         self._taken += cycles
         self._loaded += cycles
+        self._free += cycles
 
     def quiet(self) -> int:
         """Last cycle in which a unit is active: the last beat leaves the vector unit."""
@@ -223,7 +230,7 @@ def predict(descriptor: Descriptor, config: ArrayConfig) -> int:
             seen[key] = done, now
     engine.tile(reads[last])
     # After the last activity the sequencer starts its count of quiet cycles anew and ends at 0.
-    return engine.quiet() + SETTLE + 2
+    return engine.quiet() + settle(config) + 2
 
 
 def predict_total(descriptors: Iterable[Descriptor], config: ArrayConfig) -> int:

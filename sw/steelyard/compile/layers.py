@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import ArrayConfig
+from ..config import SERIAL_SHIFTS, ArrayConfig
 from ..errors import DoesNotFit, UserError
 from ..network import Add, AvgPool, Conv, Layer, MaxPool, Network
 from .cycles import predict
@@ -22,10 +22,12 @@ __all__ = [
     "pool_parameters",
     "requested_k",
     "schedule",
+    "serial_scale",
     "walk",
 ]
 
 MAX_CHUNK_GROUPS = 255
+MULTIPLIER_BITS = 24
 
 KRequest = str | int | Mapping[str, int | str]
 
@@ -100,8 +102,14 @@ def check_features(network: Network, layer: Layer, base: Descriptor, config: Arr
     Raises
     ------
     UserError
-        If its padded kernel is too large or its average too long; names layer and field.
+        If its padded kernel is too large, its average too long, or it is an addition that the
+        requantizers cannot do; names layer and field.
     """
+    if base.op == Operation.ADD and config.requantizer_cycles > 1:
+        raise UserError(
+            f"Layer {layer.name!r} is a residual addition, which requantizers of "
+            f"{config.requantizer_cycles} cycles cannot do; set requantizer_cycles to 1."
+        )
     side = max(base.kernel_w, base.kernel_h)
     if base.padded and side > config.padded_kernel:
         raise UserError(
@@ -257,6 +265,31 @@ def schedule(conv: Conv, base: Descriptor, k: int, bounds: Bounds, config: Array
             f"{bits}; raise accumulator_bits to {needed}."
         )
     return min(safe, key=cost) if len(safe) > 1 else safe[0]
+
+
+def serial_scale(layer: str, multiplier: int, shift: int) -> tuple[int, int]:
+    """Multiplier and shift that give every sum the same result, in the range of `SERIAL_SHIFTS`.
+
+    Raises
+    ------
+    UserError
+        If the scale is too small; names the layer.
+    """
+    least, most = SERIAL_SHIFTS
+    up = MULTIPLIER_BITS - multiplier.bit_length()
+    if multiplier == 0 or shift + up >= MULTIPLIER_BITS + 32:
+        # Even the largest sum stays below one half.
+        return 0, MULTIPLIER_BITS
+    if shift + up < least:
+        # At a scale of 256 or more all sums but 0 leave int8.
+        return (1 << MULTIPLIER_BITS) - 1, least
+    if shift + up > most:
+        raise UserError(
+            f"Layer {layer!r} scales a sum by {multiplier} / 2**{shift}, and requantizers of "
+            f"several cycles need at least 2**{MULTIPLIER_BITS - 1 - most}; set requantizer_cycles "
+            "to 1."
+        )
+    return multiplier << up, shift + up
 
 
 def pool_parameters(network: Network, layer: Layer) -> list[tuple[int, int, int]]:
