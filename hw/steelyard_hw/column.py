@@ -92,8 +92,8 @@ class Column(wiring.Component):
         m = Module()
         config = self._config
 
-        def registered(value, name, reset_less=True):
-            register = Signal.like(value, name=name, reset_less=reset_less)
+        def registered(value, name):
+            register = Signal.like(value, name=name, reset_less=True, init=0)
             m.d.sync += register.eq(value)
             return register
 
@@ -109,7 +109,8 @@ class Column(wiring.Component):
         weight = registered(self.weight, "weight_1")
         m.d.comb += read.addr.eq(Cat(weight[8:], slot))
         valid = Signal(name="valid_1")
-        captures = Signal(name="captures_1")
+        # A reset captures too, which clears the accumulators: they need no reset of their own.
+        captures = Signal(name="captures_1", init=1)
         m.d.sync += [
             valid.eq(self.control.valid),
             captures.eq(self.control.valid & self.control.last),
@@ -124,7 +125,7 @@ class Column(wiring.Component):
             multipliers.weight.eq(registered(value, "value_3").as_signed()),
         ]
         for n in range(1 + config.multiplier_stages):
-            captures = registered(captures, f"captures_{n + 2}", reset_less=False)
+            captures = registered(captures, f"captures_{n + 2}")
 
         chain = config.requantizers * config.accumulator_bits
         captured = Signal(config.lanes * config.accumulator_bits, reset_less=True)
@@ -133,7 +134,9 @@ class Column(wiring.Component):
         for lane in range(config.lanes):
             if lane % STROBE_LANES == 0:
                 strobe = local_copy(m, captures, f"strobe_{lane}")
-            accumulator = Signal(signed(config.accumulator_bits), name=f"accumulator_{lane}")
+            accumulator = Signal(
+                signed(config.accumulator_bits), name=f"accumulator_{lane}", reset_less=True
+            )
             total = Signal(signed(config.accumulator_bits), name=f"total_{lane}")
             own = slice(lane * config.accumulator_bits, (lane + 1) * config.accumulator_bits)
             m.d.comb += total.eq(accumulator + multipliers.products[lane])

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.config import ArrayConfig
 
 from .requantizer import Requantizer, register
+from .target import local_copy
 
 __all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
 
@@ -164,9 +165,12 @@ class OutputStage(wiring.Component):
             )
             m.d.comb += [
                 requantizer.i_sum.eq(total),
-                requantizer.bias.eq(register(m, parameter.bias)),
-                requantizer.multiplier.eq(register(m, parameter.multiplier)),
-                requantizer.shift.eq(register(m, parameter.shift)),
+                *(
+                    getattr(requantizer, name).eq(
+                        local_copy(m, getattr(parameter, name), f"{name}_{lane}")
+                    )
+                    for name in ("bias", "multiplier", "shift")
+                ),
                 requantizer.hold.eq(last.hold & valid[-1]),
                 requantizer.join.eq(last.join & valid[-1]),
                 requantizer.z_y.eq(self.z_y),

@@ -4,6 +4,8 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, s
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .target import local_copy
+
 __all__ = ["Requantizer", "register"]
 
 _LIMB = 17
@@ -145,12 +147,12 @@ class Requantizer(wiring.Component):
     def _joined(self, m: Module, product: Signal) -> Signal:
         """`product`, plus the product held before when joining, 2 cycles later."""
         held = [product]
-        with m.If(register(m, self.hold | self.join, 5)):
+        with m.If(local_copy(m, register(m, self.hold | self.join, 4), "moves")):
             for n in range(self._beats):
                 entry = Signal(signed(_PRODUCT_BITS), name=f"held_{n}", reset_less=True)
                 m.d.sync += entry.eq(held[-1])
                 held.append(entry)
-        joining = register(m, self.join, 5)
+        joining = local_copy(m, register(m, self.join, 4), "joining")
         addend = register(m, Mux(joining, held[-1], Const(0, Shape(_PRODUCT_BITS, True))))
         return register(m, register(m, product) + addend)
 

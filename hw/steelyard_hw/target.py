@@ -28,6 +28,6 @@ def local_copy(m, value, name: str) -> Signal:
 
     Many such copies of one signal keep its wires short; synthesis would merge them if it could.
     """
-    register = Signal.like(value, name=name, reset_less=True, attrs={LOCAL_COPY: 1})
+    register = Signal.like(value, name=name, reset_less=True, init=0, attrs={LOCAL_COPY: 1})
     m.d.sync += register.eq(value)
     return register

@@ -7,9 +7,18 @@ from amaranth.lib.wiring import In, Out
 from steelyard.config import ArrayConfig
 
 from .output import Beat
+from .target import local_copy
 
 __all__ = ["VectorUnit"]
 
+<<<<<<< HEAD
+=======
+_COPY_LANES = 4
+"""Lanes that share a register of a control signal."""
+_SUM_BITS = 24
+"""Width of a lane's accumulator: 65,536 taps of int8."""
+
+>>>>>>> 8450252 (hw: clear accumulators through the capture strobe, copy the output stage's controls)
 
 class VectorUnit(wiring.Component):
     """Maximum or sum of the words of a window, drained R lanes a cycle.
@@ -74,38 +83,45 @@ class VectorUnit(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        finished, results = self._reduce(m)
-        self._drain(m, finished, results)
+        finished, loads, results = self._reduce(m)
+        self._drain(m, finished, loads, results)
         return m
 
-    def _reduce(self, m: Module) -> tuple[Signal, list[Signal]]:
-        """Whether a window finished, and the results of all lanes."""
+    def _reduce(self, m: Module) -> tuple[Signal, list[Signal], list[Signal]]:
+        """Whether a window finished, copies of that for some lanes each, and all results."""
         valid = Signal()
         finished = Signal()
-        first = Signal(reset_less=True)
         last = Signal(reset_less=True)
         taps = Signal.like(self.i_data, reset_less=True)
         m.d.sync += [
             valid.eq(self.i_valid),
-            first.eq(self.i_first),
             last.eq(self.i_last),
             taps.eq(self.i_data),
             finished.eq(valid & last),
         ]
         bits = self._config.vector_bits
+        copies = [
+            local_copy(m, valid & last, f"finished_{lane}")
+            for lane in range(0, self._config.lanes, _COPY_LANES)
+        ]
         results = []
         for lane in range(self._config.lanes):
+            if lane % _COPY_LANES == 0:
+                mode = local_copy(m, self.mode, f"mode_{lane}")
+                first = local_copy(m, self.i_first, f"first_{lane}")
             tap = taps[lane]
             result = Signal(signed(bits), name=f"result_{lane}", reset_less=True)
             reduced = Mux(tap > result[:8].as_signed(), tap, result[:8].as_signed())
             if bits > 8:
-                reduced = Mux(self.mode, result + tap, reduced)
+                reduced = Mux(mode, result + tap, reduced)
             with m.If(valid):
                 m.d.sync += result.eq(Mux(first, tap, reduced))
             results.append(result)
-        return finished, results
+        return finished, copies, results
 
-    def _drain(self, m: Module, finished: Signal, results: list[Signal]) -> None:
+    def _drain(
+        self, m: Module, finished: Signal, loads: list[Signal], results: list[Signal]
+    ) -> None:
         """Drive `o` with the lanes of finished windows."""
         config = self._config
         lanes, width, bits = config.lanes, config.requantizers, config.vector_bits
@@ -122,11 +138,15 @@ class VectorUnit(wiring.Component):
             with m.If(finished):
                 m.d.sync += sent.eq(ready)
             m.d.comb += self.o[name].eq(sent)
+        for lane, (entry, result) in enumerate(zip(queue, results, strict=True)):
+            follower = queue[lane + width] if lane + width < lanes else entry
+            with m.If(loads[lane // _COPY_LANES]):
+                m.d.sync += entry.eq(result)
+            with m.Elif(self.o_ready):
+                m.d.sync += entry.eq(follower)
         with m.If(finished):
-            m.d.sync += [entry.eq(result) for entry, result in zip(queue, results, strict=True)]
             m.d.sync += [busy.eq(1), beat.eq(0)]
         with m.Elif(self.o_ready):
-            m.d.sync += [queue[n].eq(queue[n + width]) for n in range(lanes - width)]
             m.d.sync += beat.eq(beat + 1)
             with m.If(beat == self._config.drain_beats - 1):
                 m.d.sync += busy.eq(0)
