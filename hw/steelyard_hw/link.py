@@ -375,12 +375,16 @@ class Link(wiring.Component):
         return m
 
     def _answers(self, m):
-        """Memory of the replies: its write port and the sender's read port."""
+        """Memory of the replies: what to write there, a cycle later, and the sender's read port."""
         info = LINK_VERSION | self.payload_words << 8 | self.answer_words << 20
         m.submodules.answers = answers = memory.Memory(
             shape=32, depth=self._words, init=[0, 0, info, self._clock_hz]
         )
-        return answers.write_port(), answers.read_port()
+        write = answers.write_port()
+        ports = {"addr": Out(write.addr.shape()), "data": Out(32), "en": Out(1)}
+        chosen = wiring.Signature(ports).create(path=("answer",))
+        m.d.sync += [getattr(write, name).eq(getattr(chosen, name)) for name in ports]
+        return chosen, answers.read_port()
 
 
 class SerialAccelerator(wiring.Component):

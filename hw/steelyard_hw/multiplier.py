@@ -76,10 +76,9 @@ class LaneMultipliers(wiring.Component):
             weight, activations = later_weight, later
         for lane in range(self._lanes):
             product = Signal(signed(16), name=f"product_{lane}", reset_less=True)
-            m.d.sync += [
-                product.eq(weight * activations[lane]),
-                self.products[lane].eq(product),
-            ]
+            result = Signal(signed(16), name=f"result_{lane}", reset_less=True)
+            m.d.sync += [product.eq(weight * activations[lane]), result.eq(product)]
+            m.d.comb += self.products[lane].eq(result)
         return m
 
 

@@ -126,7 +126,7 @@ class EcpPairs(wiring.Component):
         # high - sign extension - borrow in one chain: the extra low bit injects the sign.
         sign, borrow = difference[5], difference[6]
         corrected = (Cat(Const(1, 1), high_bits) + Cat(sign, borrow.replicate(10)))[1:11]
-        m.d.sync += [
-            self.products[lane].eq(Cat(low_bits, difference[:6])),
-            self.products[lane + 1].eq(Cat(overlap, corrected)),
+        m.d.comb += [
+            self.products[lane].eq(registered(Cat(low_bits, difference[:6]), "low_product")),
+            self.products[lane + 1].eq(registered(Cat(overlap, corrected), "high_product")),
         ]
