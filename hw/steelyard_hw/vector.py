@@ -11,14 +11,9 @@ from .target import local_copy
 
 __all__ = ["VectorUnit"]
 
-<<<<<<< HEAD
-=======
 _COPY_LANES = 4
 """Lanes that share a register of a control signal."""
-_SUM_BITS = 24
-"""Width of a lane's accumulator: 65,536 taps of int8."""
 
->>>>>>> 8450252 (hw: clear accumulators through the capture strobe, copy the output stage's controls)
 
 class VectorUnit(wiring.Component):
     """Maximum or sum of the words of a window, drained R lanes a cycle.
