@@ -1,6 +1,8 @@
 """Yosys commands between reading the gateware and a family's own synthesis."""
 
-__all__ = ["AFTER_READ", "TOP"]
+from .target import LOCAL_COPY
+
+__all__ = ["AFTER_READ", "KEEP_COPIES", "TOP"]
 
 TOP = "top"
 """Module name that the commands ask of the design."""
@@ -15,3 +17,9 @@ rename -hide w:*[* x:* %d
 setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i
 """
 """For the boards' bitstreams and for the simulation of netlists."""
+KEEP_COPIES = f"""\
+# Registers that stand for one another, each near its loads, stay apart.
+select -set copies w:* a:{LOCAL_COPY}=1 %i %ci1 c:* %i
+setattr -set keep 1 @copies
+"""
+"""For devices where wires are slower than logic is scarce."""

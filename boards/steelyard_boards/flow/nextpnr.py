@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from steelyard.config import ArrayConfig
 from steelyard.files import replacing
-from steelyard_hw.synthesis import AFTER_READ, TOP
+from steelyard_hw.synthesis import AFTER_READ, KEEP_COPIES, TOP
 
 from ..board import MHZ, Board
 from .flow import Flow, Job, plan
@@ -42,6 +42,7 @@ class NextpnrFlow(Flow):
     netlist : what yosys writes and nextpnr reads
     routed_option, routed_suffix : nextpnr's option of its output, and the output's suffix
     options : other options of nextpnr
+    after_read : yosys' commands between reading and synthesis
     """
 
     nextpnr: ClassVar[tuple[str, str]]
@@ -50,6 +51,7 @@ class NextpnrFlow(Flow):
     routed_option: ClassVar[str]
     routed_suffix: ClassVar[str]
     options: ClassVar[str] = "--timing-allow-fail"
+    after_read: ClassVar[str] = AFTER_READ
 
     def find_tools(self) -> dict[str, Command]:
         pairs = (("YOSYS", "yosys"), self.nextpnr, self.packer)
@@ -59,7 +61,7 @@ class NextpnrFlow(Flow):
         return plan(
             board,
             config,
-            script_after_read=AFTER_READ,
+            script_after_read=self.after_read,
             script_after_synth="check -assert",
             synth_opts=board.device.family.synthesis,
             nextpnr_opts=self.options,
@@ -134,6 +136,7 @@ class Trellis(NextpnrFlow):
     routed_option = "--textcfg"
     routed_suffix = ".config"
     options = "--router router2 --timing-allow-fail"
+    after_read = AFTER_READ + KEEP_COPIES
 
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
         # Of the many names that the clock's net has in the hierarchy, yosys left this one.
