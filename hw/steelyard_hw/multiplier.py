@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.config import ArrayConfig
 
 from .multiplier_ecp5 import EcpPairs
+from .multiplier_xilinx import XilinxPairs
 from .target import Target
 
 __all__ = ["LaneMultipliers", "lane_multipliers", "multiplier_signature"]
@@ -87,6 +88,7 @@ def lane_multipliers(config: ArrayConfig, target: Target) -> wiring.Component:
 
     A target's own cells are used where they can have that latency, else plain arithmetic.
     """
-    if target is Target.ECP5 and config.multiplier_stages == EcpPairs.STAGES:
-        return EcpPairs(config.lanes, multiplier_signature(config.lanes))
+    version = {Target.ECP5: EcpPairs, Target.XILINX: XilinxPairs}.get(target)
+    if version is not None and config.multiplier_stages == version.STAGES:
+        return version(config.lanes, multiplier_signature(config.lanes))
     return LaneMultipliers(config.lanes, config.multiplier_stages)

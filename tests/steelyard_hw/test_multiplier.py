@@ -4,12 +4,14 @@
 import re
 
 import pytest
+import z3
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 
 from steelyard.config import ArrayConfig
 from steelyard_hw.multiplier import LaneMultipliers, lane_multipliers, multiplier_signature
 from steelyard_hw.multiplier_ecp5 import EcpPairs
+from steelyard_hw.multiplier_xilinx import XilinxPairs
 from steelyard_hw.target import Target
 
 LANES = 32
@@ -19,6 +21,10 @@ VERSIONS = {
     "ECP5 pairs": (
         lambda: EcpPairs(LANES, multiplier_signature(LANES), model=True),
         EcpPairs.STAGES,
+    ),
+    "Xilinx pairs": (
+        lambda: XilinxPairs(LANES, multiplier_signature(LANES)),
+        XilinxPairs.STAGES,
     ),
 }
 
@@ -67,9 +73,24 @@ def test_multipliers_refuse_too_few_stages(stages):
         LaneMultipliers(4, stages)
 
 
-def test_pairs_refuse_an_odd_number_of_lanes():
+@pytest.mark.parametrize("version", [EcpPairs, XilinxPairs])
+def test_pairs_refuse_an_odd_number_of_lanes(version):
     with pytest.raises(ValueError, match="^Lanes must be even to share multipliers, not 3$"):
-        EcpPairs(3, multiplier_signature(3))
+        version(3, multiplier_signature(3))
+
+
+def test_xilinx_pairs_keep_the_products_apart_for_all_operands():
+    # What the exhaustive simulation cannot try: every pair of activations, for every weight.
+    low, high = z3.Ints("low high")
+    for weight in range(-128, 128):
+        solver = z3.Solver()
+        solver.add(low >= 0, low < 256, high >= 0, high < 256)
+        product = (high * 65536 + low) * weight
+        negative = product % 65536 >= 32768
+        lower = product % 65536 - z3.If(negative, 65536, 0)
+        upper = product / 65536 + z3.If(negative, 1, 0)
+        solver.add(z3.Or(lower != low * weight, upper != high * weight))
+        assert solver.check() == z3.unsat, f"weight {weight}"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +99,8 @@ def test_pairs_refuse_an_odd_number_of_lanes():
         (Target.PORTABLE, 4, LaneMultipliers),
         (Target.ECP5, 4, EcpPairs),
         (Target.ECP5, 3, LaneMultipliers),
+        (Target.XILINX, 4, XilinxPairs),
+        (Target.XILINX, 2, LaneMultipliers),
     ],
 )
 def test_a_target_gets_its_own_version_where_the_latency_allows(target, stages, version):
