@@ -1,6 +1,7 @@
 """Digilent Arty A7-35T: an Artix-7, whose bitstream Vivado makes."""
 
 from steelyard.config import ArrayConfig
+from steelyard_hw.multiplier_xilinx import XilinxPairs
 
 from .board import MHZ, Board
 from .families.xilinx7 import XC7A35T
@@ -15,12 +16,14 @@ BOARDS = (
         device=XC7A35T,
         oscillator_hz=100 * MHZ,
         clock_hz=100 * MHZ,
+        # Pairs: 64 of 90 multipliers serve 128 lanes, 12 requantize.
         default=ArrayConfig(
             lanes=8,
-            columns=8,
-            requantizers=2,
+            columns=16,
+            requantizers=4,
+            multiplier_stages=XilinxPairs.STAGES,
             activation_words=4096,
-            weight_words=6144,
+            weight_words=2560,
             max_layers=32,
         ),
         loader=("-b", "arty_a7_35t"),

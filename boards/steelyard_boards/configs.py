@@ -2,7 +2,7 @@
 
 from steelyard.config import ArrayConfig
 
-__all__ = ["LARGE", "MIDDLE", "SMALL", "WIDE"]
+__all__ = ["LARGE", "MIDDLE", "SMALL"]
 
 SMALL = ArrayConfig(
     lanes=4,
@@ -31,11 +31,3 @@ LARGE = ArrayConfig(
     weight_words=8192,
 )
 """ECP5-85F: routes quickly; half of the multipliers and of the block RAM stay free."""
-WIDE = ArrayConfig(
-    lanes=16,
-    columns=8,
-    requantizers=8,
-    activation_words=4096,
-    weight_words=8192,
-)
-"""Zynq-7020: 128 of 220 multipliers multiply weights."""

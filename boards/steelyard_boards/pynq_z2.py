@@ -5,8 +5,10 @@ instead: pin 1 (Y18) receives, pin 2 (Y19) sends, pins 5 and 11 are ground; an a
 there. The clock is the 125 MHz that the Ethernet PHY gives to pin H16 from power-up on.
 """
 
+from steelyard.config import ArrayConfig
+from steelyard_hw.multiplier_xilinx import XilinxPairs
+
 from .board import MHZ, Board
-from .configs import WIDE
 from .families.xilinx7 import XC7Z020
 
 __all__ = ["BOARDS"]
@@ -19,7 +21,15 @@ BOARDS = (
         device=XC7Z020,
         oscillator_hz=125 * MHZ,
         clock_hz=100 * MHZ,
-        default=WIDE,
+        # Pairs: 128 of 220 multipliers serve 256 lanes, 24 requantize.
+        default=ArrayConfig(
+            lanes=16,
+            columns=16,
+            requantizers=8,
+            multiplier_stages=XilinxPairs.STAGES,
+            activation_words=4096,
+            weight_words=8192,
+        ),
         loader=("-b", "pynq_z2"),
         baud=2_000_000,
     ),

@@ -118,7 +118,8 @@ class Family:
         paired = config.multiplier_stages == self.paired_stages
         shared = 2 if paired else self.lanes_per_multiplier
         column = -(-config.lanes // shared)
-        return column * config.columns + self.requantizer_multipliers * config.requantizers
+        each = self.requantizer_multipliers if config.requantizer_cycles == 1 else 0
+        return column * config.columns + each * config.requantizers
 
     def _block_rams(self, depth: int, bits: int) -> int:
         """Block RAMs of a memory, in the shape that takes fewest."""

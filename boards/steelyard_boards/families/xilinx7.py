@@ -7,6 +7,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
+from steelyard_hw.multiplier_xilinx import XilinxPairs
 from steelyard_hw.target import Target
 
 from .family import Clock, Device, Family
@@ -116,6 +117,7 @@ XILINX7 = Family(
     clock=XilinxClock,
     synthesis="-family xc7",
     growth=0.72,
+    paired_stages=XilinxPairs.STAGES,
 )
 # RAMB18E1 counted: two halves of each block RAM.
 XC7A35T = Device("XC7A35T", XILINX7, 20_800, 41_600, 100, 90)
