@@ -167,12 +167,12 @@ class FaultBench:
 
     @staticmethod
     def _compiled(network: Network, words: int) -> Program:
-        """Program with the smallest batch whose input needs two frames, so that two are under
-        way."""
+        """Program with the smallest batch that needs two frames, so that two are under way."""
         batch = 1
         while True:
             program = compile(network, CONFIG, batch=batch)
-            if program.input.words * CONFIG.activation_item_words > words // 2:
+            # With three words of each of WRITE, START and READ; three of a frame's are its own.
+            if program.input.words * CONFIG.activation_item_words + 9 > words // 2 - 3:
                 return program
             batch += 1
 
