@@ -85,6 +85,7 @@ class FaultBench:
     def __init__(self, seed: int, words: int = WORDS) -> None:
         self._statistics: list[LinkStatistics] = []
         self._rng = Random(seed)
+        config = CONFIG.with_(link_words=words)
         # Little to load, for most of the simulated time goes into bytes on the line.
         network = random_network(
             11,
@@ -94,10 +95,10 @@ class FaultBench:
             group=CONFIG.group,
             kinds=("conv", "max_pool", "add"),
         )
-        self._program = self._compiled(network, words)
+        self._program = self._compiled(network, config)
         self._x = random_input(network, BATCHES * self._program.batch, seed)
         self._y = golden.run(network, self._x)
-        library = build_board(CONFIG, divider=DIVIDER, clock_hz=CLOCK_HZ, words=words)
+        library = build_board(config, divider=DIVIDER, clock_hz=CLOCK_HZ)
         self._port = FaultyPort(BoardSimulation(library, DIVIDER), HERTZ)
         self._lines = (self._port.to_board, self._port.to_host)
         sessions = Random(seed + 1)
@@ -117,7 +118,7 @@ class FaultBench:
             return made
 
         self._device = driver.ArrayDevice(
-            "serial", transport, config=CONFIG, timeout=TIMEOUT_SECONDS
+            "serial", transport, config=config, timeout=TIMEOUT_SECONDS
         )
         # What another program has said and heard, to be heard again in other sessions.
         self._measure()
@@ -166,13 +167,14 @@ class FaultBench:
         return outcome
 
     @staticmethod
-    def _compiled(network: Network, words: int) -> Program:
+    def _compiled(network: Network, config: ArrayConfig) -> Program:
         """Program with the smallest batch that needs two frames, so that two are under way."""
         batch = 1
         while True:
-            program = compile(network, CONFIG, batch=batch)
+            program = compile(network, config, batch=batch)
             # With three words of each of WRITE, START and READ; three of a frame's are its own.
-            if program.input.words * CONFIG.activation_item_words + 9 > words // 2 - 3:
+            words = program.input.words * config.activation_item_words + 9
+            if words > config.link_words // 2 - 3:
                 return program
             batch += 1
 

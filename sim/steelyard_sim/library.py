@@ -15,10 +15,7 @@ from steelyard.errors import UserError
 
 from .toolchain import HARNESS, SERIAL_HARNESS, Toolchain, compile_library
 
-__all__ = ["LINK_WORDS", "Progress", "build", "build_board", "build_verilog", "cache_folder"]
-
-LINK_WORDS = 512
-"""Words of each of the link's memories on a board."""
+__all__ = ["Progress", "build", "build_board", "build_verilog", "cache_folder"]
 
 Progress = Callable[[str], None]
 """Called with what is done next, in words; not called when the library is in the cache."""
@@ -70,7 +67,6 @@ def build_board(
     *,
     divider: int,
     clock_hz: int,
-    words: int = LINK_WORDS,
     progress: Progress | None = None,
 ) -> Path:
     """Shared library that simulates a board's gateware behind its serial pins, cached as well.
@@ -79,7 +75,6 @@ def build_board(
     ----------
     divider : clock cycles of a bit on the pins
     clock_hz : frequency that the board tells the host
-    words : of each of the link's two memories
     progress : called before each step of a build
 
     Raises
@@ -94,11 +89,11 @@ def build_board(
         from steelyard_hw.link import SerialAccelerator
         from steelyard_hw.verilog import convert_component
 
-        board = SerialAccelerator(config, divider=divider, words=words, clock_hz=clock_hz)
+        board = SerialAccelerator(config, divider=divider, clock_hz=clock_hz)
         return convert_component(board, "steelyard_board")
 
     return _cached(
-        f"board {divider} {clock_hz} {words}\n{config.canonical()}\n{_gateware(link=True)}",
+        f"board {divider} {clock_hz}\n{config.canonical()}\n{_gateware(link=True)}",
         verilog,
         "steelyard_board",
         f"board with {config.lanes} lanes x {config.columns} columns",

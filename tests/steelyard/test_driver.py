@@ -11,10 +11,11 @@ from steelyard import driver, golden
 from steelyard.compile import compile
 from steelyard.config import ArrayConfig
 from steelyard.driver import port as port_module
+from steelyard.driver import selftest as selftest_module
 from steelyard.driver.port import HostPort, Space
 from steelyard.errors import UserError
 from steelyard.program import Program, pack_activations, unpack_activations
-from steelyard.randomnet import random_input, random_network
+from steelyard.randomnet import KINDS, random_input, random_network
 
 CONFIG = ArrayConfig(lanes=4, columns=4, requantizers=4, weight_words=16384)
 MAGIC = 0x594C5453
@@ -432,6 +433,20 @@ def test_selftest_names_the_word_of_a_faulty_memory(program, name, fault, quick)
         f"item {item} gives 0x[0-9a-f]{{8}} in word 0 where 0x[0-9a-f]{{8}} was written",
         faulty[0].fault,
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, ()),
+        ({"requantizer_cycles": 16}, ("add",)),
+        ({"max_side": 15, "padded_kernel": 3, "activation_words": 256}, ()),
+    ],
+)
+def test_the_built_in_network_has_all_layers_that_the_configuration_can_do(changes, missing):
+    program = selftest_module._network_program(CONFIG.with_(**changes))
+    kinds = {layer.kind for layer in program.network.layers}
+    assert kinds == set(KINDS) - set(missing)
 
 
 def test_selftest_of_an_unknown_configuration_asks_for_it(program):

@@ -14,7 +14,6 @@ from steelyard.errors import UserError
 from steelyard.randomnet import random_input, random_network
 from steelyard_sim import virtual
 from steelyard_sim.fault_case import CONFIG, FAULTS, FaultBench
-from steelyard_sim.library import LINK_WORDS
 from steelyard_sim.virtual import Address, VirtualBoard
 
 
@@ -180,12 +179,12 @@ def test_selftest_runs_a_network_and_names_what_it_tested(small_board):
         result = device.selftest(quick=True)
     assert result.passed, result.steps
     assert result.config == CONFIG
-    assert re.fullmatch("6 images through [0-9]+ layers", result.steps[-1].tested)
+    assert re.fullmatch("6 images, [0-9]+ layers: add, avg_pool, conv, .*", result.steps[-1].tested)
 
 
 @pytest.fixture(scope="module")
 def bench():
-    return FaultBench(1, LINK_WORDS)
+    return FaultBench(1, CONFIG.link_words)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
