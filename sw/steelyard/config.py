@@ -1,15 +1,10 @@
 """Configuration of the sparse array: one frozen dataclass that every room reads."""
 
-import hashlib
-import json
-import os
-import tomllib
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
+from ._configuration import Configuration
 from .errors import UserError
-from .files import replacing
 
 __all__ = ["SERIAL_SHIFTS", "ArrayConfig"]
 
@@ -22,7 +17,7 @@ def _power_of_two(value: int) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArrayConfig:
+class ArrayConfig(Configuration):
     """Shape and memories of one accelerator.
 
     Raises
@@ -30,6 +25,9 @@ class ArrayConfig:
     UserError
         If a field is out of range; the sentence names the field, the value and what is allowed.
     """
+
+    _table: ClassVar[str] = "array"
+    _example: ClassVar[str] = "lanes = 16"
 
     lanes: int = 16
     """Output pixels that share a decoded weight (multipliers a column): 4, 8, 16 or 32."""
@@ -69,13 +67,7 @@ class ArrayConfig:
     """Words of each of the two memories of a board's serial link: a power of two, 32 to 4096."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise UserError(
-                    f"Configuration field {field.name!r} must be an integer, not {value!r}; "
-                    "write it without quotes or a decimal point."
-                )
+        self._integers(*(field.name for field in fields(self)))
         self._one_of("lanes", (4, 8, 16, 32))
         self._between("columns", 1, 64)
         self._one_of("group", (4, 8, 16, 32))
@@ -101,23 +93,6 @@ class ArrayConfig:
         self._one_of("padded_kernel", (3, 5, 7))
         self._between("vector_bits", 8, 24)
         self._one_of("link_words", tuple(32 << n for n in range(8)))
-
-    def _one_of(self, name: str, allowed: tuple[int, ...]) -> None:
-        value = getattr(self, name)
-        if value not in allowed:
-            choices = ", ".join(map(str, allowed))
-            raise UserError(
-                f"Configuration field {name!r} must be one of {choices}, not {value}; "
-                "choose the nearest."
-            )
-
-    def _between(self, name: str, low: int, high: int) -> None:
-        value = getattr(self, name)
-        if not low <= value <= high:
-            raise UserError(
-                f"Configuration field {name!r} must lie between {low} and {high}, not {value}; "
-                "choose a value in that range."
-            )
 
     @property
     def macs_per_cycle(self) -> int:
@@ -158,71 +133,3 @@ class ArrayConfig:
     def broadcast_stages(self) -> int:
         """Registers that spread control and window words over the columns, cycles."""
         return 1 if self.columns > 8 else 0
-
-    def canonical(self) -> str:
-        """Canonical JSON text of the fields, the input of the hash."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-
-    def hash(self) -> bytes:
-        """SHA-256 of the canonical text, 32 bytes; also in the accelerator's registers."""
-        return hashlib.sha256(self.canonical().encode()).digest()
-
-    def differences(self, other: "ArrayConfig") -> list[str]:
-        """Fields in which `other` differs, as ``name: mine != theirs``."""
-        mine, theirs = asdict(self), asdict(other)
-        return [f"{n}: {mine[n]} != {theirs[n]}" for n in mine if mine[n] != theirs[n]]
-
-    def with_(self, **changes: int) -> Self:
-        """Copy with some fields changed, validated again."""
-        return replace(self, **changes)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Configuration of a plain dictionary; missing fields take their defaults.
-
-        Raises
-        ------
-        UserError
-            If a key is no field, or a value is out of range.
-        """
-        names = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in names:
-                raise UserError(
-                    f"Configuration has no field {key!r}; allowed are {', '.join(names)}."
-                )
-        return cls(**values)
-
-    @classmethod
-    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
-        """Configuration of a TOML file with one table ``[array]``.
-
-        Raises
-        ------
-        UserError
-            If the file is missing, is not TOML, or holds a bad field.
-        """
-        try:
-            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(
-                f"Configuration file {str(path)!r} does not exist; give the path of a TOML file."
-            ) from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UserError(
-                f"Configuration file {str(path)!r} cannot be read as TOML ({error}); "
-                "write fields as 'lanes = 16' under a line '[array]'."
-            ) from None
-        table = document.get("array")
-        if not isinstance(table, dict) or len(document) != 1:
-            raise UserError(
-                f"Configuration file {str(path)!r} must hold one table '[array]', "
-                f"not {sorted(document)}; put all fields under '[array]'."
-            )
-        return cls.from_dict(table)
-
-    def to_toml(self, path: str | os.PathLike[str]) -> None:
-        """Write all fields as TOML, atomically."""
-        lines = ["[array]", *(f"{name} = {value}" for name, value in asdict(self).items())]
-        with replacing(path, "Configuration file") as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

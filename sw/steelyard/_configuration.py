@@ -1,0 +1,126 @@
+"""What all configurations share: checks of their fields, hash, and reading and writing TOML."""
+
+import hashlib
+import json
+import os
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from .errors import UserError
+from .files import replacing
+
+__all__ = ["Configuration"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """Frozen fields with one canonical text; subclasses add the fields and their limits."""
+
+    _table: ClassVar[str]
+    """Name of the TOML table that holds the fields."""
+    _example: ClassVar[str]
+    """A field as the user writes it, for errors."""
+    _unhashed: ClassVar[tuple[str, ...]] = ()
+    """Fields that change nothing of what the hardware computes."""
+
+    def _integers(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise UserError(
+                    f"Configuration field {name!r} must be an integer, not {value!r}; "
+                    "write it without quotes or a decimal point."
+                )
+
+    def _one_of(self, name: str, allowed: tuple[int, ...]) -> None:
+        value = getattr(self, name)
+        if value not in allowed:
+            choices = ", ".join(map(str, allowed))
+            raise UserError(
+                f"Configuration field {name!r} must be one of {choices}, not {value}; "
+                "choose the nearest."
+            )
+
+    def _between(self, name: str, low: int, high: int) -> None:
+        value = getattr(self, name)
+        if not low <= value <= high:
+            raise UserError(
+                f"Configuration field {name!r} must lie between {low} and {high}, not {value}; "
+                "choose a value in that range."
+            )
+
+    def canonical(self) -> str:
+        """Canonical JSON text of the fields, the input of the hash."""
+        values = {key: value for key, value in asdict(self).items() if key not in self._unhashed}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+    def hash(self) -> bytes:
+        """SHA-256 of the canonical text, 32 bytes; also in the accelerator's registers."""
+        return hashlib.sha256(self.canonical().encode()).digest()
+
+    def differences(self, other: Self) -> list[str]:
+        """Fields in which `other` differs, as ``name: mine != theirs``."""
+        mine, theirs = asdict(self), asdict(other)
+        return [f"{n}: {mine[n]} != {theirs[n]}" for n in mine if mine[n] != theirs[n]]
+
+    def with_(self, **changes: Any) -> Self:
+        """Copy with some fields changed, validated again."""
+        return replace(self, **changes)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Configuration of a plain dictionary; missing fields take their defaults.
+
+        Raises
+        ------
+        UserError
+            If a key is no field, or a value is out of range.
+        """
+        names = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in names:
+                raise UserError(
+                    f"Configuration has no field {key!r}; allowed are {', '.join(names)}."
+                )
+        return cls(**values)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """Configuration of a TOML file with the one table of this kind, ``[array]`` for the array.
+
+        Raises
+        ------
+        UserError
+            If the file is missing, is not TOML, or holds a bad field.
+        """
+        table_name = cls._table
+        try:
+            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(
+                f"Configuration file {str(path)!r} does not exist; give the path of a TOML file."
+            ) from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UserError(
+                f"Configuration file {str(path)!r} cannot be read as TOML ({error}); "
+                f"write fields as '{cls._example}' under a line '[{table_name}]'."
+            ) from None
+        table = document.get(table_name)
+        if not isinstance(table, dict) or len(document) != 1:
+            raise UserError(
+                f"Configuration file {str(path)!r} must hold one table '[{table_name}]', "
+                f"not {sorted(document)}; put all fields under '[{table_name}]'."
+            )
+        return cls.from_dict(table)
+
+    def to_toml(self, path: str | os.PathLike[str]) -> None:
+        """Write all fields as TOML, atomically."""
+        # A JSON integer or plain string reads the same in TOML.
+        lines = [
+            f"[{self._table}]",
+            *(f"{name} = {json.dumps(value)}" for name, value in asdict(self).items()),
+        ]
+        with replacing(path, "Configuration file") as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,128 @@
+"""Mapped layers: blocks of weights, their places in crossbars, the operation units over them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import CrossbarConfig
+from .index import Index
+
+__all__ = ["Block", "LayerMapping", "OperationUnit", "matrix_of", "operation_units", "unmap"]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rectangle of cells: some rows of the weight matrix by some output channels."""
+
+    rows: NDArray[np.int32]
+    """Flattened positions ``(ky*KW + kx)*IC + ic``, ascending: one wordline each."""
+    channels: NDArray[np.int32]
+    """Output channels, in bitline order: `weight_bitlines` bitlines each."""
+    weights: NDArray[np.int8]
+    """int8 (rows, channels), zeros among them included."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMapping:
+    """One layer's weights in crossbars of their own."""
+
+    name: str
+    method: str
+    shape: tuple[int, int, int, int]
+    """Output channels, input channels, kernel height and width."""
+    config: CrossbarConfig
+    blocks: tuple[Block, ...]
+    places: NDArray[np.int32]
+    """int32 (blocks, 3): crossbar, first wordline and first bitline of each block."""
+    crossbars: int
+    """Crossbars in use."""
+    index: Index
+    """What hardware must know beside the cells."""
+
+    @property
+    def positions(self) -> int:
+        """Rows of the layer's weight matrix."""
+        return self.shape[1] * self.shape[2] * self.shape[3]
+
+    @property
+    def weights(self) -> int:
+        """Weights that take cells."""
+        return sum(block.weights.size for block in self.blocks)
+
+    @property
+    def cells(self) -> int:
+        """Cells in use."""
+        return self.weights * self.config.weight_bitlines
+
+    @property
+    def fill(self) -> float:
+        """Share of the cells of the crossbars in use that blocks take; 0 without crossbars."""
+        whole = self.crossbars * self.config.rows * self.config.columns
+        return self.cells / whole if whole else 0.0
+
+    @property
+    def operation_units(self) -> int:
+        """Operation units of one output pixel."""
+        rows, weights = self.config.ou_rows, self.config.ou_weights
+        return sum(
+            -(-len(block.rows) // rows) * -(-len(block.channels) // weights)
+            for block in self.blocks
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class OperationUnit:
+    """Part of a block that works in one step."""
+
+    block: int
+    """Number of the block."""
+    rows: NDArray[np.int32]
+    channels: NDArray[np.int32]
+    weights: NDArray[np.int8]
+    """int8 (rows, channels)."""
+    crossbar: int
+    row: int
+    """First wordline in the crossbar."""
+    column: int
+    """First bitline in the crossbar."""
+
+
+def operation_units(mapping: LayerMapping) -> Iterator[OperationUnit]:
+    """Operation units of a layer in the order in which hardware works on them.
+
+    Block by block; in a block, runs of `ou_rows` rows; in a run, runs of `ou_weights` channels.
+    """
+    config = mapping.config
+    for number, (block, place) in enumerate(zip(mapping.blocks, mapping.places, strict=True)):
+        crossbar, top, left = (int(value) for value in place)
+        for row in range(0, len(block.rows), config.ou_rows):
+            rows = slice(row, row + config.ou_rows)
+            for column in range(0, len(block.channels), config.ou_weights):
+                channels = slice(column, column + config.ou_weights)
+                yield OperationUnit(
+                    number,
+                    block.rows[rows],
+                    block.channels[channels],
+                    block.weights[rows, channels],
+                    crossbar,
+                    top + row,
+                    left + column * config.weight_bitlines,
+                )
+
+
+def matrix_of(weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Weight matrix int8 (positions, out_channels) of (out_channels, in_channels, KH, KW)."""
+    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)))
+
+
+def unmap(mapping: LayerMapping) -> NDArray[np.int8]:
+    """Weights int8 (out_channels, in_channels, KH, KW) that a mapping holds."""
+    outputs, inputs, height, width = mapping.shape
+    matrix = np.zeros((mapping.positions, outputs), np.int8)
+    for block in mapping.blocks:
+        matrix[np.ix_(block.rows, block.channels)] += block.weights
+    return np.ascontiguousarray(
+        matrix.reshape(height, width, inputs, outputs).transpose(3, 2, 0, 1)
+    )

@@ -1,0 +1,88 @@
+"""Index bits of a mapping: what hardware must know beside the cells, written and read by bits."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Index", "IndexReader", "IndexWriter", "bits_for"]
+
+
+def bits_for(values: int) -> int:
+    """Bits that tell `values` different values apart."""
+    return max(0, values - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class Index:
+    """Encoded index of one layer."""
+
+    data: bytes
+    """The bits, lowest of a byte first, the last byte filled with zeros."""
+    parts: dict[str, int]
+    """Bits by what they say."""
+
+    @property
+    def bits(self) -> int:
+        """All bits."""
+        return sum(self.parts.values())
+
+
+@dataclass
+class IndexWriter:
+    """Bits in writing, counted under the part they belong to."""
+
+    _bits: list[NDArray[np.uint8]] = field(default_factory=list)
+    _parts: dict[str, int] = field(default_factory=dict)
+
+    def write(self, part: str, values: ArrayLike, width: int) -> None:
+        """Unsigned numbers of `width` bits each, lowest bit first."""
+        numbers = np.atleast_1d(np.asarray(values, dtype=np.int64))
+        shifts = np.arange(width, dtype=np.int64)
+        self._bits.append(((numbers[:, None] >> shifts) & 1).astype(np.uint8).ravel())
+        self._parts[part] = self._parts.get(part, 0) + len(numbers) * width
+
+    def write_subset(self, part: str, members: NDArray[np.integer], size: int) -> None:
+        """Ascending members of ``range(size)``: a flag, then a bit for each number or a list.
+
+        The list (flag 1) is the count and then the members; it is taken where it is shorter.
+        """
+        width = bits_for(size)
+        listed = bits_for(size + 1) + len(members) * width < size
+        self.write(part, int(listed), 1)
+        if listed:
+            self.write(part, len(members), bits_for(size + 1))
+            self.write(part, members, width)
+        else:
+            bitmap = np.zeros(size, np.int64)
+            bitmap[members] = 1
+            self.write(part, bitmap, 1)
+
+    def finish(self) -> Index:
+        """The index written so far."""
+        bits = np.concatenate([np.zeros(0, np.uint8), *self._bits])
+        return Index(np.packbits(bits, bitorder="little").tobytes(), dict(self._parts))
+
+
+class IndexReader:
+    """Bits of an index, read in the order of their writing."""
+
+    def __init__(self, index: Index) -> None:
+        self._bits = np.unpackbits(np.frombuffer(index.data, np.uint8), bitorder="little")
+        self._at = 0
+
+    def read(self, width: int, count: int = 1) -> NDArray[np.int64]:
+        """Numbers of `width` bits each."""
+        taken = self._bits[self._at : self._at + width * count].astype(np.int64)
+        self._at += width * count
+        return (taken.reshape(count, width) << np.arange(width, dtype=np.int64)).sum(axis=1)
+
+    def read_one(self, width: int) -> int:
+        """One number of `width` bits."""
+        return int(self.read(width)[0])
+
+    def read_subset(self, size: int) -> NDArray[np.int64]:
+        """Members written by :meth:`IndexWriter.write_subset`."""
+        if self.read_one(1):
+            return self.read(bits_for(size), self.read_one(bits_for(size + 1)))
+        return np.flatnonzero(self.read(1, size))

@@ -1,0 +1,228 @@
+"""Mapping onto crossbars: exact, without overlap, inside the crossbars, and decodable."""
+
+import numpy as np
+import pytest
+
+from steelyard.crossbar import (
+    METHODS,
+    CrossbarConfig,
+    decode_index,
+    map_layer,
+    map_network,
+    matrix_of,
+    operation_units,
+    row_sets,
+    unmap,
+)
+from steelyard.crossbar.packing import pack
+from steelyard.errors import UserError
+from steelyard.randomnet import random_network
+
+SHAPES = [
+    ((24, 10, 3, 3), False),
+    ((9, 20, 1, 1), False),
+    ((7, 5, 4, 4), True),
+    ((6, 4, 5, 5), False),
+    ((5, 3, 7, 7), False),
+    ((70, 40, 3, 3), False),
+    ((1, 1, 1, 1), False),
+]
+CONFIGS = [
+    CrossbarConfig(),
+    CrossbarConfig(rows=40, columns=48, ou_rows=9, ou_columns=8, cell_bits=4),
+    CrossbarConfig(rows=16, columns=20, ou_rows=16, ou_columns=8, cell_bits=8, signed="offset"),
+    CrossbarConfig(rows=5, columns=17, ou_rows=3, ou_columns=16, cell_bits=1),
+]
+
+
+def weights(shape, kind, seed):
+    """Random weights: dense, sparse, patterned, without some rows and channels, or all zero."""
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-127, 128, shape).astype(np.int8)
+    if kind == "sparse":
+        weight[rng.random(shape) < 0.85] = 0
+    elif kind == "patterned":
+        patterns = rng.random((4, 1, 1, *shape[2:])) < 0.4
+        patterns[0] = False
+        weight[~patterns[rng.integers(0, 4, shape[:2])][:, :, 0, 0]] = 0
+    elif kind == "structured":
+        weight[rng.random(shape[0]) < 0.5] = 0
+        weight[:, rng.random(shape[1]) < 0.3] = 0
+    elif kind == "zero":
+        weight[:] = 0
+    return weight
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["dense", "sparse", "patterned", "structured", "zero"])
+def test_unmapping_returns_the_weights_and_the_index_says_where_they_are(method, kind):
+    for seed, (shape, fully_connected) in enumerate(SHAPES):
+        weight = weights(shape, kind, seed)
+        for config in CONFIGS:
+            mapping = map_layer(weight, config, method, fully_connected=fully_connected)
+            assert np.array_equal(unmap(mapping), weight)
+            decoded = decode_index(mapping, fully_connected=fully_connected)
+            assert len(decoded) == len(mapping.blocks)
+            for block, (rows, channels) in zip(mapping.blocks, decoded, strict=True):
+                assert np.array_equal(block.rows, rows)
+                assert np.array_equal(block.channels, channels)
+            assert 8 * len(mapping.index.data) - mapping.index.bits in range(8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_blocks_lie_inside_the_crossbars_without_overlap(method):
+    for config in CONFIGS[1:]:
+        mapping = map_layer(weights((24, 10, 3, 3), "sparse", 5), config, method)
+        taken = np.zeros((mapping.crossbars, config.rows, config.columns), np.int64)
+        for block, (crossbar, row, column) in zip(mapping.blocks, mapping.places, strict=True):
+            height = len(block.rows)
+            width = len(block.channels) * config.weight_bitlines
+            assert 0 < height <= config.rows - row and 0 < width <= config.columns - column
+            taken[crossbar, row : row + height, column : column + width] += 1
+        assert taken.max() == 1
+        assert taken.any(axis=(1, 2)).all()
+        assert taken.sum() == mapping.cells
+        assert mapping.fill == pytest.approx(taken.mean())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_weight_belongs_to_at_most_one_block(method):
+    mapping = map_layer(weights((24, 10, 3, 3), "sparse", 6), CONFIGS[1], method)
+    owners = np.zeros((mapping.positions, 24), np.int64)
+    for block in mapping.blocks:
+        assert np.all(np.diff(block.rows) > 0)
+        owners[np.ix_(block.rows, block.channels)] += 1
+    assert owners.max() == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_operation_units_cover_the_blocks_in_order(method):
+    config = CONFIGS[1]
+    weight = weights((24, 10, 3, 3), "sparse", 7)
+    mapping = map_layer(weight, config, method)
+    matrix, order = np.zeros_like(matrix_of(weight)), []
+    for unit in operation_units(mapping):
+        assert len(unit.rows) <= config.ou_rows
+        assert len(unit.channels) <= config.ou_weights
+        matrix[np.ix_(unit.rows, unit.channels)] += unit.weights
+        crossbar, row, column = mapping.places[unit.block]
+        assert unit.crossbar == crossbar
+        order.append((unit.block, unit.row - row, unit.column - column))
+    assert order == sorted(order)
+    assert len(order) == mapping.operation_units
+    assert np.array_equal(matrix, matrix_of(weight))
+
+
+def test_the_traditional_mapping_stores_every_zero_and_needs_no_index():
+    mapping = map_layer(weights((24, 10, 3, 3), "zero", 0), CONFIGS[0], "traditional")
+    assert mapping.weights == 24 * 90
+    assert mapping.index.bits == 0
+    assert mapping.operation_units == 10 * 12
+
+
+@pytest.mark.parametrize("method", ["pattern", "mixed", "ou_row", "structured"])
+def test_a_layer_of_zeros_takes_no_cells(method):
+    mapping = map_layer(weights((24, 10, 3, 3), "zero", 0), CONFIGS[0], method)
+    assert (mapping.crossbars, mapping.cells, mapping.blocks, mapping.fill) == (0, 0, (), 0.0)
+
+
+def test_kernels_are_reordered_by_pattern_inside_an_input_channel():
+    weight = np.zeros((6, 2, 3, 3), np.int8)
+    weight[[0, 3, 5], 0, 0] = 1  # top row of input channel 0
+    weight[[1, 4], 0, :, 1] = 2  # middle column of input channel 0
+    weight[2, 1, 0] = 3  # top row of input channel 1
+    mapping = map_layer(weight, CrossbarConfig(), "pattern")
+    blocks = [(block.rows.tolist(), block.channels.tolist()) for block in mapping.blocks]
+    # Position (ky*3 + kx)*2 + ic; the more frequent pattern comes first.
+    assert blocks == [([0, 2, 4], [0, 3, 5]), ([2, 8, 14], [1, 4]), ([1, 3, 5], [2])]
+    assert mapping.weights == 18
+
+
+def test_a_weight_that_quantized_to_zero_opens_no_pattern():
+    rng = np.random.default_rng(3)
+    weight = weights((64, 16, 3, 3), "patterned", 3)
+    before = map_layer(weight, CrossbarConfig(), "pattern")
+    kept = np.flatnonzero(weight)
+    weight.flat[rng.choice(kept, 3, replace=False)] = 0
+    after = map_layer(weight, CrossbarConfig(), "pattern")
+    assert len(after.blocks) == len(before.blocks)
+    assert after.cells == before.cells
+    assert np.array_equal(unmap(after), weight)
+
+
+def test_row_sets_are_taps_of_a_kernel_or_runs_of_positions():
+    config = CrossbarConfig()
+    assert row_sets((4, 2, 3, 3), config).tolist() == [
+        list(range(0, 18, 2)),
+        list(range(1, 18, 2)),
+    ]
+    runs = [list(range(9)), [9, 10, -1, -1, -1, -1, -1, -1, -1]]
+    assert row_sets((4, 11, 1, 1), config).tolist() == runs
+    assert row_sets((4, 1, 11, 1), config, fully_connected=True).tolist() == runs
+
+
+def test_mixed_treats_the_columns_of_each_part_by_their_class():
+    config = CrossbarConfig(rows=18, columns=32, ou_rows=9, ou_columns=8)
+    weight = np.zeros((8, 4, 3, 3), np.int8)
+    matrix = np.zeros((36, 8), np.int8)
+    matrix[:, [1, 6]] = 5  # kept
+    matrix[:4, [0, 7]] = 3  # fine, pruned alike, only in the upper part
+    matrix[9:12, [2, 5]] = 4
+    weight = matrix.reshape(3, 3, 4, 8).transpose(3, 2, 0, 1)
+    mapping = map_layer(weight, config, "mixed")
+    blocks = [(block.rows.tolist(), block.channels.tolist()) for block in mapping.blocks]
+    assert blocks == [
+        (list(range(18)), [1, 6]),
+        ([0, 1, 2, 3], [0, 7]),
+        ([9, 10, 11], [2, 5]),
+        (list(range(18, 36)), [1, 6]),
+    ]
+
+
+def test_ou_rows_drop_the_zero_rows_of_each_strip():
+    weight = np.zeros((4, 20, 1, 1), np.int8)
+    weight[0, [1, 5]] = 1
+    weight[1, 7] = 1
+    weight[3, 19] = 1
+    mapping = map_layer(weight, CrossbarConfig(), "ou_row")
+    blocks = [(block.rows.tolist(), block.channels.tolist()) for block in mapping.blocks]
+    assert blocks == [([1, 5, 7], [0, 1]), ([19], [2, 3])]
+
+
+def test_packing_fills_crossbars_with_pattern_blocks():
+    rng = np.random.default_rng(0)
+    heights, widths = rng.integers(1, 10, 2000), 4 * rng.integers(1, 60, 2000)
+    places, crossbars = pack(heights, widths, 512, 512)
+    assert np.array_equal(places, pack(heights, widths, 512, 512)[0])
+    assert (heights * widths).sum() / (crossbars * 512 * 512) > 0.9
+
+
+def test_packing_fills_crossbars_with_narrow_strips():
+    rng = np.random.default_rng(0)
+    heights, widths = rng.integers(50, 512, 600), np.full(600, 8)
+    _, crossbars = pack(heights, widths, 512, 512)
+    assert (heights * widths).sum() / (crossbars * 512 * 512) > 0.85
+
+
+def test_networks_map_layer_by_layer():
+    network = random_network(4)
+    mapping = map_network(network, CrossbarConfig(), "pattern")
+    for layer in network.layers:
+        if layer.kind in ("conv", "fc"):
+            assert np.array_equal(unmap(mapping.layers[layer.name]), layer.weight)
+    assert mapping.crossbars == sum(each.crossbars for each in mapping.layers.values())
+    assert mapping.index_bits == sum(each.index.bits for each in mapping.layers.values())
+
+
+def test_an_unknown_method_is_refused():
+    sentence = (
+        "Crossbar mapping 'dense' is unknown; "
+        "use one of traditional, pattern, mixed, ou_row, structured."
+    )
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        map_layer(np.zeros((1, 1, 1, 1), np.int8), CrossbarConfig(), "dense")
+
+
+def test_weights_that_are_not_int8_are_refused():
+    with pytest.raises(UserError, match="^Weights of layer 'layer' must be int8 of four axes"):
+        map_layer(np.zeros((1, 1, 1, 1)), CrossbarConfig(), "pattern")
