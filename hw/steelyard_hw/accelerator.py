@@ -240,7 +240,9 @@ class Accelerator(wiring.Component):
 
     def _output(self, m, layer, array, vector, parameters, activations):
         """Output stage behind array and vector unit, of which only one works in a layer."""
-        m.submodules.output = output = output_stage(self._config)(self._config)
+        stage = output_stage(self._config)
+        target = (self._target,) if stage is OutputStage else ()
+        m.submodules.output = output = stage(self._config, *target)
         m.d.comb += [
             output.i_valid.eq(array.o_valid | vector.o_valid),
             array.o_ready.eq(output.i_ready),

@@ -217,7 +217,9 @@ class Link(wiring.Component):
         ]
         wiring.connect(m, sender.o, wiring.flipped(self.line))
 
-        same = receiver.session == session
+        # The session of a frame comes many cycles before its end.
+        same = Signal()
+        m.d.sync += same.eq(receiver.session == session)
         is_open = receiver.head.kind == Request.OPEN
         is_exchange = receiver.head.kind.matches(Request.EXCHANGE, Request.EXCHANGE_IDLE)
         lost = Signal()

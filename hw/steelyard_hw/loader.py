@@ -172,21 +172,15 @@ class Loader(wiring.Component):
         pixel = Signal(signed(pixel_bits(config)), reset_less=True)
         base = Signal.like(layer.in_base, reset_less=True)
         lane = Signal(lane_bits, reset_less=True)
-        column_inside = Signal(config.lanes, reset_less=True)
-        row_inside = Signal(config.lanes, reset_less=True)
+        kx = Signal(bits_for(config.padded_kernel), reset_less=True)
+        ky = Signal.like(kx)
         m.d.sync += [
             pixel.eq(walker.origin + taps.tap),
             base.eq(taps.plane),
             lane.eq(walker.lane),
+            kx.eq(taps.kx),
+            ky.eq(taps.ky),
         ]
-        side = config.padded_kernel
-        low = bits_for(side)
-        for n in range(config.lanes):
-            own = slice(n * side, (n + 1) * side)
-            m.d.sync += [
-                column_inside[n].eq(walker.valid_x[own].bit_select(taps.kx[:low], 1)),
-                row_inside[n].eq(walker.valid_y[own].bit_select(taps.ky[:low], 1)),
-            ]
 
         rotate = Signal(lane_bits, reset_less=True)
         inside = Signal(config.lanes, reset_less=True)
@@ -197,9 +191,14 @@ class Loader(wiring.Component):
             row.eq(base + (pixel >> lane_bits)),
             split.eq(pixel[:lane_bits]),
             rotate.eq(pixel[:lane_bits] - Mux(layer.step2, lane << 1, lane)),
-            inside.eq((column_inside & row_inside) | (~layer.padded).replicate(config.lanes)),
             start.eq(lane),
         ]
+        side = config.padded_kernel
+        for n in range(config.lanes):
+            own = slice(n * side, (n + 1) * side)
+            column = walker.valid_x[own].bit_select(kx, 1)
+            line = walker.valid_y[own].bit_select(ky, 1)
+            m.d.sync += inside[n].eq((column & line) | ~layer.padded)
         m.d.comb += [self.read_row.eq(row), self.read_split.eq(split)]
 
         m.submodules.aligner = aligner = Aligner(config)

@@ -1,7 +1,6 @@
 """Two lanes on one ECP5 multiplier: over-packed products, separated by logic."""
 
-from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
-from amaranth.hdl import signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,31 +14,33 @@ class Multiplier18(wiring.Component):
 
     Parameters
     ----------
+    a_signed, b_signed : :class:`bool`
+        How to read the operands.
     model : :class:`bool`
         Describe what the cell does in place of instantiating it, for simulation and proofs.
 
     Members
     -------
-    a : ``In(18)``
-        Unsigned operand.
-    b : ``In(signed(18))``
-    p : ``Out(signed(36))``
+    a, b : ``In(18)``, signed or not
+    p : ``Out(36)``, signed if an operand is
     """
 
-    def __init__(self, *, model: bool = False):
+    def __init__(self, *, a_signed: bool = False, b_signed: bool = True, model: bool = False):
+        self._signed = (a_signed, b_signed)
         self._model = model
-        super().__init__({"a": In(18), "b": In(signed(18)), "p": Out(signed(36))})
+        a, b = Shape(18, a_signed), Shape(18, b_signed)
+        super().__init__({"a": In(a), "b": In(b), "p": Out(Shape(36, a_signed or b_signed))})
 
     def elaborate(self, platform):
         m = Module()
         if self._model:
-            a, b = Signal(18, reset_less=True), Signal(signed(18), reset_less=True)
-            product = Signal(signed(36), reset_less=True)
+            a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
+            product = Signal.like(self.p, reset_less=True)
             m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
             m.d.comb += self.p.eq(product)
             return m
         ports = {"i_CLK0": ClockSignal(), "i_CE0": Const(1), "i_RST0": Const(0),
-                 "i_SIGNEDA": Const(0), "i_SIGNEDB": Const(1),
+                 "i_SIGNEDA": Const(self._signed[0], 1), "i_SIGNEDB": Const(self._signed[1], 1),
                  "i_SOURCEA": Const(0), "i_SOURCEB": Const(0)}  # fmt: skip
         for bit in range(18):
             ports[f"i_A{bit}"], ports[f"i_B{bit}"] = self.a[bit], self.b[bit]

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.config import ArrayConfig
 
 from .requantizer import Requantizer, register
-from .target import local_copy
+from .target import Target, local_copy
 
 __all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
 
@@ -108,6 +108,7 @@ class OutputStage(wiring.Component):
     ----------
     config : :class:`ArrayConfig`
         Configuration of the array.
+    target : :class:`.target.Target`
 
     Members
     -------
@@ -139,8 +140,9 @@ class OutputStage(wiring.Component):
     _sum_latency = 4
     latency = _sum_latency + Requantizer.latency
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
         self._config = config
+        self._target = target
         super().__init__(output_signature(config))
 
     def elaborate(self, platform: object) -> Module:
@@ -161,7 +163,7 @@ class OutputStage(wiring.Component):
         last = beats[-1]
         for lane, total in enumerate(sums):
             m.submodules[f"requantizer_{lane}"] = requantizer = Requantizer(
-                self._config.drain_beats
+                self._config.drain_beats, self._target
             )
             m.d.comb += [
                 requantizer.i_sum.eq(total),

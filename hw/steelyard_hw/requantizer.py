@@ -4,7 +4,8 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, s
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .target import local_copy
+from .multiplier_ecp5 import Multiplier18
+from .target import Target, local_copy
 
 __all__ = ["Requantizer", "register"]
 
@@ -67,6 +68,8 @@ class Requantizer(wiring.Component):
     ----------
     beats : :class:`int`
         Products held at once, at least 1.
+    target : :class:`.target.Target`
+        Whose multipliers to instantiate; results and cycles do not depend on it.
 
     Members
     -------
@@ -91,12 +94,13 @@ class Requantizer(wiring.Component):
         Cycles from `i_sum` to `o_y`.
     """
 
-    latency = 13
+    latency = 14
 
-    def __init__(self, beats: int):
+    def __init__(self, beats: int, target: Target = Target.PORTABLE):
         if not isinstance(beats, int) or beats < 1:
             raise ValueError(f"Held beats must be a positive integer, not {beats!r}")
         self._beats = beats
+        self._target = target
         super().__init__(
             {
                 "i_sum": In(signed(32)),
@@ -114,23 +118,34 @@ class Requantizer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        product = self._product(m)  # after 5 cycles
-        total = self._joined(m, product)  # after 7
-        distance = register(m, (self.shift - 1)[:6], 7)
+        product = self._product(m)  # after 6 cycles
+        total = self._joined(m, product)  # after 8
+        distance = register(m, (self.shift - 1)[:6], 8)
         self._round(m, total, distance)
         return m
 
+    def _times(self, m: Module, a: Value, b: Value, name: str) -> Value:
+        """``a * b``, 2 cycles later, each of at most 18 bits."""
+        if self._target is not Target.ECP5:
+            return register(m, register(m, a) * register(m, b))
+        signs = [operand.shape().signed for operand in (a, b)]
+        cell = Multiplier18(a_signed=signs[0], b_signed=signs[1])
+        m.submodules[name] = cell
+        m.d.comb += [cell.a.eq(a), cell.b.eq(b)]
+        product = cell.p[: len(a) + len(b)]
+        return product.as_signed() if any(signs) else product
+
     def _product(self, m: Module) -> Signal:
-        """``(i_sum + bias) * multiplier``, 5 cycles later."""
+        """``(i_sum + bias) * multiplier``, 6 cycles later."""
         value = register(m, (self.i_sum + self.bias)[:32].as_signed())
         factor = register(m, self.multiplier)
         # Written in parts because synthesis does not move registers into a wide multiplier, and so
         # that three 18x18 multipliers and a corner of 14x7 in plain logic do instead of four.
-        low_low = register(m, value[:_LIMB] * factor[:_LIMB])
-        high_low = register(m, value[_LIMB:].as_signed() * factor[:_LIMB])
-        top = factor[_LIMB:]
-        high_top = register(m, value[_CORNER:].as_signed() * top)
-        rows = [Mux(bit, value[:_CORNER], 0) for bit in top]
+        low_low = self._times(m, value[:_LIMB], factor[:_LIMB], "low_low")
+        high_low = self._times(m, value[_LIMB:].as_signed(), factor[:_LIMB], "high_low")
+        high_top = self._times(m, value[_CORNER:].as_signed(), factor[_LIMB:], "high_top")
+        corner_value, top = register(m, value[:_CORNER]), register(m, factor[_LIMB:])
+        rows = [Mux(bit, corner_value, 0) for bit in top]
         pairs = [
             register(m, _add_above(even, odd, 1))
             for even, odd in zip(rows[0::2], [*rows[1::2], Const(0, 1)], strict=True)
@@ -147,12 +162,12 @@ class Requantizer(wiring.Component):
     def _joined(self, m: Module, product: Signal) -> Signal:
         """`product`, plus the product held before when joining, 2 cycles later."""
         held = [product]
-        with m.If(local_copy(m, register(m, self.hold | self.join, 4), "moves")):
+        with m.If(local_copy(m, register(m, self.hold | self.join, 5), "moves")):
             for n in range(self._beats):
                 entry = Signal(signed(_PRODUCT_BITS), name=f"held_{n}", reset_less=True)
                 m.d.sync += entry.eq(held[-1])
                 held.append(entry)
-        joining = local_copy(m, register(m, self.join, 4), "joining")
+        joining = local_copy(m, register(m, self.join, 5), "joining")
         addend = register(m, Mux(joining, held[-1], Const(0, Shape(_PRODUCT_BITS, True))))
         return register(m, register(m, product) + addend)
 

@@ -41,7 +41,8 @@ class TileWalker(wiring.Component):
     segments_last : ``Out(range(lanes))``
         Number of the last segment of the tile in use.
     valid_x, valid_y : ``Out(lanes * padded_kernel)``
-        Bit ``lane * padded_kernel + k``: tap column (row) `k` lies inside the map for that lane.
+        Bit ``lane * padded_kernel + k``: tap column (row) `k` lies inside the map for that lane;
+        from the second cycle after `take` to the first after the next one.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -152,9 +153,12 @@ class TileWalker(wiring.Component):
                 tile.eq(tile + 1),
                 bank.eq(~bank),
                 self.segments_last.eq(segment),
-                self.valid_x.eq(shadow_x),
-                self.valid_y.eq(shadow_y),
             ]
+        # A cycle later, for what decides to take a tile comes late and these are many.
+        taken = Signal()
+        m.d.sync += taken.eq(self.take)
+        with m.If(taken):
+            m.d.sync += [self.valid_x.eq(shadow_x), self.valid_y.eq(shadow_y)]
         with m.If(self.start):
             images.begin(m, layer.batch)
             columns.begin(m, layer.out_w)

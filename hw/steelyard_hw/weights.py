@@ -76,13 +76,16 @@ class WeightFetch(wiring.Component):
         free = Signal(range(self.DEPTH + 1), init=self.DEPTH)
         issue = Signal()
         leaves = Signal()
+        left = Signal()
         in_flight = Signal(self.MEMORY_LATENCY + 1)
         item = Signal(self._width, reset_less=True)
         payload = Signal(self._width, reset_less=True)
 
         self._walk(m, issue, free != 0)
         m.d.sync += [
-            free.eq(free + leaves - issue),
+            # Counted a cycle late, for the array decides late what it takes.
+            left.eq(leaves),
+            free.eq(free + left - issue),
             in_flight.eq(Cat(issue, in_flight)),
             # The block RAM's slow output gets a cycle of its own.
             item.eq(self.data),

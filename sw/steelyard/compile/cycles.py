@@ -26,7 +26,7 @@ LOADER_LATENCY = 2 + 3 + 3
 """``Loader.LATENCY``: from the issue of a word's last segment to the word."""
 VECTOR_LATENCY = 3
 """``VectorUnit.latency``: from the last tap of a window to its first beat."""
-OUTPUT_LATENCY = 4 + 13
+OUTPUT_LATENCY = 4 + 14
 """``OutputStage.latency``: from a beat to its write."""
 MINIMUM_DRAIN = 8
 """``MINIMUM_DRAIN`` of the array: least cycles between the ends of two passes."""
