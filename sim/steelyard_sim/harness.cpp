@@ -12,14 +12,23 @@
 
 namespace {
 
+// Seed 0 starts at zero what has no initial value. It is drawn while the design is constructed.
+VerilatedContext* seeded(VerilatedContext& context, std::uint32_t seed) {
+    context.randReset(seed ? 2 : 0);
+    context.randSeed(static_cast<int>(seed));
+    return &context;
+}
+
 struct Simulation {
     VerilatedContext context;
-    Vsteelyard top{&context, ""};
+    Vsteelyard top;
     std::uint64_t cycles = 0;
 #if VM_TRACE
     VerilatedVcdC trace;
     bool tracing = false;
 #endif
+
+    explicit Simulation(std::uint32_t seed) : top{seeded(context, seed), ""} {}
 
     ~Simulation() {
 #if VM_TRACE
@@ -54,8 +63,8 @@ struct Simulation {
 
 extern "C" {
 
-Simulation* simulation_create() {
-    auto* simulation = new Simulation;
+Simulation* simulation_create(std::uint32_t seed) {
+    auto* simulation = new Simulation(seed);
     simulation->idle();
     return simulation;
 }

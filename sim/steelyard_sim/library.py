@@ -15,7 +15,16 @@ from steelyard.errors import UserError
 
 from .toolchain import HARNESS, SERIAL_HARNESS, Toolchain, compile_library
 
-__all__ = ["Progress", "build", "build_board", "build_verilog", "cache_folder"]
+__all__ = [
+    "Progress",
+    "build",
+    "build_board",
+    "build_verilog",
+    "cache_folder",
+    "cached_file",
+    "cached_library",
+    "gateware_digest",
+]
 
 Progress = Callable[[str], None]
 """Called with what is done next, in words; not called when the library is in the cache."""
@@ -52,8 +61,8 @@ def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None
 
         return convert(config)
 
-    return _cached(
-        f"{config.canonical()}\n{_gateware(link=False)}",
+    return cached_library(
+        f"{config.canonical()}\n{gateware_digest(link=False)}",
         verilog,
         "steelyard",
         f"accelerator of {config.lanes} lanes x {config.columns} columns",
@@ -92,8 +101,8 @@ def build_board(
         board = SerialAccelerator(config, divider=divider, clock_hz=clock_hz)
         return convert_component(board, "steelyard_board")
 
-    return _cached(
-        f"board {divider} {clock_hz}\n{config.canonical()}\n{_gateware(link=True)}",
+    return cached_library(
+        f"board {divider} {clock_hz}\n{config.canonical()}\n{gateware_digest(link=True)}",
         verilog,
         "steelyard_board",
         f"board with {config.lanes} lanes x {config.columns} columns",
@@ -120,10 +129,10 @@ def build_verilog(
     BuildFailed
         If a tool refuses the design.
     """
-    return _cached(f"{top}\n{verilog}", lambda: verilog, top, f"design {top!r}", trace, progress)
+    return cached_library(f"{top}\n{verilog}", lambda: verilog, top, f"design {top!r}", trace, progress)
 
 
-def _gateware(*, link: bool) -> str:
+def gateware_digest(*, link: bool) -> str:
     """Digest of all sources that the Verilog depends on, found without importing them.
 
     Parameters
@@ -148,7 +157,7 @@ def _gateware(*, link: bool) -> str:
     return digest.hexdigest()
 
 
-def _cached(
+def cached_library(
     key: str,
     verilog: Callable[[], str],
     top: str,
@@ -156,25 +165,67 @@ def _cached(
     trace: bool,
     progress: Progress | None,
     harness: Path = HARNESS,
+    unknown: str = "fast",
 ) -> Path:
-    tools = Toolchain.find(harness)
-    text = f"{key}\n{tools.identity()}\n{trace}"
-    name = hashlib.sha256(text.encode()).hexdigest()[:40]
+    """Shared library of a design, from the cache if one of the same key and tools is there.
+
+    Parameters
+    ----------
+    key : text that changes with anything that the design depends on
+    verilog : gives the SystemVerilog, called only when it is needed
+    top : its top module
+    what : the design in words, for `progress`
+    trace : whether the simulation can write a VCD
+    progress : called before each step of a build
+    harness : C++ source that clocks the design
+    unknown : as :attr:`.toolchain.Toolchain.unknown`
+
+    Raises
+    ------
+    UserError
+        If a tool is missing, or the cache cannot be written.
+    BuildFailed
+        If a tool refuses the design.
+    """
+    tools = Toolchain.find(harness, unknown)
+
+    def make(target: Path) -> None:
+        if progress is not None:
+            progress(f"Generating Verilog of the {what}")
+        design = verilog()
+        if progress is not None:
+            progress(f"Compiling the simulation of the {what}")
+        compile_library(design, top, target, tools, trace=trace)
+
+    return cached_file(f"{key}\n{tools.identity()}\n{trace}", ".so", make)
+
+
+def cached_file(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
+    """File of the cache, made when first asked for.
+
+    May be called by several processes at once; one makes it and the others wait.
+
+    Parameters
+    ----------
+    key : text that changes with anything that the file depends on
+    suffix : of its name
+    make : makes it at the path that it gets, whole or not at all
+
+    Raises
+    ------
+    UserError
+        If the cache cannot be written.
+    """
+    name = hashlib.sha256(key.encode()).hexdigest()[:40]
     folder = cache_folder()
-    target = folder / f"{name}.so"
+    target = folder / f"{name}{suffix}"
     if target.exists():
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder / f"{name}.lock"):
-            if target.exists():
-                return target
-            if progress is not None:
-                progress(f"Generating Verilog of the {what}")
-            design = verilog()
-            if progress is not None:
-                progress(f"Compiling the simulation of the {what}")
-            compile_library(design, top, target, tools, trace=trace)
+            if not target.exists():
+                make(target)
     except OSError as error:
         raise UserError(
             f"The cache of simulations {str(folder)!r} cannot be written ({error.strerror}); "

