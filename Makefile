@@ -21,6 +21,7 @@ help:
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
 	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
 	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
+	@echo "make netlist     demo network on the synthesized netlist and on the RTL, all words compared -> build/netlist.json"
 	@echo "make bitstream   BOARD=ulx3s_85f [CONFIG=FILE.toml] [SEEDS=3] -> build/BOARD: bitstream, summary.json"
 	@echo "make program     BOARD=ulx3s_85f [BITSTREAM=FILE]: loads the bitstream of build/BOARD into the board"
 
@@ -48,6 +49,9 @@ regression: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/steelyard bench -o build/bench/array.json $(BENCH_ARGS)
+
+netlist: $(STAMP)
+	$(BIN)/python -m steelyard_sim.netlist_case --json build/netlist.json $(NETLIST_ARGS)
 
 # Needs nothing of the other targets: a fresh clone installs only what builds bitstreams.
 $(BOARDS_STAMP): pyproject.toml constraints.txt

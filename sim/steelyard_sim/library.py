@@ -129,7 +129,9 @@ def build_verilog(
     BuildFailed
         If a tool refuses the design.
     """
-    return cached_library(f"{top}\n{verilog}", lambda: verilog, top, f"design {top!r}", trace, progress)
+    return cached_library(
+        f"{top}\n{verilog}", lambda: verilog, top, f"design {top!r}", trace, progress
+    )
 
 
 def gateware_digest(*, link: bool) -> str:

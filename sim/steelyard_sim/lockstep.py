@@ -1,6 +1,6 @@
 """Two simulations of one design that must do the same in every clock cycle."""
 
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from .simulation import Simulation
 
 __all__ = ["Difference", "Lockstep"]
+
+T = TypeVar("T")
 
 
 class Difference(AssertionError):
@@ -31,7 +33,10 @@ class Lockstep:
     """
 
     def __init__(
-        self, reference: Simulation, subject: Simulation, names: tuple[str, str] = ("RTL", "netlist")
+        self,
+        reference: Simulation,
+        subject: Simulation,
+        names: tuple[str, str] = ("RTL", "netlist"),
     ) -> None:
         self._both = reference, subject
         self._names = names
@@ -47,6 +52,11 @@ class Lockstep:
     def cycles(self) -> int:
         """Clock cycles since creation, of each."""
         return self._same("clock cycles", *(each.cycles for each in self._both))
+
+    @property
+    def reference_cycles(self) -> int:
+        """Clock cycles of the reference since creation, also after a difference."""
+        return self._both[0].cycles
 
     def step(self, cycles: int) -> None:
         """Clock with no transfer on either stream."""
@@ -85,7 +95,7 @@ class Lockstep:
         for each in self._both:
             each.close()
 
-    def _at_once[T](self, result: T) -> T:
+    def _at_once(self, result: T) -> T:
         """Result, if both have made as many clock cycles for it."""
         _ = self.cycles
         return result

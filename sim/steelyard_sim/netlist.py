@@ -46,7 +46,8 @@ INSTANCE = re.compile(r"^  ([A-Z]\w+) ", re.MULTILINE)
 LARGE_CHARACTERS = 3000
 """Text of a cell's model that is longer is that of a block."""
 OUTPUT = "netlist.v"
-LOOKUP = re.compile(r"\.LUT_INIT\(16'h([0-9a-f]{4})\)")
+LOOKUP = re.compile(r"\.LUT_INIT\(16'h([0-9a-f]{4})\)(.*?)\);", re.DOTALL)
+CONSTANT = re.compile(r"\.I(\d)\(1'h([01])\)")
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ class Family:
     synthesis : yosys' command without the top
     models : yosys' file of cell models, below its data folder
     logic : cells whose models yosys simplifies
-    collision : text of a block RAM's model, and what replaces it so that a word that is read while
-        it is written comes wrong, for the boards' flow promises yosys that nobody uses it
+    edits : texts in the models, and what replaces them
     """
 
     name: str
@@ -69,7 +69,7 @@ class Family:
     synthesis: str
     models: str
     logic: tuple[str, ...]
-    collision: tuple[str, str]
+    edits: tuple[tuple[str, str], ...]
 
 
 ICE40 = Family(
@@ -78,10 +78,14 @@ ICE40 = Family(
     synthesis="synth_ice40 -dsp",
     models="ice40/cells_sim.v",
     logic=("SB_LUT4", "SB_CARRY"),
-    collision=(
-        "RDATA_I <= memory[RADDR[7:0]] &",
-        "RDATA_I <= (memory[RADDR[7:0]] ^"
-        " (WE && WCLKE && WADDR[7:0] == RADDR[7:0] ? ~WMASK_I : 16'h0)) &",
+    edits=(
+        # The boards' flow promises yosys that nobody uses a word that is read while it is written:
+        # such bits come wrong.
+        (
+            "RDATA_I <= memory[RADDR[7:0]] &",
+            "RDATA_I <= (memory[RADDR[7:0]] ^"
+            " (WE && WCLKE && WADDR[7:0] == RADDR[7:0] ? ~WMASK_I : 16'h0)) &",
+        ),
     ),
 )
 FAMILIES = {family.name: family for family in (ICE40,)}
@@ -161,6 +165,7 @@ def synthesize(component: "Component", family: Family) -> str:
         If yosys refuses the component.
     """
     from amaranth.back import rtlil
+
     from steelyard_hw.synthesis import AFTER_READ, TOP
     from steelyard_hw.verilog import bare_memories
 
@@ -200,7 +205,8 @@ def accelerator_netlist(
             temporary.write_text(netlist, encoding="utf-8")
 
     source = inspect.getsource(synthesize)
-    key = (family, source, Yosys.find().version, gateware_digest(link=False))
+    digest = gateware_digest(link=False)
+    key = (family.target, family.synthesis, source, Yosys.find().version, digest)
     return cached_file(f"{config.canonical()}\n{key}", ".v", make).read_text(encoding="utf-8")
 
 
@@ -210,10 +216,15 @@ def cell_counts(netlist: str) -> dict[str, int]:
 
 
 def flip_bit(netlist: str, seed: int) -> str:
-    """Netlist with one bit of one lookup table's content inverted."""
+    """Netlist with one bit of one lookup table inverted, one that its constant inputs can choose.
+
+    The circuit around it may still never choose it.
+    """
     rng = Random(seed)
     place = rng.choice(list(LOOKUP.finditer(netlist)))
-    content = int(place[1], 16) ^ 1 << rng.randrange(16)
+    constant = [(int(number), int(value)) for number, value in CONSTANT.findall(place[2])]
+    reachable = [bit for bit in range(16) if all(bit >> n & 1 == value for n, value in constant)]
+    content = int(place[1], 16) ^ 1 << rng.choice(reachable)
     return f"{netlist[: place.start(1)]}{content:04x}{netlist[place.end(1) :]}"
 
 
@@ -276,10 +287,11 @@ def _verilog(netlist: str, family: Family, yosys: Yosys, models: str) -> str:
         "rename -hide w:*",
         f"write_verilog -noattr -simple-lhs {OUTPUT}",
     )
+    for old, new in family.edits:
+        if old not in models:
+            raise BuildFailed(f"The models in {family.models!r} nowhere say {old!r}.")
+        models = models.replace(old, new)
     used = cell_counts(design)
-    old, new = family.collision
-    if models.count(old) == 0:
-        raise BuildFailed(f"The block RAM's model in {family.models!r} does not say {old!r}.")
     bodies = [match for match in MODULE.finditer(models) if match[1] in used]
     missing = set(used) - {match[1] for match in bodies}
     if missing:
@@ -292,7 +304,7 @@ def _verilog(netlist: str, family: Family, yosys: Yosys, models: str) -> str:
     return "\n".join(
         [
             *("`verilator_config", *shared, "`verilog", header),
-            *(match[0].replace(old, new) for match in bodies),
+            *(match[0] for match in bodies),
             design,
         ]
     )

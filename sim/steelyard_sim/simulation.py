@@ -3,7 +3,7 @@
 import time
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from steelyard.errors import UserError
 from .handle import Handle
 from .library import Progress, build
 
-__all__ = ["Simulation", "SimulationTransport", "open_transport"]
+__all__ = ["Clocked", "Simulation", "SimulationTransport", "open_transport"]
 
 FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "create": (c_void_p, [c_uint32]),
@@ -83,6 +83,18 @@ class Simulation(Handle):
         return bool(self._call("wait_idle", limit))
 
 
+class Clocked(Protocol):
+    """What the transport needs of a simulation, as :class:`Simulation` has it."""
+
+    @property
+    def cycles(self) -> int: ...
+    def step(self, cycles: int) -> None: ...
+    def write(self, words: NDArray[np.uint32], limit: int) -> int: ...
+    def read(self, count: int, limit: int) -> NDArray[np.uint32]: ...
+    def wait_idle(self, limit: int) -> bool: ...
+    def close(self) -> None: ...
+
+
 class SimulationTransport:
     """Driver's transport to a simulation; time passes only inside its calls.
 
@@ -91,7 +103,7 @@ class SimulationTransport:
     simulation : closed with the transport
     """
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: Clocked) -> None:
         self.simulation = simulation
 
     def write(self, words: NDArray[np.uint32], timeout: float) -> None:
