@@ -74,7 +74,7 @@ class Family:
 
 ICE40 = Family(
     name="ice40",
-    target="PORTABLE",
+    target="ICE40",
     synthesis="synth_ice40 -dsp",
     models="ice40/cells_sim.v",
     logic=("SB_LUT4", "SB_CARRY"),
