@@ -10,7 +10,7 @@ from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_total
 from steelyard.compile.descriptor import Descriptor
 from steelyard.config import ArrayConfig
-from steelyard.errors import DoesNotFit
+from steelyard.errors import UserError
 from steelyard.network import Add, AvgPool, Conv, Layer, MaxPool, Network, Tensor
 
 __all__ = ["demo_cycles", "demo_network"]
@@ -83,9 +83,9 @@ def _weight(channels: int, inputs: int, kernel: int, kept: int) -> np.ndarray:
 
 
 def demo_cycles(config: ArrayConfig) -> int | None:
-    """Cycles of one image of the demo network, None if it does not fit the memories."""
+    """Cycles of one image of the demo network, None if the configuration cannot run it."""
     try:
         program = compile_program(demo_network(), config)
-    except DoesNotFit:
+    except UserError:
         return None
     return predict_total([Descriptor.from_words(words) for words in program.descriptors], config)

@@ -81,7 +81,7 @@ def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Pat
         ),
         f"{config.lanes} lanes x {config.columns} columns, {summary.macs_per_cycle} MACs a cycle",
         f"{summary.lut_per_mac:.0f} LUT a MAC. {PEERS}",
-        "demo network: does not fit the memories"
+        "demo network: this configuration does not run it, for its size or its layers"
         if summary.demo_fps is None
         else f"demo network: {summary.demo_fps:.0f} images a second predicted, without transfers",
     )

@@ -23,10 +23,17 @@ def test_the_table_holds_the_boards_with_a_serial_port():
         "icepi_zero",
         "ecpix5",
         "versa_ecp5",
+        "icebreaker",
+        "ice40_hx8k_b_evn",
+        "tang_nano_9k",
         "tang_primer_20k",
         "arty_a7",
         "pynq_z2",
     ]
+
+
+SMALL_BOARDS = ("icebreaker", "ice40_hx8k_b_evn", "tang_nano_9k")
+"""Boards whose arrays do not run the demo network."""
 
 
 def device_name(platform) -> str:
@@ -48,12 +55,13 @@ def test_a_row_says_what_the_platform_says(each):
 
 
 @pytest.mark.parametrize("each", BOARDS.values(), ids=BOARDS)
-def test_the_default_fits_and_runs_the_demo(each):
+def test_the_default_fits_and_runs_the_demo_where_that_fits(each):
     each.check(each.default)
     needs = each.device.family.demand(each.default)
-    assert demo_cycles(each.default) is not None
-    # Room for the router: wires get scarce long before LUTs do.
-    assert needs.luts <= 0.6 * each.device.luts
+    if each.name not in SMALL_BOARDS:
+        assert demo_cycles(each.default) is not None
+        # Room for the router: wires get scarce long before LUTs do.
+        assert needs.luts <= 0.6 * each.device.luts
     row = each.row()
     assert row["macs_per_cycle"] == each.default.macs_per_cycle
     assert row["weight_bytes"] + row["activation_bytes"] < row["block_ram_bytes"]
@@ -67,6 +75,9 @@ def test_the_clock_makes_the_serial_rate(each):
 
 CLOCKS = {
     "ECP5": ("EHXPLLL", "DCCA"),
+    "iCE40 UltraPlus": ("SB_PLL40_PAD",),
+    "iCE40 HX": ("SB_PLL40_CORE", "SB_GB_IO"),
+    "Gowin LittleBee": ("IBUF",),
     "Gowin Arora": ("IBUF",),
     "Xilinx 7 series": ("PLLE2_BASE", "BUFGCE"),
 }

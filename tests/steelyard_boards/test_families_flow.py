@@ -68,6 +68,16 @@ def test_gowin_tools_get_the_options_of_the_present_port(put_tool, tmp_path):
     assert (tmp_path / "out" / f"{name}.fs").read_text() == "packed"
 
 
+def test_ice40_registers_are_those_of_the_netlist(put_tool, tmp_path):
+    cells = "SB_DFF=2, SB_DFFESR=3, SB_LUT4=1"
+    put_tool("YOSYS", f"{NETLIST}write('top.json', {cells})")
+    put_tool("NEXTPNR_ICE40", nextpnr("--asc", "ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_DSP"))
+    put_tool("ICEPACK", "open('top.bin', 'w').write('packed')")
+    summary, _ = build(board("icebreaker"), tiny("icebreaker"), tmp_path / "out", seeds=(1,))
+    assert (summary.lut, summary.ff, summary.bram, summary.dsp) == (1, 5, 2, 3)
+    assert (tmp_path / "out" / "icebreaker.bin").read_text() == "packed"
+
+
 @pytest.fixture
 def no_vivado(put_tool, monkeypatch):
     put_tool("YOSYS", f"{NETLIST}write('top.json', {XILINX_CELLS})")

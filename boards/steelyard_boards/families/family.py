@@ -88,6 +88,7 @@ class Family:
     lanes_per_multiplier : lanes that one multiplier serves
     paired_stages : the configuration's `multiplier_stages` with which one serves two, 0 for none
     requantizer_multipliers : multipliers of one requantizer
+    multiplier_luts : LUTs of a multiplier that weights take where the family has none, else 0
     """
 
     name: str
@@ -105,16 +106,19 @@ class Family:
     lanes_per_multiplier: int = 1
     paired_stages: int = 0
     requantizer_multipliers: int = 3
+    multiplier_luts: int = 0
 
     def demand(self, config: ArrayConfig) -> Demand:
         """Needs of a configuration; LUTs as placement counts them, within about 10 %."""
         return Demand(
-            luts=round(self.growth * _luts(config)),
+            luts=round(self.growth * _luts(config)) + self.multiplier_luts * config.macs_per_cycle,
             block_rams=sum(self._block_rams(depth, bits) for depth, bits in _memories(config)),
             multipliers=self._multipliers(config),
         )
 
     def _multipliers(self, config: ArrayConfig) -> int:
+        if self.multiplier_luts:
+            return 0
         paired = config.multiplier_stages == self.paired_stages
         shared = 2 if paired else self.lanes_per_multiplier
         column = -(-config.lanes // shared)

@@ -149,7 +149,8 @@ LITTLE_BEE = Family(
     synthesis="-family gw1n",
     # Halves of a MULT18X18, each a MULT9X9, multiply weights.
     lanes_per_multiplier=2,
+    growth=0.84,
 )
-ARORA = replace(LITTLE_BEE, name="Gowin Arora", synthesis="-family gw2a")
+ARORA = replace(LITTLE_BEE, name="Gowin Arora", synthesis="-family gw2a", growth=1.3)
 GW1NR_9C = Device("GW1NR-9C", LITTLE_BEE, 8_640, 6_480, 26, 20)
 GW2A_18C = Device("GW2A-18C", ARORA, 20_736, 15_552, 46, 48)

@@ -163,6 +163,7 @@ UP = Family(
     block_ram_bytes=512,
     clock=Ice40PadClock,
     synthesis="-dsp",
+    growth=0.75,
 )
 HX = Family(
     name="iCE40 HX",
@@ -174,6 +175,8 @@ HX = Family(
     block_ram_shapes=SHAPES,
     block_ram_bytes=512,
     clock=Ice40Clock,
+    growth=0.7,
+    multiplier_luts=90,
 )
 UP5K = Device("iCE40UP5K", UP, 5_280, 5_280, 30, 8)
 HX8K = Device("iCE40HX8K", HX, 7_680, 7_680, 32, 0)

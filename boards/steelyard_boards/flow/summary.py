@@ -39,7 +39,7 @@ class Summary:
     fmax_mhz : their median, None without
     clock_mhz : the clock that the design gets
     macs_per_cycle : multiplications of the array in one cycle
-    demo_fps : images a second of the demo network without transfers, None if it does not fit
+    demo_fps : images a second of the demo network without transfers, None if it cannot run
     bitstream : file of the best seed, None if that misses the clock or nothing was routed
     """
 
