@@ -4,7 +4,10 @@ Everything follows docs/crossbar.md to the bit; nothing here needs more than num
 """
 
 from .blocks import Block, LayerMapping, OperationUnit, matrix_of, operation_units, unmap
+from .cells import DeviceEffects, bit_slices, block_cells
 from .config import CrossbarConfig
+from .counts import Activity, Counts, count
+from .golden import Result, activity, layer, run
 from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
 from .methods import METHODS
@@ -12,17 +15,27 @@ from .patterns import row_sets
 
 __all__ = [
     "METHODS",
+    "Activity",
     "Block",
+    "Counts",
     "CrossbarConfig",
+    "DeviceEffects",
     "Index",
     "LayerMapping",
     "NetworkMapping",
     "OperationUnit",
+    "Result",
+    "activity",
+    "bit_slices",
+    "block_cells",
+    "count",
     "decode_index",
+    "layer",
     "map_layer",
     "map_network",
     "matrix_of",
     "operation_units",
     "row_sets",
+    "run",
     "unmap",
 ]

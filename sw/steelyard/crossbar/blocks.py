@@ -78,6 +78,8 @@ class OperationUnit:
 
     block: int
     """Number of the block."""
+    within: tuple[slice, slice]
+    """Rows and channels of the block, counted from its first."""
     rows: NDArray[np.int32]
     channels: NDArray[np.int32]
     weights: NDArray[np.int8]
@@ -103,6 +105,7 @@ def operation_units(mapping: LayerMapping) -> Iterator[OperationUnit]:
                 channels = slice(column, column + config.ou_weights)
                 yield OperationUnit(
                     number,
+                    (rows, channels),
                     block.rows[rows],
                     block.channels[channels],
                     block.weights[rows, channels],

@@ -1,0 +1,88 @@
+"""CPU time of the golden crossbar model on a dense VGG8 of 32x32 images.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=sw python experiments/crossbar_golden.py [FIELD=VALUE ...]
+
+Random weights, ReLU activations of a real network's spread; fields are those of CrossbarConfig,
+and `method`, `images`.
+"""
+
+import sys
+import time
+
+import numpy as np
+
+from steelyard import golden
+from steelyard.crossbar import METHODS, Counts, CrossbarConfig, map_network, run
+from steelyard.network import Conv, MaxPool, Network, Tensor
+
+PLAN = (128, 128, "P", 256, 256, "P", 512, 512, "P", "FC1024", "FC10")
+
+
+def vgg8(seed=0):
+    """Dense VGG8 with random int8 weights; sums come out at 40 codes of deviation."""
+    rng = np.random.default_rng(seed)
+    tensors = {"input": Tensor("input", (3, 32, 32), 1 / 64, 0)}
+    layers, last = [], "input"
+    for number, item in enumerate(PLAN):
+        channels, height, width = tensors[last].shape
+        zero, name = tensors[last].zero_point, f"t{number}"
+        if item == "P":
+            tensors[name] = Tensor(name, (channels, height // 2, width // 2), 1 / 64, zero)
+            layers.append(MaxPool(name=name, inputs=(last,), output=name, kernel=(2, 2), stride=2))
+            last = name
+            continue
+        full = isinstance(item, str)
+        outputs = int(item[2:]) if full else item
+        kernel = (height, width) if full else (3, 3)
+        size = (1, 1) if full else (height, width)
+        weight = np.clip(np.rint(rng.normal(0, 30, (outputs, channels, *kernel))), -127, 127)
+        deviation = 30 * 40 * np.sqrt(weight[0].size)
+        tensors[name] = Tensor(name, (outputs, *size), 1 / 64, -128)
+        layers.append(
+            Conv(
+                name=name, inputs=(last,), output=name, lo=-128, hi=127,
+                weight=weight.astype(np.int8), bias=np.zeros(outputs, np.int32),
+                multiplier=np.full(outputs, int(60 / deviation * 2**30), np.int32),
+                shift=np.full(outputs, 30, np.int32),
+                padding=(0, 0, 0, 0) if full else (1, 1, 1, 1), fully_connected=full,
+            )
+        )  # fmt: skip
+        last = name
+    return Network("vgg8", "input", last, tensors, tuple(layers))
+
+
+def main():
+    given = dict(argument.split("=") for argument in sys.argv[1:])
+    method, images = given.pop("method", "traditional"), int(given.pop("images", "1"))
+    assert method in METHODS
+    config = CrossbarConfig(
+        **{name: int(value) if value.isdigit() else value for name, value in given.items()}
+    )
+    network = vgg8()
+    x = np.random.default_rng(1).normal(0, 40, (images, 3, 32, 32)).round().clip(-128, 127)
+    begin = time.process_time()
+    mapping = map_network(network, config, method)
+    mapped = time.process_time()
+    seconds = {}
+
+    def finished(name):
+        seconds[name] = time.process_time() - mapped - sum(seconds.values())
+
+    result = run(network, mapping, x.astype(np.int8), progress=finished)
+    end = time.process_time()
+    exact = golden.run(network, x.astype(np.int8), threads=1, trace=True)
+    counts = sum((work.counts for work in result.layers.values()), start=Counts())
+    print(config)
+    print(f"mapping {mapped - begin:.2f} CPU-s, run {end - mapped:.2f} CPU-s, {images} images")
+    print(" ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
+    print(counts)
+    print(
+        f"ideal ADC: {config.adc_is_ideal}; equal to the integer network: "
+        f"{all(np.array_equal(exact[name], value) for name, value in result.tensors.items())}"
+    )
+    spread = {name: round(float(value.std()), 1) for name, value in exact.items()}
+    print("deviation of the tensors, codes:", spread)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Arithmetic of the crossbars: every operation unit, bitline, input step and conversion.
+
+Two ways to the same integers. Where an operation unit has fewer possible inputs than it meets, a
+table holds its product for each of them: all bitline sums by one addition each, the converter, and
+shift-and-add, in small integers. Otherwise the sums of the actual inputs are matrix products in a
+floating-point type that holds them exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blocks import LayerMapping
+from .cells import DeviceEffects, block_cells, slice_factors
+from .config import CrossbarConfig
+
+__all__ = ["Crossbars"]
+
+TABLE_ELEMENTS = 1 << 17
+"""Elements of the largest table that is worked on at once: it should stay in a core's cache."""
+FLOAT32_EXACT = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Operation units side by side: the same rows, all their channels."""
+
+    rows: NDArray[np.int32]
+    channels: NDArray[np.int32] | slice
+    levels: NDArray[np.uint8]
+    """uint8 (weight_bitlines, rows, channels)."""
+
+
+class Crossbars:
+    """Programmed crossbars of one layer.
+
+    Parameters
+    ----------
+    mapping : the layer's mapping
+    effects : effects of real devices on its cells
+    """
+
+    def __init__(self, mapping: LayerMapping, effects: DeviceEffects | None = None) -> None:
+        self._config = config = mapping.config
+        self._outputs = mapping.shape[0]
+        self._factors = slice_factors(config)
+        # Products of one operation unit and step, before the offset: converted sums ascend.
+        greatest = max(config.greatest_sum, config.convert(config.greatest_sum))
+        self._bound = greatest * sum(abs(factor) for factor in self._factors)
+        self._bound += 128 * config.ou_rows * ((1 << config.dac_bits) - 1)
+        self._runs = list(_runs(mapping, block_cells(mapping, effects)))
+
+    def accumulate(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Sums of all products, int64 (pixels, out_channels).
+
+        Parameters
+        ----------
+        inputs : uint8 (positions, pixels), activation + 128 of every row at every output pixel
+        """
+        config = self._config
+        pixels = inputs.shape[1]
+        sums = np.zeros((pixels, self._outputs), np.int64)
+        shifts = np.arange(0, 8, config.dac_bits, dtype=np.uint8)[:, None, None]
+        mask = np.uint8((1 << config.dac_bits) - 1)
+        for run in self._runs:
+            digits = (inputs[run.rows] >> shifts) & mask
+            patterns = 1 << (config.dac_bits * len(run.rows))
+            few = patterns <= min(config.steps * pixels, TABLE_ELEMENTS)
+            sums[:, run.channels] += (
+                self._looked_up(run, digits) if few else self._multiplied(run, digits)
+            )
+        return sums
+
+    def _looked_up(self, run: _Run, digits: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Products (pixels, channels) of digits (steps, rows, pixels) from tables."""
+        bits = self._config.dac_bits
+        places = np.zeros((len(digits), digits.shape[2]), np.intp)
+        for row in range(digits.shape[1]):
+            places |= digits[:, row].astype(np.intp) << (bits * row)
+        channels = run.levels.shape[2]
+        products = np.zeros((digits.shape[2], channels), np.int32)
+        width = max(1, TABLE_ELEMENTS >> (bits * digits.shape[1]))
+        for first in range(0, channels, width):
+            part = slice(first, first + width)
+            table = self._table(run.levels[:, :, part])
+            total = np.zeros((digits.shape[2], table.shape[1]), np.int32)
+            found = np.empty_like(total)
+            for step in places[::-1]:
+                total <<= bits
+                # Every place is in range; the mode only spares a copy.
+                np.take(table, step, axis=0, out=found, mode="clip")
+                total += found
+            products[:, part] = total
+        return products
+
+    def _table(self, levels: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Product of one step for every combination of digits, int32 (combinations, channels)."""
+        config = self._config
+        dtype = np.int16 if self._bound < 1 << 15 else np.int32
+        base = 1 << config.dac_bits
+        _, rows, channels = levels.shape
+        sums = np.empty((base**rows, channels), dtype)
+        products = np.zeros((base**rows, channels), dtype)
+        if config.signed == "offset":
+            _combine(products, np.full((rows, channels), -128, dtype), base)
+        for factor, cells in zip(self._factors, levels.astype(dtype), strict=True):
+            sums[0] = 0
+            _combine(sums, cells, base)
+            _convert(sums, config)
+            sums *= dtype(factor)
+            products += sums
+        return products.astype(np.int32)
+
+    def _multiplied(self, run: _Run, digits: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Products (pixels, channels) of digits (steps, rows, pixels), each computed."""
+        config = self._config
+        dtype = np.float32 if self._bound < FLOAT32_EXACT else np.float64
+        steps, rows, pixels = digits.shape
+        inputs = digits.transpose(0, 2, 1).reshape(-1, rows).astype(dtype)
+        channels = run.levels.shape[2]
+        products = np.zeros((pixels, channels), np.int32)
+        width = max(1, TABLE_ELEMENTS // len(inputs))
+        for first in range(0, channels, width):
+            part = slice(first, first + width)
+            levels = run.levels[:, :, part].astype(dtype)
+            shape = (len(inputs), levels.shape[2])
+            total = np.zeros(shape, dtype)
+            if config.signed == "offset":
+                total -= 128 * inputs.sum(axis=1)[:, None]
+            sums = np.empty(shape, dtype)
+            for factor, cells in zip(self._factors, levels, strict=True):
+                np.matmul(inputs, cells, out=sums)
+                _convert(sums, config)
+                sums *= factor
+                total += sums
+            for step in total.reshape(steps, pixels, -1)[::-1]:
+                products[:, part] <<= config.dac_bits
+                products[:, part] += step.astype(np.int32)
+        return products
+
+
+def _combine(sums: NDArray, cells: NDArray, base: int) -> None:
+    """Fill sums (base**rows, channels), of which the first is given, for all digits of cells."""
+    size = 1
+    for row in cells:
+        for digit in range(1, base):
+            np.add(sums[:size], row * sums.dtype.type(digit), out=sums[digit * size :][:size])
+        size *= base
+
+
+def _convert(sums: NDArray, config: CrossbarConfig) -> None:
+    """The converter, in place, on exact sums of integer or floating-point type."""
+    shift = config.adc_shift
+    if shift:
+        if config.adc_rounding == "nearest":
+            sums += sums.dtype.type(1 << (shift - 1))
+        if sums.dtype.kind == "f":
+            sums *= sums.dtype.type(2.0**-shift)
+            np.floor(sums, out=sums)
+        else:
+            sums >>= sums.dtype.type(shift)
+    if config.greatest_sum >> shift >= 1 << config.adc_bits:
+        np.minimum(sums, sums.dtype.type((1 << config.adc_bits) - 1), out=sums)
+    if shift:
+        sums *= sums.dtype.type(1 << shift)
+
+
+def _runs(mapping: LayerMapping, cells: list[NDArray[np.uint8]]):
+    """Runs of all blocks; blocks with the same rows work side by side."""
+    groups: dict[bytes, list[int]] = {}
+    for number, block in enumerate(mapping.blocks):
+        groups.setdefault(block.rows.tobytes(), []).append(number)
+    for members in groups.values():
+        rows = mapping.blocks[members[0]].rows
+        channels = np.concatenate([mapping.blocks[number].channels for number in members])
+        levels = np.concatenate([cells[number] for number in members], axis=1)
+        ordered = np.ascontiguousarray(levels.transpose(2, 0, 1))
+        begin, end = int(channels[0]), int(channels[-1]) + 1
+        adjacent = np.array_equal(channels, np.arange(begin, end))
+        for first in range(0, len(rows), mapping.config.ou_rows):
+            part = slice(first, first + mapping.config.ou_rows)
+            yield _Run(rows[part], slice(begin, end) if adjacent else channels, ordered[:, part])

@@ -1,0 +1,93 @@
+"""What the crossbars of a layer do: steps, conversions, drives, reads, over actual activations.
+
+Whether a step is skipped depends on the inputs alone, so counting needs none of the arithmetic.
+"""
+
+from dataclasses import astuple, dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blocks import LayerMapping
+
+__all__ = ["Activity", "Counts", "count"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Events of section 4 of docs/crossbar.md, and the traffic beside the crossbars."""
+
+    ou_steps: int = 0
+    """Steps of operation units that were executed."""
+    ou_skipped: int = 0
+    """Steps left out because all input bits of the operation unit's rows were 0."""
+    adc_conversions: int = 0
+    """Bitlines in use of executed steps."""
+    dac_drives: int = 0
+    """Wordlines in use of executed steps."""
+    cell_reads: int = 0
+    """Cells in use of executed steps."""
+    input_bytes: int = 0
+    """Activations taken to wordlines: rows of blocks, once an output pixel."""
+    products: int = 0
+    """Products added to accumulators: channels of operation units, once an output pixel in which
+    any of their steps was executed."""
+    outputs: int = 0
+    """Output elements written."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """Work of one layer's crossbars."""
+
+    counts: Counts
+    crossbar_steps: NDArray[np.int64]
+    """int64 (crossbars,): executed steps in each crossbar."""
+    pixels: int
+    """Output pixels of all images."""
+
+    def __add__(self, other: Self) -> "Activity":
+        return Activity(
+            self.counts + other.counts,
+            self.crossbar_steps + other.crossbar_steps,
+            self.pixels + other.pixels,
+        )
+
+
+def count(mapping: LayerMapping, inputs: NDArray[np.uint8]) -> Activity:
+    """Activity of a layer.
+
+    Parameters
+    ----------
+    inputs : uint8 (positions, pixels), activation + 128 of every row at every output pixel
+    """
+    config = mapping.config
+    digits = np.arange(256)[:, None] >> np.arange(0, 8, config.dac_bits)
+    live = (digits & ((1 << config.dac_bits) - 1) != 0).sum(axis=1)
+    pixels = inputs.shape[1]
+    units = executed = conversions = drives = reads = taken = products = 0
+    crossbar_steps = np.zeros(mapping.crossbars, np.int64)
+    for block, place in zip(mapping.blocks, mapping.places, strict=True):
+        across = -(-len(block.channels) // config.ou_weights)
+        bitlines = len(block.channels) * config.weight_bitlines
+        taken += len(block.rows) * pixels
+        for first in range(0, len(block.rows), config.ou_rows):
+            rows = block.rows[first : first + config.ou_rows]
+            # A step is executed where any row has a bit in it.
+            bits = np.bitwise_or.reduce(inputs[rows], axis=0)
+            steps = int(live[bits].sum())
+            units += across
+            executed += steps * across
+            crossbar_steps[place[0]] += steps * across
+            conversions += steps * bitlines
+            drives += steps * across * len(rows)
+            reads += steps * bitlines * len(rows)
+            products += int(np.count_nonzero(bits)) * len(block.channels)
+    skipped = units * config.steps * pixels - executed
+    outputs = mapping.shape[0] * pixels
+    counts = Counts(executed, skipped, conversions, drives, reads, taken, products, outputs)
+    return Activity(counts, crossbar_steps, pixels)
