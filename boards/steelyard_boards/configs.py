@@ -24,10 +24,13 @@ MIDDLE = ArrayConfig(
 )
 """ECP5-45F: 64 of 72 multipliers multiply weights."""
 LARGE = ArrayConfig(
-    lanes=8,
-    columns=8,
+    lanes=16,
+    columns=16,
     requantizers=4,
-    activation_words=8192,
-    weight_words=8192,
+    multiplier_stages=4,
+    activation_words=4096,
+    weight_words=4096,
+    parameter_words=512,
+    partial_sum_channels=128,
 )
-"""ECP5-85F: routes quickly; half of the multipliers and of the block RAM stay free."""
+"""ECP5-85F: 256 multiplications on 128 of 156 multipliers, and 12 more for the requantizers."""

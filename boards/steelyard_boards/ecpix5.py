@@ -13,7 +13,7 @@ BOARDS = (
         platform_path="amaranth_boards.ecpix5:ECPIX585Platform",
         device=LFE5_85F,
         oscillator_hz=100 * MHZ,
-        clock_hz=62_500_000,
+        clock_hz=80 * MHZ,
         default=LARGE,
         loader=("-b", "ecpix5"),
     ),

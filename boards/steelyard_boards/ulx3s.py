@@ -15,14 +15,14 @@ BOARDS = tuple(
         platform_path=f"{PLATFORMS}:ULX3S_{size}_Platform",
         device=device,
         oscillator_hz=25 * MHZ,
-        clock_hz=62_500_000,
+        clock_hz=clock_hz,
         default=default,
         loader=("-b", "ulx3s"),
     )
-    for size, device, default in (
-        ("12F", LFE5_12F, SMALL),
-        ("25F", LFE5_25F, SMALL),
-        ("45F", LFE5_45F, MIDDLE),
-        ("85F", LFE5_85F, LARGE),
+    for size, device, default, clock_hz in (
+        ("12F", LFE5_12F, SMALL, 62_500_000),
+        ("25F", LFE5_25F, SMALL, 62_500_000),
+        ("45F", LFE5_45F, MIDDLE, 62_500_000),
+        ("85F", LFE5_85F, LARGE, 80 * MHZ),
     )
 )

@@ -185,6 +185,7 @@ ECP5 = Family(
     block_ram_bytes=2048,
     clock=EcpClock,
     paired_stages=EcpPairs.STAGES,
+    pair_luts=31,
 )
 # What nextpnr-ecp5 offers. The 12F is a 25F's die that the vendor's tools use half of.
 LFE5_12F = Device("LFE5U-12F", ECP5, 24_288, 24_288, 56, 28)

@@ -87,6 +87,7 @@ class Family:
     growth : cells placed for each one of the LUT estimate, which counts those of an ECP5
     lanes_per_multiplier : lanes that one multiplier serves
     paired_stages : the configuration's `multiplier_stages` with which one serves two, 0 for none
+    pair_luts : LUTs that each lane needs more where one multiplier serves two
     requantizer_multipliers : multipliers of one requantizer
     multiplier_luts : LUTs of a multiplier that weights take where the family has none, else 0
     """
@@ -105,16 +106,26 @@ class Family:
     growth: float = 1.0
     lanes_per_multiplier: int = 1
     paired_stages: int = 0
+    pair_luts: int = 0
     requantizer_multipliers: int = 3
     multiplier_luts: int = 0
 
     def demand(self, config: ArrayConfig) -> Demand:
         """Needs of a configuration; LUTs as placement counts them, within about 10 %."""
         return Demand(
-            luts=round(self.growth * _luts(config)) + self.multiplier_luts * config.macs_per_cycle,
+            luts=self._luts(config),
             block_rams=sum(self._block_rams(depth, bits) for depth, bits in _memories(config)),
             multipliers=self._multipliers(config),
         )
+
+    def _luts(self, config: ArrayConfig) -> int:
+        """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
+        mac = 47 + (self.pair_luts if config.multiplier_stages == self.paired_stages else 0)
+        synthesized = (
+            4200 + mac * config.macs_per_cycle + 620 * config.requantizers + 190 * config.lanes
+        )
+        placed = round(1.09 * synthesized)
+        return round(self.growth * placed) + self.multiplier_luts * config.macs_per_cycle
 
     def _multipliers(self, config: ArrayConfig) -> int:
         if self.multiplier_luts:
@@ -130,12 +141,6 @@ class Family:
         return min(
             -(-depth // words) * -(-bits // width) for words, width in self.block_ram_shapes
         )
-
-
-def _luts(config: ArrayConfig) -> int:
-    """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
-    synthesized = 4200 + 47 * config.macs_per_cycle + 620 * config.requantizers + 190 * config.lanes
-    return round(1.09 * synthesized)
 
 
 def _memories(config: ArrayConfig) -> Iterator[tuple[int, int]]:

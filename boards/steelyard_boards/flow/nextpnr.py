@@ -22,10 +22,6 @@ from .tools import Command, require_tool, run_tool
 
 __all__ = ["Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
 
-HEADROOM = 2
-"""The router is asked for this many times the clock, for it stops improving what meets it."""
-
-
 @dataclass(frozen=True)
 class _Routed:
     seed: int
@@ -43,6 +39,7 @@ class NextpnrFlow(Flow):
     routed_option, routed_suffix : nextpnr's option of its output, and the output's suffix
     options : other options of nextpnr
     after_read : yosys' commands between reading and synthesis
+    headroom : times the clock that nextpnr is asked for, since it stops improving what meets it
     """
 
     nextpnr: ClassVar[tuple[str, str]]
@@ -52,6 +49,7 @@ class NextpnrFlow(Flow):
     routed_suffix: ClassVar[str]
     options: ClassVar[str] = "--timing-allow-fail"
     after_read: ClassVar[str] = AFTER_READ
+    headroom: ClassVar[float] = 2
 
     def find_tools(self) -> dict[str, Command]:
         pairs = (("YOSYS", "yosys"), self.nextpnr, self.packer)
@@ -137,13 +135,15 @@ class Trellis(NextpnrFlow):
     routed_suffix = ".config"
     options = "--router router2 --timing-allow-fail"
     after_read = AFTER_READ + KEEP_COPIES
+    # Where everything looks late, what is really late gets no more care than the rest.
+    headroom = 1.375
 
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
         # Of the many names that the clock's net has in the hierarchy, yosys left this one.
         (gate,) = (cell for cell in netlist["cells"].values() if cell["type"] == "DCCA")
         (bit,) = gate["connections"]["CLKO"]
         net = next(name for name, net in netlist["netnames"].items() if net["bits"] == [bit])
-        hertz = HEADROOM * job.board.clock_hz
+        hertz = round(self.headroom * job.board.clock_hz)
         with (job.work / f"{TOP}.lpf").open("a", encoding="utf-8") as constraints:
             constraints.write(f'\nFREQUENCY NET "{net}" {hertz} HZ;\n')
         return list(arguments)
@@ -186,7 +186,7 @@ class Apicula(NextpnrFlow):
         for option in ("family", "cst"):
             at = options.index(f"--{option}")
             options[at : at + 2] = ["--vopt", f"{option}={options[at + 1]}"]
-        return [*options, "--freq", str(HEADROOM * job.board.clock_hz / MHZ)]
+        return [*options, "--freq", str(self.headroom * job.board.clock_hz / MHZ)]
 
     def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:
         # Each half of a MULT18X18 may be a MULT9X9.
