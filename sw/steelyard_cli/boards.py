@@ -19,6 +19,7 @@ PEERS = (
     "LUT4 and 5.7 k CCU2C of two LUTs each, 144 MACs). Ours counts all of the chip: serial link, "
     "sequencer, requantizers and carry chains; theirs leave out what connects them to a host."
 )
+OTHERS = "Link, sequencer and requantizers are in it."
 
 
 def list_boards(json_file: Path | None) -> None:
@@ -80,7 +81,7 @@ def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Pat
             [(what, have, of, percent(have / of) if of else "-") for what, have, of in used],
         ),
         f"{config.lanes} lanes x {config.columns} columns, {summary.macs_per_cycle} MACs a cycle",
-        f"{summary.lut_per_mac:.0f} LUT a MAC. {PEERS}",
+        f"{summary.lut_per_mac:.0f} LUT a MAC. {PEERS if family.name == 'ECP5' else OTHERS}",
         "demo network: this configuration does not run it, for its size or its layers"
         if summary.demo_fps is None
         else f"demo network: {summary.demo_fps:.0f} images a second predicted, without transfers",

@@ -102,6 +102,7 @@ def test_the_command_prints_and_writes_the_summary(tools, tmp_path, steelyard):
     assert result.status == 0, result.err
     assert "fmax 65.0 MHz (median of 2), best 67.5 MHz; the clock is 62.5 MHz" in result.out
     assert "ulx3s_25f.bit" in result.out
+    assert "LUT a MAC. Dense ECP5 designs: CFU-Playground hps_accel 141" in result.out
     assert list(json.loads((tmp_path / "out" / "summary.json").read_text())) == [
         "lut", "ff", "dsp", "bram", "lut_per_mac", "fmax_mhz", "fmax_seeds", "clock_mhz",
         "macs_per_cycle", "demo_fps", "bitstream",
