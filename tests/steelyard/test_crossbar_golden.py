@@ -8,6 +8,7 @@ from steelyard.crossbar import (
     METHODS,
     CrossbarConfig,
     DeviceEffects,
+    accumulator_bound,
     activity,
     map_layer,
     map_network,
@@ -69,7 +70,7 @@ def spelled_out(mapping, inputs, cells):
                         total = int(bits @ levels[:, c, line].astype(int))
                         shift = line % config.slices * config.cell_bits + step * config.dac_bits
                         sign = -1 if line >= config.slices else 1
-                        sums[pixel, channel] += sign * (config.convert(total) << shift)
+                        sums[pixel, channel] += sign * (int(config.convert(total)) << shift)
             if config.signed == "offset":
                 sums[pixel, unit.channels] -= 128 * u.sum()
             counts["products"] += worked * len(unit.channels)
@@ -97,6 +98,7 @@ def test_arithmetic_and_counts_follow_the_contract(seed):
         repeated = np.tile(inputs, (1, times))
         found = Crossbars(mapping, effects).accumulate(repeated)
         assert np.array_equal(found, np.tile(sums, (times, 1)))
+    assert (np.abs(sums).max(axis=0) <= accumulator_bound(mapping, effects)).all()
     work = count(mapping, inputs)
     names = ("ou_steps", "ou_skipped", "adc_conversions", "dac_drives", "cell_reads", "products")
     assert [getattr(work.counts, name) for name in names] == list(counts.values())
@@ -117,6 +119,19 @@ def test_with_an_ideal_adc_every_tensor_equals_the_integer_network(seed):
     for name, expected in golden.run(network, x, trace=True).items():
         assert np.array_equal(result.tensors[name], expected), name
     assert np.array_equal(result.output, result.tensors[network.output])
+
+
+@pytest.mark.parametrize("signed", ["differential", "offset"])
+def test_the_bound_of_accumulators_is_reached(signed):
+    rng = np.random.default_rng(7)
+    weight = rng.integers(-127, 128, (6, 5, 3, 3)).astype(np.int8)
+    config = CrossbarConfig(signed=signed, adc_bits=5)
+    for sign in (weight, np.abs(weight), -np.abs(weight)):
+        mapping = map_layer(sign, config, "traditional")
+        found = Crossbars(mapping).accumulate(np.full((45, 1), 255, np.uint8))[0]
+        if signed == "differential" and sign is not weight:
+            assert np.array_equal(np.abs(found), accumulator_bound(mapping))
+        assert (np.abs(found) <= accumulator_bound(mapping)).all()
 
 
 def test_large_operation_units_are_exact_too():

@@ -83,6 +83,8 @@ def test_blocks_lie_inside_the_crossbars_without_overlap(method):
         assert taken.any(axis=(1, 2)).all()
         assert taken.sum() == mapping.cells
         assert mapping.fill == pytest.approx(taken.mean())
+        for crossbar in range(mapping.crossbars):
+            assert np.array_equal(mapping.occupancy(crossbar) >= 0, taken[crossbar] == 1)
 
 
 @pytest.mark.parametrize("method", METHODS)

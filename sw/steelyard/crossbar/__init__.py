@@ -4,6 +4,7 @@ Everything follows docs/crossbar.md to the bit; nothing here needs more than num
 """
 
 from .blocks import Block, LayerMapping, OperationUnit, matrix_of, operation_units, unmap
+from .bounds import accumulator_bound
 from .cells import DeviceEffects, bit_slices, block_cells
 from .config import CrossbarConfig
 from .counts import Activity, Counts, count
@@ -25,6 +26,7 @@ __all__ = [
     "NetworkMapping",
     "OperationUnit",
     "Result",
+    "accumulator_bound",
     "activity",
     "bit_slices",
     "block_cells",

@@ -17,8 +17,10 @@ from .config import CrossbarConfig
 
 __all__ = ["Crossbars"]
 
-TABLE_ELEMENTS = 1 << 17
+TABLE_ELEMENTS = 1 << 18
 """Elements of the largest table that is worked on at once: it should stay in a core's cache."""
+PIXELS = 1 << 10
+"""Output pixels that are worked on at once, for the same reason."""
 FLOAT32_EXACT = 1 << 24
 
 
@@ -46,7 +48,7 @@ class Crossbars:
         self._outputs = mapping.shape[0]
         self._factors = slice_factors(config)
         # Products of one operation unit and step, before the offset: converted sums ascend.
-        greatest = max(config.greatest_sum, config.convert(config.greatest_sum))
+        greatest = max(config.greatest_sum, int(config.convert(config.greatest_sum)))
         self._bound = greatest * sum(abs(factor) for factor in self._factors)
         self._bound += 128 * config.ou_rows * ((1 << config.dac_bits) - 1)
         self._runs = list(_runs(mapping, block_cells(mapping, effects)))
@@ -61,37 +63,41 @@ class Crossbars:
         config = self._config
         pixels = inputs.shape[1]
         sums = np.zeros((pixels, self._outputs), np.int64)
-        shifts = np.arange(0, 8, config.dac_bits, dtype=np.uint8)[:, None, None]
-        mask = np.uint8((1 << config.dac_bits) - 1)
         for run in self._runs:
-            digits = (inputs[run.rows] >> shifts) & mask
+            own = inputs[run.rows]
             patterns = 1 << (config.dac_bits * len(run.rows))
-            few = patterns <= min(config.steps * pixels, TABLE_ELEMENTS)
-            sums[:, run.channels] += (
-                self._looked_up(run, digits) if few else self._multiplied(run, digits)
-            )
+            if patterns <= min(config.steps * pixels, TABLE_ELEMENTS):
+                sums[:, run.channels] += self._looked_up(run, own)
+                continue
+            for first in range(0, pixels, PIXELS):
+                part = slice(first, first + PIXELS)
+                sums[part, run.channels] += self._multiplied(run, own[:, part])
         return sums
 
-    def _looked_up(self, run: _Run, digits: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Products (pixels, channels) of digits (steps, rows, pixels) from tables."""
+    def _digits(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What is applied in each step, lowest first: (steps, rows, pixels)."""
+        shifts = np.arange(0, 8, self._config.dac_bits, dtype=np.uint8)[:, None, None]
+        return (inputs >> shifts) & np.uint8((1 << self._config.dac_bits) - 1)
+
+    def _looked_up(self, run: _Run, inputs: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Products (pixels, channels) of inputs (rows, pixels) from tables."""
         bits = self._config.dac_bits
-        places = np.zeros((len(digits), digits.shape[2]), np.intp)
-        for row in range(digits.shape[1]):
+        digits = self._digits(inputs)
+        places = np.zeros((len(digits), inputs.shape[1]), np.intp)
+        for row in range(len(inputs)):
             places |= digits[:, row].astype(np.intp) << (bits * row)
-        channels = run.levels.shape[2]
-        products = np.zeros((digits.shape[2], channels), np.int32)
-        width = max(1, TABLE_ELEMENTS >> (bits * digits.shape[1]))
-        for first in range(0, channels, width):
-            part = slice(first, first + width)
-            table = self._table(run.levels[:, :, part])
-            total = np.zeros((digits.shape[2], table.shape[1]), np.int32)
-            found = np.empty_like(total)
-            for step in places[::-1]:
-                total <<= bits
-                # Every place is in range; the mode only spares a copy.
-                np.take(table, step, axis=0, out=found, mode="clip")
-                total += found
-            products[:, part] = total
+        products = np.zeros((inputs.shape[1], run.levels.shape[2]), np.int32)
+        width = max(1, TABLE_ELEMENTS >> (bits * len(inputs)))
+        for left in range(0, products.shape[1], width):
+            table = self._table(run.levels[:, :, left : left + width])
+            for first in range(0, len(products), PIXELS):
+                total = products[first : first + PIXELS, left : left + width]
+                found = np.empty(total.shape, np.int32)
+                for step in places[::-1, first : first + PIXELS]:
+                    total <<= bits
+                    # Every place is in range; the mode only spares a copy.
+                    np.take(table, step, axis=0, out=found, mode="clip")
+                    total += found
         return products
 
     def _table(self, levels: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -112,10 +118,11 @@ class Crossbars:
             products += sums
         return products.astype(np.int32)
 
-    def _multiplied(self, run: _Run, digits: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Products (pixels, channels) of digits (steps, rows, pixels), each computed."""
+    def _multiplied(self, run: _Run, applied: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Products (pixels, channels) of inputs (rows, pixels), each computed."""
         config = self._config
         dtype = np.float32 if self._bound < FLOAT32_EXACT else np.float64
+        digits = self._digits(applied)
         steps, rows, pixels = digits.shape
         inputs = digits.transpose(0, 2, 1).reshape(-1, rows).astype(dtype)
         channels = run.levels.shape[2]

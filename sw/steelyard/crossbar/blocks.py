@@ -62,6 +62,20 @@ class LayerMapping:
         whole = self.crossbars * self.config.rows * self.config.columns
         return self.cells / whole if whole else 0.0
 
+    def occupancy(self, crossbar: int) -> NDArray[np.int32]:
+        """Number of the block in every cell of a crossbar, int32 (rows, columns), -1 for none."""
+        cells = np.full((self.config.rows, self.config.columns), -1, np.int32)
+        for number in np.flatnonzero(self.places[:, 0] == crossbar):
+            cells[self.window(int(number))] = number
+        return cells
+
+    def window(self, block: int) -> tuple[slice, slice]:
+        """Wordlines and bitlines of a block in its crossbar."""
+        _, row, column = (int(value) for value in self.places[block])
+        rows, channels = self.blocks[block].weights.shape
+        width = channels * self.config.weight_bitlines
+        return slice(row, row + rows), slice(column, column + width)
+
     @property
     def operation_units(self) -> int:
         """Operation units of one output pixel."""

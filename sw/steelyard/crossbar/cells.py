@@ -105,16 +105,11 @@ def block_cells(
         return cells
     config = mapping.config
     for crossbar in range(mapping.crossbars):
-        members = np.flatnonzero(mapping.places[:, 0] == crossbar)
+        members = np.flatnonzero(mapping.places[:, 0] == crossbar).tolist()
         written = np.zeros((config.rows, config.columns), np.uint8)
-        windows = []
         for number in members:
-            _, row, column = (int(value) for value in mapping.places[number])
-            height, channels, bitlines = cells[number].shape
-            window = (slice(row, row + height), slice(column, column + channels * bitlines))
-            written[window] = cells[number].reshape(height, -1)
-            windows.append(window)
+            written[mapping.window(number)] = cells[number].reshape(len(cells[number]), -1)
         held = effects.apply(written, mapping, crossbar)
-        for number, window in zip(members, windows, strict=True):
-            cells[number] = held[window].reshape(cells[number].shape)
+        for number in members:
+            cells[number] = held[mapping.window(number)].reshape(cells[number].shape)
     return cells

@@ -8,6 +8,9 @@ own configuration, so that a mapping never depends on the FPGA that runs it.
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from .._configuration import Configuration
 from ..errors import UserError
 
@@ -134,19 +137,21 @@ class CrossbarConfig(Configuration):
         """Bits of a bitline sum below one step of the converter."""
         shift = 0
         if self.adc_range == "full":
-            while self._round(self.greatest_sum, shift) >= 1 << self.adc_bits:
+            greatest = np.asarray(self.greatest_sum, np.int64)
+            while self._round(greatest, shift) >= 1 << self.adc_bits:
                 shift += 1
         return shift
 
-    def _round(self, value: int, shift: int) -> int:
-        """Code of a sum before it is clipped."""
+    def _round(self, sums: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
+        """Codes of sums before they are clipped."""
         half = (1 << shift) >> 1 if self.adc_rounding == "nearest" else 0
-        return (value + half) >> shift
+        return (sums + half) >> shift
 
-    def convert(self, value: int) -> int:
-        """What the converter makes of a bitline sum."""
+    def convert(self, sums: ArrayLike) -> NDArray[np.int64]:
+        """What the converter makes of bitline sums, int64 of their shape."""
         shift = self.adc_shift
-        return min(self._round(value, shift), (1 << self.adc_bits) - 1) << shift
+        codes = self._round(np.asarray(sums, np.int64), shift)
+        return np.minimum(codes, (1 << self.adc_bits) - 1) << shift
 
     @property
     def adc_is_ideal(self) -> bool:
