@@ -1,0 +1,269 @@
+# amaranth: UnusedElaboratable=no
+"""Every stream of the gateware: an item offered stays until it is taken, and none is lost."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+from amaranth.hdl import Cat, Module
+from amaranth.lib import stream, wiring
+
+import steelyard_hw
+from formal.netlist import Netlist
+from formal.prover import Bench, mutated, prove, refute
+from steelyard.config import ArrayConfig
+from steelyard_hw.accelerator import Accelerator
+from steelyard_hw.array import SparseArray
+from steelyard_hw.host import Answers, HostPort
+from steelyard_hw.link import Link, Payloads
+from steelyard_hw.link_frame import FrameSender
+from steelyard_hw.link_uart import UartReceiver, UartTransmitter
+from steelyard_hw.scheduler import Scheduler
+from steelyard_hw.weights import WeightFetch
+
+SMALL = ArrayConfig(
+    lanes=4,
+    columns=2,
+    group=4,
+    requantizers=2,
+    window_groups=2,
+    activation_words=16,
+    weight_words=16,
+    parameter_words=16,
+    partial_sum_channels=2,
+    max_layers=1,
+)
+COMPONENTS = {
+    Accelerator: lambda: Accelerator(SMALL),
+    Answers: lambda: Answers(HostPort.READ_LATENCY),
+    FrameSender: lambda: FrameSender(4),
+    HostPort: lambda: HostPort(SMALL),
+    Link: lambda: Link(words=32),
+    Payloads: lambda: Payloads(8),
+    Scheduler: lambda: Scheduler(SMALL),
+    SparseArray: lambda: SparseArray(SMALL),
+    UartTransmitter: lambda: UartTransmitter(4),
+    WeightFetch: lambda: WeightFetch(SMALL),
+}
+WHOLE = ("valid", "ready", "payload")
+ALIASES = {
+    Accelerator: [("o", "host.o", WHOLE), ("i", "host.i", WHOLE)],
+    HostPort: [("o", "answers.o", WHOLE)],
+    Link: [("o", "payloads.o", WHOLE), ("line", "sender.o", WHOLE)],
+    SparseArray: [("weights", "scheduler.weights", ("valid", "ready"))],
+}
+"""Streams that are those of a submodule: what is proved there holds here."""
+
+
+def streams(component, flow):
+    """Names of a component's streams."""
+    return [
+        name
+        for name, member in component.signature.members.items()
+        if member.is_signature
+        and isinstance(member.signature, stream.Signature)
+        and member.flow.name == flow
+    ]
+
+
+def test_no_component_with_a_stream_is_left_out():
+    found = set()
+    for module in pkgutil.iter_modules(steelyard_hw.__path__, "steelyard_hw."):
+        for _, thing in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            own = issubclass(thing, wiring.Component) and thing.__module__ == module.name
+            if own and "stream.Signature(" in inspect.getsource(thing):
+                found.add(thing.__name__)
+    assert found == {component.__name__ for component in COMPONENTS}
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.__name__)
+def test_valid_and_payload_do_not_depend_on_ready_and_inner_streams_are_the_outer_ones(component):
+    netlist = Netlist(COMPONENTS[component]())
+    for name in streams(COMPONENTS[component](), "Out"):
+        assert f"{name}__ready" not in netlist.depends_on([f"{name}__valid", f"{name}__payload"])
+    for outer, inner, parts in ALIASES.get(component, ()):
+        for part in parts:
+            assert netlist.same(f"{outer}__{part}", f"{inner}__{part}")
+
+
+class Hasty(wiring.Component):
+    """Stream that is valid only while its taker is ready."""
+
+    def __init__(self):
+        super().__init__({"go": wiring.In(1), "o": wiring.Out(stream.Signature(1))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.valid.eq(self.go & self.o.ready)
+        return m
+
+
+def test_a_valid_that_waits_for_ready_is_noticed():
+    assert Netlist(Hasty()).depends_on(["o__valid"]) == {"go", "o__ready"}
+
+
+def stable(bench, item, name, *, unless=None, bits=None):
+    """Check that what `item` offers stays until it is taken; `bits` of it stand for all."""
+    offered = Cat(item.payload)[:bits]
+    waits = item.valid & ~item.ready
+    waits = bench.past(waits if unless is None else waits & ~unless, name=f"{name}_waits")
+    payload = bench.past(offered, name=f"{name}_payload")
+    bench.check(f"{name} stays valid", ~waits | item.valid)
+    bench.check(f"{name} keeps its payload", ~waits | (offered == payload))
+    bench.cover(f"{name} waits", waits & item.valid)
+
+
+def queue(bench, design, prefix, depth):
+    """Lemmas about Amaranth's FIFO: its pointers agree with its level."""
+    level, produce = design[f"{prefix}level"], design[f"{prefix}produce"]
+    apart = (produce - design[f"{prefix}consume"])[: len(produce)]
+    bench.check(f"{prefix}pointers agree", apart == level[: len(produce)])
+    bench.check(f"{prefix}level is in range", level <= depth)
+    bench.check(
+        f"{prefix}nothing is written when full",
+        ~design[f"{prefix}w_port__en"] | (level != depth),
+    )
+    bench.check(f"{prefix}nothing is lost", ~design["w_en"] | design[f"{prefix}w_rdy"])
+    bench.cover(f"{prefix}full", level == depth)
+    return level
+
+
+def answers_bench(module=None):
+    bench = Bench()
+    dut = (module.Answers if module else Answers)(HostPort.READ_LATENCY)
+    design = bench.add("dut", dut)
+    bench.assume(dut.read == bench.past(dut.reserve, name="reserved"))
+    bench.assume(~dut.reserve | dut.room)
+    stable(bench, dut.o, "o", bits=1)
+    level = queue(bench, design, "buffer.", 8)
+    taken = design["free"] + level + sum(design["in_flight"]) + dut.read
+    bench.check("every place is accounted for", taken == 8)
+    return bench
+
+
+def test_answers_hold_their_words_and_lose_none():
+    prove(answers_bench())
+
+
+def test_answers_that_forget_what_is_in_flight_are_noticed():
+    broken = "free.eq(free + leaves - self.reserve)"
+    refute(answers_bench(mutated("steelyard_hw.host", broken, "free.eq(free + leaves)")))
+
+
+def test_the_host_port_reserves_before_it_reads_and_writes_only_words_that_it_takes():
+    bench = Bench()
+    dut = HostPort(SMALL)
+    design = bench.add("dut", dut)
+    bench.check("reserve needs room", ~design["reserve"] | design["answers.room"])
+    bench.check("a read was reserved", dut.bus_read == bench.past(design["reserve"]))
+    taken = bench.past(dut.i.valid & dut.i.ready, name="taken")
+    word = bench.past(dut.i.payload, name="word")
+    bench.check("a word written was taken", ~dut.bus_write | taken)
+    bench.check("as it came", ~dut.bus_write | (dut.bus_data == word))
+    bench.cover("two writes in a row", dut.bus_write & bench.past(dut.bus_write, name="write"))
+    prove(bench)
+
+
+def fetch_bench(module=None):
+    bench = Bench()
+    dut = (module.WeightFetch if module else WeightFetch)(SMALL)
+    design = bench.add("dut", dut)
+    idle = ~design["running"] & (design["free"] == WeightFetch.DEPTH) & ~dut.o.valid
+    bench.assume(~dut.start | idle)
+    stable(bench, dut.o, "o", bits=1)
+    level = queue(bench, design, "buffer.", WeightFetch.DEPTH)
+    taken = design["free"] + level + sum(design["in_flight"])
+    bench.check("every place is accounted for", taken == WeightFetch.DEPTH)
+    return bench, dut, design
+
+
+def test_weight_fetch_holds_its_items_and_loses_none():
+    prove(fetch_bench()[0])
+
+
+def test_a_fetch_that_runs_ahead_of_its_buffer_is_noticed():
+    broken = mutated("steelyard_hw.weights", "self._walk(m, issue, free != 0)",
+                     "self._walk(m, issue, 1)")  # fmt: skip
+    refute(fetch_bench(broken)[0])
+
+
+def test_weight_fetch_asks_for_the_items_in_order_once_a_repetition():
+    bench, dut, design = fetch_bench()
+    bench.asserts.clear()
+    bench.covers.clear()
+    running, issue = design["running"], design["issue"]
+    items, repeats = design["items"], design["repeats"]
+    done = (design["count"] - items)[: len(dut.address)]
+    bench.check("flags tell the truth", ~running | (
+        (design["single"] == (design["count"] == 1))
+        & (design["last_item"] == (items == 1))
+        & (design["last_repeat"] == (repeats == 1))
+        & (items != 0) & (repeats != 0)
+    ))  # fmt: skip
+    bench.check(
+        "address follows the count",
+        ~running | (dut.address == (design["base"] + done)[: len(dut.address)]),
+    )
+    last = issue & (items == 1) & (repeats == 1)
+    ended = bench.past(last, name="ended") & ~bench.past(dut.start, name="started")
+    bench.check("ends after the last item", ~ended | ~running)
+    stepped = bench.past(issue & ~last, name="stepped")
+    bench.check("not before", ~stepped | running)
+    bench.cover("another repetition", stepped & (repeats == 1) & (items == 2))
+    prove(bench)
+
+
+def sender_bench(module=None):
+    bench = Bench()
+    dut = (module.FrameSender if module else FrameSender)(4)
+    bench.add("dut", dut)
+    held = ~bench.past(dut.enable, name="enabled")
+    data = bench.past(dut.data, name="data")
+    bench.assume(~held | ~bench.begun | (dut.data == data))
+    end = bench.past(dut.end, name="end")
+    bench.assume(~bench.past(dut.busy | dut.start, name="busy") | (dut.end == end))
+    bench.assume(~dut.start | ~dut.busy)
+    stable(bench, dut.o, "o")
+    return bench, dut
+
+
+def test_the_frame_sender_holds_its_bytes():
+    prove(sender_bench()[0])
+
+
+def test_payloads_hold_their_words():
+    bench = Bench()
+    dut = Payloads(8)
+    bench.add("dut", dut)
+    bench.assume(~dut.go | ~dut.active)
+    stable(bench, dut.o, "o", bits=1, unless=dut.cancel)
+    prove(bench)
+
+
+def test_what_the_uart_sends_it_receives():
+    bench = Bench()
+    sender, receiver = UartTransmitter(4), UartReceiver(4)
+    bench.add("sender", sender)
+    bench.add("receiver", receiver)
+    byte = bench.constant(8, "byte")
+    bench.m.d.comb += receiver.rx.eq(sender.tx)
+    taken = sender.i.valid & sender.i.ready
+    bench.assume(~taken | (sender.i.payload == byte))
+    # Start bit, eight bits, half a stop bit; synchronizer, edge detector, register.
+    arrives = bench.past(taken, 9 * 4 + 2 + 4)
+    bench.check("a byte comes exactly then", receiver.valid == arrives)
+    bench.check("it is the byte", ~receiver.valid | (receiver.payload == byte))
+    bench.cover("a byte", receiver.valid)
+    prove(bench, depth=90)
+
+
+def test_an_item_leaves_the_weight_stream_exactly_when_it_is_issued():
+    bench = Bench()
+    dut = Scheduler(SMALL)
+    bench.add("dut", dut)
+    taken = dut.weights.valid & dut.weights.ready
+    bench.check("taken when issued", taken == dut.issue)
+    bench.check("the columns hear of it", dut.control.valid == dut.issue)
+    bench.cover("issued", dut.issue)
+    prove(bench)
