@@ -12,12 +12,13 @@ CI_BOARD ?= ulx3s_12f
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board test lint regression bench bitstream bitstream-ci program apt-icarus clean help
+.PHONY: demo demo-board test formal lint regression bench bitstream bitstream-ci program apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
 	@echo "make demo-board  BOARD=ulx3s_85f: the same network on a board's simulated gateware -> build/demo-board"
 	@echo "make test        all tests (a few minutes)"
+	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
 	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
@@ -41,6 +42,9 @@ demo-board: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
+
+formal: $(STAMP)
+	$(BIN)/python -m pytest -n 2 tests/formal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -226,9 +226,7 @@ class Bench:
             goals.append(Signal(name=f"goal_{number}"))
             self.m.d.comb += goals[-1].eq(value & held)
         with bare_memories():
-            text = rtlil.convert(
-                self.m, name="top", ports=[*self.inputs, *goals], emit_src=False
-            )
+            text = rtlil.convert(self.m, name="top", ports=[*self.inputs, *goals], emit_src=False)
         start = text.index("module \\top\n")
         end = text.index("\nend\n", start)
         dropped = r"^(  wire .*?)output \d+\b(?! +\\goal_\d+$)"
