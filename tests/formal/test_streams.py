@@ -155,7 +155,7 @@ def fetch_bench(module=None):
     bench.assume(~dut.start | idle)
     stable(bench, dut.o, "o", bits=1)
     level = queue(bench, design, "buffer.", WeightFetch.DEPTH)
-    taken = design["free"] + level + sum(design["in_flight"])
+    taken = design["free"] + design["left"] + level + sum(design["in_flight"])
     bench.check("every place is accounted for", taken == WeightFetch.DEPTH)
     return bench, dut, design
 
