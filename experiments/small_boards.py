@@ -20,14 +20,17 @@ from amaranth.hdl import ClockDomain, Module, Signal
 
 from steelyard.config import ArrayConfig
 from steelyard_hw.link import SerialAccelerator
+from steelyard_hw.target import Target
 from steelyard_hw.verilog import bare_memories
 
 
-def top(config):
+def top(config, target):
     """Serial accelerator with its clock and two pins as ports."""
     m = Module()
     m.domains.sync = clock = ClockDomain("sync", reset_less=True)
-    m.submodules.accelerator = serial = SerialAccelerator(config, divider=8)
+    m.submodules.accelerator = serial = SerialAccelerator(
+        config, divider=8, target=target
+    )
     rx, tx = Signal(name="rx"), Signal(name="tx")
     m.d.comb += [serial.rx.eq(rx), tx.eq(serial.tx)]
     return m, [clock.clk, rx, tx]
@@ -35,7 +38,7 @@ def top(config):
 
 def synthesize(config, folder, arguments):
     with bare_memories():
-        m, ports = top(config)
+        m, ports = top(config, Target(arguments.target))
         (folder / "top.il").write_text(rtlil.convert(m, ports=ports, emit_src=False))
     script = [
         "read_rtlil top.il",
@@ -92,7 +95,8 @@ def main():
         parser.add_argument(
             "--" + field.name.replace("_", "-"), type=int, default=DEFAULT.get(field.name)
         )
-    parser.add_argument("--synth", default="-dsp", help="options of synth_ice40")
+    parser.add_argument("--synth", default="-dsp -spram", help="options of synth_ice40")
+    parser.add_argument("--target", default="ice40", help="whose cells to instantiate")
     parser.add_argument("--route", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="up5k --package sg48")
@@ -129,8 +133,9 @@ def main():
 
 DEFAULT = {
     "lanes": 4, "columns": 4, "requantizers": 1, "window_groups": 16, "activation_words": 1024,
-    "weight_words": 512, "parameter_words": 256, "partial_sum_channels": 64, "max_layers": 8,
-    "accumulator_bits": 20,
+    "weight_words": 16384, "parameter_words": 256, "partial_sum_channels": 64, "max_layers": 8,
+    "accumulator_bits": 20, "requantizer_cycles": 16, "max_side": 31, "padded_kernel": 3,
+    "vector_bits": 8, "link_words": 256,
 }
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from steelyard.config import ArrayConfig
 
 from .array import SparseArray
 from .countdown import Countdown
-from .descriptor import DESCRIPTOR_WORDS, LayerLayout, Operation
+from .descriptor import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
 from .host import HostPort, Space
-from .loader import Loader
+from .loader import Loader, loader_latency
 from .memory import ActivationMemory, ItemMemory
 from .output import OutputStage
 from .output_serial import SerialOutputStage
@@ -18,6 +18,7 @@ from .sequencer import COUNTERS, Sequencer
 from .target import Target
 from .vector import VectorUnit
 from .weights import WeightFetch
+from .weights_direct import DirectFetch
 
 __all__ = ["MAGIC", "VERSION", "Accelerator"]
 
@@ -29,12 +30,17 @@ VERSION = 1
 
 def output_stage(config: ArrayConfig) -> type[OutputStage] | type[SerialOutputStage]:
     """Kind of output stage of a configuration."""
-    return OutputStage if config.requantizer_cycles == 1 else SerialOutputStage
+    return SerialOutputStage if config.compact else OutputStage
+
+
+def weight_fetch(config: ArrayConfig) -> type[WeightFetch] | type[DirectFetch]:
+    """Kind of weight fetch of a configuration."""
+    return DirectFetch if config.compact else WeightFetch
 
 
 def settle(config: ArrayConfig) -> int:
     """Cycles without activity after which every result of a layer has been written."""
-    return max(Loader.LATENCY + VectorUnit.latency, output_stage(config).latency) + 4
+    return max(loader_latency(config) + VectorUnit.latency, output_stage(config).latency) + 4
 
 
 class VectorTags(wiring.Component):
@@ -49,7 +55,7 @@ class VectorTags(wiring.Component):
     layer : ``In(LayerLayout)``
     start : ``In(1)``
     advance : ``In(1)``
-        A word with the last tap of its window passes.
+        A word with the last tap of its window passes, or with `compact` its last beat.
     operand : ``In(1)``
         It belongs to the second operand of an add.
     param, row : ``Out``
@@ -57,6 +63,7 @@ class VectorTags(wiring.Component):
     """
 
     def __init__(self, config: ArrayConfig):
+        self._config = config
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
@@ -71,7 +78,7 @@ class VectorTags(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        add = layer.op == Operation.ADD
+        add = adds(layer, self._config)
         channels = Countdown("channels", layer.in_channels.shape())
         channel = Signal.like(self.param)
         one_channel = Signal()
@@ -132,14 +139,17 @@ class Accelerator(wiring.Component):
         m.submodules.host = host = HostPort(config)
         m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.descriptors = descriptors = ItemMemory(
-            config.max_layers * DESCRIPTOR_WORDS, 1, bits=32
+            config.max_layers * DESCRIPTOR_WORDS, 1, bits=32, registered=not config.compact
         )
-        m.submodules.parameters = parameters = ItemMemory(config.parameter_words, 2, bits=64)
+        m.submodules.parameters = parameters = ItemMemory(
+            config.parameter_words, 2, bits=64, registered=not config.compact
+        )
         m.submodules.weights = weights = ItemMemory(
             config.weight_words,
             config.weight_item_words,
             bits=config.columns * config.weight_bits,
-            read_latency=WeightFetch.MEMORY_LATENCY,
+            read_latency=weight_fetch(config).MEMORY_LATENCY,
+            registered=not config.compact,
         )
         m.submodules.activations = activations = ActivationMemory(config)
 
@@ -205,11 +215,12 @@ class Accelerator(wiring.Component):
 
     def _weight_fetch(self, m, layer, go, weights, array):
         """Stream a convolution's weights to the array, once a tile."""
-        m.submodules.fetch = fetch = WeightFetch(self._config)
+        m.submodules.fetch = fetch = weight_fetch(self._config)(self._config)
+        if isinstance(fetch, WeightFetch):
+            m.d.comb += fetch.repeats.eq(layer.out_tiles)
         m.d.comb += [
             fetch.base.eq(layer.weight_base),
             fetch.count.eq(layer.weight_count),
-            fetch.repeats.eq(layer.out_tiles),
             fetch.start.eq(go & (layer.op == Operation.CONV)),
             fetch.data.eq(weights.data),
             weights.address.eq(fetch.address),
@@ -220,11 +231,16 @@ class Accelerator(wiring.Component):
         """Vector unit behind the loader."""
         m.submodules.vector = vector = VectorUnit(self._config)
         m.submodules.tags = tags = VectorTags(self._config)
-        add = layer.op == Operation.ADD
+        config = self._config
+        add = adds(layer, config)
         m.d.comb += [
             tags.layer.eq(layer),
             tags.start.eq(go),
-            tags.advance.eq(loader.vector_valid & loader.vector_last),
+            tags.advance.eq(
+                vector.o_valid & vector.o_ready & (vector.o.beat == config.drain_beats - 1)
+                if config.compact
+                else loader.vector_valid & loader.vector_last
+            ),
             tags.operand.eq(loader.vector_operand),
             vector.i_valid.eq(loader.vector_valid),
             vector.i_data.eq(loader.word),

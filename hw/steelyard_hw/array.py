@@ -20,7 +20,7 @@ COLUMNS_A_COPY = 4
 
 def array_latency(config: ArrayConfig) -> int:
     """Cycles from the issue of a pass's last item to the captured sums, less one."""
-    return config.broadcast_stages + column_latency(config)
+    return config.broadcast_stages + column_latency(config) - config.compact
 
 
 class Drain(wiring.Component):
@@ -214,7 +214,9 @@ class SparseArray(wiring.Component):
         window_word = Signal.like(self.word, reset_less=True)
         # Signed activations become unsigned ones, offset by 128.
         offset = Const(0x80, 8).replicate(config.lanes)
-        m.d.sync += [
+        # One register less where logic counts: the columns have another.
+        domain = m.d.comb if config.compact else m.d.sync
+        domain += [
             control.eq(scheduler.control),
             weights.eq(self.weights.payload),
             window_valid.eq(self.window_valid),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.config import ArrayConfig
 
 from .multiplier import lane_multipliers
+from .multiplier_ice40 import IcePairs
 from .target import Target, local_copy
 
 __all__ = ["STROBE_LANES", "Column", "Control", "chain_layout", "column_latency"]
@@ -19,7 +20,8 @@ STROBE_LANES = 2
 def column_latency(config: ArrayConfig) -> int:
     """Cycles from a column's `control` with ``last`` to the captured sums.
 
-    Register, memory, output register, multiplier, accumulator.
+    Register, memory, output register, multiplier, accumulator; with `compact` memory, output
+    register, multiplier, accumulator, capture.
     """
     return 3 + config.multiplier_stages + 1
 
@@ -103,26 +105,33 @@ class Column(wiring.Component):
         write = window.write_port()
         read = window.read_port()
         writes = Cat(self.window_valid, self.window_address, self.window_word)
-        m.d.comb += Cat(write.en, write.addr, write.data).eq(local_copy(m, writes, "writes"))
+        if not config.compact:
+            writes = local_copy(m, writes, "writes")
+        m.d.comb += Cat(write.en, write.addr, write.data).eq(writes)
 
-        slot = local_copy(m, self.control.slot, "slot")
-        weight = registered(self.weight, "weight_1")
-        m.d.comb += read.addr.eq(Cat(weight[8:], slot))
+        slot, weight = self.control.slot, self.weight
         valid = Signal(name="valid_1")
         # A reset captures too, which clears the accumulators: they need no reset of their own.
         captures = Signal(name="captures_1", init=1)
-        m.d.sync += [
-            valid.eq(self.control.valid),
-            captures.eq(self.control.valid & self.control.last),
-        ]
+        if config.compact:
+            m.d.comb += valid.eq(self.control.valid)
+        else:
+            slot, weight = local_copy(m, slot, "slot"), registered(weight, "weight_1")
+            m.d.sync += valid.eq(self.control.valid)
+        m.d.comb += read.addr.eq(Cat(weight[8:], slot))
+        m.d.sync += captures.eq(self.control.valid & self.control.last)
         # A weight of zero stands for no weight, so the accumulators need no enable.
         value = Signal(8, name="value_2", reset_less=True)
         m.d.sync += value.eq(Mux(valid, weight[:8], 0))
 
         m.submodules.multipliers = multipliers = lane_multipliers(config, self._target)
+        activations = read.data
+        if not isinstance(multipliers, IcePairs):
+            activations = registered(activations, "activations")
+            value = registered(value, "value_3")
         m.d.comb += [
-            multipliers.activations.as_value().eq(registered(read.data, "activations")),
-            multipliers.weight.eq(registered(value, "value_3").as_signed()),
+            multipliers.activations.as_value().eq(activations),
+            multipliers.weight.eq(value.as_signed()),
         ]
         for n in range(1 + config.multiplier_stages):
             captures = registered(captures, f"captures_{n + 2}")
@@ -142,8 +151,10 @@ class Column(wiring.Component):
             m.d.comb += total.eq(accumulator + multipliers.products[lane])
             m.d.sync += accumulator.eq(total)
             # Cleared after the last weight: registers do that for nothing, an adder's input not.
+            # Compact configurations have an idle cycle for it, in which the sum is a register.
             with m.If(strobe):
-                m.d.sync += [accumulator.eq(0), captured[own].eq(total)]
+                m.d.sync += accumulator.eq(0)
+                m.d.sync += captured[own].eq(accumulator if config.compact else total)
             # A drain of a beat a cycle takes every cycle after a capture: nothing holds the sums.
             with m.Elif(self.shift | (config.requantizer_cycles == 1)):
                 m.d.sync += captured[own].eq(shifted[own])

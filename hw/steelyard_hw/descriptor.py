@@ -1,18 +1,23 @@
 """Layer descriptor as the gateware holds it (docs/architecture.md, section 6)."""
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Const, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
 from steelyard.compile.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, narrowed
 from steelyard.config import ArrayConfig
 
-__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "pixel_bits"]
+__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "adds", "pixel_bits"]
 
 
 def pixel_bits(config: ArrayConfig) -> int:
     """Bits of a signed linear pixel: the activation memory with room for padding on both sides."""
     return bits_for(config.activation_words - 1) + bits_for(config.lanes - 1) + 2
+
+
+def adds(layer, config: ArrayConfig) -> Value:
+    """Whether a layer is a residual addition, which compact configurations never run."""
+    return Const(0, 1) if config.compact else layer.op == Operation.ADD
 
 
 class LayerLayout(data.StructLayout):

@@ -36,7 +36,7 @@ class Command(data.Struct):
 
     space: 3
     reserved: 21
-    operation: Operation
+    operation: 8
 
 
 class HostPort(wiring.Component):
@@ -131,19 +131,20 @@ class HostPort(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        command = Signal(Command)
+        word = data.View(Command, self.i.payload)
+        known = word.operation.matches(*Operation) & (word.reserved == 0)
+        space = Signal(Space)
+        operation = Signal(2)
         remaining = Signal(max(bits_for(self._most_words), 16))
         last = Signal()
         wait = Signal(range(self.READ_LATENCY))
         allowed = Signal()
-        is_start = command.operation == Operation.START
-        is_write = command.operation == Operation.WRITE
-        is_register_read = (command.operation == Operation.READ) & (
-            command.space == Space.REGISTERS
-        )
+        is_start = operation == Operation.START
+        is_write = operation == Operation.WRITE
+        is_register_read = (operation == Operation.READ) & (space == Space.REGISTERS)
 
         moved = Signal()
-        self._step_place(m, command, moved)
+        self._step_place(m, space, moved)
         m.d.comb += [
             allowed.eq(is_register_read | ~self.busy),
             self.start_first.eq(self.bus_address),
@@ -158,13 +159,9 @@ class HostPort(wiring.Component):
             with m.State("COMMAND"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += command.eq(self.i.payload)
-                    m.next = "DECODE"
-            with m.State("DECODE"):
-                known = command.operation.matches(*Operation) & (command.reserved == 0)
-                m.next = "COMMAND"
-                with m.If(known):
-                    m.next = "ADDRESS"
+                    m.d.sync += [space.eq(word.space), operation.eq(word.operation)]
+                    with m.If(known):
+                        m.next = "ADDRESS"
             with m.State("ADDRESS"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
@@ -209,17 +206,17 @@ class HostPort(wiring.Component):
                         m.next = "COMMAND"
         return m
 
-    def _step_place(self, m, command, moved):
+    def _step_place(self, m, space, moved):
         """Step item and word after each access."""
         last_sub = Signal.like(self.bus_sub)
-        with m.Switch(command.space):
-            for space, words in self._item_words.items():
-                with m.Case(space):
+        with m.Switch(space):
+            for each, words in self._item_words.items():
+                with m.Case(each):
                     m.d.comb += last_sub.eq(words - 1)
             with m.Default():
                 m.d.comb += last_sub.eq(0)
 
-        m.d.comb += self.bus_space.eq(command.space)
+        m.d.comb += self.bus_space.eq(space)
         with m.If(self.bus_write | moved):
             m.d.sync += self.bus_sub.eq(self.bus_sub + 1)
             with m.If(self.bus_sub == last_sub):

@@ -10,19 +10,24 @@ from steelyard.config import ArrayConfig
 
 from .align import Aligner
 from .descriptor import LayerLayout, Operation, pixel_bits
-from .memory import ActivationMemory
+from .memory import read_latency
 from .taps import TapSequence
 from .walker import TileWalker
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "loader_latency"]
+
+
+def loader_latency(config: ArrayConfig) -> int:
+    """Cycles from the issue of a word's last segment to the word."""
+    return 2 + read_latency(config) + Aligner.LATENCY
 
 
 class Loader(wiring.Component):
     """Streams a layer's activations, one segment a cycle, in the order of docs/architecture.md.
 
-    Words leave ``LATENCY`` cycles after their last segment was issued. Never stalled from outside:
-    it issues into the window ring only while a group is free, and spaces finished vector words by
-    ``drain_cycles``.
+    Words leave `loader_latency` cycles after their last segment was issued. Never stalled from
+    outside: it issues into the window ring only while a group is free, and spaces finished vector
+    words by ``drain_cycles``.
 
     Parameters
     ----------
@@ -54,8 +59,6 @@ class Loader(wiring.Component):
     stalled : ``Out(1)``
         No group of the ring is free.
     """
-
-    LATENCY = 2 + ActivationMemory.READ_LATENCY + Aligner.LATENCY
 
     def __init__(self, config: ArrayConfig):
         self._config = config
@@ -128,6 +131,13 @@ class Loader(wiring.Component):
 
     def _tiles(self, m, walker, have_tile, tile_ends):
         """Take tile after tile from the walker; `done` once the last has ended."""
+        if self._config.compact:
+            m.d.comb += [have_tile.eq(walker.ready), walker.take.eq(tile_ends)]
+            with m.If(tile_ends):
+                m.d.sync += self.done.eq(walker.last)
+            with m.If(self.start):
+                m.d.sync += self.done.eq(0)
+            return
         left = Signal.like(self.layer.out_tiles)
         m.d.comb += walker.take.eq(walker.ready & (~have_tile | tile_ends) & (left != 0))
         with m.If(walker.take):
@@ -202,7 +212,7 @@ class Loader(wiring.Component):
         m.d.comb += [self.read_row.eq(row), self.read_split.eq(split)]
 
         m.submodules.aligner = aligner = Aligner(config)
-        wait = ActivationMemory.READ_LATENCY
+        wait = read_latency(config)
         m.d.comb += [
             aligner.i_valid.eq(delayed(issue, 2 + wait, "issue", reset_less=False)),
             aligner.i_done.eq(delayed(last_segment, 2 + wait, "last_segment")),
@@ -220,7 +230,7 @@ class Loader(wiring.Component):
                 self.vector_first,
                 self.vector_last,
                 self.vector_operand,
-            ).eq(delayed(flags, self.LATENCY, "flags", reset_less=False)),
+            ).eq(delayed(flags, loader_latency(config), "flags", reset_less=False)),
         ]
         # The words' places follow from their order, so they need not travel with them.
         with m.If(self.window_valid):

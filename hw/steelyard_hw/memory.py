@@ -9,7 +9,15 @@ from steelyard.config import ArrayConfig
 
 from .target import local_copy
 
-__all__ = ["ActivationMemory", "ItemMemory"]
+__all__ = ["ActivationMemory", "ItemMemory", "read_latency"]
+
+
+def read_latency(config: ArrayConfig) -> int:
+    """Cycles from a row to its bytes: address register, block RAM, output register.
+
+    Compact configurations have no output register.
+    """
+    return 3 - config.compact
 
 
 def _is_integer(value: object, low: int, high: int) -> bool:
@@ -35,6 +43,9 @@ class ItemMemory(wiring.Component):
     read_latency : :class:`int`
         Cycles from `address` to its `data`: 1, or 2 where many block RAMs share the address, of
         which each word then has a register of its own.
+
+    registered : :class:`bool`
+        Whether the host's accesses and answers pass registers, for a fast clock.
 
     Attributes
     ----------
@@ -68,7 +79,15 @@ class ItemMemory(wiring.Component):
 
     HOST_LATENCY = 4
 
-    def __init__(self, depth: int, item_words: int, *, bits: int, read_latency: int = 1):
+    def __init__(
+        self,
+        depth: int,
+        item_words: int,
+        *,
+        bits: int,
+        read_latency: int = 1,
+        registered: bool = True,
+    ):
         if not _is_integer(depth, 2, 1 << 24):
             raise ValueError(f"Depth must be an integer from 2 to {1 << 24}, not {depth!r}")
         if not _is_integer(item_words, 1, 64):
@@ -87,6 +106,7 @@ class ItemMemory(wiring.Component):
         self._item_words = item_words
         self._bits = bits
         self._read_latency = read_latency
+        self._registered = registered
         super().__init__(
             {
                 "address": In(range(depth)),
@@ -109,7 +129,8 @@ class ItemMemory(wiring.Component):
         m = Module()
         host_address = Signal(range(self._depth), reset_less=True)
         host_data = Signal(32, reset_less=True)
-        m.d.sync += [host_address.eq(self.host_address), host_data.eq(self.host_data)]
+        accesses = m.d.sync if self._registered else m.d.comb
+        accesses += [host_address.eq(self.host_address), host_data.eq(self.host_data)]
         # The host's address has been registered already where the memory does not do it.
         shared = self._read_latency == 2
         read_address = Mux(
@@ -123,17 +144,21 @@ class ItemMemory(wiring.Component):
             memory = Memory(shape=width, depth=self._depth, init=[])
             m.submodules[f"word_{number}"] = memory
             read, write = memory.read_port(), memory.write_port()
-            m.d.sync += write.en.eq(self.host_write & (self.host_sub == number))
+            accesses += write.en.eq(self.host_write & (self.host_sub == number))
             m.d.comb += [
                 read.addr.eq(
                     local_copy(m, read_address, f"address_{number}") if shared else read_address
                 ),
-                write.addr.eq(host_address),
+                # One address for both lets a single-port memory do.
+                write.addr.eq(host_address if self._registered else read_address),
                 write.data.eq(host_data),
             ]
             words.append(read.data)
         m.d.comb += self.data.eq(Cat(words))
 
+        if not self._registered:
+            m.d.comb += self.host_result.eq(Array(words)[self.host_sub])
+            return m
         # The block RAM's slow output gets a cycle of its own before the selection.
         fetched = [
             Signal.like(word, name=f"fetched_{n}", reset_less=True) for n, word in enumerate(words)
@@ -159,8 +184,6 @@ class ActivationMemory(wiring.Component):
 
     Attributes
     ----------
-    READ_LATENCY : :class:`int`
-        Cycles from `read_row` to its `data`: address register, block RAM, output register.
     WRITE_LATENCY : :class:`int`
         Cycles from `write_valid` to the first cycle in which `read_row` may name the row.
     HOST_LATENCY : :class:`int`
@@ -173,7 +196,7 @@ class ActivationMemory(wiring.Component):
     read_split : ``In(range(L))``
         Banks below it read the next row, modulo ``activation_words``.
     data : ``Out(ArrayLayout(signed(8), L))``
-        A byte of every bank.
+        A byte of every bank, `read_latency` cycles after its row.
     write_valid : ``In(1)``
         Strobe: store `write_data`.
     write_row : ``In(range(activation_words))``
@@ -201,13 +224,13 @@ class ActivationMemory(wiring.Component):
         If `config` is no :class:`~steelyard.config.ArrayConfig`.
     """
 
-    READ_LATENCY = 3
     WRITE_LATENCY = 1
     HOST_LATENCY = 4
 
     def __init__(self, config: ArrayConfig):
         if not isinstance(config, ArrayConfig):
             raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+        self._compact = config.compact
         self._lanes = config.lanes
         self._writers = config.requantizers
         self._depth = config.activation_words
@@ -256,6 +279,7 @@ class ActivationMemory(wiring.Component):
                 )
             )
 
+        outputs = m.d.comb if self._compact else m.d.sync
         output = [Signal(8, name=f"output_{lane}", reset_less=True) for lane in range(lanes)]
         for lane in range(lanes):
             memory = Memory(shape=8, depth=self._depth, init=[])
@@ -270,8 +294,8 @@ class ActivationMemory(wiring.Component):
                     (self.write_valid & (self.write_beat == lane // self._writers))
                     | (self.host_write & (self.host_sub == lane // 4))
                 ),
-                output[lane].eq(read.data),
             ]
+            outputs += output[lane].eq(read.data)
             m.d.comb += [
                 read.addr.eq(address),
                 write.addr.eq(store_row),
@@ -280,5 +304,5 @@ class ActivationMemory(wiring.Component):
             ]
 
         words = Array(Cat(output[first : first + 4]) for first in range(0, lanes, 4))
-        m.d.sync += self.host_result.eq(words[self.host_sub])
+        m.d.comb += self.host_result.eq(words[self.host_sub])
         return m

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.config import ArrayConfig
 
 from .multiplier_ecp5 import EcpPairs
+from .multiplier_ice40 import IcePairs
 from .multiplier_xilinx import XilinxPairs
 from .target import Target
 
@@ -86,9 +87,12 @@ class LaneMultipliers(wiring.Component):
 def lane_multipliers(config: ArrayConfig, target: Target) -> wiring.Component:
     """Multipliers of a column for a target, with the latency ``config.multiplier_stages``.
 
-    A target's own cells are used where they can have that latency, else plain arithmetic.
+    A target's own cells are used where they can have that latency, else plain arithmetic. Those of
+    the iCE40 register their operands, for which the column then has no registers.
     """
     version = {Target.ECP5: EcpPairs, Target.XILINX: XilinxPairs}.get(target)
     if version is not None and config.multiplier_stages == version.STAGES:
         return version(config.lanes, multiplier_signature(config.lanes))
+    if target is Target.ICE40 and config.multiplier_stages + 1 == IcePairs.STAGES:
+        return IcePairs(config.lanes, multiplier_signature(config.lanes))
     return LaneMultipliers(config.lanes, config.multiplier_stages)

@@ -171,7 +171,13 @@ class Scheduler(wiring.Component):
 
         no_group = group >= loaded
         no_drain = loops.pass_ends & ~self._drained(m, loops, begin)
-        running = ~self.done
+        running = Signal()
+        m.d.comb += running.eq(~self.done)
+        if config.compact:
+            # The columns take a cycle for the capture alone.
+            captures = Signal()
+            m.d.sync += captures.eq(self.pass_end.valid)
+            m.d.comb += running.eq(~self.done & ~captures)
         m.d.comb += [
             self.stall_load.eq(running & no_group),
             self.stall_weights.eq(running & ~no_group & ~self.weights.valid),

@@ -50,6 +50,7 @@ class EventCounters(wiring.Component):
     """
 
     def __init__(self, config: ArrayConfig):
+        self._compact = config.compact
         address = range(config.max_layers * len(COUNTERS))
         super().__init__(
             {
@@ -75,7 +76,7 @@ class EventCounters(wiring.Component):
         for number, (count, event) in enumerate(zip(gathered, self.events, strict=True)):
             m.d.sync += count.eq(Mux(visited == number, 0, count) + event)
 
-        # Read, register, add, write: a counter is visited again well after its sum is written.
+        # Read, register (not with `compact`), add, write: a counter is visited again well after.
         m.d.comb += self.read_address.eq(Cat(visited, self.layer))
         address, added, begins, valid = (
             self.read_address,
@@ -83,23 +84,26 @@ class EventCounters(wiring.Component):
             first_round,
             self.active,
         )
-        for stage in range(3):
+        stages = 3 - self._compact
+        for stage in range(stages):
             later = Signal.like(address, name=f"address_{stage}", reset_less=True)
             strobe = Signal(name=f"valid_{stage}")
             m.d.sync += [later.eq(address), strobe.eq(valid)]
             address, valid = later, strobe
-            if stage < 2:
+            if stage < stages - 1:
                 more = Signal(bits, name=f"added_{stage}", reset_less=True)
                 new = Signal(name=f"begins_{stage}", reset_less=True)
                 m.d.sync += [more.eq(added), new.eq(begins)]
                 added, begins = more, new
-        fetched = Signal(32, reset_less=True)
+        fetched = self.read_data
+        if not self._compact:
+            fetched = Signal(32, reset_less=True)
+            m.d.sync += fetched.eq(self.read_data)
         total = Signal(32, reset_less=True)
         with m.If(begins):
             m.d.sync += total.eq(added)
         with m.Else():
             m.d.sync += total.eq(fetched + added)
-        m.d.sync += fetched.eq(self.read_data)
         m.d.comb += [
             self.write.eq(valid),
             self.write_address.eq(address),

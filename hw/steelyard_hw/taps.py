@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.config import ArrayConfig
 
 from .countdown import Countdown
-from .descriptor import LayerLayout, Operation, pixel_bits
+from .descriptor import LayerLayout, Operation, adds, pixel_bits
 
 __all__ = ["TapSequence"]
 
@@ -46,6 +46,7 @@ class TapSequence(wiring.Component):
     """
 
     def __init__(self, config: ArrayConfig):
+        self._config = config
         layer = LayerLayout(config)
         super().__init__(
             {
@@ -67,7 +68,7 @@ class TapSequence(wiring.Component):
         m = Module()
         layer = self.layer
         convolution = layer.op == Operation.CONV
-        add = layer.op == Operation.ADD
+        add = adds(layer, self._config)
 
         # Whether a loop is at its end is worked out a step ahead: no comparison lies in the path
         # that decides what is issued.

@@ -37,7 +37,8 @@ class VectorUnit(wiring.Component):
     mode : ``In(1)``
         0 maximum, 1 sum, which must fit `vector_bits`; static while taps are in flight.
     i_param : ``In(range(parameter_words))``
-        Address of the parameters, taken with the last tap.
+        Address of the parameters, taken with the last tap; with `compact` all tags are those of the
+        word that drains.
     i_row : ``In(range(activation_words))``
         Activation word to write, taken with the last tap.
     i_hold, i_join : ``In(1)``
@@ -125,6 +126,9 @@ class VectorUnit(wiring.Component):
         busy = Signal()
         beat = Signal(range(self._config.drain_beats), reset_less=True)
         for name, value in tag.items():
+            if config.compact:
+                m.d.comb += self.o[name].eq(value)
+                continue
             # Two cycles of company for the tap, then frozen for as long as its word drains.
             taken = Signal(value.shape(), name=f"{name}_taken", reset_less=True)
             ready = Signal(value.shape(), name=f"{name}_ready", reset_less=True)

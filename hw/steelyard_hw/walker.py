@@ -18,7 +18,8 @@ class TileWalker(wiring.Component):
     """Visits the lanes of one output tile after the other and describes the tile.
 
     One lane a cycle; a tile is ready ``lanes`` cycles after the one before was taken. The
-    description of the tile in use stays while the next one is prepared.
+    description of the tile in use stays while the next one is prepared. With `compact` there is
+    one description alone: that of the tile that is ready, which `take` ends.
 
     Parameters
     ----------
@@ -33,7 +34,9 @@ class TileWalker(wiring.Component):
     ready : ``Out(1)``
         The next tile is described.
     take : ``In(1)``
-        Makes the next tile the one in use; only while `ready`.
+        Makes the next tile the one in use, or with `compact` ends its use; only while `ready`.
+    last : ``Out(1)``
+        The tile described is the layer's last.
     segment : ``In(range(lanes))``
         Segment of the tile in use that is looked at.
     origin, lane : ``Out``
@@ -54,6 +57,7 @@ class TileWalker(wiring.Component):
                 "start": In(1),
                 "ready": Out(1),
                 "take": In(1),
+                "last": Out(1),
                 "segment": In(range(lanes)),
                 "origin": Out(signed(pixel_bits(config))),
                 "lane": Out(range(lanes)),
@@ -65,11 +69,11 @@ class TileWalker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes, layer = self._config.lanes, self.layer
+        lanes, layer, compact = self._config.lanes, self.layer, self._config.compact
         taps, pixel = self._config.padded_kernel, pixel_bits(self._config)
 
         m.submodules.segments = segments = memory.Memory(
-            shape=pixel + bits_for(lanes - 1), depth=2 * lanes, init=[]
+            shape=pixel + bits_for(lanes - 1), depth=lanes if compact else 2 * lanes, init=[]
         )
         write = segments.write_port()
         read = segments.read_port(domain="comb")
@@ -94,6 +98,7 @@ class TileWalker(wiring.Component):
         shadow_y = Signal(lanes * taps, reset_less=True)
 
         last_tile = Signal()
+        m.d.comb += self.last.eq(last_tile)
         m.d.sync += last_tile.eq(tile == layer.out_tiles - 1)
 
         begins = Signal()
@@ -105,10 +110,10 @@ class TileWalker(wiring.Component):
         ]
         number = Mux(lane == 0, 0, segment + begins)[: len(segment)]
         m.d.comb += [
-            write.addr.eq(Cat(number, bank)),
+            write.addr.eq(number if compact else Cat(number, bank)),
             write.data.eq(Cat(origin, lane)),
             write.en.eq(running & present & begins),
-            read.addr.eq(Cat(self.segment, ~bank)),
+            read.addr.eq(self.segment if compact else Cat(self.segment, ~bank)),
             Cat(self.origin, self.lane).eq(read.data),
         ]
 
@@ -152,13 +157,21 @@ class TileWalker(wiring.Component):
                 running.eq(~last_tile),
                 tile.eq(tile + 1),
                 bank.eq(~bank),
-                self.segments_last.eq(segment),
             ]
         # A cycle later, for what decides to take a tile comes late and these are many.
         taken = Signal()
         m.d.sync += taken.eq(self.take)
-        with m.If(taken):
-            m.d.sync += [self.valid_x.eq(shadow_x), self.valid_y.eq(shadow_y)]
+        if compact:
+            m.d.comb += [
+                self.segments_last.eq(segment),
+                self.valid_x.eq(shadow_x),
+                self.valid_y.eq(shadow_y),
+            ]
+        else:
+            with m.If(self.take):
+                m.d.sync += self.segments_last.eq(segment)
+            with m.If(taken):
+                m.d.sync += [self.valid_x.eq(shadow_x), self.valid_y.eq(shadow_y)]
         with m.If(self.start):
             images.begin(m, layer.batch)
             columns.begin(m, layer.out_w)

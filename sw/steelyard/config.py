@@ -125,6 +125,11 @@ class ArrayConfig(Configuration):
         return self.lanes // self.requantizers
 
     @property
+    def compact(self) -> bool:
+        """Whether logic counts more than clock: few registers that only carry, no buffers."""
+        return self.requantizer_cycles > 1
+
+    @property
     def drain_cycles(self) -> int:
         """Cycles to drain one column: its beats, each as long as a requantizer needs."""
         return self.drain_beats * self.requantizer_cycles

@@ -13,8 +13,8 @@ from steelyard.compile.cycles import segments
 from steelyard.config import ArrayConfig
 from steelyard.program import pack_activations
 from steelyard.randomnet import random_network
-from steelyard_hw.loader import Loader
-from steelyard_hw.memory import ActivationMemory
+from steelyard_hw.loader import Loader, loader_latency
+from steelyard_hw.memory import read_latency
 from steelyard_sim.array_case import layer_bits
 
 CONFIG = ArrayConfig(
@@ -92,7 +92,7 @@ class Bench:
 
     async def memory(self, ctx):
         dut, banks = self.dut, np.arange(LANES)
-        pending = [(0, 0)] * (ActivationMemory.READ_LATENCY - 1)
+        pending = [(0, 0)] * (read_latency(CONFIG) - 1)
         tick = ctx.tick().sample(dut.read_row, dut.read_split)
         while True:
             _, _, row, split = await tick
@@ -150,8 +150,10 @@ class Bench:
                 if last:
                     assert cycle - last_vector >= CONFIG.drain_beats
                     last_vector = cycle
-        assert done_at and cycle - done_at < dut.LATENCY, "done before the last word was issued"
-        for _ in range(dut.LATENCY + LANES):
+        assert done_at and cycle - done_at < loader_latency(CONFIG), (
+            "done before the last word was issued"
+        )
+        for _ in range(loader_latency(CONFIG) + LANES):
             await ctx.tick()
             assert not ctx.get(dut.window_valid) and not ctx.get(dut.vector_valid)
         ctx.set(dut.group_free, 0)
@@ -202,6 +204,6 @@ def test_a_segment_is_issued_every_cycle_while_groups_are_free():
             words = d.kernel_h * d.kernel_w * d.in_channels
             # A tile with little to load waits for the walker, which takes a cycle a lane.
             most = sum(max(int(load) * words, LANES + 1) for load in segments(d, LANES))
-            assert cycles <= most + LANES + bench.dut.LATENCY + 6
+            assert cycles <= most + LANES + loader_latency(CONFIG) + 6
 
     bench.run(testbench)

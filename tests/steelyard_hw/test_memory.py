@@ -8,7 +8,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.config import ArrayConfig
-from steelyard_hw.memory import ActivationMemory, ItemMemory
+from steelyard_hw.memory import ActivationMemory, ItemMemory, read_latency
 
 
 def simulate(dut, testbench):
@@ -40,14 +40,14 @@ async def host_read(ctx, dut, places):
     return results
 
 
-@pytest.mark.parametrize("read_latency", [1, 2])
+@pytest.mark.parametrize(("latency", "registered"), [(1, True), (2, True), (1, False)])
 @pytest.mark.parametrize(
     ("depth", "item_words", "bits"),
     [(16, 1, 32), (48, 2, 62), (16, 5, 129), (16, 6, 192), (16, 26, 832)],
 )
-def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits, read_latency):
+def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits, latency, registered):
     rng = Random(bits)
-    dut = ItemMemory(depth, item_words, bits=bits, read_latency=read_latency)
+    dut = ItemMemory(depth, item_words, bits=bits, read_latency=latency, registered=registered)
     places = [(a, s) for a in range(depth) for s in range(item_words)]
     rng.shuffle(places)
     words = {place: rng.getrandbits(32) for place in places}
@@ -63,8 +63,8 @@ def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits, rea
 
         order = [rng.randrange(depth) for _ in range(20)]
         for cycle, address in enumerate([*order, 0]):
-            if cycle >= read_latency:
-                assert ctx.get(dut.data) == items[order[cycle - read_latency]]
+            if cycle >= latency:
+                assert ctx.get(dut.data) == items[order[cycle - latency]]
             ctx.set(dut.address, address)
             await ctx.tick()
 
@@ -109,6 +109,7 @@ CONFIGS = [
     ArrayConfig(lanes=4, requantizers=1, activation_words=32),
     ArrayConfig(lanes=8, requantizers=8, activation_words=16),
     ArrayConfig(lanes=32, requantizers=2, activation_words=16),
+    ArrayConfig(lanes=4, requantizers=1, activation_words=16, requantizer_cycles=16),
 ]
 
 
@@ -140,6 +141,7 @@ async def fill(ctx, dut, model):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.lanes}_{c.requantizers}")
 def test_activation_memory_reads_rows_split_between_banks(config):
     rng = Random(config.lanes)
+    latency = read_latency(config)
     model = Model(config, rng)
     dut = ActivationMemory(config)
 
@@ -147,10 +149,10 @@ def test_activation_memory_reads_rows_split_between_banks(config):
         await fill(ctx, dut, model)
         reads = [(model.depth - 1, split) for split in (0, 1, model.lanes - 1)]
         reads += [(rng.randrange(model.depth), rng.randrange(model.lanes)) for _ in range(40)]
-        for cycle in range(len(reads) + dut.READ_LATENCY):
-            if cycle >= dut.READ_LATENCY:
+        for cycle in range(len(reads) + latency):
+            if cycle >= latency:
                 got = [ctx.get(dut.data[b]) for b in range(model.lanes)]
-                assert got == model.read(*reads[cycle - dut.READ_LATENCY])
+                assert got == model.read(*reads[cycle - latency])
             if cycle < len(reads):
                 ctx.set(dut.read_row, reads[cycle][0])
                 ctx.set(dut.read_split, reads[cycle][1])
@@ -200,7 +202,7 @@ def test_activation_memory_reads_a_row_as_early_as_it_says():
             await ctx.tick()
             ctx.set(dut.write_valid, 0)
         ctx.set(dut.read_row, 5)
-        for _ in range(dut.READ_LATENCY):
+        for _ in range(read_latency(config)):
             await ctx.tick()
             ctx.set(dut.read_row, 0)
         assert [ctx.get(dut.data[b]) for b in range(config.lanes)] == [-7] * config.lanes

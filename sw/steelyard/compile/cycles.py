@@ -10,7 +10,7 @@ Core must not import the gateware, so its latencies are constants here, which a 
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import gcd
 from typing import Protocol
 
@@ -22,8 +22,6 @@ from .descriptor import DESCRIPTOR_WORDS, Descriptor, Operation
 
 __all__ = ["predict", "predict_total"]
 
-LOADER_LATENCY = 2 + 3 + 3
-"""``Loader.LATENCY``: from the issue of a word's last segment to the word."""
 VECTOR_LATENCY = 3
 """``VectorUnit.latency``: from the last tap of a window to its first beat."""
 OUTPUT_LATENCY = 4 + 14
@@ -37,12 +35,27 @@ COUNTERS = 8
 def settle(config: ArrayConfig) -> int:
     """`settle` of the ``Sequencer``: cycles without activity that end a layer."""
     output = OUTPUT_LATENCY if config.requantizer_cycles == 1 else 0
-    return max(LOADER_LATENCY + VECTOR_LATENCY, output) + 4
+    return max(loader_latency(config) + VECTOR_LATENCY, output) + 4
+
+
+def loader_latency(config: ArrayConfig) -> int:
+    """``loader_latency`` of the loader: from the issue of a word's last segment to the word."""
+    return 2 + 3 - config.compact + 3
 
 
 def array_latency(config: ArrayConfig) -> int:
     """``array_latency`` of the array: from the issue of a pass's last weights to its sums."""
-    return config.broadcast_stages + 3 + config.multiplier_stages + 1
+    return config.broadcast_stages + 3 + config.multiplier_stages + 1 - config.compact
+
+
+def walker(config: ArrayConfig) -> Callable[[int, int], int]:
+    """When the next tile is taken, of when the one before was taken and when it was loaded.
+
+    The walker describes a tile while the one before is loaded, or with `compact` after that.
+    """
+    if config.compact:
+        return lambda taken, loaded: loaded + config.lanes
+    return lambda taken, loaded: max(loaded, taken + config.lanes + 1)
 
 
 class Engine(Protocol):
@@ -66,9 +79,12 @@ class Convolution:
 
     def __init__(self, descriptor: Descriptor, config: ArrayConfig) -> None:
         d = self._descriptor = descriptor
-        self._lanes = config.lanes
+        self._walked = walker(config)
         self._group = config.group
+        # Cycles without an item between two passes.
+        self._gap = int(config.compact)
         self._latency = array_latency(config)
+        self._loader_latency = loader_latency(config)
         self._last_drain = d.last_columns * config.drain_cycles
         self._columns_drain = max(config.columns * config.drain_cycles, MINIMUM_DRAIN)
         self._last_interval = max(self._last_drain, MINIMUM_DRAIN)
@@ -86,23 +102,25 @@ class Convolution:
         """Carry out the next tile, whose words take `segments` aligned reads each."""
         d, released = self._descriptor, self._released
         # The walker starts over when its tile is taken; the first tile starts with the layer.
-        self._taken = loaded = max(self._loaded, self._taken + self._lanes + 1)
+        self._taken = loaded = self._walked(self._taken, self._loaded)
         issued = self._issued
         for groups in self._chunks:
+            issued += self._gap
             ends = []
             for positions, items in groups:
                 # A group takes the place of the one released a whole ring before.
                 loaded = max(loaded, released.popleft()) + positions * segments
-                issued = max(issued, loaded + LOADER_LATENCY) + items
+                issued = max(issued, loaded + self._loader_latency) + items
                 ends.append(issued)
             # The last item of a pass waits until the columns have given away the sums before.
             issued = ends[-1] = max(issued, self._drained)
             if d.passes > 1:
                 slots = sum(items for _, items in groups)
-                interval = max(slots, self._columns_drain)
+                interval = max(slots + self._gap, self._columns_drain)
                 last_pass = issued + (d.passes - 2) * interval
                 issued = last_pass + interval
-                ends = [last_pass + d.k * (n + 1) for n in range(len(groups) - 1)] + [issued]
+                begin = last_pass + self._gap
+                ends = [begin + d.k * (n + 1) for n in range(len(groups) - 1)] + [issued]
             released.extend(ends)
             self._drained = issued + self._last_interval
         self._loaded, self._issued = loaded, issued
@@ -112,7 +130,7 @@ class Convolution:
         now = self._loaded
         # What the loader has already passed no longer holds it up.
         return now, (
-            max(self._taken + self._lanes + 1 - now, 0),
+            self._walked(self._taken, now) - now,
             self._issued - now,
             self._drained - now,
             *[cycle - now if cycle > now else 0 for cycle in self._released],
@@ -137,8 +155,9 @@ class Vector:
     def __init__(self, descriptor: Descriptor, config: ArrayConfig) -> None:
         d = descriptor
         add = d.op == Operation.ADD
-        self._lanes = config.lanes
+        self._walked = walker(config)
         self._beats = config.drain_cycles
+        self._loader_latency = loader_latency(config)
         self._taps = 1 if add else d.kernel_w * d.kernel_h
         self._words = (2 if add else 1) * d.in_channels
         self._taken = 0
@@ -148,7 +167,7 @@ class Vector:
     def tile(self, segments: int) -> None:
         """Carry out the next tile, whose words take `segments` aligned reads each."""
         reads = self._taps * segments
-        self._taken = max(self._loaded, self._taken + self._lanes + 1)
+        self._taken = self._walked(self._taken, self._loaded)
         # A finished word waits until the vector unit has given away the one before.
         first = max(self._taken + reads, self._free)
         self._loaded = first + (self._words - 1) * max(reads, self._beats)
@@ -156,7 +175,7 @@ class Vector:
 
     def state(self) -> tuple[int, tuple[int, ...]]:
         """A reference cycle, and all that the future depends on, relative to it."""
-        return self._loaded, (max(self._taken + self._lanes + 1 - self._loaded, 0),)
+        return self._loaded, (self._walked(self._taken, self._loaded) - self._loaded,)
 
     def shift(self, cycles: int) -> None:
         """Let everything have happened `cycles` later."""
@@ -166,7 +185,7 @@ class Vector:
 
     def quiet(self) -> int:
         """Last cycle in which a unit is active: the last beat leaves the vector unit."""
-        return self._loaded + LOADER_LATENCY + VECTOR_LATENCY + self._beats - 1
+        return self._loaded + self._loader_latency + VECTOR_LATENCY + self._beats - 1
 
 
 def period(descriptor: Descriptor, lanes: int) -> int:
