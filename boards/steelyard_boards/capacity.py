@@ -32,6 +32,12 @@ def check(board: str, device: Device, config: ArrayConfig, program: Program | No
             f"{needs.block_rams}; use fewer than {config.activation_words} activation_words, "
             f"{config.weight_words} weight_words or {config.columns} columns."
         )
+    if needs.large_rams > device.large_rams:
+        raise DoesNotFit(
+            f"Board {board!r} has {device.large_rams} large RAMs and the weights of the "
+            f"configuration need {needs.large_rams}; use fewer than {config.weight_words} "
+            "weight_words."
+        )
     if needs.luts > room:
         raise DoesNotFit(
             f"Board {board!r} has {device.luts} LUTs, of which {room} can be routed, and the "

@@ -2,7 +2,7 @@
 
 from steelyard.config import ArrayConfig
 
-__all__ = ["LARGE", "MIDDLE", "SMALL"]
+__all__ = ["GW1NR_COMPACT", "HX8K_COMPACT", "LARGE", "MIDDLE", "SMALL", "UP5K_COMPACT"]
 
 SMALL = ArrayConfig(
     lanes=4,
@@ -34,3 +34,25 @@ LARGE = ArrayConfig(
     partial_sum_channels=128,
 )
 """ECP5-85F: 256 multiplications on 128 of 156 multipliers, and 12 more for the requantizers."""
+UP5K_COMPACT = ArrayConfig(
+    lanes=4,
+    columns=4,
+    requantizers=1,
+    requantizer_cycles=16,
+    accumulator_bits=22,
+    window_groups=16,
+    activation_words=1024,
+    weight_words=16384,
+    parameter_words=256,
+    partial_sum_channels=64,
+    max_layers=8,
+    max_side=31,
+    padded_kernel=3,
+    vector_bits=8,
+    link_words=256,
+)
+"""iCE40UP5K: all multipliers and block RAMs, 3 of 4 large RAMs (docs/notes/small-boards.md)."""
+HX8K_COMPACT = UP5K_COMPACT.with_(columns=2, activation_words=512, weight_words=1536)
+"""iCE40HX8K: products of logic, and weights in the block RAMs that the rest leaves."""
+GW1NR_COMPACT = UP5K_COMPACT.with_(weight_words=3072)
+"""GW1NR-9: one BSRAM less for each memory of 32 bits, so that weights find room."""

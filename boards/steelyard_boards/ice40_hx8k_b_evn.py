@@ -1,8 +1,7 @@
 """Lattice iCE40HX-8K breakout board: no multipliers, so that products are made of logic."""
 
-from steelyard.config import ArrayConfig
-
 from .board import MHZ, Board
+from .configs import HX8K_COMPACT
 from .families.ice40 import HX8K
 
 __all__ = ["BOARDS"]
@@ -15,23 +14,7 @@ BOARDS = (
         device=HX8K,
         oscillator_hz=12 * MHZ,
         clock_hz=30 * MHZ,
-        default=ArrayConfig(
-            lanes=4,
-            columns=1,
-            requantizers=1,
-            requantizer_cycles=32,
-            window_groups=16,
-            activation_words=1024,
-            weight_words=512,
-            parameter_words=256,
-            partial_sum_channels=64,
-            max_layers=8,
-            accumulator_bits=20,
-            max_side=63,
-            padded_kernel=3,
-            vector_bits=16,
-            link_words=128,
-        ),
+        default=HX8K_COMPACT,
         loader=("-b", "ice40_generic"),
     ),
 )

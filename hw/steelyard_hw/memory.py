@@ -45,7 +45,8 @@ class ItemMemory(wiring.Component):
         which each word then has a register of its own.
 
     registered : :class:`bool`
-        Whether the host's accesses and answers pass registers, for a fast clock.
+        Whether the host's accesses and answers pass registers, for a fast clock. If not, the host
+        writes with `host_select` alone, and a memory with one port for both sides does.
 
     Attributes
     ----------

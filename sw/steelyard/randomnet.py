@@ -15,7 +15,14 @@ from . import golden
 from .errors import UserError
 from .network import Add, AvgPool, Conv, Layer, MaxPool, Network, Tensor, output_size
 
-__all__ = ["KINDS", "random_conv", "random_input", "random_network", "random_weight"]
+__all__ = [
+    "KINDS",
+    "random_chain",
+    "random_conv",
+    "random_input",
+    "random_network",
+    "random_weight",
+]
 
 KINDS = ("conv", "fc", "max_pool", "avg_pool", "add")
 SAMPLE_IMAGES = 8
@@ -159,6 +166,32 @@ def random_network(
             case _:
                 chain.random_pool(kind)
     return chain.network(f"random {seed}")
+
+
+def random_chain(
+    seed: int,
+    shape: tuple[int, int, int],
+    convolutions: Sequence[tuple[int, int]],
+    outputs: int,
+    *,
+    k: int | None = None,
+    group: int = 16,
+) -> Network:
+    """Plain convolutional network: padded 3x3 convolutions, then a fully connected layer.
+
+    Parameters
+    ----------
+    seed : fixes everything
+    shape : channels, height and width of the input
+    convolutions : output channels and stride of each
+    outputs : channels of the fully connected layer
+    k, group : weights kept in every group, as in :func:`random_weight`
+    """
+    chain = _Chain.start(np.random.default_rng(seed), shape)
+    for channels, stride in convolutions:
+        chain.conv(channels, (3, 3), stride=stride, padding=(1, 1, 1, 1), k=k, group=group)
+    chain.conv(outputs, chain.size, k=k, group=group, fully_connected=True)
+    return chain.network(f"chain {seed}")
 
 
 def random_input(network: Network, images: int, seed: int) -> NDArray[np.int8]:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from steelyard import driver, golden
-from steelyard.compile import compile
+from steelyard.compile import Descriptor, compile, cycles
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
-from steelyard.randomnet import KINDS, random_input, random_network
+from steelyard.randomnet import KINDS, random_chain, random_input, random_network
+from steelyard_boards import board
 
 CONFIG = ArrayConfig(
     lanes=4,
@@ -66,3 +67,16 @@ def test_large_padded_kernels_are_refused():
     network = random_network(3, kinds=("conv",), layers=6, max_pixels=60, max_channels=4)
     with pytest.raises(UserError, match="padded kernel of side [4-7] .* raise padded_kernel"):
         compile(network, CONFIG)
+
+
+def test_a_network_for_28_by_28_images_runs_on_the_smallest_board():
+    """The iCEBreaker's configuration behind its serial port, at its clock and rate."""
+    with driver.open("virtual:icebreaker", timeout=120) as device:
+        config = board("icebreaker").default
+        network = random_chain(1, (1, 28, 28), [(12, 2), (24, 2), (32, 1), (48, 2)], 10, k=4)
+        program = compile(network, config)
+        x = random_input(network, 2, 1)
+        device.load(program)
+        np.testing.assert_array_equal(device.infer(x), golden.run(network, x))
+        layers = [Descriptor.from_words(words) for words in program.descriptors]
+        assert device.cycles == cycles.predict_total(layers, config)

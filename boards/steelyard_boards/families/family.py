@@ -67,6 +67,7 @@ class Demand:
     luts: int
     block_rams: int
     multipliers: int
+    large_rams: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Family:
     lut, block_ram, multiplier : names of the cells that are counted
     block_ram_shapes : words and bits of a block RAM as synthesis uses it
     block_ram_bytes : bytes of one, without parity bits
+    large_ram : words and bits of a RAM with one port, which takes the weights of a compact
+        configuration; zeros for none
     clock : makes the design's clock
     synthesis : options of yosys' synthesis
     routable : share of a device's LUTs beyond which the router does not find all wires
@@ -109,13 +112,21 @@ class Family:
     pair_luts: int = 0
     requantizer_multipliers: int = 3
     multiplier_luts: int = 0
+    large_ram: tuple[int, int] = (0, 0)
 
     def demand(self, config: ArrayConfig) -> Demand:
         """Needs of a configuration; LUTs as placement counts them, within about 10 %."""
+        memories, large_rams = [*_memories(config)], 0
+        depth, bits = self.large_ram
+        if depth and config.compact:
+            large_rams = sum(-(-d // depth) * -(-b // bits) for d, b in _weight_memories(config))
+        else:
+            memories += _weight_memories(config)
         return Demand(
             luts=self._luts(config),
-            block_rams=sum(self._block_rams(depth, bits) for depth, bits in _memories(config)),
+            block_rams=sum(self._block_rams(depth, bits) for depth, bits in memories),
             multipliers=self._multipliers(config),
+            large_rams=large_rams,
         )
 
     def _luts(self, config: ArrayConfig) -> int:
@@ -124,8 +135,10 @@ class Family:
         synthesized = (
             4200 + mac * config.macs_per_cycle + 620 * config.requantizers + 190 * config.lanes
         )
-        placed = round(1.09 * synthesized)
-        return round(self.growth * placed) + self.multiplier_luts * config.macs_per_cycle
+        placed = round(self.growth * round(1.09 * synthesized))
+        if config.compact:
+            placed = _compact_luts(config)
+        return placed + self.multiplier_luts * config.macs_per_cycle
 
     def _multipliers(self, config: ArrayConfig) -> int:
         if self.multiplier_luts:
@@ -138,22 +151,29 @@ class Family:
 
     def _block_rams(self, depth: int, bits: int) -> int:
         """Block RAMs of a memory, in the shape that takes fewest."""
-        return min(
-            -(-depth // words) * -(-bits // width) for words, width in self.block_ram_shapes
-        )
+        return min(-(-depth // words) * -(-bits // width) for words, width in self.block_ram_shapes)
+
+
+def _compact_luts(config: ArrayConfig) -> int:
+    """Fit to compact configurations of 4 lanes on the iCE40 (docs/notes/small-boards.md)."""
+    lane = 2 * config.accumulator_bits
+    return 3500 + 110 * config.lanes + config.columns * (config.lanes * lane + 30)
+
+
+def _weight_memories(config: ArrayConfig) -> list[tuple[int, int]]:
+    """Words and bits of the memories of the weights, one for each 32-bit word of an item."""
+    words, rest = divmod(config.columns * config.weight_bits, 32)
+    widths = [32] * words + [rest] * (rest > 0)
+    return [(config.weight_words, width) for width in widths]
 
 
 def _memories(config: ArrayConfig) -> Iterator[tuple[int, int]]:
-    """Words and bits of every memory that becomes block RAM."""
-    weight_bits = config.columns * config.weight_bits
-    words = [32] * (weight_bits // 32) + [weight_bits % 32] * (weight_bits % 32 > 0)
+    """Words and bits of every other memory that becomes block RAM."""
     for _ in range(config.columns):
         yield config.window_groups * config.group, 8 * config.lanes
     yield config.partial_sum_channels * config.drain_beats, 32 * config.requantizers
     for _ in range(config.lanes):
         yield config.activation_words, 8
-    for width in words:
-        yield config.weight_words, width
     for _ in range(2):
         yield config.parameter_words, 32
         yield config.link_words, 32
@@ -170,6 +190,7 @@ class Device:
     luts : cells that placement counts as the family's LUTs
     block_rams, multipliers : blocks of these
     flip_flops : registers
+    large_rams : RAMs with one port
     """
 
     name: str
@@ -178,8 +199,10 @@ class Device:
     flip_flops: int
     block_rams: int
     multipliers: int
+    large_rams: int = 0
 
     @property
     def block_ram_bytes(self) -> int:
-        """Bytes of all block RAMs, without their parity bits."""
-        return self.block_rams * self.family.block_ram_bytes
+        """Bytes of all RAMs, without their parity bits."""
+        depth, bits = self.family.large_ram
+        return self.block_rams * self.family.block_ram_bytes + self.large_rams * depth * bits // 8

@@ -69,9 +69,7 @@ def choose_dividers(input_hz: int, clock_hz: int) -> Dividers:
         for output in range(1, 7):
             vco = clock_hz << output
             feedback, rest = divmod(vco * reference, input_hz)
-            in_range = (
-                VCO_HZ[0] <= vco <= VCO_HZ[1] and OUTPUT_HZ[0] <= clock_hz <= OUTPUT_HZ[1]
-            )
+            in_range = VCO_HZ[0] <= vco <= VCO_HZ[1] and OUTPUT_HZ[0] <= clock_hz <= OUTPUT_HZ[1]
             if not rest and feedback <= 128 and in_range:
                 return Dividers(reference, feedback, output)
     raise UserError(
@@ -162,7 +160,10 @@ UP = Family(
     block_ram_shapes=SHAPES,
     block_ram_bytes=512,
     clock=Ice40PadClock,
-    synthesis="-dsp",
+    synthesis="-dsp -spram",
+    routable=0.93,
+    paired_stages=2,
+    large_ram=(16384, 16),
     growth=0.75,
 )
 HX = Family(
@@ -178,5 +179,5 @@ HX = Family(
     growth=0.7,
     multiplier_luts=90,
 )
-UP5K = Device("iCE40UP5K", UP, 5_280, 5_280, 30, 8)
+UP5K = Device("iCE40UP5K", UP, 5_280, 5_280, 30, 8, 4)
 HX8K = Device("iCE40HX8K", HX, 7_680, 7_680, 32, 0)

@@ -22,6 +22,7 @@ from .tools import Command, require_tool, run_tool
 
 __all__ = ["Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
 
+
 @dataclass(frozen=True)
 class _Routed:
     seed: int
