@@ -196,22 +196,21 @@ class Accelerator(wiring.Component):
         self._weight_fetch(m, layer, go, weights, array)
         vector = self._vector(m, layer, go, loader)
         output = self._output(m, layer, array, vector, parameters, activations)
-        m.d.comb += [
-            sequencer.active.eq(
-                ~loader.done | ~array.done | array.busy | output.i_valid | loader.vector_valid
-            ),
-            sequencer.events.eq(
-                Cat(
-                    array.issue,
-                    array.stall_load,
-                    array.stall_weights,
-                    array.stall_drain,
-                    loader.window_valid | loader.vector_valid,
-                    output.o_valid & (output.o_beat == config.drain_beats - 1),
-                    loader.vector_valid,
-                )
-            ),
-        ]
+        m.d.comb += sequencer.active.eq(
+            ~loader.done | ~array.done | array.busy | output.i_valid | loader.vector_valid
+        )
+        # Counted a cycle late: what stalls is decided late in a cycle.
+        m.d.sync += sequencer.events.eq(
+            Cat(
+                array.issue,
+                array.stall_load,
+                array.stall_weights,
+                array.stall_drain,
+                loader.window_valid | loader.vector_valid,
+                output.o_valid & (output.o_beat == config.drain_beats - 1),
+                loader.vector_valid,
+            )
+        )
 
     def _weight_fetch(self, m, layer, go, weights, array):
         """Stream a convolution's weights to the array, once a tile."""
