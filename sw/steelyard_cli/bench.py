@@ -12,6 +12,7 @@ from typing import Any
 
 from steelyard.config import ArrayConfig
 from steelyard.driver import DeviceTimeout
+from steelyard_boards import board
 from steelyard_sim.toolchain import BuildFailed
 
 from . import bench_work
@@ -40,6 +41,11 @@ ARRAY_16X16 = ArrayConfig(
 )
 """Holds VGG16 at 32x32 dense, and the first layer of VGG16 at 224x224; an ECP5-85F has the
 multipliers for eight requantizers beside it, two lanes sharing one."""
+BOARD = board("ulx3s_85f")
+ARRAY_BOARD = BOARD.default.with_(
+    activation_words=212_992, weight_words=919_552, parameter_words=6144, partial_sum_channels=512
+)
+"""The board's array with memories that hold VGG16."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Case:
     per_layer : whether every convolution gets an entry of its own
     every_layer : whether every layer is compared with the golden model
     start_to_done : whether cycles count from start to done, else those of the convolutions
+    on_board : whether the array is the board's, at its clock and on its multipliers
     """
 
     name: str
@@ -65,6 +72,7 @@ class Case:
     per_layer: bool = False
     every_layer: bool = False
     start_to_done: bool = False
+    on_board: bool = False
 
     def job(self, k: int | None) -> Job:
         """Run of the case with K weights of each group, or dense."""
@@ -86,6 +94,7 @@ CASES = (
     _reference("reference 8x4", ARRAY_8X4),
     _reference("reference 16x4", ARRAY_16X4),
     Case("vgg16_32 batch 8", "vgg16 32", ARRAY_16X16, "rtl", batch=8, per_layer=True),
+    Case("vgg16_32 ulx3s_85f", "vgg16 32", ARRAY_BOARD, "rtl", batch=8, on_board=True),
     Case("vgg16_32 batch 1", "vgg16 32", ARRAY_16X16, "rtl", per_layer=True, every_layer=True),
     Case("vgg16_224", "vgg16 224", ARRAY_16X16, "model", quick=True, per_layer=True),
     Case("resnet18_224", "resnet18 224", ARRAY_16X16, "model", quick=True, per_layer=True),
@@ -142,6 +151,7 @@ BARS = (
     Bar("vgg16_224", "dense_efficiency", least=0.99),
     Bar("resnet18_224", "occupancy", least=0.9),
     Bar("vgg16_32 batch 8", "simulation_cycles_per_second", least=150_000),
+    Bar("vgg16_32 ulx3s_85f", "gops_per_multiplier", least=1.0),
     *(Bar(case.name, "bit_exact") for case in CASES if case.source == "rtl"),
     *(Bar(case.name, "model_exact") for case in CASES if case.source == "rtl"),
     Bar("compile vgg16", "seconds", most=15),
@@ -268,6 +278,12 @@ def _entry(case: Case, sparse: Result, dense: Result) -> dict[str, Any]:
         "total_cycles": sparse.total_cycles,
         "total_dense_cycles": dense.total_cycles,
     }
+    if case.on_board:
+        # Operations that a dense array had to carry out, over the whole network's time.
+        operations = 2 * case.config.macs_per_cycle * sum(e.ideal_cycles for e in dense_layers)
+        multipliers = BOARD.device.family.demand(case.config).multipliers
+        rate = BOARD.clock_hz / sparse.total_cycles
+        entry["gops_per_multiplier"] = operations * rate / multipliers / 1e9
     if case.source == "rtl":
         entry["bit_exact"] = bool(sparse.equal and dense.equal)
         entry["model_exact"] = all(
