@@ -146,6 +146,11 @@ def test_area_counts_whole_crossbars_and_the_index():
         crossbars * (128 * 0.166 + 128 * 0.039 + 8 * (1200 + 60))
     )
     assert area["index"] == pytest.approx(cost.mapping.index_bits * 83000 / 2**19)
+    traditional = priced("traditional", network_of(*weights(0.2)))
+    own = crossbars * 128 * 128 + cost.mapping.index_bits / 4
+    assert compare(cost, traditional).crossbar_area == pytest.approx(
+        traditional.mapping.crossbars * 128 * 128 / own
+    )
 
 
 def test_every_constant_has_unit_and_source():

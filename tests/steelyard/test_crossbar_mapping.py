@@ -152,6 +152,33 @@ def test_a_weight_that_quantized_to_zero_opens_no_pattern():
     assert np.array_equal(unmap(after), weight)
 
 
+def pattern_index(weight):
+    """Index parts of a pattern mapping after a round trip."""
+    mapping = map_layer(weight, CrossbarConfig(), "pattern")
+    for block, (rows, channels) in zip(mapping.blocks, decode_index(mapping), strict=True):
+        assert np.array_equal(block.rows, rows) and np.array_equal(block.channels, channels)
+    return mapping.index.parts
+
+
+def test_the_index_of_patterns_takes_the_shortest_form():
+    masks = np.zeros((4, 3, 3), np.int8)
+    masks[1, 0], masks[2, :, 1], masks[3, 2] = 1, 1, 1
+    rng = np.random.default_rng(0)
+    header = 9 + 9 * 3 + 2
+    few = np.zeros((1024, 2, 3, 3), np.int8)
+    few[:30, 0] = np.repeat(masks[1:], 10, axis=0)  # lists: 2 sets by 3 counts, and channels
+    assert pattern_index(few) == {
+        "patterns": header, "kernels": 2 * 3 * 11, "channels": 30 * 10
+    }  # fmt: skip
+    equal = masks[rng.integers(0, 4, (64, 8))]  # numbers 0 to 3
+    assert pattern_index(equal) == {"patterns": header, "kernels": 512 * 2}
+    rare = masks[rng.integers(1, 4, (64, 8)) * (rng.random((64, 8)) < 0.3)]
+    kernels = int(rare.any(axis=(2, 3)).sum())  # a bit each, and numbers of those present
+    assert pattern_index(rare) == {"patterns": header, "kernels": 512 + 2 * kernels}
+    dense = np.ones((64, 8, 3, 3), np.int8)  # one pattern, no zeros: nothing to say
+    assert pattern_index(dense) == {"patterns": 9 + 9 + 2, "kernels": 0}
+
+
 def test_row_sets_are_taps_of_a_kernel_or_runs_of_positions():
     config = CrossbarConfig()
     assert row_sets((4, 2, 3, 3), config).tolist() == [

@@ -79,6 +79,9 @@ class Ratios:
     """Second mechanism: steps of operation units saved, executed and skipped ones together."""
     executed_steps: float
     crossbars: float
+    crossbar_area: float
+    """Cells of crossbars in use, filled or not, and of as many more as the index bits would take:
+    the same memory for weights and index, and nothing beside it."""
 
 
 def price(
@@ -166,7 +169,13 @@ def compare(own: NetworkCost, other: NetworkCost) -> Ratios:
         ou_steps=_ratio(other.ou_steps + other.ou_skipped, own.ou_steps + own.ou_skipped),
         executed_steps=_ratio(other.ou_steps, own.ou_steps),
         crossbars=_ratio(other.mapping.crossbars, own.mapping.crossbars),
+        crossbar_area=_ratio(_cells_with_index(other.mapping), _cells_with_index(own.mapping)),
     )
+
+
+def _cells_with_index(mapping: NetworkMapping) -> float:
+    config = mapping.config
+    return mapping.crossbars * config.rows * config.columns + mapping.index_bits / config.cell_bits
 
 
 def _crossbar_area(config: CrossbarConfig, constants: ConstantSet) -> tuple[float, float]:

@@ -65,29 +65,41 @@ def count(mapping: LayerMapping, inputs: NDArray[np.uint8]) -> Activity:
     ----------
     inputs : uint8 (positions, pixels), activation + 128 of every row at every output pixel
     """
-    config = mapping.config
+    config, pixels = mapping.config, inputs.shape[1]
     digits = np.arange(256)[:, None] >> np.arange(0, 8, config.dac_bits)
     live = (digits & ((1 << config.dac_bits) - 1) != 0).sum(axis=1)
-    pixels = inputs.shape[1]
-    units = executed = conversions = drives = reads = taken = products = 0
+    executed = conversions = drives = reads = taken = products = 0
     crossbar_steps = np.zeros(mapping.crossbars, np.int64)
+    # Blocks with the same rows skip the same steps.
+    known: dict[bytes, tuple[NDArray[np.int64], int]] = {}
     for block, place in zip(mapping.blocks, mapping.places, strict=True):
+        key = block.rows.tobytes()
+        begins = np.arange(0, len(block.rows), config.ou_rows)
+        if key not in known:
+            bits = _bits_of_runs(inputs[block.rows], config.ou_rows)
+            known[key] = live[bits].sum(axis=1), int(np.count_nonzero(bits))
+        steps, worked = known[key]
+        heights = np.minimum(len(block.rows) - begins, config.ou_rows)
         across = -(-len(block.channels) // config.ou_weights)
         bitlines = len(block.channels) * config.weight_bitlines
+        own, tall = int(steps.sum()), int((steps * heights).sum())
+        executed += own * across
+        crossbar_steps[place[0]] += own * across
+        conversions += own * bitlines
+        drives += tall * across
+        reads += tall * bitlines
+        products += worked * len(block.channels)
         taken += len(block.rows) * pixels
-        for first in range(0, len(block.rows), config.ou_rows):
-            rows = block.rows[first : first + config.ou_rows]
-            # A step is executed where any row has a bit in it.
-            bits = np.bitwise_or.reduce(inputs[rows], axis=0)
-            steps = int(live[bits].sum())
-            units += across
-            executed += steps * across
-            crossbar_steps[place[0]] += steps * across
-            conversions += steps * bitlines
-            drives += steps * across * len(rows)
-            reads += steps * bitlines * len(rows)
-            products += int(np.count_nonzero(bits)) * len(block.channels)
-    skipped = units * config.steps * pixels - executed
+    skipped = mapping.operation_units * config.steps * pixels - executed
     outputs = mapping.shape[0] * pixels
     counts = Counts(executed, skipped, conversions, drives, reads, taken, products, outputs)
     return Activity(counts, crossbar_steps, pixels)
+
+
+def _bits_of_runs(inputs: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    """Bits that any row of a run has, uint8 (runs, pixels): where a step is executed."""
+    rows, pixels = inputs.shape
+    runs = -(-rows // height)
+    padded = np.zeros((runs * height, pixels), np.uint8)
+    padded[:rows] = inputs
+    return np.bitwise_or.reduce(padded.reshape(runs, height, pixels), axis=1)

@@ -43,20 +43,23 @@ class IndexWriter:
         self._parts[part] = self._parts.get(part, 0) + len(numbers) * width
 
     def write_subset(self, part: str, members: NDArray[np.integer], size: int) -> None:
-        """Ascending members of ``range(size)``: a flag, then a bit for each number or a list.
+        """Ascending members of ``range(size)``, in the shortest of three forms.
 
-        The list (flag 1) is the count and then the members; it is taken where it is shorter.
+        Two bits say which: 0 a bit for each number, 1 the count and list of the members, 2 the
+        count and list of all others.
         """
-        width = bits_for(size)
-        listed = bits_for(size + 1) + len(members) * width < size
-        self.write(part, int(listed), 1)
-        if listed:
-            self.write(part, len(members), bits_for(size + 1))
-            self.write(part, members, width)
-        else:
-            bitmap = np.zeros(size, np.int64)
-            bitmap[members] = 1
+        count_bits, width = bits_for(size + 1), bits_for(size)
+        lengths = [size, *(count_bits + n * width for n in (len(members), size - len(members)))]
+        form = lengths.index(min(lengths))
+        self.write(part, form, 2)
+        bitmap = np.zeros(size, np.int64)
+        bitmap[members] = 1
+        if form == 0:
             self.write(part, bitmap, 1)
+        else:
+            listed = np.flatnonzero(bitmap == (form == 1))
+            self.write(part, len(listed), count_bits)
+            self.write(part, listed, width)
 
     def finish(self) -> Index:
         """The index written so far."""
@@ -83,6 +86,8 @@ class IndexReader:
 
     def read_subset(self, size: int) -> NDArray[np.int64]:
         """Members written by :meth:`IndexWriter.write_subset`."""
-        if self.read_one(1):
-            return self.read(bits_for(size), self.read_one(bits_for(size + 1)))
-        return np.flatnonzero(self.read(1, size))
+        form = self.read_one(2)
+        if form == 0:
+            return np.flatnonzero(self.read(1, size))
+        listed = self.read(bits_for(size), self.read_one(bits_for(size + 1)))
+        return listed if form == 1 else np.setdiff1d(np.arange(size), listed)

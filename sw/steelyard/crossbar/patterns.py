@@ -69,29 +69,40 @@ class Patterns:
         return areas
 
     def write(self, writer: IndexWriter) -> None:
-        """Write as index: masks, then the kernels of each pattern and their channels.
+        """Write as index: masks, then which kernels have which pattern, in the shortest form.
 
-        Kernels are listed by pattern (counts, then channels), or have a pattern number each;
-        a flag says which, whichever is shorter.
+        Two bits say which: 0 the count of kernels of each pattern in each row set and the list of
+        their channels; else pattern numbers, 1 of all kernels with 0 for one of zeros, 2 of those
+        that a bit for each kernel marks, 3 of all kernels, none being of zeros.
         """
         patterns, channels = len(self.masks), self.chosen.shape[1]
         writer.write("patterns", patterns, bits_for(MAX_PATTERNS + 1))
         writer.write("patterns", self.masks, self.sets.shape[1])
         if not patterns:
             return
-        count_bits, channel_bits = bits_for(channels + 1), bits_for(channels)
-        number_bits = bits_for(patterns + 1)
-        kernels = int((self.chosen >= 0).sum())
-        listed = len(self.sets) * patterns * count_bits + kernels * channel_bits
-        numbered = self.chosen.size * number_bits
-        writer.write("patterns", int(numbered < listed), 1)
-        if numbered < listed:
-            writer.write("kernels", self.chosen.ravel() + 1, number_bits)
-            return
-        for chosen in self.chosen:
-            counts = np.bincount(chosen + 1, minlength=patterns + 1)
-            writer.write("kernels", counts[1:], count_bits)
-            writer.write("channels", np.argsort(chosen, kind="stable")[counts[0] :], channel_bits)
+        present = self.chosen >= 0
+        kernels, count_bits = int(present.sum()), bits_for(channels + 1)
+        lengths = [
+            len(self.sets) * patterns * count_bits + kernels * bits_for(channels),
+            present.size * bits_for(patterns + 1),
+            present.size + kernels * bits_for(patterns),
+        ]
+        if kernels == present.size:
+            lengths.append(kernels * bits_for(patterns))
+        form = lengths.index(min(lengths))
+        writer.write("patterns", form, 2)
+        if form == 0:
+            for chosen in self.chosen:
+                counts = np.bincount(chosen + 1, minlength=patterns + 1)
+                order = np.argsort(chosen, kind="stable")[counts[0] :]
+                writer.write("kernels", counts[1:], count_bits)
+                writer.write("channels", order, bits_for(channels))
+        elif form == 1:
+            writer.write("kernels", self.chosen.ravel() + 1, bits_for(patterns + 1))
+        else:
+            if form == 2:
+                writer.write("kernels", present.ravel(), 1)
+            writer.write("kernels", self.chosen[present], bits_for(patterns))
 
 
 def read_patterns(reader: IndexReader, sets: NDArray[np.int32], channels: int) -> Patterns:
@@ -99,14 +110,19 @@ def read_patterns(reader: IndexReader, sets: NDArray[np.int32], channels: int) -
     patterns = reader.read_one(bits_for(MAX_PATTERNS + 1))
     masks = reader.read(sets.shape[1], patterns)
     chosen = np.full((len(sets), channels), -1, np.int64)
-    if patterns and reader.read_one(1):
-        numbers = reader.read(bits_for(patterns + 1), chosen.size)
-        chosen = numbers.reshape(chosen.shape) - 1
-    elif patterns:
+    form = reader.read_one(2) if patterns else None
+    if form == 0:
         for row in chosen:
             counts = reader.read(bits_for(channels + 1), patterns)
             members = reader.read(bits_for(channels), int(counts.sum()))
             row[members] = np.repeat(np.arange(patterns), counts)
+    elif form == 1:
+        chosen = reader.read(bits_for(patterns + 1), chosen.size).reshape(chosen.shape) - 1
+    elif form is not None:
+        present = np.ones(chosen.shape, np.bool_)
+        if form == 2:
+            present = reader.read(1, chosen.size).reshape(chosen.shape) == 1
+        chosen[present] = reader.read(bits_for(patterns), int(present.sum()))
     return Patterns(sets, masks, chosen)
 
 
