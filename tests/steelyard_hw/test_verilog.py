@@ -47,7 +47,9 @@ def test_the_same_configuration_gives_the_same_text_with_its_hash_and_ports():
     assert __file__.partition("tests")[0] not in text
 
 
-def test_memories_start_at_zero_by_a_loop_and_keep_other_values():
+@pytest.mark.parametrize("package", verilog.PACKAGES)
+def test_memories_start_at_zero_by_a_loop_and_keep_other_values(monkeypatch, package):
+    monkeypatch.setattr(verilog, "PACKAGES", {package: verilog.PACKAGES[package]})
     text = verilog.convert_component(Table(), "table")
     assert text.count("for (index = 0; index <= 7; index = index + 1) blank[index] = 0;") == 1
     assert "filled[0] = 8'h07;" in text
