@@ -31,7 +31,7 @@ CONFIGS = [
     CrossbarConfig(),
     CrossbarConfig(rows=40, columns=48, ou_rows=9, ou_columns=8, cell_bits=4),
     CrossbarConfig(rows=16, columns=20, ou_rows=16, ou_columns=8, cell_bits=8, signed="offset"),
-    CrossbarConfig(rows=5, columns=17, ou_rows=3, ou_columns=16, cell_bits=1),
+    CrossbarConfig(rows=20, columns=70, ou_rows=3, ou_columns=16, cell_bits=1),
 ]
 
 
