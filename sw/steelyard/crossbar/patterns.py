@@ -150,7 +150,7 @@ def find_patterns(
         return Patterns(sets, np.zeros(0, np.int64), np.full(found.shape, -1, np.int64))
     # Ties by the mask itself: the same weights always give the same patterns.
     frequent = distinct[live][np.lexsort((distinct[live], -counts[live]))]
-    best: tuple[int, Patterns] | None = None
+    candidates: list[tuple[int, Patterns]] = []
     for wanted in _numbers(len(frequent)):
         masks = _covering(frequent, wanted)
         owner = np.full(len(distinct), -1, np.int64)
@@ -164,11 +164,8 @@ def find_patterns(
         candidate.write(writer)
         kept = np.bitwise_count(masks[owner[live]]).astype(np.int64)
         cells = int((counts[live] * kept).sum()) * config.weight_bitlines
-        bits = cells * config.cell_bits + writer.finish().bits
-        if best is None or bits < best[0]:
-            best = (bits, candidate)
-    assert best is not None
-    return best[1]
+        candidates.append((cells * config.cell_bits + writer.finish().bits, candidate))
+    return min(candidates, key=lambda pair: pair[0])[1]
 
 
 def _numbers(distinct: int) -> list[int]:
