@@ -5,9 +5,12 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.config import ArrayConfig
+from steelyard.tile import TileConfig
 
 from .array import SparseArray
 from .countdown import Countdown
+from .crossbar import CrossbarTile
+from .crossbar_counters import UnitCounters
 from .descriptor import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
 from .host import HostPort, Space
 from .loader import Loader, loader_latency
@@ -102,7 +105,9 @@ class VectorTags(wiring.Component):
 
 
 class Accelerator(wiring.Component):
-    """Sparse CNN accelerator behind two streams of 32-bit words.
+    """CNN accelerator behind two streams of 32-bit words.
+
+    Its engine is the sparse array, or the crossbar tile if the configuration is a tile's.
 
     Parameters
     ----------
@@ -163,7 +168,9 @@ class Accelerator(wiring.Component):
             sequencer.data.eq(descriptors.data),
             descriptors.address.eq(sequencer.address),
         ]
-        self._engines(m, sequencer, parameters, weights, activations)
+        array = self._engines(m, sequencer, parameters, weights, activations)
+        if isinstance(config, TileConfig):
+            self._unit_counters(m, host, sequencer, array)
         memories = {
             Space.DESCRIPTORS: descriptors,
             Space.PARAMETERS: parameters,
@@ -174,11 +181,14 @@ class Accelerator(wiring.Component):
         return m
 
     def _engines(self, m, sequencer, parameters, weights, activations):
-        """Loader, array, vector unit and output stage between the memories."""
+        """Loader, array, vector unit and output stage between the memories; the array."""
         config = self._config
         layer, go = sequencer.layer, sequencer.go
         m.submodules.loader = loader = Loader(config)
-        m.submodules.array = array = SparseArray(config, self._target)
+        tile = isinstance(config, TileConfig)
+        m.submodules.array = array = (
+            CrossbarTile(config) if tile else SparseArray(config, self._target)
+        )
         m.d.comb += [
             loader.layer.eq(layer),
             loader.start.eq(go),
@@ -211,6 +221,22 @@ class Accelerator(wiring.Component):
                 loader.vector_valid,
             )
         )
+        return array
+
+    def _unit_counters(self, m, host, sequencer, tile):
+        """Counters of the crossbar's work, which keep step with the sequencer's own."""
+        m.submodules.unit_counters = counters = UnitCounters(self._config)
+        word = Signal(32, reset_less=True)
+        m.d.sync += word.eq(counters.data.word_select(host.bus_sub[0], 32))
+        m.d.comb += [
+            counters.start.eq(sequencer.go),
+            counters.event.eq(tile.event),
+            counters.store.eq(sequencer.counter_write),
+            counters.store_address.eq(sequencer.counter_write_address),
+            counters.address.eq(host.bus_address),
+        ]
+        with m.If(host.bus_space == Space.UNITS):
+            m.d.comb += host.bus_result.eq(word)
 
     def _weight_fetch(self, m, layer, go, weights, array):
         """Stream a convolution's weights to the array, once a tile."""

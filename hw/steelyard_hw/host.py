@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from steelyard.config import ArrayConfig
+from steelyard.tile import TileConfig
 
 from .descriptor import DESCRIPTOR_WORDS
 
@@ -29,6 +30,7 @@ class Space(enum.IntEnum, shape=3):
     WEIGHTS = 3
     ACTIVATIONS = 4
     COUNTERS = 5
+    UNITS = 6
 
 
 class Command(data.Struct):
@@ -105,6 +107,8 @@ class HostPort(wiring.Component):
             Space.WEIGHTS: config.weight_item_words,
             Space.ACTIVATIONS: config.activation_item_words,
         }
+        if isinstance(config, TileConfig):
+            self._item_words[Space.UNITS] = 2
         depths = {
             Space.DESCRIPTORS: config.max_layers * DESCRIPTOR_WORDS,
             Space.PARAMETERS: config.parameter_words,

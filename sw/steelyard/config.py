@@ -67,7 +67,7 @@ class ArrayConfig(Configuration):
     """Words of each of the two memories of a board's serial link: a power of two, 32 to 4096."""
 
     def __post_init__(self) -> None:
-        self._integers(*(field.name for field in fields(self)))
+        self._integers(*(field.name for field in fields(ArrayConfig)))
         self._one_of("lanes", (4, 8, 16, 32))
         self._between("columns", 1, 64)
         self._one_of("group", (4, 8, 16, 32))

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from ._sealed import damaged, read_sealed, write_sealed
 from .config import ArrayConfig
+from .crossbar import METHODS
 from .errors import UserError
 from .network import Network, from_arrays, to_arrays
+from .tile import TileConfig
 
 __all__ = [
     "FORMAT_VERSION",
@@ -141,6 +143,7 @@ class Program:
     descriptors : uint32 (n, 32)
     parameters : uint32 (n, 2)
     weights : uint32 (n, words of a weight item)
+    method : how the tile's crossbar holds the weights; None for the array
     """
 
     config: ArrayConfig
@@ -151,6 +154,7 @@ class Program:
     descriptors: NDArray[np.uint32]
     parameters: NDArray[np.uint32]
     weights: NDArray[np.uint32]
+    method: str | None = None
 
     @property
     def output(self) -> Plane:
@@ -233,6 +237,7 @@ class Program:
             "version": FORMAT_VERSION,
             "config": asdict(self.config),
             "config_sha256": self.config.hash().hex(),
+            "method": self.method,
             "batch": self.batch,
             "input": asdict(self.input),
             "layers": [asdict(entry) for entry in self.layers],
@@ -257,7 +262,7 @@ class Program:
                 if key.startswith(NETWORK)
             }
             program = cls(
-                config=ArrayConfig.from_dict(manifest["config"]),
+                config=_config(manifest["config"]),
                 network=from_arrays(manifest["network"], own),
                 batch=_integer("batch", manifest["batch"], 1),
                 input=_plane(manifest["input"]),
@@ -265,11 +270,16 @@ class Program:
                 descriptors=arrays["descriptors"],
                 parameters=arrays["parameters"],
                 weights=arrays["weights"],
+                method=manifest.get("method"),
             )
             if manifest["config_sha256"] != program.config.hash().hex():
                 raise ValueError("its configuration does not match its hash")
             _check(program)
         return program
+
+
+def _config(values: dict[str, Any]) -> ArrayConfig:
+    return TileConfig.from_dict(values) if "crossbar" in values else ArrayConfig.from_dict(values)
 
 
 def _integer(what: str, value: object, low: int = 0) -> int:
@@ -304,6 +314,8 @@ def _check(program: Program) -> None:
         If they do not; says which.
     """
     config, network = program.config, program.network
+    if isinstance(config, TileConfig) != (program.method in METHODS):
+        raise ValueError(f"its mapping {program.method!r} does not belong to its configuration")
     for what, array, width, limit in (
         ("descriptors", program.descriptors, 32, config.max_layers),
         ("parameters", program.parameters, 2, config.parameter_words),

@@ -1,15 +1,18 @@
 """From an integer network to descriptors, parameters, packed weights and a memory plan."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ArrayConfig
+from ..crossbar import LayerMapping, NetworkMapping, map_network
 from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
 from ..program import LayerEntry, Plane, Program
+from ..tile import TileConfig
+from .crossbar import estimate, pack_layer, tile_convolution
 from .cycles import predict
 from .descriptor import DESCRIPTOR_WORDS, Descriptor
 from .layers import (
@@ -43,6 +46,7 @@ class _Plan:
     channels: tuple[tuple[int, int], ...]
     parameters: NDArray[np.uint32]
     cut: Schedule | None = None
+    mapping: LayerMapping | None = None
     nnz: int = 0
 
     @property
@@ -86,13 +90,36 @@ def _plan_conv(
     )
 
 
+def _plan_mapped(
+    network: Network, conv: Conv, base: Descriptor, mapping: LayerMapping, config: TileConfig
+) -> _Plan:
+    zero = network.tensor(conv.inputs[0]).zero_point
+    bounds = group_bounds(grouped(conv.weight, config.group))
+    bias = fold_bias(conv.name, conv.bias, zero, conv.weight, bounds)
+    return _Plan(
+        layer=conv,
+        descriptors=(tile_convolution(base, mapping, config),),
+        channels=((0, len(conv.weight)),),
+        parameters=_parameter_words(conv.name, bias, conv.multiplier, conv.shift, config),
+        mapping=mapping,
+        nnz=int(np.count_nonzero(conv.weight)),
+    )
+
+
 def _plan(
-    network: Network, layer: Layer, k: dict[str, int | None], batch: int, config: ArrayConfig
+    network: Network,
+    layer: Layer,
+    k: dict[str, int | None],
+    batch: int,
+    config: ArrayConfig,
+    mapping: NetworkMapping | None,
 ) -> _Plan:
     base = walk(network, layer, batch, config.lanes)
     base.words(layer.name, config)
     check_features(network, layer, base, config)
     if isinstance(layer, Conv):
+        if isinstance(config, TileConfig) and mapping is not None:
+            return _plan_mapped(network, layer, base, mapping.layers[layer.name], config)
         return _plan_conv(network, layer, base, k[layer.name], config)
     bias, multiplier, shift = np.array(pool_parameters(network, layer), np.int32).T
     return _Plan(
@@ -140,7 +167,7 @@ def _link(
                     in_base=bases[layer.inputs[0]],
                     in2_base=bases[layer.inputs[1]] if len(layer.inputs) > 1 else 0,
                     out_base=bases[layer.output] + first * descriptor.out_pitch,
-                    weight_base=weight_base if plan.cut else 0,
+                    weight_base=weight_base if descriptor.weight_count else 0,
                     param_base=param_base + first,
                 )
             )
@@ -173,15 +200,51 @@ def _entries(
                 count=len(descriptors),
                 output=Plane(bases[plan.layer.output], descriptors[0].out_pitch, shape),
                 nnz=plan.nnz,
-                kept=shape[0] * plan.cut.slots if plan.cut else 0,
+                kept=_kept(plan),
                 weight_items=plan.weight_items,
                 activation_words=sum(b.words for b in buffers if b.first <= index <= b.last),
-                ideal_cycles=-(-plan.nnz * pixels // config.macs_per_cycle),
-                predicted_cycles=sum(predict(each, config) for each in descriptors),
+                ideal_cycles=_ideal_cycles(plan, descriptors, pixels, config),
+                predicted_cycles=_predicted_cycles(plan, descriptors, config),
             )
         )
         first += len(descriptors)
     return entries
+
+
+def _kept(plan: _Plan) -> int:
+    """Weights stored for a layer."""
+    if plan.mapping is not None:
+        return plan.mapping.weights
+    return len(plan.parameters) * plan.cut.slots if plan.cut else 0
+
+
+def _ideal_cycles(
+    plan: _Plan, descriptors: tuple[Descriptor, ...], pixels: int, config: ArrayConfig
+) -> int:
+    if plan.mapping is not None:
+        steps = plan.mapping.operation_units * plan.mapping.config.steps
+        return sum(descriptor.out_tiles for descriptor in descriptors) * steps
+    return -(-plan.nnz * pixels // config.macs_per_cycle)
+
+
+def _predicted_cycles(
+    plan: _Plan, descriptors: tuple[Descriptor, ...], config: ArrayConfig
+) -> int:
+    if plan.mapping is not None and isinstance(config, TileConfig):
+        return sum(estimate(each, plan.mapping, config) for each in descriptors)
+    return sum(predict(each, config) for each in descriptors)
+
+
+def _packed(
+    plan: _Plan, descriptors: tuple[Descriptor, ...], config: ArrayConfig
+) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+    """Weight items of each descriptor with the place of the first."""
+    if plan.mapping is not None and isinstance(config, TileConfig):
+        yield descriptors[0].weight_base, pack_layer(plan.mapping, config)
+    elif plan.cut is not None and isinstance(plan.layer, Conv):
+        weights = grouped(plan.layer.weight, config.group)
+        for each, (first, last) in zip(descriptors, plan.channels, strict=True):
+            yield each.weight_base, pack_weights(weights[first:last], plan.cut, config)
 
 
 def compile(
@@ -190,6 +253,7 @@ def compile(
     *,
     batch: int = 1,
     k: KRequest = "auto",
+    method: str = "pattern",
     progress: Progress | None = None,
 ) -> Program:
     """Program of a network for one configuration.
@@ -200,7 +264,10 @@ def compile(
     config : the accelerator's configuration
     batch : images computed together, 1 to 65535
     k : weights kept in each group: ``"auto"`` takes each layer's smallest, ``"dense"`` the whole
-        group, an integer holds for all layers, a mapping for the layers it names (others: auto)
+        group, an integer holds for all layers, a mapping for the layers it names (others: auto);
+        only the array looks at it
+    method : how a tile's crossbar holds the weights, see :func:`steelyard.crossbar.map_network`;
+        only the tile looks at it
     progress : called with layers done, layers in all and the layer's name
 
     Raises
@@ -215,7 +282,9 @@ def compile(
     if not network.layers:
         raise UserError(f"Network {network.name!r} has no layers; add at least one.")
     requested = requested_k(k, network, config.group)
-    plans = [_plan(network, layer, requested, batch, config) for layer in network.layers]
+    tile = config if isinstance(config, TileConfig) else None
+    mapping = map_network(network, tile.crossbar, method) if tile else None
+    plans = [_plan(network, layer, requested, batch, config, mapping) for layer in network.layers]
     buffers = lifetimes(network, batch, config.lanes)
     peak, bases = assign(buffers)
     _check_capacity(network, plans, peak, config)
@@ -232,12 +301,8 @@ def compile(
     for done, (plan, layer) in enumerate(zip(plans, linked, strict=True)):
         if progress is not None:
             progress(done, len(plans), plan.layer.name)
-        if plan.cut is None or not isinstance(plan.layer, Conv):
-            continue
-        weights = grouped(plan.layer.weight, config.group)
-        for each, (first, last) in zip(layer, plan.channels, strict=True):
-            end = each.weight_base + each.weight_count
-            items[each.weight_base : end] = pack_weights(weights[first:last], plan.cut, config)
+        for base, packed in _packed(plan, layer, config):
+            items[base : base + len(packed)] = packed
     if progress is not None:
         progress(len(plans), len(plans), plans[-1].layer.name)
 
@@ -248,6 +313,7 @@ def compile(
         batch=batch,
         input=Plane(bases[network.input], plans[0].descriptors[0].in_pitch, shape),
         layers=tuple(entries),
+        method=method if tile else None,
         descriptors=np.array(descriptors, np.uint32).reshape(-1, DESCRIPTOR_WORDS),
         parameters=np.concatenate([plan.parameters for plan in plans]),
         weights=items,

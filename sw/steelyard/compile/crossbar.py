@@ -1,0 +1,212 @@
+"""Weight items of the crossbar tile, from mapped layers (docs/crossbar.md, section 5)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..crossbar import DeviceEffects, LayerMapping
+from ..crossbar.cells import block_cells
+from ..errors import DoesNotFit
+from ..tile import TileConfig
+from .cycles import segments
+from .descriptor import Descriptor
+
+__all__ = ["Unit", "estimate", "pack_layer", "tile_convolution", "unpack_items"]
+
+ROWS, CELLS = 0, 1
+TILE_CYCLES = 32
+"""Cycles from a tile's last step to its first sum, and other things that happen once a tile."""
+LAYER_CYCLES = 64
+"""Cycles before a layer's first step and after its last sum."""
+BLOCK_ITEMS = 1 << 13
+"""Items whose bits are unfolded at once, which bounds the temporary memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """Operation unit as the tile sees it."""
+
+    rows: NDArray[np.int32]
+    channels: NDArray[np.int32]
+    cells: NDArray[np.uint8]
+    """uint8 (rows, channels, weight_bitlines)."""
+
+
+def _bits(values: NDArray, width: int) -> NDArray[np.uint8]:
+    """Bits of integers (..., n), lowest first, uint8 (..., n * width)."""
+    bits = values[..., None] >> np.arange(width) & 1
+    return bits.astype(np.uint8).reshape(*values.shape[:-1], -1)
+
+
+def _items(
+    kind: int, count: NDArray, fields: list[NDArray[np.uint8]], config: TileConfig
+) -> NDArray[np.uint32]:
+    """Host words of items of one kind, uint32 (n, item_words), of the bits of their fields."""
+    bits = np.zeros((len(count), 32 * config.weight_item_words), np.uint8)
+    bits[:, 0] = kind
+    bits[:, 2 : 2 + config.count_bits] = _bits(count[:, None], config.count_bits)
+    low = 2 + config.count_bits
+    for field in fields:
+        bits[:, low : low + field.shape[1]] = field
+        low += field.shape[1]
+    return np.packbits(bits, axis=1, bitorder="little").view("<u4").astype(np.uint32, copy=False)
+
+
+def _rows_items(rows: list[NDArray[np.int32]], config: TileConfig) -> NDArray[np.uint32]:
+    addresses = np.zeros((len(rows), config.crossbar.ou_rows), np.int64)
+    for item, own in zip(addresses, rows, strict=True):
+        item[: len(own)] = own
+    count = np.array([len(own) for own in rows])
+    return _items(ROWS, count, [_bits(addresses, config.address_bits)], config)
+
+
+def _cells_items(
+    channels: NDArray[np.int32], cells: NDArray[np.uint8], config: TileConfig
+) -> NDArray[np.uint32]:
+    """Items of a run of rows: channels (n,), cells (rows, n, weight_bitlines)."""
+    unit = config.crossbar
+    rows, total, bitlines = cells.shape
+    items = -(-total // unit.ou_weights)
+    spread = np.zeros((unit.ou_rows, items * unit.ou_weights, bitlines), np.uint8)
+    spread[:rows, :total] = cells
+    names = np.zeros(items * unit.ou_weights, np.int64)
+    names[:total] = channels
+    count = np.full(items, unit.ou_weights)
+    count[-1] = total - (items - 1) * unit.ou_weights
+    grid = spread.reshape(unit.ou_rows, items, unit.ou_weights * bitlines)
+    levels = np.zeros((items, unit.ou_rows, unit.ou_columns), np.uint8)
+    levels[:, :, : grid.shape[2]] = grid.transpose(1, 0, 2)
+    packed = []
+    for first in range(0, items, BLOCK_ITEMS):
+        part = slice(first, first + BLOCK_ITEMS)
+        fields = [
+            _bits(names.reshape(items, -1)[part], config.channel_bits),
+            _bits(levels[part].reshape(len(count[part]), -1), unit.cell_bits),
+        ]
+        packed.append(_items(CELLS, count[part], fields, config))
+    return np.concatenate(packed)
+
+
+def pack_layer(
+    mapping: LayerMapping, config: TileConfig, effects: DeviceEffects | None = None
+) -> NDArray[np.uint32]:
+    """Weight items of a layer, uint32 (n, item_words): rows, and the operation units on them.
+
+    A layer without weights has one item of rows and one of no cells.
+
+    Parameters
+    ----------
+    mapping : for the configuration's crossbar
+    effects : effects of real devices on the cells
+    """
+    size = config.crossbar.ou_rows
+    rows: list[NDArray[np.int32]] = []
+    parts: list[NDArray[np.uint32]] = []
+    order: list[NDArray[np.uint32]] = []
+    for block, cells in zip(mapping.blocks, block_cells(mapping, effects), strict=True):
+        for first in range(0, len(block.rows), size):
+            rows.append(block.rows[first : first + size])
+            parts.append(_cells_items(block.channels, cells[first : first + size], config))
+    if not rows:
+        rows.append(np.zeros(1, np.int32))
+        parts.append(_items(CELLS, np.zeros(1, np.int64), [], config))
+    ahead = _rows_items(rows, config)
+    for run, cells_items in enumerate(parts):
+        order += [ahead[run : run + 1], cells_items]
+    items = np.concatenate(order)
+    # The last rows and the last cells of a tile of pixels.
+    items[[-1 - len(parts[-1]), -1], 0] |= np.uint32(2)
+    return items
+
+
+def unpack_items(items: NDArray[np.uint32], config: TileConfig) -> list[Unit]:
+    """Operation units of weight items, uint32 (n, item_words), in order.
+
+    Raises
+    ------
+    ValueError
+        If cells come before rows, or the last rows and cells are not marked.
+    """
+    unit = config.crossbar
+    bits = np.unpackbits(items.astype("<u4").view(np.uint8), axis=1, bitorder="little")
+
+    def numbers(item: int, low: int, width: int, count: int) -> NDArray[np.int32]:
+        field = bits[item, low : low + width * count].reshape(count, width).astype(np.int32)
+        return (field << np.arange(width, dtype=np.int32)).sum(axis=1, dtype=np.int32)
+
+    units: list[Unit] = []
+    rows: NDArray[np.int32] | None = None
+    last = []
+    low = 2 + config.count_bits
+    for item in range(len(items)):
+        count = int(numbers(item, 2, config.count_bits, 1)[0])
+        if bits[item, 1]:
+            last.append(item)
+        if bits[item, 0] == ROWS:
+            rows = numbers(item, low, config.address_bits, unit.ou_rows)[:count]
+            continue
+        if rows is None:
+            raise ValueError(f"Weight item {item} holds cells, but no rows came before")
+        channels = numbers(item, low, config.channel_bits, unit.ou_weights)[:count]
+        place = low + unit.ou_weights * config.channel_bits
+        levels = numbers(item, place, unit.cell_bits, unit.ou_rows * unit.ou_columns)
+        used = levels.reshape(unit.ou_rows, unit.ou_columns)[: len(rows)]
+        cells = used[:, : count * unit.weight_bitlines].astype(np.uint8)
+        if count:
+            units.append(Unit(rows, channels, cells.reshape(len(rows), count, -1)))
+    kinds = bits[last, 0].tolist()
+    if kinds != [ROWS, CELLS] or last[1] != len(items) - 1 or (bits[last[0] + 1 :, 0] == 0).any():
+        raise ValueError(f"Weight items {last} are marked as the last of {len(items)}")
+    return units
+
+
+def tile_convolution(base: Descriptor, mapping: LayerMapping, config: TileConfig) -> Descriptor:
+    """Descriptor `base` for the crossbar tile.
+
+    Raises
+    ------
+    DoesNotFit
+        If the layer's receptive field or its output channels are too many; names the layer.
+    """
+    groups = -(-mapping.positions // config.group)
+    if groups > config.window_groups:
+        raise DoesNotFit(
+            f"Layer {mapping.name!r} has {mapping.positions} inputs of an output, "
+            f"{mapping.positions - config.window_positions} more than the window memory holds; "
+            "raise window_groups or group."
+        )
+    channels = mapping.shape[0]
+    if channels > config.partial_sum_channels:
+        raise DoesNotFit(
+            f"Layer {mapping.name!r} has {channels} output channels and the configuration sums "
+            f"{config.partial_sum_channels}; raise partial_sum_channels to {channels}."
+        )
+    return replace(
+        base,
+        chunks=groups,
+        passes=channels,
+        last_columns=1,
+        weight_count=_item_count(mapping, config),
+    )
+
+
+def _item_count(mapping: LayerMapping, config: TileConfig) -> int:
+    """Weight items of a layer."""
+    runs = sum(-(-len(block.rows) // config.crossbar.ou_rows) for block in mapping.blocks)
+    return runs + mapping.operation_units if runs else 2
+
+
+def estimate(descriptor: Descriptor, mapping: LayerMapping, config: TileConfig) -> int:
+    """Cycles of a layer on the tile if no step is skipped, within a few in a hundred."""
+    unit = config.crossbar
+    slot = max(unit.steps, unit.ou_weights)
+    work = 0
+    for block in mapping.blocks:
+        busy = slot * -(-len(block.channels) // unit.ou_weights)
+        full, rest = divmod(len(block.rows), unit.ou_rows)
+        work += full * max(busy, unit.ou_rows + 1) + (max(busy, rest + 1) if rest else 0)
+    work += mapping.shape[0] * max(config.drain_cycles, 2) + TILE_CYCLES
+    loads = segments(descriptor, config.lanes) * mapping.positions
+    first = min(int(loads[0]), mapping.positions)
+    return int(np.maximum(loads, work).sum()) + first + LAYER_CYCLES

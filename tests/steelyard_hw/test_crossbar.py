@@ -1,0 +1,93 @@
+# amaranth: UnusedElaboratable=no
+"""Crossbar tile against the golden crossbar, with weights, activations and drains that stall."""
+
+from random import Random
+
+import pytest
+from amaranth import Module
+from amaranth.sim import Simulator
+
+from steelyard.crossbar import CrossbarConfig
+from steelyard.tile import TileConfig
+from steelyard_hw.crossbar import CrossbarTile
+from steelyard_hw.crossbar_counters import UnitCounters
+from steelyard_hw.testing import monitor, send
+from steelyard_sim.array_case import WindowFeeder, layer_bits
+from steelyard_sim.tile_case import TileChecker, random_tile_case
+
+EVENTS = ("issue", "stall_load", "stall_weights", "stall_drain")
+
+
+def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0):
+    """Simulate a layer, with the checks of every beat; how often each event was counted."""
+    config = case.config
+    dut = CrossbarTile(config)
+    counters = UnitCounters(config)
+    both = Module()
+    both.submodules += [dut, counters]
+    both.d.comb += [counters.event.eq(dut.event), counters.start.eq(dut.start)]
+    events = dict.fromkeys(EVENTS, 0)
+    counts = []
+    sim = Simulator(both)
+    sim.add_clock(1e-6)
+
+    async def weights(ctx):
+        await ctx.tick().repeat(2)
+        await send(ctx, dut.weights, case.items, rng=rng, stall=weight_stall)
+
+    async def windows_and_sums(ctx):
+        feeder = WindowFeeder(case, Random(rng.random()), window_stall)
+        checker = TileChecker(case)
+        await ctx.tick().repeat(config.partial_sum_channels + 2)
+        ctx.set(dut.layer.as_value(), layer_bits(config, case.layer))
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        quiet = idle = freed = 0
+        while quiet < 20:
+            valid, address, word, loaded = feeder.step(freed)
+            ctx.set(dut.window_valid, valid)
+            ctx.set(dut.window_address, address)
+            ctx.set(dut.word, word)
+            ctx.set(dut.group_loaded, loaded)
+            ready = rng.random() >= drain_stall
+            ctx.set(dut.o_ready, ready)
+            seen = ctx.tick().sample(
+                dut.o_valid, dut.o.as_value(), dut.group_free, dut.done, dut.busy,
+                *(getattr(dut, name) for name in EVENTS),
+            )  # fmt: skip
+            _, _, o_valid, o, freed, done, busy, *happened = await seen
+            if o_valid and ready:
+                checker.step(o)
+            assert sum(happened) == (not done), "one event a cycle while the layer runs"
+            for name, event in zip(EVENTS, happened, strict=True):
+                events[name] += event
+            quiet = quiet + 1 if done and not busy else 0
+            idle = 0 if o_valid or happened[0] or valid else idle + 1
+            assert idle < 500, "the tile hangs"
+        assert checker.complete
+        for number in range(8):
+            ctx.set(counters.store_address, number)
+            ctx.set(counters.store, 1)
+            await ctx.tick()
+            ctx.set(counters.store, 0)
+            ctx.set(counters.address, number)
+            await ctx.tick().repeat(2)
+            counts.append(ctx.get(counters.data))
+
+    sim.add_testbench(weights, background=True)
+    sim.add_testbench(windows_and_sums)
+    sim.add_process(monitor(dut.weights, "weights"))
+    sim.run()
+    assert tuple(counts[:5]) == case.counts
+    assert counts[5:] == [0, 0, 0]
+    return events
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_sums_and_counts_of_random_layers_on_random_tiles(seed):
+    case = random_tile_case(seed, cycles=600, cells=120)
+    print(case)
+    rng = Random(seed)
+    stalls = rng.choice([(0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0.3, 0.3, 0.5)])
+    run_case(case, rng, *stalls)
