@@ -197,9 +197,7 @@ class Bitlines(wiring.Component):
         top = (1 << unit.adc_bits) - 1
         if unit.greatest_sum >> unit.adc_shift > top:
             code = Mux(code > top, top, code)
-        converted = Signal(
-            range(unit.convert(unit.greatest_sum) + 1), name=name, reset_less=True
-        )
+        converted = Signal(range(unit.convert(unit.greatest_sum) + 1), name=name, reset_less=True)
         m.d.sync += converted.eq(code << unit.adc_shift)
         return converted
 

@@ -197,9 +197,7 @@ class Gather(wiring.Component):
         config, unit = self._config, self._config.crossbar
         lanes = config.lanes
         row, ends, final = flags[: config.count_bits], flags[-2], flags[-1]
-        rows = [
-            Signal(8 * lanes, name=f"next_{n}", reset_less=True) for n in range(unit.ou_rows)
-        ]
+        rows = [Signal(8 * lanes, name=f"next_{n}", reset_less=True) for n in range(unit.ou_rows)]
         any_lane = Signal(8, reset_less=True)
         any_row = Signal(8 * lanes, reset_less=True)
         run = Signal(GatheredRun(config), reset_less=True)

@@ -18,7 +18,7 @@ from steelyard.network import Network
 from steelyard.program import Program
 from steelyard.randomnet import random_conv, random_input, random_network
 
-__all__ = ["Script", "random_program"]
+__all__ = ["Script", "random_case_network", "random_program"]
 
 REGISTERS, DESCRIPTORS, PARAMETERS, WEIGHTS, ACTIVATIONS, COUNTERS = range(6)
 INVALID_COMMANDS = (0, 0xFFFFFFFF, 0x04000000, 0x01000008, 0x02800001)
@@ -42,7 +42,7 @@ def random_program(
     rng = np.random.default_rng([seed, 2])
     for _ in range(ATTEMPTS):
         try:
-            network, k = _random_network(rng, config)
+            network, k = random_case_network(rng, config)
             batch = int(rng.choice([1, 1, 1, 2, 3, 5]))
             program = compile(network, config, batch=batch, k=k)
         except UserError:
@@ -55,7 +55,7 @@ def random_program(
     raise ValueError(f"No program of {cycles} cycles was found")
 
 
-def _random_network(rng: np.random.Generator, config: ArrayConfig) -> tuple[Network, int | str]:
+def random_case_network(rng: np.random.Generator, config: ArrayConfig) -> tuple[Network, int | str]:
     """Network, and the K to compile it for."""
     group = config.group
     kept = None if rng.random() < 0.15 else int(rng.integers(1, group + 1))
@@ -162,7 +162,7 @@ class Script:
         AssertionError
             If counters or status are not those of the program.
         """
-        trace = golden.run(self.program.network, self.x, trace=True, threads=1)
+        trace = self._golden()
         for index, place in self._outputs.items():
             layer = self.program.network.layers[index]
             expected = trace[layer.output]
@@ -182,12 +182,16 @@ class Script:
                     differing=int(different.sum()),
                     compared=expected.size,
                 )
-        self._check_counters(np.array(received[self._counters]).reshape(-1, 8))
+        self._check_counters(np.array(received[self._counters]).reshape(-1, 8), received)
         if received[self._status] != [DONE]:
             raise AssertionError(f"Status is {received[self._status]} instead of done and idle")
         return None
 
-    def _check_counters(self, counters: NDArray[np.int64]) -> None:
+    def _golden(self) -> dict[str, NDArray[np.int8]]:
+        """Every tensor as it must be."""
+        return golden.run(self.program.network, self.x, trace=True, threads=1)
+
+    def _check_counters(self, counters: NDArray[np.int64], received: list[int]) -> None:
         config = self.program.config
         for number, words in enumerate(self.program.descriptors):
             d = Descriptor.from_words(words)

@@ -4,28 +4,46 @@ Everything follows from a seed and knows no simulator.
 """
 
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.compile import Descriptor, Operation
+from steelyard.compile import Descriptor, Operation, compile
 from steelyard.compile.crossbar import pack_layer
 from steelyard.crossbar import (
     METHODS,
+    Counts,
     CrossbarConfig,
     DeviceEffects,
     LayerMapping,
     count,
     map_layer,
+    map_network,
+    run,
 )
 from steelyard.crossbar.arithmetic import Crossbars
 from steelyard.crossbar.config import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
+from steelyard.errors import UserError
+from steelyard.program import Program
+from steelyard.randomnet import random_input
 from steelyard.tile import TileConfig
 from steelyard_hw.output import Beat
 
-__all__ = ["TileCase", "TileChecker", "random_crossbar", "random_tile_case", "random_tile_config"]
+from .program_case import Script, random_case_network
+
+__all__ = [
+    "TileCase",
+    "TileChecker",
+    "TileScript",
+    "random_crossbar",
+    "random_tile_case",
+    "random_tile_config",
+    "random_tile_program",
+]
 
 ATTEMPTS = 1000
+UNITS = 6
 
 
 def random_crossbar(rng: np.random.Generator, *, cells: int = 240) -> CrossbarConfig:
@@ -69,6 +87,17 @@ def random_tile_config(rng: np.random.Generator, *, cells: int = 240) -> TileCon
         partial_sum_channels=int(rng.integers(1, 33)),
         max_layers=8,
         crossbar=random_crossbar(rng, cells=cells),
+    )
+
+
+def unit_counts(counts: Counts) -> tuple[int, ...]:
+    """Those that the tile counts, in its order."""
+    return (
+        counts.ou_steps,
+        counts.ou_skipped,
+        counts.adc_conversions,
+        counts.dac_drives,
+        counts.cell_reads,
     )
 
 
@@ -140,7 +169,7 @@ def random_tile_case(
         last_lanes = int(rng.integers(1, config.lanes + 1))
         windows = rng.integers(-128, 128, (tiles, positions, config.lanes)).astype(np.int8)
         windows[rng.random(windows.shape) < rng.choice([0, 0.5, 0.9, 1])] = -128
-        pixels = windows.transpose(1, 0, 2).reshape(positions, -1).view(np.uint8) ^ 0x80
+        pixels = windows.transpose(1, 0, 2).reshape(positions, -1).view(np.uint8) ^ np.uint8(0x80)
         used = np.arange(tiles * config.lanes) < (tiles - 1) * config.lanes + last_lanes
         sums = np.zeros((len(used), channels), np.int64)
         sums[used] = Crossbars(mapping, effects).accumulate(pixels[:, used])
@@ -164,13 +193,7 @@ def random_tile_case(
             items=[int.from_bytes(row.astype("<u4").tobytes(), "little") for row in items] * tiles,
             windows=windows,
             sums=sums.reshape(tiles, config.lanes, channels).transpose(0, 2, 1),
-            counts=(
-                counts.ou_steps,
-                counts.ou_skipped,
-                counts.adc_conversions,
-                counts.dac_drives,
-                counts.cell_reads,
-            ),
+            counts=unit_counts(counts),
         )
     raise ValueError(f"No layer of {cycles} steps was found")
 
@@ -224,3 +247,61 @@ class TileChecker:
             raise AssertionError(
                 f"Tile {tile}, channel {channel}, lane {first}: {seen} instead of {wanted}"
             )
+
+
+class TileScript(Script):
+    """Script of a program for the tile, which also reads the counters of its operation units."""
+
+    def __init__(
+        self, program: Program, x: NDArray[np.int8], rng: Random, *, layerwise: bool = False
+    ) -> None:
+        super().__init__(program, x, rng, layerwise=layerwise)
+        self._units = self._read(UNITS, 0, 16 * len(program.descriptors))
+        config = program.config
+        if not isinstance(config, TileConfig) or program.method is None:
+            raise TypeError(f"Program must be one for the tile, not for {config!r}")
+        mapping = map_network(program.network, config.crossbar, program.method)
+        self.result = run(program.network, mapping, x)
+
+    def _golden(self) -> dict[str, NDArray[np.int8]]:
+        return self.result.tensors
+
+    def _check_counters(self, counters: NDArray[np.int64], received: list[int]) -> None:
+        program = self.program
+        units = np.array(received[self._units], np.uint32).view("<u8").reshape(-1, 8)
+        for number, layer in enumerate(program.network.layers):
+            d = Descriptor.from_words(program.descriptors[number])
+            expected: tuple[int, ...] = (0, 0, 0, 0, 0)
+            written = d.in_channels
+            if layer.name in self.result.layers:
+                expected = unit_counts(self.result.layers[layer.name].counts)
+                written = d.passes
+            if tuple(units[number, :5].tolist()) != expected or units[number, 5:].any():
+                raise AssertionError(
+                    f"Layer {layer.name!r} counts {units[number].tolist()} instead of {expected}"
+                )
+            if counters[number, 6] != d.out_tiles * written:
+                raise AssertionError(f"Layer {layer.name!r} writes {counters[number, 6]} words")
+
+
+def random_tile_program(
+    seed: int, config: TileConfig, *, cycles: int = 4000, words: int = 2500
+) -> tuple[Program, NDArray[np.int8]]:
+    """Random program for the tile with one batch of inputs, int8 (batch, ...).
+
+    Parameters are those of :func:`.program_case.random_program`.
+    """
+    rng = np.random.default_rng([seed, 4])
+    for _ in range(ATTEMPTS):
+        try:
+            network, _ = random_case_network(rng, config)
+            batch = int(rng.choice([1, 1, 1, 2, 3, 5]))
+            program = compile(network, config, batch=batch, method=str(rng.choice(list(METHODS))))
+        except UserError:
+            # The draw does not fit its map or the configuration: the next one may.
+            continue
+        x = random_input(network, batch, int(rng.integers(1 << 32)))
+        upload = program.weights.size + program.parameters.size + x.size // 4
+        if sum(entry.predicted_cycles for entry in program.layers) <= cycles and upload <= words:
+            return program, x
+    raise ValueError(f"No program of {cycles} cycles was found")

@@ -18,9 +18,10 @@ MAX_ITEM_WORDS = 64
 class TileConfig(ArrayConfig):
     """Accelerator whose engine emulates a crossbar, as laid out in docs/crossbar.md, section 5.
 
-    Fields of the array mean the same here, but that `columns` is 1, the operation unit in flight;
-    `window_groups` groups of `group` activations must hold the receptive field of a tile of pixels,
-    and `partial_sum_channels` are the output channels of a layer.
+    Fields of the array mean the same here, but that `columns`, the operation units in flight, and
+    `requantizer_cycles` are 1; `window_groups` groups of `group` activations must hold the
+    receptive field of a tile of pixels, and `partial_sum_channels` are the output channels of a
+    layer.
 
     Raises
     ------
@@ -47,6 +48,7 @@ class TileConfig(ArrayConfig):
             )
         super().__post_init__()
         self._one_of("columns", (1,))
+        self._one_of("requantizer_cycles", (1,))
         if self.weight_item_words > MAX_ITEM_WORDS:
             raise UserError(
                 f"An operation unit of {self.crossbar.ou_rows} rows and {self.crossbar.ou_columns} "

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ArrayConfig
-from ..crossbar import LayerMapping, NetworkMapping, map_network
+from ..crossbar import LayerMapping, NetworkMapping, accumulator_bound, map_network
 from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
 from ..program import LayerEntry, Plane, Program
@@ -96,6 +96,13 @@ def _plan_mapped(
     zero = network.tensor(conv.inputs[0]).zero_point
     bounds = group_bounds(grouped(conv.weight, config.group))
     bias = fold_bias(conv.name, conv.bias, zero, conv.weight, bounds)
+    # A converter that rounds up can exceed what the weights allow.
+    reach = accumulator_bound(mapping) + np.abs(bias.astype(np.int64))
+    if reach.max() >= 1 << 31:
+        raise DoesNotFit(
+            f"Layer {conv.name!r} can reach sums of {reach.max()} in output channel "
+            f"{reach.argmax()}, which 32 bits do not hold; use smaller weights or bias."
+        )
     return _Plan(
         layer=conv,
         descriptors=(tile_convolution(base, mapping, config),),
@@ -227,9 +234,7 @@ def _ideal_cycles(
     return -(-plan.nnz * pixels // config.macs_per_cycle)
 
 
-def _predicted_cycles(
-    plan: _Plan, descriptors: tuple[Descriptor, ...], config: ArrayConfig
-) -> int:
+def _predicted_cycles(plan: _Plan, descriptors: tuple[Descriptor, ...], config: ArrayConfig) -> int:
     if plan.mapping is not None and isinstance(config, TileConfig):
         return sum(estimate(each, plan.mapping, config) for each in descriptors)
     return sum(predict(each, config) for each in descriptors)

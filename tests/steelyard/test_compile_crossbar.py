@@ -1,0 +1,94 @@
+"""Weight items of the crossbar tile, and programs for it."""
+
+import numpy as np
+import pytest
+
+from steelyard.compile import Descriptor, compile
+from steelyard.compile.crossbar import pack_layer, unpack_items
+from steelyard.crossbar import METHODS, CrossbarConfig, block_cells, map_layer, operation_units
+from steelyard.errors import DoesNotFit, UserError
+from steelyard.program import Program
+from steelyard.randomnet import random_network
+from steelyard.tile import TileConfig
+
+CROSSBARS = {
+    "default": CrossbarConfig(rows=32, columns=48),
+    "2-bit cells": CrossbarConfig(rows=20, columns=16, cell_bits=2),
+    "offset": CrossbarConfig(rows=9, columns=24, cell_bits=1, signed="offset", ou_rows=5),
+    "wide": CrossbarConfig(rows=30, columns=30, cell_bits=8, ou_columns=10, ou_rows=1),
+}
+SMALL = TileConfig(
+    lanes=4,
+    group=4,
+    requantizers=2,
+    window_groups=64,
+    activation_words=512,
+    weight_words=2048,
+    parameter_words=48,
+    partial_sum_channels=16,
+    max_layers=8,
+    crossbar=CROSSBARS["default"],
+)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", CROSSBARS)
+def test_items_hold_the_operation_units_in_order(name, method):
+    config = SMALL.with_(crossbar=CROSSBARS[name])
+    rng = np.random.default_rng([len(name), len(method)])
+    for density in (1.0, 0.3, 0.0):
+        weight = rng.integers(-127, 128, (13, 5, 3, 3)).astype(np.int8)
+        weight[rng.random(weight.shape) >= density] = 0
+        mapping = map_layer(weight, config.crossbar, method)
+        units = unpack_items(pack_layer(mapping, config), config)
+        cells = block_cells(mapping)
+        expected = list(operation_units(mapping))
+        assert len(units) == len(expected)
+        for unit, wanted in zip(units, expected, strict=True):
+            assert unit.rows.tolist() == wanted.rows.tolist()
+            assert unit.channels.tolist() == wanted.channels.tolist()
+            block = mapping.blocks[wanted.block]
+            rows = np.searchsorted(block.rows, wanted.rows)
+            columns = np.searchsorted(block.channels, wanted.channels)
+            assert (unit.cells == cells[wanted.block][np.ix_(rows, columns)]).all()
+
+
+def test_items_out_of_order_are_refused():
+    weight = np.ones((4, 3, 3, 3), np.int8)
+    items = pack_layer(map_layer(weight, SMALL.crossbar, "traditional"), SMALL)
+    with pytest.raises(ValueError, match="no rows came before"):
+        unpack_items(items[1:], SMALL)
+    with pytest.raises(ValueError, match="marked as the last"):
+        unpack_items(items[:-1], SMALL)
+
+
+def test_program_of_the_tile_survives_its_file(tmp_path):
+    network = random_network(3, layers=3, max_pixels=40, max_channels=6)
+    program = compile(network, SMALL, method="mixed")
+    program.save(tmp_path / "tile.syp")
+    again = Program.load(tmp_path / "tile.syp")
+    assert (again.config, again.method, again.layers) == (SMALL, "mixed", program.layers)
+    assert (again.weights == program.weights).all()
+    first = Descriptor.from_words(program.descriptors[0])
+    assert first.weight_count == program.layers[0].weight_items
+
+
+def test_hash_tells_crossbars_apart_but_not_their_constants():
+    other = SMALL.with_(crossbar=SMALL.crossbar.with_(adc_bits=3))
+    priced = SMALL.with_(crossbar=SMALL.crossbar.with_(constants="mnsim"))
+    assert SMALL.hash() != other.hash()
+    assert SMALL.hash() == priced.hash()
+
+
+def test_layers_that_do_not_fit_are_named():
+    network = random_network(3, layers=3, max_pixels=40, max_channels=6)
+    with pytest.raises(DoesNotFit, match="raise window_groups or group"):
+        compile(network, SMALL.with_(window_groups=2))
+    with pytest.raises(DoesNotFit, match="raise partial_sum_channels to"):
+        compile(network, SMALL.with_(partial_sum_channels=1))
+    with pytest.raises(UserError, match="lower 'ou_rows' or 'ou_columns'"):
+        SMALL.with_(crossbar=CrossbarConfig(ou_rows=128, ou_columns=8))
+    with pytest.raises(UserError, match="'columns' must be one of 1"):
+        SMALL.with_(columns=2)
+    with pytest.raises(UserError, match="must be a CrossbarConfig"):
+        SMALL.with_(crossbar=8)
