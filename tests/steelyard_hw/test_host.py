@@ -12,7 +12,7 @@ from steelyard_hw.host import HostPort, Space
 from steelyard_hw.testing import monitor, receive, send
 
 CONFIG = ArrayConfig(lanes=16, columns=16, group=16, weight_words=64, activation_words=64)
-ITEM_WORDS = {0: 1, 1: 1, 2: 2, 3: 6, 4: 4, 5: 1}
+ITEM_WORDS = {0: 1, 1: 1, 2: 2, 3: 6, 4: 4, 5: 1, 6: 1}
 WRITE, READ, START = 0x01000000, 0x02000000, 0x03000000
 
 
