@@ -95,7 +95,13 @@ class Configuration:
         UserError
             If the file is missing, is not TOML, or holds a bad field.
         """
-        table_name = cls._table
+        (table,) = cls._tables(path, cls._table)
+        return cls.from_dict(table)
+
+    @classmethod
+    def _tables(cls, path: str | os.PathLike[str], *names: str) -> list[dict[str, Any]]:
+        """Tables of a TOML file that holds just those named."""
+        brackets = " and ".join(f"'[{name}]'" for name in names)
         try:
             document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -105,22 +111,26 @@ class Configuration:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UserError(
                 f"Configuration file {str(path)!r} cannot be read as TOML ({error}); "
-                f"write fields as '{cls._example}' under a line '[{table_name}]'."
+                f"write fields as '{cls._example}' under a line '[{names[0]}]'."
             ) from None
-        table = document.get(table_name)
-        if not isinstance(table, dict) or len(document) != 1:
+        tables = [document.get(name) for name in names]
+        found = [table for table in tables if isinstance(table, dict)]
+        if len(found) < len(names) or len(document) != len(names):
+            number = {1: "one table", 2: "two tables"}[len(names)]
             raise UserError(
-                f"Configuration file {str(path)!r} must hold one table '[{table_name}]', "
-                f"not {sorted(document)}; put all fields under '[{table_name}]'."
+                f"Configuration file {str(path)!r} must hold {number} {brackets}, "
+                f"not {sorted(document)}; put all fields under {brackets}."
             )
-        return cls.from_dict(table)
+        return found
 
     def to_toml(self, path: str | os.PathLike[str]) -> None:
         """Write all fields as TOML, atomically."""
-        # A JSON integer or plain string reads the same in TOML.
-        lines = [
-            f"[{self._table}]",
-            *(f"{name} = {json.dumps(value)}" for name, value in asdict(self).items()),
-        ]
+        lines = self._lines(asdict(self))
         with replacing(path, "Configuration file") as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _lines(self, values: dict[str, Any]) -> list[str]:
+        """A table as TOML."""
+        # A JSON integer or plain string reads the same in TOML.
+        fields = (f"{name} = {json.dumps(value)}" for name, value in values.items())
+        return [f"[{self._table}]", *fields]

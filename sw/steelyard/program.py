@@ -3,14 +3,16 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import crossbar, golden
 from ._sealed import damaged, read_sealed, write_sealed
 from .config import ArrayConfig
-from .crossbar import METHODS
+from .crossbar import METHODS, NetworkMapping, map_network
 from .errors import UserError
 from .network import Network, from_arrays, to_arrays
 from .tile import TileConfig
@@ -155,6 +157,24 @@ class Program:
     parameters: NDArray[np.uint32]
     weights: NDArray[np.uint32]
     method: str | None = None
+
+    @cached_property
+    def mapping(self) -> NetworkMapping | None:
+        """Weights in the tile's crossbars; None for the array."""
+        if self.method is None or not isinstance(self.config, TileConfig):
+            return None
+        return map_network(self.network, self.config.crossbar, self.method)
+
+    def golden(self, x: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
+        """Every tensor that the accelerator must compute, int8 (images, channels, height, width).
+
+        Parameters
+        ----------
+        x : int8 (images, channels, height, width)
+        """
+        if self.mapping is None:
+            return golden.run(self.network, x, trace=True)
+        return crossbar.run(self.network, self.mapping, x).tensors
 
     @property
     def output(self) -> Plane:

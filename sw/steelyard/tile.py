@@ -1,6 +1,7 @@
 """Configuration of the tile: the emulated crossbar and the accelerator around it."""
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -105,3 +106,20 @@ class TileConfig(ArrayConfig):
         if isinstance(crossbar, dict):
             crossbar = CrossbarConfig.from_dict(crossbar)
         return super().from_dict({**values, "crossbar": crossbar})
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """Configuration of a TOML file with the tables ``[array]`` and ``[crossbar]``.
+
+        Raises
+        ------
+        UserError
+            If the file is missing, is not TOML, or holds a bad field.
+        """
+        array, crossbar = cls._tables(path, cls._table, CrossbarConfig._table)
+        return cls.from_dict({**array, "crossbar": crossbar})
+
+    def _lines(self, values: dict[str, Any]) -> list[str]:
+        """Both tables as TOML."""
+        crossbar = values.pop("crossbar")
+        return [*super()._lines(values), "", *self.crossbar._lines(crossbar)]

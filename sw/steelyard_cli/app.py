@@ -232,10 +232,18 @@ def quantize(network: Path, calibration: Path, output: Path, method: str) -> Non
     "--k", type=_Letters(), default="auto", show_default=True,
     help="Weights kept of each group: each layer's smallest, all, or N in every layer.",
 )  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(("array", "crossbar")), default="array", show_default=True,
+    help="Sparse array, or tile that emulates an RRAM crossbar.",
+)  # fmt: skip
+@click.option(
+    "--mapping", metavar="NAME", default="pattern", show_default=True,
+    help="How the crossbar holds the weights: traditional, structured, ou_row, pattern or mixed.",
+)  # fmt: skip
 @json_option
 def compile(
     network: Path, output: Path, config: Path | None, board: str | None, batch: int, k: str | int,
-    json_file: Path | None,
+    engine: str, mapping: str, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Compile a quantized ONNX network for the accelerator and print the plan.
 
@@ -248,10 +256,11 @@ def compile(
       steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f
       steelyard compile int8.onnx -o dense.syp --k dense
+      steelyard compile int8.onnx -o tile.syp --engine crossbar --mapping mixed
     """
     from .compiling import compile_network
 
-    compile_network(network, output, config, board, batch, k, json_file)
+    compile_network(network, output, config, board, batch, k, json_file, engine, mapping)
 
 
 @cli.command(short_help="Run a compiled network on a device.")

@@ -12,6 +12,7 @@ from steelyard.driver.boards import find_board
 from steelyard.errors import UserError
 from steelyard.network import Network
 from steelyard.program import Program
+from steelyard.tile import TileConfig
 
 from .console import note, percent, progress, show, table
 from .files import replacing, write_json
@@ -37,7 +38,12 @@ LARGEST = {
 
 
 def fitted(
-    network: Network, base: ArrayConfig, *, batch: int = 1, k: str | int | dict[str, int] = "auto"
+    network: Network,
+    base: ArrayConfig,
+    *,
+    batch: int = 1,
+    k: str | int | dict[str, int] = "auto",
+    method: str = "pattern",
 ) -> Program:
     """Program for `base` with the memories grown that the network needs larger.
 
@@ -46,7 +52,7 @@ def fitted(
     UserError
         If the network cannot be computed, or does not fit the largest memories.
     """
-    program = compile_program(network, base.with_(**LARGEST), batch=batch, k=k)
+    program = compile_program(network, base.with_(**LARGEST), batch=batch, k=k, method=method)
     needs = dict(zip(LARGEST, (use.used for use in program.uses), strict=True))
     grown = {}
     for name, used in needs.items():
@@ -73,6 +79,21 @@ def chosen_config(config_file: Path | None, board: str | None) -> ArrayConfig | 
     return find_board(board).default if board is not None else None
 
 
+def tile_config(config_file: Path | None, board: str | None) -> TileConfig | None:
+    """Configuration of the crossbar tile of a file, None if none is named.
+
+    Raises
+    ------
+    UserError
+        If a board is named, or the file cannot be used.
+    """
+    if board is not None:
+        raise UserError(
+            f"Board {board!r} has no configuration of the crossbar tile; give one with --config."
+        )
+    return None if config_file is None else TileConfig.from_toml(config_file)
+
+
 def compile_network(
     source: Path,
     output: Path,
@@ -81,15 +102,18 @@ def compile_network(
     batch: int,
     k: str | int,
     json_file: Path | None,
+    engine: str = "array",
+    method: str = "pattern",
 ) -> None:
     """``steelyard compile``."""
-    config = chosen_config(config_file, board)
+    tile = engine == "crossbar"
+    config = (tile_config if tile else chosen_config)(config_file, board)
     from steelyard.importer import load
 
     network = load(source)
     if config is None:
-        base = ArrayConfig()
-        program = fitted(network, base, batch=batch, k=k)
+        base = TileConfig() if tile else ArrayConfig()
+        program = fitted(network, base, batch=batch, k=k, method=method)
         grown = base.differences(program.config)
         what = f"with grown memories ({'; '.join(grown)})" if grown else "as it is"
         note(f"No --config and no --board: the default configuration {what}.")
@@ -100,6 +124,7 @@ def compile_network(
                 config,
                 batch=batch,
                 k=k,
+                method=method,
                 progress=lambda done, _, name: update(done, name),
             )
     with replacing(output) as temporary:

@@ -3,12 +3,21 @@
 import numpy as np
 import pytest
 
+from steelyard import driver, golden
 from steelyard.compile import Descriptor, compile
 from steelyard.compile.crossbar import pack_layer, unpack_items
-from steelyard.crossbar import METHODS, CrossbarConfig, block_cells, map_layer, operation_units
+from steelyard.crossbar import (
+    METHODS,
+    CrossbarConfig,
+    block_cells,
+    map_layer,
+    map_network,
+    operation_units,
+    run,
+)
 from steelyard.errors import DoesNotFit, UserError
 from steelyard.program import Program
-from steelyard.randomnet import random_network
+from steelyard.randomnet import random_input, random_network
 from steelyard.tile import TileConfig
 
 CROSSBARS = {
@@ -92,3 +101,27 @@ def test_layers_that_do_not_fit_are_named():
         SMALL.with_(columns=2)
     with pytest.raises(UserError, match="must be a CrossbarConfig"):
         SMALL.with_(crossbar=8)
+
+
+def test_configuration_survives_its_file(tmp_path):
+    path = tmp_path / "tile.toml"
+    config = SMALL.with_(crossbar=CROSSBARS["offset"])
+    config.to_toml(path)
+    assert TileConfig.from_toml(path) == config
+    path.write_text("[array]\nlanes = 8\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"two tables '\[array\]' and '\[crossbar\]', not"):
+        TileConfig.from_toml(path)
+
+
+def test_golden_device_is_the_golden_crossbar_of_the_program():
+    config = SMALL.with_(crossbar=SMALL.crossbar.with_(adc_bits=2))
+    network = random_network(3, layers=3, max_pixels=40, max_channels=6)
+    program = compile(network, config, method="ou_row")
+    x = random_input(network, 3, 1)
+    mapping = map_network(network, config.crossbar, "ou_row")
+    expected = run(network, mapping, x).output
+    device = driver.open("golden")
+    device.load(program)
+    assert (device.infer(x) == expected).all()
+    assert driver.check_layers(program, x, device) is None
+    assert (expected != golden.run(network, x)).any()

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import golden
+from .. import crossbar, golden
 from ..errors import UserError
+from ..network import Conv
 from ..program import Program
 from .device import Device, LayerCounters
 
@@ -26,7 +27,18 @@ class GoldenDevice(Device):
         self._tensors = {}
 
     def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
-        return golden.run(self.program.network, x)
+        return self._output(x)
+
+    def _output(
+        self, x: NDArray[np.int8], progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.int8]:
+        network = self.program.network
+        if self.program.mapping is None:
+            return golden.run(network, x, progress=progress)
+        output = self.program.golden(x)[network.output]
+        if progress is not None:
+            progress(len(x))
+        return output
 
     def infer(
         self, x: NDArray[np.int8], *, progress: Callable[[int, int], None] | None = None
@@ -40,7 +52,7 @@ class GoldenDevice(Device):
             if progress is not None:
                 progress(done, len(x))
 
-        return golden.run(self.program.network, x, progress=report)
+        return self._output(x, report)
 
     def write_input(self, x: NDArray[np.int8]) -> None:
         self.check_input(x)
@@ -50,7 +62,13 @@ class GoldenDevice(Device):
         network = self.program.network
         for layer in network.layers[first : first + count]:
             inputs = [self._tensor(name) for name in layer.inputs]
-            self._tensors[layer.output] = golden.layer(network, layer, *inputs)
+            mapping = self.program.mapping
+            if mapping is not None and isinstance(layer, Conv):
+                own = mapping.layers[layer.name]
+                output, _ = crossbar.layer(network, layer, own, inputs[0])
+            else:
+                output = golden.layer(network, layer, *inputs)
+            self._tensors[layer.output] = output
 
     def _tensor(self, name: str) -> NDArray[np.int8]:
         if name not in self._tensors:
