@@ -94,7 +94,8 @@ class Loader(wiring.Component):
 
         segment = Signal(range(config.lanes))
         position = Signal(range(config.group))
-        have_tile, last_segment, group_ends, issue = Signal(), Signal(), Signal(), Signal()
+        have_tile = Signal()
+        last_segment, group_ends, issue = Signal(), Signal(), Signal()
         begins_group = convolution & (position == 0) & (segment == 0)
         blocked = self._spacing(m, ~convolution & taps.last & last_segment, issue)
         m.d.comb += [

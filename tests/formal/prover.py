@@ -114,6 +114,12 @@ class Design:
             raise KeyError(f"{len(found)} signals are called {path!r}")
         return found[0]
 
+    def state(self, name: str, path: str = "fsm_state") -> Value:
+        """Whether a state machine is in a state."""
+        register = self[path]
+        names = [register._decoder(code).partition("/")[0] for code in range(1 << len(register))]
+        return register == names.index(name)
+
     def _collect(self, fragment: Fragment, path: tuple[str, ...]) -> None:
         if isinstance(fragment, MemoryInstance):
             self.memories[".".join(path)] = Ports(
@@ -270,9 +276,11 @@ def _map(memory_words: int, cut: Iterable[str]) -> str:
     )
 
 
-def _solve(goals: Iterable[int], depth: int | None, seconds: int, folder: Path) -> list[str]:
+def _solve(
+    goals: Iterable[int], depth: int | None, seconds: int, folder: Path, command: str = ""
+) -> list[str]:
     """``proved``, ``fails`` or ``undecided`` for each goal; ABC runs inside Yosys."""
-    command = f"{'pdr' if depth is None else f'bmc3 -F {depth}'} -T {seconds}"
+    command = command or f"{'pdr' if depth is None else f'bmc3 -F {depth}'} -T {seconds}"
     mapped = (folder / "mapped.il").read_text()
     lines = []
     for goal in goals:
@@ -337,6 +345,7 @@ def decide(
     depth: int | None = None,
     seconds: int = 1000,
     details: bool = True,
+    steps: int | None = None,
 ) -> Outcome:
     """Decide all assertions, and each cover statement.
 
@@ -347,6 +356,9 @@ def decide(
     depth : look at so many cycles only; None looks at all
     seconds : limit of a goal's wall time, after which it is undecided
     details : name the assertions that fail
+    steps : prove by induction over so many cycles, in which `pdr` would lose itself in arithmetic:
+        what holds in all of them, and in the first ones after reset, holds for ever; `depth` is
+        then that of the cover statements
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -354,7 +366,14 @@ def decide(
         first = 1 + len(bench.asserts)
         covers = range(first, first + len(bench.covers))
         yosys(_map(memory_words, cut), folder)
-        verdict, *covered = _solve([0, *covers], depth, seconds, folder)
+        if steps is None:
+            verdict, *covered = _solve([0, *covers], depth, seconds, folder)
+        else:
+            covered = _solve(covers, depth, seconds, folder) if covers else []
+            [verdict] = _solve([0], steps + 1, seconds, folder)
+            if verdict == "proved":
+                [verdict] = _solve([0], None, seconds, folder, f"ind -F {steps + 1}")
+                details = False
         failed: list[str] = []
         if verdict != "proved" and details:
             each = _solve(range(1, first), depth, seconds, folder)
@@ -391,19 +410,21 @@ def refute(bench: Bench, **options: Any) -> None:
         raise Failed(str(outcome))
 
 
-def mutated(module: str, old: str, new: str) -> ModuleType:
-    """Copy of a gateware module with one piece of its source replaced.
+def mutated(module: str, *pieces: str) -> ModuleType:
+    """Copy of a gateware module with pieces of its source replaced: old, new, old, new...
 
     Raises
     ------
     LookupError
-        If the source does not hold the piece exactly once.
+        If the source does not hold an old piece exactly once.
     """
     source = Path(str(importlib.import_module(module).__file__)).read_text(encoding="utf-8")
-    if source.count(old) != 1:
-        raise LookupError(f"{module} holds {old!r} {source.count(old)} times, not once")
+    for old, new in zip(pieces[::2], pieces[1::2], strict=True):
+        if source.count(old) != 1:
+            raise LookupError(f"{module} holds {old!r} {source.count(old)} times, not once")
+        source = source.replace(old, new)
     copy = ModuleType(module)
     copy.__package__ = module.rpartition(".")[0]
-    copy.__file__ = f"{module} with {new!r}"
-    exec(compile(source.replace(old, new), copy.__file__, "exec"), copy.__dict__)
+    copy.__file__ = f"{module} with {pieces[1::2]!r}"
+    exec(compile(source, copy.__file__, "exec"), copy.__dict__)
     return copy

@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 
 from formal.prover import Bench, mutated, prove, refute
 from steelyard_hw.link import State
+from steelyard_hw.link_crc import Crc32
 from steelyard_hw.link_frame import FrameReceiver, FrameSender
 
 SPACING = 10
@@ -111,6 +112,91 @@ def test_the_sender_is_never_silent_for_long():
 
 def test_a_sender_that_waits_for_ever_is_noticed():
     refute(sending(mutated("steelyard_hw.link_frame", "with m.If(~crc.busy):", "with m.If(0):")))
+
+
+def any_crc(bench):
+    """Stand-in for the CRC: any sum, and busy for as long as you like."""
+
+    class AnyCrc(wiring.Component):
+        def __init__(self):
+            super().__init__(Crc32().signature)
+
+        def elaborate(self, platform):
+            m = Module()
+            for name in ("busy", "crc"):
+                port = getattr(self, name)
+                m.d.comb += port.eq(bench.free(port.shape(), f"any_{name}"))
+            return m
+
+    return AnyCrc
+
+
+def bounded(*pieces, depth=128, run=254):
+    """A sender of any words with the bytes that its frame still needs, at most; replaces `pieces`.
+
+    Parameters
+    ----------
+    run : bytes without a zero behind which the sender adds a code
+    """
+    bench = Bench()
+    limit = ("run == 253", f"run == {run - 1}")
+    module = mutated("steelyard_hw.link_frame", *limit, *pieces)
+    module.Crc32 = any_crc(bench)
+    sender = module.FrameSender(depth)
+    design = bench.add("dut", sender)
+    bench.assume(~sender.start | ~sender.busy)
+    end = bench.past(sender.end, name="end")
+    bench.assume(~bench.past(sender.busy | sender.start, name="sending") | (sender.end == end))
+
+    sub, ending, ended = design["sub"], design["ending"], design["ended"]
+    idle, lead, fetch, byte, full, last, tail = (
+        design.state(name) for name in ("IDLE", "LEAD", "FETCH", "BYTE", "FULL", "LAST", "TAIL")
+    )
+    inside = ~(idle | lead | last | tail)
+    words = (sender.end - sender.address)[: len(sender.end)]
+    left = Signal(range(4 * depth + 1), name="left")  # bytes of words and CRC
+    bench.m.d.comb += left.eq(Mux(lead | inside & ~ended, 4 * words + 4 - sub, 0))
+    measure = Signal(range(8 * depth + 16), name="measure")
+    bench.m.d.comb += measure.eq(2 * left + full + Mux(lead, 3, Mux(inside | last, 2, tail)))
+    # Bytes of words and CRC behind the last code of a run of such.
+    since = Signal(range(run + 1), name="since")
+    taken = sender.o.valid & sender.o.ready
+    with bench.m.If(idle | taken & full):
+        bench.m.d.sync += since.eq(0)
+    with bench.m.Elif(taken & byte & (since != run)):
+        bench.m.d.sync += since.eq(since + 1)
+
+    before = bench.past(measure, name="before")
+    moved, rested = bench.past(taken, name="moved"), bench.past(sender.busy & ~taken, name="rested")
+    bench.check("each byte is a step to the end", ~moved | (measure < before))
+    bench.check("and nothing is a step back", ~rested | (measure == before))
+    bench.check("the end is the end", idle == (measure == 0))
+    bench.check("a code follows a whole run", ~full | (since == run))
+    bench.check("a run counts its bytes", idle | (design["run"] <= since))
+    bench.check("up to a whole one", since <= run)
+    bench.check("a run is cut", full | (design["run"] < run))
+    bench.check("the CRC comes last", ~(design.state("WORD") | byte) | (ending == (words == 0)))
+    bench.check("also behind a run", ~full | (sub == 0) | (ending == (words == 0)))
+    bench.check("a word is fetched whole", ~(lead | fetch | design.state("WORD")) | (sub == 0))
+    bench.check("its end is an end", ~ended | full & ending & (sub == 0) | last | tail | idle)
+    bench.cover("a byte of the CRC", taken & byte & ending)
+    bench.cover("the last byte", taken & tail)
+    return bench, full & ended
+
+
+def test_a_frame_of_any_length_ends():
+    prove(bounded()[0], steps=1, depth=20)
+    # Codes of full runs, which a solver does not meet in 254 bytes.
+    bench, full_end = bounded(depth=4, run=5)
+    bench.cover("a full run at the end", full_end)
+    prove(bench, steps=1, depth=40)
+
+
+def test_a_sender_that_never_ends_is_noticed():
+    refute(
+        bounded("self.address.eq(self.address + 1)", "self.address.eq(self.address)")[0], depth=30
+    )
+    refute(bounded("with m.If(ended):", "with m.If(0):", depth=4, run=4)[0], depth=40)
 
 
 def any_receiver(bench):

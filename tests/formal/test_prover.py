@@ -54,3 +54,12 @@ def test_a_broken_assumption_excuses_only_what_comes_after_it():
     late = bench.past(dut.count == 10, 2)
     bench.assume(~late)
     assert decide(bench).verdict == "fails"
+
+
+def test_induction_proves_what_follows_from_itself_alone():
+    for limit, steps, verdict in ((9, 1, "proved"), (12, 1, "undecided"), (12, 11, "fails")):
+        bench = Bench()
+        dut = Counter(limit)
+        bench.add("dut", dut)
+        bench.check("never ten", dut.count != 10)
+        assert decide(bench, steps=steps, details=False).verdict == verdict
