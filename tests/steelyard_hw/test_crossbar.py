@@ -7,6 +7,8 @@ import pytest
 from amaranth import Module
 from amaranth.sim import Simulator
 
+from steelyard.crossbar import CrossbarConfig
+from steelyard.tile import TileConfig
 from steelyard_hw.crossbar import CrossbarTile
 from steelyard_hw.crossbar_counters import UnitCounters
 from steelyard_hw.testing import monitor, send
@@ -89,3 +91,34 @@ def test_sums_and_counts_of_random_layers_on_random_tiles(seed):
     rng = Random(seed)
     stalls = rng.choice([(0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0.3, 0.3, 0.5)])
     run_case(case, rng, *stalls)
+
+
+DENSE = TileConfig(
+    lanes=4,
+    group=8,
+    requantizers=4,
+    window_groups=16,
+    activation_words=256,
+    parameter_words=48,
+    partial_sum_channels=24,
+    crossbar=CrossbarConfig(cell_bits=2),
+)
+
+
+def test_operation_units_follow_each_other_without_a_gap():
+    case = next(
+        case
+        for case in (random_tile_case(seed, DENSE, cycles=700) for seed in range(1000))
+        if case.mapping.method == "traditional"
+        and case.counts[1] == 0
+        and case.windows.shape[1] > DENSE.crossbar.ou_rows
+        and case.layer.passes > 8
+    )
+    print(case)
+    tiles = case.layer.out_tiles
+    events = run_case(case, Random(1))
+    assert events["issue"] == tiles * case.mapping.operation_units * DENSE.crossbar.steps
+    # Only the first rows of the layer are waited for, and between tiles the sums' way out.
+    assert events["stall_load"] + events["stall_weights"] < 30
+    drain = case.layer.passes * max(DENSE.drain_beats, 2)
+    assert events["stall_drain"] < tiles * (drain + 32)
