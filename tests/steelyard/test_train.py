@@ -34,6 +34,40 @@ def test_training_is_deterministic_and_learns(few):
     assert all(torch.equal(a, b) for a, b in weights)
 
 
+def test_training_goes_on_from_its_checkpoint_to_the_same_weights(few, tmp_path):
+    half = replace(few, train_images=few.train_images[:32], train_labels=few.train_labels[:32])
+    path = tmp_path / "new" / "checkpoint.pt"
+    whole = train.train(half, epochs=3, seed=2, batch=16)
+
+    def stop(epoch: train.Epoch) -> None:
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(half, epochs=3, seed=2, batch=16, checkpoint=path, progress=stop)
+    seen: list[train.Epoch] = []
+    rest = train.train(half, epochs=3, seed=2, batch=16, checkpoint=path, progress=seen.append)
+    assert [epoch.number for epoch in seen] == [3]
+    assert [epoch.loss for epoch in rest.epochs] == [epoch.loss for epoch in whole.epochs]
+    states = (whole.model.state_dict(), rest.model.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    with pytest.raises(UserError, match=r"is the checkpoint of a training with .* 3, 2, 16, 32\)"):
+        train.train(half, epochs=4, seed=2, batch=16, checkpoint=path)
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        train.train(half, epochs=3, seed=2, batch=16, checkpoint=path)
+
+
+def test_a_vgg_class_network_trains_on_the_same_path(few):
+    tiny = data.FashionMnist(
+        few.train_images[:8], few.train_labels[:8], few.test_images[:4], few.test_labels[:4], ""
+    )
+    result = train.train(tiny, epochs=1, batch=4, model="vgg_small")
+    assert sum(p.numel() for p in result.model.parameters() if p.dim() > 1) == 1_166_400
+    with pytest.raises(UserError, match="Network 'vgg16' cannot be trained here"):
+        train.train(tiny, epochs=1, batch=4, model="vgg16")
+
+
 def test_augmentation_only_moves_and_mirrors_pixels():
     image = torch.zeros(64, 1, 28, 28)
     image[:, 0, 10:12, 8:20] = torch.rand(2, 12, generator=torch.Generator().manual_seed(0))

@@ -45,6 +45,20 @@ def test_first_layer_of_the_demo_network_is_a_small_share_of_the_work():
     assert [reason for _, reason in structure.left_dense] == ["first layer"]
 
 
+def test_vgg_small_has_the_work_of_a_vgg_class_network(tmp_path):
+    model = zoo.build("vgg_small", seed=2)
+    structure = inspect_network(model, torch.zeros(1, 1, 28, 28))
+    assert structure.macs_outside_first + 28 * 28 * 9 * 64 == 116_080_128
+    assert structure.sources == {"22": (256, 3, 3)}
+    zoo.save(model, tmp_path / "w.npz", accuracy=0.1, seed=2, epochs=1)
+    again = zoo.load("vgg_small", tmp_path / "w.npz")
+    assert torch.equal(again[0].weight, model[0].weight)
+    with pytest.raises(UserError, match=r"weights of 'fashion'.*--model fashion"):
+        zoo.load("fashion", tmp_path / "w.npz")
+    with pytest.raises(UserError, match="Only 'fashion' comes with weights"):
+        zoo.load("vgg_small")
+
+
 @pytest.mark.parametrize(
     ("name", "size", "convolutions", "macs"),
     [("vgg16", 32, 13, 313_201_664), ("resnet18", 64, 20, 148_050_944)],

@@ -1,9 +1,11 @@
-"""Pruning in local weight groups, so that every processing element gets the same work.
+"""Pruning in local weight groups, so that every processing element gets the same work, or in
+shapes that a crossbar can leave out.
 
 Chooses what each layer keeps, prunes through torch's own pruning, and repairs the network
 without labels. Needs torch.
 """
 
+from steelyard.prune.admm import admm, layer_admm
 from steelyard.prune.allocation import (
     allocate,
     removed_share,
@@ -12,33 +14,73 @@ from steelyard.prune.allocation import (
     uniform,
 )
 from steelyard.prune.api import METHODS, LayerReport, PruneResult, prune
+from steelyard.prune.constraints import (
+    Balanced,
+    Constraint,
+    CrossbarShape,
+    MatrixShape,
+    OuRows,
+    Structured,
+    Unstructured,
+)
+from steelyard.prune.dependency import weight_dependency
+from steelyard.prune.for_crossbar import (
+    CROSSBAR_METHODS,
+    CrossbarLayerReport,
+    CrossbarPruneResult,
+    constraint_of,
+    prune_for_crossbar,
+    sparsest,
+)
 from steelyard.prune.groups import GROUP, BalancedGroups, balanced_mask, finish, verify
 from steelyard.prune.layers import LayerInfo, Structure, inspect, prunable_layers
+from steelyard.prune.mixed import MixedGranularity
+from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import prune_balanced, prune_sequentially, reconstruct
+from steelyard.prune.sequential import allocate_keeps
 from steelyard.prune.tuning import finetune, gradual
 
 __all__ = [
+    "CROSSBAR_METHODS",
     "GROUP",
     "METHODS",
+    "Balanced",
     "BalancedGroups",
+    "Constraint",
+    "CrossbarLayerReport",
+    "CrossbarPruneResult",
+    "CrossbarShape",
+    "KernelPatterns",
     "LayerInfo",
     "LayerReport",
+    "MatrixShape",
+    "MixedGranularity",
+    "OuRows",
     "PruneResult",
     "Structure",
+    "Structured",
+    "Unstructured",
+    "admm",
     "allocate",
+    "allocate_keeps",
     "balanced_mask",
+    "constraint_of",
     "finetune",
     "finish",
     "gradual",
     "inspect",
+    "layer_admm",
     "prunable_layers",
     "prune",
     "prune_balanced",
+    "prune_for_crossbar",
     "prune_sequentially",
     "reconstruct",
     "removed_share",
     "removed_work",
     "sensitivity",
+    "sparsest",
     "uniform",
     "verify",
+    "weight_dependency",
 ]

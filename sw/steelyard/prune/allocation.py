@@ -20,11 +20,14 @@ from steelyard.prune.repair import (
     set_fit,
 )
 from steelyard.prune.solve import RIDGE, choose, regularize, solve
-from steelyard.prune.statistics import Positions, fast_layout, wanted_outputs
+from steelyard.prune.statistics import Moments, Positions, fast_layout, wanted_outputs
 
 SENSITIVITY_IMAGES = 128
 SENSITIVITY_ROWS = 8192
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
+
+Pick = Callable[[Moments, torch.Tensor, LayerInfo, int], torch.Tensor]
+"""Mask (oc, d) of a layer by its moments, weights (oc, d) and K."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,15 @@ def sensitivity(
     group: int = GROUP,
     *,
     tried: Sequence[int] = STEPS,
+    pick: Pick | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, dict[int, float]]:
     """Damage to the network's output when one layer alone is pruned and repaired.
 
     For every prunable layer and every K tried: the mean square change of the outputs over their
-    variance, on the first 128 calibration images.
+    variance, on the first 128 calibration images. ``pick`` chooses the weights, those of most
+    input product in every group unless given.
     """
     images = as_input(calibration)[:SENSITIVITY_IMAGES]
     trial = copy.deepcopy(model).eval()
@@ -129,7 +134,10 @@ def sensitivity(
         undo = _snapshot(trial, info)
         damage[info.name] = {group: 0.0}
         for k in (k for k in tried if k < group):
-            mask = choose(found, rows, k, group, select="product", ridge=RIDGE, name=info.name)
+            if pick is None:
+                mask = choose(found, rows, k, group, select="product", ridge=RIDGE, name=info.name)
+            else:
+                mask = pick(found, rows, info, k)
             set_fit(trial, info, solve(*regularize(found, rows, RIDGE), mask), found)
             change = (_output(trial, images) - clean).square().mean()
             damage[info.name][k] = float(change) / power

@@ -112,7 +112,9 @@ def finetune(
             chosen = order[start : start + BATCH]
             batch = x[chosen] if augment is None else augment(x[chosen], generator)
             batch = fast_layout(batch)
-            loss = _loss(model(batch), batch, None if classes is None else classes[chosen], teacher)
+            loss = following_loss(
+                model(batch), batch, None if classes is None else classes[chosen], teacher
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -125,6 +127,16 @@ def finetune(
                 layer.weight = layer.get_parameter("weight_orig") * mask
 
 
+def check_following(count: int, classes: torch.Tensor | None, teacher: nn.Module | None) -> None:
+    """Raises UserError unless there are labels for ``count`` images, or a teacher."""
+    if classes is None and teacher is None:
+        raise UserError("Tuning needs labels or a teacher to follow; give one of them.")
+    if classes is not None and classes.shape != (count,):
+        raise UserError(
+            f"There are {tuple(classes.shape)} labels for {count} images; give one label an image."
+        )
+
+
 def _check(
     count: int,
     classes: torch.Tensor | None,
@@ -133,12 +145,7 @@ def _check(
     schedule: Sequence[Mapping[str, int]],
     structure: Structure | None,
 ) -> None:
-    if classes is None and teacher is None:
-        raise UserError("Tuning needs labels or a teacher to follow; give one of them.")
-    if classes is not None and classes.shape != (count,):
-        raise UserError(
-            f"There are {tuple(classes.shape)} labels for {count} images; give one label an image."
-        )
+    check_following(count, classes, teacher)
     if epochs < 1 or len(schedule) > epochs:
         raise UserError(
             f"Tuning for {epochs} epochs cannot follow a schedule of {len(schedule)}; give at "
@@ -148,12 +155,13 @@ def _check(
         raise UserError("A schedule needs the structure of the network; give that of inspect.")
 
 
-def _loss(
+def following_loss(
     output: torch.Tensor,
     batch: torch.Tensor,
     classes: torch.Tensor | None,
     teacher: nn.Module | None,
 ) -> torch.Tensor:
+    """Cross entropy of ``classes`` and squared distance to the teacher's outputs, summed."""
     loss = output.new_zeros(())
     if teacher is not None:
         with torch.no_grad():

@@ -7,6 +7,7 @@ torch is imported only by the functions that build a network.
 from steelyard.zoo.bundle import (
     CLASS_NAMES,
     NAMES,
+    TRAINABLE,
     Sample,
     WeightsInfo,
     build,
@@ -21,6 +22,7 @@ from steelyard.zoo.bundle import (
 __all__ = [
     "CLASS_NAMES",
     "NAMES",
+    "TRAINABLE",
     "Sample",
     "WeightsInfo",
     "build",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from steelyard.data import FashionMnist
 
-NAMES = ("fashion", "vgg16", "resnet18")
+NAMES = ("fashion", "vgg16", "resnet18", "vgg_small")
+TRAINABLE = ("fashion", "vgg_small")
+"""Networks for the images that the package knows how to find."""
 CLASS_NAMES = (
     "T-shirt/top",
     "Trouser",
@@ -91,7 +93,8 @@ def build(
     Parameters
     ----------
     name
-        ``fashion`` (1x28x28 inputs, 10 classes), ``vgg16`` or ``resnet18`` (3 channels).
+        ``fashion`` or ``vgg_small`` (1x28x28 inputs, 10 classes), ``vgg16`` or ``resnet18``
+        (3 channels).
     seed
         Of the initial weights; torch's global generator is left as it was.
     size
@@ -107,9 +110,9 @@ def build(
     """
     if name not in NAMES:
         raise UserError(f"The zoo has no network {name!r}; choose one of {', '.join(NAMES)}.")
-    if name == "fashion" and not (size in (None, 28) and classes in (None, 10)):
+    if name in TRAINABLE and not (size in (None, 28) and classes in (None, 10)):
         raise UserError(
-            "The network 'fashion' is made for 28x28 inputs and 10 classes; leave size and "
+            f"The network {name!r} is made for 28x28 inputs and 10 classes; leave size and "
             "classes out."
         )
     pixels = 224 if size is None else size
@@ -129,6 +132,8 @@ def build(
         torch.manual_seed(seed)
         if name == "fashion":
             return models.fashion().eval()
+        if name == "vgg_small":
+            return models.vgg_small().eval()
         if name == "vgg16":
             return models.vgg16(pixels, outputs).eval()
         return models.resnet18(pixels, outputs).eval()
@@ -142,7 +147,7 @@ def load(name: str = "fashion", weights: Path | None = None) -> nn.Module:
     UserError
         If the network has no bundled weights, or the file does not fit the network.
     """
-    if name != "fashion":
+    if name != "fashion" and (weights is None or name not in TRAINABLE):
         raise UserError(
             f"Only 'fashion' comes with weights, not {name!r}; use zoo.build for its shape."
         )
@@ -155,8 +160,8 @@ def load(name: str = "fashion", weights: Path | None = None) -> nn.Module:
     expected = {k: v.shape for k, v in model.state_dict().items() if not k.endswith("_tracked")}
     if {key: value.shape for key, value in state.items()} != expected:
         raise UserError(
-            f"{path} does not hold the weights of 'fashion'; make them with "
-            "'python -m steelyard.train'."
+            f"{path} does not hold the weights of {name!r}; make them with "
+            f"'python -m steelyard.train --model {name}'."
         )
     model.load_state_dict(state, strict=False)
     return model.eval()

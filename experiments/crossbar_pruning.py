@@ -1,0 +1,178 @@
+"""Crossbar-aware pruning side by side: accuracy, compression, crossbars, area, energy, speed.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=sw python experiments/crossbar_pruning.py \
+        [--model fashion] [--weights build/vgg_small.npz] [--methods pattern:0.85,mixed:0.92] \
+        [--epochs 0] [--output build/crossbar-pruning/report.json]
+
+A method is a name and the share of weights that it removes outside the first layer; with
+``--budget`` points of accuracy the share is searched for instead. Every network is quantized and
+read as integers; its accuracy is that of the integers. Costs are those of the weights mapped and of
+the activations met, over the dense network in the traditional mapping.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from steelyard import data, golden, importer, prune, zoo
+from steelyard.cost import CONSTANTS, compare, price
+from steelyard.crossbar import CrossbarConfig, activity, map_network
+from steelyard.files import replacing
+from steelyard.quantize import quantize
+from steelyard.train import accuracy, augment
+
+MAPPINGS = {
+    "unstructured": "ou_row", "balanced": "ou_row", "ou_row": "ou_row",
+    "structured": "structured", "pattern": "pattern", "mixed": "mixed",
+}  # fmt: skip
+USUAL = "unstructured:0.85,balanced:0.75,structured:0.5,ou_row:0.85,pattern:0.85,mixed:0.92"
+JUDGED = 2000
+"""Images by whose labels a budget is searched; calibration sees none of them."""
+
+
+class Bench:
+    """Images, the dense network, and the price of its traditional mapping."""
+
+    def __init__(self, options):
+        self.options = options
+        if options.bundled:
+            sample = zoo.sample()
+            train, labels = sample.calibration, sample.calibration_labels
+            test, truth = sample.test, sample.test_labels
+            source = "bundled sample"
+        else:
+            whole = data.find(options.data)
+            train, labels = whole.train_images, whole.train_labels
+            test, truth, source = whole.test_images, whole.test_labels, whole.source
+        print(source)
+        seen = options.calibration
+        self.calibration, self.labels = zoo.to_input(train[:seen]), labels[:seen]
+        self.judged = train[seen : seen + JUDGED], labels[seen : seen + JUDGED]
+        self.tuning = zoo.to_input(train[: options.tuning]), labels[: options.tuning]
+        self.test, self.truth = test[: options.images], truth[: options.images]
+        self.model = zoo.load(options.model, options.weights)
+        self.config = CrossbarConfig(constants="yu2020")
+        self.shape = prune.CrossbarShape(
+            self.config.rows, self.config.crossbar_weights, self.config.ou_rows,
+            self.config.ou_weights,
+        )  # fmt: skip
+        self.judge = accuracy(self.model, *self.judged) if options.budget is not None else None
+        self.reference = None
+
+    def row(self, method, model, mapping, **more):
+        """Figures of one network in one mapping."""
+        network = importer.load(quantize(model, self.calibration[:500]))
+        x = network.tensor(network.input).quantize(zoo.to_input(self.test))
+        scores = golden.run(network, x, threads=1).reshape(len(x), -1)
+        reached = float((scores.argmax(1) == self.truth).mean())
+        traced = golden.run(network, x[: self.options.priced], trace=True, threads=1)
+        mapped = map_network(network, self.config, mapping)
+        works = activity(network, mapped, traced)
+        prices = {name: price(mapped, works, name) for name in CONSTANTS}
+        if self.reference is None:
+            self.reference = prices
+        ratios = {n: asdict(compare(p, self.reference[n])) for n, p in prices.items()}
+        weights = [conv.weight for conv in network.layers if hasattr(conv, "weight")]
+        total = sum(w.size for w in weights)
+        nonzero = sum(int(np.count_nonzero(w)) for w in weights)
+        cells = sum(layer.weights for layer in mapped.layers.values())
+        yu = ratios["yu2020"]
+        found = {
+            "method": method, "mapping": mapping, "accuracy": reached,
+            "float_accuracy": accuracy(model, self.test, self.truth),
+            "weights": total, "nonzero": nonzero, "mapped_weights": cells,
+            "compression": total / max(1, nonzero),
+            "memory_compression": 8 * total / max(1, 8 * cells + mapped.index_bits),
+            "crossbars": mapped.crossbars, "index_bits": mapped.index_bits,
+            "area_ratio": yu["area"], "energy_ratio": yu["energy"], "speed_ratio": yu["speed"],
+            "ou_steps": prices["yu2020"].ou_steps, "ou_skipped": prices["yu2020"].ou_skipped,
+            "ratios": ratios,
+            "energy_parts": prices["yu2020"].total.energy,
+            "crossbars_by_layer": {n: m.crossbars for n, m in mapped.layers.items()},
+            **more,
+        }  # fmt: skip
+        print(
+            f"{method:13s} {mapping:11s} {100 * reached:6.2f} {found['compression']:7.2f} "
+            f"{found['memory_compression']:7.2f} {yu['cells']:7.2f} {mapped.crossbars:5d} "
+            f"{yu['crossbars']:7.2f} {yu['area']:7.2f} {yu['energy']:7.2f} {yu['speed']:7.2f} "
+            f"{yu['parallel_speed']:7.2f} {mapped.index_bits / 8192:8.1f}",
+            flush=True,
+        )
+        return found
+
+    def prune(self, method, sparsity):
+        """A pruned network."""
+        options = self.options
+
+        def attempt(share):
+            return prune.prune_for_crossbar(
+                self.model, self.calibration, method, share, crossbar=self.shape,
+                select=options.select, work=options.work * share or None, epochs=options.epochs,
+                tuning=self.tuning[0], labels=self.tuning[1] if options.labels else None,
+                augment=augment, seed=options.seed,
+            )  # fmt: skip
+
+        if options.budget is None:
+            return attempt(sparsity)
+        least = self.judge - options.budget / 100
+        found = prune.sparsest(
+            attempt, lambda model: accuracy(model, *self.judged), least, 0.5, 0.97
+        )
+        return None if found is None else found[0]
+
+
+def main():
+    """Print the table and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=zoo.TRAINABLE, default="fashion")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--methods", default=USUAL)
+    parser.add_argument("--select", choices=("magnitude", "energy", "admm"), default="admm")
+    parser.add_argument("--work", type=float, default=0.0, help="bound on work, by sparsity")
+    parser.add_argument("--budget", type=float, help="points of accuracy to lose at most")
+    parser.add_argument("--epochs", type=int, default=0, help="of tuning after the repair")
+    parser.add_argument("--labels", action="store_true", help="tune with labels too")
+    parser.add_argument("--tuning", type=int, default=10000, help="images to tune on")
+    parser.add_argument("--calibration", type=int, default=1000, help="images to repair on")
+    parser.add_argument("--images", type=int, default=10000, help="test images")
+    parser.add_argument("--priced", type=int, default=20, help="images whose activity is priced")
+    parser.add_argument("--bundled", action="store_true", help="only the bundled images")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("build/crossbar-pruning/report.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = Bench(options)
+    print(f"seed {options.seed}, {bench.config}")
+    print(
+        "method        mapping     int8 %  weights  memory   cells  xbars   xbars    area  energy"
+        "   speed  parallel  index KiB"
+    )
+    rows = [bench.row("dense", bench.model, "traditional")]
+    for item in options.methods.split(","):
+        method, _, share = item.partition(":")
+        begin = time.process_time()
+        result = bench.prune(method, float(share or 0.85))
+        if result is None:
+            print(f"{method:13s} loses more than {options.budget} points at half the weights")
+            continue
+        layers = [{**asdict(r), "constraint": str(r.constraint)} for r in result.layers]
+        rows.append(
+            bench.row(
+                method, result.model, MAPPINGS[method], sparsity=result.sparsity,
+                seconds=time.process_time() - begin, layers=layers,
+            )
+        )  # fmt: skip
+        settings = {name: str(value) for name, value in vars(options).items()}
+        document = {"settings": settings, "crossbar": str(bench.config), "methods": rows}
+        with replacing(options.output) as temporary:
+            temporary.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,361 @@
+"""Pruning of a whole network for a crossbar in one call, with any constraint, without labels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from steelyard.errors import UserError
+from steelyard.prune.admm import ROUNDS
+from steelyard.prune.allocation import check_sparsity
+from steelyard.prune.constraints import (
+    USUAL,
+    Balanced,
+    Constraint,
+    CrossbarShape,
+    MatrixShape,
+    OuRows,
+    Structured,
+    Unstructured,
+)
+from steelyard.prune.dependency import weight_dependency
+from steelyard.prune.groups import check_finite, finish, from_rows
+from steelyard.prune.layers import Structure, as_input, inspect
+from steelyard.prune.mixed import MixedGranularity
+from steelyard.prune.patterns import KernelPatterns
+from steelyard.prune.repair import Progress, prunable_layer
+from steelyard.prune.sequential import Found, allocate_keeps, prune_layers
+from steelyard.prune.solve import RIDGE
+from steelyard.prune.tuning import Augment, finetune
+
+CrossbarMethod = Literal["unstructured", "structured", "ou_row", "balanced", "pattern", "mixed"]
+CROSSBAR_METHODS = ("unstructured", "structured", "ou_row", "balanced", "pattern", "mixed")
+Select = Literal["magnitude", "energy", "admm"]
+SELECTIONS = ("magnitude", "energy", "admm")
+
+
+@dataclass(frozen=True)
+class CrossbarLayerReport:
+    """What pruning for a crossbar left of one layer.
+
+    Attributes
+    ----------
+    name
+        In the network.
+    keep
+        Share of the weights that was allowed.
+    weights, kept
+        Weights of the layer, and how many the mask leaves.
+    error
+        Share of the layer's output variance that it missed right after its repair.
+    empty_kernels
+        Share of the kernels without weights.
+    patterns
+        Different shapes of the other kernels.
+    removed_columns, kept_columns
+        Share of the columns of crossbar-sized parts without weights, and without zeros.
+    constraint
+        What was used, with its thresholds.
+    """
+
+    name: str
+    keep: float
+    weights: int
+    kept: int
+    error: float
+    empty_kernels: float
+    patterns: int
+    removed_columns: float
+    kept_columns: float
+    constraint: Constraint
+
+
+@dataclass(frozen=True)
+class CrossbarPruneResult:
+    """A network pruned for a crossbar and the account of it.
+
+    Attributes
+    ----------
+    model
+        Pruned copy in evaluation mode; pruned weights are exactly 0.
+    method
+        Name of the constraint.
+    masks
+        Bool, in the shape of each pruned layer's weight: which weights may be nonzero.
+    keeps
+        Share of the weights that was allowed, by layer.
+    sparsity
+        Share of the weights outside the first layer that the masks removed.
+    left_dense
+        (name, reason) of every layer that was not pruned.
+    layers
+        One report for every pruned layer, in the order in which they run.
+    seed
+        With which the same comes out again.
+    """
+
+    model: nn.Module
+    method: str
+    masks: dict[str, torch.Tensor]
+    keeps: dict[str, float]
+    sparsity: float
+    left_dense: tuple[tuple[str, str], ...]
+    layers: tuple[CrossbarLayerReport, ...]
+    seed: int
+
+
+def constraint_of(method: str, crossbar: CrossbarShape = USUAL) -> Constraint:
+    """The constraint of a name for a crossbar, with the settings that serve as a rule.
+
+    Raises
+    ------
+    UserError
+        If there is none of the name.
+    """
+    made: dict[str, Constraint] = {
+        "unstructured": Unstructured(),
+        "structured": Structured(),
+        "ou_row": OuRows(crossbar),
+        "balanced": Balanced(),
+        "pattern": KernelPatterns(crossbar=crossbar),
+        "mixed": MixedGranularity(crossbar),
+    }
+    if method not in made:
+        raise UserError(
+            f"There is no pruning method {method!r} for crossbars; choose one of "
+            f"{', '.join(CROSSBAR_METHODS)}."
+        )
+    return made[method]
+
+
+def prune_for_crossbar(
+    model: nn.Module,
+    calibration: torch.Tensor | np.ndarray,
+    method: CrossbarMethod = "pattern",
+    sparsity: float = 0.85,
+    *,
+    crossbar: CrossbarShape = USUAL,
+    constraint: Constraint | None = None,
+    keeps: Mapping[str, float] | None = None,
+    work: float | None = None,
+    select: Select = "admm",
+    rounds: int = ROUNDS,
+    epochs: int = 0,
+    tuning: torch.Tensor | np.ndarray | None = None,
+    labels: torch.Tensor | np.ndarray | None = None,
+    augment: Augment | None = None,
+    exclude: Collection[str] = (),
+    ridge: float = RIDGE,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CrossbarPruneResult:
+    """A copy of ``model`` whose zeros have the shape that a crossbar can leave out.
+
+    Every layer is pruned in turn and repaired by least squares towards the dense layer's outputs.
+
+    Parameters
+    ----------
+    model
+        Trained network; it is left as it is.
+    calibration
+        Network inputs without labels, batch first.
+    method
+        ``pattern``, ``mixed``, or one to compare with: ``unstructured``, ``structured``,
+        ``ou_row``, ``balanced``.
+    sparsity
+        Share of the weights outside the first layer that must go, at least 0 and below 1, by
+        layer as the sensitivity of the network's outputs says.
+    crossbar
+        Sizes of crossbar and operation unit; 512 x 512 cells, 9 x 8 of 4 bits unless given.
+    constraint
+        In place of the method's own settings.
+    keeps
+        Share of the weights that stays by layer, in place of a target; other layers stay dense.
+    work
+        Share of the multiplications outside the first layer that must go as well.
+    select
+        How weights are judged: by ``magnitude``, by ``energy`` (weight times input), or by energy
+        while the layer's fit is driven towards the constraint (``admm``).
+    rounds
+        Of ``admm``.
+    epochs
+        Passes of tuning after the repair, masks held, towards the dense network's outputs, and
+        the labels if there are any.
+    tuning
+        Images for it, the calibration unless given.
+    labels
+        Classes of the images for tuning.
+    augment
+        Function of a batch and a generator that gives a varied batch for tuning.
+    exclude
+        Layers to leave dense.
+    ridge
+        Of the least squares, relative to the mean power of a layer's inputs.
+    seed
+        Of every random choice.
+    progress
+        Called with a step's name, its number and the number of steps.
+
+    Raises
+    ------
+    UserError
+        If an argument is out of range, the target cannot be reached, a weight is NaN, or a layer
+        in ``keeps`` cannot be pruned.
+    """
+    check_sparsity(sparsity)
+    if select not in SELECTIONS:
+        raise UserError(
+            f"There is no selection {select!r} of weights; choose one of {', '.join(SELECTIONS)}."
+        )
+    rule = constraint_of(method, crossbar) if constraint is None else constraint
+    images = as_input(calibration)
+    structure = inspect(model, images, exclude)
+    for info in structure.prunable:
+        check_finite(info.name, prunable_layer(model, info.name).weight)
+    dense = copy.deepcopy(model).eval()
+    depends = weight_dependency(dense, structure) if isinstance(rule, Structured) else {}
+    if keeps is None:
+        shares = allocate_keeps(
+            dense, images, sparsity, rule, structure, work=work, depends=depends, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    else:
+        _check_keeps(structure, keeps)
+        shares = dict(keeps)
+    sparse = copy.deepcopy(dense)
+    found = prune_layers(
+        dense, sparse, images, structure, shares, rule, depends, select, rounds, ridge, seed,
+        progress,
+    )  # fmt: skip
+    if epochs:
+        finetune(
+            sparse,
+            images if tuning is None else tuning,
+            labels=labels,
+            teacher=dense,
+            epochs=epochs,
+            augment=augment,
+            seed=seed,
+            progress=progress,
+        )
+    finish(sparse)
+    return _report(sparse, method, structure, shares, found, crossbar, seed)
+
+
+def _check_keeps(structure: Structure, keeps: Mapping[str, float]) -> None:
+    known = [info.name for info in structure.prunable]
+    reasons = dict(structure.left_dense)
+    for name, keep in keeps.items():
+        if not 0.0 < keep <= 1.0:
+            raise UserError(
+                f"Layer {name!r} is to keep the share {keep!r} of its weights; give a share above "
+                "0 and up to 1."
+            )
+        if name not in known:
+            raise UserError(
+                f"Layer {name!r} cannot be pruned ({reasons.get(name, 'no such layer')}); "
+                f"choose among {', '.join(known) or 'none'}."
+            )
+
+
+def _report(
+    sparse: nn.Module,
+    method: str,
+    structure: Structure,
+    keeps: Mapping[str, float],
+    found: Mapping[str, Found],
+    size: CrossbarShape,
+    seed: int,
+) -> CrossbarPruneResult:
+    reports, masks, gone = [], {}, 0
+    left = list(structure.left_dense)
+    for info in structure.prunable:
+        if info.name not in found:
+            left.append((info.name, "keeps all its weights"))
+            continue
+        own = found[info.name]
+        weight = prunable_layer(sparse, info.name).weight
+        masks[info.name] = from_rows(own.mask, weight.shape, info.source)
+        kept = int(own.mask.sum())
+        gone += info.weights - kept
+        reports.append(
+            CrossbarLayerReport(
+                info.name,
+                keeps[info.name],
+                info.weights,
+                kept,
+                own.error,
+                *_describe(own.mask, MatrixShape.of(weight, info.source), size),
+                own.constraint,
+            )
+        )
+    return CrossbarPruneResult(
+        sparse,
+        method,
+        masks,
+        {name: keeps[name] for name in found},
+        gone / max(1, structure.weights_outside_first),
+        tuple(left),
+        tuple(reports),
+        seed,
+    )
+
+
+def _describe(
+    mask: torch.Tensor, shape: MatrixShape, size: CrossbarShape
+) -> tuple[float, int, float, float]:
+    """Share of empty kernels, shapes of others, shares of removed and of kept columns."""
+    padded = torch.cat([mask, torch.zeros(len(mask), 1, dtype=torch.bool)], 1)
+    sets = shape.row_sets(size)
+    kernels = padded[:, sets].reshape(-1, sets.shape[1])
+    masks = (kernels * (1 << torch.arange(sets.shape[1]))).sum(1)
+    columns = [mask[channels, rows] for channels, rows in shape.parts(size)]
+    removed = torch.cat([~part.any(1) for part in columns]).double().mean()
+    whole = torch.cat([part.all(1) for part in columns]).double().mean()
+    shapes = int((masks.unique() != 0).sum())
+    return float((masks == 0).double().mean()), shapes, float(removed), float(whole)
+
+
+def sparsest(
+    attempt: Callable[[float], CrossbarPruneResult],
+    accuracy: Callable[[nn.Module], float],
+    least: float,
+    low: float,
+    high: float,
+    steps: int = 5,
+) -> tuple[CrossbarPruneResult, float] | None:
+    """The sparsest network found that is still accurate, and its accuracy; None if none is.
+
+    Bisects the sparsity between ``low`` and ``high``.
+
+    Parameters
+    ----------
+    attempt
+        Function of a sparsity that prunes to it.
+    accuracy
+        Of a network.
+    least
+        Accuracy that must be reached.
+    steps
+        Sparsities to try after ``low``.
+    """
+    found = attempt(low)
+    reached = accuracy(found.model)
+    if reached < least:
+        return None
+    good = (found, reached)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        found = attempt(middle)
+        reached = accuracy(found.model)
+        if reached >= least:
+            low, good = middle, (found, reached)
+        else:
+            high = middle
+    return good
