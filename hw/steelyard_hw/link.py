@@ -63,13 +63,15 @@ class Place(enum.IntEnum):
 class Payloads(wiring.Component):
     """Two halves of a memory: one takes a frame's words while the other's go to the accelerator.
 
-    A frame's payload begins at word 2 of its half. Gives a word every other cycle, the first two
-    cycles after `go`.
+    A frame's payload begins at word 2 of its half. Gives a word every third cycle, the first three
+    cycles after `go`; unregistered every other cycle and a cycle earlier.
 
     Parameters
     ----------
     words : :class:`int`
         Words of both halves, a power of two.
+    registered : :class:`bool`
+        Whether the block RAM's slow output gets a cycle of its own.
 
     Members
     -------
@@ -87,8 +89,9 @@ class Payloads(wiring.Component):
         The words.
     """
 
-    def __init__(self, words: int):
+    def __init__(self, words: int, *, registered: bool = True):
         self._words = words
+        self._registered = registered
         super().__init__(
             {
                 "write": In(1),
@@ -111,24 +114,34 @@ class Payloads(wiring.Component):
         write, read = buffer.write_port(), buffer.read_port()
         address = Signal.like(self.write_address)
         empty = address == self.stop
+        fetched = Signal()  # a word that the register takes next
         m.d.comb += [
             write.en.eq(self.write),
             write.addr.eq(Cat(self.write_address, self.write_half)),
             write.data.eq(self.word),
-            read.en.eq(self.active & ~self.o.valid),
+            read.en.eq(self.active & ~self.o.valid & ~fetched),
             read.addr.eq(Cat(address, self.active_half)),
-            self.o.payload.eq(read.data),
         ]
+        if self._registered:
+            payload = Signal(32, reset_less=True)
+            m.d.comb += self.o.payload.eq(payload)
+            with m.If(fetched):
+                m.d.sync += payload.eq(read.data)
+        else:
+            m.d.comb += self.o.payload.eq(read.data)
         with m.If(self.go):
             m.d.sync += [self.active.eq(1), self.active_half.eq(self.half), address.eq(2)]
         with m.Elif(self.o.valid):
             with m.If(self.o.ready):
                 m.d.sync += [self.o.valid.eq(0), address.eq(address + 1)]
+        with m.Elif(fetched):
+            m.d.sync += [self.o.valid.eq(1), fetched.eq(0)]
         with m.Else():
             left = self.active & ~empty
-            m.d.sync += [self.o.valid.eq(left), self.active.eq(left)]
+            shown = fetched if self._registered else self.o.valid
+            m.d.sync += [shown.eq(left), self.active.eq(left)]
         with m.If(self.cancel):
-            m.d.sync += [self.active.eq(0), self.o.valid.eq(0)]
+            m.d.sync += [self.active.eq(0), self.o.valid.eq(0), fetched.eq(0)]
         return m
 
 
@@ -145,6 +158,8 @@ class Link(wiring.Component):
         Words of each of the two memories, 32 to 4096, a power of two.
     clock_hz : :class:`int`
         Frequency of the clock, told to the host.
+    registered : :class:`bool`
+        Whether the frame memory's slow output gets a cycle of its own.
 
     Attributes
     ----------
@@ -175,13 +190,14 @@ class Link(wiring.Component):
 
     SETTLE_CYCLES = 16
 
-    def __init__(self, *, words: int = 512, clock_hz: int = 0):
+    def __init__(self, *, words: int = 512, clock_hz: int = 0, registered: bool = True):
         if words not in (32 << n for n in range(8)):
             raise ValueError(f"Words must be a power of two from 32 to 4096, not {words!r}")
         if not isinstance(clock_hz, int) or not 0 <= clock_hz < 1 << 32:
             raise ValueError(f"Clock must be an integer of hertz below 2**32, not {clock_hz!r}")
         self._words = words
         self._clock_hz = clock_hz
+        self._registered = registered
         self.payload_words = words // 2 - 3
         self.answer_words = words - Place.DONE - 3
         super().__init__(
@@ -244,7 +260,7 @@ class Link(wiring.Component):
             ]
 
         stop = Signal.like(slot_stop, reset_less=True)
-        m.submodules.payloads = payloads = Payloads(words)
+        m.submodules.payloads = payloads = Payloads(words, registered=self._registered)
         wiring.connect(m, payloads.o, wiring.flipped(self.o))
         m.d.comb += [
             payloads.write.eq(receiver.write),
@@ -422,7 +438,7 @@ class SerialAccelerator(wiring.Component):
         self._accelerator = Accelerator(config, target)
         self._receiver = UartReceiver(divider)
         self._transmitter = UartTransmitter(divider)
-        self._link = Link(words=config.link_words, clock_hz=clock_hz)
+        self._link = Link(words=config.link_words, clock_hz=clock_hz, registered=not config.compact)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
 
     def elaborate(self, platform):
