@@ -12,7 +12,7 @@ __all__ = ["WeightFetch"]
 class WeightFetch(wiring.Component):
     """Prefetching reader of a layer's weight items, the same items again for every tile.
 
-    The first item is valid five cycles after `start`; sustains one item a cycle, also from the last
+    The first item is valid six cycles after `start`; sustains one item a cycle, also from the last
     item of a repetition to the first of the next. A layer without items or repetitions delivers
     none.
 
@@ -24,7 +24,7 @@ class WeightFetch(wiring.Component):
     Attributes
     ----------
     DEPTH : :class:`int`
-        Items fetched ahead, at most.
+        Items fetched ahead of the output register, at most.
     MEMORY_LATENCY : :class:`int`
         Cycles from `address` to `data`.
 
@@ -79,6 +79,7 @@ class WeightFetch(wiring.Component):
         left = Signal()
         in_flight = Signal(self.MEMORY_LATENCY + 1)
         item = Signal(self._width, reset_less=True)
+        payload = Signal(self._width, reset_less=True)
 
         self._walk(m, issue, free != 0)
         m.d.sync += [
@@ -92,12 +93,14 @@ class WeightFetch(wiring.Component):
         m.d.comb += [
             buffer.w_data.eq(item),
             buffer.w_en.eq(in_flight[-1]),
-            # Straight from the buffer: what the array takes late moves a pointer, not the items.
-            self.o.valid.eq(buffer.r_rdy),
-            self.o.payload.eq(buffer.r_data),
-            buffer.r_en.eq(self.o.ready),
-            leaves.eq(self.o.valid & self.o.ready),
+            leaves.eq(buffer.r_rdy & (~self.o.valid | self.o.ready)),
+            buffer.r_en.eq(leaves),
+            self.o.payload.eq(payload),
         ]
+        with m.If(leaves):
+            m.d.sync += [payload.eq(buffer.r_data), self.o.valid.eq(1)]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
         return m
 
     def _walk(self, m, issue, room):

@@ -107,7 +107,7 @@ def test_a_blocked_stream_prefetches_without_losing_items():
 
 
 @pytest.mark.parametrize(("base", "count", "repeats"), [(2, 40, 1), (2, 1, 40), (9, 4, 10)])
-def test_the_first_item_comes_after_five_cycles_and_then_one_a_cycle(base, count, repeats):
+def test_the_first_item_comes_after_six_cycles_and_then_one_a_cycle(base, count, repeats):
     m, fetch, _, fill = bench()
 
     async def testbench(ctx):
@@ -115,10 +115,10 @@ def test_the_first_item_comes_after_five_cycles_and_then_one_a_cycle(base, count
         ctx.set(fetch.o.ready, 1)
         await begin(ctx, fetch, base, count, repeats)
         valid = []
-        for _ in range(4 + count * repeats + 4):
+        for _ in range(5 + count * repeats + 4):
             valid.append(ctx.get(fetch.o.valid))
             await ctx.tick()
-        assert valid == [0] * 4 + [1] * (count * repeats) + [0] * 4
+        assert valid == [0] * 5 + [1] * (count * repeats) + [0] * 4
 
     simulate(m, fetch, testbench)
 
