@@ -13,14 +13,19 @@ import steelyard_hw
 from formal.netlist import Netlist
 from formal.prover import Bench, mutated, prove, refute
 from steelyard.config import ArrayConfig
+from steelyard.crossbar import CrossbarConfig
+from steelyard.tile import TileConfig
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.array import SparseArray
+from steelyard_hw.crossbar import CrossbarTile, UnitIssue
+from steelyard_hw.crossbar_gather import Gather
 from steelyard_hw.host import HostPort
 from steelyard_hw.link import Link, Payloads
 from steelyard_hw.link_frame import FrameSender
 from steelyard_hw.link_uart import UartReceiver, UartTransmitter
 from steelyard_hw.scheduler import Scheduler
 from steelyard_hw.weights import WeightFetch
+from steelyard_hw.weights_direct import DirectFetch
 
 SMALL = ArrayConfig(
     lanes=4,
@@ -34,15 +39,31 @@ SMALL = ArrayConfig(
     partial_sum_channels=2,
     max_layers=1,
 )
+TILE = TileConfig(
+    lanes=4,
+    group=4,
+    requantizers=4,
+    window_groups=2,
+    activation_words=16,
+    weight_words=16,
+    parameter_words=16,
+    partial_sum_channels=2,
+    max_layers=1,
+    crossbar=CrossbarConfig(rows=4, columns=4, ou_rows=2, ou_columns=4),
+)
 COMPONENTS = {
     Accelerator: lambda: Accelerator(SMALL),
+    CrossbarTile: lambda: CrossbarTile(TILE),
+    DirectFetch: lambda: DirectFetch(SMALL.with_(requantizer_cycles=16)),
     FrameSender: lambda: FrameSender(4),
+    Gather: lambda: Gather(TILE),
     HostPort: lambda: HostPort(SMALL),
     Link: lambda: Link(words=32),
     Payloads: lambda: Payloads(8),
     Scheduler: lambda: Scheduler(SMALL),
     SparseArray: lambda: SparseArray(SMALL),
     UartTransmitter: lambda: UartTransmitter(4),
+    UnitIssue: lambda: UnitIssue(TILE),
     WeightFetch: lambda: WeightFetch(SMALL),
 }
 WHOLE = ("valid", "ready", "payload")

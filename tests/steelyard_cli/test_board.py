@@ -46,7 +46,7 @@ def test_a_board_that_is_too_small_is_refused_with_the_amounts(steelyard, work, 
     result = steelyard(
         "compile", work.int8_onnx, "-o", output, "--board", "ulx3s_85f", "--batch", 9000
     )
-    result.refused("does not fit: it needs", "activation words where the configuration has 8192")
+    result.refused("does not fit: it needs", "activation words where the configuration has 4096")
     assert not output.exists()
 
 
