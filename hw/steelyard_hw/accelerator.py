@@ -204,7 +204,7 @@ class Accelerator(wiring.Component):
             array.group_loaded.eq(loader.group_loaded),
         ]
         self._weight_fetch(m, layer, go, weights, array)
-        vector = self._vector(m, layer, go, loader)
+        vector = self._vector(m, layer, go, loader) if config.vector_bits else None
         output = self._output(m, layer, array, vector, parameters, activations)
         m.d.comb += sequencer.active.eq(
             ~loader.done | ~array.done | array.busy | output.i_valid | loader.vector_valid
@@ -283,12 +283,16 @@ class Accelerator(wiring.Component):
         """Output stage behind array and vector unit, of which only one works in a layer."""
         stage = output_stage(self._config)
         target = (self._target,) if stage is OutputStage else ()
+        if vector is None:
+            beat, valid = array.o.as_value(), array.o_valid
+        else:
+            beat = Mux(array.o_valid, array.o.as_value(), vector.o.as_value())
+            valid = array.o_valid | vector.o_valid
         m.submodules.output = output = stage(self._config, *target)
         m.d.comb += [
-            output.i_valid.eq(array.o_valid | vector.o_valid),
+            output.i_valid.eq(valid),
+            output.i.eq(beat),
             array.o_ready.eq(output.i_ready),
-            vector.o_ready.eq(output.i_ready),
-            output.i.eq(Mux(array.o_valid, array.o.as_value(), vector.o.as_value())),
             output.z_y.eq(layer.z_y),
             output.lo.eq(layer.lo),
             output.hi.eq(layer.hi),
@@ -299,6 +303,8 @@ class Accelerator(wiring.Component):
             activations.write_beat.eq(output.o_beat),
             activations.write_data.eq(output.o_data),
         ]
+        if vector is not None:
+            m.d.comb += vector.o_ready.eq(output.i_ready)
         return output
 
     def _host_bus(self, m, host, sequencer, memories):

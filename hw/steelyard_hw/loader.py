@@ -90,7 +90,10 @@ class Loader(wiring.Component):
         m.submodules.walker = walker = TileWalker(config)
         m.submodules.taps = taps = TapSequence(config)
         convolution = Signal()
-        m.d.sync += convolution.eq(layer.op == Operation.CONV)
+        if config.vector_bits:
+            m.d.sync += convolution.eq(layer.op == Operation.CONV)
+        else:
+            m.d.comb += convolution.eq(1)
 
         segment = Signal(range(config.lanes))
         position = Signal(range(config.group))

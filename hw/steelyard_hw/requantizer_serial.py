@@ -60,7 +60,7 @@ class SerialRequantizer(wiring.Component):
     value : ``In(signed(32))``
     multiplier : ``In(24)``
     shift : ``In(6)``
-        15 to 42 (``SERIAL_SHIFTS``). These three are stable from the cycle after `start`.
+        15 to 42 (``SERIAL_SHIFTS``). Both are stable from `start` on, the value a cycle later.
     z_y, lo, hi : ``In(signed(8))``
     o_y : ``Out(signed(8))``
 
@@ -100,35 +100,42 @@ class SerialRequantizer(wiring.Component):
         below = Signal(_BELOW)
         lost = Signal()
         carry = Signal()
-        step = Signal(range(self.steps(bits) + 2))
+        # The digits of a step are recoded in the cycle before it.
+        coded = Signal(range(self.steps(bits) + 2))
+        codes = [Signal(2, name=f"code_{n}") for n in range(bits // 2)]
         distance = Signal(7)
-        m.d.comb += distance.eq(self.shift + _BIAS)
+        m.d.comb += distance.eq(self.shift + _BIAS + bits)
 
-        codes, carries = self._recode(self._digits(step), carry)
+        first, before = Mux(self.start, 0, coded), carry & ~self.start
+        recoded, carries = self._recode(self._digits(first), before)
         total, done = upper, []
         for code in codes:
             partial, plus = _partial(self.value, code)
             total = _add(total, partial, plus)[:_SUM_BITS]
             done += [total[0], total[1]]
             total = total[2:].as_signed()
-        with m.If(step != distance[fine:]):
+        more = Signal()
+        m.d.comb += more.eq(coded != distance[fine:])
+        with m.If(more):
             m.d.sync += [
-                step.eq(step + 1),
                 upper.eq(total),
                 below.eq(Cat(below[bits:], *done)),
                 lost.eq(lost | below[:bits].any()),
-                carry.eq(carries),
             ]
+        with m.If(more | self.start):
+            m.d.sync += [coded.eq(first + 1), carry.eq(carries)]
+            m.d.sync += [code.eq(new) for code, new in zip(codes, recoded, strict=True)]
         with m.If(self.start):
-            m.d.sync += [signal.eq(0) for signal in (step, upper, below, lost, carry)]
+            m.d.sync += [signal.eq(0) for signal in (upper, below, lost)]
         self._round(m, Cat(below, upper), lost, distance[:fine])
         return m
 
-    def _digits(self, step: Signal) -> Value:
+    def _digits(self, step: Value) -> Value:
         """Bits of the multiplier that a step takes, zeros once it is used up."""
         bits = self._bits
         words = [self.multiplier.word_select(n, bits) for n in range(_MULTIPLIER_BITS // bits)]
-        return Array([*words, *[Const(0, bits)] * ((1 << len(step)) - len(words))])[step]
+        beyond = [Const(0, bits)] * ((1 << len(step)) - len(words))
+        return Array([*words, *beyond])[step]
 
     @staticmethod
     def _recode(digits: Value, carry: Value) -> tuple[list[Value], Value]:

@@ -1,6 +1,6 @@
 """Tap sequence: which channel, tap and operand the loader reads next."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Const, Module, Mux, Signal
 from amaranth.hdl import signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -67,7 +67,7 @@ class TapSequence(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        convolution = layer.op == Operation.CONV
+        convolution = layer.op == Operation.CONV if self._config.vector_bits else Const(1, 1)
         add = adds(layer, self._config)
 
         # Whether a loop is at its end is worked out a step ahead: no comparison lies in the path

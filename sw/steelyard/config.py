@@ -62,7 +62,8 @@ class ArrayConfig(Configuration):
     padded_kernel: int = 7
     """Largest side of a kernel with padding: 3, 5 or 7."""
     vector_bits: int = 24
-    """Width of the vector unit's sums, bits: 8 (no average pooling) to 24."""
+    """Width of the vector unit's sums, bits: 8 (no average pooling) to 24, or 0 for no unit: then
+    there is no pooling either, and `requantizer_cycles` is more than 1."""
     link_words: int = 512
     """Words of each of the two memories of a board's serial link: a power of two, 32 to 4096."""
 
@@ -91,7 +92,8 @@ class ArrayConfig(Configuration):
         self._between("max_layers", 1, 1024)
         self._one_of("max_side", tuple((1 << n) - 1 for n in range(4, 17)))
         self._one_of("padded_kernel", (3, 5, 7))
-        self._between("vector_bits", 8, 24)
+        if self.vector_bits or not self.compact:
+            self._between("vector_bits", 8, 24)
         self._one_of("link_words", tuple(32 << n for n in range(8)))
 
     @property

@@ -44,6 +44,7 @@ def test_an_index_addresses_every_weight_of_a_group(group, bits):
         ("max_layers", 0, "between 1 and 1024"),
         ("max_side", 100, "one of 15, 31, 63, .*, 65535"),
         ("padded_kernel", 4, "one of 3, 5, 7"),
+        ("vector_bits", 0, "between 8 and 24"),
         ("vector_bits", 7, "between 8 and 24"),
         ("requantizer_cycles", 8, "one of 1, 16, 32"),
         ("link_words", 100, "one of 32, 64, .*, 4096"),

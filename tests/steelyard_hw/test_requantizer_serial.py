@@ -31,13 +31,13 @@ def requantize(cases, bits, *, z_y=0, lo=-128, hi=127):
         ctx.set(dut.hi, hi)
         for value, multiplier, shift in cases:
             ctx.set(dut.start, 1)
+            ctx.set(dut.multiplier, multiplier)
+            ctx.set(dut.shift, shift)
             # What lies there before the start must not matter.
             ctx.set(dut.value, rng.randint(*INT32))
             await ctx.tick()
             ctx.set(dut.start, 0)
             ctx.set(dut.value, value)
-            ctx.set(dut.multiplier, multiplier)
-            ctx.set(dut.shift, shift)
             await ctx.tick().repeat((shift + 13) // bits + rng.choice([0, 0, 3]))
             results.append(ctx.get(dut.o_y))
 

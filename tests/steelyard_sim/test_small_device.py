@@ -53,6 +53,7 @@ def test_every_layer_of_a_random_network_equals_the_golden_model(device, seed):
     [
         ({}, ("add",), "is a residual addition, .*; set requantizer_cycles to 1"),
         ({"vector_bits": 8}, ("avg_pool",), "averages .* pixels, .*; raise vector_bits"),
+        ({"vector_bits": 0}, ("max_pool",), "pools, and .* no vector unit; set vector_bits"),
         ({"max_side": 15}, ("conv",), "needs in_. = .* holds 0 to 15 with this configuration; "),
     ],
 )

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from steelyard.config import ArrayConfig
 from steelyard.files import replacing
-from steelyard_hw.synthesis import AFTER_READ, KEEP_COPIES, TOP
+from steelyard_hw.synthesis import AFTER_READ, KEEP_COPIES, SHORT_ADDERS, TOP
 
 from ..board import MHZ, Board
 from .flow import Flow, Job, plan
@@ -161,6 +161,7 @@ class IceStorm(NextpnrFlow):
     packer = ("ICEPACK", "icepack")
     routed_option = "--asc"
     routed_suffix = ".asc"
+    after_read = AFTER_READ + SHORT_ADDERS
 
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
         return list(arguments)

@@ -102,13 +102,18 @@ def check_features(network: Network, layer: Layer, base: Descriptor, config: Arr
     Raises
     ------
     UserError
-        If its padded kernel is too large, its average too long, or it is an addition that the
-        requantizers cannot do; names layer and field.
+        If its padded kernel is too large, its average too long, or it is an addition or pooling
+        that there is no unit for; names layer and field.
     """
     if base.op == Operation.ADD and config.requantizer_cycles > 1:
         raise UserError(
             f"Layer {layer.name!r} is a residual addition, which requantizers of "
             f"{config.requantizer_cycles} cycles cannot do; set requantizer_cycles to 1."
+        )
+    if base.op in (Operation.MAX_POOL, Operation.AVG_POOL) and not config.vector_bits:
+        raise UserError(
+            f"Layer {layer.name!r} pools, and the configuration has no vector unit; set "
+            "vector_bits to 8 or more, or use convolutions of stride 2."
         )
     side = max(base.kernel_w, base.kernel_h)
     if base.padded and side > config.padded_kernel:
