@@ -103,8 +103,8 @@ class SerialRequantizer(wiring.Component):
         # The digits of a step are recoded in the cycle before it.
         coded = Signal(range(self.steps(bits) + 2))
         codes = [Signal(2, name=f"code_{n}") for n in range(bits // 2)]
-        distance = Signal(7)
-        m.d.comb += distance.eq(self.shift + _BIAS + bits)
+        distance = Signal(7, reset_less=True)
+        m.d.sync += distance.eq(self.shift + _BIAS + bits)
 
         first, before = Mux(self.start, 0, coded), carry & ~self.start
         recoded, carries = self._recode(self._digits(first), before)

@@ -162,6 +162,8 @@ class IceStorm(NextpnrFlow):
     routed_option = "--asc"
     routed_suffix = ".asc"
     after_read = AFTER_READ + SHORT_ADDERS
+    # The default one takes ten times as long where wires are scarce.
+    options = "--router router2 --timing-allow-fail"
 
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
         return list(arguments)
