@@ -261,5 +261,3 @@ def _check_zeros(reference: onnx.ModelProto, quantized: onnx.ModelProto) -> None
                 f"Layer {name!r} lost pruned zeros or holds -128 after quantization, only "
                 "symmetric weights are allowed; report this model as a fault of steelyard."
             )
-
-

@@ -345,7 +345,8 @@ cli.add_command(demo_board)
 @cli.command(short_help="Measure cycles and hold them against the bars.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="FILE.json")
 @click.option("--quick", is_flag=True, help="The cheap cases only.")
-def bench(output: Path, quick: bool) -> None:
+@click.option("--case", metavar="NAME", help="This case only, without the software's figures.")
+def bench(output: Path, quick: bool, case: str | None) -> None:
     """Measure cycles of the reference layer, VGG16 and ResNet-18 and hold them against the bars.
 
     Cases run on the simulated gateware, or, where they say so, by the cycle model after layers of
@@ -355,7 +356,8 @@ def bench(output: Path, quick: bool) -> None:
     Examples:
       steelyard bench -o build/bench/array.json
       steelyard bench --quick -o build/bench/quick.json
+      steelyard bench --case "vgg16_32 ulx3s_85f" -o build/bench/board.json
     """
     from .bench import run_bench
 
-    run_bench(output, quick)
+    run_bench(output, quick, case)

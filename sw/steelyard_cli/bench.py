@@ -12,6 +12,7 @@ from typing import Any
 
 from steelyard.config import ArrayConfig
 from steelyard.driver import DeviceTimeout
+from steelyard.errors import UserError
 from steelyard_boards import board
 from steelyard_sim.toolchain import BuildFailed
 
@@ -160,17 +161,23 @@ BARS = (
 )
 
 
-def run_bench(output: Path, quick: bool) -> None:
-    """``steelyard bench``.
+def run_bench(output: Path, quick: bool, case: str | None = None) -> None:
+    """``steelyard bench``: all cases, the cheap ones, or the one of this name.
 
     Raises
     ------
+    UserError
+        If no case has the name.
     BadResult
         If a bar is missed, or the simulation fails.
     """
     # Processes side by side make better use of few processors than threads inside each.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    cases = [case for case in CASES if case.quick or not quick]
+    cases = [one for one in CASES if one.name == case or (case is None and one.quick >= quick)]
+    if not cases:
+        raise UserError(
+            f"No case is named {case!r}; choose one of {', '.join(one.name for one in CASES)}."
+        )
     try:
         with _workers() as pool:
             results = _run(pool, cases)
@@ -179,9 +186,9 @@ def run_bench(output: Path, quick: bool) -> None:
     except BrokenProcessPool as error:
         raise BadResult("A worker was killed; is there memory enough?") from error
     entries = [
-        entry for case in cases for entry in _entries(case, *(results[case, k] for k in (K, None)))
+        entry for one in cases for entry in _entries(one, *(results[one, k] for k in (K, None)))
     ]
-    software = [] if quick else _software()
+    software = [] if quick or case else _software()
     verdicts = judge([*entries, *software])
     _write(output, entries)
     if software:

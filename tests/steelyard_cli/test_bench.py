@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from steelyard import golden
+from steelyard.errors import UserError
 from steelyard.network import Conv
 from steelyard_cli import bench, bench_networks, bench_work
 from steelyard_cli.bench_work import Job, Layer, Result
@@ -134,3 +135,8 @@ def test_missed_bar_is_named_and_exits_with_one(steelyard, monkeypatch, tmp_path
     assert result.status == 1
     assert "Missed 1 of 1 bars (reference 8x4: cycles)." in result.err
     assert (tmp_path / "array.json").exists()
+
+
+def test_a_case_that_does_not_exist_is_answered_with_those_that_do(tmp_path):
+    with pytest.raises(UserError, match=r"'vgg17'; choose one of reference 8x4, "):
+        bench.run_bench(tmp_path / "bench.json", quick=False, case="vgg17")
