@@ -261,7 +261,7 @@ class TileScript(Script):
         if not isinstance(config, TileConfig) or program.method is None:
             raise TypeError(f"Program must be one for the tile, not for {config!r}")
         mapping = map_network(program.network, config.crossbar, program.method)
-        self.result = run(program.network, mapping, x)
+        self.result = run(program.network, mapping, x, effects=program.effects)
 
     def _golden(self) -> dict[str, NDArray[np.int8]]:
         return self.result.tensors

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import crossbar, golden
 from ._sealed import damaged, read_sealed, write_sealed
 from .config import ArrayConfig
-from .crossbar import METHODS, NetworkMapping, map_network
+from .crossbar import METHODS, DeviceEffects, NetworkMapping, map_network
 from .errors import UserError
 from .network import Network, from_arrays, to_arrays
 from .tile import TileConfig
@@ -146,6 +146,7 @@ class Program:
     parameters : uint32 (n, 2)
     weights : uint32 (n, words of a weight item)
     method : how the tile's crossbar holds the weights; None for the array
+    effects : faults of the tile's cells, which `weights` has; None for none
     """
 
     config: ArrayConfig
@@ -157,6 +158,7 @@ class Program:
     parameters: NDArray[np.uint32]
     weights: NDArray[np.uint32]
     method: str | None = None
+    effects: DeviceEffects | None = None
 
     @cached_property
     def mapping(self) -> NetworkMapping | None:
@@ -174,7 +176,7 @@ class Program:
         """
         if self.mapping is None:
             return golden.run(self.network, x, trace=True)
-        return crossbar.run(self.network, self.mapping, x).tensors
+        return crossbar.run(self.network, self.mapping, x, effects=self.effects).tensors
 
     @property
     def output(self) -> Plane:
@@ -258,6 +260,7 @@ class Program:
             "config": asdict(self.config),
             "config_sha256": self.config.hash().hex(),
             "method": self.method,
+            "effects": None if self.effects is None else asdict(self.effects),
             "batch": self.batch,
             "input": asdict(self.input),
             "layers": [asdict(entry) for entry in self.layers],
@@ -291,6 +294,7 @@ class Program:
                 parameters=arrays["parameters"],
                 weights=arrays["weights"],
                 method=manifest.get("method"),
+                effects=_effects(manifest.get("effects")),
             )
             if manifest["config_sha256"] != program.config.hash().hex():
                 raise ValueError("its configuration does not match its hash")
@@ -300,6 +304,10 @@ class Program:
 
 def _config(values: dict[str, Any]) -> ArrayConfig:
     return TileConfig.from_dict(values) if "crossbar" in values else ArrayConfig.from_dict(values)
+
+
+def _effects(values: dict[str, Any] | None) -> DeviceEffects | None:
+    return None if values is None else DeviceEffects(**values)
 
 
 def _integer(what: str, value: object, low: int = 0) -> int:
@@ -336,6 +344,8 @@ def _check(program: Program) -> None:
     config, network = program.config, program.network
     if isinstance(config, TileConfig) != (program.method in METHODS):
         raise ValueError(f"its mapping {program.method!r} does not belong to its configuration")
+    if program.effects is not None and program.method is None:
+        raise ValueError("its device effects have no crossbar to be in")
     for what, array, width, limit in (
         ("descriptors", program.descriptors, 32, config.max_layers),
         ("parameters", program.parameters, 2, config.parameter_words),

@@ -6,9 +6,11 @@ import pytest
 from steelyard import driver, golden
 from steelyard.compile import Descriptor, compile
 from steelyard.compile.crossbar import pack_layer, unpack_items
+from steelyard.config import ArrayConfig
 from steelyard.crossbar import (
     METHODS,
     CrossbarConfig,
+    DeviceEffects,
     block_cells,
     map_layer,
     map_network,
@@ -125,3 +127,29 @@ def test_golden_device_is_the_golden_crossbar_of_the_program():
     assert (device.infer(x) == expected).all()
     assert driver.check_layers(program, x, device) is None
     assert (expected != golden.run(network, x)).any()
+
+
+EFFECTS = DeviceEffects(seed=4, stuck_at_zero=50_000, stuck_at_one=20_000, deviating=200_000)
+
+
+def test_device_effects_are_in_the_cells_and_in_the_file(tmp_path):
+    network = random_network(3, layers=3, max_pixels=40, max_channels=6)
+    program = compile(network, SMALL, method="mixed", effects=EFFECTS)
+    assert (program.weights != compile(network, SMALL, method="mixed").weights).any()
+    program.save(tmp_path / "worn.syp")
+    again = Program.load(tmp_path / "worn.syp")
+    assert again.effects == EFFECTS
+    x = random_input(network, 3, 1)
+    mapping = map_network(network, SMALL.crossbar, "mixed")
+    expected = run(network, mapping, x, effects=EFFECTS).output
+    device = driver.open("golden")
+    device.load(again)
+    assert (device.infer(x) == expected).all()
+    assert driver.check_layers(again, x, device) is None
+    assert (expected != golden.run(network, x)).any()
+
+
+def test_device_effects_need_a_crossbar():
+    network = random_network(3, layers=3, max_pixels=40, max_channels=6)
+    with pytest.raises(UserError, match="give a TileConfig"):
+        compile(network, ArrayConfig(), effects=EFFECTS)

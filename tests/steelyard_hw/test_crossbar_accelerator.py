@@ -7,7 +7,8 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard import golden
-from steelyard.crossbar import CrossbarConfig
+from steelyard.compile import compile
+from steelyard.crossbar import CrossbarConfig, DeviceEffects
 from steelyard.tile import TileConfig
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.testing import receive, send
@@ -65,3 +66,17 @@ def test_random_programs_agree_with_the_golden_crossbar(seed, config):
     if config.crossbar.adc_is_ideal:
         expected = golden.run(program.network, x)
         assert (script.result.output == expected).all()
+
+
+def test_cells_with_device_effects_agree_with_the_golden_crossbar():
+    program, x = random_tile_program(2, CONFIG, cycles=1500, words=1200)
+    effects = DeviceEffects(
+        seed=3, stuck_at_zero=30_000, stuck_at_one=30_000, deviating=300_000, deviation=2
+    )
+    worn = compile(
+        program.network, CONFIG, batch=program.batch, method=program.method, effects=effects
+    )
+    script = TileScript(worn, x, Random(2))
+    assert (script.result.output != program.golden(x)[program.network.output]).any()
+    mismatch = script.check(exchange(CONFIG, script.words, script.answers, 2, 0.0))
+    assert mismatch is None, str(mismatch)

@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ArrayConfig
-from ..crossbar import LayerMapping, NetworkMapping, accumulator_bound, map_network
+from ..crossbar import (
+    DeviceEffects,
+    LayerMapping,
+    NetworkMapping,
+    accumulator_bound,
+    map_network,
+)
 from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
 from ..program import LayerEntry, Plane, Program
@@ -47,6 +53,7 @@ class _Plan:
     parameters: NDArray[np.uint32]
     cut: Schedule | None = None
     mapping: LayerMapping | None = None
+    effects: DeviceEffects | None = None
     nnz: int = 0
 
     @property
@@ -91,13 +98,18 @@ def _plan_conv(
 
 
 def _plan_mapped(
-    network: Network, conv: Conv, base: Descriptor, mapping: LayerMapping, config: TileConfig
+    network: Network,
+    conv: Conv,
+    base: Descriptor,
+    mapping: LayerMapping,
+    effects: DeviceEffects | None,
+    config: TileConfig,
 ) -> _Plan:
     zero = network.tensor(conv.inputs[0]).zero_point
     bounds = group_bounds(grouped(conv.weight, config.group))
     bias = fold_bias(conv.name, conv.bias, zero, conv.weight, bounds)
-    # A converter that rounds up can exceed what the weights allow.
-    reach = accumulator_bound(mapping) + np.abs(bias.astype(np.int64))
+    # A converter that rounds up, or a cell that is off, can exceed what the weights allow.
+    reach = accumulator_bound(mapping, effects) + np.abs(bias.astype(np.int64))
     if reach.max() >= 1 << 31:
         raise DoesNotFit(
             f"Layer {conv.name!r} can reach sums of {reach.max()} in output channel "
@@ -109,6 +121,7 @@ def _plan_mapped(
         channels=((0, len(conv.weight)),),
         parameters=_parameter_words(conv.name, bias, conv.multiplier, conv.shift, config),
         mapping=mapping,
+        effects=effects,
         nnz=int(np.count_nonzero(conv.weight)),
     )
 
@@ -120,13 +133,15 @@ def _plan(
     batch: int,
     config: ArrayConfig,
     mapping: NetworkMapping | None,
+    effects: DeviceEffects | None,
 ) -> _Plan:
     base = walk(network, layer, batch, config.lanes)
     base.words(layer.name, config)
     check_features(network, layer, base, config)
     if isinstance(layer, Conv):
         if isinstance(config, TileConfig) and mapping is not None:
-            return _plan_mapped(network, layer, base, mapping.layers[layer.name], config)
+            own = mapping.layers[layer.name]
+            return _plan_mapped(network, layer, base, own, effects, config)
         return _plan_conv(network, layer, base, k[layer.name], config)
     bias, multiplier, shift = np.array(pool_parameters(network, layer), np.int32).T
     return _Plan(
@@ -245,7 +260,7 @@ def _packed(
 ) -> Iterator[tuple[int, NDArray[np.uint32]]]:
     """Weight items of each descriptor with the place of the first."""
     if plan.mapping is not None and isinstance(config, TileConfig):
-        yield descriptors[0].weight_base, pack_layer(plan.mapping, config)
+        yield descriptors[0].weight_base, pack_layer(plan.mapping, config, plan.effects)
     elif plan.cut is not None and isinstance(plan.layer, Conv):
         weights = grouped(plan.layer.weight, config.group)
         for each, (first, last) in zip(descriptors, plan.channels, strict=True):
@@ -259,6 +274,7 @@ def compile(
     batch: int = 1,
     k: KRequest = "auto",
     method: str = "pattern",
+    effects: DeviceEffects | None = None,
     progress: Progress | None = None,
 ) -> Program:
     """Program of a network for one configuration.
@@ -273,12 +289,14 @@ def compile(
         only the array looks at it
     method : how a tile's crossbar holds the weights, see :func:`steelyard.crossbar.map_network`;
         only the tile looks at it
+    effects : faults of the tile's cells, which its cells then hold as a real crossbar's would
     progress : called with layers done, layers in all and the layer's name
 
     Raises
     ------
     UserError
         If a layer cannot be computed, or `k` is smaller than its weights need; names the layer.
+        If there are effects, but no crossbar to have them.
     DoesNotFit
         If memories or accumulators are too small; says by how much, before any weight is packed.
     """
@@ -288,8 +306,16 @@ def compile(
         raise UserError(f"Network {network.name!r} has no layers; add at least one.")
     requested = requested_k(k, network, config.group)
     tile = config if isinstance(config, TileConfig) else None
+    if effects is not None and tile is None:
+        raise UserError(
+            "Device effects are those of a crossbar's cells, which the sparse array does not have; "
+            "give a TileConfig."
+        )
     mapping = map_network(network, tile.crossbar, method) if tile else None
-    plans = [_plan(network, layer, requested, batch, config, mapping) for layer in network.layers]
+    plans = [
+        _plan(network, layer, requested, batch, config, mapping, effects)
+        for layer in network.layers
+    ]
     buffers = lifetimes(network, batch, config.lanes)
     peak, bases = assign(buffers)
     _check_capacity(network, plans, peak, config)
@@ -319,6 +345,7 @@ def compile(
         input=Plane(bases[network.input], plans[0].descriptors[0].in_pitch, shape),
         layers=tuple(entries),
         method=method if tile else None,
+        effects=effects,
         descriptors=np.array(descriptors, np.uint32).reshape(-1, DESCRIPTOR_WORDS),
         parameters=np.concatenate([plan.parameters for plan in plans]),
         weights=items,

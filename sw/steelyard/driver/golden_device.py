@@ -65,7 +65,9 @@ class GoldenDevice(Device):
             mapping = self.program.mapping
             if mapping is not None and isinstance(layer, Conv):
                 own = mapping.layers[layer.name]
-                output, _ = crossbar.layer(network, layer, own, inputs[0])
+                output, _ = crossbar.layer(
+                    network, layer, own, inputs[0], effects=self.program.effects
+                )
             else:
                 output = golden.layer(network, layer, *inputs)
             self._tensors[layer.output] = output
