@@ -153,6 +153,23 @@ def test_area_counts_whole_crossbars_and_the_index():
     )
 
 
+@pytest.mark.parametrize("method", ["traditional", "pattern", "mixed"])
+def test_sharing_crossbars_saves_area_and_no_energy(method):
+    network = network_of(*weights(0.3))
+    x = np.random.default_rng(9).integers(-128, 128, (1, 16, 8, 8)).astype(np.int8)
+    traced = golden.run(network, x, trace=True)
+    shared, apart = (map_network(network, CrossbarConfig(), method, share=s) for s in (True, False))
+    own, other = (price(m, activity(network, m, traced)) for m in (shared, apart))
+    assert own.total.energy == other.total.energy
+    assert own.total.serial_time == other.total.serial_time
+    for name, work in own.activities.items():
+        assert work.counts == other.activities[name].counts
+        assert len(work.crossbar_steps) == shared.layers[name].crossbars
+    ratio = other.total.area["cells"] / own.total.area["cells"]
+    assert ratio == pytest.approx(apart.crossbars / shared.crossbars)
+    assert ratio > 1
+
+
 def test_every_constant_has_unit_and_source():
     for name, constants in CONSTANTS.items():
         rows = constants.rows()

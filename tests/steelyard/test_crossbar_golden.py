@@ -205,6 +205,21 @@ def test_device_effects_touch_the_stated_share_of_cells():
     assert set(off[inner]) == {-3, -2, -1, 0, 1, 2, 3}
 
 
+def test_layers_in_a_shared_crossbar_share_its_faults():
+    """Cells of two layers, read back over the whole crossbar, are one draw of faults."""
+    network = random_network(8, kinds=("conv",), layers=2, max_channels=8)
+    mapping = map_network(network, CrossbarConfig(), "traditional")
+    assert mapping.crossbars == 1
+    effects = DeviceEffects(seed=4, stuck_at_one=500_000)
+    stuck = effects.apply(np.zeros((512, 512), np.uint8), mapping.config, 0) == 15
+    for layer_mapping in mapping.layers.values():
+        cells = block_cells(layer_mapping, effects)
+        clean = block_cells(layer_mapping)
+        for number, (held, written) in enumerate(zip(cells, clean, strict=True)):
+            own = stuck[layer_mapping.window(number)].reshape(held.shape)
+            assert np.array_equal(held, np.where(own, 15, written))
+
+
 def test_device_effects_follow_from_seed_and_place():
     mapping = map_layer(np.ones((8, 8, 3, 3), np.int8), CrossbarConfig(), "traditional")
     effects = [DeviceEffects(seed=seed, deviating=500_000) for seed in (1, 1, 2)]

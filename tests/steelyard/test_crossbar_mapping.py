@@ -16,6 +16,7 @@ from steelyard.crossbar import (
 )
 from steelyard.crossbar.packing import pack
 from steelyard.errors import UserError
+from steelyard.network import Conv, Network, Tensor
 from steelyard.randomnet import random_network
 
 SHAPES = [
@@ -218,19 +219,23 @@ def test_ou_rows_drop_the_zero_rows_of_each_strip():
     assert blocks == [([1, 5, 7], [0, 1]), ([19], [2, 3])]
 
 
+def fill(places, heights, widths):
+    """Share of the cells of crossbars of 512 x 512 that rectangles take."""
+    return (heights * widths).sum() / ((places[:, 0].max() + 1) * 512 * 512)
+
+
 def test_packing_fills_crossbars_with_pattern_blocks():
     rng = np.random.default_rng(0)
     heights, widths = rng.integers(1, 10, 2000), 4 * rng.integers(1, 60, 2000)
-    places, crossbars = pack(heights, widths, 512, 512)
-    assert np.array_equal(places, pack(heights, widths, 512, 512)[0])
-    assert (heights * widths).sum() / (crossbars * 512 * 512) > 0.9
+    places = pack(heights, widths, 512, 512)
+    assert np.array_equal(places, pack(heights, widths, 512, 512))
+    assert fill(places, heights, widths) > 0.9
 
 
 def test_packing_fills_crossbars_with_narrow_strips():
     rng = np.random.default_rng(0)
     heights, widths = rng.integers(50, 512, 600), np.full(600, 8)
-    _, crossbars = pack(heights, widths, 512, 512)
-    assert (heights * widths).sum() / (crossbars * 512 * 512) > 0.85
+    assert fill(pack(heights, widths, 512, 512), heights, widths) > 0.85
 
 
 def test_networks_map_layer_by_layer():
@@ -239,8 +244,85 @@ def test_networks_map_layer_by_layer():
     for layer in network.layers:
         if layer.kind in ("conv", "fc"):
             assert np.array_equal(unmap(mapping.layers[layer.name]), layer.weight)
-    assert mapping.crossbars == sum(each.crossbars for each in mapping.layers.values())
     assert mapping.index_bits == sum(each.index.bits for each in mapping.layers.values())
+
+
+def layers_of(weights):
+    """Chain of convolutions on an 8x8 map."""
+    tensors = {"input": Tensor("input", (weights[0].shape[1], 8, 8), 1.0, 0)}
+    made, last = [], "input"
+    for number, weight in enumerate(weights):
+        name, around = f"conv{number}", weight.shape[2] // 2
+        tensors[name] = Tensor(name, (len(weight), 8, 8), 1.0, 0)
+        made.append(
+            Conv(
+                name=name, inputs=(last,), output=name, weight=weight, padding=(around,) * 4,
+                bias=np.zeros(len(weight), np.int32), shift=np.ones(len(weight), np.int32),
+                multiplier=np.ones(len(weight), np.int32),
+            )
+        )  # fmt: skip
+        last = name
+    return Network("layers", "input", last, tensors, tuple(made))
+
+
+CHAIN = [(24, 3, 3, 3), (40, 24, 3, 3), (70, 40, 3, 3), (10, 70, 1, 1)]
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_layers_of_a_network_stand_in_numbered_crossbars_without_overlap(method, share):
+    config = CrossbarConfig(rows=64, columns=64)
+    made = [weights(shape, "sparse", seed) for seed, shape in enumerate(CHAIN)]
+    mapping = map_network(layers_of(made), config, method, share=share)
+    taken = np.zeros((mapping.crossbars, 64, 64), np.int64)
+    for layer in mapping.layers.values():
+        for number, place in enumerate(layer.places):
+            taken[place[0]][layer.window(number)] += 1
+    assert taken.max() == 1
+    assert np.array_equal(mapping.fills, taken.mean(axis=(1, 2))) and mapping.fills.min() > 0
+    owners = [set(layer.crossbar_numbers.tolist()) for layer in mapping.layers.values()]
+    assert set().union(*owners) == set(range(mapping.crossbars))
+    assert (sum(map(len, owners)) > mapping.crossbars) is share
+    for crossbar in range(mapping.crossbars):
+        found = mapping.occupancy(crossbar)
+        assert np.array_equal(found >= 0, taken[crossbar] == 1)
+        assert {n for n, own in enumerate(owners) if crossbar in own} == set(found.ravel()) - {-1}
+    shares = mapping.shares()
+    assert sum(shares.values()) == pytest.approx(mapping.crossbars)
+    if not share:
+        assert shares == {name: each.crossbars for name, each in mapping.layers.items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sharing_changes_places_alone(method):
+    made = [weights(shape, "patterned", seed) for seed, shape in enumerate(CHAIN)]
+    network, config = layers_of(made), CrossbarConfig(rows=64, columns=64)
+    shared, apart = (map_network(network, config, method, share=s) for s in (True, False))
+    assert shared.crossbars < apart.crossbars
+    for weight, own, other in zip(made, shared.layers.values(), apart.layers.values(), strict=True):
+        alone = map_layer(weight, config, method, name=own.name)
+        assert np.array_equal(unmap(own), weight)
+        assert own.index == other.index == alone.index
+        assert np.array_equal(other.places[:, 1:], alone.places[:, 1:])
+        for block, same in zip(own.blocks, other.blocks, strict=True):
+            assert np.array_equal(block.rows, same.rows)
+            assert np.array_equal(block.channels, same.channels)
+
+
+def test_vgg_small_fills_its_crossbars():
+    shapes = [(64, 1), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (10, 256)]
+    network = layers_of([np.ones((*shape, 3, 3), np.int8) for shape in shapes])
+    mapping = map_network(network, CrossbarConfig(), "traditional")
+    assert mapping.crossbars == 18  # 17.8 of them in cells
+    assert map_network(network, CrossbarConfig(), "traditional", share=False).crossbars == 22
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "traditional"])
+def test_a_network_of_zeros_takes_no_crossbars(method):
+    network = layers_of([np.zeros(shape, np.int8) for shape in CHAIN])
+    mapping = map_network(network, CrossbarConfig(), method)
+    assert (mapping.crossbars, mapping.cells, len(mapping.fills)) == (0, 0, 0)
+    assert set(mapping.shares().values()) == {0.0}
 
 
 def test_an_unknown_method_is_refused():

@@ -20,7 +20,8 @@ class Cost:
     serial_time: float
     """ns with one operation unit at work at a time; any fixed number of them divides it."""
     parallel_time: float
-    """ns with one operation unit at work in every crossbar of a layer, layer after layer."""
+    """ns with one operation unit at work in every crossbar of a layer, layer after layer: its
+    busiest crossbar counts."""
 
     @property
     def total_area(self) -> float:
@@ -100,8 +101,10 @@ def price(
         If the set is unknown or has no converter of so many bits.
     """
     chosen = constant_set(constants or mapping.config.constants)
+    shares = mapping.shares()
     layers = {
-        name: price_layer(layer, activities[name], chosen) for name, layer in mapping.layers.items()
+        name: price_layer(layer, activities[name], chosen, crossbars=shares[name])
+        for name, layer in mapping.layers.items()
     }
     total = _nothing()
     for cost in layers.values():
@@ -109,8 +112,19 @@ def price(
     return NetworkCost(chosen.name, mapping, activities, layers, total)
 
 
-def price_layer(mapping: LayerMapping, work: Activity, constants: ConstantSet) -> Cost:
+def price_layer(
+    mapping: LayerMapping,
+    work: Activity,
+    constants: ConstantSet,
+    *,
+    crossbars: float | None = None,
+) -> Cost:
     """Price of one layer.
+
+    Parameters
+    ----------
+    crossbars : how many the layer answers for, as of :meth:`NetworkMapping.shares`; by default all
+        in which it has blocks
 
     Raises
     ------
@@ -126,10 +140,11 @@ def price_layer(mapping: LayerMapping, work: Activity, constants: ConstantSet) -
     index_reads = mapping.index.bits * work.pixels
     step = max(constants.read_time.value, constants.adc_time.value)
     cells, beside = _crossbar_area(config, constants)
+    owned = mapping.crossbars if crossbars is None else crossbars
     return Cost(
         area={
-            "cells": mapping.crossbars * cells,
-            "converters": mapping.crossbars * beside,
+            "cells": owned * cells,
+            "converters": owned * beside,
             "index": mapping.index.bits * constants.buffer_area.value,
         },
         energy={

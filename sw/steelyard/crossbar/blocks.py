@@ -26,7 +26,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class LayerMapping:
-    """One layer's weights in crossbars of their own."""
+    """One layer's weights in crossbars, which other layers of its network may share."""
 
     name: str
     method: str
@@ -35,9 +35,8 @@ class LayerMapping:
     config: CrossbarConfig
     blocks: tuple[Block, ...]
     places: NDArray[np.int32]
-    """int32 (blocks, 3): crossbar, first wordline and first bitline of each block."""
-    crossbars: int
-    """Crossbars in use."""
+    """int32 (blocks, 3): crossbar, first wordline and first bitline of each block. Crossbars are
+    numbered through a network."""
     index: Index
     """What hardware must know beside the cells."""
 
@@ -57,10 +56,28 @@ class LayerMapping:
         return self.weights * self.config.weight_bitlines
 
     @property
+    def crossbar_numbers(self) -> NDArray[np.int32]:
+        """Numbers of the crossbars in which the layer has blocks, ascending."""
+        return np.unique(self.places[:, 0])
+
+    @property
+    def crossbars(self) -> int:
+        """Crossbars in which the layer has blocks."""
+        return len(self.crossbar_numbers)
+
+    @property
     def fill(self) -> float:
-        """Share of the cells of the crossbars in use that blocks take; 0 without crossbars."""
+        """Share of the cells of its crossbars that the layer takes; 0 without crossbars."""
         whole = self.crossbars * self.config.rows * self.config.columns
         return self.cells / whole if whole else 0.0
+
+    @property
+    def cells_by_crossbar(self) -> NDArray[np.int64]:
+        """Cells in use in each crossbar from number 0 to the last, int64."""
+        cells = np.array([block.weights.size for block in self.blocks], np.int64)
+        found = np.zeros(int(self.places[:, 0].max(initial=-1)) + 1, np.int64)
+        np.add.at(found, self.places[:, 0], cells * self.config.weight_bitlines)
+        return found
 
     def occupancy(self, crossbar: int) -> NDArray[np.int32]:
         """Number of the block in every cell of a crossbar, int32 (rows, columns), -1 for none."""

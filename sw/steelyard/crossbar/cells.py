@@ -1,6 +1,5 @@
 """What the cells of mapped blocks hold: bit slices of the weights, and effects of real devices."""
 
-import zlib
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -58,11 +57,11 @@ class DeviceEffects:
             )
 
     def apply(
-        self, cells: NDArray[np.uint8], mapping: LayerMapping, crossbar: int
+        self, cells: NDArray[np.uint8], config: CrossbarConfig, crossbar: int
     ) -> NDArray[np.uint8]:
-        """What a whole crossbar (rows, columns) of a layer holds when `cells` were written."""
-        top = (1 << mapping.config.cell_bits) - 1
-        rng = np.random.default_rng([self.seed, zlib.crc32(mapping.name.encode()), crossbar])
+        """What a whole crossbar (rows, columns), by its number, holds when `cells` were written."""
+        top = (1 << config.cell_bits) - 1
+        rng = np.random.default_rng([self.seed, crossbar])
         fate = rng.integers(0, MILLION, cells.shape, dtype=np.int32)
         off = rng.integers(1, self.deviation + 1, cells.shape, dtype=np.int16)
         off *= rng.choice(np.array([-1, 1], np.int16), cells.shape)
@@ -104,12 +103,12 @@ def block_cells(
     if effects is None:
         return cells
     config = mapping.config
-    for crossbar in range(mapping.crossbars):
+    for crossbar in mapping.crossbar_numbers.tolist():
         members = np.flatnonzero(mapping.places[:, 0] == crossbar).tolist()
         written = np.zeros((config.rows, config.columns), np.uint8)
         for number in members:
             written[mapping.window(number)] = cells[number].reshape(len(cells[number]), -1)
-        held = effects.apply(written, mapping, crossbar)
+        held = effects.apply(written, config, crossbar)
         for number in members:
             cells[number] = held[mapping.window(number)].reshape(cells[number].shape)
     return cells

@@ -46,7 +46,7 @@ class Activity:
 
     counts: Counts
     crossbar_steps: NDArray[np.int64]
-    """int64 (crossbars,): executed steps in each crossbar."""
+    """int64 (crossbars,): executed steps in each crossbar of the layer, by ascending number."""
     pixels: int
     """Output pixels of all images."""
 
@@ -69,10 +69,12 @@ def count(mapping: LayerMapping, inputs: NDArray[np.uint8]) -> Activity:
     digits = np.arange(256)[:, None] >> np.arange(0, 8, config.dac_bits)
     live = (digits & ((1 << config.dac_bits) - 1) != 0).sum(axis=1)
     executed = conversions = drives = reads = taken = products = 0
-    crossbar_steps = np.zeros(mapping.crossbars, np.int64)
+    numbers = mapping.crossbar_numbers
+    crossbar_steps = np.zeros(len(numbers), np.int64)
+    owners = np.searchsorted(numbers, mapping.places[:, 0])
     # Blocks with the same rows skip the same steps.
     known: dict[bytes, tuple[NDArray[np.int64], int]] = {}
-    for block, place in zip(mapping.blocks, mapping.places, strict=True):
+    for block, owner in zip(mapping.blocks, owners, strict=True):
         key = block.rows.tobytes()
         begins = np.arange(0, len(block.rows), config.ou_rows)
         if key not in known:
@@ -84,7 +86,7 @@ def count(mapping: LayerMapping, inputs: NDArray[np.uint8]) -> Activity:
         bitlines = len(block.channels) * config.weight_bitlines
         own, tall = int(steps.sum()), int((steps * heights).sum())
         executed += own * across
-        crossbar_steps[place[0]] += own * across
+        crossbar_steps[owner] += own * across
         conversions += own * bitlines
         drives += tall * across
         reads += tall * bitlines

@@ -1,7 +1,7 @@
 """Mapping of layers and networks onto crossbars, from their actual weights."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,10 @@ Part = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 @dataclass(frozen=True, eq=False)
 class NetworkMapping:
-    """Mapping of every convolution and fully connected layer, by layer name."""
+    """Mapping of every convolution and fully connected layer, by layer name.
+
+    Crossbars are numbered through the network, and layers may share them.
+    """
 
     method: str
     config: CrossbarConfig
@@ -31,8 +34,35 @@ class NetworkMapping:
 
     @property
     def crossbars(self) -> int:
-        """Crossbars in use; layers share none."""
-        return sum(layer.crossbars for layer in self.layers.values())
+        """Crossbars in use."""
+        return len(self.fills)
+
+    @property
+    def fills(self) -> NDArray[np.float64]:
+        """Share of the cells of each crossbar that blocks take, float64 (crossbars,)."""
+        return self._cells().sum(axis=0) / (self.config.rows * self.config.columns)
+
+    def shares(self) -> dict[str, float]:
+        """Crossbars that each layer answers for, by name: of a shared one its part of the cells in
+        use, so that they add up to all."""
+        cells = self._cells()
+        parts = (cells / cells.sum(axis=0)).sum(axis=1)
+        return dict(zip(self.layers, parts.tolist(), strict=True))
+
+    def occupancy(self, crossbar: int) -> NDArray[np.int32]:
+        """Number of the layer in every cell of a crossbar, int32 (rows, columns), -1 for none."""
+        cells = np.full((self.config.rows, self.config.columns), -1, np.int32)
+        for number, layer in enumerate(self.layers.values()):
+            cells[layer.occupancy(crossbar) >= 0] = number
+        return cells
+
+    def _cells(self) -> NDArray[np.int64]:
+        """Cells in use, int64 (layers, crossbars)."""
+        found = [layer.cells_by_crossbar for layer in self.layers.values()]
+        cells = np.zeros((len(found), max(map(len, found), default=0)), np.int64)
+        for row, own in zip(cells, found, strict=True):
+            row[: len(own)] = own
+        return cells
 
     @property
     def cells(self) -> int:
@@ -45,22 +75,34 @@ class NetworkMapping:
         return sum(layer.index.bits for layer in self.layers.values())
 
 
-def map_network(network: Network, config: CrossbarConfig, method: str) -> NetworkMapping:
+def map_network(
+    network: Network, config: CrossbarConfig, method: str, *, share: bool = True
+) -> NetworkMapping:
     """Mapping of a network.
+
+    Parameters
+    ----------
+    share : whether blocks of different layers may stand in one crossbar
 
     Raises
     ------
     UserError
         If the method is unknown.
     """
-    layers = {
-        layer.name: map_layer(
-            layer.weight, config, method, name=layer.name, fully_connected=layer.fully_connected
-        )
+    layers = [
+        _unplaced(layer.weight, config, method, layer.name, layer.fully_connected)
         for layer in network.layers
         if isinstance(layer, Conv)
-    }
-    return NetworkMapping(method, config, layers)
+    ]
+    placed, used = {}, 0
+    for group in [layers] if share else [[layer] for layer in layers]:
+        places = _pack([block for layer in group for block in layer.blocks], config)
+        places[:, 0] += used
+        used = int(places[:, 0].max(initial=used - 1)) + 1
+        ends = np.cumsum([len(layer.blocks) for layer in group], dtype=np.intp)
+        for layer, own in zip(group, np.split(places, ends), strict=False):
+            placed[layer.name] = replace(layer, places=own)
+    return NetworkMapping(method, config, placed)
 
 
 def map_layer(
@@ -84,6 +126,14 @@ def map_layer(
     UserError
         If the method is unknown or the weights are not int8 of four axes.
     """
+    mapping = _unplaced(weight, config, method, name, fully_connected)
+    return replace(mapping, places=_pack(mapping.blocks, config))
+
+
+def _unplaced(
+    weight: NDArray[np.int8], config: CrossbarConfig, method: str, name: str, fully_connected: bool
+) -> LayerMapping:
+    """Mapping of a layer whose blocks have no places yet."""
     if method not in METHODS:
         raise UserError(f"Crossbar mapping {method!r} is unknown; use one of {', '.join(METHODS)}.")
     if weight.dtype != np.int8 or weight.ndim != 4 or not weight.size:
@@ -101,13 +151,18 @@ def map_layer(
         Block(rows, channels, matrix[np.ix_(rows, channels)])
         for rows, channels in _cut(areas, config)
     )
-    places, crossbars = pack(
+    nowhere = np.zeros((0, 3), np.int32)
+    return LayerMapping(name, method, shape, config, blocks, nowhere, writer.finish())
+
+
+def _pack(blocks: Sequence[Block], config: CrossbarConfig) -> NDArray[np.int32]:
+    """Places of blocks in crossbars counted from 0."""
+    return pack(
         np.array([len(block.rows) for block in blocks]),
         np.array([len(block.channels) for block in blocks]) * config.weight_bitlines,
         config.rows,
         config.columns,
     )
-    return LayerMapping(name, method, shape, config, blocks, places, crossbars, writer.finish())
 
 
 def decode_index(mapping: LayerMapping, *, fully_connected: bool = False) -> list[Part]:

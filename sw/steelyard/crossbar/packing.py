@@ -13,7 +13,7 @@ __all__ = ["pack"]
 
 def pack(
     heights: NDArray[np.integer], widths: NDArray[np.integer], rows: int, columns: int
-) -> tuple[NDArray[np.int32], int]:
+) -> NDArray[np.int32]:
     """Places of rectangles in as few crossbars as the packing finds; deterministic.
 
     Parameters
@@ -23,18 +23,17 @@ def pack(
 
     Returns
     -------
-    places : int32 (rectangles, 3), crossbar, first wordline, first bitline
-    crossbars : how many are in use
+    int32 (rectangles, 3): crossbar, first wordline, first bitline; crossbars are counted from 0 and
+    none is empty
     """
     if not len(heights):
-        return np.zeros((0, 3), np.int32), 0
+        return np.zeros((0, 3), np.int32)
     high, wide = heights.astype(np.int64), widths.astype(np.int64)
     bins, first, second = _shelves(high, wide, rows, columns)
     turned, column, row = _shelves(wide, high, columns, rows)
     if turned.max() < bins.max():
         bins, first, second = turned, row, column
-    places = np.stack([bins, first, second], axis=1).astype(np.int32)
-    return places, int(bins.max()) + 1
+    return np.stack([bins, first, second], axis=1).astype(np.int32)
 
 
 def _shelves(
