@@ -238,6 +238,27 @@ def test_packing_fills_crossbars_with_narrow_strips():
     assert fill(pack(heights, widths, 512, 512), heights, widths) > 0.85
 
 
+def test_packing_fills_what_wide_blocks_leave_with_narrow_strips():
+    rng = np.random.default_rng(1)
+    heights = np.append(rng.integers(20, 200, 280), 9)
+    widths = np.append(np.full(280, 8), 256)
+    assert fill(pack(heights, widths, 512, 512), heights, widths) > 0.9
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_packed_rectangles_of_any_size_do_not_overlap(seed):
+    rng = np.random.default_rng(seed)
+    rows, columns, count = rng.integers(1, 60), rng.integers(1, 60), rng.integers(1, 400)
+    heights = rng.integers(1, rng.integers(1, rows + 1) + 1, count)
+    widths = rng.integers(1, rng.integers(1, columns + 1) + 1, count)
+    places = pack(heights, widths, rows, columns)
+    taken = np.zeros((places[:, 0].max() + 1, rows, columns), np.int64)
+    for (crossbar, row, column), height, width in zip(places, heights, widths, strict=True):
+        assert row + height <= rows and column + width <= columns
+        taken[crossbar, row : row + height, column : column + width] += 1
+    assert taken.max() == 1 and taken.any(axis=(1, 2)).all()
+
+
 def test_networks_map_layer_by_layer():
     network = random_network(4)
     mapping = map_network(network, CrossbarConfig(), "pattern")

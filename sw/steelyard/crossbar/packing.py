@@ -1,8 +1,8 @@
-"""Places of blocks in crossbars: rectangles packed on shelves, first fit, largest first.
+"""Places of blocks in crossbars: rectangles cut from free rectangles, largest first, best fit.
 
-Blocks of about one height stand side by side on a shelf as wide as a crossbar, and shelves are
-stacked in crossbars; or the same with the axes exchanged, whichever takes fewer crossbars. Pattern
-blocks, which come in a few heights, fill the first kind well; narrow strips the second.
+Every placed rectangle leaves two free ones (a guillotine packing). Rectangles in descending area
+fill what large ones leave with ever smaller ones, whether these are flat pattern blocks or tall
+narrow strips.
 """
 
 import numpy as np
@@ -29,38 +29,70 @@ def pack(
     if not len(heights):
         return np.zeros((0, 3), np.int32)
     high, wide = heights.astype(np.int64), widths.astype(np.int64)
-    bins, first, second = _shelves(high, wide, rows, columns)
-    turned, column, row = _shelves(wide, high, columns, rows)
-    if turned.max() < bins.max():
-        bins, first, second = turned, row, column
-    return np.stack([bins, first, second], axis=1).astype(np.int32)
+    order = np.lexsort((-wide, -high, -high * wide))
+    # What is too small for all that follow need not be kept.
+    least = [np.minimum.accumulate(side[order][::-1])[::-1] for side in (high, wide)]
+    free = _Free(rows, columns)
+    places = np.empty((len(order), 3), np.int32)
+    sizes = zip(high[order].tolist(), wide[order].tolist(), strict=True)
+    after = zip(*(np.append(side[1:], 1).tolist() for side in least), strict=True)
+    for number, size, rest in zip(order.tolist(), sizes, after, strict=True):
+        places[number] = free.place(*size, *rest)
+    return places
 
 
-def _shelves(
-    heights: NDArray[np.int64], widths: NDArray[np.int64], rows: int, columns: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Crossbar, first wordline and first bitline of each rectangle on horizontal shelves."""
-    order = np.lexsort((-widths, -heights))
-    shelf, left = _first_fit(widths[order], columns)
-    # A shelf is as high as the first, and so the highest, of its rectangles.
-    _, opening = np.unique(shelf, return_index=True)
-    stack, top = _first_fit(heights[order][opening], rows)
-    bins, first, second = (np.empty(len(order), np.int64) for _ in range(3))
-    bins[order], first[order], second[order] = stack[shelf], top[shelf], left
-    return bins, first, second
+class _Free:
+    """Free rectangles of the crossbars opened so far.
 
+    Parameters
+    ----------
+    rows, columns : size of a crossbar
+    """
 
-def _first_fit(
-    lengths: NDArray[np.int64], capacity: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Bin of each length in turn, the first with room, and where in it the length begins."""
-    free = np.full(len(lengths), capacity, np.int64)
-    used = 0
-    bins, begins = np.empty(len(lengths), np.int64), np.empty(len(lengths), np.int64)
-    for i, length in enumerate(lengths):
-        room = free[: used + 1] >= length
-        which = int(room.argmax())
-        used = max(used, which + 1)
-        bins[i], begins[i] = which, capacity - free[which]
-        free[which] -= length
-    return bins, begins
+    def __init__(self, rows: int, columns: int) -> None:
+        self._size = rows, columns
+        self._crossbars = 0
+        self._count = 0
+        # Of each rectangle: crossbar, first wordline, first bitline, height, width.
+        self._table = np.zeros((5, 256), np.int64)
+
+    def place(
+        self, height: int, width: int, least_height: int, least_width: int
+    ) -> tuple[int, int, int]:
+        """Crossbar, first wordline and first bitline of a rectangle that is free no more.
+
+        Parameters
+        ----------
+        height, width : size of the rectangle
+        least_height, least_width : smallest sizes that are still to come
+        """
+        above, beside = self._table[3:, : self._count] - ((height,), (width,))
+        # Of negative remainders the smaller one stays negative: it does not fit.
+        short = np.minimum(above, beside)
+        fits = short >= 0
+        if fits.any():
+            which = int(np.where(fits, short, np.iinfo(np.int64).max).argmin())
+        else:
+            which = self._count
+            self._add(self._crossbars, 0, 0, *self._size)
+            self._crossbars += 1
+        crossbar, row, column, rows, columns = self._table[:, which].tolist()
+        self._count -= 1
+        self._table[:, which] = self._table[:, self._count]
+        below, right = rows - height, columns - width
+        # Of the two ways to cut the rest, the one with the largest rectangle.
+        if max(below * columns, right * height) > max(below * width, right * rows):
+            right_height, below_width = height, columns
+        else:
+            right_height, below_width = rows, width
+        if right_height >= least_height and right >= least_width:
+            self._add(crossbar, row, column + width, right_height, right)
+        if below >= least_height and below_width >= least_width:
+            self._add(crossbar, row + height, column, below, below_width)
+        return crossbar, row, column
+
+    def _add(self, *rectangle: int) -> None:
+        if self._count == self._table.shape[1]:
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)], axis=1)
+        self._table[:, self._count] = rectangle
+        self._count += 1
