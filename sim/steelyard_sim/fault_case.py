@@ -240,8 +240,8 @@ class FaultBench:
         elif fault == "foreign":
             line.alter = _before(self._piece(rng, line))
         elif fault == "babble":
-            line.alter = lambda byte: bytes([byte])
             line.noise = _babble(rng)
+            line.alter = _among(rng, line.noise)
 
     def _piece(self, rng: Random, line: FaultyLine) -> bytes:
         """Some or all frames that passed in an earlier session."""
@@ -285,6 +285,12 @@ def _babble(rng: Random) -> Callable[[], bytes]:
         return bytes(0 if rng.random() < zeros else rng.randrange(256) for _ in range(size))
 
     return noise
+
+
+def _among(rng: Random, noise: Callable[[], bytes]) -> Alter:
+    """Noise also between the bytes of frames: nowhere, here and there, or in every frame."""
+    share = rng.choice((0.0, 0.002, 0.1))
+    return lambda byte: (noise() if rng.random() < share else b"") + bytes([byte])
 
 
 FAULTS = ("flipped", "dropped", "doubled", "inserted", "cut", "reset", "foreign", "babble")
