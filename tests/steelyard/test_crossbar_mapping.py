@@ -14,6 +14,7 @@ from steelyard.crossbar import (
     row_sets,
     unmap,
 )
+from steelyard.crossbar.index import IndexReader, IndexWriter
 from steelyard.crossbar.packing import pack
 from steelyard.errors import UserError
 from steelyard.network import Conv, Network, Tensor
@@ -93,7 +94,8 @@ def test_every_weight_belongs_to_at_most_one_block(method):
     mapping = map_layer(weights((24, 10, 3, 3), "sparse", 6), CONFIGS[1], method)
     owners = np.zeros((mapping.positions, 24), np.int64)
     for block in mapping.blocks:
-        assert np.all(np.diff(block.rows) > 0)
+        taps, inputs = np.divmod(block.rows, 10)  # by input channel, then by tap
+        assert np.all(np.diff(inputs * 9 + taps) > 0)
         owners[np.ix_(block.rows, block.channels)] += 1
     assert owners.max() == 1
 
@@ -180,6 +182,36 @@ def test_the_index_of_patterns_takes_the_shortest_form():
     assert pattern_index(dense) == {"patterns": 9 + 9 + 2, "kernels": 0}
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_subsets_of_any_density_are_read_back(seed):
+    rng = np.random.default_rng(seed)
+    sets = []
+    for size in rng.integers(1, 700, 20).tolist():
+        members = np.flatnonzero(rng.random(size) < rng.random() ** 3)
+        sets.append((size, members))
+    writer = IndexWriter()
+    for size, members in sets:
+        writer.write_subset("rows", members, size)
+    reader = IndexReader(writer.finish())
+    for size, members in sets:
+        assert np.array_equal(reader.read_subset(size), members)
+
+
+@pytest.mark.parametrize(
+    "share, bits",
+    [
+        (0.5, 512),  # a bit for each
+        (0.004, 10 + 2 * 9),  # the members
+        (0.999, 10 + 9),  # the others
+        (0.0625, 10 + 32 * (4 + 1) + 32 + 1),  # four low bits each, and 32 values of the others
+    ],
+)
+def test_a_subset_takes_the_shortest_form(share, bits):
+    writer = IndexWriter()
+    writer.write_subset("rows", np.arange(round(512 * share)) * int(1 / share), 512)
+    assert writer.finish().bits == 2 + bits
+
+
 def test_row_sets_are_taps_of_a_kernel_or_runs_of_positions():
     config = CrossbarConfig()
     assert row_sets((4, 2, 3, 3), config).tolist() == [
@@ -200,13 +232,20 @@ def test_mixed_treats_the_columns_of_each_part_by_their_class():
     matrix[9:12, [2, 5]] = 4
     weight = matrix.reshape(3, 3, 4, 8).transpose(3, 2, 0, 1)
     mapping = map_layer(weight, config, "mixed")
-    blocks = [(block.rows.tolist(), block.channels.tolist()) for block in mapping.blocks]
+    blocks = [(sorted(block.rows.tolist()), block.channels.tolist()) for block in mapping.blocks]
     assert blocks == [
         (list(range(18)), [1, 6]),
         ([0, 1, 2, 3], [0, 7]),
         ([9, 10, 11], [2, 5]),
         (list(range(18, 36)), [1, 6]),
     ]
+
+
+def test_operation_units_work_on_whole_kernels():
+    mapping = map_layer(np.ones((2, 3, 3, 3), np.int8), CrossbarConfig(), "traditional")
+    # Position (ky*3 + kx)*3 + ic.
+    rows = [unit.rows.tolist() for unit in operation_units(mapping)]
+    assert rows == [list(range(channel, 27, 3)) for channel in range(3)]
 
 
 def test_ou_rows_drop_the_zero_rows_of_each_strip():

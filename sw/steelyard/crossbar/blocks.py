@@ -17,7 +17,8 @@ class Block:
     """Rectangle of cells: some rows of the weight matrix by some output channels."""
 
     rows: NDArray[np.int32]
-    """Flattened positions ``(ky*KW + kx)*IC + ic``, ascending: one wordline each."""
+    """Flattened positions ``(ky*KW + kx)*IC + ic``, by input channel and then by tap: one wordline
+    each."""
     channels: NDArray[np.int32]
     """Output channels, in bitline order: `weight_bitlines` bitlines each."""
     weights: NDArray[np.int8]

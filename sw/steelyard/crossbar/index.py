@@ -43,19 +43,31 @@ class IndexWriter:
         self._parts[part] = self._parts.get(part, 0) + len(numbers) * width
 
     def write_subset(self, part: str, members: NDArray[np.integer], size: int) -> None:
-        """Ascending members of ``range(size)``, in the shortest of three forms.
+        """Ascending members of ``range(size)``, in the shortest of four forms.
 
         Two bits say which: 0 a bit for each number, 1 the count and list of the members, 2 the
-        count and list of all others.
+        count and list of all others, 3 the count, the low bits of the members, and for each value
+        of their high bits in turn a one for every member and a zero (Elias and Fano).
         """
         count_bits, width = bits_for(size + 1), bits_for(size)
-        lengths = [size, *(count_bits + n * width for n in (len(members), size - len(members)))]
+        low = _low_bits(len(members), size)
+        lengths = [
+            size,
+            *(count_bits + n * width for n in (len(members), size - len(members))),
+            count_bits + len(members) * (low + 1) + (size >> low) + 1,
+        ]
         form = lengths.index(min(lengths))
         self.write(part, form, 2)
         bitmap = np.zeros(size, np.int64)
         bitmap[members] = 1
         if form == 0:
             self.write(part, bitmap, 1)
+        elif form == 3:
+            self.write(part, len(members), count_bits)
+            self.write(part, members & ((1 << low) - 1), low)
+            high = np.zeros(len(members) + (size >> low) + 1, np.int64)
+            high[(members >> low) + np.arange(len(members))] = 1
+            self.write(part, high, 1)
         else:
             listed = np.flatnonzero(bitmap == (form == 1))
             self.write(part, len(listed), count_bits)
@@ -65,6 +77,11 @@ class IndexWriter:
         """The index written so far."""
         bits = np.concatenate([np.zeros(0, np.uint8), *self._bits])
         return Index(np.packbits(bits, bitorder="little").tobytes(), dict(self._parts))
+
+
+def _low_bits(members: int, size: int) -> int:
+    """Low bits of a member in the fourth form of a subset: those of the mean distance."""
+    return (size // members).bit_length() - 1 if members else bits_for(size)
 
 
 class IndexReader:
@@ -89,5 +106,11 @@ class IndexReader:
         form = self.read_one(2)
         if form == 0:
             return np.flatnonzero(self.read(1, size))
-        listed = self.read(bits_for(size), self.read_one(bits_for(size + 1)))
+        count = self.read_one(bits_for(size + 1))
+        if form == 3:
+            low = _low_bits(count, size)
+            below = self.read(low, count)
+            high = np.flatnonzero(self.read(1, count + (size >> low) + 1)) - np.arange(count)
+            return (high << low) | below
+        listed = self.read(bits_for(size), count)
         return listed if form == 1 else np.setdiff1d(np.arange(size), listed)

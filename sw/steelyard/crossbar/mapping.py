@@ -149,7 +149,7 @@ def _unplaced(
     areas = plan(matrix, layout, writer)
     blocks = tuple(
         Block(rows, channels, matrix[np.ix_(rows, channels)])
-        for rows, channels in _cut(areas, config)
+        for rows, channels in _cut(areas, shape, config)
     )
     nowhere = np.zeros((0, 3), np.int32)
     return LayerMapping(name, method, shape, config, blocks, nowhere, writer.finish())
@@ -169,7 +169,8 @@ def decode_index(mapping: LayerMapping, *, fully_connected: bool = False) -> lis
     """Rows and channels of all blocks, in order, from the index bits alone."""
     layout = _layout(mapping.shape, mapping.config, fully_connected)
     _, read = METHODS[mapping.method]
-    return list(_cut(read(layout, IndexReader(mapping.index)), mapping.config))
+    areas = read(layout, IndexReader(mapping.index))
+    return list(_cut(areas, mapping.shape, mapping.config))
 
 
 def _layout(
@@ -179,9 +180,14 @@ def _layout(
     return Layout(shape[1] * shape[2] * shape[3], shape[0], sets, config)
 
 
-def _cut(areas: Iterable[Area], config: CrossbarConfig) -> Iterator[Part]:
+def _cut(
+    areas: Iterable[Area], shape: tuple[int, int, int, int], config: CrossbarConfig
+) -> Iterator[Part]:
     """Areas cut into parts that fit a crossbar; empty ones vanish."""
-    for rows, channels in areas:
+    inputs = shape[1]
+    for positions, channels in areas:
+        # Taps of one input channel are zero together more often than taps of several.
+        rows = positions[np.lexsort((positions // inputs, positions % inputs))]
         for top in range(0, len(rows), config.rows):
             for left in range(0, len(channels), config.crossbar_weights):
                 yield (
