@@ -319,6 +319,37 @@ def report(program: Path, output: Path, run_file: Path | None) -> None:
     write_report(program, output, run_file)
 
 
+@cli.command(short_help="Map a network onto RRAM crossbars and price it.")
+@click.argument("network", type=FILE, metavar="NET.onnx")
+@click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")
+@click.option(
+    "--mapping", metavar="NAME", default="pattern", show_default=True,
+    help="How crossbars hold the weights: traditional, structured, ou_row, pattern or mixed.",
+)  # fmt: skip
+@click.option("--config", type=FILE, metavar="FILE.toml",
+              help="Crossbar: a table [crossbar], as of the tile's configuration.")  # fmt: skip
+@click.option("--input", "source", type=FILE, metavar="X.npy",
+              help="Images whose activations count; without, no step is skipped.")  # fmt: skip
+def crossbar(
+    network: Path, output: Path, mapping: str, config: Path | None, source: Path | None
+) -> None:
+    """Map a quantized ONNX network onto RRAM crossbars and price it.
+
+    Prints for each layer what it takes of the crossbars, its index, its work, and what energy and
+    time are to those of the traditional mapping of the same network. DIR receives crossbar.json and
+    pictures of the filled crossbars.
+
+    \b
+    Examples:
+      steelyard crossbar int8.onnx -o crossbars
+      steelyard crossbar int8.onnx -o crossbars --mapping mixed --input images.npy
+      steelyard crossbar int8.onnx -o crossbars --config crossbar.toml
+    """
+    from .crossbars import map_crossbars
+
+    map_crossbars(network, output, mapping, config, source)
+
+
 @cli.command(short_help="Write the Verilog of an accelerator.")
 @click.option("--config", type=FILE, required=True, metavar="FILE.toml")
 @click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")

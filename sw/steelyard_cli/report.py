@@ -1,13 +1,11 @@
 """``steelyard report``: a program as HTML, JSON and pictures."""
 
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib
 from matplotlib.figure import Figure
 
 from steelyard.compile.memory import lifetimes
@@ -17,11 +15,11 @@ from steelyard.program import Program
 from .compiling import plan_document
 from .console import show
 from .files import write_json, write_text
+from .pictures import WIDTH_INCHES, svg
 from .report_page import PAGE
 
 __all__ = ["write_report"]
 
-WIDTH_INCHES = 10.0
 COLORS = ("#4878a8", "#c8c8c8", "#d89048")
 
 
@@ -93,15 +91,6 @@ def _measured(path: Path, program: Program) -> dict[str, Any]:
     return measured
 
 
-def _svg(figure: Figure) -> str:
-    """Element of a figure, the same text for the same figure, without the XML prologue."""
-    with matplotlib.rc_context({"svg.hashsalt": "steelyard", "svg.fonttype": "none"}):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :].strip()
-
-
 def _bars(layers: list[dict[str, Any]]) -> Figure:
     return Figure(figsize=(WIDTH_INCHES, 1.2 + 0.28 * len(layers)))
 
@@ -130,7 +119,7 @@ def _cycles(layers: list[dict[str, Any]]) -> Picture:
         "Cycles",
         f"Wide bars are {word} cycles, narrow ones the multiplications by nonzero weights over the "
         "number of multipliers.",
-        _svg(figure),
+        svg(figure),
     )
 
 
@@ -147,7 +136,7 @@ def _occupancy(layers: list[dict[str, Any]]) -> Picture:
         "Occupancy",
         "Ideal cycles over cycles: the share of all multiplier-cycles that multiply by a nonzero "
         "weight.",
-        _svg(figure),
+        svg(figure),
     )
 
 
@@ -183,5 +172,5 @@ def _memory(program: Program) -> Picture:
         "Activation memory",
         "Each rectangle is a tensor: the words it takes and the layers during which they are "
         "held; the line is the size of the memory.",
-        _svg(figure),
+        svg(figure),
     )

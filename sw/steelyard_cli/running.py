@@ -11,6 +11,7 @@ from rich.table import Table
 
 from steelyard import driver
 from steelyard.errors import UserError
+from steelyard.network import Network
 from steelyard.program import Program
 
 from .console import percent, progress, show, table
@@ -18,7 +19,7 @@ from .devices import opened
 from .errors import BadResult
 from .files import read_array, write_array, write_json
 
-__all__ = ["layer_rows", "run_program", "speed_document", "speed_table"]
+__all__ = ["input_codes", "layer_rows", "run_program", "speed_document", "speed_table"]
 
 MICRO = 1e6
 
@@ -35,7 +36,7 @@ def run_program(
 ) -> None:
     """``steelyard run``."""
     program = Program.load(path)
-    codes = _codes(program, read_array(source, "Input"), raw)
+    codes = input_codes(program.network, read_array(source, "Input"), raw)
     with opened(device_name) as device:
         device.load(program, verify=verify)
         device.check_input(codes)
@@ -76,9 +77,15 @@ def run_program(
     show(f"{output}: {len(codes)} images on {device_name!r}, {rate:.1f} images/s{checked}")
 
 
-def _codes(program: Program, images: NDArray, raw: bool) -> NDArray[np.int8]:
-    """Int8 codes of what the user gave; a missing batch or trailing axes of 1 are not guessed."""
-    tensor = program.network.tensor(program.network.input)
+def input_codes(network: Network, images: NDArray, raw: bool = False) -> NDArray[np.int8]:
+    """Int8 codes of what the user gave; a missing batch or trailing axes of 1 are not guessed.
+
+    Raises
+    ------
+    UserError
+        If the images have another type or shape than the network's input.
+    """
+    tensor = network.tensor(network.input)
     if images.ndim == 2 and tensor.shape[1:] == (1, 1):
         images = images[:, :, np.newaxis, np.newaxis]
     if raw:

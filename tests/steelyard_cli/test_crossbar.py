@@ -1,9 +1,14 @@
 """The crossbar tile on the command line."""
 
+import json
+
 import numpy as np
+import pytest
 
 from steelyard import golden
-from steelyard.crossbar import CrossbarConfig
+from steelyard.cost import compare, price
+from steelyard.crossbar import CrossbarConfig, activity, map_network
+from steelyard.importer import load
 from steelyard.program import Program
 from steelyard.tile import TileConfig
 
@@ -35,3 +40,80 @@ def test_a_crossbar_needs_a_known_mapping_and_no_board(steelyard, work, tmp_path
     result = steelyard(*command, "--board", "ulx3s_85f")
     assert result.status == 2
     assert result.err.startswith("error: Board 'ulx3s_85f' has no configuration of the crossbar")
+
+
+def read(folder):
+    return json.loads((folder / "crossbar.json").read_text())
+
+
+@pytest.mark.parametrize("method", ["traditional", "pattern", "mixed"])
+def test_mapped_networks_are_priced_on_the_users_images(steelyard, work, tmp_path, method):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", method)
+    result = steelyard(*command, "--input", work.images)
+    assert result.status == 0, result.err
+    found = read(tmp_path)
+    network, config = load(work.int8_onnx), CrossbarConfig()
+    x = network.tensor(network.input).quantize(np.load(work.images))
+    tensors = golden.run(network, x, trace=True)
+    mappings = [map_network(network, config, name) for name in (method, "traditional")]
+    for name, cost in found["constants"].items():
+        own, other = (price(m, activity(network, m, tensors), name) for m in mappings)
+        assert cost["energy_uj"] == pytest.approx(own.total.total_energy / len(x) / 1e6)
+        assert cost["ratios"]["energy"] == pytest.approx(compare(own, other).energy)
+        assert sum(layer["constants"][name]["area_um2"] for layer in found["layers"]) == (
+            pytest.approx(cost["area_um2"])
+        )
+    assert found["crossbars"] == 1 and found["fills"] == mappings[0].fills.tolist()
+    for layer, own in zip(found["layers"], mappings[0].layers.values(), strict=True):
+        assert (layer["name"], layer["cells"]) == (own.name, own.cells)
+        assert layer["name"] in result.out
+    picture = (tmp_path / "crossbars-1.svg").read_text()
+    assert picture.startswith("<svg") and all(layer["name"] in picture for layer in found["layers"])
+
+
+def test_without_images_no_step_is_skipped(steelyard, work, tmp_path):
+    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path)
+    assert result.status == 0
+    assert "No --input: no step counts as skipped" in result.err
+    for layer in read(tmp_path)["layers"]:
+        assert layer["ou_steps"] > 0 and layer["ou_skipped"] == 0
+
+
+def test_crossbars_are_drawn_on_as_many_pictures_as_they_need(steelyard, work, tmp_path):
+    config = tmp_path / "small.toml"
+    CrossbarConfig(rows=9, columns=8).to_toml(config)
+    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--config", config)
+    assert result.status == 0, result.err
+    drawn = len(list(tmp_path.glob("crossbars-*.svg")))
+    assert drawn == -(-read(tmp_path)["crossbars"] // 12) > 1
+
+
+def test_a_tiles_configuration_names_the_crossbar_too(steelyard, work, tmp_path):
+    config = tmp_path / "tile.toml"
+    TileConfig(crossbar=CrossbarConfig(rows=64, adc_bits=7)).to_toml(config)
+    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--config", config)
+    assert result.status == 0
+    assert "warning: The 7-bit ADC clips bitline sums above 127" in result.err
+    assert read(tmp_path)["config"]["rows"] == 64
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("rows = 8", "'ou_rows' must lie between 1 and the crossbar's 8 rows"),
+        ("cell_bits = 3", "'cell_bits' must divide the 8 bits of a weight"),
+        ("adc_bits = 12", "Constant set 'isaac32' has no ADC of 12 bits"),
+    ],
+)
+def test_bad_crossbars_are_refused(steelyard, work, tmp_path, text, words):
+    config = tmp_path / "bad.toml"
+    config.write_text(f"[crossbar]\n{text}\n")
+    steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--config", config).refused(words)
+
+
+def test_bad_mappings_and_images_are_refused(steelyard, work, tmp_path):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path)
+    steelyard(*command, "--mapping", "best").refused("Crossbar mapping 'best' is unknown")
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 8, 8), np.float32))
+    steelyard(*command, "--input", tmp_path / "x.npy").refused("must have the shape")
+    assert not (tmp_path / "crossbar.json").exists()

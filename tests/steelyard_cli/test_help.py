@@ -16,6 +16,7 @@ COMMANDS = [
     "run",
     "selftest",
     "report",
+    "crossbar",
     "generate",
     "boards",
     "bitstream",

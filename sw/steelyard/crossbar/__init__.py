@@ -8,7 +8,7 @@ from .bounds import accumulator_bound
 from .cells import DeviceEffects, bit_slices, block_cells
 from .config import CrossbarConfig
 from .counts import Activity, Counts, count
-from .golden import Result, activity, layer, run
+from .golden import Result, activity, layer, most_activity, run
 from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
 from .methods import METHODS
@@ -36,6 +36,7 @@ __all__ = [
     "map_layer",
     "map_network",
     "matrix_of",
+    "most_activity",
     "operation_units",
     "row_sets",
     "run",

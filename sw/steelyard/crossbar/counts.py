@@ -57,6 +57,10 @@ class Activity:
             self.pixels + other.pixels,
         )
 
+    def __mul__(self, times: int) -> "Activity":
+        counts = Counts(*(value * times for value in astuple(self.counts)))
+        return Activity(counts, self.crossbar_steps * times, self.pixels * times)
+
 
 def count(mapping: LayerMapping, inputs: NDArray[np.uint8]) -> Activity:
     """Activity of a layer.

@@ -4,6 +4,7 @@ Layers without weights go through :mod:`steelyard.golden`. With an ideal ADC and
 effects every tensor equals that of the integer network.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from .cells import DeviceEffects
 from .counts import Activity, count
 from .mapping import NetworkMapping
 
-__all__ = ["Result", "activity", "layer", "run", "windows"]
+__all__ = ["Result", "activity", "layer", "most_activity", "run", "windows"]
 
 WINDOW_BYTES = 1 << 25
 """Bytes of gathered inputs that a layer works on at once."""
@@ -132,6 +133,23 @@ def activity(
             for _, inputs in windows(network, each, tensors[each.inputs[0]]):
                 work += count(own, inputs)
             works[each.name] = work
+    return works
+
+
+def most_activity(network: Network, mapping: NetworkMapping) -> dict[str, Activity]:
+    """Work of every mapped layer on one image in which no step is skipped.
+
+    Raises
+    ------
+    UserError
+        If the mapping is of another network.
+    """
+    works = {}
+    for each in network.layers:
+        if isinstance(each, Conv):
+            own = _mapping_of(mapping, each)
+            pixels = math.prod(network.tensor(each.output).shape[1:])
+            works[each.name] = count(own, np.full((own.positions, 1), 255, np.uint8)) * pixels
     return works
 
 
