@@ -52,9 +52,7 @@ UP5K_COMPACT = ArrayConfig(
     link_words=256,
 )
 """iCE40UP5K: all multipliers and block RAMs, 3 of 4 large RAMs (docs/notes/small-boards.md)."""
-HX8K_COMPACT = UP5K_COMPACT.with_(
-    columns=2, activation_words=512, weight_words=1536, vector_bits=8
-)
+HX8K_COMPACT = UP5K_COMPACT.with_(columns=2, activation_words=512, weight_words=1536, vector_bits=8)
 """iCE40HX8K: products of logic, and weights in the block RAMs that the rest leaves."""
 GW1NR_COMPACT = UP5K_COMPACT.with_(weight_words=3072, vector_bits=8)
 """GW1NR-9: one BSRAM less for each memory of 32 bits, so that weights find room."""

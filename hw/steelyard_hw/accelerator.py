@@ -243,6 +243,8 @@ class Accelerator(wiring.Component):
         m.submodules.fetch = fetch = weight_fetch(self._config)(self._config)
         if isinstance(fetch, WeightFetch):
             m.d.comb += fetch.repeats.eq(layer.out_tiles)
+        else:
+            m.d.comb += weights.enable.eq(fetch.read)
         m.d.comb += [
             fetch.base.eq(layer.weight_base),
             fetch.count.eq(layer.weight_count),

@@ -45,8 +45,8 @@ class ItemMemory(wiring.Component):
         which each word then has a register of its own.
 
     registered : :class:`bool`
-        Whether the host's accesses and answers pass registers, for a fast clock. If not, the host
-        writes with `host_select` alone, and a memory with one port for both sides does.
+        Whether the host's accesses pass registers, for a fast clock. If not, the host writes with
+        `host_select` alone, a memory with one port for both sides does, and there is `enable`.
 
     Attributes
     ----------
@@ -57,6 +57,8 @@ class ItemMemory(wiring.Component):
     -------
     address : ``In(range(depth))``
         Item the engine reads.
+    enable : ``In(1)``
+        Read; without it `data` stays. Not with `registered`, which reads in every cycle.
     data : ``Out(bits)``
         The item, straight from block RAM.
     host_select : ``In(1)``
@@ -111,6 +113,7 @@ class ItemMemory(wiring.Component):
         super().__init__(
             {
                 "address": In(range(depth)),
+                **({} if registered else {"enable": In(1, init=1)}),
                 "data": Out(bits),
                 "host_select": In(1),
                 "host_address": In(range(depth)),
@@ -154,11 +157,15 @@ class ItemMemory(wiring.Component):
                 write.addr.eq(host_address if self._registered else read_address),
                 write.data.eq(host_data),
             ]
+            if not self._registered:
+                m.d.comb += read.en.eq(self.enable | self.host_select)
             words.append(read.data)
         m.d.comb += self.data.eq(Cat(words))
 
         if not self._registered:
-            m.d.comb += self.host_result.eq(Array(words)[self.host_sub])
+            # The cells of a selection have registers for nothing.
+            answers = m.d.sync if self._item_words > 1 else m.d.comb
+            answers += self.host_result.eq(Array(words)[self.host_sub])
             return m
         # The block RAM's slow output gets a cycle of its own before the selection.
         fetched = [
@@ -263,7 +270,8 @@ class ActivationMemory(wiring.Component):
         lanes = self._lanes
         row = Mux(self.host_select, self.host_address, self.read_row)
         next_row = Signal(range(self._depth))
-        m.d.comb += next_row.eq(Mux(row == self._depth - 1, 0, row + 1))
+        wraps = self._compact and self._depth & (self._depth - 1) == 0
+        m.d.comb += next_row.eq(row + 1 if wraps else Mux(row == self._depth - 1, 0, row + 1))
 
         # The host stores four lanes at a time, however few the requantizers are.
         stored = [

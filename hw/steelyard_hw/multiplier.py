@@ -88,11 +88,14 @@ def lane_multipliers(config: ArrayConfig, target: Target) -> wiring.Component:
     """Multipliers of a column for a target, with the latency ``config.multiplier_stages``.
 
     A target's own cells are used where they can have that latency, else plain arithmetic. Those of
-    the iCE40 register their operands, for which the column then has no registers.
+    the iCE40 register their operands, for which the column then has no registers; only compact
+    configurations instantiate them, for yosys' option ``-dsp``, which the others need for their
+    requantizers, changes instances into plain 16x16 multipliers.
     """
     version = {Target.ECP5: EcpPairs, Target.XILINX: XilinxPairs}.get(target)
     if version is not None and config.multiplier_stages == version.STAGES:
         return version(config.lanes, multiplier_signature(config.lanes))
-    if target is Target.ICE40 and config.multiplier_stages + 1 == IcePairs.STAGES:
+    instantiates = config.compact and config.multiplier_stages + 1 == IcePairs.STAGES
+    if target is Target.ICE40 and instantiates:
         return IcePairs(config.lanes, multiplier_signature(config.lanes))
     return LaneMultipliers(config.lanes, config.multiplier_stages)

@@ -2,7 +2,7 @@
 
 from .target import LOCAL_COPY
 
-__all__ = ["AFTER_READ", "KEEP_COPIES", "SHORT_ADDERS", "TOP"]
+__all__ = ["AFTER_READ", "KEEP_COPIES", "SHORT_ADDERS", "TOP", "ULTRAPLUS", "ULTRAPLUS_INFERENCE"]
 
 TOP = "top"
 """Module name that the commands ask of the design."""
@@ -30,3 +30,9 @@ techmap t:$add r:Y_WIDTH<=5 %i t:$sub r:Y_WIDTH<=5 %i %u
 techmap t:$lt t:$le t:$gt t:$ge %u %u %u r:A_WIDTH<=4 %i r:B_WIDTH<=4 %i
 """
 """For the iCE40, where it saves 5 % of the logic cells and a third of the chains."""
+ULTRAPLUS = "-device u -spram -dffe_min_ce_use 5"
+"""Options of ``synth_ice40``. An enable of few registers becomes logic, for placement gives each
+enable tiles of its own."""
+ULTRAPLUS_INFERENCE = "-dsp"
+"""Further one for configurations whose multipliers are plain arithmetic. Not where SB_MAC16 are
+instantiated: yosys takes them for multipliers to map and makes combinational 16x16 ones of them."""

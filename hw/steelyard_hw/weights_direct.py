@@ -12,9 +12,8 @@ __all__ = ["DirectFetch"]
 class DirectFetch(wiring.Component):
     """Reader of a layer's weight items, over and over until the next `start`.
 
-    The memory shows the next item from the cycle after the one before was taken. The first is valid
-    two cycles after `start`; one item a cycle. `o.ready` reaches the memory's address without a
-    register, which a slow clock allows.
+    The memory holds the next item until it is taken and reads the one after in that cycle. The
+    first is valid two cycles after `start`; one item a cycle.
 
     Parameters
     ----------
@@ -31,8 +30,8 @@ class DirectFetch(wiring.Component):
         First item and their number, static from `start` on.
     start : ``In(1)``
         Strobe: begin with the first item.
-    address : ``Out(range(weight_words))``
-        Item to read.
+    address : ``Out(range(weight_words))``, read : ``Out(1)``
+        Item to read, and whether to read it in this cycle; otherwise the memory holds `data`.
     data : ``In(columns * weight_bits)``
     o : ``Out(stream.Signature(columns * weight_bits))``
         Items in order.
@@ -48,6 +47,7 @@ class DirectFetch(wiring.Component):
                 "count": In(range(config.weight_words + 1)),
                 "start": In(1),
                 "address": Out(range(config.weight_words)),
+                "read": Out(1),
                 "data": In(width),
                 "o": Out(stream.Signature(width)),
             }
@@ -55,19 +55,25 @@ class DirectFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shown = Signal.like(self.base, reset_less=True)
+        item = Signal.like(self.base, reset_less=True)
         left = Signal.like(self.count, reset_less=True)
-        last = left == 1
-        read = Signal()
-        taken = self.o.valid & self.o.ready
-        with m.If(taken):
-            m.d.comb += self.address.eq(Mux(last, self.base, shown + 1))
-        with m.Else():
-            m.d.comb += self.address.eq(shown)
-        m.d.comb += self.o.payload.eq(self.data)
-        m.d.sync += [shown.eq(self.address), self.o.valid.eq(read)]
-        with m.If(taken):
-            m.d.sync += left.eq(Mux(last, self.count, left - 1))
+        first = Signal()
+        last = Signal()
+        m.d.comb += [
+            last.eq(left == 1),
+            self.read.eq(first | (self.o.valid & self.o.ready)),
+            self.address.eq(item),
+            self.o.payload.eq(self.data),
+        ]
+        m.d.sync += first.eq(self.start)
+        with m.If(self.read):
+            m.d.sync += self.o.valid.eq(1)
         with m.If(self.start):
-            m.d.sync += [shown.eq(self.base), left.eq(self.count), read.eq(1), self.o.valid.eq(0)]
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(self.start | self.read):
+            begins = self.start | last
+            m.d.sync += [
+                item.eq(Mux(begins, self.base, item + 1)),
+                left.eq(Mux(begins, self.count, left - 1)),
+            ]
         return m

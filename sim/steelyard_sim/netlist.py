@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
 from steelyard.files import replacing
+from steelyard_hw.synthesis import AFTER_READ, SHORT_ADDERS, TOP, ULTRAPLUS, ULTRAPLUS_INFERENCE
 
 from .library import Progress, cached_file, cached_library, gateware_digest
 from .toolchain import HARNESS, BuildFailed
@@ -58,7 +59,7 @@ class Family:
     -------
     name : as users write it
     target : name of the :class:`steelyard_hw.target.Target`
-    synthesis : yosys' command without the top
+    synthesis, compact : yosys' command without the top, and that for compact configurations
     models : yosys' file of cell models, below its data folder
     logic : cells whose models yosys simplifies
     edits : texts in the models, and what replaces them
@@ -67,6 +68,7 @@ class Family:
     name: str
     target: str
     synthesis: str
+    compact: str
     models: str
     logic: tuple[str, ...]
     edits: tuple[tuple[str, str], ...]
@@ -75,7 +77,8 @@ class Family:
 ICE40 = Family(
     name="ice40",
     target="ICE40",
-    synthesis="synth_ice40 -dsp",
+    synthesis=f"synth_ice40 {ULTRAPLUS_INFERENCE}",
+    compact=f"synth_ice40 {ULTRAPLUS}",
     models="ice40/cells_sim.v",
     logic=("SB_LUT4", "SB_CARRY"),
     edits=(
@@ -154,8 +157,12 @@ class Yosys:
         return result
 
 
-def synthesize(component: "Component", family: Family) -> str:
+def synthesize(component: "Component", family: Family, *, compact: bool = False) -> str:
     """Verilog of a component's netlist, made of the family's cells alone, with the top ``top``.
+
+    Parameters
+    ----------
+    compact : with the command for compact configurations
 
     Raises
     ------
@@ -166,15 +173,14 @@ def synthesize(component: "Component", family: Family) -> str:
     """
     from amaranth.back import rtlil
 
-    from steelyard_hw.synthesis import AFTER_READ, TOP
     from steelyard_hw.verilog import bare_memories
 
     with bare_memories():
         design = rtlil.convert(component, name=TOP, emit_src=False)
     return Yosys.find().verilog(
         f"read_rtlil <<rtlil\n{design}\nrtlil",
-        AFTER_READ,
-        f"{family.synthesis} -top {TOP}",
+        AFTER_READ + SHORT_ADDERS,
+        f"{family.compact if compact else family.synthesis} -top {TOP}",
         "check -assert",
         "delete t:$scopeinfo",
         f"write_verilog -noattr -noexpr {OUTPUT}",
@@ -200,13 +206,15 @@ def accelerator_netlist(
 
         if progress is not None:
             progress(f"Synthesizing {config.lanes} lanes x {config.columns} columns")
-        netlist = synthesize(Accelerator(config, Target[family.target]), family)
+        accelerator = Accelerator(config, Target[family.target])
+        netlist = synthesize(accelerator, family, compact=config.compact)
         with replacing(path, "Netlist") as temporary:
             temporary.write_text(netlist, encoding="utf-8")
 
     source = inspect.getsource(synthesize)
     digest = gateware_digest(link=False)
-    key = (family.target, family.synthesis, source, Yosys.find().version, digest)
+    commands = (family.synthesis, family.compact)
+    key = (family.target, commands, source, Yosys.find().version, digest)
     return cached_file(f"{config.canonical()}\n{key}", ".v", make).read_text(encoding="utf-8")
 
 
@@ -252,8 +260,6 @@ def build_netlist(
     BuildFailed
         If a tool refuses the netlist.
     """
-    from steelyard_hw.synthesis import TOP
-
     yosys = Yosys.find()
     models = (yosys.data / family.models).read_text(encoding="utf-8")
     source = inspect.getsource(_verilog)

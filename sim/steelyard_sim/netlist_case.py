@@ -21,7 +21,7 @@ from steelyard.compile import compile
 from steelyard.config import ArrayConfig
 from steelyard.driver.boards import find_board
 from steelyard.driver.port import HostPort, Space
-from steelyard.errors import DoesNotFit, UserError
+from steelyard.errors import UserError
 from steelyard.files import replacing
 from steelyard.network import Network
 from steelyard.program import Program
@@ -44,6 +44,9 @@ CONFIG = ArrayConfig(
     max_layers=16,
 )
 """Small array with memories for the whole demo network."""
+COMPACT_BOARD = "icebreaker"
+COMPACT_CHANGES = {"activation_words": 8192, "vector_bits": 8}
+"""What the demo network's first layers need beyond the board: memory, and a unit that pools."""
 SPARSITY = 0.75
 TIMEOUT_SECONDS = 600.0
 
@@ -82,12 +85,12 @@ def demo_program(config: ArrayConfig, layers: int | None, progress: Progress) ->
 
     Parameters
     ----------
-    layers : number of layers; as many as fit the memories if None
+    layers : number of layers; as many as the configuration takes if None
 
     Raises
     ------
-    DoesNotFit
-        If not even the first layer fits, or `layers` do not.
+    UserError
+        If it does not even take the first layer, or not `layers`.
     """
     from steelyard import zoo
     from steelyard.importer import load
@@ -102,7 +105,7 @@ def demo_program(config: ArrayConfig, layers: int | None, progress: Progress) ->
     for count in range(len(network.layers), 1, -1):
         try:
             return compile(cut(network, count), config)
-        except DoesNotFit:
+        except UserError:
             continue
     return compile(cut(network, 1), config)
 
@@ -253,6 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--family", choices=sorted(FAMILIES), default="ice40")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--board", help="configuration of this board")
+    which.add_argument(
+        "--compact", action="store_true", help="iCEBreaker's array with memories for the network"
+    )
     which.add_argument("--config", type=Path, help="file of the configuration")
     parser.add_argument("--layers", type=int, help="first layers only; otherwise all that fit")
     parser.add_argument("--images", type=int, default=2)
@@ -261,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="file for the result")
     options = parser.parse_args(arguments)
     try:
-        config = _config(options.board, options.config)
+        config = _config(options)
         result = _case(config, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -274,10 +280,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(result.difference is not None)
 
 
-def _config(board: str | None, path: Path | None) -> ArrayConfig:
-    if board is not None:
-        return find_board(board).default
-    return CONFIG if path is None else ArrayConfig.from_toml(path)
+def _config(options: argparse.Namespace) -> ArrayConfig:
+    if options.compact:
+        return find_board(COMPACT_BOARD).default.with_(**COMPACT_CHANGES)
+    if options.board is not None:
+        return find_board(options.board).default
+    return CONFIG if options.config is None else ArrayConfig.from_toml(options.config)
 
 
 def _case(config: ArrayConfig, options: argparse.Namespace) -> Result:

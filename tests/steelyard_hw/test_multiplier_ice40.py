@@ -73,9 +73,16 @@ def test_an_odd_number_of_lanes_is_refused():
         IcePairs(3, multiplier_signature(3))
 
 
-@pytest.mark.parametrize(("stages", "version"), [(2, IcePairs), (3, LaneMultipliers)])
-def test_the_ice40_gets_its_cells_where_the_latency_allows(stages, version):
-    config = ArrayConfig(lanes=4, requantizers=1, multiplier_stages=stages)
+@pytest.mark.parametrize(
+    ("stages", "cycles", "version"),
+    [(2, 16, IcePairs), (3, 16, LaneMultipliers), (2, 1, LaneMultipliers)],
+)
+def test_compact_configurations_get_the_ice40s_cells_where_the_latency_allows(
+    stages, cycles, version
+):
+    config = ArrayConfig(
+        lanes=4, requantizers=1, multiplier_stages=stages, requantizer_cycles=cycles
+    )
     multipliers = lane_multipliers(config, Target.ICE40)
     Fragment.get(multipliers, None)
     assert isinstance(multipliers, version)

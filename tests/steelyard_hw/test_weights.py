@@ -12,22 +12,27 @@ from steelyard.config import ArrayConfig
 from steelyard_hw.memory import ItemMemory
 from steelyard_hw.testing import monitor, receive
 from steelyard_hw.weights import WeightFetch
+from steelyard_hw.weights_direct import DirectFetch
 
 CONFIG = ArrayConfig(columns=3, weight_words=48, lanes=4, requantizers=4)
 BITS = CONFIG.columns * CONFIG.weight_bits
 
 
-def bench():
+def bench(fetch_type=WeightFetch):
     """Fetch connected to a weight memory, and the memory's random items."""
+    direct = fetch_type is DirectFetch
     m = Module()
     m.submodules.memory = memory = ItemMemory(
         CONFIG.weight_words,
         CONFIG.weight_item_words,
         bits=BITS,
-        read_latency=WeightFetch.MEMORY_LATENCY,
+        read_latency=fetch_type.MEMORY_LATENCY,
+        registered=not direct,
     )
-    m.submodules.fetch = fetch = WeightFetch(CONFIG)
+    m.submodules.fetch = fetch = fetch_type(CONFIG)
     m.d.comb += [memory.address.eq(fetch.address), fetch.data.eq(memory.data)]
+    if direct:
+        m.d.comb += memory.enable.eq(fetch.read)
     rng = Random(3)
     items = [rng.getrandbits(BITS) for _ in range(CONFIG.weight_words)]
 
@@ -38,8 +43,10 @@ def bench():
                 ctx.set(memory.host_sub, sub)
                 ctx.set(memory.host_data, item >> (32 * sub) & 0xFFFFFFFF)
                 ctx.set(memory.host_write, 1)
+                ctx.set(memory.host_select, 1)
                 await ctx.tick()
         ctx.set(memory.host_write, 0)
+        ctx.set(memory.host_select, 0)
 
     return m, fetch, items, fill
 
@@ -48,7 +55,9 @@ def simulate(m, fetch, testbench):
     sim = Simulator(m)
     sim.add_clock(1e-6)
     sim.add_testbench(testbench)
-    sim.add_process(monitor(fetch.o, "weights"))
+    # The direct fetch drops the item that nobody takes when the next layer begins.
+    if isinstance(fetch, WeightFetch):
+        sim.add_process(monitor(fetch.o, "weights"))
     sim.run()
 
 
@@ -119,6 +128,29 @@ def test_the_first_item_comes_after_six_cycles_and_then_one_a_cycle(base, count,
             valid.append(ctx.get(fetch.o.valid))
             await ctx.tick()
         assert valid == [0] * 5 + [1] * (count * repeats) + [0] * 4
+
+    simulate(m, fetch, testbench)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3, 0.8])
+def test_the_direct_fetch_repeats_a_layer_until_the_next_begins(stall):
+    m, fetch, items, fill = bench(DirectFetch)
+
+    async def testbench(ctx):
+        await fill(ctx)
+        rng = Random(5)
+        for base, count, repeats in ((0, 48, 2), (7, 1, 5), (5, 2, 4), (47, 1, 2), (20, 9, 3)):
+            ctx.set(fetch.base, base)
+            ctx.set(fetch.count, count)
+            ctx.set(fetch.start, 1)
+            await ctx.tick()
+            ctx.set(fetch.start, 0)
+            assert not ctx.get(fetch.o.valid), "an item of the layer before"
+            await ctx.tick()
+            assert ctx.get(fetch.o.valid), "the first item is late"
+            got = await receive(ctx, fetch.o, count * repeats, rng=rng, stall=stall)
+            assert got == items[base : base + count] * repeats
+            assert ctx.get(fetch.o.valid), "one item a cycle"
 
     simulate(m, fetch, testbench)
 

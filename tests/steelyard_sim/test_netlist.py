@@ -8,6 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.errors import UserError
 from steelyard.randomnet import random_network
+from steelyard_hw.multiplier import multiplier_signature
+from steelyard_hw.multiplier_ice40 import IcePairs
 from steelyard_hw.verilog import convert_component
 from steelyard_sim import Simulation, build_verilog
 from steelyard_sim.lockstep import Difference, Lockstep
@@ -91,6 +93,13 @@ def test_netlist_consists_of_the_cells_of_the_family(netlist):
     assert counts["SB_LUT4"] > 20
     assert counts["SB_CARRY"] > 10
     assert {name for name in counts if not name.startswith("SB_")} == set()
+
+
+def test_synthesis_of_compact_configurations_leaves_instantiated_multipliers_as_they_are():
+    netlist = synthesize(IcePairs(4, multiplier_signature(4)), ICE40, compact=True)
+    assert cell_counts(netlist) == {"SB_MAC16": 2}
+    for setting in (".MODE_8x8(1'h1)", ".A_REG(1'h1)", ".TOPOUTPUT_SELECT(2'h1)", ".CLK(clk)"):
+        assert netlist.count(setting) == 2, setting
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -86,6 +86,8 @@ class Family:
         configuration; zeros for none
     clock : makes the design's clock
     synthesis : options of yosys' synthesis
+    inference : further ones that make multipliers of plain arithmetic, one a lane; without
+        effect on compact configurations, which have multipliers of the family's own alone
     routable : share of a device's LUTs beyond which the router does not find all wires
     growth : cells placed for each one of the LUT estimate, which counts those of an ECP5
     lanes_per_multiplier : lanes that one multiplier serves
@@ -105,6 +107,7 @@ class Family:
     block_ram_bytes: int
     clock: type[Clock]
     synthesis: str = ""
+    inference: str = ""
     routable: float = 0.9
     growth: float = 1.0
     lanes_per_multiplier: int = 1
@@ -113,6 +116,10 @@ class Family:
     requantizer_multipliers: int = 3
     multiplier_luts: int = 0
     large_ram: tuple[int, int] = (0, 0)
+
+    def synthesis_of(self, config: ArrayConfig) -> str:
+        """Options of yosys' synthesis for a configuration."""
+        return self.synthesis if config.compact else f"{self.synthesis} {self.inference}".strip()
 
     def demand(self, config: ArrayConfig) -> Demand:
         """Needs of a configuration; LUTs as placement counts them, within about 10 %."""
@@ -131,7 +138,7 @@ class Family:
 
     def _luts(self, config: ArrayConfig) -> int:
         """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
-        mac = 47 + (self.pair_luts if config.multiplier_stages == self.paired_stages else 0)
+        mac = 47 + (self.pair_luts if self._paired(config) else 0)
         synthesized = (
             4200 + mac * config.macs_per_cycle + 620 * config.requantizers + 190 * config.lanes
         )
@@ -143,11 +150,15 @@ class Family:
     def _multipliers(self, config: ArrayConfig) -> int:
         if self.multiplier_luts:
             return 0
-        paired = config.multiplier_stages == self.paired_stages
-        shared = 2 if paired else self.lanes_per_multiplier
+        shared = 2 if self._paired(config) else self.lanes_per_multiplier
         column = -(-config.lanes // shared)
         each = self.requantizer_multipliers if config.requantizer_cycles == 1 else 0
         return column * config.columns + each * config.requantizers
+
+    def _paired(self, config: ArrayConfig) -> bool:
+        """Whether two lanes share a multiplier of the family's own."""
+        inferred = bool(self.inference) and not config.compact
+        return config.multiplier_stages == self.paired_stages and not inferred
 
     def _block_rams(self, depth: int, bits: int) -> int:
         """Block RAMs of a memory, in the shape that takes fewest."""

@@ -7,6 +7,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
+from steelyard_hw.synthesis import ULTRAPLUS, ULTRAPLUS_INFERENCE
 from steelyard_hw.target import Target
 
 from .family import Clock, Device, Family
@@ -160,7 +161,8 @@ UP = Family(
     block_ram_shapes=SHAPES,
     block_ram_bytes=512,
     clock=Ice40PadClock,
-    synthesis="-dsp -spram",
+    synthesis=ULTRAPLUS,
+    inference=ULTRAPLUS_INFERENCE,
     routable=0.93,
     paired_stages=2,
     large_ram=(16384, 16),

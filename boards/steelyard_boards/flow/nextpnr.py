@@ -62,7 +62,7 @@ class NextpnrFlow(Flow):
             config,
             script_after_read=self.after_read,
             script_after_synth="check -assert",
-            synth_opts=board.device.family.synthesis,
+            synth_opts=board.device.family.synthesis_of(config),
             nextpnr_opts=self.options,
         )
 
