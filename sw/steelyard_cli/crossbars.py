@@ -130,7 +130,7 @@ def _document(
                 "crossbars": mapping.crossbar_numbers.tolist(),
                 "crossbar_share": shares[name],
                 "cells": mapping.cells,
-                "index_bits": mapping.index.bits,
+                "index_bits": mapping.index_bits,
                 "ou_steps": counts.ou_steps,
                 "ou_skipped": counts.ou_skipped,
                 "traditional_ou_steps": reference.ou_steps,

@@ -118,7 +118,7 @@ def test_energy_is_the_counts_times_the_constants():
     constants = constant_set("yu2020")
     for name, work in cost.activities.items():
         counts, energy = work.counts, cost.layers[name].energy
-        index = cost.mapping.layers[name].index.bits
+        index = cost.mapping.layers[name].index_bits
         assert energy["adc"] == pytest.approx(counts.adc_conversions * (1.67 + 9.7e-4), rel=1e-6)
         assert energy["dac"] == pytest.approx(counts.dac_drives * 0.0182)
         assert energy["cells"] == pytest.approx(counts.cell_reads * 4.8 / 72)
@@ -147,10 +147,11 @@ def test_area_counts_whole_crossbars_and_the_index():
     )
     assert area["index"] == pytest.approx(cost.mapping.index_bits * 83000 / 2**19)
     traditional = priced("traditional", network_of(*weights(0.2)))
-    own = crossbars * 128 * 128 + cost.mapping.index_bits / 4
-    assert compare(cost, traditional).crossbar_area == pytest.approx(
-        traditional.mapping.crossbars * 128 * 128 / own
+    own, other = (
+        each.mapping.crossbars * 128 * 128 + each.mapping.index_bits / 4
+        for each in (cost, traditional)
     )
+    assert compare(cost, traditional).crossbar_area == pytest.approx(other / own)
 
 
 @pytest.mark.parametrize("method", ["traditional", "pattern", "mixed"])
@@ -160,7 +161,8 @@ def test_sharing_crossbars_saves_area_and_no_energy(method):
     traced = golden.run(network, x, trace=True)
     shared, apart = (map_network(network, CrossbarConfig(), method, share=s) for s in (True, False))
     own, other = (price(m, activity(network, m, traced)) for m in (shared, apart))
-    assert own.total.energy == other.total.energy
+    for part in own.total.energy.keys() - {"index"}:  # which names the crossbars
+        assert own.total.energy[part] == other.total.energy[part]
     assert own.total.serial_time == other.total.serial_time
     for name, work in own.activities.items():
         assert work.counts == other.activities[name].counts

@@ -7,6 +7,7 @@ from steelyard.crossbar import (
     METHODS,
     CrossbarConfig,
     decode_index,
+    decode_places,
     map_layer,
     map_network,
     matrix_of,
@@ -304,7 +305,25 @@ def test_networks_map_layer_by_layer():
     for layer in network.layers:
         if layer.kind in ("conv", "fc"):
             assert np.array_equal(unmap(mapping.layers[layer.name]), layer.weight)
-    assert mapping.index_bits == sum(each.index.bits for each in mapping.layers.values())
+    parts = [part for each in mapping.layers.values() for part in (each.index, each.place_index)]
+    assert mapping.index_bits == sum(part.bits for part in parts)
+
+
+def test_only_bands_of_blocks_need_their_places_in_the_index():
+    weight = np.zeros((200, 1, 3, 3), np.int8)
+    weight[:100, 0, 0] = 1
+    weight[100:150, 0, 1, :2] = 1
+    weight[150:, 0, 2] = 1
+    mapping = map_layer(weight, CrossbarConfig(), "pattern")
+    places = {
+        tuple(block.rows): place
+        for block, place in zip(mapping.blocks, mapping.places.tolist(), strict=True)
+    }
+    assert places == {(0, 1, 2): [0, 0, 0], (6, 7, 8): [0, 3, 0], (3, 4): [0, 3, 200]}
+    # 400 and 200 bitlines of 3 wordlines, which one band does not hold, and a band of 2.
+    assert mapping.place_index.parts == {"places": 3 * (0 + 9 + 7)}
+    joined = map_layer(weight, CrossbarConfig(columns=1024), "pattern")
+    assert joined.place_index.parts == {"places": 2 * (0 + 9 + 8)}
 
 
 def layers_of(weights):
@@ -347,6 +366,10 @@ def test_layers_of_a_network_stand_in_numbered_crossbars_without_overlap(method,
         found = mapping.occupancy(crossbar)
         assert np.array_equal(found >= 0, taken[crossbar] == 1)
         assert {n for n, own in enumerate(owners) if crossbar in own} == set(found.ravel()) - {-1}
+    for own in mapping.layers.values():
+        sizes = [(len(rows), len(channels)) for rows, channels in decode_index(own)]
+        found = decode_places(own.place_index, sizes, config, mapping.crossbars)
+        assert np.array_equal(found, own.places)
     shares = mapping.shares()
     assert sum(shares.values()) == pytest.approx(mapping.crossbars)
     if not share:

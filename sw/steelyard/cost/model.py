@@ -137,7 +137,7 @@ def price_layer(
     shift_add = constants.shift_add_energy.value
     drive = constants.dac_energy.value * 2 ** (config.dac_bits - 1)
     # The index is read again for every output pixel: it steers rows and channels of each step.
-    index_reads = mapping.index.bits * work.pixels
+    index_reads = mapping.index_bits * work.pixels
     step = max(constants.read_time.value, constants.adc_time.value)
     cells, beside = _crossbar_area(config, constants)
     owned = mapping.crossbars if crossbars is None else crossbars
@@ -145,7 +145,7 @@ def price_layer(
         area={
             "cells": owned * cells,
             "converters": owned * beside,
-            "index": mapping.index.bits * constants.buffer_area.value,
+            "index": mapping.index_bits * constants.buffer_area.value,
         },
         energy={
             "adc": counts.adc_conversions * (adc_energy.value + constants.bitline_energy.value),

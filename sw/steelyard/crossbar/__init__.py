@@ -13,6 +13,7 @@ from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
 from .methods import METHODS
 from .patterns import row_sets
+from .placing import decode_places
 
 __all__ = [
     "METHODS",
@@ -32,6 +33,7 @@ __all__ = [
     "block_cells",
     "count",
     "decode_index",
+    "decode_places",
     "layer",
     "map_layer",
     "map_network",

@@ -39,7 +39,9 @@ class LayerMapping:
     """int32 (blocks, 3): crossbar, first wordline and first bitline of each block. Crossbars are
     numbered through a network."""
     index: Index
-    """What hardware must know beside the cells."""
+    """Rows and channels of the blocks, which hardware must know beside the cells."""
+    place_index: Index
+    """Where in the crossbars the blocks are, which it must know too."""
 
     @property
     def positions(self) -> int:
@@ -55,6 +57,11 @@ class LayerMapping:
     def cells(self) -> int:
         """Cells in use."""
         return self.weights * self.config.weight_bitlines
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of both indices."""
+        return self.index.bits + self.place_index.bits
 
     @property
     def crossbar_numbers(self) -> NDArray[np.int32]:

@@ -1,7 +1,7 @@
 """Mapping of layers and networks onto crossbars, from their actual weights."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from .blocks import Block, LayerMapping, matrix_of
 from .config import CrossbarConfig
 from .index import IndexReader, IndexWriter
 from .methods import METHODS, Layout
-from .packing import pack
 from .patterns import Area, row_sets
+from .placing import place
 
 __all__ = ["NetworkMapping", "decode_index", "map_layer", "map_network"]
 
@@ -71,8 +71,8 @@ class NetworkMapping:
 
     @property
     def index_bits(self) -> int:
-        """Bits of all layers' indices."""
-        return sum(layer.index.bits for layer in self.layers.values())
+        """Bits of all layers' indices, places included."""
+        return sum(layer.index_bits for layer in self.layers.values())
 
 
 def map_network(
@@ -94,15 +94,8 @@ def map_network(
         for layer in network.layers
         if isinstance(layer, Conv)
     ]
-    placed, used = {}, 0
-    for group in [layers] if share else [[layer] for layer in layers]:
-        places = _pack([block for layer in group for block in layer.blocks], config)
-        places[:, 0] += used
-        used = int(places[:, 0].max(initial=used - 1)) + 1
-        ends = np.cumsum([len(layer.blocks) for layer in group], dtype=np.intp)
-        for layer, own in zip(group, np.split(places, ends), strict=False):
-            placed[layer.name] = replace(layer, places=own)
-    return NetworkMapping(method, config, placed)
+    placed = place(layers, share=share)
+    return NetworkMapping(method, config, {layer.name: layer for layer in placed})
 
 
 def map_layer(
@@ -126,8 +119,8 @@ def map_layer(
     UserError
         If the method is unknown or the weights are not int8 of four axes.
     """
-    mapping = _unplaced(weight, config, method, name, fully_connected)
-    return replace(mapping, places=_pack(mapping.blocks, config))
+    (mapping,) = place([_unplaced(weight, config, method, name, fully_connected)])
+    return mapping
 
 
 def _unplaced(
@@ -152,17 +145,8 @@ def _unplaced(
         for rows, channels in _cut(areas, shape, config)
     )
     nowhere = np.zeros((0, 3), np.int32)
-    return LayerMapping(name, method, shape, config, blocks, nowhere, writer.finish())
-
-
-def _pack(blocks: Sequence[Block], config: CrossbarConfig) -> NDArray[np.int32]:
-    """Places of blocks in crossbars counted from 0."""
-    return pack(
-        np.array([len(block.rows) for block in blocks]),
-        np.array([len(block.channels) for block in blocks]) * config.weight_bitlines,
-        config.rows,
-        config.columns,
-    )
+    index, place_index = writer.finish(), IndexWriter().finish()
+    return LayerMapping(name, method, shape, config, blocks, nowhere, index, place_index)
 
 
 def decode_index(mapping: LayerMapping, *, fully_connected: bool = False) -> list[Part]:
