@@ -14,7 +14,7 @@ from steelyard.network import Network
 from steelyard.program import Program
 from steelyard.tile import TileConfig
 
-from .console import note, percent, progress, show, table
+from .console import note, percent, progress, show, table, warn
 from .files import replacing, write_json
 
 __all__ = [
@@ -108,6 +108,9 @@ def compile_network(
     """``steelyard compile``."""
     tile = engine == "crossbar"
     config = (tile_config if tile else chosen_config)(config_file, board)
+    if isinstance(config, TileConfig):
+        for sentence in config.crossbar.warnings():
+            warn(sentence)
     from steelyard.importer import load
 
     network = load(source)

@@ -72,6 +72,40 @@ def test_a_network_of_90_percent_zeros_costs_less(method, constants):
     assert ratios.ou_steps > 1.5
 
 
+def zeroed(share, seed=1):
+    """Dense weights of which whole rows and channels, about `share` in all, are made zero."""
+    rng = np.random.default_rng(seed)
+    made = weights(1.0)
+    for weight in made:
+        kept = (1 - share) ** 0.5
+        weight[rng.random(len(weight)) >= kept] = 0
+        weight[:, rng.random(weight.shape[1]) >= kept] = 0
+    return made
+
+
+@pytest.mark.parametrize("constants", CONSTANTS)
+@pytest.mark.parametrize("method", SPARSE)
+def test_90_percent_zeros_take_less_of_everything_in_every_sparse_mapping(method, constants):
+    network = network_of(*zeroed(0.9))
+    assert sum(np.count_nonzero(each.weight) for each in network.layers) < 0.15 * 46080
+    ratios = compare(
+        priced(method, network, constants=constants),
+        priced("traditional", network, constants=constants),
+    )
+    for name in ("area", "energy", "speed", "parallel_speed", "cells", "ou_steps", "crossbars"):
+        assert getattr(ratios, name) > (1.5 if name == "area" else 2), name
+
+
+@pytest.mark.parametrize("method", SPARSE)
+def test_costs_fall_with_every_share_of_zeros(method):
+    costs = [priced(method, network_of(*zeroed(share))) for share in (0.0, 0.5, 0.9, 1.0)]
+    for more, less in pairwise(costs):
+        for name in ("total_area", "total_energy", "serial_time", "parallel_time"):
+            assert getattr(less.total, name) < getattr(more.total, name), name
+        assert less.mapping.crossbars <= more.mapping.crossbars
+    assert costs[-1].mapping.crossbars == 0
+
+
 @pytest.mark.parametrize("method", SPARSE)
 def test_a_network_of_zeros_costs_only_its_outputs(method):
     cost = priced(method, network_of(*(0 * weight for weight in weights(1.0))))
@@ -179,6 +213,8 @@ def test_every_constant_has_unit_and_source():
         assert len(rows) > 20 or name == "mnsim"
         for _, row in rows:
             assert row.unit and row.source and row.value >= 0
+            # Only figures of MNSIM 2.0 come without a node.
+            assert row.node > 0 or (row.node == 0 and row.source.startswith("MNSIM 2.0"))
     assert [row for _, row in CONSTANTS["isaac32"].rows() if row.from_memory] == []
     assert [n for n, row in CONSTANTS["yu2020"].rows() if row.from_memory] == [
         "adc_energy of 8 bits", "dac_energy", "cell_energy",

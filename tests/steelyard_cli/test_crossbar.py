@@ -42,6 +42,15 @@ def test_a_crossbar_needs_a_known_mapping_and_no_board(steelyard, work, tmp_path
     assert result.err.startswith("error: Board 'ulx3s_85f' has no configuration of the crossbar")
 
 
+def test_a_converter_that_clips_is_warned_about(steelyard, work, tmp_path):
+    config = tmp_path / "tile.toml"
+    TileConfig(crossbar=CrossbarConfig(adc_bits=5)).to_toml(config)
+    command = ("compile", work.int8_onnx, "-o", tmp_path / "tile.syp", "--engine", "crossbar")
+    result = steelyard(*command, "--config", config)
+    assert result.status == 0, result.err
+    assert "warning: The 5-bit ADC clips bitline sums above 31" in result.err
+
+
 def read(folder):
     return json.loads((folder / "crossbar.json").read_text())
 

@@ -146,7 +146,7 @@ def _mnsim() -> ConstantSet:
         },
         adc_area={bits: row(area, "um2", 0, "ADC.py") for bits, (_, _, area) in choices.items()},
         adc_time=row(10 / 1.1, "ns", 0, "ADC.py: (bits + 2) / rate at 8 bits"),
-        dac_energy=row(3.9e-3, "pJ", 32, "DAC.py: 3.9 uW for 1 ns"),
+        dac_energy=row(3.9e-3 * 3, "pJ", 32, "DAC.py: 3.9 uW for (bits + 2) / rate, 3 ns"),
         dac_area=row(0.166, "um2", 32, "DAC.py"),
         cell_energy=row(
             (0.5**2 / 2) / (1.5e5 * 3e4) ** 0.5 * 3.16e-9 * 1e12,
