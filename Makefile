@@ -12,11 +12,12 @@ CI_BOARD ?= ulx3s_12f
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board test formal lint regression bench bitstream bitstream-ci program apt-icarus clean help
+.PHONY: demo demo-board demo-crossbar test formal lint regression bench bitstream bitstream-ci program apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
 	@echo "make demo-board  BOARD=ulx3s_85f: the same network on a board's simulated gateware -> build/demo-board"
+	@echo "make demo-crossbar: the network pruned for RRAM crossbars in all ways, side by side -> build/demo-crossbar"
 	@echo "make test        all tests (a few minutes)"
 	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
@@ -39,6 +40,9 @@ demo: $(STAMP)
 demo-board: $(STAMP)
 	@test -n "$(BOARD)" || { echo "error: Name a board, for example 'make demo-board BOARD=ulx3s_85f'; 'steelyard boards' lists them." >&2; exit 2; }
 	$(BIN)/steelyard demo-board --board $(BOARD) $(DEMO_ARGS)
+
+demo-crossbar: $(STAMP)
+	$(BIN)/steelyard demo-crossbar $(DEMO_ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)

@@ -9,7 +9,7 @@ import click
 from steelyard import UserError, __version__
 
 from .board_commands import bitstream, boards, program
-from .device_commands import demo_board, selftest
+from .device_commands import demo_board, demo_crossbar, selftest
 from .errors import BadResult
 from .options import DEVICE_HELP, FILE, FOLDER, json_option
 
@@ -371,6 +371,7 @@ cli.add_command(boards)
 cli.add_command(bitstream)
 cli.add_command(program)
 cli.add_command(demo_board)
+cli.add_command(demo_crossbar)
 
 
 @cli.command(short_help="Measure cycles and hold them against the bars.")

@@ -34,7 +34,7 @@ from .files import read_array, write_json, write_text
 from .pictures import WIDTH_INCHES, svg
 from .running import input_codes
 
-__all__ = ["map_crossbars"]
+__all__ = ["map_crossbars", "sheets"]
 
 SHEET = (3, 4)
 """Rows and columns of crossbars in a picture."""
@@ -61,7 +61,7 @@ def map_crossbars(
             own, other = (price(m, w, name) for m, w in zip(mappings, works, strict=True))
             prices[name] = own, other
     document = _document(network, config, prices, count)
-    for number, sheet in enumerate(_sheets(mappings[0])):
+    for number, sheet in enumerate(sheets(mappings[0])):
         write_text(output / f"crossbars-{number + 1}.svg", sheet + "\n")
     write_json(output / "crossbar.json", document)
     title = f"{network.name}: {method} mapping, {config.constants}"
@@ -239,7 +239,7 @@ RATIOS = {
 """Ratios of the table and their headings."""
 
 
-def _sheets(mapping: NetworkMapping) -> Iterator[str]:
+def sheets(mapping: NetworkMapping) -> Iterator[str]:
     """Pictures of filled crossbars, coloured by layer."""
     names = list(mapping.layers)
     hues = matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, max(1, len(names))))[:, :3]

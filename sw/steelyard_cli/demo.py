@@ -28,7 +28,7 @@ from .errors import BadResult
 from .files import replacing, write_array, write_json
 from .steps import one_thread, prune_document
 
-__all__ = ["CONFIG", "Clock", "pruned_network", "run_demo"]
+__all__ = ["CONFIG", "Clock", "pruned_network", "run_demo", "workers"]
 
 CONFIG = ArrayConfig(
     lanes=16,
@@ -76,7 +76,7 @@ def run_demo(folder: Path, data: Path | None, images: int, device: str) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     clock = Clock()
     try:
-        with _workers() as pool:
+        with workers() as pool:
             report = _chain(pool, folder, data, images, device, clock)
     except (BuildFailed, DeviceTimeout) as error:
         raise BadResult(f"Device {device!r} failed: {error}") from error
@@ -91,7 +91,8 @@ def run_demo(folder: Path, data: Path | None, images: int, device: str) -> None:
 
 
 @contextmanager
-def _workers() -> Iterator[ProcessPoolExecutor]:
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """Processes that share the work of a demo."""
     # A forked child of a process that runs threads may hang, so children start afresh.
     pool = ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn"))
     try:

@@ -15,7 +15,18 @@ from steelyard.errors import UserError
 from steelyard.network import Network
 from steelyard.program import Program
 
-__all__ = ["Baseline", "Checked", "Measured", "accuracy", "baseline", "build", "check", "measure"]
+__all__ = [
+    "Baseline",
+    "Checked",
+    "Measured",
+    "accuracy",
+    "baseline",
+    "build",
+    "check",
+    "measure",
+    "one_thread",
+    "opened",
+]
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ def one_thread() -> None:
 
 def measure(device_name: str, program: Program, codes: NDArray[np.int8]) -> Measured:
     """One batch with all layers in one go."""
-    device = _device(device_name)
+    device = opened(device_name)
     device.load(program)
     started = time.process_time()
     result = device.infer(codes)
@@ -141,7 +152,7 @@ def measure(device_name: str, program: Program, codes: NDArray[np.int8]) -> Meas
 
 def check(device_name: str, program: Program, first: int, codes: NDArray[np.int8]) -> Checked:
     """Every layer of a few images against the golden model; `first` is the first image's number."""
-    found = driver.check_layers(program, codes, _device(device_name))
+    found = driver.check_layers(program, codes, opened(device_name))
     if found is not None:
         found = replace(found, image=found.image + first)
     return Checked(len(codes), found)
@@ -150,7 +161,7 @@ def check(device_name: str, program: Program, first: int, codes: NDArray[np.int8
 _opened: dict[str, driver.Device] = {}
 
 
-def _device(name: str) -> driver.Device:
+def opened(name: str) -> driver.Device:
     """Device of this process, opened once: a worker runs many batches."""
     if name not in _opened:
         _opened[name] = driver.open(name)

@@ -6,7 +6,7 @@ import click
 
 from .options import DEVICE_HELP, FILE, FOLDER, json_option
 
-__all__ = ["demo_board", "selftest"]
+__all__ = ["demo_board", "demo_crossbar", "selftest"]
 
 
 @click.command(short_help="Test a device: identity, memories and a small network.")
@@ -61,3 +61,55 @@ def demo_board(board: str, images: int, output: Path, device: str | None) -> Non
     from .board_demo import run_board_demo
 
     run_board_demo(board, images, output, device)
+
+
+@click.command(
+    "demo-crossbar", short_help="Prune the bundled network for RRAM crossbars, side by side."
+)
+@click.option(
+    "-o", "--output", type=FOLDER, default=Path("build/demo-crossbar"), show_default=True,
+    metavar="DIR", help="Folder of the report and the pictures.",
+)  # fmt: skip
+@click.option(
+    "--method", "methods", multiple=True,
+    type=click.Choice(("unstructured", "balanced", "structured", "ou_row", "pattern", "mixed")),
+    help="Method to show beside the dense network; may be repeated, all unless given.",
+)  # fmt: skip
+@click.option("--images", type=click.IntRange(1), default=50, show_default=True,
+              help="Images to run on the simulated tile and to price.")  # fmt: skip
+@click.option("--accuracy-images", type=click.IntRange(1, 1000), default=500, show_default=True,
+              help="Test images for each accuracy.")  # fmt: skip
+@click.option(
+    "--adc-range", type=click.Choice(("unit", "full")), default="unit", show_default=True,
+    help="Converter: unit clips great sums, full rounds all. With few rows in an operation unit "
+    "sums are small, and clipping is far the better.",
+)  # fmt: skip
+@click.option("--calibration", type=click.IntRange(50, 1000), default=500, show_default=True,
+              help="Images to prune and tune with, without labels.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(0), default=6, show_default=True,
+              help="Of tuning towards the dense network.")  # fmt: skip
+@click.option(
+    "--device", default="sim", show_default=True, help="What runs the programs: sim or golden."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def demo_crossbar(
+    output: Path, methods: tuple[str, ...], images: int, accuracy_images: int, adc_range: str,
+    calibration: int, epochs: int, device: str, seed: int,
+) -> None:  # fmt: skip
+    """Prune the bundled network for RRAM crossbars in every way, side by side.
+
+    Each way is pruned without labels, quantized, mapped onto crossbars and priced on actual
+    activations; runs on the simulated tile, where results are compared with the golden crossbar and
+    all counters with the cost model; and is judged under converters of 3 to 8 bits. The report is
+    DIR/report.json.
+
+    \b
+    Examples:
+      steelyard demo-crossbar
+      steelyard demo-crossbar --method pattern --method mixed --images 10
+    """
+    from .crossbar_demo import run_crossbar_demo
+
+    run_crossbar_demo(
+        output, methods, images, accuracy_images, adc_range, calibration, epochs, device, seed
+    )

@@ -22,6 +22,7 @@ COMMANDS = [
     "bitstream",
     "program",
     "demo-board",
+    "demo-crossbar",
     "bench",
 ]
 

@@ -6,7 +6,7 @@
 from ..config import ArrayConfig
 from .array_device import TIMEOUT_SECONDS, ArrayDevice
 from .check import Mismatch, check, check_layers
-from .device import Device, LayerCounters
+from .device import Device, LayerCounters, UnitCounters
 from .errors import (
     BadAddress,
     BadInput,
@@ -46,6 +46,7 @@ __all__ = [
     "Throughput",
     "Traffic",
     "Transport",
+    "UnitCounters",
     "WrongDevice",
     "check",
     "check_layers",

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..config import ArrayConfig
 from ..errors import UserError
-from ..program import Plane, Program
-from .device import Device, LayerCounters
+from ..program import LayerEntry, Plane, Program
+from ..tile import TileConfig
+from .device import Device, LayerCounters, UnitCounters
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .link import LinkStatistics
 from .port import COUNTERS, HostPort, Space, inference_words
@@ -298,9 +299,26 @@ class ArrayDevice(Device):
                     words_loaded=total[5],
                     words_written=total[6],
                     vector_operations=total[7],
+                    units=self._unit_counters(port, entry),
                 )
             )
         return result
+
+    def _unit_counters(self, port: HostPort, entry: LayerEntry) -> UnitCounters | None:
+        """Those of a layer's operation units, if the accelerator has a crossbar tile."""
+        if not isinstance(self.program.config, TileConfig):
+            return None
+        first, count = entry.first * COUNTERS, 2 * entry.count * COUNTERS
+        with self._closing():
+            words = port.read(Space.UNITS, first, count)
+        total = words.astype("<u4").view("<u8").reshape(-1, COUNTERS).sum(axis=0).tolist()
+        return UnitCounters(
+            ou_steps=total[0],
+            ou_skipped=total[1],
+            adc_conversions=total[2],
+            dac_drives=total[3],
+            cell_reads=total[4],
+        )
 
     @property
     def cycles(self) -> int | None:

@@ -18,7 +18,27 @@ from .throughput import Throughput, Traffic
 if TYPE_CHECKING:
     from .selftest import SelfTest
 
-__all__ = ["Device", "LayerCounters"]
+__all__ = ["Device", "LayerCounters", "UnitCounters"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitCounters:
+    """What the crossbar tile's operation units did, as section 4 of docs/crossbar.md counts it.
+
+    Members
+    -------
+    ou_steps : executed steps of all operation units
+    ou_skipped : steps left out, for all selected input bits were 0
+    adc_conversions : bitlines in use, summed over executed steps
+    dac_drives : wordlines in use, summed over executed steps
+    cell_reads : cells in use, summed over executed steps
+    """
+
+    ou_steps: int
+    ou_skipped: int
+    adc_conversions: int
+    dac_drives: int
+    cell_reads: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +54,7 @@ class LayerCounters:
     words_loaded : window or vector words that the loader made
     words_written : activation words written
     vector_operations : words through the vector unit
+    units : of the crossbar tile, zeros in a layer without weights; None with the sparse array
     """
 
     name: str
@@ -45,6 +66,7 @@ class LayerCounters:
     words_loaded: int
     words_written: int
     vector_operations: int
+    units: UnitCounters | None = None
 
 
 class Device(ABC):

@@ -38,6 +38,8 @@ class Space(IntEnum):
     WEIGHTS = 3
     ACTIVATIONS = 4
     COUNTERS = 5
+    UNITS = 6
+    """Counters of the crossbar tile's operation units: 64 bits each, none with the array."""
 
 
 def _write_words(space: Space, address: int, words: NDArray[np.uint32]) -> NDArray[np.uint32]:

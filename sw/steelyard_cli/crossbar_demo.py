@@ -1,0 +1,296 @@
+"""``steelyard demo-crossbar``: pruning for RRAM crossbars side by side, proved on the tile."""
+
+import os
+from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard import zoo
+from steelyard.crossbar import CrossbarConfig, map_network
+from steelyard.driver import DeviceTimeout
+from steelyard.network import Network
+from steelyard.tile import TileConfig
+from steelyard_sim.toolchain import BuildFailed
+
+from . import crossbar_demo_work as work
+from .console import note, progress, show, table
+from .crossbar_demo_work import METHODS, Method
+from .crossbar_pictures import write_pictures
+from .demo import Clock, workers
+from .errors import BadResult
+from .files import write_json
+
+__all__ = ["ADC_BITS", "CONFIG", "ROUNDINGS", "run_crossbar_demo"]
+
+CONFIG = TileConfig(
+    lanes=16,
+    requantizers=16,
+    window_groups=64,
+    activation_words=16384,
+    weight_words=16384,
+    parameter_words=512,
+    partial_sum_channels=64,
+    crossbar=CrossbarConfig(rows=128, columns=128),
+)
+"""Tile of the demo. Its crossbars are small, so that a small network fills several."""
+BATCH = 10
+"""Images in the tile together: a multiple of what fills its lanes on small maps."""
+ADC_BITS = (3, 4, 5, 6, 7, 8)
+ROUNDINGS = {"unit": "floor", "full": "nearest"}
+"""Rounding of the converter with each range policy: `unit` clips and rounds nothing."""
+
+
+def run_crossbar_demo(
+    folder: Path,
+    names: tuple[str, ...],
+    images: int,
+    accuracy_images: int,
+    adc_range: str,
+    calibration: int,
+    epochs: int,
+    device: str,
+    seed: int,
+) -> None:
+    """``steelyard demo-crossbar``.
+
+    Raises
+    ------
+    BadResult
+        If the device differs from the golden crossbar or its counters from the cost model, or the
+        device fails.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    clock = Clock()
+    # All ratios are over the dense network.
+    wanted = {*names, "dense"}
+    methods = [method for method in METHODS if not names or method.name in wanted]
+    note(f"seed {seed}: of pruning and tuning; images are the first of the bundled ones")
+    try:
+        with workers() as pool:
+            rows, networks = _chain(
+                pool, methods, images, accuracy_images, adc_range, calibration, epochs, device,
+                seed, clock,
+            )  # fmt: skip
+    except (BuildFailed, DeviceTimeout) as error:
+        raise BadResult(f"Device {device!r} failed: {error}") from error
+    except BrokenProcessPool as error:
+        raise BadResult("A worker of the demo was killed; is there memory enough?") from error
+    report = {
+        "methods": rows,
+        "seed": seed,
+        "calibration_images": calibration,
+        "tuning_epochs": epochs,
+        "accuracy_images": accuracy_images,
+        "adc_range": adc_range,
+        "adc_rounding": ROUNDINGS[adc_range],
+        "device": device,
+        "batch": BATCH,
+        "config": asdict(CONFIG),
+        "config_sha256": CONFIG.hash().hex(),
+        "seconds": clock.total,
+        "step_seconds": clock.steps,
+    }
+    write_json(folder / "report.json", report)
+    mappings = {
+        method.name: map_network(network, CONFIG.crossbar, method.mapping)
+        for method, network in zip(methods, networks, strict=True)
+    }
+    pictures = write_pictures(rows, mappings, folder)
+    _show(rows, folder, pictures, images, adc_range)
+    wrong = [row["mismatch"] for row in rows if row["mismatch"]]
+    if wrong:
+        raise BadResult(f"The device differs: {wrong[0]}.")
+
+
+def _chain(
+    pool: Executor,
+    methods: list[Method],
+    images: int,
+    accuracy_images: int,
+    adc_range: str,
+    calibration: int,
+    epochs: int,
+    device: str,
+    seed: int,
+    clock: Clock,
+) -> tuple[list[dict[str, Any]], list[Network]]:
+    """All steps; gives the report's rows and the networks."""
+    built = pool.submit(work.build, device, CONFIG)
+    jobs = [
+        pool.submit(work.pruned, method, CONFIG.crossbar, calibration, epochs, seed)
+        for method in methods
+    ]
+    found = _gathered("pruning", jobs)
+    networks: list[Network] = [network for network, _ in found]
+    clock.step("prune", f"pruned and quantized {len(methods)} networks, no labels used")
+    codes = _codes(networks[0], images)
+    known = [
+        pool.submit(work.facts, network, CONFIG.crossbar, method.mapping, networks[0], codes)
+        for method, network in zip(methods, networks, strict=True)
+    ]
+    prices = _gathered("mapping", known)
+    clock.step("map", f"mapped and priced on {images} images")
+    if not built.done():
+        note("           building the simulation of the tile; the next run finds it built")
+    built.result()
+    clock.step("build", "simulated tile is ready")
+    checks = _checked(pool, methods, networks, codes, device)
+    clock.step("simulate", f"{len(codes)} images of every method compared, with all counters")
+    reached = _accuracies(pool, methods, networks, accuracy_images, adc_range)
+    clock.step("accuracy", f"accuracies on {accuracy_images} test images under all converters")
+    rows = [
+        {
+            "method": method.name,
+            "mapping": method.mapping,
+            "sparsity": sparsity,
+            # Eight bits are ideal for this operation unit: these are the integers' results.
+            "accuracy": by_bits[str(CONFIG.crossbar.adc_bits)],
+            **price,
+            "accuracy_by_adc_bits": by_bits,
+            **checked,
+        }
+        for method, (_, sparsity), price, by_bits, checked in zip(
+            methods, found, prices, reached, checks, strict=True
+        )
+    ]
+    return rows, networks
+
+
+def _gathered(title: str, jobs: list[Future[Any]]) -> list[Any]:
+    """Results in order, with a bar of what is done."""
+    with progress(title, len(jobs)) as update:
+        for done, job in enumerate(as_completed(jobs), start=1):
+            job.result()
+            update(done, f"{done} of {len(jobs)}")
+    return [job.result() for job in jobs]
+
+
+def _codes(network: Network, images: int) -> NDArray[np.int8]:
+    pixels = zoo.sample().test_input
+    return network.tensor(network.input).quantize(np.resize(pixels, (images, *pixels.shape[1:])))
+
+
+def _checked(
+    pool: Executor,
+    methods: list[Method],
+    networks: list[Network],
+    codes: NDArray[np.int8],
+    device: str,
+) -> list[dict[str, Any]]:
+    """What the tile gave, by method."""
+    batches = [codes[first : first + BATCH] for first in range(0, len(codes), BATCH)]
+    jobs = [
+        pool.submit(work.check, device, network, method.mapping, CONFIG, number * BATCH, batch)
+        for method, network in zip(methods, networks, strict=True)
+        for number, batch in enumerate(batches)
+    ]
+    results: list[work.Checked] = _gathered("simulating", jobs)
+    rows = []
+    for number in range(len(methods)):
+        own = results[number * len(batches) : (number + 1) * len(batches)]
+        cycles = [each.cycles for each in own]
+        wrong = next((each.wrong for each in own if each.wrong), None)
+        rows.append(
+            {
+                "bit_exact": wrong is None,
+                "mismatch": wrong and f"method {methods[number].name!r}, {wrong}",
+                "images_checked": sum(each.images for each in own),
+                "counters_equal": all(each.counted for each in own) if cycles[0] else None,
+                "cycles_per_image": None if cycles[0] is None else sum(cycles) / len(codes),
+            }
+        )
+    return rows
+
+
+def _accuracies(
+    pool: Executor, methods: list[Method], networks: list[Network], images: int, adc_range: str
+) -> list[dict[str, float]]:
+    """Accuracy by bits of the converter, of every method."""
+    converters = [
+        CONFIG.crossbar.with_(adc_bits=bits, adc_range=adc_range, adc_rounding=ROUNDINGS[adc_range])
+        for bits in ADC_BITS
+    ]
+    jobs = [
+        pool.submit(work.accuracy, network, method.mapping, converter, images)
+        for method, network in zip(methods, networks, strict=True)
+        for converter in converters
+    ]
+    results = iter(_gathered("converters", jobs))
+    return [{str(bits): next(results) for bits in ADC_BITS} for _ in methods]
+
+
+def _show(
+    rows: list[dict[str, Any]], folder: Path, pictures: list[str], images: int, adc_range: str
+) -> None:
+    unit = CONFIG.crossbar
+    costs = table(
+        f"Crossbars of {unit.rows} x {unit.columns}, operation units of {unit.ou_rows} x "
+        f"{unit.ou_columns}; area, energy and speed over dense traditional, constant set isaac32",
+        ("method", "mapping", "removed %", "accuracy %", "compr.", "with index", "xbars",
+         "area", "energy", "speed", "OU steps k/img", "index KiB"),
+        [
+            (
+                row["method"],
+                row["mapping"],
+                f"{100 * row['sparsity']:.1f}",
+                f"{100 * row['accuracy']:.1f}",
+                f"{row['compression']:.2f}",
+                f"{row['memory_compression']:.2f}",
+                row["crossbars"],
+                *(f"{row[key]['isaac32']:.2f}" for key in
+                  ("area_ratio", "energy_ratio", "speed_ratio")),
+                round(row["ou_steps"] / images / 1000),
+                f"{row['index_bits'] / 8192:.1f}",
+            )
+            for row in rows
+        ],
+        left=2,
+    )  # fmt: skip
+    sets = table(
+        "Area, energy and speed under every constant set",
+        ("method", *(f"{what}, {name}" for name in rows[0]["area_ratio"]
+                     for what in ("area", "energy", "speed"))),
+        [
+            (
+                row["method"],
+                *(f"{row[key][name]:.2f}" for name in row["area_ratio"]
+                  for key in ("area_ratio", "energy_ratio", "speed_ratio")),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+    says = {
+        "unit": "a code is one unit of the sum, greater sums clip",
+        "full": "codes reach the greatest sum, rounded to the nearest",
+    }
+    converters = table(
+        f"Accuracy in % by bits of the converter; range policy {adc_range!r}: {says[adc_range]}",
+        ("method", *(f"{bits} bits" for bits in ADC_BITS)),
+        [
+            (row["method"], *(f"{100 * v:.1f}" for v in row["accuracy_by_adc_bits"].values()))
+            for row in rows
+        ],
+    )
+    proof = table(
+        "On the tile's RTL, and the golden crossbar",
+        ("method", "images", "bit-exact", "counters equal", "cycles/image"),
+        [
+            (
+                row["method"],
+                row["images_checked"],
+                row["bit_exact"],
+                row["counters_equal"],
+                None if row["cycles_per_image"] is None else round(row["cycles_per_image"]),
+            )
+            for row in rows
+        ],
+    )
+    show(
+        costs, sets, converters, proof,
+        f"\nThe report is {folder}/report.json; pictures: {', '.join(pictures)}.",
+    )  # fmt: skip
