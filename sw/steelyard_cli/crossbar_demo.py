@@ -193,15 +193,15 @@ def _checked(
     rows = []
     for number in range(len(methods)):
         own = results[number * len(batches) : (number + 1) * len(batches)]
-        cycles = [each.cycles for each in own]
+        cycles = [each.cycles for each in own if each.cycles is not None]
         wrong = next((each.wrong for each in own if each.wrong), None)
         rows.append(
             {
                 "bit_exact": wrong is None,
                 "mismatch": wrong and f"method {methods[number].name!r}, {wrong}",
                 "images_checked": sum(each.images for each in own),
-                "counters_equal": all(each.counted for each in own) if cycles[0] else None,
-                "cycles_per_image": None if cycles[0] is None else sum(cycles) / len(codes),
+                "counters_equal": wrong is None if all(each.counted for each in own) else None,
+                "cycles_per_image": sum(cycles) / len(codes) if cycles else None,
             }
         )
     return rows

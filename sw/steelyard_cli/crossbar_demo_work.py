@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +89,8 @@ def pruned(
             config.rows, config.crossbar_weights, config.ou_rows, config.ou_weights
         )
         result = prune.prune_for_crossbar(
-            model, images, method.name, method.sparsity, crossbar=shape, select="energy",
-            epochs=epochs, augment=augment, seed=seed,
+            model, images, cast(prune.CrossbarMethod, method.name), method.sparsity,
+            crossbar=shape, select="energy", epochs=epochs, augment=augment, seed=seed,
         )  # fmt: skip
         model, sparsity = result.model, result.sparsity
     return load(quantize(model, images)), sparsity

@@ -21,6 +21,8 @@ TABLE_ELEMENTS = 1 << 18
 """Elements of the largest table that is worked on at once: it should stay in a core's cache."""
 PIXELS = 1 << 10
 """Output pixels that are worked on at once, for the same reason."""
+PRODUCTS = 1 << 14
+"""Products that are worked on at once, where so many pixels have fewer: calls cost time too."""
 FLOAT32_EXACT = 1 << 24
 
 
@@ -79,21 +81,30 @@ class Crossbars:
         shifts = np.arange(0, 8, self._config.dac_bits, dtype=np.uint8)[:, None, None]
         return (inputs >> shifts) & np.uint8((1 << self._config.dac_bits) - 1)
 
+    def _places(self, inputs: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """Place in a table for what inputs (rows, pixels) apply in each step, (steps, pixels)."""
+        bits = self._config.dac_bits
+        # Short integers: this is as much work as looking up a few channels.
+        dtype = np.uint16 if bits * len(inputs) <= 16 else np.uint32
+        digits = self._digits(inputs)
+        places = np.zeros((len(digits), inputs.shape[1]), dtype)
+        for row in range(len(inputs)):
+            places |= np.left_shift(digits[:, row], bits * row, dtype=dtype)
+        return places.astype(np.intp)
+
     def _looked_up(self, run: _Run, inputs: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Products (pixels, channels) of inputs (rows, pixels) from tables."""
         bits = self._config.dac_bits
-        digits = self._digits(inputs)
-        places = np.zeros((len(digits), inputs.shape[1]), np.intp)
-        for row in range(len(inputs)):
-            places |= digits[:, row].astype(np.intp) << (bits * row)
+        places = self._places(inputs)
         products = np.zeros((inputs.shape[1], run.levels.shape[2]), np.int32)
         width = max(1, TABLE_ELEMENTS >> (bits * len(inputs)))
         for left in range(0, products.shape[1], width):
             table = self._table(run.levels[:, :, left : left + width])
-            for first in range(0, len(products), PIXELS):
-                total = products[first : first + PIXELS, left : left + width]
+            pixels = max(PIXELS, PRODUCTS // table.shape[1])
+            for first in range(0, len(products), pixels):
+                total = products[first : first + pixels, left : left + width]
                 found = np.empty(total.shape, np.int32)
-                for step in places[::-1, first : first + PIXELS]:
+                for step in places[::-1, first : first + pixels]:
                     total <<= bits
                     # Every place is in range; the mode only spares a copy.
                     np.take(table, step, axis=0, out=found, mode="clip")

@@ -27,6 +27,7 @@ from steelyard.prune.dependency import weight_dependency
 from steelyard.prune.for_crossbar import (
     CROSSBAR_METHODS,
     CrossbarLayerReport,
+    CrossbarMethod,
     CrossbarPruneResult,
     constraint_of,
     prune_for_crossbar,
@@ -48,6 +49,7 @@ __all__ = [
     "BalancedGroups",
     "Constraint",
     "CrossbarLayerReport",
+    "CrossbarMethod",
     "CrossbarPruneResult",
     "CrossbarShape",
     "KernelPatterns",
