@@ -1,6 +1,7 @@
 """The crossbar tile on the command line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from steelyard import golden
 from steelyard.cost import compare, price
 from steelyard.crossbar import CrossbarConfig, activity, map_network
 from steelyard.importer import load
+from steelyard.network import Conv
 from steelyard.program import Program
 from steelyard.tile import TileConfig
+from steelyard_cli import crossbars
 
 
 def test_programs_for_the_crossbar_run_on_the_golden_device(steelyard, work, tmp_path):
@@ -86,6 +89,23 @@ def test_without_images_no_step_is_skipped(steelyard, work, tmp_path):
     assert "No --input: no step counts as skipped" in result.err
     for layer in read(tmp_path)["layers"]:
         assert layer["ou_steps"] > 0 and layer["ou_skipped"] == 0
+
+
+@pytest.mark.parametrize("method", ["pattern", "mixed"])
+def test_a_network_of_zeros_takes_no_crossbars(steelyard, work, tmp_path, monkeypatch, method):
+    network = load(work.int8_onnx)
+    zero = [
+        replace(layer, weight=0 * layer.weight) if isinstance(layer, Conv) else layer
+        for layer in network.layers
+    ]
+    monkeypatch.setattr(crossbars, "load", lambda _: replace(network, layers=tuple(zero)))
+    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", method)
+    assert result.status == 0, result.err
+    assert "0, 1 in the traditional mapping; filled none" in result.out
+    found = read(tmp_path)
+    assert (found["crossbars"], found["fills"]) == (0, [])
+    assert found["constants"]["mnsim"]["ratios"]["speed"] is None  # infinite
+    assert not list(tmp_path.glob("*.svg"))
 
 
 def test_crossbars_are_drawn_on_as_many_pictures_as_they_need(steelyard, work, tmp_path):
