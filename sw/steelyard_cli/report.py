@@ -1,6 +1,7 @@
 """``steelyard report``: a program as HTML, JSON and pictures."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from steelyard.program import Program
 
 from .compiling import plan_document
 from .console import show
+from .crossbars import sheets
 from .files import write_json, write_text
 from .pictures import WIDTH_INCHES, svg
 from .report_page import PAGE
@@ -43,12 +45,13 @@ def write_report(path: Path, output: Path, run_file: Path | None) -> None:
         for row, counted in zip(layers, measured["layers"], strict=True):
             row["cycles"] = counted["cycles"]
             row["occupancy"] = row["ideal_cycles"] / max(1, counted["cycles"])
-    pictures = [_cycles(layers), _occupancy(layers), _memory(program)]
+    pictures = [_cycles(layers), _occupancy(layers), _memory(program), *_crossbars(program)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(PAGE).render(
         title=f"{program.network.name} on Steelyard",
         plan=plan,
         layers=layers,
+        config=_fields(plan["config"]),
         measured=measured,
         pictures=pictures,
     )
@@ -117,14 +120,15 @@ def _cycles(layers: list[dict[str, Any]]) -> Picture:
     return Picture(
         "cycles",
         "Cycles",
-        f"Wide bars are {word} cycles, narrow ones the multiplications by nonzero weights over the "
-        "number of multipliers.",
+        f"Wide bars are {word} cycles, narrow ones those that the engine must work at least: "
+        "multiplications by nonzero weights over the number of multipliers, or the steps of "
+        "operation units if none is skipped.",
         svg(figure),
     )
 
 
 def _occupancy(layers: list[dict[str, Any]]) -> Picture:
-    weighted = [row for row in layers if row["k"]]
+    weighted = [row for row in layers if row["ideal_cycles"]]
     figure = _bars(weighted)
     axes = figure.subplots()
     axes.barh(range(len(weighted)), [100 * row["occupancy"] for row in weighted], color=COLORS[0])
@@ -134,8 +138,7 @@ def _occupancy(layers: list[dict[str, Any]]) -> Picture:
     return Picture(
         "occupancy",
         "Occupancy",
-        "Ideal cycles over cycles: the share of all multiplier-cycles that multiply by a nonzero "
-        "weight.",
+        "Ideal cycles over cycles: the share of all cycles in which the engine is at work.",
         svg(figure),
     )
 
@@ -174,3 +177,28 @@ def _memory(program: Program) -> Picture:
         "held; the line is the size of the memory.",
         svg(figure),
     )
+
+
+def _crossbars(program: Program) -> list[Picture]:
+    """Filled crossbars of the tile's program."""
+    if program.mapping is None:
+        return []
+    return [
+        Picture(
+            f"crossbars-{number + 1}",
+            "Crossbars",
+            f"Cells in use by layer, {program.method} mapping; above each crossbar its number and "
+            "the share of its cells in use.",
+            sheet,
+        )
+        for number, sheet in enumerate(sheets(program.mapping))
+    ]
+
+
+def _fields(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of a configuration; those of a table in it behind its name."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _fields(value, f"{name}.")
+        else:
+            yield prefix + name, f"{value:,}" if isinstance(value, int) else str(value)

@@ -36,7 +36,7 @@ columns, groups of {{ plan.config.group }}.
 <td>{{ "{:,}".format(row.weight_bytes) }}</td><td>{{ "{:,}".format(row.activation_words) }}</td>
 <td>{{ "{:,}".format(row.ideal_cycles) }}</td><td>{{ "{:,}".format(row.predicted_cycles) }}</td>
 {%- if measured %}<td>{{ "{:,}".format(row.cycles) }}</td>{% endif %}
-<td>{{ "%.1f %%"|format(100 * row.occupancy) if row.k else "&ndash;"|safe }}</td></tr>
+<td>{{ "%.1f %%"|format(100 * row.occupancy) if row.ideal_cycles else "&ndash;"|safe }}</td></tr>
 {% endfor -%}
 </table>
 <h2>Memories</h2>
@@ -56,8 +56,8 @@ columns, groups of {{ plan.config.group }}.
 <h2>Configuration</h2>
 <p>SHA-256 <code>{{ plan.config_sha256 }}</code></p>
 <table>
-{% for name, value in plan.config.items() -%}
-<tr><td class="text">{{ name }}</td><td>{{ "{:,}".format(value) }}</td></tr>
+{% for name, value in config -%}
+<tr><td class="text">{{ name }}</td><td>{{ value }}</td></tr>
 {% endfor -%}
 </table>
 </body>

@@ -34,6 +34,19 @@ def test_programs_for_the_crossbar_run_on_the_golden_device(steelyard, work, tmp
     assert np.array_equal(np.load(output), expected)
 
 
+def test_the_report_of_a_tiles_program_shows_its_crossbars(steelyard, work, tmp_path):
+    path = tmp_path / "tile.syp"
+    result = steelyard("compile", work.int8_onnx, "-o", path, "--engine", "crossbar")
+    assert result.status == 0, result.err
+    result = steelyard("report", path, "-o", tmp_path)
+    assert result.status == 0, result.err
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert ">crossbar.adc_range</td><td>unit<" in page
+    assert "pattern mapping" in page
+    assert (tmp_path / "crossbars-1.svg").exists()
+
+
 def test_a_crossbar_needs_a_known_mapping_and_no_board(steelyard, work, tmp_path):
     path = tmp_path / "tile.syp"
     command = ("compile", work.int8_onnx, "-o", path, "--engine", "crossbar")
