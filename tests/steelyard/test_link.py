@@ -177,6 +177,46 @@ def test_half_of_all_frames_may_be_lost(seed, monkeypatch):
     assert transport.statistics.repeated > 0
 
 
+@dataclass
+class SlowBoard(Board):
+    """Board that takes `pace` seconds a byte of frames, copies too, by a clock of its own."""
+
+    pace: float = 0.0
+    now: float = 0.0
+    free: float = 0.0
+    late: list[tuple[float, bytes]] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.free = max(self.free, self.now) + self.pace * len(data)
+        self.late.append((self.free, bytes(self.output)))
+        self.output.clear()
+
+    def read(self, timeout: float) -> bytes:
+        if self.late and self.late[0][0] <= self.now + timeout:
+            self.now, data = self.late.pop(0)
+            return data
+        self.now += timeout
+        return b""
+
+
+@pytest.mark.parametrize("pace", [0.001, 0.02, 0.2])
+def test_a_board_that_becomes_slow_is_not_drowned_in_repetitions(pace):
+    board = SlowBoard()
+    transport = SerialTransport(board, retry=0.05, timeout=1, clock=board.clock)
+    board.pace = pace
+    for first in range(0, 400, 10):
+        transport.write(numbers(10, first), 600)
+        assert transport.read(10, 600).tolist() == list(range(first + 1, first + 11))
+    once = sum(
+        len(line(frame)) for frame in {each.sequence: each for each in board.requests}.values()
+    )
+    assert board.now < 2 * pace * once
+
+
 def test_posted_words_travel_before_the_answer_is_fetched():
     board = Board()
     transport = opened(board)

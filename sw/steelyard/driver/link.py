@@ -25,7 +25,7 @@ SEQUENCES = 1 << 16
 ANSWERS_MASK = 0xFFF
 WINDOW = 2
 """Frames under way: the board has two buffers."""
-LONGEST_RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 60.0
 """Pauses double up to this: during a long inference a board that is well does not answer."""
 
 
