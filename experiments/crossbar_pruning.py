@@ -4,16 +4,18 @@
         [--model fashion] [--weights build/vgg_small.npz] [--methods pattern:0.85,mixed:0.92] \
         [--epochs 0] [--output build/crossbar-pruning/report.json]
 
-A method is a name and the share of weights that it removes outside the first layer; with
-``--budget`` points of accuracy the share is searched for instead. Every network is quantized and
-read as integers; its accuracy is that of the integers. Costs are those of the weights mapped and of
-the activations met, over the dense network in the traditional mapping.
+A method is a name and the share of weights that it removes outside the first layer, or the shares
+that the layers keep (``pattern:.4/.3/.3``), with settings of its constraint behind plus signs
+(``pattern:0.82+kernel_cost=4``); with ``--budget`` points of accuracy the share is searched for
+instead. Every network is quantized and read as integers; its
+accuracy is that of the integers. Costs are those of the weights mapped and of the activations met,
+over the dense network in the traditional mapping.
 """
 
 import argparse
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +86,6 @@ class Bench:
         yu = ratios["yu2020"]
         found = {
             "method": method, "mapping": mapping, "accuracy": reached,
-            "float_accuracy": accuracy(model, self.test, self.truth),
             "weights": total, "nonzero": nonzero, "mapped_weights": cells,
             "compression": total / max(1, nonzero),
             "memory_compression": 8 * total / max(1, 8 * cells + mapped.index_bits),
@@ -99,19 +100,27 @@ class Bench:
         print(
             f"{method:13s} {mapping:11s} {100 * reached:6.2f} {found['compression']:7.2f} "
             f"{found['memory_compression']:7.2f} {yu['cells']:7.2f} {mapped.crossbars:5d} "
-            f"{yu['crossbars']:7.2f} {yu['area']:7.2f} {yu['energy']:7.2f} {yu['speed']:7.2f} "
+            f"{yu['crossbars']:7.2f} {yu['crossbar_area']:7.2f} {yu['area']:7.2f} "
+            f"{yu['energy']:7.2f} {yu['speed']:7.2f} "
             f"{yu['parallel_speed']:7.2f} {mapped.index_bits / 8192:8.1f}",
             flush=True,
         )
         return found
 
-    def prune(self, method, sparsity):
+    def prune(self, method, wanted, settings):
         """A pruned network."""
         options = self.options
+        structure = prune.inspect(self.model, torch.from_numpy(self.calibration[:8]))
+        kept = [float(share) for share in wanted.split("/")]
+        names = [info.name for info in structure.prunable]
+        keeps = dict(zip(names, kept, strict=True)) if len(kept) > 1 else None
+        sparsity = 0.0 if keeps else kept[0]
+        rule = replace(prune.constraint_of(method, self.shape), **settings)
 
         def attempt(share):
             return prune.prune_for_crossbar(
                 self.model, self.calibration, method, share, crossbar=self.shape,
+                constraint=rule, keeps=keeps,
                 select=options.select, work=options.work * share or None, epochs=options.epochs,
                 tuning=self.tuning[0], labels=self.tuning[1] if options.labels else None,
                 augment=augment, seed=options.seed,
@@ -150,14 +159,16 @@ def main():
     bench = Bench(options)
     print(f"seed {options.seed}, {bench.config}")
     print(
-        "method        mapping     int8 %  weights  memory   cells  xbars   xbars    area  energy"
-        "   speed  parallel  index KiB"
+        "method        mapping     int8 %  weights  memory   cells  xbars   xbars  +index    area"
+        "  energy   speed  parallel  index KiB"
     )
     rows = [bench.row("dense", bench.model, "traditional")]
     for item in options.methods.split(","):
+        item, *extra = item.split("+")
         method, _, share = item.partition(":")
+        settings = {key: json.loads(value) for key, value in (pair.split("=") for pair in extra)}
         begin = time.process_time()
-        result = bench.prune(method, float(share or 0.85))
+        result = bench.prune(method, share or "0.85", settings)
         if result is None:
             print(f"{method:13s} loses more than {options.budget} points at half the weights")
             continue

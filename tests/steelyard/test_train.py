@@ -100,10 +100,12 @@ def test_command_writes_weights_with_how_they_were_made(few, tmp_path, monkeypat
     monkeypatch.setattr(data, "find", lambda folder: few)
     path = tmp_path / "w.npz"
     images = tmp_path / "s.npz"
-    train.main([str(path), "--epochs", "1", "--seed", "5", "--sample", str(images)])
+    train.main([str(path), "--epochs", "1", "--seed", "5", "--sample", str(images), "--half"])
     torch.set_num_threads(threads)
-    assert "epoch 1/1: loss" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "epoch 1/1: loss" in told and "in half precision: test accuracy" in told
     with np.load(path, allow_pickle=False) as archive:
+        assert archive["0.weight"].dtype == np.float16
         assert int(archive["seed"]) == 5
         assert int(archive["epochs"]) == 1
     zoo.load("fashion", path)

@@ -13,7 +13,8 @@ SAMPLE_RIGHT = 938  # of the 1,000 bundled test images; 9,268 of all 10,000
 
 
 def test_bundle_is_small():
-    assert WEIGHTS.stat().st_size < 1_000_000
+    assert WEIGHTS["fashion"].stat().st_size < 1_000_000
+    assert WEIGHTS["vgg_small"].stat().st_size < 2_300_000
     assert SAMPLE.stat().st_size < 1_000_000
 
 
@@ -24,6 +25,14 @@ def test_bundled_weights_reach_their_accuracy_on_the_bundled_test_images():
     right = int((found == sample.test_labels).sum())
     assert abs(right - SAMPLE_RIGHT) <= 1  # convolutions may round otherwise elsewhere
     assert zoo.info() == zoo.WeightsInfo(accuracy=0.9268, seed=0, epochs=12)
+
+
+def test_bundled_vgg_small_is_trained():
+    sample = zoo.sample()
+    with torch.no_grad():
+        found = zoo.load("vgg_small")(torch.from_numpy(sample.test_input[:100])).argmax(1).numpy()
+    assert (found == sample.test_labels[:100]).sum() >= 90
+    assert zoo.info("vgg_small") == zoo.WeightsInfo(accuracy=0.9327, seed=0, epochs=4)
 
 
 def test_sample_has_every_class_and_the_input_units_of_the_network():
@@ -55,8 +64,6 @@ def test_vgg_small_has_the_work_of_a_vgg_class_network(tmp_path):
     assert torch.equal(again[0].weight, model[0].weight)
     with pytest.raises(UserError, match=r"weights of 'fashion'.*--model fashion"):
         zoo.load("fashion", tmp_path / "w.npz")
-    with pytest.raises(UserError, match="Only 'fashion' comes with weights"):
-        zoo.load("vgg_small")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +118,18 @@ def test_weights_are_written_the_same_and_read_back(tmp_path):
     assert sorted(tmp_path.iterdir()) == paths
 
 
+def test_half_precision_halves_the_file_and_nothing_else(tmp_path):
+    model = zoo.build("fashion", seed=9)
+    whole, half = tmp_path / "whole.npz", tmp_path / "half.npz"
+    zoo.save(model, whole, accuracy=0.1, seed=9, epochs=1)
+    zoo.halve(model)
+    zoo.save(model, half, accuracy=0.1, seed=9, epochs=1)
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    again = zoo.load("fashion", half).state_dict()
+    for key, value in model.state_dict().items():
+        assert again[key].dtype == value.dtype and torch.equal(again[key], value)
+
+
 def test_other_files_are_refused_as_weights(tmp_path):
     path = tmp_path / "w.npz"
     for content, sentence in ((b"no zip", "cannot be read as an npz file"), (None, "not hold the")):
@@ -122,5 +141,5 @@ def test_other_files_are_refused_as_weights(tmp_path):
             zoo.load("fashion", path)
     with pytest.raises(UserError, match="cannot be read"):
         zoo.load("fashion", tmp_path / "absent.npz")
-    with pytest.raises(UserError, match="Only 'fashion' comes with weights"):
+    with pytest.raises(UserError, match="Only 'fashion' and 'vgg_small' come with"):
         zoo.load("vgg16")

@@ -34,7 +34,7 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
-WEIGHTS = Path(__file__).with_name("fashion.npz")
+WEIGHTS = {name: Path(__file__).with_name(f"{name}.npz") for name in TRAINABLE}
 SAMPLE = Path(__file__).with_name("sample.npz")
 INFO_KEYS = ("accuracy", "seed", "epochs")
 
@@ -145,18 +145,23 @@ def load(name: str = "fashion", weights: Path | None = None) -> nn.Module:
     Raises
     ------
     UserError
-        If the network has no bundled weights, or the file does not fit the network.
+        If there are no weights for the network, or the file does not fit it.
     """
-    if name != "fashion" and (weights is None or name not in TRAINABLE):
+    if name not in TRAINABLE:
         raise UserError(
-            f"Only 'fashion' comes with weights, not {name!r}; use zoo.build for its shape."
+            f"Only {' and '.join(map(repr, TRAINABLE))} come with weights, not {name!r}; use "
+            "zoo.build for its shape."
         )
     import torch
 
     model = build(name)
-    path = WEIGHTS if weights is None else weights
+    path = WEIGHTS[name] if weights is None else weights
     arrays = _read(path)
-    state = {key: torch.from_numpy(value) for key, value in arrays.items() if key not in INFO_KEYS}
+    state = {
+        key: torch.from_numpy(value.astype(np.float32))
+        for key, value in arrays.items()
+        if key not in INFO_KEYS
+    }
     expected = {k: v.shape for k, v in model.state_dict().items() if not k.endswith("_tracked")}
     if {key: value.shape for key, value in state.items()} != expected:
         raise UserError(
@@ -167,10 +172,23 @@ def load(name: str = "fashion", weights: Path | None = None) -> nn.Module:
     return model.eval()
 
 
+def halve(model: nn.Module) -> None:
+    """Rounds the weights of all layers to what half precision holds, in place."""
+    import torch
+
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.dim() > 1:
+                value.copy_(value.half().float())
+
+
 def save(model: nn.Module, path: Path, *, accuracy: float, seed: int, epochs: int) -> None:
-    """Writes the weights of ``model`` and how they were made, in an order that never varies."""
+    """Writes the weights of ``model`` and how they were made, in an order that never varies.
+
+    Weights that half precision holds, as after :func:`halve`, are written so.
+    """
     arrays = {
-        key: value.detach().cpu().contiguous().numpy()
+        key: _shortest(value.detach().cpu().contiguous().numpy())
         for key, value in model.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
@@ -180,9 +198,17 @@ def save(model: nn.Module, path: Path, *, accuracy: float, seed: int, epochs: in
     write_arrays(path, arrays)
 
 
-def info() -> WeightsInfo:
-    """How the bundled weights were made."""
-    arrays = _read(WEIGHTS)
+def _shortest(values: np.ndarray) -> np.ndarray:
+    if values.ndim < 2:
+        return values
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return half if np.array_equal(half.astype(values.dtype), values) else values
+
+
+def info(name: str = "fashion") -> WeightsInfo:
+    """How the bundled weights of a network were made."""
+    arrays = _read(WEIGHTS[name])
     return WeightsInfo(float(arrays["accuracy"]), int(arrays["seed"]), int(arrays["epochs"]))
 
 
