@@ -19,11 +19,11 @@ __all__ = ["CrossbarTile"]
 
 
 class UnitIssue(wiring.Component):
-    """Steps of one operation unit after the other, those left out in which no lane has a bit.
+    """Steps of one item of cells after the other, those left out in which no lane has a bit.
 
-    A step a cycle, without a gap between operation units; one without steps takes a cycle. The last
-    step waits until the sums have taken the products before, and, where new rows begin, until they
-    are written: only there may an output channel come again.
+    A step a cycle, without a gap between items; one without steps takes a cycle. The last step
+    waits until the sums have taken the products before, and, where new rows begin, until they are
+    written: only there may an output channel come again.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class UnitIssue(wiring.Component):
     Members
     -------
     open : ``In(1)``
-        Operation units may begin.
+        Items may begin.
     start : ``In(1)``
     cells : ``In(stream.Signature(CellsItem))``
     new : ``In(1)``
@@ -42,15 +42,15 @@ class UnitIssue(wiring.Component):
     take : ``Out(1)``
         Strobe: they are in use from the next cycle on.
     begins : ``Out(1)``
-        Strobe: an operation unit with weights begins in the next cycle.
+        Strobe: an item with weights begins in the next cycle.
     item : ``Out(CellsItem)``
-        The operation unit at work.
+        The one at work.
     step : ``Out(steps)``, valid, first, last : ``Out(1)``
         For :class:`.crossbar_bitlines.Bitlines`.
     token : ``Out(Token)``
         With its last step.
     working, held : ``Out(1)``
-        An operation unit is at work; it waits for the sums.
+        An item is at work; it waits for the sums.
     """
 
     def __init__(self, config: TileConfig):
@@ -149,8 +149,8 @@ class UnitIssue(wiring.Component):
 class CrossbarTile(wiring.Component):
     """Crossbar engine in the place of :class:`.array.SparseArray`.
 
-    Sustains a step of an operation unit a cycle. Between two tiles of pixels the sums are given
-    away; rows of the next tile are gathered meanwhile.
+    Sustains a step of `ou_parallel` operation units a cycle. Between two tiles of pixels the sums
+    are given away; rows of the next tile are gathered meanwhile.
 
     Parameters
     ----------
@@ -297,17 +297,19 @@ class CrossbarTile(wiring.Component):
                 m.d.comb += self.stall_weights.eq(1)
 
     def _event(self, m, gather, unit):
-        """What is counted of an operation unit, when its rows' steps have been counted."""
+        """What is counted of an item of cells, when its rows' steps have been counted."""
         config = self._config
         event = Signal(UnitEvent(config))
         begins = Signal()
-        bitlines = unit.item.count * config.crossbar.weight_bitlines
+        each = config.crossbar.ou_weights
+        firsts = range(0, config.item_weights, each)
         m.d.sync += begins.eq(unit.begins)
         m.d.comb += [
             event.valid.eq(begins),
             event.lanes.eq(Mux(gather.run.final, self.layer.last_lanes, config.lanes)),
             event.rows.eq(gather.run.count),
-            event.columns.eq(bitlines),
+            event.units.eq(sum(unit.item.count > first for first in firsts)),
+            event.columns.eq(unit.item.count * config.crossbar.weight_bitlines),
         ]
         for n in range(gather.PAIRS_LATENCY):
             later = Signal.like(event, name=f"event_{n}")

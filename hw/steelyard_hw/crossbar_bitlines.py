@@ -77,7 +77,7 @@ def product_shape(unit: CrossbarConfig) -> range:
 
 
 class Bitlines(wiring.Component):
-    """Products of an operation unit on all lanes, one step a cycle.
+    """Products of operation units that work together, on all lanes, one step a cycle.
 
     `latency` cycles from a step to the register that adds up the steps; the products stand in
     `products` a cycle later, until the next operation unit's last step.
@@ -94,12 +94,12 @@ class Bitlines(wiring.Component):
     -------
     inputs : ``In(ArrayLayout(8, ou_rows * lanes))``
         Unsigned activations, the lanes of the first row first; rows not in use are 0.
-    cells : ``In(ArrayLayout(cell_bits, ou_rows * ou_columns))``
+    cells : ``In(ArrayLayout(cell_bits, ou_rows * item_columns))``
     step : ``In(steps)``
         The step of this cycle, a bit for each.
     valid, first, last : ``In(1)``
-        A step is taken; it is the operation unit's first or last.
-    products : ``Out(ArrayLayout(product_shape, ou_weights * lanes))``
+        A step is taken; it is the operation units' first or last.
+    products : ``Out(ArrayLayout(product_shape, item_weights * lanes))``
         The lanes of the first weight first.
     """
 
@@ -112,12 +112,12 @@ class Bitlines(wiring.Component):
         super().__init__(
             {
                 "inputs": In(data.ArrayLayout(8, unit.ou_rows * config.lanes)),
-                "cells": In(data.ArrayLayout(unit.cell_bits, unit.ou_rows * unit.ou_columns)),
+                "cells": In(data.ArrayLayout(unit.cell_bits, unit.ou_rows * config.item_columns)),
                 "step": In(unit.steps),
                 "valid": In(1),
                 "first": In(1),
                 "last": In(1),
-                "products": Out(data.ArrayLayout(product, unit.ou_weights * config.lanes)),
+                "products": Out(data.ArrayLayout(product, config.item_weights * config.lanes)),
             }
         )
 
@@ -172,13 +172,13 @@ class Bitlines(wiring.Component):
             most = 128 * unit.ou_rows * digit
             correction = [Term(-(register(m, total.value) << 7), -most, 0)]
         products = []
-        for weight in range(unit.ou_weights):
+        for weight in range(self._config.item_weights):
             terms = list(correction)
             for number, (sign, shift) in enumerate(slice_terms(unit)):
                 column = weight * unit.weight_bitlines + number
                 rows = []
                 for row, digits in enumerate(bits):
-                    cell = cells[row * unit.ou_columns + column]
+                    cell = cells[row * self._config.item_columns + column]
                     product = Mux(digits, cell, 0) if unit.dac_bits == 1 else digits * cell
                     rows.append(Term(product, 0, digit * level))
                 total, _ = add_tree(m, rows, f"bitline_{lane}_{column}")

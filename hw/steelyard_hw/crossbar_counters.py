@@ -17,7 +17,7 @@ BITS = 64
 
 
 class UnitEvent(data.StructLayout):
-    """An operation unit was worked on, on all lanes.
+    """An item of cells was worked on, on all lanes.
 
     Members
     -------
@@ -26,10 +26,12 @@ class UnitEvent(data.StructLayout):
         Steps that were executed, summed over the lanes.
     lanes : ``range(lanes + 1)``
         Lanes in use.
+    units : ``range(ou_parallel + 1)``
+        Operation units in use.
     rows : ``range(ou_rows + 1)``
-        Wordlines in use.
-    columns : ``range(ou_columns + 1)``
-        Bitlines in use.
+        Wordlines in use, of each.
+    columns : ``range(item_columns + 1)``
+        Bitlines in use, of all.
     """
 
     def __init__(self, config: TileConfig):
@@ -39,8 +41,9 @@ class UnitEvent(data.StructLayout):
                 "valid": 1,
                 "pairs": range(config.lanes * unit.steps + 1),
                 "lanes": range(config.lanes + 1),
+                "units": range(config.ou_parallel + 1),
                 "rows": range(unit.ou_rows + 1),
-                "columns": range(unit.ou_columns + 1),
+                "columns": range(config.item_columns + 1),
             }
         )
 
@@ -88,13 +91,16 @@ class UnitCounters(wiring.Component):
         write, read = stored.write_port(), stored.read_port()
 
         all_steps = event.lanes * config.crossbar.steps
+        skipped = register(m, (all_steps - event.pairs)[: len(all_steps)])
+        executed = register(m, event.pairs)
         drives = register(m, event.pairs * event.rows)
         columns = register(m, event.columns)
+        units = register(m, event.units)
         amounts = [
-            register(m, event.pairs, 2),
-            register(m, (all_steps - event.pairs)[: len(all_steps)], 2),
+            register(m, executed * units),
+            register(m, skipped * units),
             register(m, event.pairs * event.columns, 2),
-            register(m, drives),
+            register(m, drives * units),
             register(m, drives * columns),
         ]
         valid = event.valid

@@ -38,7 +38,7 @@ class RowsItem(data.StructLayout):
 
 
 class CellsItem(data.StructLayout):
-    """One operation unit.
+    """Operation units that work together, on the same rows.
 
     Parameters
     ----------
@@ -52,21 +52,21 @@ class CellsItem(data.StructLayout):
         No more operation units in this tile of pixels.
     count : ``count_bits``
         Output channels in use; none in a layer without weights.
-    channels : ``ArrayLayout(channel_bits, ou_weights)``
+    channels : ``ArrayLayout(channel_bits, item_weights)``
         Output channels.
-    cells : ``ArrayLayout(cell_bits, ou_rows * ou_columns)``
+    cells : ``ArrayLayout(cell_bits, ou_rows * item_columns)``
         Row by row.
     """
 
     def __init__(self, config: TileConfig):
         unit = config.crossbar
-        cells = data.ArrayLayout(unit.cell_bits, unit.ou_rows * unit.ou_columns)
+        cells = data.ArrayLayout(unit.cell_bits, unit.ou_rows * config.item_columns)
         super().__init__(
             {
                 "kind": 1,
                 "last": 1,
                 "count": config.count_bits,
-                "channels": data.ArrayLayout(config.channel_bits, unit.ou_weights),
+                "channels": data.ArrayLayout(config.channel_bits, config.item_weights),
                 "cells": cells,
             }
         )

@@ -18,7 +18,7 @@ SUM_BITS = 32
 
 
 class Token(data.StructLayout):
-    """What becomes of an operation unit's products.
+    """What becomes of the products of an item of cells.
 
     Members
     -------
@@ -27,7 +27,7 @@ class Token(data.StructLayout):
         No more products in this tile of pixels.
     count : ``count_bits``
         Products in use.
-    channels : ``ArrayLayout(channel_bits, ou_weights)``
+    channels : ``ArrayLayout(channel_bits, item_weights)``
         Their output channels, all different.
     """
 
@@ -37,7 +37,7 @@ class Token(data.StructLayout):
                 "valid": 1,
                 "last": 1,
                 "count": config.count_bits,
-                "channels": data.ArrayLayout(config.channel_bits, config.crossbar.ou_weights),
+                "channels": data.ArrayLayout(config.channel_bits, config.item_weights),
             }
         )
 
@@ -62,7 +62,7 @@ class ChannelSums(wiring.Component):
     layer : ``In(LayerLayout)``
     start : ``In(1)``
     token : ``In(Token)``
-    products : ``In(ArrayLayout(product_shape, ou_weights * lanes))``
+    products : ``In(ArrayLayout(product_shape, item_weights * lanes))``
     ready : ``Out(1)``
         The memory has been cleared after the reset.
     drained : ``Out(1)``
@@ -74,14 +74,13 @@ class ChannelSums(wiring.Component):
 
     def __init__(self, config: TileConfig):
         self._config = config
-        unit = config.crossbar
-        product = Signal(product_shape(unit)).shape()
+        product = Signal(product_shape(config.crossbar)).shape()
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
                 "start": In(1),
                 "token": In(Token(config)),
-                "products": In(data.ArrayLayout(product, unit.ou_weights * config.lanes)),
+                "products": In(data.ArrayLayout(product, config.item_weights * config.lanes)),
                 "ready": Out(1),
                 "drained": Out(1),
                 "o_valid": Out(1),
@@ -125,11 +124,10 @@ class ChannelSums(wiring.Component):
 
     def _add(self, m, read, write, fetched):
         """Add a token's products one by one; whether none is left to begin."""
-        config, unit = self._config, self._config.crossbar
-        lanes = config.lanes
+        config, lanes = self._config, self._config.lanes
         left = Signal(config.count_bits)
-        number = Signal(range(max(unit.ou_weights, 2)))
-        channels = Signal(unit.ou_weights * config.channel_bits, reset_less=True)
+        number = Signal(range(max(config.item_weights, 2)))
+        channels = Signal(config.item_weights * config.channel_bits, reset_less=True)
         with m.If(left != 0):
             m.d.comb += [read.en.eq(1), read.addr.eq(channels[: config.channel_bits])]
             m.d.sync += [
@@ -154,7 +152,7 @@ class ChannelSums(wiring.Component):
         width = len(self.products[0])
         own = Signal(width * lanes, name="own")
         with m.Switch(number):
-            for weight in range(unit.ou_weights):
+            for weight in range(config.item_weights):
                 with m.Case(weight):
                     part = slice(weight * lanes * width, (weight + 1) * lanes * width)
                     m.d.comb += own.eq(self.products.as_value()[part])

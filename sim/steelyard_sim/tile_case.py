@@ -47,7 +47,7 @@ UNITS = 6
 
 
 def random_crossbar(rng: np.random.Generator, *, cells: int = 240) -> CrossbarConfig:
-    """Random crossbar, over every field, with operation units of at most `cells` cells."""
+    """Random crossbar, over every field, with operation units of at most `cells` cells, from 16."""
     for _ in range(ATTEMPTS):
         cell_bits, dac_bits = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
         signed = str(rng.choice(SIGNED_SCHEMES))
@@ -76,6 +76,7 @@ def random_crossbar(rng: np.random.Generator, *, cells: int = 240) -> CrossbarCo
 def random_tile_config(rng: np.random.Generator, *, cells: int = 240) -> TileConfig:
     """Random small tile around a random crossbar."""
     lanes = int(rng.choice([4, 4, 8]))
+    parallel = int(rng.choice([1, 1, 2, 4]))
     return TileConfig(
         lanes=lanes,
         group=int(rng.choice([4, 8])),
@@ -86,7 +87,8 @@ def random_tile_config(rng: np.random.Generator, *, cells: int = 240) -> TileCon
         parameter_words=48,
         partial_sum_channels=int(rng.integers(1, 33)),
         max_layers=8,
-        crossbar=random_crossbar(rng, cells=cells),
+        ou_parallel=parallel,
+        crossbar=random_crossbar(rng, cells=cells // parallel),
     )
 
 

@@ -1,5 +1,6 @@
 """Verilator and the C++ compiler: where they are, and Verilog to shared library with them."""
 
+import hashlib
 import importlib.util
 import os
 import platform
@@ -162,23 +163,30 @@ def compile_library(
             *("-I.", f"-I{include}", f"-I{include / 'vltstd'}", "-c"),
         ]
         runtime = [include / file for file in (*RUNTIME, *(TRACE_RUNTIME if trace else ()))]
-        units = _units(folder, tools.harness, runtime)
+        # Verilator's own objects are the same for all designs, and take as long as a small one.
+        key = f"{tools.identity()}\n{trace}"
+        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+        kept = {source: target.parent / f"{source.stem}-{digest}.o" for source in runtime}
+        units = _units(folder, tools.harness)
+        units += [(source, SLOW) for source, made in kept.items() if not made.exists()]
 
         def compile_unit(unit: tuple[Path, tuple[str, ...]]) -> None:
             source, options = unit
-            _run([*common, *options, str(source), "-o", f"{source.stem}.o"], folder, tools.root)
+            made = folder / f"{source.stem}.o"
+            _run([*common, *options, str(source), "-o", str(made)], folder, tools.root)
+            if source in kept:
+                os.replace(made, kept[source])
 
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(compile_unit, units))
-        objects = [f"{source.stem}.o" for source, _ in units]
+        objects = [f"{source.stem}.o" for source, _ in units if source not in kept]
+        objects += map(str, kept.values())
         link = [tools.compiler, "-shared", *objects, "-o", "library.so", "-pthread"]
         _run(link, folder, tools.root)
         os.replace(folder / "library.so", target)
 
 
-def _units(
-    folder: Path, harness: Path, runtime: Sequence[Path]
-) -> list[tuple[Path, tuple[str, ...]]]:
+def _units(folder: Path, harness: Path) -> list[tuple[Path, tuple[str, ...]]]:
     """Files to compile with their options, the longest first so that none is left alone at the end.
 
     Small files are joined: reading Verilator's headers takes longer than compiling them.
@@ -198,5 +206,4 @@ def _units(
         *((path, FAST) for path in large),
         (join("small.cpp", [harness, *small]), FAST),
         (join("slow.cpp", slow), SLOW),
-        *((path, SLOW) for path in runtime),
     ]

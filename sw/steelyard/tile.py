@@ -38,6 +38,8 @@ class TileConfig(ArrayConfig):
     """Activations that the loader hands over together: 4, 8, 16 or 32."""
     window_groups: int = 256
     """Groups of activations that the window memory holds: a power of two, 2 to 256."""
+    ou_parallel: int = 1
+    """Operation units of the same rows that work together: 1, 2 or 4."""
     crossbar: CrossbarConfig = field(default_factory=CrossbarConfig)
     """The crossbar that is emulated."""
 
@@ -50,11 +52,13 @@ class TileConfig(ArrayConfig):
         super().__post_init__()
         self._one_of("columns", (1,))
         self._one_of("requantizer_cycles", (1,))
+        self._integers("ou_parallel")
+        self._one_of("ou_parallel", (1, 2, 4))
         if self.weight_item_words > MAX_ITEM_WORDS:
             raise UserError(
-                f"An operation unit of {self.crossbar.ou_rows} rows and {self.crossbar.ou_columns} "
-                f"columns takes a weight item of {self.weight_bits} bits where "
-                f"{32 * MAX_ITEM_WORDS} fit; lower 'ou_rows' or 'ou_columns'."
+                f"A weight item of {self.ou_parallel} operation units of {self.crossbar.ou_rows} "
+                f"rows and {self.crossbar.ou_columns} columns takes {self.weight_bits} bits where "
+                f"{32 * MAX_ITEM_WORDS} fit; lower 'ou_parallel', 'ou_rows' or 'ou_columns'."
             )
 
     @property
@@ -73,19 +77,29 @@ class TileConfig(ArrayConfig):
         return max((self.partial_sum_channels - 1).bit_length(), 1)
 
     @property
+    def item_weights(self) -> int:
+        """Output channels of a weight item: those of the operation units that work together."""
+        return self.ou_parallel * self.crossbar.ou_weights
+
+    @property
+    def item_columns(self) -> int:
+        """Bitlines of a weight item."""
+        return self.ou_parallel * self.crossbar.ou_columns
+
+    @property
     def count_bits(self) -> int:
         """Bits of a weight item's count of rows or output channels."""
-        return max(self.crossbar.ou_rows, self.crossbar.ou_weights).bit_length()
+        return max(self.crossbar.ou_rows, self.item_weights).bit_length()
 
     @property
     def weight_bits(self) -> int:
         """Bits of a weight item: kind, last, count, then addresses or channels and cells."""
         unit = self.crossbar
-        cells = unit.ou_rows * unit.ou_columns * unit.cell_bits
+        cells = unit.ou_rows * self.item_columns * unit.cell_bits
         return (
             2
             + self.count_bits
-            + max(unit.ou_rows * self.address_bits, unit.ou_weights * self.channel_bits + cells)
+            + max(unit.ou_rows * self.address_bits, self.item_weights * self.channel_bits + cells)
         )
 
     def canonical(self) -> str:

@@ -189,6 +189,8 @@ def speed_table(moved: driver.Traffic, speed: driver.Throughput | None) -> Table
 
 
 def _table(program: Program, layers: list[dict[str, Any]], cycles: int) -> Any:
+    # With the array, nothing is known of operation units.
+    crossbar = ("ou_steps", "ou_skipped", "adc_conversions") if program.method else ()
     rows = [
         (
             row["name"],
@@ -200,13 +202,14 @@ def _table(program: Program, layers: list[dict[str, Any]], cycles: int) -> Any:
             row["stall_load"],
             row["stall_weights"],
             row["stall_drain"],
+            *(row["units"][name] for name in crossbar),
         )
         for row in layers
     ]
     return table(
         f"One batch of {program.batch}: {cycles:,} cycles",
         ("layer", "kind", "K", "ideal", "cycles", "occup.", "wait load", "wait weights",
-         "wait drain"),
+         "wait drain", *("OU steps", "OU skipped", "ADC conv.")[: len(crossbar)]),
         rows,
         left=2,
     )  # fmt: skip

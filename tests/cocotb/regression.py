@@ -1,7 +1,8 @@
 """Constrained-random regression of the generated Verilog with cocotb.
 
-Every seed runs one random layer on the sparse array alone and one random program on the whole
-accelerator, each in a simulation of its own, so a case depends on nothing but its seed.
+Every seed runs one random layer on each engine alone, sparse array and crossbar tile, and one
+random program on the whole accelerator with each, all in simulations of their own, so a case
+depends on nothing but its seed.
 """
 
 import hashlib
@@ -21,7 +22,9 @@ import click
 from cocotb_tools.runner import Runner, get_runner
 
 from steelyard.config import ArrayConfig
+from steelyard.crossbar import CrossbarConfig
 from steelyard.errors import UserError
+from steelyard.tile import TileConfig
 
 TINY = ArrayConfig(
     lanes=4,
@@ -44,8 +47,59 @@ CONFIGS = (
     TINY.with_(lanes=16, columns=4, group=32, requantizers=8, partial_sum_channels=64),
 )
 """Seed n uses configuration n modulo their number."""
-BENCHES = ("array", "accelerator")
-TOP = {"array": "sparse_array", "accelerator": "steelyard"}
+TINY_TILE = TileConfig(
+    lanes=4,
+    group=4,
+    requantizers=2,
+    window_groups=32,
+    activation_words=256,
+    weight_words=1024,
+    parameter_words=48,
+    partial_sum_channels=12,
+    max_layers=8,
+    crossbar=CrossbarConfig(rows=16, columns=16, ou_rows=5),
+)
+TILES = (
+    TINY_TILE,
+    TINY_TILE.with_(
+        lanes=8,
+        requantizers=8,
+        ou_parallel=2,
+        crossbar=CrossbarConfig(
+            rows=8, columns=24, ou_rows=2, cell_bits=2, dac_bits=2, adc_bits=3, adc_range="full"
+        ),
+    ),
+    TINY_TILE.with_(
+        group=8,
+        ou_parallel=4,
+        crossbar=CrossbarConfig(
+            rows=9, columns=8, ou_columns=2, dac_bits=4, adc_bits=6, signed="offset"
+        ),
+    ),
+    TINY_TILE.with_(
+        requantizers=1,
+        window_groups=64,
+        crossbar=CrossbarConfig(
+            rows=12,
+            columns=32,
+            ou_rows=3,
+            ou_columns=16,
+            cell_bits=1,
+            dac_bits=8,
+            adc_bits=7,
+            adc_range="full",
+            adc_rounding="nearest",
+        ),
+    ),
+)
+"""The same for the crossbar tile."""
+BENCHES: dict[str, tuple[str, tuple[ArrayConfig, ...]]] = {
+    "array": ("sparse_array", CONFIGS),
+    "accelerator": ("steelyard", CONFIGS),
+    "crossbar": ("crossbar_tile", TILES),
+    "tile": ("steelyard", TILES),
+}
+"""Top module and configurations of each bench."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -65,11 +119,14 @@ class Result:
 
 def _verilog(bench: str, config: ArrayConfig) -> str:
     from steelyard_hw.array import SparseArray
-    from steelyard_hw.verilog import convert, convert_component
+    from steelyard_hw.crossbar import CrossbarTile
+    from steelyard_hw.verilog import TOP, convert, convert_component
 
-    if bench == "accelerator":
+    top = BENCHES[bench][0]
+    if top == TOP:
         return convert(config)
-    return convert_component(SparseArray(config), TOP[bench])
+    tile = isinstance(config, TileConfig)
+    return convert_component(CrossbarTile(config) if tile else SparseArray(config), top)
 
 
 def _runner(sim: str) -> Runner:
@@ -119,7 +176,7 @@ def _build(sim: str, bench: str, config: ArrayConfig, folder: Path) -> tuple[Run
         try:
             runner.build(
                 sources=[source],
-                hdl_toplevel=TOP[bench],
+                hdl_toplevel=BENCHES[bench][0],
                 build_dir=target,
                 build_args=verilator if sim == "verilator" else [],
                 timescale=("1ns", "1ps"),
@@ -154,7 +211,7 @@ def _run(sim: str, bench: str, seed: int, config: int, built: tuple[Runner, Path
     with _environment(STEELYARD_SEED=str(seed), STEELYARD_CONFIG=str(folder / "config.toml")):
         try:
             runner.test(
-                hdl_toplevel=TOP[bench],
+                hdl_toplevel=BENCHES[bench][0],
                 hdl_toplevel_lang="verilog",
                 test_module=f"{bench}_bench",
                 build_dir=folder,
@@ -223,8 +280,9 @@ def regression(
     """
     results = []
     for bench in benches:
-        for number, config in enumerate(CONFIGS):
-            mine = [n for n in seeds if number == (n % len(CONFIGS) if only is None else only)]
+        configs = BENCHES[bench][1]
+        for number, config in enumerate(configs):
+            mine = [n for n in seeds if number == (n % len(configs) if only is None else only)]
             if not mine:
                 continue
             built = _build(sim, bench, config, folder)
@@ -249,7 +307,7 @@ def regression(
 @click.option("--count", type=click.IntRange(min=1), default=20, help="Number of seeds.")
 @click.option(
     "--config",
-    type=click.IntRange(min=0, max=len(CONFIGS) - 1),
+    type=click.IntRange(min=0, max=min(len(CONFIGS), len(TILES)) - 1),
     help="Configuration of all seeds; by default it changes from seed to seed.",
 )
 @click.option("--bench", type=click.Choice([*BENCHES, "all"]), default="all")
@@ -261,7 +319,7 @@ def regression(
 )
 def main(sim: str, seed: int, count: int, config: int | None, bench: str, output: Path) -> None:
     """Run random layers and programs on the generated Verilog and compare with the golden model."""
-    benches = BENCHES if bench == "all" else (bench,)
+    benches = tuple(BENCHES) if bench == "all" else (bench,)
     try:
         results = regression(
             sim,

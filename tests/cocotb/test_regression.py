@@ -34,6 +34,13 @@ def test_random_programs_on_the_generated_verilog_agree_with_the_golden_model(tm
     assert "--seed 3 --count 1 --config 0" in results["cases"][0]["replay"]
 
 
+def test_random_layers_on_the_tiles_verilog_agree_with_the_golden_crossbar(tmp_path):
+    arguments = ("--sim", "verilator", "--bench", "crossbar", "--config", "2")
+    status, out, err = run(*arguments, "--seed", "1", "--count", "3", "--output", str(tmp_path))
+    assert status == 0, out + err
+    assert out.splitlines()[-1] == "3 passed, 0 failed"
+
+
 def test_a_missing_icarus_is_one_sentence_that_says_how_to_install_it(tmp_path):
     status, out, err = run("--sim", "icarus", "--output", str(tmp_path), PATH=str(tmp_path))
     assert status == 2

@@ -5,7 +5,7 @@ import pytest
 
 from steelyard import driver, golden
 from steelyard.compile import Descriptor, compile
-from steelyard.compile.crossbar import pack_layer, unpack_items
+from steelyard.compile.crossbar import Unit, cells_items, pack_layer, unpack_items
 from steelyard.config import ArrayConfig
 from steelyard.crossbar import (
     METHODS,
@@ -42,16 +42,24 @@ SMALL = TileConfig(
 )
 
 
+@pytest.mark.parametrize("parallel", [1, 4])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", CROSSBARS)
-def test_items_hold_the_operation_units_in_order(name, method):
-    config = SMALL.with_(crossbar=CROSSBARS[name])
+def test_items_hold_the_operation_units_in_order(name, method, parallel):
+    config = SMALL.with_(crossbar=CROSSBARS[name], ou_parallel=parallel)
+    each = config.crossbar.ou_weights
     rng = np.random.default_rng([len(name), len(method)])
     for density in (1.0, 0.3, 0.0):
         weight = rng.integers(-127, 128, (13, 5, 3, 3)).astype(np.int8)
         weight[rng.random(weight.shape) >= density] = 0
         mapping = map_layer(weight, config.crossbar, method)
-        units = unpack_items(pack_layer(mapping, config), config)
+        units = [
+            Unit(
+                item.rows, item.channels[first : first + each], item.cells[:, first : first + each]
+            )
+            for item in unpack_items(pack_layer(mapping, config), config)
+            for first in range(0, len(item.channels), each)
+        ]
         cells = block_cells(mapping)
         expected = list(operation_units(mapping))
         assert len(units) == len(expected)
@@ -59,6 +67,20 @@ def test_items_hold_the_operation_units_in_order(name, method):
             assert unit.rows.tolist() == wanted.rows.tolist()
             assert unit.channels.tolist() == wanted.channels.tolist()
             assert (unit.cells == cells[wanted.block][wanted.within]).all()
+
+
+def test_operation_units_in_parallel_take_fewer_items_and_cycles():
+    network = random_network(3, layers=3, max_pixels=40, max_channels=16, kinds=("conv",))
+    one, four = (compile(network, SMALL.with_(ou_parallel=n), method="traditional") for n in (1, 4))
+    assert one.mapping is not None
+    mapping = next(iter(one.mapping.layers.values()))
+    assert cells_items(mapping, one.config) == mapping.operation_units
+    assert cells_items(mapping, four.config) < mapping.operation_units
+    for slow, fast in zip(one.layers, four.layers, strict=True):
+        assert fast.predicted_cycles < slow.predicted_cycles
+        assert fast.weight_items < slow.weight_items
+    with pytest.raises(UserError, match="'ou_parallel' must be one of 1, 2, 4, not 3"):
+        SMALL.with_(ou_parallel=3)
 
 
 def test_items_out_of_order_are_refused():
@@ -94,7 +116,7 @@ def test_layers_that_do_not_fit_are_named():
         compile(network, SMALL.with_(window_groups=2))
     with pytest.raises(DoesNotFit, match="raise partial_sum_channels to"):
         compile(network, SMALL.with_(partial_sum_channels=1))
-    with pytest.raises(UserError, match="lower 'ou_rows' or 'ou_columns'"):
+    with pytest.raises(UserError, match="lower 'ou_parallel', 'ou_rows' or 'ou_columns'"):
         SMALL.with_(crossbar=CrossbarConfig(ou_rows=128, ou_columns=8))
     with pytest.raises(UserError, match="'columns' must be one of 1"):
         SMALL.with_(columns=2)

@@ -18,7 +18,7 @@ from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
 from ..program import LayerEntry, Plane, Program
 from ..tile import TileConfig
-from .crossbar import estimate, pack_layer, tile_convolution
+from .crossbar import cells_items, estimate, pack_layer, tile_convolution
 from .cycles import predict
 from .descriptor import DESCRIPTOR_WORDS, Descriptor
 from .layers import (
@@ -243,8 +243,8 @@ def _kept(plan: _Plan) -> int:
 def _ideal_cycles(
     plan: _Plan, descriptors: tuple[Descriptor, ...], pixels: int, config: ArrayConfig
 ) -> int:
-    if plan.mapping is not None:
-        steps = plan.mapping.operation_units * plan.mapping.config.steps
+    if plan.mapping is not None and isinstance(config, TileConfig):
+        steps = cells_items(plan.mapping, config) * config.crossbar.steps
         return sum(descriptor.out_tiles for descriptor in descriptors) * steps
     return -(-plan.nnz * pixels // config.macs_per_cycle)
 

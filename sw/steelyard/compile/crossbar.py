@@ -12,20 +12,22 @@ from ..tile import TileConfig
 from .cycles import segments
 from .descriptor import Descriptor
 
-__all__ = ["Unit", "estimate", "pack_layer", "tile_convolution", "unpack_items"]
+__all__ = ["Unit", "cells_items", "estimate", "pack_layer", "tile_convolution", "unpack_items"]
 
 ROWS, CELLS = 0, 1
 TILE_CYCLES = 32
 """Cycles from a tile's last step to its first sum, and other things that happen once a tile."""
-LAYER_CYCLES = 64
+LAYER_CYCLES = 44
 """Cycles before a layer's first step and after its last sum."""
+WRITE_CYCLES = 3
+"""Cycles after an item's last addition until new rows may add to the same output channels."""
 BLOCK_ITEMS = 1 << 13
 """Items whose bits are unfolded at once, which bounds the temporary memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """Operation unit as the tile sees it."""
+    """Operation units of an item, side by side as the tile sees them."""
 
     rows: NDArray[np.int32]
     channels: NDArray[np.int32]
@@ -67,16 +69,16 @@ def _cells_items(
     """Items of a run of rows: channels (n,), cells (rows, n, weight_bitlines)."""
     unit = config.crossbar
     rows, total, bitlines = cells.shape
-    items = -(-total // unit.ou_weights)
-    spread = np.zeros((unit.ou_rows, items * unit.ou_weights, bitlines), np.uint8)
+    width = config.item_weights
+    items = -(-total // width)
+    spread = np.zeros((unit.ou_rows, items * width, bitlines), np.uint8)
     spread[:rows, :total] = cells
-    names = np.zeros(items * unit.ou_weights, np.int64)
+    names = np.zeros(items * width, np.int64)
     names[:total] = channels
-    count = np.full(items, unit.ou_weights)
-    count[-1] = total - (items - 1) * unit.ou_weights
-    grid = spread.reshape(unit.ou_rows, items, unit.ou_weights * bitlines)
-    levels = np.zeros((items, unit.ou_rows, unit.ou_columns), np.uint8)
-    levels[:, :, : grid.shape[2]] = grid.transpose(1, 0, 2)
+    count = np.full(items, width)
+    count[-1] = total - (items - 1) * width
+    grid = spread.reshape(unit.ou_rows, items, width * bitlines)
+    levels = np.ascontiguousarray(grid.transpose(1, 0, 2))
     packed = []
     for first in range(0, items, BLOCK_ITEMS):
         part = slice(first, first + BLOCK_ITEMS)
@@ -121,7 +123,7 @@ def pack_layer(
 
 
 def unpack_items(items: NDArray[np.uint32], config: TileConfig) -> list[Unit]:
-    """Operation units of weight items, uint32 (n, item_words), in order.
+    """Operation units of weight items, uint32 (n, item_words), item by item in order.
 
     Raises
     ------
@@ -148,10 +150,10 @@ def unpack_items(items: NDArray[np.uint32], config: TileConfig) -> list[Unit]:
             continue
         if rows is None:
             raise ValueError(f"Weight item {item} holds cells, but no rows came before")
-        channels = numbers(item, low, config.channel_bits, unit.ou_weights)[:count]
-        place = low + unit.ou_weights * config.channel_bits
-        levels = numbers(item, place, unit.cell_bits, unit.ou_rows * unit.ou_columns)
-        used = levels.reshape(unit.ou_rows, unit.ou_columns)[: len(rows)]
+        channels = numbers(item, low, config.channel_bits, config.item_weights)[:count]
+        place = low + config.item_weights * config.channel_bits
+        levels = numbers(item, place, unit.cell_bits, unit.ou_rows * config.item_columns)
+        used = levels.reshape(unit.ou_rows, config.item_columns)[: len(rows)]
         cells = used[:, : count * unit.weight_bitlines].astype(np.uint8)
         if count:
             units.append(Unit(rows, channels, cells.reshape(len(rows), count, -1)))
@@ -191,22 +193,39 @@ def tile_convolution(base: Descriptor, mapping: LayerMapping, config: TileConfig
     )
 
 
+def cells_items(mapping: LayerMapping, config: TileConfig) -> int:
+    """Items of cells of a layer that has weights."""
+    return sum(
+        -(-len(block.rows) // config.crossbar.ou_rows)
+        * -(-len(block.channels) // config.item_weights)
+        for block in mapping.blocks
+    )
+
+
 def _item_count(mapping: LayerMapping, config: TileConfig) -> int:
     """Weight items of a layer."""
     runs = sum(-(-len(block.rows) // config.crossbar.ou_rows) for block in mapping.blocks)
-    return runs + mapping.operation_units if runs else 2
+    return runs + cells_items(mapping, config) if runs else 2
 
 
 def estimate(descriptor: Descriptor, mapping: LayerMapping, config: TileConfig) -> int:
-    """Cycles of a layer on the tile if no step is skipped, within a few in a hundred."""
+    """Bound of a layer's cycles on the tile, near them if no step is skipped.
+
+    Skipped steps, which the activations decide, only make it faster.
+    """
     unit = config.crossbar
-    slot = max(unit.steps, unit.ou_weights)
-    work = 0
+    work = mapping.shape[0] * max(config.drain_cycles, 2) + TILE_CYCLES
     for block in mapping.blocks:
-        busy = slot * -(-len(block.channels) // unit.ou_weights)
+        items = -(-len(block.channels) // config.item_weights)
+        last = len(block.channels) - (items - 1) * config.item_weights
+        busy = (items - 1) * max(unit.steps, config.item_weights)
+        busy += max(unit.steps, last + WRITE_CYCLES)
         full, rest = divmod(len(block.rows), unit.ou_rows)
         work += full * max(busy, unit.ou_rows + 1) + (max(busy, rest + 1) if rest else 0)
-    work += mapping.shape[0] * max(config.drain_cycles, 2) + TILE_CYCLES
-    loads = segments(descriptor, config.lanes) * mapping.positions
-    first = min(int(loads[0]), mapping.positions)
-    return int(np.maximum(loads, work).sum()) + first + LAYER_CYCLES
+    reads = segments(descriptor, config.lanes) * mapping.positions
+    loads = np.maximum(reads, config.lanes + 1)
+    if 2 * descriptor.chunks <= config.window_groups:
+        # A tile is worked on while the next is loaded.
+        between = int(np.maximum(loads[1:], work).sum())
+        return int(loads[0]) + between + work + LAYER_CYCLES
+    return int(loads.sum()) + descriptor.out_tiles * work + LAYER_CYCLES

@@ -1,0 +1,24 @@
+"""Testbench of the crossbar tile alone: random layers; late weights, activations and drains."""
+
+import os
+from random import Random
+
+import cocotb
+
+from steelyard.tile import TileConfig
+from steelyard_sim.tile_bench import TilePorts
+from steelyard_sim.tile_case import random_tile_case
+
+STALLS = (0.0, 0.2, 0.7)
+
+
+@cocotb.test()
+async def random_layer(dut):
+    """Sums, addresses and counts of one layer."""
+    seed = int(os.environ["STEELYARD_SEED"])
+    config = TileConfig.from_toml(os.environ["STEELYARD_CONFIG"])
+    rng = Random(seed)
+    case = random_tile_case(seed, config)
+    stalls = rng.choice(STALLS), rng.choice(STALLS), rng.choice(STALLS)
+    print(f"CASE {case}, stalls {stalls[0]} {stalls[1]} {stalls[2]}", flush=True)
+    await TilePorts(dut).run(case, rng, *stalls)

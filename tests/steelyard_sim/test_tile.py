@@ -1,0 +1,94 @@
+"""Crossbar tile on the compiled simulation: random layers, and counters on every device."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from steelyard import crossbar, driver
+from steelyard_cli import main
+from steelyard_sim.crossbar_case import Summary, TileBench, random_case, run
+from steelyard_sim.tile_case import unit_counts
+from steelyard_sim.tile_cover import covering_configs, pairs, possible_pairs
+
+SEED = 1
+CONFIG = covering_configs(SEED, 1)[0]
+
+
+def chain():
+    """Program of several layers, one of them without weights."""
+    for seed in range(1000):
+        case = random_case(np.random.default_rng(seed), CONFIG)
+        kinds = {layer.kind for layer in case.program.network.layers}
+        if len(kinds) > 1 and len(case.convolutions) > 1 and case.program.effects is None:
+            return case
+    raise AssertionError("no such program")
+
+
+def test_random_layers_and_their_counts_agree_with_the_golden_crossbar():
+    summary = run(SEED, 15, 1, Progress(disable=True))
+    assert summary.differences == []
+    assert summary.layers >= 15
+    assert summary.kinds["steps skipped"] and summary.kinds["device effects"]
+    assert summary.busy_cycles <= summary.busy_predicted_cycles
+
+
+def test_a_wrong_cell_and_a_wrong_count_are_found():
+    bench = TileBench(CONFIG, Summary())
+    case = chain()
+    assert bench.run(case) is None
+    weights = case.program.weights.copy()
+    # Some bit of the first layer's first cells.
+    weights[1, -1] ^= 1 << (CONFIG.weight_bits - 1) % 32
+    found = bench.run(replace(case, program=replace(case.program, weights=weights)))
+    assert found is not None
+    bench.close()
+
+
+def test_configurations_meet_almost_all_pairs_of_values():
+    configs = covering_configs(SEED, 36)
+    possible = possible_pairs(SEED)
+    met = set().union(*map(pairs, configs)) & possible
+    assert len(met) > 0.98 * len(possible)
+    assert covering_configs(SEED, 2) == configs[:2]
+
+
+@pytest.mark.parametrize("name", ["sim", "virtual:"])
+def test_counters_of_operation_units_come_from_every_device(name):
+    case = chain()
+    expected = crossbar.run(case.program.network, case.program.mapping, case.x).layers
+    with driver.open(name, config=CONFIG, timeout=600) as device:
+        device.load(case.program)
+        device.infer(case.x)
+        counters = device.counters()
+    assert [each.name for each in counters] == [e.name for e in case.program.layers]
+    for each in counters:
+        wanted = (0, 0, 0, 0, 0)
+        if each.name in expected:
+            wanted = unit_counts(expected[each.name].counts)
+        units = each.units
+        assert units is not None
+        actual = units.ou_steps, units.ou_skipped, units.adc_conversions, units.dac_drives
+        assert (*actual, units.cell_reads) == wanted
+
+
+def test_run_reports_the_counters_of_operation_units(tmp_path, capsys):
+    case = chain()
+    expected = crossbar.run(case.program.network, case.program.mapping, case.x).layers
+    case.program.save(tmp_path / "tile.syp")
+    np.save(tmp_path / "x.npy", case.x)
+    files = [str(tmp_path / name) for name in ("tile.syp", "x.npy", "y.npy", "run.json")]
+    with pytest.raises(SystemExit) as caught:
+        main(["run", files[0], "--input", files[1], "--raw", "--output", files[2],
+              "--device", "sim", "--check", "--json", files[3]])  # fmt: skip
+    captured = capsys.readouterr()
+    assert not caught.value.code, captured.err
+    assert "OU steps" in captured.out + captured.err
+    document = json.loads((tmp_path / "run.json").read_text())
+    assert document["bit_exact"]
+    for layer in document["layers"]:
+        if layer["name"] in expected:
+            counts = expected[layer["name"]].counts
+            assert tuple(layer["units"].values()) == unit_counts(counts)
