@@ -4,6 +4,7 @@ Two shift registers stand before the streams of the accelerator, so that the des
 they are subtracted from the printed figures.
 
     python experiments/accelerator_sizing.py --lanes 8 --columns 8 --requantizers 4 --route
+    python experiments/accelerator_sizing.py --tile --ou-parallel 4 --route
 
 Prints one JSON object a design: cells in all and by submodule, and what nextpnr says.
 """
@@ -22,6 +23,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
 
 from steelyard.config import ArrayConfig
+from steelyard.tile import TileConfig
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.verilog import bare_memories
 
@@ -214,10 +216,9 @@ def steps(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for field in FIELDS:
-        parser.add_argument(
-            "--" + field.replace("_", "-"), type=int, default=getattr(ArrayConfig, field)
-        )
+    parser.add_argument("--tile", action="store_true", help="the crossbar tile, not the array")
+    for field in (*FIELDS, "ou_parallel"):
+        parser.add_argument("--" + field.replace("_", "-"), type=int)
     parser.add_argument(
         "--collisions",
         action="store_true",
@@ -233,18 +234,22 @@ def main():
         "--folder", type=pathlib.Path, default=pathlib.Path("build/accelerator-sizing")
     )
     arguments = parser.parse_args()
-    config = ArrayConfig(**{field: getattr(arguments, field) for field in FIELDS})
-    folder = arguments.folder / (
-        f"{config.lanes}x{config.columns}" + "-collisions" * arguments.collisions
-    )
+    given = {field: getattr(arguments, field) for field in (*FIELDS, "ou_parallel")}
+    given = {field: value for field, value in given.items() if value is not None}
+    config = (TileConfig if arguments.tile else ArrayConfig)(**given)
+    across = f"tile{config.ou_parallel}" if arguments.tile else config.columns
+    folder = arguments.folder / (f"{config.lanes}x{across}" + "-collisions" * arguments.collisions)
     folder.mkdir(parents=True, exist_ok=True)
     seconds = synthesize(config, folder, collisions=arguments.collisions)
     places = by_place(json.loads((folder / "top.json").read_text()))
     wrapper = places.pop("wrapper")
     cells = sum((collections.Counter(place) for place in places.values()), collections.Counter())
     macs = config.macs_per_cycle
+    if arguments.tile:
+        macs *= config.crossbar.ou_rows * config.item_weights
     result = {
         "config": json.loads(config.canonical()),
+        # The tile's are of an input bit by a weight.
         "macs": macs,
         "yosys_cpu_s": round(seconds),
         "cells": dict(cells),

@@ -6,6 +6,7 @@ Everything follows from a seed and knows no simulator: the same cases run in Ama
 
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +142,15 @@ def random_array_case(seed: int, config: ArrayConfig, *, work: int = 1500) -> Ar
     )
 
 
+class WindowCase(Protocol):
+    """Case with windows, int8 (tiles, positions, lanes), for the array or the tile."""
+
+    @property
+    def config(self) -> ArrayConfig: ...
+    @property
+    def windows(self) -> NDArray[np.int8]: ...
+
+
 class WindowFeeder:
     """Loader's side of the window ring: one step a clock cycle.
 
@@ -151,7 +161,7 @@ class WindowFeeder:
     stall : probability of an idle cycle
     """
 
-    def __init__(self, case: ArrayCase, rng: Random, stall: float) -> None:
+    def __init__(self, case: WindowCase, rng: Random, stall: float) -> None:
         self._rng, self._stall = rng, stall
         config, positions = case.config, case.windows.shape[1]
         self._free = config.window_groups

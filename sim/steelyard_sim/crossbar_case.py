@@ -238,7 +238,8 @@ class TileBench:
         for each in self._device.counters():
             entry = next(entry for entry in program.layers if entry.name == each.name)
             d = Descriptor.from_words(program.descriptors[entry.first])
-            expected, written = (0, 0, 0, 0, 0), d.in_channels
+            expected: tuple[int, ...] = (0, 0, 0, 0, 0)
+            written = d.in_channels
             if each.name in result.layers:
                 expected, written = unit_counts(result.layers[each.name].counts), d.passes
             actual = None if each.units is None else tuple(asdict(each.units).values())

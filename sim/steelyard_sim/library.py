@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from steelyard import config as config_module
+from steelyard import tile as tile_module
 from steelyard.config import ArrayConfig
+from steelyard.crossbar import config as crossbar_module
 from steelyard.errors import UserError
+from steelyard.tile import TileConfig
 
 from .toolchain import HARNESS, SERIAL_HARNESS, Toolchain, compile_library
 
@@ -62,7 +65,7 @@ def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None
         return convert(config)
 
     return cached_library(
-        f"{config.canonical()}\n{gateware_digest(link=False)}",
+        f"{config.canonical()}\n{gateware_digest(config, link=False)}",
         verilog,
         "steelyard",
         f"accelerator of {config.lanes} lanes x {config.columns} columns",
@@ -102,7 +105,7 @@ def build_board(
         return convert_component(board, "steelyard_board")
 
     return cached_library(
-        f"board {divider} {clock_hz}\n{config.canonical()}\n{gateware_digest(link=True)}",
+        f"board {divider} {clock_hz}\n{config.canonical()}\n{gateware_digest(config, link=True)}",
         verilog,
         "steelyard_board",
         f"board with {config.lanes} lanes x {config.columns} columns",
@@ -134,11 +137,12 @@ def build_verilog(
     )
 
 
-def gateware_digest(*, link: bool) -> str:
-    """Digest of all sources that the Verilog depends on, found without importing them.
+def gateware_digest(config: ArrayConfig, *, link: bool) -> str:
+    """Digest of all sources that the Verilog depends on, found without importing the gateware.
 
     Parameters
     ----------
+    config : configuration, whose own sources are among them
     link : whether the link of a board is part of it
     """
     try:
@@ -148,7 +152,10 @@ def gateware_digest(*, link: bool) -> str:
             "Simulation needs Amaranth, which is not installed; "
             "install it with 'pip install amaranth', or use the device 'golden'."
         ) from None
-    files = [Path(config_module.__file__)]
+    modules = [config_module]
+    if isinstance(config, TileConfig):
+        modules += [tile_module, crossbar_module]
+    files = [Path(module.__file__ or "") for module in modules]
     package = importlib.util.find_spec("steelyard_hw")
     for folder in (package and package.submodule_search_locations) or ():
         sources = sorted(Path(folder).rglob("*.py"))

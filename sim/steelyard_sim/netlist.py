@@ -212,7 +212,7 @@ def accelerator_netlist(
             temporary.write_text(netlist, encoding="utf-8")
 
     source = inspect.getsource(synthesize)
-    digest = gateware_digest(link=False)
+    digest = gateware_digest(config, link=False)
     commands = (family.synthesis, family.compact)
     key = (family.target, commands, source, Yosys.find().version, digest)
     return cached_file(f"{config.canonical()}\n{key}", ".v", make).read_text(encoding="utf-8")

@@ -28,22 +28,26 @@ def chain():
 
 
 def test_random_layers_and_their_counts_agree_with_the_golden_crossbar():
-    summary = run(SEED, 15, 1, Progress(disable=True))
+    summary = run(SEED, 40, 1, Progress(disable=True))
     assert summary.differences == []
-    assert summary.layers >= 15
+    assert summary.layers >= 40
     assert summary.kinds["steps skipped"] and summary.kinds["device effects"]
     assert summary.busy_cycles <= summary.busy_predicted_cycles
 
 
-def test_a_wrong_cell_and_a_wrong_count_are_found():
-    bench = TileBench(CONFIG, Summary())
+def test_wrong_outputs_and_wrong_counts_are_found():
     case = chain()
+    program = case.program
+    bench = TileBench(CONFIG, Summary())
     assert bench.run(case) is None
-    weights = case.program.weights.copy()
-    # Some bit of the first layer's first cells.
-    weights[1, -1] ^= 1 << (CONFIG.weight_bits - 1) % 32
-    found = bench.run(replace(case, program=replace(case.program, weights=weights)))
-    assert found is not None
+    idle = np.full_like(case.x, -128)
+    other = crossbar.run(program.network, program.mapping, idle)
+    found = bench._counters(program, other)
+    assert found is not None and ": counts (" in found
+    parameters = program.parameters.copy()
+    parameters[:, 0] ^= 0x8000
+    found = bench.run(replace(case, program=replace(program, parameters=parameters)))
+    assert found is not None and found.startswith("output: ")
     bench.close()
 
 
