@@ -223,9 +223,12 @@ def estimate(descriptor: Descriptor, mapping: LayerMapping, config: TileConfig) 
         full, rest = divmod(len(block.rows), unit.ou_rows)
         work += full * max(busy, unit.ou_rows + 1) + (max(busy, rest + 1) if rest else 0)
     reads = segments(descriptor, config.lanes) * mapping.positions
-    loads = np.maximum(reads, config.lanes + 1)
+    # The walker describes a tile, a lane a cycle, while the one before is loaded.
+    walk = config.lanes + 1
+    loads = np.maximum(reads[1:], walk + reads[1:] - reads[:-1])
     if 2 * descriptor.chunks <= config.window_groups:
         # A tile is worked on while the next is loaded.
-        between = int(np.maximum(loads[1:], work).sum())
-        return int(loads[0]) + between + work + LAYER_CYCLES
-    return int(loads.sum()) + descriptor.out_tiles * work + LAYER_CYCLES
+        loads = np.maximum(loads, work)
+    else:
+        loads += work
+    return walk + int(reads[0]) + int(loads.sum()) + work + LAYER_CYCLES
