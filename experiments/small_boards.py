@@ -20,7 +20,7 @@ from amaranth.hdl import ClockDomain, Module, Signal
 
 from steelyard.config import ArrayConfig
 from steelyard_hw.link import SerialAccelerator
-from steelyard_hw.synthesis import AFTER_READ, SHORT_ADDERS
+from steelyard_hw.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
 from steelyard_hw.target import Target
 from steelyard_hw.verilog import bare_memories
 
@@ -92,7 +92,7 @@ def main():
         parser.add_argument(
             "--" + field.name.replace("_", "-"), type=int, default=DEFAULT.get(field.name)
         )
-    parser.add_argument("--synth", default="-dsp -spram", help="options of synth_ice40")
+    parser.add_argument("--synth", default=ULTRAPLUS, help="options of synth_ice40")
     parser.add_argument("--target", default="ice40", help="whose cells to instantiate")
     parser.add_argument("--route", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
@@ -126,6 +126,7 @@ def main():
                 "--seed",
                 str(seed),
                 "--quiet",
+                *["--router", "router2", "--tmg-ripup"],
                 "--pcf-allow-unconstrained",
                 "--timing-allow-fail",
                 "--log",
@@ -155,7 +156,7 @@ DEFAULT = {
     "parameter_words": 256,
     "partial_sum_channels": 64,
     "max_layers": 8,
-    "accumulator_bits": 20,
+    "accumulator_bits": 22,
     "requantizer_cycles": 16,
     "max_side": 31,
     "padded_kernel": 3,

@@ -88,3 +88,14 @@ def test_the_demo_network_takes_as_long_as_the_pruned_one():
 
 def test_the_demo_network_may_not_fit():
     assert demo_cycles(board("ulx3s_85f").default.with_(activation_words=1024)) is None
+
+
+def test_the_icebreakers_multipliers_serve_two_lanes_only_in_compact_configurations():
+    family = board("icebreaker").device.family
+    compact = board("icebreaker").default
+    plain = compact.with_(columns=1, requantizer_cycles=1, vector_bits=24)
+    assert family.demand(compact).multipliers == compact.columns * 2
+    assert family.demand(plain).multipliers == 4 + 3
+    # Inference would change instantiated multipliers.
+    assert "-dsp" not in family.synthesis_of(compact).split()
+    assert "-dsp" in family.synthesis_of(plain).split()

@@ -70,14 +70,29 @@ def test_large_padded_kernels_are_refused():
         compile(network, CONFIG)
 
 
-def test_a_network_for_28_by_28_images_runs_on_the_smallest_board():
+@pytest.fixture(scope="module")
+def icebreaker():
     """The iCEBreaker's configuration behind its serial port, at its clock and rate."""
     with driver.open("virtual:icebreaker", timeout=120) as device:
-        config = board("icebreaker").default
-        network = random_chain(1, (1, 28, 28), [(12, 2), (24, 2), (32, 1), (48, 2)], 10, k=4)
-        program = compile(network, config)
-        x = random_input(network, 2, 1)
-        device.load(program)
-        np.testing.assert_array_equal(device.infer(x), golden.run(network, x))
-        layers = [Descriptor.from_words(words) for words in program.descriptors]
-        assert device.cycles == cycles.predict_total(layers, config)
+        yield device
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 4, 5, 6, 7, 8])
+def test_every_convolution_on_the_smallest_board_equals_the_golden_model(icebreaker, seed):
+    batch = 1 + seed % 3
+    network = small_network(seed, ("conv", "fc"))
+    program = compile(network, board("icebreaker").default, batch=batch)
+    x = random_input(network, batch, seed)
+    mismatch = driver.check_layers(program, x, icebreaker)
+    assert mismatch is None, str(mismatch)
+
+
+def test_a_network_for_28_by_28_images_runs_on_the_smallest_board(icebreaker):
+    config = board("icebreaker").default
+    network = random_chain(1, (1, 28, 28), [(12, 2), (24, 2), (32, 1), (48, 2)], 10, k=4)
+    program = compile(network, config)
+    x = random_input(network, 2, 1)
+    icebreaker.load(program)
+    np.testing.assert_array_equal(icebreaker.infer(x), golden.run(network, x))
+    layers = [Descriptor.from_words(words) for words in program.descriptors]
+    assert icebreaker.cycles == cycles.predict_total(layers, config)

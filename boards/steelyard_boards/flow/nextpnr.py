@@ -162,8 +162,9 @@ class IceStorm(NextpnrFlow):
     routed_option = "--asc"
     routed_suffix = ".asc"
     after_read = AFTER_READ + SHORT_ADDERS
-    # The default one takes ten times as long where wires are scarce.
-    options = "--router router2 --timing-allow-fail"
+    # The default router takes ten times as long where wires are scarce; the second one sends what
+    # is left last far round, unless it keeps an eye on time.
+    options = "--router router2 --tmg-ripup --timing-allow-fail"
 
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
         return list(arguments)
