@@ -12,7 +12,7 @@ CI_BOARD ?= ulx3s_12f
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board demo-crossbar test formal lint regression bench bitstream bitstream-ci program apt-icarus clean help
+.PHONY: demo demo-board demo-crossbar test formal lint regression bench tile bitstream bitstream-ci program apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -25,6 +25,7 @@ help:
 	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
 	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
 	@echo "make netlist     demo network on the synthesized netlist and on the RTL, all words compared -> build/netlist.json"
+	@echo "make tile        500 random layers on random crossbar tiles, outputs and counts compared -> build/tile.json"
 	@echo "make bitstream   BOARD=ulx3s_85f [CONFIG=FILE.toml] [SEEDS=3] -> build/BOARD: bitstream, summary.json"
 	@echo "make bitstream-ci: a small board's bitstream in a few minutes, with its summary checked -> build/ci"
 	@echo "make program     BOARD=ulx3s_85f [BITSTREAM=FILE]: loads the bitstream of build/BOARD into the board"
@@ -62,6 +63,9 @@ bench: $(STAMP)
 
 netlist: $(STAMP)
 	$(BIN)/python -m steelyard_sim.netlist_case --json build/netlist.json $(NETLIST_ARGS)
+
+tile: $(STAMP)
+	$(BIN)/python -m steelyard_sim.crossbar_case --json build/tile.json $(TILE_ARGS)
 
 # Needs nothing of the other targets: a fresh clone installs only what builds bitstreams.
 $(BOARDS_STAMP): pyproject.toml constraints.txt

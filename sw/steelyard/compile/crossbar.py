@@ -19,6 +19,8 @@ TILE_CYCLES = 32
 """Cycles from a tile's last step to its first sum, and other things that happen once a tile."""
 LAYER_CYCLES = 44
 """Cycles before a layer's first step and after its last sum."""
+GATHER_CYCLES = 4
+"""Cycles from taking an item of rows to its use, beside one for each row."""
 WRITE_CYCLES = 3
 """Cycles after an item's last addition until new rows may add to the same output channels."""
 BLOCK_ITEMS = 1 << 13
@@ -208,20 +210,36 @@ def _item_count(mapping: LayerMapping, config: TileConfig) -> int:
     return runs + cells_items(mapping, config) if runs else 2
 
 
+def _work(mapping: LayerMapping, config: TileConfig) -> int:
+    """Cycles of a tile of pixels from its first row to its last product, if no step is skipped."""
+    unit = config.crossbar
+    # Runs of rows: rows, items of cells and output channels of the last item.
+    parts = []
+    for block in mapping.blocks:
+        full, rest = divmod(len(block.rows), unit.ou_rows)
+        items = -(-len(block.channels) // config.item_weights)
+        last = len(block.channels) - (items - 1) * config.item_weights
+        parts += [(full, unit.ou_rows, items, last), (int(rest > 0), rest, items, last)]
+    if not parts:
+        return GATHER_CYCLES
+    times, *columns = np.array(parts, np.int64).T
+    rows, items, last = (np.repeat(column, times) for column in columns)
+    slot = max(unit.steps, config.item_weights)
+    # New rows wait until the products before are written.
+    first = np.maximum(unit.steps, np.append(0, last[:-1] + WRITE_CYCLES))
+    busy = first + (items - 1) * slot
+    # The next rows are taken when the last item but one has begun.
+    ahead = np.where(items == 1, -unit.steps, np.where(items == 2, 0, busy - 2 * slot))
+    gather = rows[1:] + np.maximum(ahead[:-1] + GATHER_CYCLES, 1)
+    return int(rows[0] + np.maximum(busy[:-1], gather).sum() + busy[-1]) + GATHER_CYCLES
+
+
 def estimate(descriptor: Descriptor, mapping: LayerMapping, config: TileConfig) -> int:
     """Bound of a layer's cycles on the tile, near them if no step is skipped.
 
     Skipped steps, which the activations decide, only make it faster.
     """
-    unit = config.crossbar
-    work = mapping.shape[0] * max(config.drain_cycles, 2) + TILE_CYCLES
-    for block in mapping.blocks:
-        items = -(-len(block.channels) // config.item_weights)
-        last = len(block.channels) - (items - 1) * config.item_weights
-        busy = (items - 1) * max(unit.steps, config.item_weights)
-        busy += max(unit.steps, last + WRITE_CYCLES)
-        full, rest = divmod(len(block.rows), unit.ou_rows)
-        work += full * max(busy, unit.ou_rows + 1) + (max(busy, rest + 1) if rest else 0)
+    work = _work(mapping, config) + mapping.shape[0] * max(config.drain_cycles, 2) + TILE_CYCLES
     reads = segments(descriptor, config.lanes) * mapping.positions
     # The walker describes a tile, a lane a cycle, while the one before is loaded.
     walk = config.lanes + 1
