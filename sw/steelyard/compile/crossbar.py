@@ -217,9 +217,9 @@ def _work(mapping: LayerMapping, config: TileConfig) -> int:
     parts = []
     for block in mapping.blocks:
         full, rest = divmod(len(block.rows), unit.ou_rows)
-        items = -(-len(block.channels) // config.item_weights)
-        last = len(block.channels) - (items - 1) * config.item_weights
-        parts += [(full, unit.ou_rows, items, last), (int(rest > 0), rest, items, last)]
+        across = -(-len(block.channels) // config.item_weights)
+        final = len(block.channels) - (across - 1) * config.item_weights
+        parts += [(full, unit.ou_rows, across, final), (int(rest > 0), rest, across, final)]
     if not parts:
         return GATHER_CYCLES
     times, *columns = np.array(parts, np.int64).T
