@@ -179,7 +179,7 @@ HX = Family(
     block_ram_bytes=512,
     clock=Ice40Clock,
     growth=0.7,
-    multiplier_luts=90,
+    multiplier_luts=160,
 )
 UP5K = Device("iCE40UP5K", UP, 5_280, 5_280, 30, 8, 4)
 HX8K = Device("iCE40HX8K", HX, 7_680, 7_680, 32, 0)
