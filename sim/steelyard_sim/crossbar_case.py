@@ -333,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _show(summary, options.seed)
     if options.json is not None:
         with replacing(options.json, "Summary") as temporary:
-            text = json.dumps({"seed": options.seed, **asdict(summary)}, indent=2)
+            text = json.dumps({"seed": options.seed, **vars(summary)}, indent=2)
             temporary.write_text(text + "\n", encoding="utf-8")
     return int(bool(summary.differences))
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rich.progress import Progress
 
 from steelyard import crossbar, driver
 from steelyard_cli import main
-from steelyard_sim.crossbar_case import Summary, TileBench, random_case, run
+from steelyard_sim.crossbar_case import Summary, TileBench, random_case
+from steelyard_sim.crossbar_case import main as compare
 from steelyard_sim.tile_case import unit_counts
 from steelyard_sim.tile_cover import covering_configs, pairs, possible_pairs
 
@@ -27,12 +27,15 @@ def chain():
     raise AssertionError("no such program")
 
 
-def test_random_layers_and_their_counts_agree_with_the_golden_crossbar():
-    summary = run(SEED, 40, 1, Progress(disable=True))
-    assert summary.differences == []
-    assert summary.layers >= 40
-    assert summary.kinds["steps skipped"] and summary.kinds["device effects"]
-    assert summary.busy_cycles <= summary.busy_predicted_cycles
+def test_random_layers_and_their_counts_agree_with_the_golden_crossbar(tmp_path, capsys):
+    file = tmp_path / "summary.json"
+    arguments = ["--count", "40", "--configs", "1", "--seed", str(SEED), "--json", str(file)]
+    status = compare(arguments)
+    assert status == 0, capsys.readouterr().out
+    summary = json.loads(file.read_text())
+    assert summary["layers"] >= 40 and summary["differences"] == []
+    assert summary["kinds"]["steps skipped"] and summary["kinds"]["device effects"]
+    assert 0 < summary["cycles"] <= summary["predicted_cycles"]
 
 
 def test_wrong_outputs_and_wrong_counts_are_found():
