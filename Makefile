@@ -7,7 +7,6 @@ BOARDS_STAMP := $(VENV)/.installed-boards
 SIM ?= icarus
 SEED ?= 1
 COUNT ?= 20
-SEEDS ?= 3
 CI_BOARD ?= ulx3s_12f
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
@@ -26,7 +25,7 @@ help:
 	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
 	@echo "make netlist     demo network on the synthesized netlist and on the RTL, all words compared -> build/netlist.json"
 	@echo "make tile        500 random layers on random crossbar tiles, outputs and counts compared -> build/tile.json"
-	@echo "make bitstream   BOARD=ulx3s_85f [CONFIG=FILE.toml] [SEEDS=3] -> build/BOARD: bitstream, summary.json"
+	@echo "make bitstream   BOARD=ulx3s_85f [CONFIG=FILE.toml] [SEEDS=n] -> build/BOARD: bitstream, summary.json"
 	@echo "make bitstream-ci: a small board's bitstream in a few minutes, with its summary checked -> build/ci"
 	@echo "make program     BOARD=ulx3s_85f [BITSTREAM=FILE]: loads the bitstream of build/BOARD into the board"
 
@@ -78,7 +77,7 @@ NAMED = @test -n "$(BOARD)" || { echo "error: Name a board, for example 'make $@
 
 bitstream: $(BOARDS_STAMP)
 	$(NAMED)
-	$(BIN)/steelyard bitstream $(BOARD) --seeds $(SEEDS) $(if $(CONFIG),--config $(CONFIG))
+	$(BIN)/steelyard bitstream $(BOARD) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CONFIG),--config $(CONFIG))
 
 # One seed of the smallest ECP5 board: what .ci/run builds.
 bitstream-ci: $(BOARDS_STAMP)

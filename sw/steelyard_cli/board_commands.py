@@ -31,11 +31,11 @@ def boards(json_file: Path | None) -> None:
     help="Configuration of the accelerator in place of the board's own.",
 )  # fmt: skip
 @click.option(
-    "--seeds", type=click.IntRange(1), default=3, show_default=True,
+    "--seeds", type=click.IntRange(1), show_default="3, Gowin 1",
     help="Placements to try; the fastest is taken.",
 )  # fmt: skip
 @click.option("-o", "--output", type=FOLDER, metavar="DIR", help="build/BOARD unless given.")
-def bitstream(board: str, config: Path | None, seeds: int, output: Path | None) -> None:
+def bitstream(board: str, config: Path | None, seeds: int | None, output: Path | None) -> None:
     """Build the bitstream of a board, whose names 'steelyard boards' lists.
 
     What cannot fit is refused at once. DIR receives the bitstream, named as the board,

@@ -45,7 +45,9 @@ def list_boards(json_file: Path | None) -> None:
     )  # fmt: skip
 
 
-def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Path | None) -> None:
+def build_bitstream(
+    name: str, config_file: Path | None, seeds: int | None, output: Path | None
+) -> None:
     """``steelyard bitstream``."""
     from steelyard_boards import board as find_board
     from steelyard_boards.flow import BuildFailed, build
@@ -61,7 +63,7 @@ def build_bitstream(name: str, config_file: Path | None, seeds: int, output: Pat
                 board,
                 config,
                 folder,
-                seeds=range(1, seeds + 1),
+                seeds=range(1, (seeds or board.device.family.seeds) + 1),
                 report=lambda now: update(0, now),
             )
         except BuildFailed as error:

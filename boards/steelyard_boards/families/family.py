@@ -95,6 +95,7 @@ class Family:
     pair_luts : LUTs that each lane needs more where one multiplier serves two
     requantizer_multipliers : multipliers of one requantizer
     multiplier_luts : LUTs of a multiplier that weights take where the family has none, else 0
+    seeds : placements that a build tries unless told otherwise
     """
 
     name: str
@@ -116,6 +117,7 @@ class Family:
     requantizer_multipliers: int = 3
     multiplier_luts: int = 0
     large_ram: tuple[int, int] = (0, 0)
+    seeds: int = 3
 
     def synthesis_of(self, config: ArrayConfig) -> str:
         """Options of yosys' synthesis for a configuration."""

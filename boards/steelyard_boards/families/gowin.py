@@ -150,6 +150,8 @@ LITTLE_BEE = Family(
     # Halves of a MULT18X18, each a MULT9X9, multiply weights.
     lanes_per_multiplier=2,
     growth=0.84,
+    # Its placement and routing take five minutes, and the clock is far.
+    seeds=1,
 )
 ARORA = replace(LITTLE_BEE, name="Gowin Arora", synthesis="-family gw2a", growth=1.3)
 GW1NR_9C = Device("GW1NR-9C", LITTLE_BEE, 8_640, 6_480, 26, 20)
