@@ -9,6 +9,7 @@ import numpy as np
 
 from steelyard.crossbar import CrossbarConfig
 from steelyard.crossbar.config import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
+from steelyard.errors import UserError
 from steelyard.tile import TileConfig
 
 __all__ = ["Pair", "covering_configs", "pairs", "possible_pairs", "traits"]
@@ -26,6 +27,15 @@ Pair = tuple[str, str]
 
 def random_config(rng: np.random.Generator) -> TileConfig:
     """Random tile around a random crossbar, over every field of both."""
+    while True:
+        try:
+            return _drawn(rng)
+        except UserError:
+            # A weight item of these operation units is too long.
+            continue
+
+
+def _drawn(rng: np.random.Generator) -> TileConfig:
     while True:
         cell_bits, dac_bits = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
         signed = str(rng.choice(SIGNED_SCHEMES))

@@ -62,6 +62,8 @@ def test_configurations_meet_almost_all_pairs_of_values():
     met = set().union(*map(pairs, configs)) & possible
     assert len(met) > 0.98 * len(possible)
     assert covering_configs(SEED, 2) == configs[:2]
+    # A draw of this seed has a weight item that is too long.
+    assert len(covering_configs(2, 3)) == 3
 
 
 @pytest.mark.parametrize("name", ["sim", "virtual:"])
