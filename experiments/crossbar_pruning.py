@@ -70,8 +70,10 @@ class Bench:
         """Figures of one network in one mapping."""
         network = importer.load(quantize(model, self.calibration[:500]))
         x = network.tensor(network.input).quantize(zoo.to_input(self.test))
-        scores = golden.run(network, x, threads=1).reshape(len(x), -1)
-        reached = float((scores.argmax(1) == self.truth).mean())
+        reached = more.pop("accuracy", None)
+        if reached is None:
+            scores = golden.run(network, x, threads=1).reshape(len(x), -1)
+            reached = float((scores.argmax(1) == self.truth).mean())
         traced = golden.run(network, x[: self.options.priced], trace=True, threads=1)
         mapped = map_network(network, self.config, mapping)
         works = activity(network, mapped, traced)
@@ -141,6 +143,8 @@ def main():
     parser.add_argument("--model", choices=zoo.TRAINABLE, default="fashion")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--methods", default=USUAL)
+    parser.add_argument("--dense", type=float, help="accuracy of the dense network, if known")
+    parser.add_argument("--save", type=Path, help="folder of the pruned networks' weights")
     parser.add_argument("--select", choices=("magnitude", "energy", "admm"), default="admm")
     parser.add_argument("--work", type=float, default=0.0, help="bound on work, by sparsity")
     parser.add_argument("--budget", type=float, help="points of accuracy to lose at most")
@@ -162,7 +166,7 @@ def main():
         "method        mapping     int8 %  weights  memory   cells  xbars   xbars  +index    area"
         "  energy   speed  parallel  index KiB"
     )
-    rows = [bench.row("dense", bench.model, "traditional")]
+    rows = [bench.row("dense", bench.model, "traditional", accuracy=options.dense)]
     for item in options.methods.split(","):
         item, *extra = item.split("+")
         method, _, share = item.partition(":")
@@ -172,6 +176,9 @@ def main():
         if result is None:
             print(f"{method:13s} loses more than {options.budget} points at half the weights")
             continue
+        if options.save is not None:
+            path = options.save / f"{method}.npz"
+            zoo.save(result.model, path, accuracy=0.0, seed=options.seed, epochs=options.epochs)
         layers = [{**asdict(r), "constraint": str(r.constraint)} for r in result.layers]
         rows.append(
             bench.row(

@@ -77,7 +77,7 @@ def demo_board(board: str, images: int, output: Path, device: str | None) -> Non
 )  # fmt: skip
 @click.option("--images", type=click.IntRange(1), default=50, show_default=True,
               help="Images to run on the simulated tile and to price.")  # fmt: skip
-@click.option("--accuracy-images", type=click.IntRange(1, 1000), default=500, show_default=True,
+@click.option("--accuracy-images", type=click.IntRange(1, 1000), default=300, show_default=True,
               help="Test images for each accuracy.")  # fmt: skip
 @click.option(
     "--adc-range", type=click.Choice(("unit", "full")), default="unit", show_default=True,
