@@ -1,0 +1,73 @@
+"""Cycles that the tile's RTL takes for a VGG8 of a 32x32 image, compared with the golden crossbar.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=sw:hw:sim python experiments/crossbar_vgg8.py \
+        [--ou-parallel 1] [--method traditional] [--zeros 0.0]
+
+The tile has its default size, but for memories that hold the whole network: they change no cycle.
+Random weights and image (seeds 0 and 1), as in experiments/crossbar_golden.py.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+
+import numpy as np
+from crossbar_golden import vgg8
+
+from steelyard import driver
+from steelyard.compile import compile
+from steelyard.crossbar import METHODS, map_network
+from steelyard.crossbar import run as crossbar_run
+from steelyard.network import Conv
+from steelyard.tile import TileConfig
+
+CLOCK_HZ = 80e6
+
+
+def thinned(network, zeros):
+    """The network with a share of its weights set to zero at random (seed 2)."""
+    rng = np.random.default_rng(2)
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, Conv):
+            kept = rng.random(layer.weight.shape) >= zeros
+            layer = replace(layer, weight=(layer.weight * kept).astype(np.int8))
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))
+
+
+def main():
+    """Run, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ou-parallel", type=int, default=1)
+    parser.add_argument("--method", choices=METHODS, default="traditional")
+    parser.add_argument("--zeros", type=float, default=0.0, help="share of the weights")
+    options = parser.parse_args()
+    network = thinned(vgg8(), options.zeros)
+    config = TileConfig(
+        ou_parallel=options.ou_parallel,
+        activation_words=32768,
+        weight_words=1 << 20,
+        parameter_words=4096,
+        partial_sum_channels=1024,
+    )
+    program = compile(network, config, batch=1, method=options.method)
+    x = np.random.default_rng(1).normal(0, 40, (1, 3, 32, 32)).round().clip(-128, 127)
+    x = x.astype(np.int8)
+    begin = time.process_time()
+    with driver.open("sim", config=config, progress=print) as device:
+        device.load(program)
+        y = device.infer(x)
+        cycles, counters = device.cycles, device.counters()
+    print(f"simulated in {time.process_time() - begin:.0f} CPU-s")
+    expected = crossbar_run(network, map_network(network, config.crossbar, options.method), x)
+    print("equal to the golden crossbar:", bool(np.array_equal(y, expected.output)))
+    for name, work in expected.layers.items():
+        units = next(each.units for each in counters if each.name == name)
+        same = units.ou_steps == work.counts.ou_steps
+        print(f"{name}: {units.ou_steps:,} OU steps, the golden crossbar's: {same}")
+    print(f"{cycles:,} cycles, {cycles / CLOCK_HZ:.3f} s at {CLOCK_HZ / 1e6:g} MHz")
+
+
+if __name__ == "__main__":
+    main()
