@@ -125,7 +125,7 @@ class Bench:
                 constraint=rule, keeps=keeps,
                 select=options.select, work=options.work * share or None, epochs=options.epochs,
                 tuning=self.tuning[0], labels=self.tuning[1] if options.labels else None,
-                augment=augment, seed=options.seed,
+                augment=augment, rate=options.rate, seed=options.seed,
             )  # fmt: skip
 
         if options.budget is None:
@@ -149,6 +149,7 @@ def main():
     parser.add_argument("--work", type=float, default=0.0, help="bound on work, by sparsity")
     parser.add_argument("--budget", type=float, help="points of accuracy to lose at most")
     parser.add_argument("--epochs", type=int, default=0, help="of tuning after the repair")
+    parser.add_argument("--rate", type=float, default=5e-4, help="first learning rate of tuning")
     parser.add_argument("--labels", action="store_true", help="tune with labels too")
     parser.add_argument("--tuning", type=int, default=10000, help="images to tune on")
     parser.add_argument("--calibration", type=int, default=1000, help="images to repair on")

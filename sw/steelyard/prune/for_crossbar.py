@@ -32,7 +32,7 @@ from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import Progress, prunable_layer
 from steelyard.prune.sequential import Found, allocate_keeps, prune_layers
 from steelyard.prune.solve import RIDGE
-from steelyard.prune.tuning import Augment, finetune
+from steelyard.prune.tuning import RATE, Augment, finetune
 
 CrossbarMethod = Literal["unstructured", "structured", "ou_row", "balanced", "pattern", "mixed"]
 CROSSBAR_METHODS = ("unstructured", "structured", "ou_row", "balanced", "pattern", "mixed")
@@ -150,6 +150,7 @@ def prune_for_crossbar(
     tuning: torch.Tensor | np.ndarray | None = None,
     labels: torch.Tensor | np.ndarray | None = None,
     augment: Augment | None = None,
+    rate: float = RATE,
     exclude: Collection[str] = (),
     ridge: float = RIDGE,
     seed: int = 0,
@@ -193,6 +194,8 @@ def prune_for_crossbar(
         Classes of the images for tuning.
     augment
         Function of a batch and a generator that gives a varied batch for tuning.
+    rate
+        First learning rate of tuning, falling to 0 along a cosine.
     exclude
         Layers to leave dense.
     ridge
@@ -241,6 +244,7 @@ def prune_for_crossbar(
             teacher=dense,
             epochs=epochs,
             augment=augment,
+            rate=rate,
             seed=seed,
             progress=progress,
         )
