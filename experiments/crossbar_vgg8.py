@@ -1,9 +1,10 @@
 """Cycles that the tile's RTL takes for a VGG8 of a 32x32 image, compared with the golden crossbar.
 
     OMP_NUM_THREADS=1 PYTHONPATH=sw:hw:sim python experiments/crossbar_vgg8.py \
-        [--ou-parallel 1] [--method traditional] [--zeros 0.0]
+        [--ou-parallel 1] [--cell-bits 4] [--method traditional] [--zeros 0.0] [--bound]
 
 The tile has its default size, but for memories that hold the whole network: they change no cycle.
+With --bound only the compiler's bound of the cycles is printed.
 Random weights and image (seeds 0 and 1), as in experiments/crossbar_golden.py.
 """
 
@@ -16,7 +17,7 @@ from crossbar_golden import vgg8
 
 from steelyard import driver
 from steelyard.compile import compile
-from steelyard.crossbar import METHODS, map_network
+from steelyard.crossbar import METHODS, CrossbarConfig, map_network
 from steelyard.crossbar import run as crossbar_run
 from steelyard.network import Conv
 from steelyard.tile import TileConfig
@@ -40,18 +41,25 @@ def main():
     """Run, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ou-parallel", type=int, default=1)
+    parser.add_argument("--cell-bits", type=int, default=4)
     parser.add_argument("--method", choices=METHODS, default="traditional")
     parser.add_argument("--zeros", type=float, default=0.0, help="share of the weights")
+    parser.add_argument("--bound", action="store_true", help="without simulating")
     options = parser.parse_args()
     network = thinned(vgg8(), options.zeros)
     config = TileConfig(
         ou_parallel=options.ou_parallel,
+        crossbar=CrossbarConfig(cell_bits=options.cell_bits),
         activation_words=32768,
-        weight_words=1 << 20,
+        weight_words=1 << 21,
         parameter_words=4096,
         partial_sum_channels=1024,
     )
     program = compile(network, config, batch=1, method=options.method)
+    bound = sum(layer.predicted_cycles for layer in program.layers)
+    print(f"the compiler's bound: {bound:,} cycles, {bound / CLOCK_HZ:.3f} s")
+    if options.bound:
+        return
     x = np.random.default_rng(1).normal(0, 40, (1, 3, 32, 32)).round().clip(-128, 127)
     x = x.astype(np.int8)
     begin = time.process_time()

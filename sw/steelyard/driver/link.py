@@ -26,7 +26,8 @@ ANSWERS_MASK = 0xFFF
 WINDOW = 2
 """Frames under way: the board has two buffers."""
 LONGEST_RETRY_SECONDS = 60.0
-"""Pauses double up to this: during a long inference a board that is well does not answer."""
+"""Pauses double up to this: during a long inference a board that is well does not answer, and one
+that is suddenly slower than the line (a simulated one) must not be drowned in repetitions."""
 
 
 class BytePort(Protocol):
