@@ -124,8 +124,10 @@ class Bench:
                 self.model, self.calibration, method, share, crossbar=self.shape,
                 constraint=rule, keeps=keeps,
                 select=options.select, work=options.work * share or None, epochs=options.epochs,
-                tuning=self.tuning[0], labels=self.tuning[1] if options.labels else None,
+                stages=options.stages, tuning=self.tuning[0],
+                labels=self.tuning[1] if options.labels else None,
                 augment=augment, rate=options.rate, seed=options.seed,
+                progress=tell if options.progress else None,
             )  # fmt: skip
 
         if options.budget is None:
@@ -135,6 +137,17 @@ class Bench:
             attempt, lambda model: accuracy(model, *self.judged), least, 0.5, 0.97
         )
         return None if found is None else found[0]
+
+
+def tell(step, number, count):
+    """Say which of a method's steps begins."""
+    print(f"  {time.process_time():.0f} CPU-s: {step} {number + 1} of {count}", flush=True)
+
+
+def stages(text):
+    """Stages of pruning of an option."""
+    pairs = (item.partition(":") for item in text.split(","))
+    return tuple((float(factor), int(images)) for factor, _, images in pairs)
 
 
 def main():
@@ -149,6 +162,10 @@ def main():
     parser.add_argument("--work", type=float, default=0.0, help="bound on work, by sparsity")
     parser.add_argument("--budget", type=float, help="points of accuracy to lose at most")
     parser.add_argument("--epochs", type=int, default=0, help="of tuning after the repair")
+    parser.add_argument(
+        "--stages", type=stages, default=(), metavar="FACTOR:IMAGES,...",
+        help="prune to FACTOR times what stays and tune on IMAGES, before the last pruning",
+    )  # fmt: skip
     parser.add_argument("--rate", type=float, default=5e-4, help="first learning rate of tuning")
     parser.add_argument("--labels", action="store_true", help="tune with labels too")
     parser.add_argument("--tuning", type=int, default=10000, help="images to tune on")
@@ -158,6 +175,7 @@ def main():
     parser.add_argument("--bundled", action="store_true", help="only the bundled images")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--progress", action="store_true", help="say where tuning is")
     parser.add_argument("--output", type=Path, default=Path("build/crossbar-pruning/report.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -175,6 +175,30 @@ def test_tuning_with_held_masks_lowers_the_damage(net, images):
         assert bool((tuned.model.get_submodule(name).weight[~mask] == 0).all())
 
 
+def test_pruning_in_stages_tunes_between_and_ends_at_the_same_share(net, images):
+    seen: list[str] = []
+    result = prune_for_crossbar(
+        net, images, "mixed", keeps={"3": 0.2, "7": 0.2}, crossbar=SIZE, select="energy",
+        stages=((6.0, 60), (1.5, 40)), epochs=2, progress=lambda step, *_: seen.append(step),
+    )  # fmt: skip
+    # The first step would keep more than all: it tunes the dense network.
+    assert seen == [
+        *("done", "tune"),
+        *("3", "7", "done", "tune"),
+        *("3", "7", "done", *["tune"] * 2),
+    ]
+    at_once = prune_for_crossbar(
+        net, images, "mixed", keeps=result.keeps, crossbar=SIZE, select="energy", epochs=2
+    )
+    for name, mask in result.masks.items():
+        assert int(mask.sum()) <= 0.2 * mask.numel()
+        assert not torch.equal(mask, at_once.masks[name])
+        assert bool((result.model.get_submodule(name).weight[~mask] == 0).all())
+    # The last repair has less to make up for.
+    for staged, single in zip(result.layers, at_once.layers, strict=True):
+        assert staged.error < single.error
+
+
 def test_mixed_thresholds_are_chosen_by_measurement(net, images):
     result = prune_for_crossbar(net, images, "mixed", keeps={"7": 0.3}, crossbar=SIZE)
     chosen = result.layers[0]
@@ -251,6 +275,10 @@ def test_search_finds_the_sparsest_network_within_the_budget(net, images):
         ({"method": "luck"}, r"no pruning method 'luck' for crossbars"),
         ({"select": "luck"}, r"no selection 'luck' of weights; choose one of magnitude"),
         ({"keeps": {"3": 0.0}}, r"Layer '3' is to keep the share 0\.0"),
+        ({"stages": ((2.0, 9), (2.0, 9))}, r"keep 2, 2 times what stays in the end; give factors"),
+        ({"stages": ((1.0, 9),)}, r"keep 1 times what stays in the end; give factors above 1"),
+        ({"stages": ((2.0, 121),)}, r"cannot tune on 121 of 120 images; give from 1 to 120"),
+        ({"labels": torch.zeros(7)}, r"There are \(7,\) labels for 120 images"),
         ({"keeps": {"0": 0.5}}, r"Layer '0' cannot be pruned \(first layer\)"),
         ({"keeps": {"x": 0.5}}, r"Layer 'x' cannot be pruned \(no such layer\)"),
     ],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,7 +33,7 @@ from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import Progress, prunable_layer
 from steelyard.prune.sequential import Found, allocate_keeps, prune_layers
 from steelyard.prune.solve import RIDGE
-from steelyard.prune.tuning import RATE, Augment, finetune
+from steelyard.prune.tuning import RATE, Augment, check_following, finetune
 
 CrossbarMethod = Literal["unstructured", "structured", "ou_row", "balanced", "pattern", "mixed"]
 CROSSBAR_METHODS = ("unstructured", "structured", "ou_row", "balanced", "pattern", "mixed")
@@ -53,7 +54,8 @@ class CrossbarLayerReport:
     weights, kept
         Weights of the layer, and how many the mask leaves.
     error
-        Share of the layer's output variance that it missed right after its repair.
+        Share of the layer's output variance that it missed right after its last repair, which
+        follows the network as it was before the last pruning.
     empty_kernels
         Share of the kernels without weights.
     patterns
@@ -147,6 +149,7 @@ def prune_for_crossbar(
     select: Select = "admm",
     rounds: int = ROUNDS,
     epochs: int = 0,
+    stages: Sequence[tuple[float, int]] = (),
     tuning: torch.Tensor | np.ndarray | None = None,
     labels: torch.Tensor | np.ndarray | None = None,
     augment: Augment | None = None,
@@ -188,6 +191,10 @@ def prune_for_crossbar(
     epochs
         Passes of tuning after the repair, masks held, towards the dense network's outputs, and
         the labels if there are any.
+    stages
+        Steps before that, so that weights leave a few at a time: (factor, images). A step prunes
+        every layer to ``factor`` times the share that it keeps in the end, and tunes for one pass
+        over so many of the tuning images, chosen at random. Factors fall and are above 1.
     tuning
         Images for it, the calibration unless given.
     labels
@@ -210,6 +217,10 @@ def prune_for_crossbar(
     UserError
         If an argument is out of range, the target cannot be reached, a weight is NaN, or a layer
         in ``keeps`` cannot be pruned.
+
+    Notes
+    -----
+    Pruning in stages follows Zhu & Gupta, "To prune, or not to prune" (arXiv 1710.01878).
     """
     check_sparsity(sparsity)
     if select not in SELECTIONS:
@@ -231,25 +242,52 @@ def prune_for_crossbar(
     else:
         _check_keeps(structure, keeps)
         shares = dict(keeps)
-    sparse = copy.deepcopy(dense)
-    found = prune_layers(
-        dense, sparse, images, structure, shares, rule, depends, select, rounds, ridge, seed,
-        progress,
-    )  # fmt: skip
-    if epochs:
-        finetune(
-            sparse,
-            images if tuning is None else tuning,
-            labels=labels,
-            teacher=dense,
-            epochs=epochs,
-            augment=augment,
-            rate=rate,
-            seed=seed,
-            progress=progress,
-        )
-    finish(sparse)
+    follow = images if tuning is None else as_input(tuning, "The set of tuning images")
+    _check_stages(stages, len(follow))
+    classes = None if labels is None else torch.as_tensor(labels)
+    check_following(len(follow), classes, dense)
+    sparse = dense
+    for number, (factor, count) in enumerate((*stages, (1.0, len(follow)))):
+        last = number == len(stages)
+        before, sparse = sparse, copy.deepcopy(sparse)
+        scaled = {name: min(1.0, factor * share) for name, share in shares.items()}
+        found = prune_layers(
+            before, sparse, images, structure, scaled, rule, depends, select, rounds, ridge, seed,
+            progress,
+        )  # fmt: skip
+        passes = epochs if last else 1
+        if passes:
+            generator = torch.Generator().manual_seed(seed + number)
+            some = slice(None) if last else torch.randperm(len(follow), generator=generator)[:count]
+            finetune(
+                sparse,
+                follow[some],
+                labels=None if classes is None else classes[some],
+                teacher=dense,
+                epochs=passes,
+                augment=augment,
+                rate=rate,
+                seed=seed + number,
+                progress=progress,
+            )
+        finish(sparse)
     return _report(sparse, method, structure, shares, found, crossbar, seed)
+
+
+def _check_stages(stages: Sequence[tuple[float, int]], images: int) -> None:
+    bound = math.inf
+    for factor, count in stages:
+        if not 1.0 < factor < bound:
+            raise UserError(
+                f"Stages of pruning keep {', '.join(f'{f:g}' for f, _ in stages)} times what stays "
+                "in the end; give factors above 1, each less than the one before."
+            )
+        if not 1 <= count <= images:
+            raise UserError(
+                f"A stage of pruning cannot tune on {count} of {images} images; give from 1 to "
+                f"{images}."
+            )
+        bound = factor
 
 
 def _check_keeps(structure: Structure, keeps: Mapping[str, float]) -> None:
