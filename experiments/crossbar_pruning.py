@@ -58,6 +58,8 @@ class Bench:
         self.tuning = zoo.to_input(train[: options.tuning]), labels[: options.tuning]
         self.test, self.truth = test[: options.images], truth[: options.images]
         self.model = zoo.load(options.model, options.weights)
+        if options.order:
+            self.model = prune.order_channels(self.model, self.calibration)
         self.config = CrossbarConfig(constants="yu2020")
         self.shape = prune.CrossbarShape(
             self.config.rows, self.config.crossbar_weights, self.config.ou_rows,
@@ -161,6 +163,7 @@ def main():
     parser.add_argument("--select", choices=("magnitude", "energy", "admm"), default="admm")
     parser.add_argument("--work", type=float, default=0.0, help="bound on work, by sparsity")
     parser.add_argument("--budget", type=float, help="points of accuracy to lose at most")
+    parser.add_argument("--order", action="store_true", help="channels by activity first")
     parser.add_argument("--epochs", type=int, default=0, help="of tuning after the repair")
     parser.add_argument(
         "--stages", type=stages, default=(), metavar="FACTOR:IMAGES,...",

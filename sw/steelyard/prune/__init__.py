@@ -36,6 +36,7 @@ from steelyard.prune.for_crossbar import (
 from steelyard.prune.groups import GROUP, BalancedGroups, balanced_mask, finish, verify
 from steelyard.prune.layers import LayerInfo, Structure, inspect, prunable_layers
 from steelyard.prune.mixed import MixedGranularity
+from steelyard.prune.ordering import order_channels
 from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import prune_balanced, prune_sequentially, reconstruct
 from steelyard.prune.sequential import allocate_keeps
@@ -72,6 +73,7 @@ __all__ = [
     "gradual",
     "inspect",
     "layer_admm",
+    "order_channels",
     "prunable_layers",
     "prune",
     "prune_balanced",

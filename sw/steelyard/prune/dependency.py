@@ -33,23 +33,35 @@ _PASSING = (
 def readers(model: nn.Module) -> dict[str, list[str]]:
     """For every convolution or Linear layer, those that read its output channel by channel.
 
-    Empty where something else reads it too, as a residual addition does, and for models that
-    torch.fx cannot trace: their filters are judged by their own weights alone.
+    Empty where something else reads it too, as a residual addition does, where a layer is called
+    twice, and for models that torch.fx cannot trace: their filters are judged by their own
+    weights alone.
     """
+    return {name: found for name, (found, _) in _walks(model).items()}
+
+
+def between(model: nn.Module) -> dict[str, list[str]]:
+    """For every convolution or Linear layer, the modules between it and its :func:`readers`."""
+    return {name: passed for name, (_, passed) in _walks(model).items()}
+
+
+def _walks(model: nn.Module) -> dict[str, tuple[list[str], list[str]]]:
     try:
         graph = fx.Tracer().trace(model)
     except (TypeError, ValueError, RuntimeError, NotImplementedError, fx.proxy.TraceError):
         return {}
     modules = dict(model.named_modules())
-    found: dict[str, list[str]] = {}
+    found: dict[str, tuple[list[str], list[str]]] = {}
     for node in graph.nodes:
         if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d | nn.Linear):
-            found[node.target] = _walk(node, modules)
+            again = node.target in found
+            found[node.target] = ([], []) if again else _walk(node, modules)
     return found
 
 
-def _walk(node: fx.Node, modules: Mapping[str, nn.Module]) -> list[str]:
+def _walk(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[list[str], list[str]]:
     names: list[str] = []
+    passed: list[str] = []
     front = list(node.users)
     while front:
         user = front.pop()
@@ -57,10 +69,11 @@ def _walk(node: fx.Node, modules: Mapping[str, nn.Module]) -> list[str]:
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
             names.append(str(user.target))
         elif isinstance(module, _PASSING):
+            passed.append(str(user.target))
             front += list(user.users)
         else:
-            return []
-    return sorted(names)
+            return [], []
+    return sorted(names), passed
 
 
 def weight_dependency(model: nn.Module, structure: Structure) -> dict[str, torch.Tensor]:

@@ -1,0 +1,92 @@
+"""Channels by activity: the same network, its idle channels together."""
+
+import pytest
+import torch
+from torch import nn
+
+from steelyard.errors import UserError
+from steelyard.prune import order_channels
+
+
+@pytest.fixture
+def net() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = nn.Sequential(
+            nn.Conv2d(2, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 12, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(12 * 5 * 4, 6),
+            nn.ReLU(),
+            nn.Linear(6, 5),
+        )
+        model.train()
+        with torch.no_grad():
+            model[1].weight.uniform_(0.5, 1.5)
+            model[1].bias.normal_()
+            for _ in range(5):
+                model(torch.randn(16, 2, 10, 8))
+        return model.eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(40, 2, 10, 8, generator=torch.Generator().manual_seed(4))
+
+
+def live(model: nn.Sequential, images: torch.Tensor, depth: int) -> torch.Tensor:
+    with torch.no_grad():
+        found = model[:depth](images)
+    return (
+        (found != 0).double().flatten(2).mean((0, 2))
+        if found.dim() > 2
+        else ((found != 0).double().mean(0))
+    )
+
+
+def test_the_network_computes_the_same_with_channels_by_falling_activity(net, images):
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    ordered = order_channels(net, images)
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+    with torch.no_grad():
+        torch.testing.assert_close(ordered(images), net(images), rtol=1e-5, atol=1e-5)
+    for depth in (3, 6, 9):
+        unordered, now = live(net, images, depth), live(ordered, images, depth)
+        assert not torch.equal(unordered, now)
+        assert bool((now.diff() <= 0).all())
+    torch.testing.assert_close(ordered[9].bias, net[9].bias)
+
+
+def test_channels_of_a_residual_addition_and_of_shared_or_grouped_layers_stay(images):
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(2, 4, 1)
+            self.b = nn.Conv2d(4, 4, 1)
+            self.twice = nn.Conv2d(4, 4, 1)
+            self.grouped = nn.Conv2d(4, 4, 1, groups=2)
+            self.c = nn.Conv2d(4, 4, 1)
+            self.d = nn.Conv2d(4, 3, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.a(x)
+            y = self.twice(self.twice(self.b(y) + y))
+            return self.d(self.c(self.grouped(y)))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        model = Branch().eval()
+    ordered = order_channels(model, images)
+    for name in ("a", "b", "twice", "grouped"):
+        assert torch.equal(getattr(ordered, name).weight, getattr(model, name).weight)
+    with torch.no_grad():
+        torch.testing.assert_close(ordered(images), model(images), rtol=1e-5, atol=1e-5)
+
+
+def test_activity_needs_images(net):
+    with pytest.raises(UserError, match="give network inputs, batch first"):
+        order_channels(net, torch.zeros(0, 2, 10, 8))
