@@ -4,6 +4,7 @@ Inputs change at the falling edge of the clock and outputs are looked at once th
 after it, so that every simulator sees the same transfers at the next rising edge.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from random import Random
@@ -14,8 +15,9 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
 
 from .array_case import ArrayCase, BeatChecker, WindowFeeder, layer_bits
+from .tile_case import TileCase
 
-__all__ = ["ArrayBench", "HostBench", "StreamSink", "StreamSource", "begin"]
+__all__ = ["ArrayBench", "EngineBench", "HostBench", "StreamSink", "StreamSource", "begin"]
 
 PATIENCE = 20_000
 """Cycles without progress after which a testbench gives up."""
@@ -155,22 +157,72 @@ class HostBench:
         return list(self._sink.items)
 
 
-class ArrayBench:
-    """Bare sparse array with its stream of weights, its window ring and its sums.
+class EngineBench(ABC):
+    """Bare engine with its stream of weights, its window ring and its sums.
 
     Parameters
     ----------
-    dut : :class:`~steelyard_hw.array.SparseArray` of
-        :func:`steelyard_hw.verilog.convert_component`, whose ports are flat
+    dut : engine of :func:`steelyard_hw.verilog.convert_component`, whose ports are flat
     """
 
-    INPUTS = (
+    INPUTS: tuple[str, ...] = (
         *("layer", "start", "weights__valid", "weights__payload"),
         *("word", "window_valid", "window_address", "group_loaded"),
     )
 
     def __init__(self, dut: Any) -> None:
         self._dut = dut
+
+    @abstractmethod
+    def _offer(self) -> None:
+        """Set the inputs that only this engine has, before a cycle's outputs are looked at."""
+
+    @abstractmethod
+    def _look(self, beat: int | None) -> None:
+        """Check a cycle's outputs; `beat` is what it offers, if anything."""
+
+    async def _run_layer(
+        self, case: ArrayCase | TileCase, rng: Random, stall_weights: float, stall_windows: float
+    ) -> tuple[int, int]:
+        """Reset the engine and run one layer; cycles that issued and weight items left over."""
+        dut = self._dut
+        await begin(dut, self.INPUTS)
+        dut.layer.value = layer_bits(case.config, case.layer)
+        dut.start.value = 1
+        await FallingEdge(dut.clk)
+        dut.start.value = 0
+        feeder = WindowFeeder(case, Random(rng.random()), stall_windows)
+        source = StreamSource(dut, "weights", Random(rng.random()), stall_weights)
+        source.items.extend(case.items)
+        freed = quiet = idle = issued = 0
+        while quiet < 20:
+            valid, address, word, loaded = feeder.step(freed)
+            dut.window_valid.value = valid
+            dut.window_address.value = address
+            dut.word.value = word
+            dut.group_loaded.value = loaded
+            self._offer()
+            await ReadOnly()
+            done, o_valid = int(dut.done.value), int(dut.o_valid.value)
+            events = [int(getattr(dut, name).value) for name in EVENTS]
+            if sum(events) != 1 - done:
+                raise AssertionError(f"One of {EVENTS} must happen in a cycle, not {events}")
+            freed = int(dut.group_free.value)
+            self._look(int(dut.o.value) if o_valid else None)
+            issued += events[0]
+            quiet = quiet + 1 if done and not int(dut.busy.value) else 0
+            idle = 0 if o_valid or events[0] or valid else idle + 1
+            if idle > PATIENCE:
+                raise AssertionError(
+                    f"The engine hangs after {issued} cycles of work, "
+                    f"{len(source.items)} of {len(case.items)} items not taken"
+                )
+            await FallingEdge(dut.clk)
+        return issued, len(source.items)
+
+
+class ArrayBench(EngineBench):
+    """Bare :class:`~steelyard_hw.array.SparseArray`."""
 
     async def run(
         self, case: ArrayCase, rng: Random, stall_weights: float, stall_windows: float
@@ -187,35 +239,13 @@ class ArrayBench:
         AssertionError
             If a beat is not the one expected, is missing, or the array hangs.
         """
-        dut = self._dut
-        await begin(dut, self.INPUTS)
-        dut.layer.value = layer_bits(case.config, case.layer)
-        dut.start.value = 1
-        await FallingEdge(dut.clk)
-        dut.start.value = 0
-        feeder = WindowFeeder(case, Random(rng.random()), stall_windows)
-        checker = BeatChecker(case)
-        source = StreamSource(dut, "weights", Random(rng.random()), stall_weights)
-        source.items.extend(case.items)
-        freed = quiet = idle = issued = 0
-        while quiet < 20:
-            valid, address, word, loaded = feeder.step(freed)
-            dut.window_valid.value = valid
-            dut.window_address.value = address
-            dut.word.value = word
-            dut.group_loaded.value = loaded
-            await ReadOnly()
-            done, o_valid = int(dut.done.value), int(dut.o_valid.value)
-            events = [int(getattr(dut, name).value) for name in EVENTS]
-            if sum(events) != 1 - done:
-                raise AssertionError(f"One of {EVENTS} must happen in a cycle, not {events}")
-            freed = int(dut.group_free.value)
-            checker.step(o_valid, int(dut.o.value) if o_valid else 0)
-            issued += events[0]
-            quiet = quiet + 1 if done and not int(dut.busy.value) else 0
-            idle = 0 if o_valid or events[0] or valid else idle + 1
-            if idle > PATIENCE:
-                raise AssertionError(f"The array hangs after {issued} of {len(case.items)} items")
-            await FallingEdge(dut.clk)
-        if not checker.complete or issued != len(case.items):
+        self._checker = BeatChecker(case)
+        issued, _ = await self._run_layer(case, rng, stall_weights, stall_windows)
+        if not self._checker.complete or issued != len(case.items):
             raise AssertionError(f"The array ended after {issued} of {len(case.items)} items")
+
+    def _offer(self) -> None:
+        """Nothing: the array's sums are always taken."""
+
+    def _look(self, beat: int | None) -> None:
+        self._checker.step(int(beat is not None), beat or 0)
