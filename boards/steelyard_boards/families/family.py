@@ -1,5 +1,6 @@
 """What the families of FPGA have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +16,7 @@ from steelyard_hw.target import Target
 __all__ = ["Clock", "Demand", "Device", "Family"]
 
 
-class Clock(wiring.Component):
+class Clock(wiring.Component, ABC):
     """Clock of a design from the board's oscillator, which it requests from the platform.
 
     Parameters
@@ -49,6 +50,7 @@ class Clock(wiring.Component):
         super().__init__({"clock": Out(1), "reset": Out(1)})
 
     @classmethod
+    @abstractmethod
     def check(cls, input_hz: int, clock_hz: int) -> None:
         """Refuse a clock that cannot be made.
 
@@ -57,7 +59,6 @@ class Clock(wiring.Component):
         UserError
             The sentence names both frequencies.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
