@@ -72,10 +72,8 @@ class Bench:
         """Figures of one network in one mapping."""
         network = importer.load(quantize(model, self.calibration[:500]))
         x = network.tensor(network.input).quantize(zoo.to_input(self.test))
-        reached = more.pop("accuracy", None)
-        if reached is None:
-            scores = golden.run(network, x, threads=1).reshape(len(x), -1)
-            reached = float((scores.argmax(1) == self.truth).mean())
+        scores = golden.run(network, x, threads=1).reshape(len(x), -1)
+        reached = float((scores.argmax(1) == self.truth).mean())
         traced = golden.run(network, x[: self.options.priced], trace=True, threads=1)
         mapped = map_network(network, self.config, mapping)
         works = activity(network, mapped, traced)
@@ -158,7 +156,6 @@ def main():
     parser.add_argument("--model", choices=zoo.TRAINABLE, default="fashion")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--methods", default=USUAL)
-    parser.add_argument("--dense", type=float, help="accuracy of the dense network, if known")
     parser.add_argument("--save", type=Path, help="folder of the pruned networks' weights")
     parser.add_argument("--select", choices=("magnitude", "energy", "admm"), default="admm")
     parser.add_argument("--work", type=float, default=0.0, help="bound on work, by sparsity")
@@ -188,7 +185,7 @@ def main():
         "method        mapping     int8 %  weights  memory   cells  xbars   xbars  +index    area"
         "  energy   speed  parallel  index KiB"
     )
-    rows = [bench.row("dense", bench.model, "traditional", accuracy=options.dense)]
+    rows = [bench.row("dense", bench.model, "traditional")]
     for item in options.methods.split(","):
         item, *extra = item.split("+")
         method, _, share = item.partition(":")
@@ -198,9 +195,6 @@ def main():
         if result is None:
             print(f"{method:13s} loses more than {options.budget} points at half the weights")
             continue
-        if options.save is not None:
-            path = options.save / f"{method}.npz"
-            zoo.save(result.model, path, accuracy=0.0, seed=options.seed, epochs=options.epochs)
         layers = [{**asdict(r), "constraint": str(r.constraint)} for r in result.layers]
         rows.append(
             bench.row(
@@ -208,6 +202,12 @@ def main():
                 seconds=time.process_time() - begin, layers=layers,
             )
         )  # fmt: skip
+        if options.save is not None:
+            path = options.save / f"{method}.npz"
+            reached = rows[-1]["accuracy"]
+            zoo.save(
+                result.model, path, accuracy=reached, seed=options.seed, epochs=options.epochs
+            )
         settings = {name: str(value) for name, value in vars(options).items()}
         document = {"settings": settings, "crossbar": str(bench.config), "methods": rows}
         with replacing(options.output) as temporary:

@@ -41,11 +41,7 @@ def images() -> torch.Tensor:
 def live(model: nn.Sequential, images: torch.Tensor, depth: int) -> torch.Tensor:
     with torch.no_grad():
         found = model[:depth](images)
-    return (
-        (found != 0).double().flatten(2).mean((0, 2))
-        if found.dim() > 2
-        else ((found != 0).double().mean(0))
-    )
+    return (found != 0).double().reshape(*found.shape[:2], -1).mean((0, 2))
 
 
 def test_the_network_computes_the_same_with_channels_by_falling_activity(net, images):

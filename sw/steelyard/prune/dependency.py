@@ -7,6 +7,7 @@ filter is worth what its own weights and those that read its output are worth to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
@@ -37,31 +38,43 @@ def readers(model: nn.Module) -> dict[str, list[str]]:
     twice, and for models that torch.fx cannot trace: their filters are judged by their own
     weights alone.
     """
-    return {name: found for name, (found, _) in _walks(model).items()}
+    return {name: path.readers for name, path in paths(model).items()}
 
 
-def between(model: nn.Module) -> dict[str, list[str]]:
-    """For every convolution or Linear layer, the modules between it and its :func:`readers`."""
-    return {name: passed for name, (_, passed) in _walks(model).items()}
+@dataclass(frozen=True)
+class Path:
+    """Where the output of a layer goes, by the names of modules.
+
+    Attributes
+    ----------
+    readers
+        Layers that read it channel by channel; see :func:`readers`.
+    between
+        Modules between it and them.
+    """
+
+    readers: list[str]
+    between: list[str]
 
 
-def _walks(model: nn.Module) -> dict[str, tuple[list[str], list[str]]]:
+def paths(model: nn.Module) -> dict[str, Path]:
+    """The way from every convolution or Linear layer to its :func:`readers`, by its name."""
     try:
         graph = fx.Tracer().trace(model)
     except (TypeError, ValueError, RuntimeError, NotImplementedError, fx.proxy.TraceError):
         return {}
     modules = dict(model.named_modules())
-    found: dict[str, tuple[list[str], list[str]]] = {}
+    found: dict[str, Path] = {}
     for node in graph.nodes:
         if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d | nn.Linear):
             again = node.target in found
-            found[node.target] = ([], []) if again else _walk(node, modules)
+            found[node.target] = Path([], []) if again else _walk(node, modules)
     return found
 
 
-def _walk(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[list[str], list[str]]:
+def _walk(node: fx.Node, modules: Mapping[str, nn.Module]) -> Path:
     names: list[str] = []
-    passed: list[str] = []
+    between: list[str] = []
     front = list(node.users)
     while front:
         user = front.pop()
@@ -69,11 +82,11 @@ def _walk(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[list[str], l
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
             names.append(str(user.target))
         elif isinstance(module, _PASSING):
-            passed.append(str(user.target))
+            between.append(str(user.target))
             front += list(user.users)
         else:
-            return [], []
-    return sorted(names), passed
+            return Path([], [])
+    return Path(sorted(names), between)
 
 
 def weight_dependency(model: nn.Module, structure: Structure) -> dict[str, torch.Tensor]:

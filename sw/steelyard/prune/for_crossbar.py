@@ -258,7 +258,8 @@ def prune_for_crossbar(
         passes = epochs if last else 1
         if passes:
             generator = torch.Generator().manual_seed(seed + number)
-            some = slice(None) if last else torch.randperm(len(follow), generator=generator)[:count]
+            drawn = torch.randperm(len(follow), generator=generator)[:count]
+            some = slice(None) if last else drawn
             finetune(
                 sparse,
                 follow[some],

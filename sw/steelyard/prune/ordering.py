@@ -8,21 +8,22 @@ operation unit are neighbours in that order, and those of idle channels skip tog
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
-from steelyard.prune.dependency import between, readers
+from steelyard.prune.dependency import paths
 from steelyard.prune.layers import as_input
-from steelyard.prune.statistics import fast_layout
+from steelyard.prune.statistics import BATCH, fast_layout
 
 
 def order_channels(model: nn.Module, images: torch.Tensor | np.ndarray) -> nn.Module:
     """A copy of ``model`` that computes the same, its inner channels by falling activity.
 
     Only channels that one layer writes and one other reads are moved; those of a residual
-    addition stay where they are.
+    addition stay where they are, and all of a model that torch.fx cannot trace.
 
     Parameters
     ----------
@@ -39,35 +40,46 @@ def order_channels(model: nn.Module, images: torch.Tensor | np.ndarray) -> nn.Mo
     x = as_input(images)
     ordered = copy.deepcopy(model).eval()
     modules = dict(ordered.named_modules())
-    pairs = {
-        writer: names[0]
-        for writer, names in readers(ordered).items()
-        if len(names) == 1 and getattr(modules[writer], "groups", 1) == 1
+    moved = {
+        writer: path
+        for writer, path in paths(ordered).items()
+        if len(path.readers) == 1 and getattr(modules[writer], "groups", 1) == 1
     }
-    live: dict[str, torch.Tensor] = {}
-
-    def watch(reader: str, channels: int) -> torch.utils.hooks.RemovableHandle:
-        def count(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            # A flattened map has all places of a channel side by side.
-            places = inputs[0].reshape(len(inputs[0]), channels, -1)
-            live[reader] = (places != 0).double().mean((0, 2))
-
-        return modules[reader].register_forward_pre_hook(count)
-
-    hooks = [watch(reader, len(modules[writer].weight)) for writer, reader in pairs.items()]
-    with torch.no_grad():
-        ordered(fast_layout(x))
-    for hook in hooks:
-        hook.remove()
-    passing = between(ordered)
-    for writer, reader in pairs.items():
+    live = _activity(ordered, x, {p.readers[0]: len(modules[w].weight) for w, p in moved.items()})
+    for writer, path in moved.items():
+        (reader,) = path.readers
         order = live[reader].argsort(descending=True, stable=True)
-        for name in (writer, *passing[writer]):
+        for name in (writer, *path.between):
             _permute(modules[name], order)
         weight = modules[reader].weight
         places = weight.data.reshape(len(weight), len(order), -1)[:, order]
         weight.data = places.reshape(weight.shape).contiguous()
     return ordered
+
+
+def _activity(
+    model: nn.Module, images: torch.Tensor, channels: Mapping[str, int]
+) -> dict[str, torch.Tensor]:
+    """How many inputs are not 0, by input channel (channels,), of the layers with so many."""
+    live = {name: torch.zeros(count, dtype=torch.long) for name, count in channels.items()}
+
+    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
+        def count(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            # A flattened map has all places of a channel side by side.
+            places = inputs[0].reshape(len(inputs[0]), channels[name], -1)
+            live[name] += (places != 0).sum((0, 2))
+
+        return model.get_submodule(name).register_forward_pre_hook(count)
+
+    handles = [watch(name) for name in channels]
+    try:
+        with torch.no_grad():
+            for start in range(0, len(images), BATCH):
+                model(fast_layout(images[start : start + BATCH]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return live
 
 
 def _permute(module: nn.Module, order: torch.Tensor) -> None:
