@@ -6,7 +6,7 @@
 
 A method is a name and the share of weights that it removes outside the first layer, or the shares
 that the layers keep (``pattern:.4/.3/.3``), with settings of its constraint behind plus signs
-(``pattern:0.82+kernel_cost=4``); with ``--budget`` points of accuracy the share is searched for
+(``pattern:0.82+kernel_cost=4``), for all layers or by layer (``+width=2/1/1``); with ``--budget`` points of accuracy the share is searched for
 instead. Every network is quantized and read as integers; its
 accuracy is that of the integers. Costs are those of the weights mapped and of the activations met,
 over the dense network in the traditional mapping.
@@ -117,16 +117,24 @@ class Bench:
         names = [info.name for info in structure.prunable]
         keeps = dict(zip(names, kept, strict=True)) if len(kept) > 1 else None
         sparsity = 0.0 if keeps else kept[0]
-        rule = replace(prune.constraint_of(method, self.shape), **settings)
+        given = {
+            key: [json.loads(one) for one in text.split("/")] for key, text in settings.items()
+        }
+        usual = prune.constraint_of(method, self.shape)
+        rules = {
+            name: replace(usual, **{key: own[number % len(own)] for key, own in given.items()})
+            for number, name in enumerate(names)
+        }
 
         def attempt(share):
             return prune.prune_for_crossbar(
                 self.model, self.calibration, method, share, crossbar=self.shape,
-                constraint=rule, keeps=keeps,
+                constraint=rules if keeps else rules[names[0]], keeps=keeps,
                 select=options.select, work=options.work * share or None, epochs=options.epochs,
                 stages=options.stages, tuning=self.tuning[0],
                 labels=self.tuning[1] if options.labels else None,
                 augment=augment, rate=options.rate, seed=options.seed,
+                batch_statistics=options.batch_statistics,
                 progress=tell if options.progress else None,
             )  # fmt: skip
 
@@ -164,10 +172,14 @@ def main():
     parser.add_argument("--epochs", type=int, default=0, help="of tuning after the repair")
     parser.add_argument(
         "--stages", type=stages, default=(), metavar="FACTOR:IMAGES,...",
-        help="prune to FACTOR times what stays and tune on IMAGES, before the last pruning",
+        help="before the last pruning, to FACTOR times what stays, tuning on IMAGES (may be 0)",
     )  # fmt: skip
     parser.add_argument("--rate", type=float, default=5e-4, help="first learning rate of tuning")
     parser.add_argument("--labels", action="store_true", help="tune with labels too")
+    parser.add_argument(
+        "--batch-statistics", action="store_true",
+        help="let batch normalization follow the batches of tuning",
+    )  # fmt: skip
     parser.add_argument("--tuning", type=int, default=10000, help="images to tune on")
     parser.add_argument("--calibration", type=int, default=1000, help="images to repair on")
     parser.add_argument("--images", type=int, default=10000, help="test images")
@@ -189,7 +201,7 @@ def main():
     for item in options.methods.split(","):
         item, *extra = item.split("+")
         method, _, share = item.partition(":")
-        settings = {key: json.loads(value) for key, value in (pair.split("=") for pair in extra)}
+        settings = dict(pair.split("=") for pair in extra)
         begin = time.process_time()
         result = bench.prune(method, share or "0.85", settings)
         if result is None:
@@ -205,9 +217,7 @@ def main():
         if options.save is not None:
             path = options.save / f"{method}.npz"
             reached = rows[-1]["accuracy"]
-            zoo.save(
-                result.model, path, accuracy=reached, seed=options.seed, epochs=options.epochs
-            )
+            zoo.save(result.model, path, accuracy=reached, seed=options.seed, epochs=options.epochs)
         settings = {name: str(value) for name, value in vars(options).items()}
         document = {"settings": settings, "crossbar": str(bench.config), "methods": rows}
         with replacing(options.output) as temporary:

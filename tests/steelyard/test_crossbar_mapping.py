@@ -242,6 +242,24 @@ def test_mixed_treats_the_columns_of_each_part_by_their_class():
     ]
 
 
+def test_mixed_joins_columns_only_where_little_is_zero():
+    config = CrossbarConfig(rows=20, columns=32, ou_rows=5, ou_columns=8)
+    matrix = np.zeros((20, 5), np.int8)
+    matrix[:5, 0] = 1
+    matrix[5:10, 1] = 2  # no row in common with column 0
+    matrix[1:5, 2] = 3  # 4 of the 5 rows of column 0: 9 of 10 cells
+    matrix[8:14, 3] = 4  # 2 rows in common with column 1: 11 of 18 cells
+    mapping = map_layer(matrix.T.reshape(5, 20, 1, 1), config, "mixed")
+    blocks = [(block.rows.tolist(), block.channels.tolist()) for block in mapping.blocks]
+    assert blocks == [
+        ([0, 1, 2, 3, 4], [0, 2]),
+        ([5, 6, 7, 8, 9], [1]),
+        ([8, 9, 10, 11, 12, 13], [3]),
+    ]
+    found = [(rows.tolist(), channels.tolist()) for rows, channels in decode_index(mapping)]
+    assert found == blocks
+
+
 def test_operation_units_work_on_whole_kernels():
     mapping = map_layer(np.ones((2, 3, 3, 3), np.int8), CrossbarConfig(), "traditional")
     # Position (ky*3 + kx)*3 + ic.

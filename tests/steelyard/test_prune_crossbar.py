@@ -199,6 +199,36 @@ def test_pruning_in_stages_tunes_between_and_ends_at_the_same_share(net, images)
         assert staged.error < single.error
 
 
+def test_constraints_by_layer_leave_the_method_to_the_others(net, images):
+    single = MixedGranularity(SIZE, width=1)
+    result = prune_for_crossbar(
+        net, images, "mixed", keeps={"3": 0.2, "7": 0.2}, crossbar=SIZE, select="energy",
+        constraint={"7": single},
+    )  # fmt: skip
+    assert [report.constraint.width for report in result.layers] == [None, 1]
+    usual = prune_for_crossbar(
+        net, images, "mixed", keeps={"3": 0.2, "7": 0.2}, crossbar=SIZE, select="energy"
+    )
+    assert torch.equal(result.masks["3"], usual.masks["3"])
+    assert not torch.equal(result.masks["7"], usual.masks["7"])
+    assert result.layers[1].error < usual.layers[1].error
+
+
+def test_a_stage_without_images_only_repairs(net, images):
+    seen: list[str] = []
+    keeps = {"3": 0.2, "7": 0.2}
+    staged, single = (
+        prune_for_crossbar(
+            net, images, "mixed", keeps=keeps, crossbar=SIZE, stages=stages,
+            progress=lambda step, *_: seen.append(step),
+        )
+        for stages in (((2.0, 0),), ())
+    )  # fmt: skip
+    assert seen == ["3", "7", "done"] * 3
+    for one, other in zip(staged.layers, single.layers, strict=True):
+        assert one.error < other.error
+
+
 def test_mixed_thresholds_are_chosen_by_measurement(net, images):
     result = prune_for_crossbar(net, images, "mixed", keeps={"7": 0.3}, crossbar=SIZE)
     chosen = result.layers[0]
@@ -277,10 +307,15 @@ def test_search_finds_the_sparsest_network_within_the_budget(net, images):
         ({"keeps": {"3": 0.0}}, r"Layer '3' is to keep the share 0\.0"),
         ({"stages": ((2.0, 9), (2.0, 9))}, r"keep 2, 2 times what stays in the end; give factors"),
         ({"stages": ((1.0, 9),)}, r"keep 1 times what stays in the end; give factors above 1"),
-        ({"stages": ((2.0, 121),)}, r"cannot tune on 121 of 120 images; give from 1 to 120"),
+        ({"stages": ((2.0, 121),)}, r"cannot tune on 121 of 120 images; give from 0 to 120"),
         ({"labels": torch.zeros(7)}, r"There are \(7,\) labels for 120 images"),
         ({"keeps": {"0": 0.5}}, r"Layer '0' cannot be pruned \(first layer\)"),
         ({"keeps": {"x": 0.5}}, r"Layer 'x' cannot be pruned \(no such layer\)"),
+        ({"constraint": {"3": Unstructured()}}, r"by layer need the shares that the layers keep"),
+        (
+            {"keeps": {"3": 0.5}, "constraint": {"x": Unstructured()}},
+            r"Layer 'x' cannot be pruned \(no such layer\)",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_in_a_sentence(net, images, arguments, sentence):

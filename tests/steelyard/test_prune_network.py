@@ -191,6 +191,28 @@ def test_tuning_towards_the_teacher_lowers_the_damage(net, images, structure):
     assert change(model, net, images) < 0.5 * start
 
 
+def test_statistics_follow_the_batches_only_when_asked(net, images, structure):
+    ks = {info.name: 4 for info in structure.prunable}
+    tuned = {}
+    for follows in (False, True):
+        model = copy.deepcopy(net)
+        prune_balanced(model, ks, structure=structure)
+        start = change(model, net, images)
+        teacher = copy.deepcopy(net)
+        finetune(model, images, teacher=teacher, epochs=4, batch_statistics=follows)
+        assert not any(module.training for module in model.modules())
+        assert all(torch.equal(v, net.state_dict()[k]) for k, v in teacher.state_dict().items())
+        finish(model)
+        verify(model, ks, sources=structure.sources)
+        assert change(model, net, images) < start
+        tuned[follows] = model.state_dict()
+    means = [key for key in tuned[True] if key.endswith("running_mean")]
+    assert means
+    for key in means:
+        assert torch.equal(tuned[False][key], net.state_dict()[key])
+        assert not torch.equal(tuned[True][key], net.state_dict()[key])
+
+
 def test_gradual_schedule_ends_at_the_final_k_with_labels(net, images, structure):
     ks = {info.name: 4 for info in structure.prunable}
     plan = gradual(ks, 6)

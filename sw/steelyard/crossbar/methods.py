@@ -19,6 +19,9 @@ __all__ = ["METHODS", "Layout"]
 KEPT_DENSITY = 0.8
 """Share of nonzero weights from which `mixed` keeps a column as it is."""
 
+JOINED_DENSITY = 0.8
+"""Share of nonzero weights that a strip of `mixed` must have to take a further column."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -110,6 +113,7 @@ def _plan_mixed(matrix: NDArray[np.int8], layout: Layout, writer: IndexWriter) -
         for strip in _alike(nonzero[:, fine], layout.config.ou_weights):
             members = fine[strip]
             taken = np.flatnonzero(nonzero[:, members].any(axis=1))
+            writer.write("channels", len(strip) - 1, bits_for(layout.config.ou_weights))
             writer.write("channels", strip, bits_for(len(fine)))
             writer.write_subset("rows", taken, height)
             areas.append((taken + rows.start, members + channels.start))
@@ -123,18 +127,21 @@ def _read_mixed(layout: Layout, reader: IndexReader) -> list[Area]:
         kept, fine = reader.read_subset(width), reader.read_subset(width)
         if len(kept):
             areas.append((np.arange(rows.start, rows.stop), kept + channels.start))
-        for first in range(0, len(fine), layout.config.ou_weights):
-            count = min(layout.config.ou_weights, len(fine) - first)
+        left = len(fine)
+        while left:
+            count = reader.read_one(bits_for(layout.config.ou_weights)) + 1
             members = fine[reader.read(bits_for(len(fine)), count)]
+            left -= count
             areas.append((reader.read_subset(height) + rows.start, members + channels.start))
     return areas
 
 
 def _alike(nonzero: NDArray[np.bool_], width: int) -> list[NDArray[np.int64]]:
-    """Columns in strips of `width` (the last may be narrower) that keep much the same rows.
+    """Columns in strips of up to `width` that keep much the same rows.
 
     A strip opens with the first free column and takes those that add the fewest rows, so columns
-    pruned together come together again. Ascending within a strip.
+    pruned together come together again, while `JOINED_DENSITY` of the strip is nonzero: columns
+    pruned alone stay alone. Ascending within a strip.
     """
     free = list(range(nonzero.shape[1]))
     strips = []
@@ -146,7 +153,11 @@ def _alike(nonzero: NDArray[np.bool_], width: int) -> list[NDArray[np.int64]]:
             added = (candidates & ~rows[:, None]).sum(axis=0)
             # Of equal additions the one that shares most: it leaves the least to others.
             nearest = int(np.lexsort((-candidates.sum(axis=0), added))[0])
-            rows |= candidates[:, nearest]
+            joined = rows | candidates[:, nearest]
+            held = nonzero[:, [*strip, free[nearest]]].sum()
+            if held < JOINED_DENSITY * joined.sum() * (len(strip) + 1):
+                break
+            rows = joined
             strip.append(free.pop(nearest))
         strips.append(np.sort(np.array(strip, np.int64)))
     return strips

@@ -23,12 +23,11 @@ from steelyard.prune.constraints import (
     Structured,
     Unstructured,
 )
+from steelyard.prune.crossbar_report import CrossbarLayerReport, CrossbarPruneResult
 from steelyard.prune.dependency import weight_dependency
 from steelyard.prune.for_crossbar import (
     CROSSBAR_METHODS,
-    CrossbarLayerReport,
     CrossbarMethod,
-    CrossbarPruneResult,
     constraint_of,
     prune_for_crossbar,
     sparsest,

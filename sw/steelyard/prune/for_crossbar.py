@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,18 +19,18 @@ from steelyard.prune.constraints import (
     Balanced,
     Constraint,
     CrossbarShape,
-    MatrixShape,
     OuRows,
     Structured,
     Unstructured,
 )
+from steelyard.prune.crossbar_report import CrossbarPruneResult, report
 from steelyard.prune.dependency import weight_dependency
-from steelyard.prune.groups import check_finite, finish, from_rows
+from steelyard.prune.groups import check_finite, finish
 from steelyard.prune.layers import Structure, as_input, inspect
 from steelyard.prune.mixed import MixedGranularity
 from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import Progress, prunable_layer
-from steelyard.prune.sequential import Found, allocate_keeps, prune_layers
+from steelyard.prune.sequential import allocate_keeps, prune_layers
 from steelyard.prune.solve import RIDGE
 from steelyard.prune.tuning import RATE, Augment, check_following, finetune
 
@@ -39,77 +38,6 @@ CrossbarMethod = Literal["unstructured", "structured", "ou_row", "balanced", "pa
 CROSSBAR_METHODS = ("unstructured", "structured", "ou_row", "balanced", "pattern", "mixed")
 Select = Literal["magnitude", "energy", "admm"]
 SELECTIONS = ("magnitude", "energy", "admm")
-
-
-@dataclass(frozen=True)
-class CrossbarLayerReport:
-    """What pruning for a crossbar left of one layer.
-
-    Attributes
-    ----------
-    name
-        In the network.
-    keep
-        Share of the weights that was allowed.
-    weights, kept
-        Weights of the layer, and how many the mask leaves.
-    error
-        Share of the layer's output variance that it missed right after its last repair, which
-        follows the network as it was before the last pruning.
-    empty_kernels
-        Share of the kernels without weights.
-    patterns
-        Different shapes of the other kernels.
-    removed_columns, kept_columns
-        Share of the columns of crossbar-sized parts without weights, and without zeros.
-    constraint
-        What was used, with its thresholds.
-    """
-
-    name: str
-    keep: float
-    weights: int
-    kept: int
-    error: float
-    empty_kernels: float
-    patterns: int
-    removed_columns: float
-    kept_columns: float
-    constraint: Constraint
-
-
-@dataclass(frozen=True)
-class CrossbarPruneResult:
-    """A network pruned for a crossbar and the account of it.
-
-    Attributes
-    ----------
-    model
-        Pruned copy in evaluation mode; pruned weights are exactly 0.
-    method
-        Name of the constraint.
-    masks
-        Bool, in the shape of each pruned layer's weight: which weights may be nonzero.
-    keeps
-        Share of the weights that was allowed, by layer.
-    sparsity
-        Share of the weights outside the first layer that the masks removed.
-    left_dense
-        (name, reason) of every layer that was not pruned.
-    layers
-        One report for every pruned layer, in the order in which they run.
-    seed
-        With which the same comes out again.
-    """
-
-    model: nn.Module
-    method: str
-    masks: dict[str, torch.Tensor]
-    keeps: dict[str, float]
-    sparsity: float
-    left_dense: tuple[tuple[str, str], ...]
-    layers: tuple[CrossbarLayerReport, ...]
-    seed: int
 
 
 def constraint_of(method: str, crossbar: CrossbarShape = USUAL) -> Constraint:
@@ -143,7 +71,7 @@ def prune_for_crossbar(
     sparsity: float = 0.85,
     *,
     crossbar: CrossbarShape = USUAL,
-    constraint: Constraint | None = None,
+    constraint: Constraint | Mapping[str, Constraint] | None = None,
     keeps: Mapping[str, float] | None = None,
     work: float | None = None,
     select: Select = "admm",
@@ -154,6 +82,7 @@ def prune_for_crossbar(
     labels: torch.Tensor | np.ndarray | None = None,
     augment: Augment | None = None,
     rate: float = RATE,
+    batch_statistics: bool = False,
     exclude: Collection[str] = (),
     ridge: float = RIDGE,
     seed: int = 0,
@@ -178,7 +107,8 @@ def prune_for_crossbar(
     crossbar
         Sizes of crossbar and operation unit; 512 x 512 cells, 9 x 8 of 4 bits unless given.
     constraint
-        In place of the method's own settings.
+        In place of the method's own settings, for all layers or, with ``keeps``, by layer: those
+        that it leaves out take the method's own.
     keeps
         Share of the weights that stays by layer, in place of a target; other layers stay dense.
     work
@@ -193,8 +123,9 @@ def prune_for_crossbar(
         the labels if there are any.
     stages
         Steps before that, so that weights leave a few at a time: (factor, images). A step prunes
-        every layer to ``factor`` times the share that it keeps in the end, and tunes for one pass
-        over so many of the tuning images, chosen at random. Factors fall and are above 1.
+        every layer to ``factor`` times the share that it keeps in the end, repairs it, and tunes
+        for one pass over so many of the tuning images, chosen at random; with 0 images it leaves
+        the tuning out. Factors fall and are above 1.
     tuning
         Images for it, the calibration unless given.
     labels
@@ -203,6 +134,8 @@ def prune_for_crossbar(
         Function of a batch and a generator that gives a varied batch for tuning.
     rate
         First learning rate of tuning, falling to 0 along a cosine.
+    batch_statistics
+        Whether batch normalization follows the batches of tuning; see :func:`finetune`.
     exclude
         Layers to leave dense.
     ridge
@@ -227,20 +160,29 @@ def prune_for_crossbar(
         raise UserError(
             f"There is no selection {select!r} of weights; choose one of {', '.join(SELECTIONS)}."
         )
-    rule = constraint_of(method, crossbar) if constraint is None else constraint
+    usual = constraint_of(method, crossbar)
+    given = constraint if isinstance(constraint, Mapping) else {}
+    rule = usual if constraint is None or isinstance(constraint, Mapping) else constraint
     images = as_input(calibration)
     structure = inspect(model, images, exclude)
     for info in structure.prunable:
         check_finite(info.name, prunable_layer(model, info.name).weight)
+    rules = {info.name: given.get(info.name, rule) for info in structure.prunable}
     dense = copy.deepcopy(model).eval()
-    depends = weight_dependency(dense, structure) if isinstance(rule, Structured) else {}
+    structured = any(isinstance(own, Structured) for own in rules.values())
+    depends = weight_dependency(dense, structure) if structured else {}
     if keeps is None:
+        if given:
+            raise UserError(
+                "Constraints by layer need the shares that the layers keep; give these too."
+            )
         shares = allocate_keeps(
             dense, images, sparsity, rule, structure, work=work, depends=depends, seed=seed,
             progress=progress,
         )  # fmt: skip
     else:
         _check_keeps(structure, keeps)
+        _check_known(structure, given)
         shares = dict(keeps)
     follow = images if tuning is None else as_input(tuning, "The set of tuning images")
     _check_stages(stages, len(follow))
@@ -252,10 +194,10 @@ def prune_for_crossbar(
         before, sparse = sparse, copy.deepcopy(sparse)
         scaled = {name: min(1.0, factor * share) for name, share in shares.items()}
         found = prune_layers(
-            before, sparse, images, structure, scaled, rule, depends, select, rounds, ridge, seed,
+            before, sparse, images, structure, scaled, rules, depends, select, rounds, ridge, seed,
             progress,
         )  # fmt: skip
-        passes = epochs if last else 1
+        passes = epochs if last else min(1, count)
         if passes:
             generator = torch.Generator().manual_seed(seed + number)
             drawn = torch.randperm(len(follow), generator=generator)[:count]
@@ -268,11 +210,12 @@ def prune_for_crossbar(
                 epochs=passes,
                 augment=augment,
                 rate=rate,
+                batch_statistics=batch_statistics,
                 seed=seed + number,
                 progress=progress,
             )
         finish(sparse)
-    return _report(sparse, method, structure, shares, found, crossbar, seed)
+    return report(sparse, method, structure, shares, found, crossbar, seed)
 
 
 def _check_stages(stages: Sequence[tuple[float, int]], images: int) -> None:
@@ -283,86 +226,33 @@ def _check_stages(stages: Sequence[tuple[float, int]], images: int) -> None:
                 f"Stages of pruning keep {', '.join(f'{f:g}' for f, _ in stages)} times what stays "
                 "in the end; give factors above 1, each less than the one before."
             )
-        if not 1 <= count <= images:
+        if not 0 <= count <= images:
             raise UserError(
-                f"A stage of pruning cannot tune on {count} of {images} images; give from 1 to "
+                f"A stage of pruning cannot tune on {count} of {images} images; give from 0 to "
                 f"{images}."
             )
         bound = factor
 
 
 def _check_keeps(structure: Structure, keeps: Mapping[str, float]) -> None:
-    known = [info.name for info in structure.prunable]
-    reasons = dict(structure.left_dense)
     for name, keep in keeps.items():
         if not 0.0 < keep <= 1.0:
             raise UserError(
                 f"Layer {name!r} is to keep the share {keep!r} of its weights; give a share above "
                 "0 and up to 1."
             )
+    _check_known(structure, keeps)
+
+
+def _check_known(structure: Structure, names: Collection[str]) -> None:
+    known = [info.name for info in structure.prunable]
+    reasons = dict(structure.left_dense)
+    for name in names:
         if name not in known:
             raise UserError(
                 f"Layer {name!r} cannot be pruned ({reasons.get(name, 'no such layer')}); "
                 f"choose among {', '.join(known) or 'none'}."
             )
-
-
-def _report(
-    sparse: nn.Module,
-    method: str,
-    structure: Structure,
-    keeps: Mapping[str, float],
-    found: Mapping[str, Found],
-    size: CrossbarShape,
-    seed: int,
-) -> CrossbarPruneResult:
-    reports, masks, gone = [], {}, 0
-    left = list(structure.left_dense)
-    for info in structure.prunable:
-        if info.name not in found:
-            left.append((info.name, "keeps all its weights"))
-            continue
-        own = found[info.name]
-        weight = prunable_layer(sparse, info.name).weight
-        masks[info.name] = from_rows(own.mask, weight.shape, info.source)
-        kept = int(own.mask.sum())
-        gone += info.weights - kept
-        reports.append(
-            CrossbarLayerReport(
-                info.name,
-                keeps[info.name],
-                info.weights,
-                kept,
-                own.error,
-                *_describe(own.mask, MatrixShape.of(weight, info.source), size),
-                own.constraint,
-            )
-        )
-    return CrossbarPruneResult(
-        sparse,
-        method,
-        masks,
-        {name: keeps[name] for name in found},
-        gone / max(1, structure.weights_outside_first),
-        tuple(left),
-        tuple(reports),
-        seed,
-    )
-
-
-def _describe(
-    mask: torch.Tensor, shape: MatrixShape, size: CrossbarShape
-) -> tuple[float, int, float, float]:
-    """Share of empty kernels, shapes of others, shares of removed and of kept columns."""
-    padded = torch.cat([mask, torch.zeros(len(mask), 1, dtype=torch.bool)], 1)
-    sets = shape.row_sets(size)
-    kernels = padded[:, sets].reshape(-1, sets.shape[1])
-    masks = (kernels * (1 << torch.arange(sets.shape[1]))).sum(1)
-    columns = [mask[channels, rows] for channels, rows in shape.parts(size)]
-    removed = torch.cat([~part.any(1) for part in columns]).double().mean()
-    whole = torch.cat([part.all(1) for part in columns]).double().mean()
-    shapes = int((masks.unique() != 0).sum())
-    return float((masks == 0).double().mean()), shapes, float(removed), float(whole)
 
 
 def sparsest(

@@ -37,8 +37,9 @@ class MixedGranularity:
     irregular pruning to the layer's budget keeps it; a column's share of important weights, over
     the layer's budget, is what it holds beside an average column. Below ``remove`` the column
     is removed; columns in which at least the share ``whole`` of all weights is important are kept;
-    the others are fine: they are joined into strips as wide as an operation unit, of columns whose
-    important weights lie in the same rows, and a strip keeps whole operation units of rows.
+    the others are fine: they are joined into strips, as wide as an operation unit or narrower, of
+    columns whose important weights lie in the same rows, and a strip keeps whole operation units
+    of rows.
 
     Attributes
     ----------
@@ -48,16 +49,21 @@ class MixedGranularity:
         Share of important weights, relative to the layer's, below which a column is removed.
     whole
         Share of important weights from which a column is kept as it is; above 1 none is.
+    width
+        Columns of a strip, those of an operation unit unless given. Narrower ones choose their
+        rows more freely; conversions and cell reads stay the same, for these are of bitlines in
+        use, but operation units, input traffic and index grow.
 
     Raises
     ------
     UserError
-        If a threshold is negative.
+        If a threshold is negative, or the width is not from 1 to that of an operation unit.
     """
 
     crossbar: CrossbarShape = USUAL
     remove: float = 0.25
     whole: float = 0.8
+    width: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("remove", "whole"):
@@ -66,6 +72,12 @@ class MixedGranularity:
                     f"Threshold {name!r} of mixed granularity must be at least 0, "
                     f"not {getattr(self, name)!r}."
                 )
+        widest = self.crossbar.ou_channels
+        if self.width is not None and self.width not in range(1, widest + 1):
+            raise UserError(
+                f"A strip of mixed granularity cannot be {self.width!r} columns wide; give from 1 "
+                f"to {widest}, the output channels of an operation unit."
+            )
 
     def variants(self) -> Sequence[Constraint]:
         """The thresholds among which a layer chooses by its reconstruction error."""
@@ -85,7 +97,7 @@ class MixedGranularity:
         for channels, rows in shape.parts(self.crossbar):
             fine, whole = self._classify(important[channels, rows], limit / energy.numel())
             mask[channels, rows][whole] = True
-            joined = join(energy[channels, rows], fine, self.crossbar.ou_channels)
+            joined = join(energy[channels, rows], fine, self.width or self.crossbar.ou_channels)
             strips += [(strip + channels.start, rows) for strip in joined]
         left = limit - int(mask.sum())
         if left < 0:

@@ -113,7 +113,7 @@ def prune_layers(
     images: torch.Tensor,
     structure: Structure,
     keeps: Mapping[str, float],
-    constraint: Constraint,
+    constraints: Mapping[str, Constraint],
     depends: Mapping[str, torch.Tensor],
     select: str,
     rounds: int,
@@ -136,7 +136,7 @@ def prune_layers(
         search = _Search(
             found, rows, shape, keeps[info.name], select, rounds, ridge, depends.get(info.name)
         )
-        mask, fitted, error, chosen = search.run(constraint)
+        mask, fitted, error, chosen = search.run(constraints[info.name])
         hold(sparse, {info.name: from_rows(mask, layer.weight.shape, info.source)})
         set_fit(sparse, info, fitted, found)
         results[info.name] = Found(mask, chosen, error)

@@ -19,6 +19,7 @@ from steelyard.prune.statistics import fast_layout
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 BATCH = 50
 RATE = 5e-4
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def gradual(ks: Mapping[str, int], epochs: int, group: int = GROUP) -> list[dict[str, int]]:
@@ -48,12 +49,11 @@ def finetune(
     group: int = GROUP,
     augment: Augment | None = None,
     rate: float = RATE,
+    batch_statistics: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> None:
     """Tunes the weights that are left, in place; masks of torch's pruning are held.
-
-    Batch normalization keeps its statistics, so few images do no harm.
 
     Parameters
     ----------
@@ -78,6 +78,9 @@ def finetune(
         Function of a batch and a generator that gives a varied batch; none unless given.
     rate
         First learning rate of Adam, falling to 0 along a cosine.
+    batch_statistics
+        Whether batch normalization follows the statistics of each batch and their moving mean, as
+        in training: better with many images. Otherwise it keeps its own, so few do no harm.
     seed
         Of the order of the images and of the augmentation.
     progress
@@ -95,6 +98,9 @@ def finetune(
     model.eval()
     if teacher is not None:
         teacher.eval()
+    if batch_statistics:
+        for module in model.modules():
+            module.train(isinstance(module, BatchNorm))
     steps = epochs * math.ceil(len(x) / BATCH)
     if schedule and structure is not None:
         prune_balanced(model, schedule[0], group, structure=structure)
@@ -125,6 +131,7 @@ def finetune(
             mask = layer_mask(layer)
             if mask is not None:
                 layer.weight = layer.get_parameter("weight_orig") * mask
+    model.eval()
 
 
 def check_following(count: int, classes: torch.Tensor | None, teacher: nn.Module | None) -> None:
