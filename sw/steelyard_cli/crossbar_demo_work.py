@@ -90,7 +90,7 @@ def pruned(
         )
         result = prune.prune_for_crossbar(
             model, images, cast(prune.CrossbarMethod, method.name), method.sparsity,
-            crossbar=shape, select="energy", epochs=epochs, augment=augment, seed=seed,
+            crossbar=shape, epochs=epochs, augment=augment, seed=seed,
         )  # fmt: skip
         model, sparsity = result.model, result.sparsity
     return load(quantize(model, images)), sparsity
