@@ -5,11 +5,11 @@
         [--epochs 0] [--output build/crossbar-pruning/report.json]
 
 A method is a name and the share of weights that it removes outside the first layer, or the shares
-that the layers keep (``pattern:.4/.3/.3``), with settings of its constraint behind plus signs
-(``pattern:0.82+kernel_cost=4``), for all layers or by layer (``+width=2/1/1``); with ``--budget`` points of accuracy the share is searched for
-instead. Every network is quantized and read as integers; its
-accuracy is that of the integers. Costs are those of the weights mapped and of the activations met,
-over the dense network in the traditional mapping.
+that the layers keep (``pattern:.4/.3/.3``), with settings of its constraint behind plus signs, for
+all layers (``pattern:0.82+kernel_cost=4``) or by layer (``mixed:.4/.3/.3+width=2/1/1``); with
+``--budget`` points of accuracy the share is searched for instead. Every network is quantized and
+read as integers; its accuracy is that of the integers. Costs are those of the weights mapped and
+of the activations met, over the dense network in the traditional mapping.
 """
 
 import argparse
