@@ -9,7 +9,8 @@ that the layers keep (``pattern:.4/.3/.3``), with settings of its constraint beh
 all layers (``pattern:0.82+kernel_cost=4``) or by layer (``mixed:.4/.3/.3+width=2/1/1``); with
 ``--budget`` points of accuracy the share is searched for instead. Every network is quantized and
 read as integers; its accuracy is that of the integers. Costs are those of the weights mapped and
-of the activations met, over the dense network in the traditional mapping.
+of the activations met, over the dense network in the traditional mapping, whose channels stay in
+the order of training.
 """
 
 import argparse
@@ -57,9 +58,9 @@ class Bench:
         self.judged = train[seen : seen + JUDGED], labels[seen : seen + JUDGED]
         self.tuning = zoo.to_input(train[: options.tuning]), labels[: options.tuning]
         self.test, self.truth = test[: options.images], truth[: options.images]
-        self.model = zoo.load(options.model, options.weights)
+        self.dense = self.model = zoo.load(options.model, options.weights)
         if options.order:
-            self.model = prune.order_channels(self.model, self.calibration)
+            self.model = prune.order_channels(self.dense, self.calibration)
         self.config = CrossbarConfig(constants="yu2020")
         self.shape = prune.CrossbarShape(
             self.config.rows, self.config.crossbar_weights, self.config.ou_rows,
@@ -197,7 +198,7 @@ def main():
         "method        mapping     int8 %  weights  memory   cells  xbars   xbars  +index    area"
         "  energy   speed  parallel  index KiB"
     )
-    rows = [bench.row("dense", bench.model, "traditional")]
+    rows = [bench.row("dense", bench.dense, "traditional")]
     for item in options.methods.split(","):
         item, *extra = item.split("+")
         method, _, share = item.partition(":")

@@ -148,8 +148,9 @@ def prune_for_crossbar(
     Raises
     ------
     UserError
-        If an argument is out of range, the target cannot be reached, a weight is NaN, or a layer
-        in ``keeps`` cannot be pruned.
+        If an argument is out of range, the target cannot be reached, a weight is NaN, a layer in
+        ``keeps`` or ``constraint`` cannot be pruned, or there are constraints by layer and no
+        ``keeps``.
 
     Notes
     -----
