@@ -158,7 +158,7 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
     train_network(data, epochs, seed, output)
 
 
-@cli.command(short_help="Prune a torch network in balanced groups, to float ONNX.")
+@cli.command(short_help="Prune a torch network for array or crossbar.")
 @click.argument("model")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT.onnx")
 @click.option(
@@ -168,10 +168,29 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
 @click.option("--weights", type=FILE, metavar="FILE", help="State of the model: .pt, .pth or .npz.")
 @click.option("--sparsity", type=float, default=0.75, show_default=True,
               help="Share of the weights outside the first layer to remove.")  # fmt: skip
-@click.option("--group", type=int, default=16, show_default=True, help="Weights in a group.")
+@click.option(
+    "--engine", type=click.Choice(("array", "crossbar")), default="array", show_default=True,
+    help="Balanced groups for the sparse array, or zeros that an RRAM crossbar can leave out.",
+)  # fmt: skip
+@click.option("--group", type=int, help="Of the array: weights in a group.  [default: 16]")
 @click.option("--k", "k_table", multiple=True, metavar="LAYER=K",
-              help="Keep K of each group of a layer, in place of --sparsity; may be repeated, "
-              "layers not named stay dense.")  # fmt: skip
+              help="Of the array: keep K of each group of a layer, in place of --sparsity; may "
+              "be repeated, layers not named stay dense.")  # fmt: skip
+@click.option(
+    "--constraint", metavar="NAME",
+    help="Of the crossbar: pattern (the default), mixed, ou_row, structured, balanced or "
+    "unstructured.",
+)  # fmt: skip
+@click.option(
+    "--config", "config_file", type=FILE, metavar="FILE.toml",
+    help="Of the crossbar: its table [crossbar], as of the tile's configuration.",
+)  # fmt: skip
+@click.option("--keep", multiple=True, metavar="LAYER=SHARE",
+              help="Of the crossbar: share of a layer's weights to keep, in place of --sparsity; "
+              "may be repeated, layers not named stay dense.")  # fmt: skip
+@click.option("--width", type=int, metavar="N",
+              help="Of mixed: columns of a strip, those of an operation unit unless given; "
+              "narrower is more accurate and takes more index.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="LAYER", help="Leave a layer dense; repeatable.")
 @click.option(
     "--method", default="reconstruct", show_default=True, metavar="magnitude|reconstruct|finetune"
@@ -184,7 +203,7 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
     help="Report; OUT.json beside the network unless given.",
 )  # fmt: skip
 def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> None:
-    """Prune a network in balanced weight groups and write it as float ONNX.
+    """Prune a network and write it as float ONNX.
 
     MODEL is 'fashion', the bundled network; a Python file whose variable 'model' is a
     torch.nn.Module; or MODULE:FUNCTION, a function without arguments that returns one. The file or
@@ -195,6 +214,7 @@ def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> N
       steelyard prune fashion -o pruned.onnx
       steelyard prune net.py --weights net.pt --calibration images.npy -o pruned.onnx
       steelyard prune mynets:small --calibration images.npy --sparsity 0.5 -o pruned.onnx
+      steelyard prune fashion --engine crossbar --constraint mixed -o pruned.onnx
     """
     from .steps import prune_network
 

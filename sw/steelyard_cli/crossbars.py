@@ -1,7 +1,6 @@
 """``steelyard crossbar``: a network in crossbars as table, JSON and pictures."""
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,9 +26,9 @@ from steelyard.crossbar import (
 from steelyard.errors import UserError
 from steelyard.importer import load
 from steelyard.network import Network
-from steelyard.tile import TileConfig
 
 from .console import note, percent, show, table, warn
+from .crossbar_pruning import crossbar_config
 from .files import read_array, write_json, write_text
 from .pictures import WIDTH_INCHES, svg
 from .running import input_codes
@@ -48,7 +47,7 @@ def map_crossbars(
     source: Path, output: Path, method: str, config_file: Path | None, images: Path | None
 ) -> None:
     """``steelyard crossbar``."""
-    config = _config(config_file)
+    config = crossbar_config(config_file)
     constant_set(config.constants).adc(config.adc_bits)
     for sentence in config.warnings():
         warn(sentence)
@@ -74,20 +73,6 @@ def map_crossbars(
         f"{filled or 'none'}{more}",
         f"{output}/crossbar.json; pictures: {-(-document['crossbars'] // (SHEET[0] * SHEET[1]))}",
     )
-
-
-def _config(path: Path | None) -> CrossbarConfig:
-    """Configuration of a file with the crossbar's table, alone or in that of a tile."""
-    if path is None:
-        return CrossbarConfig()
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        # Read again below, where errors get their sentence.
-        tables = {}
-    if "array" in tables and "crossbar" in tables:
-        return TileConfig.from_toml(path).crossbar
-    return CrossbarConfig.from_toml(path)
 
 
 def _works(

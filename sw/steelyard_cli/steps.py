@@ -79,34 +79,57 @@ def prune_network(
     calibration: Path | None,
     weights: Path | None,
     sparsity: float,
-    group: int,
+    group: int | None,
     k_table: Sequence[str],
     exclude: Sequence[str],
     method: str,
     epochs: int,
     seed: int,
+    engine: str = "array",
+    constraint: str | None = None,
+    config_file: Path | None = None,
+    keep: Sequence[str] = (),
+    width: int | None = None,
 ) -> None:
     """``steelyard prune``."""
     import onnx  # noqa: F401 - a missing onnx is to be told before minutes of pruning
 
-    from steelyard import zoo
-    from steelyard.prune import prune
+    from steelyard.prune import GROUP, prune
     from steelyard.quantize import export_onnx
 
-    from .models import BUNDLED, load_model
+    from .models import load_model
 
     one_thread()
+    array = {"--group": group, "--k": k_table or None}
+    crossbar = {"--constraint": constraint, "--config": config_file, "--keep": keep or None,
+                "--width": width}  # fmt: skip
+    other, wrong = ("crossbar", crossbar) if engine == "array" else ("array", array)
+    for name, value in wrong.items():
+        if value is not None:
+            raise UserError(
+                f"{name} prunes for the {other}, not for the {engine}; leave it out or add "
+                f"--engine {other}."
+            )
+    images = _calibration(model, calibration)
     ks = _k_table(k_table)
-    if calibration is not None:
-        images = _images(calibration)
-    elif model == BUNDLED:
-        images = zoo.sample().calibration_input
-    else:
-        raise UserError(
-            f"Model {model!r} needs calibration images; give --calibration X.npy, float32 network "
-            "inputs, batch first."
-        )
     network = load_model(model, weights)
+    if engine == "crossbar":
+        from .crossbar_pruning import crossbar_document, crossbar_table, prune_crossbar
+
+        found = prune_crossbar(
+            network, images, sparsity, method, constraint=constraint or "pattern",
+            config_file=config_file, keep=keep, width=width, exclude=exclude, epochs=epochs,
+            seed=seed,
+        )  # fmt: skip
+        export_to(output, found.model, images, export_onnx)
+        write_json(json_file or output.with_suffix(".json"), crossbar_document(found))
+        show(
+            crossbar_table(output, found),
+            f"constraint {found.method}, seed {found.seed}",
+            *(f"dense: {name} ({reason})" for name, reason in found.left_dense),
+        )
+        return
+    group = GROUP if group is None else group
     with progress("pruning") as update:
         result = prune(
             network,
@@ -134,6 +157,22 @@ def prune_network(
             ],
         ),
         *(f"dense: {name} ({reason})" for name, reason in result.left_dense),
+    )
+
+
+def _calibration(model: str, path: Path | None) -> NDArray[np.float32]:
+    """Images of a file, or the bundled ones of the bundled network."""
+    from steelyard import zoo
+
+    from .models import BUNDLED
+
+    if path is not None:
+        return _images(path)
+    if model == BUNDLED:
+        return zoo.sample().calibration_input
+    raise UserError(
+        f"Model {model!r} needs calibration images; give --calibration X.npy, float32 network "
+        "inputs, batch first."
     )
 
 

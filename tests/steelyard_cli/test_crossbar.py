@@ -34,6 +34,58 @@ def test_programs_for_the_crossbar_run_on_the_golden_device(steelyard, work, tmp
     assert np.array_equal(np.load(output), expected)
 
 
+@pytest.mark.parametrize(
+    ("constraint", "more"), [("pattern", ()), ("mixed", ("--width", 1)), ("ou_row", ())]
+)
+def test_a_network_pruned_for_the_crossbar_takes_fewer_cells_in_its_mapping(
+    steelyard, work, tmp_path, monkeypatch, constraint, more
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nimport torch\ntorch.manual_seed(0)\n"
+        "model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(),\n"
+        "    nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1))\n"
+    )
+    (tmp_path / "crossbar.toml").write_text("[crossbar]\nrows = 72\ncolumns = 64\n")
+    files = ("--calibration", work.images, "--config", "crossbar.toml")
+    result = steelyard(
+        "prune", "net.py", *files, "--engine", "crossbar", "--constraint", constraint, *more,
+        "--sparsity", 0.7, "-o", "p.onnx",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    report = json.loads((tmp_path / "p.json").read_text())
+    assert f"p.onnx: {100 * report['sparsity']:.1f} % of the weights" in result.out
+    assert f"constraint {constraint}, seed 0" in result.out
+    assert report["constraint"] == constraint and report["seed"] == 0
+    assert report["sparsity"] >= 0.69
+    assert [layer["name"] for layer in report["layers"]] == ["2", "4"]
+    assert all(layer["constraint"].get("width") in (None, 1) for layer in report["layers"])
+    quantized = steelyard("quantize", "p.onnx", *files[:2], "-o", "q.onnx")
+    assert quantized.status == 0, quantized.err
+    options = ("--mapping", constraint, "--config", "crossbar.toml", "-o", "crossbars")
+    mapped = steelyard("crossbar", "q.onnx", *options)
+    assert mapped.status == 0, mapped.err
+    document = json.loads((tmp_path / "crossbars" / "crossbar.json").read_text())
+    assert document["constants"]["isaac32"]["ratios"]["cells"] > 2.5
+
+
+def test_shares_by_layer_leave_the_others_dense(steelyard, work, tmp_path):
+    model = tmp_path / "net.py"
+    model.write_text(
+        "from torch import nn\nmodel = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3),"
+        " nn.Conv2d(4, 4, 3))\n"
+    )
+    result = steelyard(
+        "prune", model, "--calibration", work.images, "--engine", "crossbar", "--keep", "1=0.5",
+        "--method", "finetune", "--epochs", 1, "-o", tmp_path / "p.onnx", "--seed", 3,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    report = json.loads((tmp_path / "p.json").read_text())
+    assert [(layer["name"], layer["keep"]) for layer in report["layers"]] == [("1", 0.5)]
+    assert report["layers"][0]["kept"] <= 72
+    assert report["seed"] == 3
+
+
 def test_the_report_of_a_tiles_program_shows_its_crossbars(steelyard, work, tmp_path):
     path = tmp_path / "tile.syp"
     result = steelyard("compile", work.int8_onnx, "-o", path, "--engine", "crossbar")
