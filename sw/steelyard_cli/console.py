@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Update", "note", "percent", "progress", "show", "table", "warn"]
+__all__ = ["Update", "note", "percent", "progress", "show", "steps_of", "table", "warn"]
 
 QUIET_SECONDS = 10.0
 """Least time between two progress lines where there is no terminal."""
@@ -124,6 +124,20 @@ def progress(title: str, total: float | None = None) -> Iterator[Update]:
     with bar:
         task = bar.add_task(title, total=total, now="")
         yield lambda done, now: bar.update(task, completed=done, now=now)
+
+
+def steps_of(update: Update) -> Callable[[str, int, int], None]:
+    """What shows the steps of a pruning: their name, their number from 0, and how many they are.
+
+    Parameters
+    ----------
+    update : of a progress bar without a total
+    """
+
+    def step(name: str, number: int, of: int) -> None:
+        update(number, f"{name}, {number + 1} of {of}" if number < of else name)
+
+    return step
 
 
 def _sparse_lines(title: str, total: float | None) -> Update:

@@ -13,7 +13,7 @@ from steelyard.crossbar import CrossbarConfig
 from steelyard.errors import UserError
 from steelyard.tile import TileConfig
 
-from .console import percent, progress, table
+from .console import percent, progress, steps_of, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,7 +96,7 @@ def prune_crossbar(
             exclude=exclude,
             epochs=epochs if method == "finetune" else 0,
             seed=seed,
-            progress=lambda step, number, of: update(number, f"{step}, {number + 1} of {of}"),
+            progress=steps_of(update),
         )
 
 

@@ -23,7 +23,7 @@ from steelyard.program import Program
 from steelyard_sim.toolchain import BuildFailed
 
 from . import demo_work
-from .console import note, percent, progress, show, table
+from .console import note, percent, progress, show, steps_of, table
 from .errors import BadResult
 from .files import replacing, write_array, write_json
 from .steps import one_thread, prune_document
@@ -159,7 +159,7 @@ def pruned_network(folder: Path, clock: Clock) -> tuple[Network, dict[str, Any]]
             model,
             calibration,
             SPARSITY,
-            progress=lambda step, number, of: update(number, f"{step}, {number + 1} of {of}"),
+            progress=steps_of(update),
         )
     clock.step("prune", f"pruned {percent(result.sparsity)} of the weights, no labels used")
     with replacing(folder / "fashion.onnx") as temporary:

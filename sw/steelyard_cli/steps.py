@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
 
-from .console import note, percent, progress, show, table
+from .console import note, percent, progress, show, steps_of, table
 from .files import read_array, replacing, write_json, write_text
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def prune_network(
             exclude=exclude,
             epochs=epochs,
             seed=seed,
-            progress=lambda step, number, of: update(number, f"{step}, {number + 1} of {of}"),
+            progress=steps_of(update),
         )
     export_to(output, result.model, images, export_onnx)
     document = prune_document(result)
