@@ -25,7 +25,6 @@ from steelyard.network import Conv
 from steelyard.prune.constraints import MatrixShape
 from steelyard.quantize import quantize
 
-VGG16 = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 RANDOM = (
     ("traditional", "dense", 1.0),
     ("pattern", "pattern", 0.15),
@@ -51,25 +50,13 @@ class Layer:
     fully_connected: bool = False
 
 
-def vgg_small():
-    """Shapes of the bundled network's layers."""
-    model = zoo.load("vgg_small")
-    sample = torch.zeros(1, 1, 28, 28)
-    structure = prune.inspect(model, sample, keep_first=False)
-    for info in structure.prunable:
+def shapes(model, sample):
+    """Shapes of the layers of a network, by what it does with a sample."""
+    for info in prune.inspect(model, sample, keep_first=False).prunable:
         shape = tuple(model.get_submodule(info.name).weight.shape)
         full = len(shape) == 2
         source = info.source or (shape[1], 1, 1)
         yield Layer(info.name, (shape[0], *source) if full else shape, full)
-
-
-def vgg16():
-    """Shapes of 13 convolutions and a classifier of 10 classes."""
-    inputs = 3
-    for number, outputs in enumerate(VGG16):
-        yield Layer(str(number), (outputs, inputs, 3, 3))
-        inputs = outputs
-    yield Layer("classifier", (10, inputs, 1, 1), True)
 
 
 def random_network(layers, pruned, keep, seed):
@@ -82,7 +69,7 @@ def random_network(layers, pruned, keep, seed):
         matrix = np.where(matrix == 0, 1, matrix)
         if pruned != "dense":
             shape = MatrixShape(outputs, inputs, height * width, layer.fully_connected)
-            energy = torch.from_numpy(matrix).double().square()
+            energy = torch.from_numpy(matrix).square()
             matrix *= prune.constraint_of(pruned).project(energy, shape, keep).numpy()
         weight = matrix.reshape(outputs, height, width, inputs).transpose(0, 3, 1, 2)
         made.append(
@@ -146,7 +133,10 @@ def main():
         "mapping      pruned        share  blocks  cells,xbars  xbars   fill  apart  places,kbit  "
         "index,kbit  rows/OU  weights/OU  zeros  CPU-s"
     )
-    layers = list(vgg16() if options.vgg16 else vgg_small())
+    if options.vgg16:
+        layers = list(shapes(zoo.build("vgg16", size=32, classes=10), torch.zeros(1, 3, 32, 32)))
+    else:
+        layers = list(shapes(zoo.build("vgg_small"), torch.zeros(1, 1, 28, 28)))
     rows = []
     for mapping, pruned, share in TRAINED if options.trained else RANDOM:
         if options.trained:

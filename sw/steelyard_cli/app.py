@@ -193,8 +193,9 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
               "narrower is more accurate and takes more index.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="LAYER", help="Leave a layer dense; repeatable.")
 @click.option(
-    "--method", default="reconstruct", show_default=True, metavar="magnitude|reconstruct|finetune"
-)
+    "--method", default="reconstruct", show_default=True, metavar="magnitude|reconstruct|finetune",
+    help="Magnitude, which repairs nothing, is of the array alone.",
+)  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=6, show_default=True,
               help="Of method finetune.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

@@ -14,6 +14,7 @@ from steelyard.crossbar import Activity, CrossbarConfig, NetworkMapping, map_net
 from steelyard.network import Conv, Network
 from steelyard.tile import TileConfig
 
+from .crossbar_pruning import crossbar_shape
 from .demo_work import one_thread, opened
 
 __all__ = ["METHODS", "Checked", "Method", "accuracy", "build", "check", "facts", "pruned"]
@@ -85,12 +86,9 @@ def pruned(
     images = zoo.sample().calibration_input[:calibration]
     sparsity = 0.0
     if method.name != "dense":
-        shape = prune.CrossbarShape(
-            config.rows, config.crossbar_weights, config.ou_rows, config.ou_weights
-        )
         result = prune.prune_for_crossbar(
             model, images, cast(prune.CrossbarMethod, method.name), method.sparsity,
-            crossbar=shape, epochs=epochs, augment=augment, seed=seed,
+            crossbar=crossbar_shape(config), epochs=epochs, augment=augment, seed=seed,
         )  # fmt: skip
         model, sparsity = result.model, result.sparsity
     return load(quantize(model, images)), sparsity

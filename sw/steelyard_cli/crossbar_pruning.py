@@ -19,9 +19,15 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import nn
 
-    from steelyard.prune import CrossbarPruneResult
+    from steelyard.prune import CrossbarPruneResult, CrossbarShape
 
-__all__ = ["crossbar_config", "crossbar_document", "crossbar_table", "prune_crossbar"]
+__all__ = [
+    "crossbar_config",
+    "crossbar_document",
+    "crossbar_lines",
+    "crossbar_shape",
+    "prune_crossbar",
+]
 
 
 def crossbar_config(path: Path | None) -> CrossbarConfig:
@@ -36,6 +42,13 @@ def crossbar_config(path: Path | None) -> CrossbarConfig:
     if "array" in tables and "crossbar" in tables:
         return TileConfig.from_toml(path).crossbar
     return CrossbarConfig.from_toml(path)
+
+
+def crossbar_shape(config: CrossbarConfig) -> "CrossbarShape":
+    """What pruning has to know of a crossbar."""
+    from steelyard.prune import CrossbarShape
+
+    return CrossbarShape(config.rows, config.crossbar_weights, config.ou_rows, config.ou_weights)
 
 
 def prune_crossbar(
@@ -66,16 +79,13 @@ def prune_crossbar(
     UserError
         If an option is out of range or does not fit the others.
     """
-    from steelyard.prune import CrossbarShape, MixedGranularity, constraint_of, prune_for_crossbar
+    from steelyard.prune import MixedGranularity, constraint_of, prune_for_crossbar
 
     if method not in ("reconstruct", "finetune"):
         raise UserError(
             f"Pruning for the crossbar has no method {method!r}; choose reconstruct or finetune."
         )
-    config = crossbar_config(config_file)
-    shape = CrossbarShape(
-        config.rows, config.crossbar_weights, config.ou_rows, config.ou_weights
-    )  # fmt: skip
+    shape = crossbar_shape(crossbar_config(config_file))
     rule = constraint_of(constraint, shape)
     if width is not None:
         if not isinstance(rule, MixedGranularity):
@@ -125,9 +135,9 @@ def crossbar_document(result: "CrossbarPruneResult") -> dict[str, Any]:
     }
 
 
-def crossbar_table(output: Path, result: "CrossbarPruneResult") -> "Table":
-    """What stays of each layer."""
-    return table(
+def crossbar_lines(output: Path, result: "CrossbarPruneResult") -> "list[Table | str]":
+    """What to show of a pruning: what stays of each layer, and how it came about."""
+    layers = table(
         f"{output}: {percent(result.sparsity)} of the weights outside the first layer removed",
         ("layer", "weights", "kept", "empty kernels", "kernel shapes", "removed columns", "error"),
         [
@@ -143,3 +153,4 @@ def crossbar_table(output: Path, result: "CrossbarPruneResult") -> "Table":
             for layer in result.layers
         ],
     )
+    return [layers, f"constraint {result.method}, seed {result.seed}"]

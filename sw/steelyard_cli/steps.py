@@ -16,7 +16,10 @@ from .console import note, percent, progress, show, steps_of, table
 from .files import read_array, replacing, write_json, write_text
 
 if TYPE_CHECKING:
-    from steelyard.prune import PruneResult
+    from rich.table import Table
+    from torch import nn
+
+    from steelyard.prune import CrossbarPruneResult, PruneResult
 
 __all__ = ["generate_verilog", "prune_network", "quantize_network", "train_network"]
 
@@ -85,16 +88,15 @@ def prune_network(
     method: str,
     epochs: int,
     seed: int,
-    engine: str = "array",
-    constraint: str | None = None,
-    config_file: Path | None = None,
-    keep: Sequence[str] = (),
-    width: int | None = None,
+    engine: str,
+    constraint: str | None,
+    config_file: Path | None,
+    keep: Sequence[str],
+    width: int | None,
 ) -> None:
     """``steelyard prune``."""
     import onnx  # noqa: F401 - a missing onnx is to be told before minutes of pruning
 
-    from steelyard.prune import GROUP, prune
     from steelyard.quantize import export_onnx
 
     from .models import load_model
@@ -111,31 +113,49 @@ def prune_network(
                 f"--engine {other}."
             )
     images = _calibration(model, calibration)
-    ks = _k_table(k_table)
     network = load_model(model, weights)
-    if engine == "crossbar":
-        from .crossbar_pruning import crossbar_document, crossbar_table, prune_crossbar
+    result: PruneResult | CrossbarPruneResult
+    if engine == "array":
+        result = _prune_array(
+            network, images, sparsity, method, group=group, k_table=k_table, exclude=exclude,
+            epochs=epochs, seed=seed,
+        )  # fmt: skip
+        document, lines = prune_document(result), _prune_lines(output, result)
+    else:
+        from .crossbar_pruning import crossbar_document, crossbar_lines, prune_crossbar
 
-        found = prune_crossbar(
+        result = prune_crossbar(
             network, images, sparsity, method, constraint=constraint or "pattern",
             config_file=config_file, keep=keep, width=width, exclude=exclude, epochs=epochs,
             seed=seed,
         )  # fmt: skip
-        export_to(output, found.model, images, export_onnx)
-        write_json(json_file or output.with_suffix(".json"), crossbar_document(found))
-        show(
-            crossbar_table(output, found),
-            f"constraint {found.method}, seed {found.seed}",
-            *(f"dense: {name} ({reason})" for name, reason in found.left_dense),
-        )
-        return
-    group = GROUP if group is None else group
+        document, lines = crossbar_document(result), crossbar_lines(output, result)
+    export_to(output, result.model, images, export_onnx)
+    write_json(json_file or output.with_suffix(".json"), document)
+    show(*lines, *(f"dense: {name} ({reason})" for name, reason in result.left_dense))
+
+
+def _prune_array(
+    network: "nn.Module",
+    images: NDArray[np.float32],
+    sparsity: float,
+    method: str,
+    *,
+    group: int | None,
+    k_table: Sequence[str],
+    exclude: Sequence[str],
+    epochs: int,
+    seed: int,
+) -> "PruneResult":
+    from steelyard.prune import GROUP, prune
+
+    ks = _k_table(k_table)
     with progress("pruning") as update:
-        result = prune(
+        return prune(
             network,
             images,
             sparsity,
-            group,
+            GROUP if group is None else group,
             cast(Any, method),
             ks=ks,
             exclude=exclude,
@@ -143,21 +163,19 @@ def prune_network(
             seed=seed,
             progress=steps_of(update),
         )
-    export_to(output, result.model, images, export_onnx)
-    document = prune_document(result)
-    write_json(json_file or output.with_suffix(".json"), document)
-    show(
-        table(
-            f"{output}: {percent(result.sparsity)} of the weights and "
-            f"{percent(result.work)} of the work outside the first layer removed",
-            ("layer", "K", "weights", "kept", "MAC", "kept MAC", "error"),
-            [
-                (r.name, f"{r.k}/{group}", r.weights, r.kept, r.macs, r.kept_macs, r.error)
-                for r in result.layers
-            ],
-        ),
-        *(f"dense: {name} ({reason})" for name, reason in result.left_dense),
+
+
+def _prune_lines(output: Path, result: "PruneResult") -> "list[Table | str]":
+    layers = table(
+        f"{output}: {percent(result.sparsity)} of the weights and "
+        f"{percent(result.work)} of the work outside the first layer removed",
+        ("layer", "K", "weights", "kept", "MAC", "kept MAC", "error"),
+        [
+            (r.name, f"{r.k}/{result.group}", r.weights, r.kept, r.macs, r.kept_macs, r.error)
+            for r in result.layers
+        ],
     )
+    return [layers]
 
 
 def _calibration(model: str, path: Path | None) -> NDArray[np.float32]:
