@@ -99,12 +99,20 @@ def report(
 
     Parameters
     ----------
+    sparse
+        The pruned network; it becomes the result's own.
+    method
+        Name of the constraint.
+    structure
+        Of the dense network.
     keeps
         Share of the weights that was allowed, by layer.
     found
-        By layer; layers without an entry keep all weights.
+        By layer, masks (oc, d); layers without an entry keep all weights.
     size
         Of the crossbar.
+    seed
+        With which it was pruned.
     """
     reports, masks, gone = [], {}, 0
     left = list(structure.left_dense)
