@@ -1,11 +1,10 @@
-"""Float networks as ONNX, and ONNX quantized to int8 with QuantizeLinear/DequantizeLinear pairs."""
+"""ONNX quantized to int8 with QuantizeLinear/DequantizeLinear pairs."""
 
 from __future__ import annotations
 
 import io
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -16,69 +15,15 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.files import replacing
+from steelyard.quantize.export import export_onnx
+from steelyard.quantize.images import checked_images
 
 if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-OPSET = 17
 METHODS = ("minmax", "percentile", "entropy")
 MAX_BATCH = 64
-
-
-def export_onnx(
-    model: nn.Module, sample_input: NDArray[np.float32], path: str | os.PathLike[str]
-) -> None:
-    """Write a torch module as float ONNX: evaluation mode, batch norm folded, dynamic batch axis.
-
-    Parameters
-    ----------
-    model : any module of one input and one output; its mode is left as it was
-    sample_input : float32 (n, channels, height, width) or (n, features), n at least 1
-    path : file to write
-
-    Raises
-    ------
-    UserError
-        If a parameter is NaN or infinite, naming it, or the module cannot be exported.
-    """
-    import torch
-
-    for name, values in model.state_dict().items():
-        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
-            raise UserError(
-                f"Weight {name!r} holds NaN or infinite values, allowed are finite ones; "
-                "train or load the weights again."
-            )
-    sample = torch.from_numpy(np.ascontiguousarray(_checked_images(sample_input)[:1]))
-    mode = {name: module.training for name, module in model.named_modules()}
-    with replacing(path) as written:
-        model.eval()
-        try:
-            # The newer exporter needs onnxscript, so the older one's announcement is no news.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                # Constants that the exporter leaves are folded before quantization.
-                warnings.filterwarnings("ignore", "Constant folding", UserWarning)
-                torch.onnx.export(
-                    model,
-                    (sample,),
-                    str(written),
-                    dynamo=False,
-                    opset_version=OPSET,
-                    input_names=["input"],
-                    output_names=["output"],
-                    dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
-                )
-        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"Model {type(model).__name__} cannot be exported for an input of shape "
-                f"{tuple(sample.shape)} ({reason}); give images of the shape that it takes."
-            ) from None
-        finally:
-            for name, module in model.named_modules():
-                module.training = mode[name]
 
 
 def quantize(
@@ -110,7 +55,7 @@ def quantize(
         raise UserError(
             f"Calibration method must be one of {', '.join(METHODS)}, not {method!r}; choose one."
         )
-    images = _checked_images(calibration)
+    images = checked_images(calibration)
     # onnxruntime and torch report on standard output, which belongs to the command line.
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         source = Path(folder) / "float.onnx"
@@ -192,20 +137,6 @@ def _reader(name: str, images: NDArray[np.float32]) -> Any:
             return None if batch is None else {name: batch}
 
     return Batches()
-
-
-def _checked_images(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    if images.dtype != np.float32 or images.ndim not in (2, 4) or 0 in images.shape:
-        raise UserError(
-            f"Calibration images are {images.dtype} of shape {images.shape}, allowed is float32 "
-            "(n, channels, height, width) with n at least 1; convert the array."
-        )
-    if not np.all(np.isfinite(images)):
-        raise UserError(
-            "Calibration images hold NaN or infinite values, allowed are finite ones; "
-            "mend the images."
-        )
-    return images
 
 
 def _input_name(model: onnx.ModelProto) -> str:
