@@ -1,21 +1,32 @@
 """Outputs written aside and moved into place, so that a failure leaves the old file as it was."""
 
 import os
+import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import UserError
 
-__all__ = ["replacing"]
+__all__ = ["is_stream", "replacing"]
+
+DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
+"""Folders of links to what a process has open; /dev/stdout leads there."""
+MAX_LINKS = 40
+"""Links in a row that Linux follows."""
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], what: str = "Output") -> Iterator[Path]:
     """Temporary path with the same suffix, moved to `path` if the block ends well.
 
-    Missing parent folders are made; the new file has the permissions of any new file.
+    Missing parent folders are made; the new file has the permissions of any new file. Symbolic
+    links stay: the file that they lead to is replaced. Into a character device, a FIFO or one of
+    this process's open files, such as /dev/stdout, the content is written when the block has ended.
 
     Parameters
     ----------
@@ -25,23 +36,84 @@ def replacing(path: str | os.PathLike[str], what: str = "Output") -> Iterator[Pa
     Raises
     ------
     UserError
-        If the folder cannot be made or the file cannot be written.
+        If the folder cannot be made, the file cannot be written, or `path` is a folder, a block
+        device or a socket.
     """
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            raise IsADirectoryError(21, "Is a directory")
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        if is_stream(target):
+            with tempfile.TemporaryDirectory() as folder:
+                temporary = Path(folder) / target.name
+                temporary.touch()
+                yield temporary
+                with temporary.open("rb") as source, _opened(target) as stream:
+                    shutil.copyfileobj(source, stream)
+            return
+        # The last part may be a link; whatever it leads to need not exist yet.
+        final = Path(os.path.realpath(target))
+        _check_replaceable(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        # The name has no part of the file's own, which may be as long as a name can be.
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".steelyard.") as folder:
             temporary = Path(folder) / target.name
             temporary.touch()
             mode = temporary.stat().st_mode
             yield temporary
             # Some writers make files that nobody but the user may read.
             temporary.chmod(mode)
-            os.replace(temporary, target)
+            os.replace(temporary, final)
     except OSError as error:
         raise UserError(
             f"{what} {str(target)!r} cannot be written ({error.strerror or error}); "
             "give a path in a folder that may be written."
         ) from error
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a character device, a FIFO or an open file: nothing to be replaced."""
+    if _descriptor(path) is not None:
+        return True
+    mode = _mode(path)
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+def _mode(path: str | os.PathLike[str]) -> int:
+    """Mode of what a path leads to; 0 if that does not exist."""
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _check_replaceable(target: Path) -> None:
+    mode = _mode(target)
+    if mode and not stat.S_ISREG(mode):
+        kinds = {
+            stat.S_IFDIR: "Is a directory", stat.S_IFBLK: "Is a block device",
+            stat.S_IFSOCK: "Is a socket",
+        }  # fmt: skip
+        raise OSError(kinds.get(stat.S_IFMT(mode), "Is no regular file"))
+
+
+def _descriptor(path: str | os.PathLike[str]) -> int | None:
+    """Descriptor that a path such as /dev/stdout names, if it does; follows links to it."""
+    folders = {os.path.realpath(folder) for folder in DESCRIPTORS}
+    step = os.path.abspath(path)
+    for _ in range(MAX_LINKS):
+        folder, name = os.path.split(step)
+        folder = os.path.realpath(folder)
+        if folder in folders and name.isdigit():
+            return int(name)
+        if not os.path.islink(step):
+            return None
+        step = os.path.join(folder, os.readlink(step))
+    return None
+
+
+def _opened(target: Path) -> BinaryIO:
+    """Device or FIFO, open for writing; an open file is continued where it is."""
+    descriptor = _descriptor(target)
+    if descriptor is None:
+        return target.open("wb")
+    sys.stdout.flush()
+    return os.fdopen(os.dup(descriptor), "wb")

@@ -21,7 +21,7 @@ from .bench_software import compile_vgg16, golden_demo
 from .bench_work import Job, Result
 from .console import note, percent, progress, show, table
 from .errors import BadResult
-from .files import replacing
+from .files import beside, replacing
 
 __all__ = ["BARS", "CASES", "Bar", "Case", "judge", "run_bench"]
 
@@ -191,8 +191,9 @@ def run_bench(output: Path, quick: bool, case: str | None = None) -> None:
     software = [] if quick or case else _software()
     verdicts = judge([*entries, *software])
     _write(output, entries)
-    if software:
-        _write(output.with_name("software.json"), software)
+    other = beside(output, output.with_name("software.json"))
+    if software and other:
+        _write(other, software)
     _show(entries, verdicts, output)
     missed = [f"{bar.case}: {bar.key}" for bar, figure in verdicts if not bar.met(figure)]
     if missed:

@@ -15,7 +15,7 @@ from steelyard.program import Program
 from steelyard.tile import TileConfig
 
 from .console import note, percent, progress, show, table, warn
-from .files import replacing, write_json
+from .files import write_json
 
 __all__ = [
     "chosen_config",
@@ -130,8 +130,7 @@ def compile_network(
                 method=method,
                 progress=lambda done, _, name: update(done, name),
             )
-    with replacing(output) as temporary:
-        program.save(temporary)
+    program.save(output)
     if json_file:
         write_json(json_file, plan_document(program))
     show(plan_table(program, str(output)), memory_table(program))

@@ -25,7 +25,7 @@ from steelyard_sim.toolchain import BuildFailed
 from . import demo_work
 from .console import note, percent, progress, show, steps_of, table
 from .errors import BadResult
-from .files import replacing, write_array, write_json
+from .files import write_array, write_json
 from .steps import one_thread, prune_document
 
 __all__ = ["CONFIG", "Clock", "pruned_network", "run_demo", "workers"]
@@ -162,8 +162,7 @@ def pruned_network(folder: Path, clock: Clock) -> tuple[Network, dict[str, Any]]
             progress=steps_of(update),
         )
     clock.step("prune", f"pruned {percent(result.sparsity)} of the weights, no labels used")
-    with replacing(folder / "fashion.onnx") as temporary:
-        quantize(result.model, calibration, temporary)
+    quantize(result.model, calibration, folder / "fashion.onnx")
     network = load(folder / "fashion.onnx")
     clock.step("quantize", "quantized to int8")
     return network, {"sparsity": result.sparsity, "pruning": prune_document(result)}
@@ -178,10 +177,8 @@ def _codes(network: Network, images: int) -> NDArray[np.int8]:
 
 def _leave(folder: Path, program: Program) -> None:
     """Files for the commands to try next."""
-    with replacing(folder / "fashion.syp") as temporary:
-        program.save(temporary)
-    with replacing(folder / "config.toml") as temporary:
-        program.config.to_toml(temporary)
+    program.save(folder / "fashion.syp")
+    program.config.to_toml(folder / "config.toml")
     sample = zoo.sample()
     write_array(folder / "images.npy", sample.test_input[: 2 * BATCH])
     write_array(folder / "calibration.npy", sample.calibration_input)

@@ -9,9 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
-from steelyard.files import replacing
+from steelyard.files import is_stream, replacing
 
-__all__ = ["read_array", "replacing", "write_array", "write_json", "write_text"]
+__all__ = ["beside", "read_array", "replacing", "write_array", "write_json", "write_text"]
+
+
+def beside(output: Path, neighbour: Path) -> Path | None:
+    """A file that goes along with an output; None beside a device, where no file belongs."""
+    return None if is_stream(output) else neighbour
 
 
 def write_text(path: Path, text: str) -> None:

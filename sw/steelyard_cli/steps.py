@@ -13,7 +13,7 @@ from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
 
 from .console import note, percent, progress, show, steps_of, table
-from .files import read_array, replacing, write_json, write_text
+from .files import beside, read_array, write_json, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,8 +69,7 @@ def train_network(data: Path | None, epochs: int, seed: int, output: Path) -> No
             update(epoch.number, "")
 
         result = train(found, epochs=epochs, seed=seed, progress=report)
-    with replacing(output) as temporary:
-        zoo.save(result.model, temporary, accuracy=result.accuracy, seed=seed, epochs=epochs)
+    zoo.save(result.model, output, accuracy=result.accuracy, seed=seed, epochs=epochs)
     show(f"{output}: test accuracy {percent(result.accuracy)}")
 
 
@@ -130,8 +129,10 @@ def prune_network(
             seed=seed,
         )  # fmt: skip
         document, lines = crossbar_document(result), crossbar_lines(output, result)
-    export_to(output, result.model, images, export_onnx)
-    write_json(json_file or output.with_suffix(".json"), document)
+    export_onnx(result.model, images, output)
+    report = json_file or beside(output, output.with_suffix(".json"))
+    if report:
+        write_json(report, document)
     show(*lines, *(f"dense: {name} ({reason})" for name, reason in result.left_dense))
 
 
@@ -194,12 +195,6 @@ def _calibration(model: str, path: Path | None) -> NDArray[np.float32]:
     )
 
 
-def export_to(output: Path, model: Any, images: NDArray[np.float32], export: Any) -> None:
-    """Writes a module as ONNX, aside first."""
-    with replacing(output) as temporary:
-        export(model, images, temporary)
-
-
 def prune_document(result: "PruneResult") -> dict[str, Any]:
     """Report of a pruning as JSON holds it."""
     return {
@@ -239,9 +234,7 @@ def quantize_network(network: Path, calibration: Path, output: Path, method: str
     images = _images(calibration)
     with progress("quantizing") as update:
         update(0, str(network))
-        content = quantize(network, images, method=method)
-    with replacing(output) as temporary:
-        temporary.write_bytes(content)
+        quantize(network, images, output, method=method)
     show(f"{output}: int8, ranges by {method} of {len(images)} images")
 
 
@@ -254,8 +247,7 @@ def generate_verilog(config_file: Path, output: Path) -> None:
         update(0, f"{config.lanes} lanes x {config.columns} columns")
         text = convert(config)
     write_text(output / "steelyard.sv", text)
-    with replacing(output / "config.toml") as temporary:
-        config.to_toml(temporary)
+    config.to_toml(output / "config.toml")
     write_json(
         output / "accelerator.json",
         {

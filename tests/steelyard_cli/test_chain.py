@@ -1,6 +1,9 @@
 """From a user's own torch network to a checked run and a report, command by command."""
 
 import json
+import os
+import threading
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -205,6 +208,47 @@ def test_generated_verilog_has_the_ports_that_its_description_names(steelyard, w
         assert f"  {port['direction']}put {width}{name};" in verilog
     assert ArrayConfig.from_toml(tmp_path / "v" / "config.toml") == TINY
     assert description["config_sha256"] == TINY.hash().hex()
+
+
+def test_no_output_is_written_aside_twice(steelyard, work, tmp_path, monkeypatch):
+    moved, replace = [], os.replace
+
+    def watched(source, target):
+        moved.append(Path(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    images = ("--calibration", work.images)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nmodel = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3))\n"
+    )
+    for arguments in (
+        ("prune", tmp_path / "net.py", *images, "--method", "magnitude", "-o", tmp_path / "p.onnx"),
+        ("quantize", tmp_path / "p.onnx", *images, "-o", tmp_path / "q.onnx"),
+        ("compile", tmp_path / "q.onnx", "-o", tmp_path / "n.syp"),
+        ("generate", "--config", work.config, "-o", tmp_path / "v"),
+    ):
+        assert steelyard(*arguments).status == 0
+    mine = [path.name for path in moved if path.parent in (tmp_path, tmp_path / "v")]
+    expected = ["p.onnx", "p.json", "q.onnx", "n.syp"]
+    assert mine == [*expected, "steelyard.sv", "config.toml", "accelerator.json"]
+    assert not [path for path in moved if path.parent.name.startswith(".steelyard.")]
+
+
+def test_no_report_is_left_beside_a_device(steelyard, work, tmp_path):
+    fifo, folder = tmp_path / "p.onnx", tmp_path / "net.py"
+    folder.write_text(
+        "from torch import nn\nmodel = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3))\n"
+    )
+    os.mkfifo(fifo)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()))
+    reader.start()
+    images = ("--calibration", work.images, "--method", "magnitude")
+    assert steelyard("prune", folder, *images, "-o", fifo).status == 0
+    reader.join(timeout=10)
+    assert len(onnx.load_from_string(got[0]).graph.node) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.py", "p.onnx"]
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".npy"])

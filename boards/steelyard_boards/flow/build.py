@@ -77,8 +77,7 @@ def build(
     for name, content in files.items():
         with replacing(work / name, "Build file") as temporary:
             temporary.write_text(content, encoding="utf-8")
-    with replacing(folder / "config.toml", "Configuration file") as temporary:
-        config.to_toml(temporary)
+    config.to_toml(folder / "config.toml")
     outcome = flow.build(Job(board, folder, work, files, tools, tuple(seeds), report))
     return _summary(board, config, outcome), outcome
 
