@@ -8,76 +8,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from torch import nn
 from torch.nn import functional as F
 
-from steelyard import golden, importer, quantize
+from qdq_graphs import Qdq, assert_agrees, images, start
+from steelyard import importer, quantize
 from steelyard.errors import UserError
-from steelyard.network import Add, AvgPool, Conv, MaxPool, Network
-
-AGREEMENT = 0.999
-
-
-def images(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)
-
-
-def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Int8 codes of every quantized activation by the real value's name, without any fusion."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    constants = {item.name for item in model.graph.initializer}
-    last = {node.input[0] for node in model.graph.node if model.graph.output[0].name in node.output}
-    outputs = {}
-    for node in model.graph.node:
-        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
-            final = node.output[0] in last
-            outputs[node.output[0]] = model.graph.output[0].name if final else node.input[0]
-    del watched.graph.output[:]
-    for name in outputs:
-        watched.graph.output.append(helper.make_empty_tensor_value_info(name))
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), options)
-    codes = session.run(list(outputs), {model.graph.input[0].name: x})
-    return {
-        name: c.astype(np.int16) - (128 if c.dtype == np.uint8 else 0)
-        for name, c in zip(outputs.values(), codes, strict=True)
-    }
-
-
-def assert_agrees(model: onnx.ModelProto, network: Network, x: np.ndarray) -> None:
-    """Each layer on onnxruntime's own codes, and the whole network end to end.
-
-    Float32 sums that fall within rounding noise of a half step differ by one code; the layers
-    behind carry such a code on, so end to end the share of equal elements counts.
-    """
-    expected = runtime_codes(model, x)
-    source = network.tensor(network.input)
-    codes = source.quantize(x.reshape(len(x), *source.shape))
-    traced = golden.run(network, codes, trace=True, threads=1)
-    truth = {
-        name: expected[name].reshape(ours.shape).astype(np.int8) if name in expected else ours
-        for name, ours in traced.items()
-    }
-    assert network.output in expected
-    np.testing.assert_array_equal(codes, truth[network.input])
-    end_to_end = []
-    for layer in network.layers:
-        if layer.output not in expected:
-            continue
-        alone = golden.layer(network, layer, *(truth[name] for name in layer.inputs))
-        difference = np.abs(alone.astype(np.int16) - truth[layer.output])
-        equal = float(np.mean(difference == 0))
-        assert difference.max() <= 1, f"{layer.name} is off by {difference.max()}"
-        assert equal >= AGREEMENT, f"{layer.name} agrees on {equal:.4%} of {alone.size} elements"
-        end_to_end.append((traced[layer.output] == truth[layer.output]).ravel())
-    assert np.mean(np.concatenate(end_to_end)) >= AGREEMENT
+from steelyard.network import Add, AvgPool, Conv, MaxPool
 
 
 class Plain(nn.Module):
@@ -173,64 +113,6 @@ def test_flattened_map_gives_a_weight_over_the_whole_map() -> None:
     assert last.weight.shape == (6, 4, 3, 5)
     assert last.k is None
     assert network.tensor(last.inputs[0]).shape == (4, 3, 5)
-
-
-class Qdq:
-    """Small QDQ graph written by hand: methods append nodes and return the name of their result."""
-
-    def __init__(self, *shape: int | str, opset: int = 17) -> None:
-        self.shape = shape
-        self.opset = opset
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, array: np.ndarray) -> str:
-        name = f"constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
-
-    def op(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        name = f"{op.lower()}{len(self.nodes)}"
-        self.nodes.append(
-            helper.make_node(op, inputs, [f"{name}.out"], name, domain=domain, **attributes)
-        )
-        return f"{name}.out"
-
-    def pair(self, value: str, scale: Any, zero: int = 0, dtype: Any = np.int8) -> str:
-        """QuantizeLinear and DequantizeLinear of an activation."""
-        parameters = (self.constant(np.float32(scale)), self.constant(np.array(zero, dtype)))
-        codes = self.op("QuantizeLinear", value, *parameters)
-        return self.op("DequantizeLinear", codes, *parameters)
-
-    def weight(self, codes: np.ndarray, scale: Any = 0.00971, axis: int = 0) -> str:
-        """DequantizeLinear of stored codes."""
-        scales = np.broadcast_to(np.float32(scale), codes.shape[axis])
-        zeros = np.zeros(codes.shape[axis], codes.dtype)
-        stored = [self.constant(each) for each in (codes, scales, zeros)]
-        return self.op("DequantizeLinear", *stored, axis=axis)
-
-    def conv(self, value: str, channels: int = 3, outputs: int = 4, **attributes: Any) -> str:
-        """3x3 convolution of random weights."""
-        weight = np.random.default_rng(5).integers(-127, 128, (outputs, channels, 3, 3), np.int8)
-        return self.op("Conv", value, self.weight(weight), **attributes)
-
-    def model(self, output: str) -> onnx.ModelProto:
-        kind = TensorProto.FLOAT
-        graph = helper.make_graph(
-            self.nodes,
-            "by_hand",
-            [helper.make_tensor_value_info("x", kind, ("batch", *self.shape))],
-            [helper.make_tensor_value_info(output, kind, None)],
-            self.constants,
-        )
-        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.other", 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
-
-
-def start(*shape: int | str) -> tuple[Qdq, str]:
-    """Graph and its quantized input of 3 channels, 9x9 by default."""
-    graph = Qdq(*(shape or (3, 9, 9)))
-    return graph, graph.pair("x", 0.0203, 5)
 
 
 def relu_alone(g: Qdq, v: str) -> str:
@@ -410,7 +292,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "weight that is not quantized": (
         lambda g, v: g.pair(g.op("Conv", v, g.constant(np.ones((4, 3, 1, 1), np.float32))), 0.1),
-        r"has a weight that is not an int8 constant .*; quantize the network with 'steelyard quan",
+        r"Conv node 'conv\d+' has a weight that is not quantized, allowed is int8; add",
     ),
     "one-dimensional weight": (
         lambda g, v: g.pair(g.op("Conv", v, g.weight(np.ones((4, 3, 3), np.int8))), 0.1),
@@ -422,11 +304,11 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "layer that is not quantized": (
         lambda g, v: g.pair(g.conv(g.op("Relu", g.conv(v)), 4), 0.1),
-        r"Conv node .* takes a value that is not quantized as input 0, allowed is an activation",
+        r"Conv node .* takes 'relu\d+\.out', which is not quantized, as input 0, allowed is an act",
     ),
     "output that is not quantized": (
         lambda g, v: g.conv(v),
-        r"Network output 'conv\d+\.out' must be an activation that was quantized",
+        r"Network output 'conv\d+\.out' is float, .*; add the missing quantizers with 'steelyard q",
     ),
     "reflection": (
         lambda g, v: g.pair(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from steelyard.errors import UserError
+from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import Graph, Node, evaluate
 from steelyard.importer.scales import real_to_code
 from steelyard.importer.values import Activation, Constant, NetworkInput, Pending, Value
@@ -71,10 +72,16 @@ class Builder:
         for node in self._graph.nodes:
             self._lower(node)
         output = self._values.get(self._graph.output)
+        if isinstance(output, Pending):
+            raise NotQuantized(
+                f"Network output {self._graph.output!r} is float, allowed is an output behind a "
+                "QuantizeLinear and DequantizeLinear",
+                self._graph.output,
+            )
         if not isinstance(output, Activation) or self._input is None:
             raise UserError(
-                f"Network output {self._graph.output!r} must be an activation that was quantized; "
-                "quantize the whole network with 'steelyard quantize', its output too."
+                f"Network output {self._graph.output!r} is not computed from the input by "
+                "quantized layers, as it must be; export the network so."
             )
         if any(output.padding):
             raise UserError(
@@ -104,11 +111,19 @@ class Builder:
             If it is constant or has no QuantizeLinear and DequantizeLinear before the node.
         """
         value = self.value(node, index)
+        if isinstance(value, Pending | NetworkInput):
+            raise NotQuantized(
+                f"{node.title} takes {node.inputs[index]!r}, which is not quantized, as input "
+                f"{index}, allowed is an activation behind a QuantizeLinear and DequantizeLinear",
+                node.inputs[index],
+                node.outputs[0],
+                index,
+            )
         if not isinstance(value, Activation) or not value.real:
-            what = "a constant" if isinstance(value, Constant) else "a value that is not quantized"
+            what = "integer codes" if isinstance(value, Activation) else "a constant"
             raise node.error(
                 f"takes {what} as input {index}, allowed is an activation behind a QuantizeLinear "
-                "and DequantizeLinear pair; quantize the network with 'steelyard quantize'."
+                "and DequantizeLinear; export the network so."
             )
         return value
 

@@ -37,9 +37,14 @@ class Node:
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
 
+    @property
+    def title(self) -> str:
+        """Operator and name, as sentences begin."""
+        return f"{self.op} node {self.name!r}"
+
     def error(self, message: str) -> UserError:
         """Error whose sentence begins with the node's operator and name."""
-        return UserError(f"{self.op} node {self.name!r} {message}")
+        return UserError(f"{self.title} {message}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from steelyard.importer.builder import Builder, operator
 from steelyard.importer.drafts import AddDraft, ConvDraft
+from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import Node
 from steelyard.importer.values import Constant, Pending, QuantizedConstant
 from steelyard.importer.windows import read_window
@@ -129,10 +130,19 @@ def _weight(
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """Int8 weight and its float64 scale (output channels along `axis`,)."""
     value = builder.value(node, index)
+    if isinstance(value, Constant) and value.array.ndim > axis:
+        raise NotQuantized(
+            f"{node.title} has a weight that is not quantized, allowed is int8",
+            node.inputs[index],
+            node.outputs[0],
+            index,
+            value.array,
+            axis,
+        )
     if not isinstance(value, QuantizedConstant) or not value.real or value.codes.dtype != np.int8:
         raise node.error(
-            "has a weight that is not an int8 constant behind a DequantizeLinear; "
-            "quantize the network with 'steelyard quantize'."
+            "has a weight that is not an int8 constant behind a DequantizeLinear, as it must be; "
+            "start from the float network and quantize it with 'steelyard quantize'."
         )
     codes = value.codes
     if codes.size and codes.min() < -127:
