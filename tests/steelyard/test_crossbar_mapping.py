@@ -267,6 +267,21 @@ def test_operation_units_work_on_whole_kernels():
     assert rows == [list(range(channel, 27, 3)) for channel in range(3)]
 
 
+def test_tall_layers_are_cut_at_whole_operation_units():
+    # 512 rows and 64 weights are no multiples of an operation unit of 9 x 3 weights.
+    config = CrossbarConfig(columns=256, ou_columns=12)
+    weight = np.ones((150, 130, 3, 3), np.int8)
+    for method in METHODS:
+        for unit in operation_units(map_layer(weight, config, method)):
+            if method == "mixed":  # whose parts are as large as a crossbar
+                continue
+            assert len(unit.rows) == 9 and len(set(unit.rows % 130)) == 1, method
+            assert len(unit.channels) == 3, method
+    blocks = map_layer(weight, config, "traditional").blocks
+    assert [len(block.rows) for block in blocks[::3]] == [504, 504, 162]
+    assert [len(block.channels) for block in blocks[:3]] == [63, 63, 24]
+
+
 def test_ou_rows_drop_the_zero_rows_of_each_strip():
     weight = np.zeros((4, 20, 1, 1), np.int8)
     weight[0, [1, 5]] = 1
@@ -414,8 +429,9 @@ def test_vgg_small_fills_its_crossbars():
     shapes = [(64, 1), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (10, 256)]
     network = layers_of([np.ones((*shape, 3, 3), np.int8) for shape in shapes])
     mapping = map_network(network, CrossbarConfig(), "traditional")
-    assert mapping.crossbars == 18  # 17.8 of them in cells
-    assert map_network(network, CrossbarConfig(), "traditional", share=False).crossbars == 22
+    # 17.8 in cells, 18.1 in operation units: a crossbar of 512 rows holds 56 of 9 rows.
+    assert mapping.crossbars == 19
+    assert map_network(network, CrossbarConfig(), "traditional", share=False).crossbars == 23
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "traditional"])

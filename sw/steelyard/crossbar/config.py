@@ -128,6 +128,16 @@ class CrossbarConfig(Configuration):
         return self.columns // self.weight_bitlines
 
     @property
+    def block_rows(self) -> int:
+        """Most wordlines of a block: whole operation units, so that no cut leaves a part of one."""
+        return self.rows // self.ou_rows * self.ou_rows
+
+    @property
+    def block_weights(self) -> int:
+        """Most output channels of a block: whole operation units as well."""
+        return self.crossbar_weights // self.ou_weights * self.ou_weights
+
+    @property
     def greatest_sum(self) -> int:
         """Greatest possible sum of a bitline in a step of an operation unit."""
         return self.ou_rows * ((1 << self.dac_bits) - 1) * ((1 << self.cell_bits) - 1)

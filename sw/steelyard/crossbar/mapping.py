@@ -167,14 +167,14 @@ def _layout(
 def _cut(
     areas: Iterable[Area], shape: tuple[int, int, int, int], config: CrossbarConfig
 ) -> Iterator[Part]:
-    """Areas cut into parts that fit a crossbar; empty ones vanish."""
-    inputs = shape[1]
+    """Areas cut into parts that fit a crossbar, at whole operation units; empty ones vanish."""
+    inputs, height, width = shape[1], config.block_rows, config.block_weights
     for positions, channels in areas:
         # Taps of one input channel are zero together more often than taps of several.
         rows = positions[np.lexsort((positions // inputs, positions % inputs))]
-        for top in range(0, len(rows), config.rows):
-            for left in range(0, len(channels), config.crossbar_weights):
+        for top in range(0, len(rows), height):
+            for left in range(0, len(channels), width):
                 yield (
-                    rows[top : top + config.rows].astype(np.int32),
-                    channels[left : left + config.crossbar_weights].astype(np.int32),
+                    rows[top : top + height].astype(np.int32),
+                    channels[left : left + width].astype(np.int32),
                 )
