@@ -156,7 +156,11 @@ def test_energy_is_the_counts_times_the_constants():
         assert energy["adc"] == pytest.approx(counts.adc_conversions * (1.67 + 9.7e-4), rel=1e-6)
         assert energy["dac"] == pytest.approx(counts.dac_drives * 0.0182)
         assert energy["cells"] == pytest.approx(counts.cell_reads * 4.8 / 72)
-        assert energy["index"] == pytest.approx(index * work.pixels * constants.buffer_energy.value)
+        bit = constants.buffer_energy.value + constants.bus_energy.value
+        assert energy["index"] == pytest.approx(index * work.pixels * bit)
+        assert energy["buffer"] == pytest.approx(
+            8 * counts.input_bytes * bit + 8 * counts.outputs * constants.buffer_energy.value
+        )
         assert energy["shift_add"] == pytest.approx(
             0.021 * (counts.adc_conversions + 2 * counts.products)
         )
@@ -219,6 +223,21 @@ def test_every_constant_has_unit_and_source():
     assert [n for n, row in CONSTANTS["yu2020"].rows() if row.from_memory] == [
         "adc_energy of 8 bits", "dac_energy", "cell_energy",
     ]  # fmt: skip
+
+
+def test_areas_of_mnsim_are_those_of_its_tables():
+    # MNSIM-2.0 at ca39ccb: ADC_area_dict of ADC.py, `1150*self.xbar_row` of Crossbar.py.
+    constants = constant_set("mnsim")
+    assert {bits: row.value for bits, row in constants.adc_area.items()} == {
+        4: 500, 6: 1650, 8: 1650,
+    }  # fmt: skip
+    assert constants.row_area.value == 1150
+
+
+def test_yu2020_says_which_of_its_figures_the_paper_has():
+    rows = [row for _, row in constant_set("yu2020").rows() if row.from_memory]
+    assert len(rows) == 3
+    assert all("is our choice" in row.source for row in rows)
 
 
 def test_an_adc_without_a_row_takes_the_next_larger():

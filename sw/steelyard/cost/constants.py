@@ -13,7 +13,8 @@ __all__ = ["CONSTANTS", "Constant", "ConstantSet", "constant_set"]
 _ISAAC = "ISAAC (Shafiee et al., ISCA 2016, doi 10.1109/ISCA.2016.12)"
 _LIBRARY = f"{_ISAAC}, as encoded by hwcomponents-library"
 _SCALED = f"{_LIBRARY}: 8-bit ADC scaled after Saberi et al. 2011"
-_MNSIM = "MNSIM 2.0 (github.com/thu-nics/MNSIM-2.0)"
+_MNSIM = "MNSIM 2.0 (github.com/thu-nics/MNSIM-2.0, commit ca39ccb of 2024-11-27"
+_OLDER = "MNSIM 2.0 (github.com/thu-nics/MNSIM-2.0, commit 18da299 of 2019-11-27"
 _YU = "Yu et al., arXiv 2010.06156"
 
 
@@ -133,18 +134,21 @@ def _isaac32() -> ConstantSet:
 
 
 def _mnsim() -> ConstantSet:
-    def row(value: float, unit: str, node: int, source: str) -> Constant:
-        return Constant(value, unit, node, f"{_MNSIM}, {source}")
+    def row(value: float, unit: str, node: int, source: str, version: str = _MNSIM) -> Constant:
+        return Constant(value, unit, node, f"{version}), {source}")
 
     # Its own converters (choices 7, 6, 5 of ADC.py): power in mW, rate in GS/s, area.
-    choices = {4: (0.7, 1.0, 1650.0), 6: (1.26, 1.0, 1650.0), 8: (4.0, 1.1, 1650.0)}
+    choices = {4: (0.7, 1.0, 500.0), 6: (1.26, 1.0, 1650.0), 8: (4.0, 1.1, 1650.0)}
     return ConstantSet(
         name="mnsim",
         adc_energy={
             bits: row(power * (bits + 2) / rate, "pJ", 0, "ADC.py: power * (bits + 2) / rate")
             for bits, (power, rate, _) in choices.items()
         },
-        adc_area={bits: row(area, "um2", 0, "ADC.py") for bits, (_, _, area) in choices.items()},
+        adc_area={
+            bits: row(area, "um2", 0, "ADC.py: ADC_area_dict, choices 7, 6 and 5")
+            for bits, (_, _, area) in choices.items()
+        },
         adc_time=row(10 / 1.1, "ns", 0, "ADC.py: (bits + 2) / rate at 8 bits"),
         dac_energy=row(3.9e-3 * 3, "pJ", 32, "DAC.py: 3.9 uW for (bits + 2) / rate, 3 ns"),
         dac_area=row(0.166, "um2", 32, "DAC.py"),
@@ -154,14 +158,13 @@ def _mnsim() -> ConstantSet:
             45,
             "SimConfig.ini: mean square of 0 and 0.5 V over the geometric mean of 150 and 30 kohm "
             "for 3.16 ns",
+            _OLDER,
         ),
-        cell_area=row(1.44, "um2", 45, "SimConfig.ini"),
-        read_time=row(3.16, "ns", 45, "SimConfig.ini"),
+        cell_area=row(1.44, "um2", 45, "SimConfig.ini", _OLDER),
+        read_time=row(3.16, "ns", 45, "SimConfig.ini", _OLDER),
         bitline_energy=row(0.0, "pJ", 0, "no sample-and-hold"),
         bitline_area=row(0.0, "um2", 0, "no sample-and-hold"),
-        row_area=Constant(
-            1150.0 / 256, "um2", 0, f"{_MNSIM}, row driver of 1150 um2, taken for 256 rows", True
-        ),
+        row_area=row(1150.0, "um2", 130, "Crossbar.py: 1150 um2 for the driver of every row"),
         shift_add_energy=row(
             (8.1e-7 * (45 / 65) ** 2 + 16 * 2.5e-9) * 10e-9 * 1e12,
             "pJ",
@@ -176,8 +179,9 @@ def _mnsim() -> ConstantSet:
             "pJ/bit",
             0,
             "Buffer.py: 0.06 mW at 8 bytes and 1372 MHz",
+            _OLDER,
         ),
-        buffer_area=row(82032 / 2**17, "um2/bit", 0, "Buffer.py: 82,032 um2 for 16 KB"),
+        buffer_area=row(82032 / 2**17, "um2/bit", 0, "Buffer.py: 82,032 um2 for 16 KB", _OLDER),
         bus_energy=row(0.0, "pJ/bit", 0, "no energy of wires"),
     )
 
@@ -188,19 +192,31 @@ def _yu2020() -> ConstantSet:
     def row(value: float, unit: str, what: str) -> Constant:
         return Constant(value, unit, 32, f"{_YU}, {what}", from_memory=True)
 
+    # The paper's energies of an operation. The precision at which they are spent is ours, whatever
+    # the paper's is: 8-bit weights and activations, 4-bit differential cells, 1-bit drives.
     return ConstantSet(
         **{
             **vars(isaac),
             "name": "yu2020",
-            "adc_energy": {**isaac.adc_energy, 8: row(1.67, "pJ", "8-bit ADC")},
-            "dac_energy": row(0.0182, "pJ", "DAC"),
-            "cell_energy": row(4.8 / 72, "pJ", "4.8 pJ for an operation unit of 9x8 cells"),
+            "adc_energy": {
+                **isaac.adc_energy,
+                8: row(1.67, "pJ", "a conversion; that it has 8 bits is our choice"),
+            },
+            "dac_energy": row(0.0182, "pJ", "a drive; that it has 1 bit is our choice"),
+            "cell_energy": row(
+                4.8 / 72, "pJ",
+                "4.8 pJ for an operation unit of 9x8 cells; that a cell has 4 bits is our choice",
+            ),
         }
-    )
+    )  # fmt: skip
 
 
 CONSTANTS: dict[str, ConstantSet] = {made.name: made for made in (_isaac32(), _mnsim(), _yu2020())}
-"""All sets by name. What `yu2020` does not state itself is a row of `isaac32`."""
+"""All sets by name.
+
+`yu2020` has the paper's energies of a conversion, a drive and an operation unit, written down from
+memory; all else in it is a row of `isaac32`. The precision is the configuration's (ours), not the
+paper's."""
 
 
 def constant_set(name: str) -> ConstantSet:

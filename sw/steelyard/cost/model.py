@@ -155,7 +155,7 @@ def price_layer(
             "shift_add": (counts.adc_conversions + 2 * counts.products) * shift_add,
             "buffer": 8 * counts.input_bytes * (bit + constants.bus_energy.value)
             + 8 * counts.outputs * bit,
-            "index": index_reads * bit,
+            "index": index_reads * (bit + constants.bus_energy.value),
         },
         serial_time=counts.ou_steps * step,
         parallel_time=int(work.crossbar_steps.max(initial=0)) * step,
