@@ -3,7 +3,8 @@
 :func:`build` compiles and caches the library of a configuration for the driver's device ``sim``.
 """
 
-from .library import build, build_verilog, cache_folder
+from .cache import cache_folder
+from .library import build, build_verilog
 from .simulation import Simulation, SimulationTransport, open_transport
 
 __all__ = [

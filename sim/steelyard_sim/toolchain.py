@@ -1,18 +1,18 @@
 """Verilator and the C++ compiler: where they are, and Verilog to shared library with them."""
 
-import hashlib
 import importlib.util
 import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from steelyard.errors import UserError
+
+from .cache import cached_file
 
 __all__ = ["HARNESS", "SERIAL_HARNESS", "BuildFailed", "Toolchain", "compile_library"]
 
@@ -130,60 +130,63 @@ def _run(command: Sequence[str], folder: Path, root: Path) -> None:
 def compile_library(
     verilog: str, top: str, target: Path, tools: Toolchain, *, trace: bool, jobs: int = 2
 ) -> None:
-    """Shared library of a design with its harness's ports, moved to `target` when complete.
+    """Shared library of a design with its harness's ports.
+
+    Verilator's own objects, the same for all designs, are taken from the cache.
 
     Parameters
     ----------
     verilog : SystemVerilog text
     top : its top module
-    target : path of the library, in a folder that exists
+    target : path of the library, in an empty folder that takes all files of the build
+    tools : to use
     trace : whether the library can write a VCD, which makes it slower even when it does not
     jobs : C++ files compiled at a time
 
     Raises
     ------
+    UserError
+        If the cache cannot be used.
     BuildFailed
         If a tool refuses the design; carries the end of its message.
     """
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as name:
-        folder = Path(name)
-        (folder / "design.sv").write_text(verilog, encoding="utf-8")
-        _run(
-            [
-                *(tools.verilator, *tools.verilate, *(["--trace-vcd"] if trace else [])),
-                *("--top-module", top, "--Mdir", ".", "design.sv"),
-            ],
-            folder,
-            tools.root,
+    folder = target.parent
+    (folder / "design.sv").write_text(verilog, encoding="utf-8")
+    _run(
+        [
+            *(tools.verilator, *tools.verilate, *(["--trace-vcd"] if trace else [])),
+            *("--top-module", top, "--Mdir", ".", "design.sv"),
+        ],
+        folder,
+        tools.root,
+    )
+    include = tools.root / "include"
+    common = [
+        *(tools.compiler, *COMMON, *COMMON_OFF),
+        *(f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}"),
+        *("-I.", f"-I{include}", f"-I{include / 'vltstd'}", "-c"),
+    ]
+    key = f"{tools.identity()}\n{trace}"
+
+    def compile_unit(unit: tuple[Path, tuple[str, ...]]) -> Path:
+        source, options = unit
+        made = folder / f"{source.stem}.o"
+        _run([*common, *options, str(source), "-o", str(made)], folder, tools.root)
+        return made
+
+    def compile_runtime(name: str) -> Path:
+        # They take as long as a small design.
+        return cached_file(
+            f"{name}\n{key}",
+            ".o",
+            lambda made: os.replace(compile_unit((include / name, SLOW)), made),
         )
-        include = tools.root / "include"
-        common = [
-            *(tools.compiler, *COMMON, *COMMON_OFF),
-            *(f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}"),
-            *("-I.", f"-I{include}", f"-I{include / 'vltstd'}", "-c"),
-        ]
-        runtime = [include / file for file in (*RUNTIME, *(TRACE_RUNTIME if trace else ()))]
-        # Verilator's own objects are the same for all designs, and take as long as a small one.
-        key = f"{tools.identity()}\n{trace}"
-        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        kept = {source: target.parent / f"{source.stem}-{digest}.o" for source in runtime}
-        units = _units(folder, tools.harness)
-        units += [(source, SLOW) for source, made in kept.items() if not made.exists()]
 
-        def compile_unit(unit: tuple[Path, tuple[str, ...]]) -> None:
-            source, options = unit
-            made = folder / f"{source.stem}.o"
-            _run([*common, *options, str(source), "-o", str(made)], folder, tools.root)
-            if source in kept:
-                os.replace(made, kept[source])
-
-        with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(compile_unit, units))
-        objects = [f"{source.stem}.o" for source, _ in units if source not in kept]
-        objects += map(str, kept.values())
-        link = [tools.compiler, "-shared", *objects, "-o", "library.so", "-pthread"]
-        _run(link, folder, tools.root)
-        os.replace(folder / "library.so", target)
+    with ThreadPoolExecutor(jobs) as pool:
+        objects = list(pool.map(compile_unit, _units(folder, tools.harness)))
+        objects += pool.map(compile_runtime, (*RUNTIME, *(TRACE_RUNTIME if trace else ())))
+    link = [tools.compiler, "-shared", *map(str, objects), "-o", str(target), "-pthread"]
+    _run(link, folder, tools.root)
 
 
 def _units(folder: Path, harness: Path) -> list[tuple[Path, tuple[str, ...]]]:

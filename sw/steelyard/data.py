@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from steelyard.errors import UserError
+from steelyard.folders import user_cache
 
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 PACKAGE = "dataset-fashion-mnist"
@@ -133,8 +134,7 @@ def load(folder: Path, source: str | None = None) -> FashionMnist:
 
 def cache_folder() -> Path:
     """The folder in which fetched files are kept, below XDG_CACHE_HOME or ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "steelyard" / "fashion-mnist"
+    return user_cache() / "steelyard" / "fashion-mnist"
 
 
 def find(folder: Path | None = None) -> FashionMnist:
@@ -227,7 +227,9 @@ def _keep(folder: Path, cache: Path) -> None:
             raise UserError(f"{name} came damaged ({error})") from error
         if found != expected:
             raise UserError(f"{name} came with the SHA-256 {found} in place of {expected}")
-    cache.mkdir(parents=True, exist_ok=True)
+    # The simulations' libraries are kept beside them, where nobody else may write.
+    cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cache.mkdir(exist_ok=True)
     for name in SHA256:
         # The scratch folder may be on another file system, where os.replace cannot reach.
         temporary = cache / (name + ".part")

@@ -61,7 +61,7 @@ def built(cache: Path) -> list[tuple[str, list[str]]]:
 
 @pytest.fixture
 def library(built: list[tuple[str, list[str]]]) -> Path:
-    return Path(built[0][0])
+    return build_verilog(DESIGN, "echo")
 
 
 def words(*values: int) -> np.ndarray:
@@ -75,7 +75,7 @@ def _build_in_process(folder: str) -> tuple[str, list[str]]:
 
 
 def test_processes_that_ask_at_once_build_once(built, cache):
-    assert built[0][0] == built[1][0]
+    assert built[0][0] == built[1][0] == str(build_verilog(DESIGN, "echo"))
     steps = [
         "Generating Verilog of the design 'echo'",
         "Compiling the simulation of the design 'echo'",
@@ -90,33 +90,49 @@ def test_a_library_is_taken_from_the_cache(library):
     assert steps == []
 
 
-def test_another_design_or_tool_is_another_library(library, monkeypatch):
+def test_a_cut_library_is_built_again(library):
+    objects = list(library.parent.glob("*.o"))
+    assert objects
+    for path in (library, *objects):
+        # Other tests may have the library in memory: its file must not shrink.
+        cut = path.with_name("cut")
+        cut.write_bytes(path.read_bytes()[:5000])
+        cut.replace(path)
+    # A library that is still cut would end this process.
+    with Simulation(build_verilog(DESIGN, "echo")) as simulation:
+        assert simulation.write(words(6), 10) == 1
+    assert all(path.stat().st_size > 5000 for path in objects)
+
+
+def test_another_design_or_tool_is_another_library(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     compiled = []
 
     def record(verilog, top, target, tools, *, trace):
         compiled.append((verilog, trace))
+        target.touch()
 
     monkeypatch.setattr("steelyard_sim.library.compile_library", record)
     changed = DESIGN.replace("word + 1", "word + 2")
+    build_verilog(DESIGN, "echo")
     build_verilog(changed, "echo")
     build_verilog(DESIGN, "echo", trace=True)
+    build_verilog(DESIGN, "echo")
     monkeypatch.setattr(toolchain, "FAST", ("-O1",))
     build_verilog(DESIGN, "echo")
-    assert compiled == [(changed, False), (DESIGN, True), (DESIGN, False)]
+    assert compiled == [(DESIGN, False), (changed, False), (DESIGN, True), (DESIGN, False)]
 
 
-def test_every_configuration_is_another_library(monkeypatch):
-    targets = []
+def test_every_configuration_is_another_library(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(
         "steelyard_sim.library.compile_library",
-        lambda verilog, top, target, tools, trace: targets.append((verilog, target)),
+        lambda verilog, top, target, tools, trace: target.write_text(verilog),
     )
     monkeypatch.setattr("steelyard_hw.verilog.convert", lambda config: config.canonical())
     configurations = [ArrayConfig(), ArrayConfig(columns=8)]
-    for config in configurations:
-        build(config)
-    assert [verilog for verilog, _ in targets] == [each.canonical() for each in configurations]
-    assert targets[0][1] != targets[1][1]
+    libraries = [build(config) for config in configurations]
+    assert [each.read_text() for each in libraries] == [e.canonical() for e in configurations]
 
 
 def test_a_broken_design_is_refused_and_leaves_nothing(cache):
