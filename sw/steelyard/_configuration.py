@@ -5,9 +5,9 @@ import json
 import os
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from ._reading import read_text
 from .errors import UserError
 from .files import replacing
 
@@ -103,14 +103,15 @@ class Configuration:
         """Tables of a TOML file that holds just those named."""
         brackets = " and ".join(f"'[{name}]'" for name in names)
         try:
-            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            document = tomllib.loads(read_text(path))
         except FileNotFoundError:
             raise UserError(
                 f"Configuration file {str(path)!r} does not exist; give the path of a TOML file."
             ) from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
             raise UserError(
-                f"Configuration file {str(path)!r} cannot be read as TOML ({error}); "
+                f"Configuration file {str(path)!r} cannot be read as TOML ({reason}); "
                 f"write fields as '{cls._example}' under a line '[{names[0]}]'."
             ) from None
         tables = [document.get(name) for name in names]

@@ -8,15 +8,16 @@ import hashlib
 import io
 import json
 import os
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays import read_npy
+from ._reading import MALFORMED, opened
 from .errors import FileRefused
 from .files import replacing
 
@@ -28,19 +29,6 @@ SEAL_DIGITS = 64
 MAX_FILE_BYTES = 1 << 32
 MAX_MANIFEST_BYTES = 1 << 24
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
-MALFORMED = (
-    zipfile.BadZipFile,
-    AttributeError,
-    EOFError,
-    IndexError,
-    NotImplementedError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What reading a malformed archive, array header or manifest can raise."""
 
 
 def write_sealed(
@@ -57,7 +45,7 @@ def write_sealed(
         _write(file, manifest, arrays)
 
 
-def _write(file: BinaryIO, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
+def _write(file: IO[bytes], manifest: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
     hashes = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = SEAL + b"0" * SEAL_DIGITS
@@ -87,7 +75,7 @@ def _npy(array: NDArray) -> bytes:
     return buffer.getvalue()
 
 
-def _digest(file: BinaryIO) -> bytes:
+def _digest(file: IO[bytes]) -> bytes:
     """SHA-256 in hexadecimal of all bytes before the seal's digits."""
     left = file.seek(0, os.SEEK_END) - SEAL_DIGITS
     file.seek(0)
@@ -136,7 +124,7 @@ def read_sealed(
         If the file is missing, truncated, altered, newer, or of another kind.
     """
     try:
-        with open(path, "rb") as file:
+        with opened(path) as (file, _):
             _check_seal(repr(str(path)), file)
             with damaged(path):
                 archive = zipfile.ZipFile(file)
@@ -151,7 +139,7 @@ def read_sealed(
         ) from None
 
 
-def _check_seal(name: str, file: BinaryIO) -> None:
+def _check_seal(name: str, file: IO[bytes]) -> None:
     if file.read(4) != b"PK\x03\x04":
         raise FileRefused(f"File {name} is not a Steelyard program; give a .syp file.")
     size = file.seek(0, os.SEEK_END)
@@ -219,15 +207,11 @@ def _read_arrays(archive: zipfile.ZipFile, hashes: Mapping[str, str]) -> dict[st
 
 
 def _array(key: str, data: bytes) -> NDArray:
-    """Array of an .npy file's bytes; its header is believed only where the data bear it out."""
     buffer = io.BytesIO(data)
-    if np.lib.format.read_magic(buffer) != (1, 0):
-        raise ValueError(f"array {key!r} is in another .npy version than 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
-    count = 1
-    for side in shape:
-        count *= side
-    start = buffer.tell()
-    if dtype.hasobject or fortran or count * dtype.itemsize != len(data) - start:
-        raise ValueError(f"array {key!r} of {dtype} {shape} does not match its data")
-    return np.frombuffer(data, dtype, count, start).reshape(shape)
+    try:
+        array = read_npy(buffer, len(data))
+    except ValueError as error:
+        raise ValueError(f"array {key!r}: {error}") from None
+    if buffer.read(1) or not array.flags.c_contiguous:
+        raise ValueError(f"array {key!r} of {array.dtype} {array.shape} does not match its data")
+    return array

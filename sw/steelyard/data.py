@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steelyard._reading import opened
 from steelyard.errors import UserError
 from steelyard.folders import user_cache
 
@@ -24,6 +26,8 @@ PACKAGE = "dataset-fashion-mnist"
 UPSTREAM = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
 SIZE = 28
 CLASSES = 10
+MAX_BYTES = 1 << 26
+"""More than any of the data set's files unpacks to."""
 
 # SHA-256 of the contents: Debian's gzip files differ from upstream's in their headers.
 SHA256 = {
@@ -79,20 +83,29 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """
     advice = "delete it and get the file again."
     try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        content = _unpacked(path)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read as a gzip file ({error}); {advice}") from error
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
         raise UserError(f"{path} is not an IDX file of bytes in {dimensions} dimensions; {advice}")
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", dimensions, 4))
-    expected = int(np.prod(shape, dtype=np.int64))
+    expected = math.prod(shape)
     if len(content) - header != expected:
         raise UserError(
             f"{path} holds {len(content) - header} values where its header promises "
             f"{expected}; {advice}"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _unpacked(path: Path) -> bytes:
+    """Content of a gzip file, read no further than the data set's files go."""
+    with opened(path) as (file, _), gzip.open(file) as stream:
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")
+    return content
 
 
 def _pair(folder: Path, stem: str) -> tuple[np.ndarray, np.ndarray]:

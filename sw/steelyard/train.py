@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +16,8 @@ import numpy as np
 
 from steelyard import data as dataset
 from steelyard import zoo
+from steelyard._reading import MALFORMED, first_line
+from steelyard._state import read_state
 from steelyard.errors import UserError
 from steelyard.files import replacing
 
@@ -203,19 +204,18 @@ class _State:
             )
 
     def read(self, path: Path) -> None:
-        import torch
-
         try:
-            stored = torch.load(path, weights_only=True)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+            stored = read_state(path)
+            settings = stored["settings"]
+        except (OSError, *MALFORMED) as error:
             raise UserError(
-                f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]}); "
-                "delete it to begin anew."
+                f"{path} cannot be read as a checkpoint ({first_line(error)}); delete it to begin "
+                "anew."
             ) from error
-        if stored["settings"] != list(self.settings):
+        if settings != list(self.settings):
             raise UserError(
                 f"{path} is the checkpoint of a training with (network, epochs, seed, batch, "
-                f"images) = {tuple(stored['settings'])}, not {self.settings}; name another file "
+                f"images) = {tuple(settings)}, not {self.settings}; name another file "
                 "or give the same settings."
             )
         self.net.load_state_dict(stored["net"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard._reading import read_text
 from steelyard.crossbar import CrossbarConfig
 from steelyard.errors import UserError
 from steelyard.tile import TileConfig
@@ -35,8 +36,8 @@ def crossbar_config(path: Path | None) -> CrossbarConfig:
     if path is None:
         return CrossbarConfig()
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        tables = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
         # Read again below, where errors get their sentence.
         tables = {}
     if "array" in tables and "crossbar" in tables:

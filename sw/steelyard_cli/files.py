@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard._arrays import read_npy
+from steelyard._reading import first_line, opened
 from steelyard.errors import UserError
 from steelyard.files import is_stream, replacing
 
@@ -45,20 +47,20 @@ def read_array(path: Path, what: str) -> NDArray:
         If the file is missing or no plain array; `what` says in the sentence what it should hold.
     """
     try:
-        # numpy leaves a damaged file open when it opens it itself.
-        with path.open("rb") as file:
-            values = np.load(file, allow_pickle=False)
+        with opened(path) as (file, size):
+            several = file.read(4) == b"PK\x03\x04"
+            file.seek(0)
+            values = None if several else read_npy(file, size)
     except FileNotFoundError:
         raise UserError(
             f"{what} file {str(path)!r} does not exist; give a .npy file that numpy.save wrote."
         ) from None
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{what} file {str(path)!r} cannot be read as an array ({reason}); "
+            f"{what} file {str(path)!r} cannot be read as an array ({first_line(error)}); "
             "give a .npy file that numpy.save wrote."
         ) from None
-    if not isinstance(values, np.ndarray):
+    if values is None:
         raise UserError(
             f"{what} file {str(path)!r} holds several arrays, one is needed; "
             "write it with numpy.save."

@@ -2,35 +2,20 @@
 
 import importlib
 import importlib.util
-import pickle
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from steelyard import zoo
+from steelyard._state import read_state
 from steelyard.errors import UserError
 
 __all__ = ["BUNDLED", "load_model"]
 
 BUNDLED = "fashion"
 VARIABLE = "model"
-BROKEN = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-"""What reading a damaged or foreign file of weights can raise."""
 
 
 def load_model(name: str, weights: Path | None) -> nn.Module:
@@ -115,14 +100,9 @@ def _guarded(name: str, call: Any, *arguments: object) -> Any:
 def _load_weights(model: nn.Module, path: Path) -> None:
     advice = "give a state dictionary of this very network."
     try:
-        if path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                state = {name: torch.from_numpy(archive[name]) for name in archive.files}
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
+        model.load_state_dict(read_state(path))
     except FileNotFoundError:
         raise UserError(f"Weights {str(path)!r} do not exist; {advice}") from None
-    except BROKEN as error:
+    except (OSError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise UserError(f"Weights {str(path)!r} cannot be loaded ({reason}); {advice}") from error

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from steelyard._reading import MALFORMED, first_line, read_text
 from steelyard.compile.memory import lifetimes
 from steelyard.errors import UserError
 from steelyard.program import Program
@@ -75,15 +76,17 @@ def _measured(path: Path, program: Program) -> dict[str, Any]:
     """
     advice = "give what 'steelyard run --json' wrote for this program."
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
         rows = document["layers"]
         names = [(row["name"], row["ideal_cycles"]) for row in rows]
         counted = (
             all(type(row["cycles"]) is int for row in rows) and type(document["cycles"]) is int
         )
         document["device"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"Run {str(path)!r} cannot be read ({error}); {advice}") from None
+    except (OSError, *MALFORMED) as error:
+        raise UserError(
+            f"Run {str(path)!r} cannot be read ({first_line(error)}); {advice}"
+        ) from None
     if not names or not counted:
         raise UserError(
             f"Run {str(path)!r} holds no cycles, for its device counts none; run on 'sim'."

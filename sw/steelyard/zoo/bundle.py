@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard._arrays import read_npz
 from steelyard.errors import UserError
 from steelyard.files import replacing
 
@@ -250,10 +251,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        # numpy leaves a file of its own open when the zip is damaged.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        return read_npz(path)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as an npz file ({error}); give a file that zoo.save wrote."
         ) from error
