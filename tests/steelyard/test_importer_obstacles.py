@@ -1,0 +1,137 @@
+"""Obstacles of float graphs: what is listed is what the importer refuses, and all of it at once."""
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from steelyard import quantize
+from steelyard.errors import UserError
+from steelyard.importer import load
+from steelyard.importer.obstacles import obstacles
+
+
+def exported(model: nn.Module, shape: tuple[int, ...], path) -> onnx.ModelProto:
+    images = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
+    quantize.export_onnx(model.eval(), images, path)
+    return onnx.load(path)
+
+
+class Add(nn.Module):
+    def __init__(self, left: nn.Module, right: nn.Module) -> None:
+        super().__init__()
+        self.left, self.right = left, right
+
+    def forward(self, x):
+        return self.left(x) + self.right(x)
+
+
+class Then(nn.Module):
+    """A function behind a layer."""
+
+    def __init__(self, layer: nn.Module, function) -> None:
+        super().__init__()
+        self.layer, self.function = layer, function
+
+    def forward(self, x):
+        return self.function(self.layer(x))
+
+
+FLAT = (nn.Flatten(), nn.Linear(4 * 6 * 6, 3))
+STEM = (nn.Conv2d(2, 4, 3, padding=1), nn.ReLU())
+CASES = {
+    "plain": (nn.Sequential(*STEM, *FLAT), ()),
+    "residual": (Add(nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 3, padding=1)), ()),
+    "pool first": (nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(2, 4, 3)), ()),
+    "relu6": (nn.Sequential(*STEM, nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), ()),
+    "view": (Then(STEM[0], lambda y: y.view(y.size(0), -1)), ()),
+    "norm": (nn.Sequential(STEM[0], nn.BatchNorm2d(4), nn.ReLU()), ()),
+    "norm of vectors": (nn.Sequential(*STEM, *FLAT, nn.BatchNorm1d(3)), ()),
+    "mean": (Then(STEM[0], lambda y: y.mean((2, 3))), ()),
+    "grouped": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 3, groups=2), nn.Flatten()), ("groups",)),
+    "dilated": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 2, dilation=2)), ("dilations",)),
+    "strides": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 3, stride=(1, 2))), ("strides",)),
+    "all at once": (
+        nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1, groups=2), nn.Sigmoid(), nn.Conv2d(4, 4, 3, dilation=2),
+            nn.Tanh(), nn.Conv2d(4, 4, 1, stride=(2, 1)), nn.Flatten(), nn.Softmax(1),
+        ),
+        ("groups", "Sigmoid", "dilations", "Tanh", "strides", "Softmax"),
+    ),
+    "transposed": (nn.Sequential(*STEM, nn.ConvTranspose2d(4, 2, 2)), ("ConvTranspose",)),
+    "product": (Then(STEM[0], lambda y: y * torch.sigmoid(y)), ("Sigmoid", "Mul")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_obstacle_is_named(tmp_path, name):
+    model, words = CASES[name]
+    found = obstacles(exported(model, (2, 6, 6), tmp_path / "f.onnx"))
+    assert len(found) == len(words), found
+    for word, sentence in zip(words, found, strict=True):
+        assert word in sentence and "; " in sentence and sentence.endswith("."), found
+        assert "uantize" not in sentence
+
+
+def test_conv1d_is_named_once_with_its_input():
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> one (float[n,4,16] x, float[8,4,3] w,'
+        " float[8,3] m) => (float[n,3] y)"
+        " { a = Conv(x, w) b = Sigmoid(a) c = GlobalAveragePool(b) d = Flatten(c) y = Gemm(d, m) }"
+    )
+    for name, shape in (("w", (8, 4, 3)), ("m", (8, 3))):
+        constant = onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
+        model.graph.initializer.append(constant)
+    found = obstacles(model)
+    assert len(found) == 2 and "3 axes" in found[0] and "Sigmoid" in found[1], found
+
+
+def test_nodes_that_fail_alike_share_a_sentence(tmp_path):
+    layers = [nn.Conv2d(2, 2, 3, padding=1) if i % 2 == 0 else nn.GELU() for i in range(12)]
+    found = obstacles(exported(nn.Sequential(*layers), (2, 6, 6), tmp_path / "f.onnx"))
+    erf = [sentence for sentence in found if sentence.startswith("Erf node")]
+    assert len(erf) == 1 and "likewise" in erf[0] and "3 more" in erf[0], found
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> two (float[1,2] a, float[1,2] b)'
+        " => (float[1,2] c, float[1,2] d) { c = Add(a, b) d = Relu(a) }"
+    )
+    found = obstacles(model)
+    assert len(found) == 2 and "2 inputs ('a', 'b')" in found[0] and "2 outputs" in found[1]
+
+
+LAYERS = {
+    "conv": lambda c: nn.Conv2d(c, 4, 3, padding=1),
+    "grouped": lambda c: nn.Conv2d(c, 4, 3, padding=1, groups=2),
+    "stride": lambda c: nn.Conv2d(c, 4, 3, stride=(1, 2), padding=1),
+    "valid": lambda c: nn.Conv2d(c, 4, 2, padding="valid"),
+    "same": lambda c: nn.Conv2d(c, 4, 3, padding="same"),
+    "reflect": lambda c: nn.Conv2d(c, 4, 3, padding=1, padding_mode="reflect"),
+    "pad": lambda c: nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(c, 4, 3)),
+    "average": lambda c: nn.AvgPool2d(2, padding=1, count_include_pad=False),
+    "max": lambda c: nn.MaxPool2d(2, stride=1),
+    "sigmoid": lambda c: nn.Sigmoid(),
+    "leaky": lambda c: nn.LeakyReLU(0.1),
+    "clip": lambda c: nn.Hardtanh(-1, 1),
+}
+
+
+def test_what_is_listed_is_what_the_importer_refuses(tmp_path):
+    """Pairs of layers, quantized by the real quantizer and imported: both verdicts must agree."""
+    images = np.random.default_rng(7).standard_normal((4, 4, 7, 7)).astype(np.float32)
+    path = tmp_path / "f.onnx"
+    for first, second in itertools.product(LAYERS, LAYERS):
+        parts = (LAYERS["conv"](4), LAYERS[first](4), LAYERS[second](4), nn.Conv2d(4, 2, 1))
+        model = exported(nn.Sequential(*parts), (4, 7, 7), path)
+        found = obstacles(model)
+        try:
+            load(quantize.quantize(path, images))
+        except UserError as error:
+            assert found, (first, second, str(error))
+        else:
+            assert found == [], (first, second)
