@@ -1,7 +1,8 @@
 """Steelyard: balanced sparse CNNs on FPGA.
 
-The light core: configuration, integer network, golden model, program file and driver need only
-numpy; `prune`, `quantize`, `importer` and `train` import torch and onnx when they are used.
+The light core: configuration, integer network, golden model, crossbar, compiler, program file and
+driver need numpy and threadpoolctl, and pyserial for a board; `prune` needs torch, and `quantize`,
+`importer`, `train` and `zoo` import torch or onnx when a function needs them.
 """
 
 __version__ = "0.1.0"

@@ -101,7 +101,8 @@ class Conv(Layer):
     """Top, left, bottom, right, filled with the input's zero point."""
     fully_connected: bool = False
     k: int | None = None
-    """Weights kept in every group of the pruning that made this layer; None when dense."""
+    """Weights kept in every group, as a note of whoever made the layer, 1 to 32; None where it is
+    not known, as in every imported network. Nothing is computed from it: the compiler counts."""
 
     @property
     def kind(self) -> str:

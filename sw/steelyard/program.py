@@ -54,7 +54,7 @@ class LayerEntry:
     name: str
     kind: str
     k: int | None
-    """Weights kept in every group; None for layers without weights."""
+    """Weights kept in every group; None for layers without weights and on the crossbar tile."""
     first: int
     """First descriptor."""
     count: int
@@ -64,20 +64,24 @@ class LayerEntry:
     nnz: int
     """Weights that are not zero."""
     kept: int
-    """Weights stored for the layer's output channels, zeros that fill a group among them."""
+    """Weights stored for the layer's output channels, zeros among them that fill a group or, on the
+    tile, a block of cells."""
     weight_items: int
-    """Weight words (one value and index for each column) in the weight memory."""
+    """Items in the weight memory: a value and an index for each column, or, on the tile, rows of
+    operation units and the cells on them in turn."""
     activation_words: int
     """Activation words alive while the layer runs."""
     ideal_cycles: int
-    """Multiplications by nonzero weights over multipliers, rounded up."""
+    """Multiplications by nonzero weights over multipliers, rounded up; on the tile, the steps of
+    all items of cells, none skipped. 0 for layers without weights."""
     predicted_cycles: int
-    """Cycles of the cycle model."""
+    """Cycles of the cycle model: on the array exactly those that the layer takes, for a layer with
+    weights on the tile a bound, since steps without input bits are skipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What a layer costs, for tables and reports."""
+    """What a layer costs, for tables and reports; fields without a text are those of LayerEntry."""
 
     name: str
     kind: str
@@ -85,11 +89,12 @@ class Explanation:
     nnz: int
     kept: int
     weight_bytes: int
+    """Of the packed weight items, rounded up once for the layer."""
     activation_words: int
     ideal_cycles: int
     predicted_cycles: int
     occupancy: float
-    """Ideal over predicted cycles, 0 to 1."""
+    """Ideal over predicted cycles, 0 to 1; 0 for layers without weights."""
     weight_utilization: float
     """Share of the weight memory."""
     activation_utilization: float

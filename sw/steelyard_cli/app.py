@@ -269,7 +269,10 @@ def compile(
     """Compile a quantized ONNX network for the accelerator and print the plan.
 
     Without --config and --board the accelerator is the default one (16 lanes, 16 columns, groups of
-    16), with its memories grown where the network needs more.
+    16), with its memories grown where the network needs more. With --engine crossbar that is the
+    default tile (16 lanes, crossbars of 512 x 512 cells, operation units of 9 x 8, groups of 32
+    activations), a FILE.toml has the tables [array] and [crossbar], and --k changes nothing: the
+    mapping keeps what the weights need. --mapping is of the crossbar alone.
 
     \b
     Examples:
@@ -377,7 +380,8 @@ def crossbar(
 def generate(config: Path, output: Path) -> None:
     """Write the Verilog of a configured accelerator.
 
-    DIR receives steelyard.sv, config.toml and accelerator.json (top module, ports, hash).
+    FILE.toml has a table [array]; fields left out take their defaults. DIR receives steelyard.sv,
+    config.toml (all fields) and accelerator.json (top module, ports, configuration and its hash).
 
     \b
     Example:

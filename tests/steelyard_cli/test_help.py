@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from steelyard.config import ArrayConfig
+from steelyard.tile import TileConfig
 from steelyard_cli.app import cli
 
 COMMANDS = [
@@ -63,6 +65,17 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_help_of_compile_says_the_defaults_of_both_engines(steelyard):
+    text = " ".join(steelyard("compile", "--help").out.split())
+    array, tile = ArrayConfig(), TileConfig()
+    unit = tile.crossbar
+    assert f"({array.lanes} lanes, {array.columns} columns, groups of {array.group})" in text
+    assert (
+        f"({tile.lanes} lanes, crossbars of {unit.rows} x {unit.columns} cells, operation units of "
+        f"{unit.ou_rows} x {unit.ou_columns}, groups of {tile.group} activations)"
+    ) in text
 
 
 def test_version(steelyard):

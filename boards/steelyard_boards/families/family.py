@@ -63,7 +63,15 @@ class Clock(wiring.Component, ABC):
 
 @dataclass(frozen=True)
 class Demand:
-    """What a configuration needs, with link and clock; multipliers and block RAMs are exact."""
+    """What a configuration of the sparse array needs, with link and clock.
+
+    Attributes
+    ----------
+    luts : the family's LUTs, a fit within about 10 % of what placement counts
+    block_rams, multipliers : exactly as many as the build takes
+    large_rams : RAMs with one port, for the weights of a compact configuration where the family
+        has them
+    """
 
     luts: int
     block_rams: int

@@ -1,6 +1,8 @@
-"""Cycle model: exactly how long the accelerator takes for a descriptor, from its schedule alone.
+"""Cycle model of the sparse array: exactly how long it takes for a descriptor, by its schedule.
 
-The accelerator is statically scheduled, so its time follows from the descriptor and the
+Layers with weights on the crossbar tile are not of it: `compile.crossbar.estimate` bounds these.
+
+The array is statically scheduled, so its time follows from the descriptor and the
 configuration: the walker, the loader and the array are followed tile by tile and group by group,
 passes in closed form. Tiles whose segment counts repeat soon repeat their timing too; from then on
 whole periods are skipped.
@@ -27,13 +29,14 @@ VECTOR_LATENCY = 3
 OUTPUT_LATENCY = 4 + 14
 """``OutputStage.latency``: from a beat to its write."""
 MINIMUM_DRAIN = 8
-"""``MINIMUM_DRAIN`` of the array: least cycles between the ends of two passes."""
+"""``MINIMUM_DRAIN`` of the scheduler: least cycles between two drains, so between the ends of two
+passes."""
 COUNTERS = 8
 """``len(COUNTERS)`` of the sequencer: counters stored after each layer, one a cycle."""
 
 
 def settle(config: ArrayConfig) -> int:
-    """`settle` of the ``Sequencer``: cycles without activity that end a layer."""
+    """`settle` of the accelerator: cycles without activity that end a layer."""
     output = OUTPUT_LATENCY if config.requantizer_cycles == 1 else 0
     return max(loader_latency(config) + VECTOR_LATENCY, output) + 4
 
@@ -44,7 +47,8 @@ def loader_latency(config: ArrayConfig) -> int:
 
 
 def array_latency(config: ArrayConfig) -> int:
-    """``array_latency`` of the array: from the issue of a pass's last weights to its sums."""
+    """``array_latency`` of the array: from the issue of a pass's last weights to the cycle before
+    its first sums leave."""
     return config.broadcast_stages + 3 + config.multiplier_stages + 1 - config.compact
 
 
@@ -225,7 +229,8 @@ def predict(descriptor: Descriptor, config: ArrayConfig) -> int:
 
     Parameters
     ----------
-    descriptor : of a layer that fits the configuration
+    descriptor : of a layer that fits the configuration; on the crossbar tile, of a layer without
+        weights
     """
     d = descriptor
     engine: Engine = (Convolution if d.op == Operation.CONV else Vector)(d, config)

@@ -1,6 +1,7 @@
 """The RRAM crossbar in integers: configuration, mapping of weights, golden model.
 
-Everything follows docs/crossbar.md to the bit; nothing here needs more than numpy.
+Everything follows docs/crossbar.md to the bit; layers without weights go through the integer
+golden model, so it needs what that needs: numpy and threadpoolctl.
 """
 
 from .blocks import Block, LayerMapping, OperationUnit, matrix_of, operation_units, unmap

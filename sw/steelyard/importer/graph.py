@@ -1,4 +1,8 @@
-"""ONNX file as plain nodes and numpy constants; the only module that touches the onnx package."""
+"""ONNX file as plain nodes and numpy constants.
+
+Reading and lowering go through here; beside it only `complete`, which changes graphs, touches the
+onnx package.
+"""
 
 from __future__ import annotations
 

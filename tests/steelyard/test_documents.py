@@ -1,0 +1,120 @@
+"""What docs/ and docstrings say of formats and imports, against the code."""
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from steelyard.compile import compile
+from steelyard.compile.descriptor import FIELDS
+from steelyard.config import ArrayConfig
+from steelyard.crossbar import METHODS, CrossbarConfig
+from steelyard.driver import port
+from steelyard.randomnet import random_network
+from steelyard.tile import TileConfig
+
+DOCS = Path(__file__).parents[2] / "docs"
+ARRAY = ArrayConfig(lanes=4, columns=4, requantizers=4)
+TILE = TileConfig(lanes=4, requantizers=4, crossbar=CrossbarConfig(rows=64, columns=64))
+NETWORK_SEED = 4
+
+
+def section(page: str, number: int) -> str:
+    """Text of a numbered section of a page."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.split(r"^## ", text, flags=re.MULTILINE)[number]
+
+
+def rows(text: str) -> dict[str, str]:
+    """First cell and the rest of each row of all tables."""
+    found = re.findall(r"^\| ([^|]*?) *\| (.*) \|$", text, re.MULTILINE)
+    return {first: rest for first, rest in found if not set(first) <= {"-", ":"}}
+
+
+def test_the_table_of_the_descriptor_has_every_field_in_its_place():
+    table = rows(section("architecture.md", 6))
+    for name, field in FIELDS.items():
+        cell = table[str(field.word)]
+        shown = next(part for part in re.split("[;,]", cell) if re.search(rf"`?\b{name}\b", part))
+        high = field.low + field.width - 1
+        place = f"[{high}:{field.low}]" if field.width > 1 else f"[{field.low}]"
+        assert place in shown or field.width == 32, name
+        assert ("signed" in shown or "int8" in shown) is field.signed, name
+        assert (f"{name} - {field.offset}" in shown) is bool(field.offset), name
+    used = {field.word for field in FIELDS.values()}
+    assert {int(word) for word in table if word.isdecimal()} == used
+
+
+def test_the_table_of_the_host_port_has_every_space_and_command():
+    text = section("architecture.md", 7)
+    spaces = {int(f[0]): f[2:] for f in rows(text) if re.match(r"\d ", f)}
+    assert spaces == {space: space.name.lower() for space in port.Space}
+    for name in ("WRITE", "READ", "START"):
+        assert f"| {name} | `0x{getattr(port, name):08X}" in text
+
+
+@pytest.mark.parametrize("config", [ARRAY, TILE], ids=["array", "tile"])
+def test_the_table_of_the_program_file_has_every_entry(config, tmp_path):
+    program = compile(random_network(NETWORK_SEED), config.with_(weight_words=1 << 16))
+    program.save(tmp_path / "net.syp")
+    with zipfile.ZipFile(tmp_path / "net.syp") as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        arrays = {name.removesuffix(".npy") for name in archive.namelist()} - {"manifest.json"}
+    text = section("architecture.md", 8)
+    shown = [name for first in rows(text) for name in re.findall(r"`(\w+)`", first)]
+    assert sorted(shown) == sorted(manifest)
+    for name in arrays:
+        part = re.sub(r"^network/layer\d+", "", name)
+        assert f"`{part}`" in text or f"`network/layerN{part}`" in text, name
+
+
+def test_the_table_of_mappings_has_every_method():
+    assert set(METHODS) <= {first.strip("`") for first in rows(section("crossbar.md", 3))}
+
+
+def test_the_layer_table_of_the_tile_says_what_its_docstring_says():
+    network = random_network(NETWORK_SEED)
+    array, tile = (
+        compile(network, config.with_(weight_words=1 << 16)).layers for config in (ARRAY, TILE)
+    )
+    weighty = [layer.kind in ("conv", "fc") for layer in network.layers]
+    assert any(weighty) and not all(weighty)
+    assert [entry.k is not None for entry in array] == weighty
+    assert all(entry.k is None for entry in tile)
+    for entries in (array, tile):
+        for entry, has in zip(entries, weighty, strict=True):
+            assert (entry.ideal_cycles > 0) is has
+            assert entry.ideal_cycles < entry.predicted_cycles
+
+
+LIGHT = {
+    "steelyard": set(),
+    "steelyard.config": set(),
+    "steelyard.network": {"numpy"},
+    "steelyard.golden": {"numpy", "threadpoolctl"},
+    "steelyard.crossbar": {"numpy", "threadpoolctl"},
+    "steelyard.compile": {"numpy", "threadpoolctl"},
+    "steelyard.program": {"numpy", "threadpoolctl"},
+    "steelyard.driver": {"numpy", "threadpoolctl"},
+}
+"""Packages that the light core takes, as `steelyard/__init__.py` says."""
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_the_light_core_imports_what_it_says(module):
+    code = (
+        "import importlib, sys\n"
+        f"importlib.import_module({module!r})\n"
+        "print(*{n.split('.')[0] for n, m in sys.modules.items()"
+        " if 'site-packages' in (getattr(m, '__file__', None) or '')})\n"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    found = {name for name in result.stdout.split() if not name.startswith(("_", "sitecustom"))}
+    assert found - {"steelyard", "cython_runtime"} == LIGHT[module]
