@@ -8,16 +8,18 @@ SIM ?= icarus
 SEED ?= 1
 COUNT ?= 20
 CI_BOARD ?= ulx3s_12f
+FUZZERS := $(filter-out %/harness.py %/test_%.py,$(wildcard tests/fuzz/*.py))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board demo-crossbar test formal lint regression bench tile bitstream bitstream-ci program apt-icarus clean help
+.PHONY: demo demo-board demo-crossbar test fuzz formal lint regression bench tile bitstream bitstream-ci program apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
 	@echo "make demo-board  BOARD=ulx3s_85f: the same network on a board's simulated gateware -> build/demo-board"
 	@echo "make demo-crossbar: the network pruned for RRAM crossbars in all ways, side by side -> build/demo-crossbar"
 	@echo "make test        all tests (a few minutes)"
+	@echo "make fuzz        malformed files of all kinds, thousands of each: SEED=n"
 	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
@@ -46,6 +48,9 @@ demo-crossbar: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
+
+fuzz: $(STAMP)
+	@for script in $(FUZZERS); do echo "$$script" && $(BIN)/python $$script --seed $(SEED) || exit 1; done
 
 formal: $(STAMP)
 	$(BIN)/python -m pytest -n 2 tests/formal

@@ -23,6 +23,10 @@ HEADERS = {
 }
 
 
+class UnsupportedVersion(ValueError):
+    """An .npy file of a version that no array of numbers needs."""
+
+
 def read_npy(file: IO[bytes], size: int) -> NDArray:
     """Array of an .npy file.
 
@@ -42,10 +46,13 @@ def read_npy(file: IO[bytes], size: int) -> NDArray:
             warnings.simplefilter("ignore", UserWarning)
             version = np.lib.format.read_magic(file)
             if version not in HEADERS:
-                raise ValueError(f"its format version {version} is not 1.0 or 2.0")
+                raise UnsupportedVersion(f"its format version {version} is not 1.0 or 2.0")
             shape, fortran, dtype = HEADERS[version](file)
-    except MALFORMED as error:
-        raise ValueError(first_line(error)) from None
+    except UnsupportedVersion:
+        raise
+    except MALFORMED:
+        # What numpy says of them is about its own parser.
+        raise ValueError("it does not begin with the header of a .npy file") from None
     if dtype.hasobject or dtype.names is not None or dtype.subdtype is not None:
         raise ValueError(f"its items are {dtype} in place of numbers")
     left = size - file.tell()

@@ -11,7 +11,21 @@ from ._reading import read_text
 from .errors import UserError
 from .files import replacing
 
-__all__ = ["Configuration"]
+__all__ = ["Configuration", "shown"]
+
+MOST = (1 << 63) - 1
+"""Largest integer of TOML."""
+MOST_SHOWN = 80
+"""Characters of a wrong value that an error repeats."""
+
+
+def shown(value: object) -> str:
+    """A wrong value for an error's sentence; what is long or nested deeply is cut."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + " ..."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +44,13 @@ class Configuration:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise UserError(
-                    f"Configuration field {name!r} must be an integer, not {value!r}; "
+                    f"Configuration field {name!r} must be an integer, not {shown(value)}; "
                     "write it without quotes or a decimal point."
+                )
+            if not -MOST <= value <= MOST:
+                raise UserError(
+                    f"Configuration field {name!r} is an integer of more than 64 bits; "
+                    "choose a smaller value."
                 )
 
     def _one_of(self, name: str, allowed: tuple[int, ...]) -> None:

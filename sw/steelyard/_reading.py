@@ -68,5 +68,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 def first_line(error: Exception) -> str:
     """What an error says, on one line and without a full stop."""
+    if isinstance(error, KeyError) and error.args:
+        return f"{error.args[0]!r} is missing"
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -52,7 +52,9 @@ class Tensor:
 
     def quantize(self, values: NDArray[np.floating]) -> NDArray[np.int8]:
         """Real values as int8 codes: ``clip(round_half_even(x / scale) + zero_point)``."""
-        steps = np.rint(values.astype(np.float32) / np.float32(self.scale))
+        # What overflows to infinity is clipped as it should be.
+        with np.errstate(over="ignore"):
+            steps = np.rint(values.astype(np.float32) / np.float32(self.scale))
         return np.clip(steps + self.zero_point, -128, 127).astype(np.int8)
 
     def dequantize(self, codes: NDArray[np.int8]) -> NDArray[np.float32]:

@@ -14,6 +14,8 @@ from steelyard._arrays import read_npy, read_npz
 from steelyard._reading import MAX_TEXT_BYTES, opened, read_text
 from steelyard._state import read_state
 
+BAD = "it does not begin with the header of a .npy file"
+
 
 def npy(values: np.ndarray, **options: bool) -> bytes:
     buffer = io.BytesIO()
@@ -50,8 +52,8 @@ def test_a_header_of_version_2_is_read():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "reading magic string"),
-        (b"PK\x03\x04", "magic string"),
+        (b"", BAD),
+        (b"PK\x03\x04", BAD),
         (headed("(1000000000000,)"), "claims float32 of shape (1000000000000,), its data have 16"),
         (headed("(5,)"), "its data have 16 bytes"),
         (headed("(-1,)"), "claims float32 of shape (-1,)"),
@@ -59,7 +61,7 @@ def test_a_header_of_version_2_is_read():
         (headed("[" * 80), ""),
         (headed("(" + "1," * 80 + ")"), ""),
         (headed("(4,)", "|O"), "its items are object in place of numbers"),
-        (headed("(4,)", "x"), ""),
+        (headed("(4,)", "x"), BAD),
         (headed("(4,)", version=3), "its format version (3, 0) is not 1.0 or 2.0"),
         (npy(np.array([{}], object), allow_pickle=True), "its items are object"),
         (npy(np.zeros(2, [("a", "i4")])), "its items are [('a', '<i4')] in place of numbers"),

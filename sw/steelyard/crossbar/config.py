@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._configuration import Configuration
+from .._configuration import Configuration, shown
 from ..errors import UserError
 
 __all__ = ["ADC_RANGES", "ADC_ROUNDINGS", "CONSTANT_SETS", "SIGNED_SCHEMES", "CrossbarConfig"]
@@ -99,7 +99,7 @@ class CrossbarConfig(Configuration):
         if value not in allowed:
             raise UserError(
                 f"Configuration field {name!r} must be one of {', '.join(map(repr, allowed))}, "
-                f"not {value!r}; choose one of them."
+                f"not {shown(value)}; choose one of them."
             )
 
     @property
