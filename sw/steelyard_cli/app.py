@@ -231,8 +231,17 @@ def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> N
     "--method", default="minmax", show_default=True, metavar="minmax|percentile|entropy",
     help="How the ranges of activations are found.",
 )  # fmt: skip
-def quantize(network: Path, calibration: Path, output: Path, method: str) -> None:
-    """Quantize a float ONNX network to int8 with onnxruntime; pruned weights stay zero.
+@click.option("--json", "json_file", type=FILE, metavar="FILE",
+              help="The report as JSON; Q.json beside the network if left out.")  # fmt: skip
+def quantize(
+    network: Path, calibration: Path, output: Path, method: str, json_file: Path | None
+) -> None:
+    """Quantize a float ONNX network to int8; pruned weights stay zero.
+
+    The network is brought to one form first, quantized by onnxruntime, and compared with the float
+    one on calibration images: anything but rounding is an error that names the layer. The table has
+    the signal-to-noise ratio of every layer. A network that other tools quantized in part gets the
+    quantizers that it misses.
 
     \b
     Example:
@@ -240,7 +249,7 @@ def quantize(network: Path, calibration: Path, output: Path, method: str) -> Non
     """
     from .steps import quantize_network
 
-    quantize_network(network, calibration, output, method)
+    quantize_network(network, calibration, output, method, json_file)
 
 
 @cli.command(short_help="Compile a quantized network and print the plan.")

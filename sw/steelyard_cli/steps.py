@@ -1,5 +1,6 @@
 """The short commands: train, prune, quantize and generate."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,14 +13,15 @@ from numpy.typing import NDArray
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
 
-from .console import note, percent, progress, show, steps_of, table
-from .files import beside, read_array, write_json, write_text
+from .console import note, percent, progress, show, steps_of, table, warn
+from .files import beside, read_array, replacing, write_json, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import nn
 
     from steelyard.prune import CrossbarPruneResult, PruneResult
+    from steelyard.quantize import Quantized
 
 __all__ = ["generate_verilog", "prune_network", "quantize_network", "train_network"]
 
@@ -227,15 +229,50 @@ def _images(path: Path) -> NDArray[np.float32]:
     return images.astype(np.float32, copy=False)
 
 
-def quantize_network(network: Path, calibration: Path, output: Path, method: str) -> None:
+def quantize_network(
+    network: Path, calibration: Path, output: Path, method: str, json_file: Path | None
+) -> None:
     """``steelyard quantize``."""
-    from steelyard.quantize import quantize
+    from steelyard.quantize import quantize_measured
 
     images = _images(calibration)
-    with progress("quantizing") as update:
-        update(0, str(network))
-        quantize(network, images, output, method=method)
-    show(f"{output}: int8, ranges by {method} of {len(images)} images")
+    with progress("quantizing", len(images)) as update:
+        result = quantize_measured(
+            network, images, method=method, progress=lambda done, _, now: update(done, now)
+        )
+    for sentence in result.warnings():
+        warn(sentence)
+    with replacing(output) as temporary:
+        temporary.write_bytes(result.content)
+    report = json_file or beside(output, output.with_suffix(".json"))
+    if report is not None:
+        write_json(report, quantize_document(result, method))
+    if not result.layers:
+        show(f"{output}: missing quantizers added, ranges of {result.images} images")
+        return
+    rows = [
+        (e.name, e.operator, f"{e.low:.4g}", f"{e.high:.4g}", f"{e.scale:.4g}",
+         percent(e.clipped), "exact" if math.isinf(e.snr_db) else f"{e.snr_db:.1f}")
+        for e in result.layers
+    ]  # fmt: skip
+    show(
+        table(
+            f"{output}: int8, ranges by {method} of {len(images)} images; float against int8 on "
+            f"{result.images} of them",
+            ("layer", "operator", "least", "greatest", "step", "clipped", "SNR dB"),
+            rows,
+            left=2,
+        )
+    )
+
+
+def quantize_document(result: "Quantized", method: str) -> dict[str, Any]:
+    """Report of a quantization as JSON holds it; a layer without noise has no ratio."""
+    layers = [asdict(each) for each in result.layers]
+    for row in layers:
+        row["snr_db"] = None if math.isinf(row["snr_db"]) else row["snr_db"]
+    return {"method": method, "images_compared": result.images, "layers": layers,
+            "warnings": result.warnings()}  # fmt: skip
 
 
 def generate_verilog(config_file: Path, output: Path) -> None:

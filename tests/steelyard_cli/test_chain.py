@@ -230,7 +230,7 @@ def test_no_output_is_written_aside_twice(steelyard, work, tmp_path, monkeypatch
     ):
         assert steelyard(*arguments).status == 0
     mine = [path.name for path in moved if path.parent in (tmp_path, tmp_path / "v")]
-    expected = ["p.onnx", "p.json", "q.onnx", "n.syp"]
+    expected = ["p.onnx", "p.json", "q.onnx", "q.json", "n.syp"]
     assert mine == [*expected, "steelyard.sv", "config.toml", "accelerator.json"]
     assert not [path for path in moved if path.parent.name.startswith(".steelyard.")]
 

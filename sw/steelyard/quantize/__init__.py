@@ -1,6 +1,13 @@
-"""Float networks as ONNX, and ONNX quantized to int8 with QuantizeLinear/DequantizeLinear pairs."""
+"""Float networks as ONNX, and ONNX quantized to int8 with QuantizeLinear/DequantizeLinear pairs.
+
+`normalize` brings the files of all exporters to one form, `static` has onnxruntime quantize it,
+`proof` compares the result with the float network, layer by layer.
+"""
 
 from steelyard.quantize.export import OPSET, export_onnx
-from steelyard.quantize.static import METHODS, quantize
+from steelyard.quantize.proof import LayerNoise
+from steelyard.quantize.static import METHODS, Quantized, quantize, quantize_measured
 
-__all__ = ["METHODS", "OPSET", "export_onnx", "quantize"]
+__all__ = [
+    "METHODS", "OPSET", "LayerNoise", "Quantized", "export_onnx", "quantize", "quantize_measured",
+]  # fmt: skip

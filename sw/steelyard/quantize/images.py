@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import UserError
 
 
-def checked_images(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    if images.dtype != np.float32 or images.ndim not in (2, 4) or 0 in images.shape:
+def checked_images(images: ArrayLike) -> NDArray[np.float32]:
+    """Images as float32 (n, channels, height, width) or (n, features), all finite.
+
+    Parameters
+    ----------
+    images : floating-point array, or what numpy makes one of
+
+    Raises
+    ------
+    UserError
+        If they have another type or shape, or hold NaN or infinite values.
+    """
+    try:
+        array = np.asarray(images)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(". ")
         raise UserError(
-            f"Calibration images are {images.dtype} of shape {images.shape}, allowed is float32 "
-            "(n, channels, height, width) with n at least 1; convert the array."
+            f"Calibration images are a {type(images).__name__} of which numpy makes no array "
+            f"({reason}); give an array of float32 (n, channels, height, width)."
+        ) from None
+    if not np.issubdtype(array.dtype, np.floating) or array.ndim not in (2, 4) or not array.size:
+        raise UserError(
+            f"Calibration images are {array.dtype} of shape {array.shape}, allowed is float32 "
+            "(n, channels, height, width) or (n, features) with n at least 1; convert the array."
         )
-    if not np.all(np.isfinite(images)):
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32, copy=False)
+    if not np.all(np.isfinite(values)):
         raise UserError(
             "Calibration images hold NaN or infinite values, allowed are finite ones; "
-            "mend the images."
+            "fix the images."
         )
-    return images
+    return values

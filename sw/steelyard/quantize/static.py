@@ -1,4 +1,9 @@
-"""ONNX quantized to int8 with QuantizeLinear/DequantizeLinear pairs."""
+"""ONNX quantized to int8 with QuantizeLinear/DequantizeLinear pairs, and proved against the float.
+
+onnxruntime measures the ranges and writes the graph. What it gets wrong in graphs that are not as
+it expects is kept from it (`normalize`), what it takes away is put back (`restore`), and the result
+is compared with the float network (`proof`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +21,16 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.files import replacing
+from steelyard.importer.builder import Builder
+from steelyard.importer.complete import complete
+from steelyard.importer.errors import NotQuantized
+from steelyard.importer.graph import parse, read_model
 from steelyard.quantize.export import export_onnx
 from steelyard.quantize.images import checked_images
+from steelyard.quantize.normalize import Normalized, batches, is_quantized, normalized
+from steelyard.quantize.proof import LayerNoise, Progress, prove
+from steelyard.quantize.restore import restore_clamps
+from steelyard.quantize.sessions import quiet, reason_of, refusals
 
 if TYPE_CHECKING:
     import onnx
@@ -24,6 +38,27 @@ if TYPE_CHECKING:
 
 METHODS = ("minmax", "percentile", "entropy")
 MAX_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Int8 network and how far it is from the float one.
+
+    Members
+    -------
+    content : ONNX file with QuantizeLinear/DequantizeLinear pairs
+    layers : noise of every quantized activation, in the graph's order; empty where the file was
+        quantized before and only missing quantizers were added
+    images : calibration images on which `layers` was measured
+    """
+
+    content: bytes
+    layers: tuple[LayerNoise, ...]
+    images: int
+
+    def warnings(self) -> list[str]:
+        """A sentence for each layer whose codes say little; empty if there is none."""
+        return [text for layer in self.layers if (text := layer.warning())]
 
 
 def quantize(
@@ -40,64 +75,97 @@ def quantize(
 
     Parameters
     ----------
-    model : torch module, or path of a float ONNX file
-    calibration : float32 (n, channels, height, width) or (n, features) in the network's input units
+    model : torch module, or path of an ONNX file: float, or quantized with quantizers missing, such
+        as at the network's output
+    calibration : (n, channels, height, width) or (n, features) in the network's input units: a
+        floating-point array, or what numpy makes one of (a list, a torch tensor)
     path : file to write
     method : how activation ranges are found: ``minmax``, ``percentile`` (99.99 %) or ``entropy``
 
     Raises
     ------
     UserError
-        If weights or images are NaN or infinite, shapes do not fit, or a pruned weight would not
-        stay zero; names the layer.
+        As :func:`quantize_measured`.
     """
-    if method not in METHODS:
-        raise UserError(
-            f"Calibration method must be one of {', '.join(METHODS)}, not {method!r}; choose one."
-        )
-    images = checked_images(calibration)
-    # onnxruntime and torch report on standard output, which belongs to the command line.
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-        source = Path(folder) / "float.onnx"
-        if isinstance(model, str | os.PathLike):
-            source = Path(model)
-        else:
-            export_onnx(model, images, source)
-        target = Path(folder) / "quantized.onnx"
-        _quantize_file(source, target, images, method)
-        content = target.read_bytes()
+    content = quantize_measured(model, calibration, method=method).content
     if path is not None:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     return content
 
 
-def _quantize_file(source: Path, target: Path, images: NDArray[np.float32], method: str) -> None:
+def quantize_measured(
+    model: nn.Module | str | os.PathLike[str],
+    calibration: NDArray[np.float32],
+    *,
+    method: str = "minmax",
+    progress: Progress | None = None,
+) -> Quantized:
+    """Int8 network with the noise that quantization adds in every layer.
+
+    Parameters
+    ----------
+    model, calibration, method : as :func:`quantize` takes them
+    progress : called with images done, images in all and what is being done
+
+    Raises
+    ------
+    UserError
+        If the network is not one of one float input and output, weights or images are NaN or
+        infinite, shapes do not fit, or the quantized network computes anything else than the float
+        one with rounded weights and activations; names the layer.
+    """
+    if method not in METHODS:
+        raise UserError(
+            f"Calibration method must be one of {', '.join(METHODS)}, not {method!r}; choose one."
+        )
+    images = checked_images(calibration)
+    tell = progress or (lambda done, total, now: None)
+    # onnxruntime and torch report on standard output, which belongs to the command line.
+    with tempfile.TemporaryDirectory() as name, redirect_stdout(io.StringIO()), quiet():
+        folder = Path(name)
+        if isinstance(model, str | os.PathLike):
+            source = Path(model)
+            tell(0, len(images), "reading")
+            if is_quantized(file := read_model(source)):
+                completed = complete(file, images)
+                return Quantized(completed.SerializeToString(), (), len(images))
+        else:
+            source = folder / "float.onnx"
+            export_onnx(model, images, source)
+        reference = normalized(source, images, folder)
+        tell(0, len(images), "calibrating")
+        quantized = _completed(_quantized(reference, images, method, folder), images)
+        layers, count = prove(reference, quantized, images, tell)
+        return Quantized(quantized.SerializeToString(), tuple(layers), count)
+
+
+def _quantized(
+    reference: Normalized, images: NDArray[np.float32], method: str, folder: Path
+) -> onnx.ModelProto:
     import onnx
-    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
     from onnxruntime.quantization import (
         CalibrationMethod,
         QuantFormat,
         QuantType,
-        quant_pre_process,
         quantize_static,
     )
 
-    from steelyard.importer.graph import read_model
-
-    _check_float_model(read_model(source))
-    # Folds constants and batch norm, and fuses bias adds, before ranges are measured.
-    prepared = target.with_name("prepared.onnx")
-    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-    reference = read_model(prepared)
-    options: dict[str, Any] = {"WeightSymmetric": True, "ActivationSymmetric": False}
+    source, target = folder / "prepared.onnx", folder / "quantized.onnx"
+    onnx.save(reference.model, source)
+    options: dict[str, Any] = {
+        "WeightSymmetric": True,
+        "ActivationSymmetric": False,
+        # Else a pooling or reshape that the network begins with stays in float.
+        "ForceQuantizeNoInputCheck": True,
+    }
     if method == "percentile":
         options["CalibPercentile"] = 99.99
     try:
         quantize_static(
-            str(prepared),
+            str(source),
             str(target),
-            _reader(_input_name(reference), images),
+            _reader(reference, images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=False,
@@ -110,85 +178,45 @@ def _quantize_file(source: Path, target: Path, images: NDArray[np.float32], meth
             }[method],
             extra_options=options,
         )
-    except (runtime.InvalidArgument, runtime.Fail, runtime.RuntimeException) as error:
-        reason = " ".join(str(error).split())
+    except refusals(AttributeError, IndexError, KeyError) as error:
         raise UserError(
-            f"Calibration images of shape {images.shape} do not run through the network "
-            f"({reason}); give images of the shape that it takes."
+            f"ONNX graph {reference.model.graph.name!r} cannot be quantized by onnxruntime "
+            f"({reason_of(error)}); try --method minmax, or simplify the model before it is "
+            "exported."
         ) from None
-    _check_zeros(reference, onnx.load(target))
+    model = onnx.load(target)
+    restore_clamps(reference.model, model)
+    return model
 
 
-def _reader(name: str, images: NDArray[np.float32]) -> Any:
+def _completed(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.ModelProto:
+    """Graph with the quantizers that onnxruntime left out, as before a Relu that comes first."""
+    try:
+        Builder(parse(model), model.graph.name).build()
+    except NotQuantized:
+        return complete(model, images)
+    except UserError:
+        # Whatever the importer cannot take is said when the network is compiled.
+        pass
+    return model
+
+
+def _reader(reference: Normalized, images: NDArray[np.float32]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
+
+    name = reference.model.graph.input[0].name
+    # The histogram methods stack all batches, so these must be of one size.
+    even = max(n for n in range(1, MAX_BATCH + 1) if len(images) % n == 0)
+    size = reference.batch or even
 
     class Batches(CalibrationDataReader):
         """The calibration images in their order, a batch at a time."""
 
         def __init__(self) -> None:
-            # The histogram methods stack all batches, so these must be of one size.
-            size = max(n for n in range(1, MAX_BATCH + 1) if len(images) % n == 0)
-            self._batches: Iterator[NDArray[np.float32]] = (
-                images[start : start + size] for start in range(0, len(images), size)
-            )
+            self._batches: Iterator[NDArray[np.float32]] = iter(batches(images, size))
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             batch = next(self._batches, None)
             return None if batch is None else {name: batch}
 
     return Batches()
-
-
-def _input_name(model: onnx.ModelProto) -> str:
-    constants = {item.name for item in model.graph.initializer}
-    return next(item.name for item in model.graph.input if item.name not in constants)
-
-
-def _layer_weights(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    """Constant weight of every Conv, Gemm and MatMul by node name, codes where it is quantized."""
-    from onnx import numpy_helper
-
-    constants = {item.name: item for item in model.graph.initializer}
-    stored = {
-        node.output[0]: node.input[0]
-        for node in model.graph.node
-        if node.op_type == "DequantizeLinear"
-    }
-    weights = {}
-    for node in model.graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            name = stored.get(node.input[1], node.input[1])
-            if name in constants:
-                weights[node.name or node.output[0]] = numpy_helper.to_array(constants[name])
-    return weights
-
-
-def _check_float_model(model: onnx.ModelProto) -> None:
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise UserError(
-            f"ONNX graph {model.graph.name!r} is quantized already, a float graph is needed; "
-            "give it to 'steelyard compile'."
-        )
-    for name, weight in _layer_weights(model).items():
-        if not np.all(np.isfinite(weight)):
-            raise UserError(
-                f"Layer {name!r} holds NaN or infinite weights, allowed are finite ones; "
-                "train or load the weights again."
-            )
-
-
-def _check_zeros(reference: onnx.ModelProto, quantized: onnx.ModelProto) -> None:
-    """Pruned weights stay zero and no code is -128."""
-    codes = _layer_weights(quantized)
-    for name, weight in _layer_weights(reference).items():
-        found = codes.get(name)
-        if found is None or found.dtype != np.int8 or found.shape != weight.shape:
-            raise UserError(
-                f"Layer {name!r} was not quantized to int8, allowed are layers whose input is an "
-                "activation; simplify the model around it."
-            )
-        if np.any(found[weight == 0]) or found.min() < -127:
-            raise UserError(
-                f"Layer {name!r} lost pruned zeros or holds -128 after quantization, only "
-                "symmetric weights are allowed; report this model as a fault of steelyard."
-            )
