@@ -73,6 +73,31 @@ def assert_agrees(model: onnx.ModelProto, network: Network, x: np.ndarray) -> No
     assert np.mean(np.concatenate(end_to_end)) >= AGREEMENT
 
 
+def runtime_output(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """Output of a model in onnxruntime without optimizations."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return session.run(None, {model.graph.input[0].name: x})[0]
+
+
+def scores(network: Network, x: np.ndarray) -> np.ndarray:
+    """Real output of the golden model."""
+    tensor = network.tensor(network.input)
+    codes = tensor.quantize(x.reshape(len(x), *tensor.shape))
+    return network.tensor(network.output).dequantize(golden.run(network, codes, threads=1))
+
+
+def assert_within_a_step(model: onnx.ModelProto, network: Network, x: np.ndarray) -> None:
+    """Output of the golden model against onnxruntime's: at most one step, and seldom that."""
+    expected = runtime_output(model, x)
+    step = network.tensor(network.output).scale
+    steps = np.rint(np.abs(scores(network, x).reshape(expected.shape) - expected) / step)
+    assert steps.max() <= 1, f"off by {steps.max()} steps"
+    assert np.mean(steps == 0) >= 0.98, f"{np.mean(steps == 0):.2%} of {steps.size} equal"
+
+
 class Qdq:
     """Small QDQ graph written by hand: methods append nodes and return the name of their result."""
 

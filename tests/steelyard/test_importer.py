@@ -288,7 +288,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "weight of -128": (
         lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), -128, np.int8))), 0.1),
-        r"has a weight of -128, allowed are -127 to 127; quantize weights symmetrically",
+        r"has a weight of -128, allowed are -127 to 127; start from the float network and",
     ),
     "weight that is not quantized": (
         lambda g, v: g.pair(g.op("Conv", v, g.constant(np.ones((4, 3, 1, 1), np.float32))), 0.1),
@@ -300,7 +300,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "channels that do not fit": (
         lambda g, v: g.pair(g.conv(v, channels=2), 0.1),
-        r"has a weight for 2 channels where its input has 3; mend the weight\.",
+        r"has a weight for 2 channels where its input has 3; export the netw",
     ),
     "layer that is not quantized": (
         lambda g, v: g.pair(g.conv(g.op("Relu", g.conv(v)), 4), 0.1),

@@ -6,27 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
-from qdq_graphs import Qdq, assert_agrees, images, start
-from steelyard import golden, importer
+from qdq_graphs import Qdq, assert_agrees, images, runtime_output, scores, start
+from steelyard import importer
 from steelyard.errors import UserError
-from steelyard.network import Network
-
-
-def run_float(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    """Output of a model in onnxruntime without optimizations."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return session.run(None, {model.graph.input[0].name: x})[0]
-
-
-def scores(network: Network, x: np.ndarray) -> np.ndarray:
-    """Real output of the golden model."""
-    codes = network.tensor(network.input).quantize(x)
-    return network.tensor(network.output).dequantize(golden.run(network, codes, threads=1))
 
 
 def float_output(g: Qdq, v: str) -> str:
@@ -97,7 +81,7 @@ def test_missing_quantizers_are_added(case: Callable[[Qdq, str], str]) -> None:
     network = importer.load(completed)
     assert network.output == model.graph.output[0].name
     assert_agrees(completed, network, x)
-    expected = run_float(model, x)
+    expected = runtime_output(model, x)
     step = network.tensor(network.output).scale
     error = np.abs(scores(network, x).reshape(expected.shape) - expected)
     # Pairs inside the network cost steps of their own.
@@ -109,7 +93,7 @@ def test_last_layer_keeps_its_sums_to_half_a_step() -> None:
     model = graph.model(float_output(graph, value))
     x = images((3, 9, 9), 64, seed=1)
     network = importer.load(importer.complete(model, x))
-    expected = run_float(model, x)
+    expected = runtime_output(model, x)
     step = network.tensor(network.output).scale
     assert np.abs(scores(network, x) - expected).max() <= 0.501 * step
     assert step <= np.ptp(expected) / 254

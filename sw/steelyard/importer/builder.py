@@ -2,38 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from steelyard.errors import UserError
-from steelyard.importer.errors import NotQuantized
-from steelyard.importer.graph import Graph, Node, evaluate
+from steelyard.importer.drafts import AvgPoolDraft
+from steelyard.importer.errors import REQUANTIZE, NotQuantized
+from steelyard.importer.folding import Folder
+from steelyard.importer.graph import Graph
+from steelyard.importer.node import Node
 from steelyard.importer.scales import real_to_code
-from steelyard.importer.values import Activation, Constant, NetworkInput, Pending, Value
+from steelyard.importer.values import (
+    Activation,
+    Codes,
+    Constant,
+    NetworkInput,
+    Pending,
+    Value,
+)
 from steelyard.network import Layer, Network, Tensor
 
 Handler = Callable[["Builder", Node], None]
 
-HANDLERS: dict[str, Handler] = {}
+
+@dataclass(frozen=True)
+class Operator:
+    """How an operator is imported.
+
+    Members
+    -------
+    handler : lowers a node
+    inputs : how many inputs it reads
+    reads : attributes whose every value is taken or refused
+    ignores : attributes that change nothing, with the reason
+    """
+
+    handler: Handler
+    inputs: int
+    reads: tuple[str, ...] = ()
+    ignores: Mapping[str, str] | None = None
+
+
+OPERATORS: dict[str, Operator] = {}
 
 HINTS = {
-    "BatchNormalization": "export the model in evaluation mode so that it folds into a convolution",
+    "BatchNormalization": (
+        "place it right behind a convolution or fully connected layer, where 'steelyard quantize' "
+        "folds it"
+    ),
     "Softmax": "leave it out and take the largest score on the host",
     "LogSoftmax": "leave it out and take the largest score on the host",
-    "QLinearConv": "quantize into the QDQ format with 'steelyard quantize'",
-    "QLinearMatMul": "quantize into the QDQ format with 'steelyard quantize'",
-    "ConvInteger": "quantize into the QDQ format with 'steelyard quantize'",
+    "QLinearConv": f"{REQUANTIZE} into the QDQ format",
+    "QLinearMatMul": f"{REQUANTIZE} into the QDQ format",
+    "ConvInteger": f"{REQUANTIZE} into the QDQ format",
     "Concat": "use a residual add instead",
+    "Cast": "export the network in float32",
 }
 
 
-def operator(*names: str) -> Callable[[Handler], Handler]:
-    """Decorator that registers a handler for operator types."""
+def operator(
+    *names: str,
+    inputs: int,
+    reads: tuple[str, ...] = (),
+    ignores: Mapping[str, str] | None = None,
+) -> Callable[[Handler], Handler]:
+    """Decorator that registers a handler for operator types, as :class:`Operator` says."""
 
     def register(handler: Handler) -> Handler:
         for name in names:
-            HANDLERS[name] = handler
+            OPERATORS[name] = Operator(handler, inputs, reads, ignores)
         return handler
 
     return register
@@ -49,14 +88,17 @@ class Builder:
     """
 
     def __init__(self, graph: Graph, name: str) -> None:
-        self._graph = graph
+        self.graph = graph
         self._name = name
         self._values: dict[str, Value] = {n: Constant(a) for n, a in graph.constants.items()}
         self._values[graph.input] = NetworkInput(graph.input, graph.input_shape)
         self._tensors: dict[str, Tensor] = {}
         self._layers: list[Layer] = []
         self._input: Tensor | None = None
+        self._input_is_read = False
+        self._quantized: dict[tuple[object, ...], Tensor] = {}
         self._label = _output_label(graph)
+        self._folder = Folder(graph.opset, sum(each.size for each in graph.constants.values()))
 
     def build(self) -> Network:
         """Network of all nodes.
@@ -67,30 +109,43 @@ class Builder:
             If a node is not supported or the output is not quantized.
         """
         # The handlers register themselves and need `operator` from here.
-        from steelyard.importer import ops_linear, ops_pool, ops_quantize, ops_shape  # noqa: F401
+        from steelyard.importer import (  # noqa: F401
+            ops_constant,
+            ops_linear,
+            ops_pool,
+            ops_quantize,
+            ops_shape,
+        )
 
-        for node in self._graph.nodes:
+        for node in self.graph.nodes:
             self._lower(node)
-        output = self._values.get(self._graph.output)
+        name = self.graph.output
+        output = self._values.get(name)
+        if isinstance(output, Codes):
+            output = self.dequantized(output)
         if isinstance(output, Pending):
             raise NotQuantized(
-                f"Network output {self._graph.output!r} is float, allowed is an output behind a "
-                "QuantizeLinear and DequantizeLinear",
-                self._graph.output,
+                f"Network output {name!r} is float, allowed is an output behind a QuantizeLinear "
+                "and DequantizeLinear",
+                name,
             )
         if not isinstance(output, Activation) or self._input is None:
             raise UserError(
-                f"Network output {self._graph.output!r} is not computed from the input by "
-                "quantized layers, as it must be; export the network so."
+                f"Network output {name!r} is not computed from the input by quantized layers, as "
+                "it must be; export the network so."
             )
         if any(output.padding):
             raise UserError(
-                f"Network output {self._graph.output!r} is a Pad node's, which only convolutions "
-                "and pooling may follow; remove the padding."
+                f"Network output {name!r} is a Pad node's, which only convolutions and pooling "
+                "may follow; remove the padding."
             )
         self._keep_used(output.tensor.name)
         return Network(
-            self._name, self._input.name, output.tensor.name, self._tensors, tuple(self._layers)
+            self._name,
+            self._input.name,
+            output.tensor.name,
+            self._tensors,
+            tuple(self._layers),
         )
 
     def value(self, node: Node, index: int) -> Value | None:
@@ -99,8 +154,15 @@ class Builder:
             return None
         name = node.inputs[index]
         if name not in self._values:
-            raise node.error(f"reads {name!r}, which no earlier node makes; sort the graph.")
-        return self._values[name]
+            raise node.error(
+                f"reads {name!r}, a second output of another node, which is not made; "
+                "allowed are first outputs, so leave the node out."
+            )
+        value = self._values[name]
+        if isinstance(value, Activation):
+            # The input's shape may have become another since.
+            return replace(value, tensor=self._tensors.get(value.tensor.name, value.tensor))
+        return value
 
     def activation(self, node: Node, index: int = 0) -> Activation:
         """Dequantized activation at an input of a node.
@@ -119,13 +181,41 @@ class Builder:
                 node.outputs[0],
                 index,
             )
-        if not isinstance(value, Activation) or not value.real:
-            what = "integer codes" if isinstance(value, Activation) else "a constant"
+        if not isinstance(value, Activation):
+            what = "integer codes" if isinstance(value, Codes) else "a constant"
             raise node.error(
                 f"takes {what} as input {index}, allowed is an activation behind a QuantizeLinear "
                 "and DequantizeLinear; export the network so."
             )
+        if value.tensor is self._input:
+            self._input_is_read = True
         return value
+
+    def plane(self, node: Node, index: int = 0) -> tuple[Activation, tuple[int, int, int]]:
+        """Activation at an input of a node, and its channels, height and width without padding.
+
+        Raises
+        ------
+        UserError
+            As :meth:`activation`, or if the tensor has been flattened.
+        """
+        was_read = self._input_is_read
+        value = self.activation(node, index)
+        tensor = value.tensor
+        # While nothing has read the input, the network can take it in another shape.
+        unread = tensor is self._input and not was_read
+        if value.view != tensor.shape and unread and len(value.view) == 3:
+            channels, height, width = value.view
+            tensor = replace(tensor, shape=(channels, height, width))
+            self._input = self._tensors[tensor.name] = tensor
+            value = replace(value, tensor=tensor)
+        if value.view != tensor.shape:
+            raise node.error(
+                f"takes a tensor of shape {('batch', *value.view)}, allowed is the unflattened "
+                f"{('batch', *tensor.shape)}; place flatten and reshape right before the "
+                "fully connected layers."
+            )
+        return value, tensor.shape
 
     def constant(self, node: Node, index: int) -> np.ndarray | None:
         """Constant array at an input of a node, None if absent.
@@ -145,48 +235,96 @@ class Builder:
             )
         return value.array
 
+    def integers(self, node: Node, index: int) -> list[int] | None:
+        """Constant integers at an input of a node, None if absent.
+
+        Raises
+        ------
+        UserError
+            If it is no constant, or not of integers.
+        """
+        array = self.constant(node, index)
+        if array is None:
+            return None
+        if array.dtype.kind not in "iu" or array.ndim > 1:
+            raise node.error(
+                f"has {array.dtype} of shape {array.shape} as input {index}, allowed is a list of "
+                "integers; export the network again."
+            )
+        return [int(each) for each in array.reshape(-1)]
+
     def bind(self, node: Node, value: Value) -> None:
         """Let the first output of a node stand for a value."""
         self._values[node.outputs[0]] = value
 
-    def quantize(self, node: Node, name: str, pending: Pending, scale: float, zero: int) -> Tensor:
-        """Tensor of a pending layer's output, with the layer appended."""
-        name = self._label.get(name, name)
-        output = Tensor(self._unused(name), pending.draft.shape, scale, zero)
-        lo, hi = (real_to_code(v, scale, zero) for v in (pending.low, pending.high))
-        tensors, layers = pending.draft.finish(output, lo, hi)
-        if any(layer.name == done.name for layer in layers for done in self._layers):
-            raise node.error(
-                "is the second to quantize one result with another scale, one is allowed; "
-                "quantize the network with 'steelyard quantize'."
-            )
-        self._tensors.update((tensor.name, tensor) for tensor in tensors)
-        self._layers.extend(layers)
-        return output
+    def dequantized(self, codes: Codes) -> Activation:
+        """Activation of codes: finishes the pending layer, or requantizes a quantized tensor.
 
-    def quantize_input(self, node: Node, source: NetworkInput, scale: float, zero: int) -> Tensor:
-        """Tensor of the network's input; a second QuantizeLinear must agree with the first."""
-        shape = source.view if len(source.view) == 3 else (source.view[0], 1, 1)
-        tensor = Tensor(source.name, (shape[0], shape[1], shape[2]), scale, zero)
-        if self._input not in (None, tensor):
-            raise node.error(
-                "quantizes the network's input a second time with another scale, one is allowed; "
-                "quantize the network with 'steelyard quantize'."
+        Raises
+        ------
+        UserError
+            If the input is quantized twice in different ways, or the scales do not fit.
+        """
+        source = codes.source
+        if isinstance(source, NetworkInput):
+            source = Activation(self._quantize_input(codes, source), source.view)
+        parameters = (codes.scale, codes.zero_point)
+        if isinstance(source, Activation):
+            tensor = source.tensor
+            full = (codes.lo, codes.hi) == (-128, 127)
+            if (tensor.scale, tensor.zero_point) != parameters or not full:
+                if any(source.padding) and not codes.lo <= codes.zero_point <= codes.hi:
+                    raise UserError(
+                        f"Codes of {codes.name!r} are clamped to a range without zero behind a Pad "
+                        "node; pad behind the clamp."
+                    )
+                draft = AvgPoolDraft(f"{codes.name}/requantize", tensor.shape, tensor)
+                tensor = self._finished(codes, Pending(draft, source.view))
+            return Activation(tensor, codes.view, source.padding)
+        return Activation(self._finished(codes, source), codes.view)
+
+    def _finished(self, codes: Codes, pending: Pending) -> Tensor:
+        """Tensor of a pending layer's output, with the layer appended unless it is there."""
+        key = (codes.name, codes.scale, codes.zero_point, codes.lo, codes.hi)
+        if key not in self._quantized:
+            name = self._unused(self._label.get(codes.name, codes.name))
+            output = Tensor(name, pending.draft.shape, codes.scale, codes.zero_point)
+            lo, hi = (
+                min(max(real_to_code(v, codes.scale, codes.zero_point), codes.lo), codes.hi)
+                for v in (pending.low, pending.high)
             )
-        self._input = tensor
-        self._tensors[tensor.name] = tensor
-        return tensor
+            draft = pending.draft.renamed(self._unused_layer(pending.draft.name))
+            tensors, layers = draft.finish(output, lo, hi)
+            self._tensors.update((tensor.name, tensor) for tensor in tensors)
+            self._layers.extend(layers)
+            self._quantized[key] = output
+        return self._quantized[key]
+
+    def _quantize_input(self, codes: Codes, source: NetworkInput) -> Tensor:
+        """Tensor of the network's input; a second QuantizeLinear must agree with the first."""
+        parameters = (codes.scale, codes.zero_point)
+        if self._input is None:
+            view = source.view if len(source.view) == 3 else (source.view[0], 1, 1)
+            shape = (view[0], view[1], view[2])
+            self._input = Tensor(self.graph.input, shape, *parameters)
+            self._tensors[self._input.name] = self._input
+        if (self._input.scale, self._input.zero_point) != parameters:
+            raise UserError(
+                f"Network input {self.graph.input!r} is quantized with two scales, one is allowed; "
+                "use one QuantizeLinear for it."
+            )
+        return self._input
 
     def _lower(self, node: Node) -> None:
         if self._fold(node):
             return
-        handler = HANDLERS.get(node.op)
-        if handler is None:
+        found = OPERATORS.get(node.op)
+        if found is None:
             hint = HINTS.get(node.op, "replace the operator or leave it to the host")
             raise node.error(
-                f"is not supported, allowed are {', '.join(sorted(HANDLERS))}; {hint}."
+                f"is not supported, allowed are {', '.join(sorted(OPERATORS))}; {hint}."
             )
-        handler(self, node)
+        found.handler(self, node)
 
     def _fold(self, node: Node) -> bool:
         """Compute a node whose inputs are plain constants; exporters build shapes and pads so."""
@@ -198,16 +336,24 @@ class Builder:
         ):
             return False
         arrays = [v.array if isinstance(v, Constant) else None for v in values]
-        for name, array in zip(
-            node.outputs, evaluate(node, arrays, self._graph.opset), strict=True
-        ):
-            self._values[name] = Constant(np.asarray(array))
+        for name, array in zip(node.outputs, self._folder.evaluate(node, arrays), strict=False):
+            self._values[name] = Constant(array)
         return True
 
     def _unused(self, name: str) -> str:
         count = 1
         candidate = name
-        while candidate in self._tensors or candidate == self._graph.input:
+        while candidate in self._tensors or candidate == self.graph.input:
+            count += 1
+            candidate = f"{name}/{count}"
+        return candidate
+
+    def _unused_layer(self, name: str) -> str:
+        """The name, with a number where a layer has it that quantizes the same result otherwise."""
+        taken = {layer.name for layer in self._layers}
+        count = 1
+        candidate = name
+        while candidate in taken:
             count += 1
             candidate = f"{name}/{count}"
         return candidate
@@ -221,15 +367,21 @@ class Builder:
                 needed.update(layer.inputs)
                 kept.append(layer)
         self._layers = kept[::-1]
-        needed.add(self._graph.input)
+        needed.add(self.graph.input)
         self._tensors = {n: t for n, t in self._tensors.items() if n in needed}
 
 
 def _output_label(graph: Graph) -> dict[str, str]:
     """The network output's own name for the value that is quantized into it."""
-    makers = {node.outputs[0]: node for node in graph.nodes}
-    last = makers.get(graph.output)
-    quantized = makers.get(last.inputs[0]) if last and last.op == "DequantizeLinear" else None
-    if quantized is None or quantized.op != "QuantizeLinear":
-        return {}
-    return {quantized.inputs[0]: graph.output}
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    name = graph.output
+    while name in makers and makers[name].op != "QuantizeLinear":
+        node = makers[name]
+        if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
+            return {}
+        name = node.inputs[0]
+    return {makers[name].inputs[0]: graph.output} if name in makers else {}
+
+
+VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that keep the elements and their order."""

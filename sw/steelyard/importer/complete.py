@@ -61,12 +61,12 @@ def complete(
     given = _checked(images)
     model = onnx.ModelProto()
     model.CopyFrom(original)
+    graph = parse(model)
     editor = _Editor(model)
     # Every round adds what the importer asks for, which is at most every input of every node.
     for _ in range(sum(len(node.input) for node in original.graph.node) + 2):
-        graph = parse(model)
         try:
-            Builder(graph, graph.name).build()
+            Builder(parse(model), graph.name).build()
         except NotQuantized as missing:
             editor.add(missing)
         else:

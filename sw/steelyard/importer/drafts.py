@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,25 @@ class Draft(Protocol):
         """Shape of the output tensor."""
         ...
 
+    def renamed(self, name: str) -> Draft:
+        """The same under another name."""
+        ...
+
     def finish(self, output: Tensor, lo: int, hi: int) -> tuple[list[Tensor], list[Layer]]:
         """New tensors (the output last) and the layers that make them."""
         ...
 
 
+class _Renamed:
+    """A draft's own name is the only thing that a copy may differ in."""
+
+    def renamed(self, name: str) -> Self:
+        """The same under another name."""
+        return replace(self, name=name)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class ConvDraft:
+class ConvDraft(_Renamed):
     """Convolution or fully connected layer with weights, bias and the scale of its accumulator."""
 
     name: str
@@ -69,8 +81,8 @@ class ConvDraft:
 
 
 @dataclass(frozen=True)
-class AvgPoolDraft:
-    """Average pooling; a 1x1 window is the plain requantization of a tensor."""
+class AvgPoolDraft(_Renamed):
+    """Average pooling times a factor; a 1x1 window is the plain requantization of a tensor."""
 
     name: str
     shape: tuple[int, int, int]
@@ -78,11 +90,12 @@ class AvgPoolDraft:
     kernel: tuple[int, int] = (1, 1)
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
+    factor: float = 1.0
 
     def finish(self, output: Tensor, lo: int, hi: int) -> tuple[list[Tensor], list[Layer]]:
         """One AvgPool."""
         window = self.kernel[0] * self.kernel[1]
-        ratio = self.source.scale / (output.scale * window)
+        ratio = self.factor * self.source.scale / (output.scale * window)
         multiplier, shift = fixed_point(ratio, f"Layer {self.name!r}")
         layer = AvgPool(
             name=self.name,
@@ -100,7 +113,7 @@ class AvgPoolDraft:
 
 
 @dataclass(frozen=True)
-class MaxPoolDraft:
+class MaxPoolDraft(_Renamed):
     """Max pooling; where the output's scale differs from the input's, a requantization follows."""
 
     name: str
@@ -135,7 +148,7 @@ class MaxPoolDraft:
 
 
 @dataclass(frozen=True)
-class AddDraft:
+class AddDraft(_Renamed):
     """Residual add of two tensors of one shape."""
 
     name: str

@@ -7,6 +7,7 @@ import numpy as np
 from steelyard.errors import UserError
 
 COMPLETE = "add the missing quantizers with 'steelyard quantize FILE --calibration IMAGES -o OUT'"
+REQUANTIZE = "start from the float network and quantize it with 'steelyard quantize'"
 
 
 class NotQuantized(UserError):

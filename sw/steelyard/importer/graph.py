@@ -1,102 +1,56 @@
-"""ONNX file as plain nodes and numpy constants.
-
-Reading and lowering go through here; beside it only `complete`, which changes graphs, touches the
-onnx package.
-"""
+"""Parsed graph: the nodes that the output needs, in order, and numpy constants."""
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steelyard.errors import UserError
+from steelyard.importer.node import Node
+from steelyard.importer.reading import read_model
+from steelyard.importer.schema import check_opset, read_node
 
 if TYPE_CHECKING:
     import onnx
 
-DOMAINS = ("", "ai.onnx", "com.microsoft")
+__all__ = ["Graph", "is_quantized", "model_name", "parse", "read_constants", "read_model"]
 
-
-@dataclass(frozen=True)
-class Node:
-    """One operator of the graph.
-
-    Members
-    -------
-    name : the file's name, or operator and output where the file has none
-    op : operator type, with its domain in front if that is not ONNX's own
-    inputs, outputs : names of values, an absent optional input is empty
-    attributes : plain Python values
-    """
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: dict[str, Any]
-
-    @property
-    def title(self) -> str:
-        """Operator and name, as sentences begin."""
-        return f"{self.op} node {self.name!r}"
-
-    def error(self, message: str) -> UserError:
-        """Error whose sentence begins with the node's operator and name."""
-        return UserError(f"{self.title} {message}")
+REAL_TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Parsed graph: `input_shape` without the batch axis, `opset` of ONNX's own domain."""
+    """Parsed graph.
+
+    Members
+    -------
+    name : the graph's own
+    opset : of ONNX's own domain
+    input, output : names of the one input and the one output
+    input_shape : sizes without the batch axis
+    batch : size of the batch axis where the file fixes it, else None
+    nodes : those that the output needs, each behind the ones that make its inputs
+    constants : stored in the file, by name
+    """
 
     name: str
     opset: int
     input: str
     input_shape: tuple[int, ...]
+    batch: int | None
     output: str
     nodes: tuple[Node, ...]
     constants: dict[str, np.ndarray]
 
 
-def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
-    """ONNX model of a path, the bytes of a file, or a model already loaded.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or is not ONNX.
-    """
-    import onnx
-
-    if isinstance(source, onnx.ModelProto):
-        return source
-    # protobuf ships no types, so a plain import would not pass the type check.
-    undecodable = import_module("google.protobuf.message").DecodeError
-    label = "The given data" if isinstance(source, bytes) else f"File {os.fspath(source)!r}"
-    try:
-        if isinstance(source, bytes):
-            model = onnx.load_model_from_string(source)
-        else:
-            model = onnx.load(os.fspath(source))
-    except FileNotFoundError:
-        raise UserError(f"{label} does not exist; give the path of an ONNX file.") from None
-    except (OSError, undecodable, onnx.checker.ValidationError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{label} cannot be read as ONNX ({reason}); "
-            "give a file written by 'steelyard quantize'."
-        ) from None
-    if not model.graph.node:
-        raise UserError(
-            f"{label} is not ONNX or holds no nodes; give a file written by 'steelyard quantize'."
-        )
-    return model
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether a model has quantizers: it is for :func:`load` or :func:`complete`, not for float."""
+    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
 
 
 def parse(model: onnx.ModelProto) -> Graph:
@@ -105,19 +59,18 @@ def parse(model: onnx.ModelProto) -> Graph:
     Raises
     ------
     UserError
-        If the model is not quantized, has several inputs or outputs, or a shape that is open in
-        more than the batch axis.
+        If the model is not quantized, has several inputs or outputs, a shape that is open in more
+        than the batch axis, a node that its opset does not allow, or names that do not fit.
     """
-    from onnx import numpy_helper
-
     graph = model.graph
-    constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     label = graph.name or "network"
-    if not any(node.op_type == "QuantizeLinear" for node in graph.node):
+    if not is_quantized(model):
         raise UserError(
             f"ONNX graph {label!r} is not quantized, only graphs with QuantizeLinear nodes are "
             "imported; run 'steelyard quantize' on it first."
         )
+    opset = check_opset(model, label)
+    constants = read_constants(graph, label)
     inputs = [item for item in graph.input if item.name not in constants]
     for kind, values in (("inputs", inputs), ("outputs", list(graph.output))):
         if len(values) != 1:
@@ -126,71 +79,129 @@ def parse(model: onnx.ModelProto) -> Graph:
                 f"ONNX graph {label!r} has {len(values)} {kind} ({names}), one is allowed; "
                 "export the network with one input and one output."
             )
-    opset = next((item.version for item in model.opset_import if item.domain in DOMAINS[:2]), 1)
+    source, output = inputs[0], graph.output[0].name
+    shape = _input_shape(source)
+    needed = _needed(graph, output, {source.name, *constants})
     return Graph(
         label,
         opset,
-        inputs[0].name,
-        _input_shape(inputs[0]),
-        graph.output[0].name,
-        tuple(_node(node) for node in graph.node),
+        source.name,
+        shape,
+        source.type.tensor_type.shape.dim[0].dim_value or None,
+        output,
+        tuple(read_node(proto, opset) for proto in needed),
         constants,
     )
-
-
-def evaluate(node: Node, inputs: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
-    """Outputs of a node whose inputs are all constant.
-
-    Raises
-    ------
-    UserError
-        If onnx's reference evaluator cannot run it.
-    """
-    from onnx import TensorProto, helper
-    from onnx.reference import ReferenceEvaluator
-
-    proto = helper.make_node(node.op, node.inputs, node.outputs, **node.attributes)
-    given = {n: v for n, v in zip(node.inputs, inputs, strict=True) if n and v is not None}
-    graph = helper.make_graph(
-        [proto],
-        "constant",
-        [
-            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-            for n, v in given.items()
-        ],
-        [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in node.outputs],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    try:
-        return list(ReferenceEvaluator(model).run(None, given))
-    except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        raise node.error(
-            f"has constant inputs but cannot be computed ({reason}); "
-            "simplify the model before it is exported."
-        ) from None
 
 
 def model_name(source: object, graph: Graph) -> str:
     """File name without its endings, or the graph's own name."""
     if isinstance(source, str | os.PathLike):
-        return Path(source).name.split(".")[0] or graph.name
+        return Path(os.fsdecode(source)).name.split(".")[0] or graph.name
     return graph.name
 
 
-def _node(proto: onnx.NodeProto) -> Node:
-    from onnx import helper
+def read_constants(graph: onnx.GraphProto, label: str) -> dict[str, np.ndarray]:
+    """Constants that a graph stores, by name.
 
-    name = proto.name or f"{proto.op_type} of {', '.join(proto.output)}"
-    op = proto.op_type if proto.domain in DOMAINS else f"{proto.domain}.{proto.op_type}"
-    attributes: dict[str, Any] = {}
-    for attribute in proto.attribute:
-        value = helper.get_attribute_value(attribute)
-        attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
-    return Node(name, op, tuple(proto.input), tuple(proto.output), attributes)
+    Raises
+    ------
+    UserError
+        If one cannot be read, or has no name of its own.
+    """
+    from onnx import numpy_helper
+
+    constants: dict[str, np.ndarray] = {}
+    for item in graph.initializer:
+        if item.name in constants or not item.name:
+            what = "stored twice" if item.name else "stored without a name"
+            raise UserError(
+                f"ONNX graph {label!r} has constant {item.name!r} {what}, allowed is each under "
+                "its own name; export the network again."
+            )
+        try:
+            constants[item.name] = numpy_helper.to_array(item)
+        except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(
+                f"Constant {item.name!r} of ONNX graph {label!r} cannot be read ({reason}); "
+                "export the network again."
+            ) from None
+    return constants
+
+
+def _needed(graph: onnx.GraphProto, output: str, given: set[str]) -> list[onnx.NodeProto]:
+    """Nodes that the output needs, in the file's order as far as that puts makers first.
+
+    Raises
+    ------
+    UserError
+        If a name is made twice or not at all, or nodes wait for each other.
+    """
+    makers: dict[str, int] = {}
+    for index, node in enumerate(graph.node):
+        for name in filter(None, node.output):
+            if name in makers or name in given:
+                raise UserError(
+                    f"Value {name!r} of the ONNX graph is made twice, the second time by node "
+                    f"{node.name!r}; export the network again."
+                )
+            makers[name] = index
+    if output not in makers and output not in given:
+        raise UserError(f"Network output {output!r} is made by no node; export the network again.")
+    waiting: dict[int, set[int]] = {}
+    open_nodes = [makers[output]] if output in makers else []
+    while open_nodes:
+        index = open_nodes.pop()
+        if index in waiting:
+            continue
+        node = graph.node[index]
+        for name in filter(None, node.input):
+            if name not in makers and name not in given:
+                raise UserError(
+                    f"{node.op_type} node {node.name!r} reads {name!r}, which nothing makes; "
+                    "export the network again."
+                )
+        waiting[index] = {makers[name] for name in node.input if name in makers}
+        open_nodes += waiting[index]
+    return [graph.node[index] for index in _sorted(graph, waiting)]
+
+
+def _sorted(graph: onnx.GraphProto, waiting: dict[int, set[int]]) -> list[int]:
+    readers: dict[int, list[int]] = {index: [] for index in waiting}
+    for index, makers in waiting.items():
+        for maker in makers:
+            readers[maker].append(index)
+    missing = {index: len(makers) for index, makers in waiting.items()}
+    ready = [index for index, count in missing.items() if not count]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(index)
+        for reader in readers[index]:
+            missing[reader] -= 1
+            if not missing[reader]:
+                heapq.heappush(ready, reader)
+    if len(order) < len(waiting):
+        stuck = graph.node[min(set(waiting) - set(order))]
+        raise UserError(
+            f"{stuck.op_type} node {stuck.name!r} waits for its own output, allowed are graphs "
+            "without cycles; export the network again."
+        )
+    return order
 
 
 def _input_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    from onnx import TensorProto
+
+    kinds = {number: name for name, number in TensorProto.DataType.items()}
+    kind = kinds.get(value.type.tensor_type.elem_type, "UNDEFINED")
+    if kind not in (*REAL_TYPES, "UNDEFINED"):
+        raise UserError(
+            f"Network input {value.name!r} is of type {kind}, allowed is float32 with a "
+            "QuantizeLinear behind it; export the network with a float input."
+        )
     dims = value.type.tensor_type.shape.dim
     if len(dims) not in (2, 4):
         raise UserError(
@@ -204,4 +215,9 @@ def _input_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
                 f"Axis {axis} of network input {value.name!r} has no fixed size, only the batch "
                 "axis may be dynamic; export the network with fixed channels, height and width."
             )
+    if dims[0].dim_value < 0:
+        raise UserError(
+            f"The batch of network input {value.name!r} is {dims[0].dim_value}, allowed are a "
+            "count from 1 or a dynamic axis; export the network again."
+        )
     return sizes

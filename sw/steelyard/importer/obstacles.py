@@ -18,10 +18,11 @@ import numpy as np
 
 import steelyard.importer as room
 from steelyard.errors import UserError
-from steelyard.importer.builder import HANDLERS, Builder
+from steelyard.importer.builder import OPERATORS, Builder
 from steelyard.importer.drafts import AvgPoolDraft
-from steelyard.importer.graph import DOMAINS, Graph, Node
-from steelyard.importer.graph import _node as node_of
+from steelyard.importer.graph import Graph, read_constants
+from steelyard.importer.node import Node
+from steelyard.importer.schema import opset_of, read_node
 from steelyard.importer.values import (
     Activation,
     Constant,
@@ -131,19 +132,18 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
 
 
 def _graph(model: onnx.ModelProto, shapes: dict[str, Shape]) -> Graph:
-    from onnx import numpy_helper
-
     graph = model.graph
-    constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    constants = read_constants(graph, graph.name or "network")
     source = next(item.name for item in graph.input if item.name not in constants)
-    opset = next((item.version for item in model.opset_import if item.domain in DOMAINS[:2]), 1)
+    opset = opset_of(model)
     return Graph(
         graph.name or "network",
         opset,
         source,
         shapes.get(source, (1,))[1:],
+        None,
         graph.output[0].name,
-        tuple(node_of(proto) for proto in graph.node),
+        tuple(read_node(proto, opset) for proto in graph.node),
         constants,
     )
 
@@ -163,21 +163,21 @@ class _Survey(Builder):
     def run(self) -> list[str]:
         """Sentences on the nodes and the output."""
         failed: dict[tuple[str, str], list[str]] = {}
-        for node in self._graph.nodes:
+        for node in self.graph.nodes:
             reason = self._judge(node)
             if reason is not None:
                 title = f"{node.op} node {node.name!r} "
                 failed.setdefault((node.op, reason.removeprefix(title)), []).append(node.name)
         found = [_sentence(op, names, reason) for (op, reason), names in failed.items()]
-        output = self._values.get(self._graph.output)
+        output = self._values.get(self.graph.output)
         if isinstance(output, Activation) and any(output.padding):
             found.append(
-                f"Network output {self._graph.output!r} is a Pad node's, which only convolutions "
+                f"Network output {self.graph.output!r} is a Pad node's, which only convolutions "
                 "and pooling may follow; remove the padding."
             )
         if isinstance(output, Constant) and output is not UNKNOWN:
             found.append(
-                f"Network output {self._graph.output!r} does not depend on the input; "
+                f"Network output {self.graph.output!r} does not depend on the input; "
                 "export the whole network."
             )
         return found
@@ -202,7 +202,7 @@ class _Survey(Builder):
         if not reasons:
             # What stands before the node has been reported already.
             self._assume(node)
-            return None if node.op in (*HANDLERS, *AFFINE) else self._unsupported(node)
+            return None if node.op in (*OPERATORS, *AFFINE) else self._unsupported(node)
         if self._affine(node):
             return None
         self._assume(node)
@@ -243,7 +243,7 @@ class _Survey(Builder):
 
     def _activation(self, value: Pending | NetworkInput) -> Activation:
         shape = value.draft.shape if isinstance(value, Pending) else _plane(value.view)
-        return Activation(self._tensor(shape), value.view, real=True)
+        return Activation(self._tensor(shape), value.view)
 
     def _tensor(self, shape: tuple[int, int, int]) -> Tensor:
         self._count += 1
@@ -281,9 +281,7 @@ class _Survey(Builder):
             shape = self._shapes.get(name, ())
             usual = len(shape) in (2, 4) and shape[0] == 1
             view = shape[1:]
-            self._values[name] = (
-                Activation(self._tensor(_plane(view)), view, real=True) if usual else UNKNOWN
-            )
+            self._values[name] = Activation(self._tensor(_plane(view)), view) if usual else UNKNOWN
 
 
 def _plane(view: Shape) -> tuple[int, int, int]:
@@ -292,12 +290,12 @@ def _plane(view: Shape) -> tuple[int, int, int]:
 
 def _quantized(value: Constant) -> QuantizedConstant:
     codes = np.broadcast_to(np.int8(1), value.array.shape)
-    return QuantizedConstant(codes, np.asarray(LARGE), 0, real=True)
+    return QuantizedConstant(codes, np.asarray(LARGE), np.zeros((), np.int8), 0, real=True)
 
 
 def _without_circle(node: Node, reasons: Sequence[str]) -> str:
     """The first reason that does not advise to quantize, which comes next anyway."""
-    if node.op not in HANDLERS:
+    if node.op not in OPERATORS:
         return reasons[0].replace("QuantizeLinear, ", "").replace("DequantizeLinear, ", "")
     for reason in reasons:
         if "quantize" not in reason.lower():

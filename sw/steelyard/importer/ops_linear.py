@@ -1,47 +1,48 @@
-"""Convolution, fully connected layers and adds."""
+"""Convolution, fully connected layers and adds of two activations."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.importer.biases import rounded_bias
 from steelyard.importer.builder import Builder, operator
 from steelyard.importer.drafts import AddDraft, ConvDraft
-from steelyard.importer.errors import NotQuantized
-from steelyard.importer.graph import Node
+from steelyard.importer.errors import REQUANTIZE, NotQuantized
+from steelyard.importer.node import Node
+from steelyard.importer.ops_constant import add_constant, constant_operand
 from steelyard.importer.values import Constant, Pending, QuantizedConstant
-from steelyard.importer.windows import read_window
-
-INT32 = np.iinfo(np.int32)
+from steelyard.importer.windows import WINDOW, read_window
 
 
-@operator("Conv")
+@operator("Conv", inputs=3, reads=(*WINDOW, "group"))
 def conv(builder: Builder, node: Node) -> None:
     """Convolution of one group."""
-    source = builder.activation(node)
-    channels, height, width = source.plane(node)
+    source, (channels, height, width) = builder.plane(node)
     weight, weight_scale = _weight(builder, node, 1, axis=0)
     if weight.ndim != 4:
         raise node.error(
             f"has a weight of {weight.ndim} axes, allowed are 4 (two-dimensional convolution); "
             "rewrite the layer as Conv2d."
         )
-    groups = int(node.attributes.get("group", 1))
+    groups = node.attributes["group"]
     if groups != 1 or weight.shape[1] != channels:
         raise node.error(
             f"has {groups} groups, allowed is 1; use a convolution over all channels."
             if groups != 1
             else f"has a weight for {weight.shape[1]} channels where its input has {channels}; "
-            "mend the weight."
+            "export the network again."
         )
     kernel = (weight.shape[2], weight.shape[3])
+    named = node.attributes.get("kernel_shape")
+    if named is not None and tuple(named) != kernel:
+        raise node.error(
+            f"has kernel_shape = {tuple(named)} and a weight of {kernel[0]}x{kernel[1]}, allowed "
+            "is the weight's size; export the network again."
+        )
     window = read_window(node, kernel, (height, width), source.padding)
-    if window.ceil_excess != (0, 0):
-        raise node.error("has ceil_mode, which convolutions do not know; remove the attribute.")
     scale = source.tensor.scale * weight_scale
-    bias = _bias(builder, node, 2, scale)
+    bias = _bias(builder, node, scale)
     shape = (weight.shape[0], *window.output_size)
     draft = ConvDraft(
         node.name,
@@ -56,15 +57,20 @@ def conv(builder: Builder, node: Node) -> None:
     builder.bind(node, Pending(draft, shape))
 
 
-@operator("Gemm", "MatMul")
+@operator("Gemm", "MatMul", inputs=3, reads=("alpha", "beta", "transA", "transB"))
 def fully_connected(builder: Builder, node: Node) -> None:
     """Fully connected layer, as a convolution whose kernel is the map before the flatten."""
     source = builder.activation(node).unpadded(node)
-    for name, allowed in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
-        if node.attributes.get(name, allowed) != allowed:
+    alpha, beta = (node.attributes.get(key, 1.0) for key in ("alpha", "beta"))
+    for name, value, fits in (
+        ("alpha", alpha, 0 < alpha < np.inf),
+        ("beta", beta, np.isfinite(beta)),
+        ("transA", node.attributes.get("transA", 0), not node.attributes.get("transA", 0)),
+    ):
+        if not fits:
+            what = {"alpha": "a positive number", "beta": "a finite number", "transA": "0"}[name]
             raise node.error(
-                f"has {name} = {node.attributes[name]}, allowed is {allowed:g}; "
-                "use an ordinary fully connected layer."
+                f"has {name} = {value:g}, allowed is {what}; use an ordinary fully connected layer."
             )
     if len(source.view) != 1:
         raise node.error(
@@ -74,13 +80,13 @@ def fully_connected(builder: Builder, node: Node) -> None:
     transposed = bool(node.attributes.get("transB", 0))
     weight, weight_scale = _weight(builder, node, 1, axis=0 if transposed else 1)
     matrix = weight if transposed else weight.T
-    if matrix.ndim != 2 or matrix.shape[1] != source.tensor.size:
+    if matrix.ndim != 2 or matrix.shape[1] != source.tensor.size or not len(matrix):
         raise node.error(
             f"has a weight of shape {weight.shape} where its input has {source.tensor.size} "
-            "features; mend the weight."
+            "features; export the network again."
         )
-    scale = source.tensor.scale * weight_scale
-    bias = _bias(builder, node, 2, scale) if node.op == "Gemm" else None
+    scale = source.tensor.scale * weight_scale * alpha
+    bias = _bias(builder, node, scale, beta) if node.op == "Gemm" else None
     outputs = matrix.shape[0]
     draft = ConvDraft(
         node.name,
@@ -94,14 +100,13 @@ def fully_connected(builder: Builder, node: Node) -> None:
     builder.bind(node, Pending(draft, (outputs,)))
 
 
-@operator("Add")
+@operator("Add", inputs=2)
 def add(builder: Builder, node: Node) -> None:
-    """Residual add of two activations, or the bias of a layer that has none yet."""
+    """Residual add of two activations, or a constant that goes into a layer's bias."""
     for index in (0, 1):
-        pending = builder.value(node, index)
-        other = builder.value(node, 1 - index)
-        if isinstance(pending, Pending) and isinstance(other, Constant | QuantizedConstant):
-            builder.bind(node, _add_bias(builder, node, pending, 1 - index))
+        constant = constant_operand(builder, node, index)
+        if constant is not None:
+            add_constant(builder, node, 1 - index, constant)
             return
     a = builder.activation(node, 0).unpadded(node)
     b = builder.activation(node, 1).unpadded(node)
@@ -113,24 +118,12 @@ def add(builder: Builder, node: Node) -> None:
     builder.bind(node, Pending(AddDraft(node.name, a.tensor.shape, a.tensor, b.tensor), a.view))
 
 
-def _add_bias(builder: Builder, node: Node, pending: Pending, index: int) -> Pending:
-    draft = pending.draft
-    clamped = (pending.low, pending.high) != (-np.inf, np.inf)
-    if not isinstance(draft, ConvDraft) or draft.bias is not None or clamped:
-        raise node.error(
-            "adds a constant to a result that cannot take it, allowed is the bias of a layer "
-            "without one; put the constant into the layer's own bias."
-        )
-    bias = _bias(builder, node, index, draft.scale)
-    return replace(pending, draft=replace(draft, bias=bias))
-
-
 def _weight(
     builder: Builder, node: Node, index: int, axis: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """Int8 weight and its float64 scale (output channels along `axis`,)."""
     value = builder.value(node, index)
-    if isinstance(value, Constant) and value.array.ndim > axis:
+    if isinstance(value, Constant) and value.array.ndim > axis and value.array.size:
         raise NotQuantized(
             f"{node.title} has a weight that is not quantized, allowed is int8",
             node.inputs[index],
@@ -139,57 +132,54 @@ def _weight(
             value.array,
             axis,
         )
-    if not isinstance(value, QuantizedConstant) or not value.real or value.codes.dtype != np.int8:
+    if not isinstance(value, QuantizedConstant) or not value.real:
         raise node.error(
             "has a weight that is not an int8 constant behind a DequantizeLinear, as it must be; "
-            "start from the float network and quantize it with 'steelyard quantize'."
+            f"{REQUANTIZE}."
         )
-    codes = value.codes
+    codes, zero = value.codes, value.zero_point
+    if codes.dtype == np.uint8 and np.all(zero == 128):
+        # The same weights in signed codes.
+        codes, zero = (codes.astype(np.int16) - 128).astype(np.int8), np.zeros(1, np.int8)
+    if codes.dtype != np.int8 or np.any(zero):
+        points = f"{zero.min()}" if zero.min() == zero.max() else f"{zero.min()} to {zero.max()}"
+        raise node.error(
+            f"has a weight of {codes.dtype} with zero point {points}, allowed is int8 with zero "
+            f"point 0; {REQUANTIZE}, which does so."
+        )
     if codes.size and codes.min() < -127:
         raise node.error(
-            "has a weight of -128, allowed are -127 to 127; "
-            "quantize weights symmetrically with 'steelyard quantize'."
+            f"has a weight of -128, allowed are -127 to 127; {REQUANTIZE}, which keeps to these."
         )
     outputs = codes.shape[axis] if codes.ndim > axis else 0
     if value.scale.size != 1 and (value.axis != axis or value.scale.size != outputs):
         raise node.error(
             f"has weight scales along axis {value.axis}, allowed is the output axis {axis}; "
-            "quantize weights per output channel."
+            f"{REQUANTIZE}."
+        )
+    if not outputs:
+        raise node.error(
+            f"has a weight of shape {codes.shape}, allowed is one with output channels; "
+            "export the network again."
         )
     scale = np.broadcast_to(value.scale.reshape(-1).astype(np.float64), (outputs,))
     return codes, scale
 
 
 def _bias(
-    builder: Builder, node: Node, index: int, scale: NDArray[np.float64]
+    builder: Builder, node: Node, scale: NDArray[np.float64], factor: float = 1.0
 ) -> NDArray[np.int32] | None:
-    """Bias in accumulator steps of `scale`, None if absent."""
-    value = builder.value(node, index)
-    if value is None:
+    """Bias at input 2 times `factor`, in accumulator steps of `scale`; None if absent."""
+    if builder.value(node, 2) is None:
         return None
-    if isinstance(value, QuantizedConstant) and value.real:
-        codes = value.codes.reshape(-1).astype(np.float64)
-        own = np.broadcast_to(value.scale.reshape(-1).astype(np.float64), codes.shape)
-        # Exporters round s_x * s_w to float32; that is the same scale, not another one.
-        same = codes.shape == scale.shape and np.allclose(own, scale, rtol=1e-6, atol=0)
-        steps = codes if same else codes * own / (scale if codes.shape == scale.shape else 1)
-    elif isinstance(value, Constant) and value.array.size == scale.size:
-        steps = value.array.reshape(-1).astype(np.float64) / scale
-    else:
-        steps = np.zeros(0)
-    if steps.shape != scale.shape:
+    constant = constant_operand(builder, node, 2)
+    if constant is None:
         raise node.error(
-            f"has a bias that is not a constant of {scale.size} output channels; mend the bias."
+            "has a bias that is computed from data, allowed is a constant; "
+            "export the network with a constant bias."
         )
-    if not np.all(np.isfinite(steps)):
-        raise node.error(
-            "has a bias that is NaN or infinite, allowed are finite values; "
-            "train or load the weights again."
-        )
-    rounded = np.rint(steps)
-    if np.any(rounded < INT32.min) or np.any(rounded > INT32.max):
-        raise node.error(
-            "has a bias that exceeds 32 bits at the accumulator's scale; quantize the network "
-            "again with calibration data that reaches this layer."
-        )
-    return rounded.astype(np.int32)
+    # A convolution's bias lies along the channels, a product's along the last axis.
+    view = (len(scale), 1, 1) if node.op == "Conv" else (len(scale),)
+    if node.op == "Conv" and constant.codes.ndim == 1:
+        constant = constant.along_channels()
+    return rounded_bias(node, constant, scale, view, factor)

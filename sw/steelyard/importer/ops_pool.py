@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from steelyard.importer.builder import Builder, operator
 from steelyard.importer.drafts import AvgPoolDraft, MaxPoolDraft
-from steelyard.importer.graph import Node
+from steelyard.importer.node import Node
+from steelyard.importer.ops_shape import axes_of
 from steelyard.importer.values import NO_PADDING, Activation, Pending
-from steelyard.importer.windows import Window, read_window
+from steelyard.importer.windows import WINDOW, Window, read_window
 
 
-@operator("MaxPool")
+@operator(
+    "MaxPool",
+    inputs=1,
+    reads=(*WINDOW, "ceil_mode"),
+    ignores={"storage_order": "it orders the indices of the second output, which is refused"},
+)
 def max_pool(builder: Builder, node: Node) -> None:
     """Max pooling; ceil_mode becomes padding, which never wins."""
-    source = builder.activation(node)
+    source, _ = builder.plane(node)
     if source.padding != NO_PADDING and source.tensor.zero_point != -128:
         raise node.error(
             "follows a Pad node whose zeros can be the maximum; "
             "use the pooling's own padding, or pad after a ReLU."
         )
-    if len([name for name in node.outputs if name]) != 1:
+    if len(node.outputs) != 1:
         raise node.error("has an output of indices, one output is allowed; remove the second.")
     window = _pooling_window(node, source)
     top, left, bottom, right = window.padding
@@ -30,12 +34,12 @@ def max_pool(builder: Builder, node: Node) -> None:
     builder.bind(node, Pending(draft, shape))
 
 
-@operator("AveragePool")
+@operator("AveragePool", inputs=1, reads=(*WINDOW, "ceil_mode", "count_include_pad"))
 def average_pool(builder: Builder, node: Node) -> None:
     """Average pooling whose padding counts as zeros."""
-    source = builder.activation(node)
+    source, _ = builder.plane(node)
     window = _pooling_window(node, source)
-    if any(window.own_padding) and not node.attributes.get("count_include_pad", 0):
+    if any(window.own_padding) and not node.attributes["count_include_pad"]:
         raise node.error(
             f"has pads {window.own_padding} that do not count (count_include_pad = 0), allowed is "
             "padding that counts as zeros; set count_include_pad or remove the padding."
@@ -52,11 +56,11 @@ def average_pool(builder: Builder, node: Node) -> None:
     builder.bind(node, Pending(draft, shape))
 
 
-@operator("GlobalAveragePool", "GlobalMaxPool")
+@operator("GlobalAveragePool", "GlobalMaxPool", inputs=1)
 def global_pool(builder: Builder, node: Node) -> None:
     """Pooling over the whole map."""
-    source = builder.activation(node).unpadded(node)
-    channels, height, width = source.plane(node)
+    source, (channels, height, width) = builder.plane(node)
+    source.unpadded(node)
     shape, kernel = (channels, 1, 1), (height, width)
     if node.op == "GlobalAveragePool":
         builder.bind(node, Pending(AvgPoolDraft(node.name, shape, source.tensor, kernel), shape))
@@ -65,26 +69,30 @@ def global_pool(builder: Builder, node: Node) -> None:
         builder.bind(node, Pending(draft, shape))
 
 
-@operator("ReduceMean")
+@operator("ReduceMean", inputs=2, reads=("axes", "keepdims", "noop_with_empty_axes"))
 def reduce_mean(builder: Builder, node: Node) -> None:
     """Mean over height and width, which is global average pooling."""
-    source = builder.activation(node).unpadded(node)
-    channels, height, width = source.plane(node)
-    given = builder.constant(node, 1)
-    axes = node.attributes.get("axes") if given is None else np.atleast_1d(given).tolist()
-    if axes is None or {axis % 4 for axis in axes} != {2, 3}:
+    source, (channels, height, width) = builder.plane(node)
+    source.unpadded(node)
+    axes = axes_of(builder, node, 4)
+    if not axes and node.attributes.get("noop_with_empty_axes"):
+        raise node.error(
+            "has noop_with_empty_axes = 1 and no axes, which leaves its input as it is; "
+            "leave the node out."
+        )
+    if axes is None or set(axes) != {2, 3}:
         raise node.error(
             f"has axes {axes}, allowed is the mean over height and width (2, 3); "
             "use global average pooling."
         )
-    view = (channels, 1, 1) if node.attributes.get("keepdims", 1) else (channels,)
+    view = (channels, 1, 1) if node.attributes["keepdims"] else (channels,)
     draft = AvgPoolDraft(node.name, (channels, 1, 1), source.tensor, (height, width))
     builder.bind(node, Pending(draft, view))
 
 
 def _pooling_window(node: Node, source: Activation) -> Window:
-    _, height, width = source.plane(node)
-    kernel = tuple(node.attributes.get("kernel_shape", ()))
+    _, height, width = source.tensor.shape
+    kernel = tuple(node.attributes["kernel_shape"])
     if len(kernel) != 2:
         raise node.error(
             f"has the kernel shape {kernel}, allowed are two sizes (height, width); "

@@ -8,32 +8,60 @@ from dataclasses import replace
 import numpy as np
 
 from steelyard.importer.builder import Builder, operator
-from steelyard.importer.graph import Node
-from steelyard.importer.values import Activation, Constant, NetworkInput, Pending, Value
+from steelyard.importer.node import Node
+from steelyard.importer.values import (
+    Activation,
+    Codes,
+    Constant,
+    NetworkInput,
+    Pending,
+    QuantizedConstant,
+    Value,
+)
 
 
-@operator("Identity", "Dropout")
+@operator("Identity", inputs=1)
 def identity(builder: Builder, node: Node) -> None:
-    """The value itself; a dropout does nothing in inference."""
+    """The value itself."""
     value = builder.value(node, 0)
-    if value is None:
-        raise node.error("has no input, one is needed; mend the graph.")
-    builder.bind(node, value)
+    if value is not None:
+        builder.bind(node, value)
 
 
-@operator("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+@operator(
+    "Dropout",
+    inputs=3,
+    ignores={
+        "ratio": "a dropout does nothing in inference",
+        "seed": "a dropout does nothing in inference",
+    },
+)
+def dropout(builder: Builder, node: Node) -> None:
+    """The value itself: a dropout does nothing in inference."""
+    training = builder.constant(node, 2)
+    if training is not None and np.any(training):
+        raise node.error(
+            "has training_mode set, allowed is inference; export the model in evaluation mode."
+        )
+    identity(builder, node)
+
+
+@operator(
+    "Flatten", "Reshape", "Squeeze", "Unsqueeze", inputs=2, reads=("axis", "axes", "allowzero")
+)
 def reshape(builder: Builder, node: Node) -> None:
     """View of the same elements in the same order; the batch stays the first axis."""
     value = _viewable(builder, node)
-    old = (1, *value.view)
+    # A dynamic batch counts as 1, which no other size can be mistaken for.
+    batch = builder.graph.batch or 1
+    old = (batch, *value.view)
     if node.op == "Flatten":
-        axis = int(node.attributes.get("axis", 1)) % (len(old) + 1)
-        new: tuple[int, ...] = (math.prod(old[:axis]), math.prod(old[axis:]))
+        new = _flattened(node, old)
     elif node.op == "Reshape":
         new = _reshaped(builder, node, old)
     else:
         new = _squeezed(builder, node, old)
-    if len(new) < 2 or new[0] != 1 or math.prod(new) != math.prod(old):
+    if len(new) < 2 or new[0] != batch or min(new) < 1 or math.prod(new) != math.prod(old):
         raise node.error(
             f"turns {('batch', *old[1:])} into {new}, allowed are shapes of the same elements with "
             "the batch as first axis; use a flatten from axis 1."
@@ -41,34 +69,35 @@ def reshape(builder: Builder, node: Node) -> None:
     builder.bind(node, replace(value, view=new[1:]))
 
 
-@operator("Shape")
+@operator("Shape", inputs=1, reads=("start", "end"))
 def shape(builder: Builder, node: Node) -> None:
-    """Constant shape, as of a batch of one."""
-    dims = (1, *_viewable(builder, node).view)
-    start = node.attributes.get("start", 0)
-    end = node.attributes.get("end", len(dims))
-    builder.bind(node, Constant(np.array(dims[start:end], np.int64)))
+    """Constant shape, a dynamic batch as 1."""
+    dims = (builder.graph.batch or 1, *_viewable(builder, node).view)
+    part = slice(node.attributes.get("start"), node.attributes.get("end"))
+    builder.bind(node, Constant(np.array(dims[part], np.int64)))
 
 
-@operator("Pad")
+@operator("Pad", inputs=4, reads=("mode", "pads", "value"))
 def pad(builder: Builder, node: Node) -> None:
     """Zeros around a map, taken over by the convolution or pooling behind it."""
-    source = builder.activation(node)
-    source.plane(node)
-    mode = node.attributes.get("mode", "constant")
-    given, fill, axes = (builder.constant(node, index) for index in (1, 2, 3))
-    amounts = node.attributes.get("pads") if given is None else given.tolist()
-    fill_value = node.attributes.get("value", 0.0) if fill is None else float(fill)
-    places = range(4) if axes is None else [int(axis) % 4 for axis in axes]
+    source, _ = builder.plane(node)
+    mode = node.attributes["mode"]
+    fill = builder.constant(node, 2)
+    given = node.attributes.get("pads")
+    amounts = given if len(node.inputs) < 2 else builder.integers(node, 1)
+    values = [node.attributes.get("value") or 0.0] if fill is None else fill.reshape(-1).tolist()
+    places = builder.integers(node, 3)
+    axes = list(range(4)) if places is None else _in_range(node, places, 4)
     before, after = [0] * 4, [0] * 4
-    if amounts is not None and len(amounts) == 2 * len(places):
-        for position, axis in enumerate(places):
-            before[axis] = int(amounts[position])
-            after[axis] = int(amounts[position + len(places)])
-    allowed = mode == "constant" and fill_value == 0 and amounts is not None
+    fits = amounts is not None and len(amounts) == 2 * len(axes) and len(set(axes)) == len(axes)
+    if amounts is not None and fits:
+        for position, axis in enumerate(axes):
+            before[axis] = amounts[position]
+            after[axis] = amounts[position + len(axes)]
+    allowed = mode == "constant" and values == [0] and fits
     if not allowed or any(before[:2] + after[:2]) or min(before + after) < 0:
         raise node.error(
-            f"pads {amounts} in mode {mode!r} with {fill_value!r}, allowed are zeros around height "
+            f"pads {amounts} in mode {mode!r} with {values}, allowed are zeros around height "
             "and width; use zero padding."
         )
     top, left, bottom, right = source.padding
@@ -76,11 +105,53 @@ def pad(builder: Builder, node: Node) -> None:
     builder.bind(node, replace(source, padding=padding))
 
 
-def _viewable(builder: Builder, node: Node) -> Activation | Pending | NetworkInput:
+@operator("Transpose", inputs=1, reads=("perm",))
+def transpose(builder: Builder, node: Node) -> None:
+    """Transposed quantized weight; activations keep the order (channels, height, width)."""
+    value = builder.value(node, 0)
+    if not isinstance(value, QuantizedConstant):
+        raise node.error(
+            "reorders the axes of an activation, allowed is the order (batch, channels, height, "
+            "width) throughout; export the network with channels first."
+        )
+    rank = value.codes.ndim
+    order = node.attributes.get("perm") or list(reversed(range(rank)))
+    if sorted(order) != list(range(rank)):
+        raise node.error(
+            f"has perm = {order} for {rank} axes, allowed is each axis once; "
+            "export the network again."
+        )
+    axis = order.index(value.axis) if rank else 0
+    builder.bind(node, replace(value, codes=value.codes.transpose(order), axis=axis))
+
+
+def axes_of(builder: Builder, node: Node, rank: int) -> list[int] | None:
+    """Axes of a node from 0 on, from its attribute or (in newer opsets) its second input.
+
+    Raises
+    ------
+    UserError
+        If they are no constant or not within the rank.
+    """
+    axes = builder.integers(node, 1) if len(node.inputs) > 1 else node.attributes.get("axes")
+    return None if axes is None else _in_range(node, axes, rank)
+
+
+def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
+    for axis in axes:
+        if not -rank <= axis < rank:
+            raise node.error(
+                f"has axis {axis} for {rank} axes, allowed are {-rank} to {rank - 1}; "
+                "export the network again."
+            )
+    return [axis % rank for axis in axes]
+
+
+def _viewable(builder: Builder, node: Node) -> Activation | Pending | NetworkInput | Codes:
     value: Value | None = builder.value(node, 0)
     if isinstance(value, Activation):
         return value.unpadded(node)
-    if not isinstance(value, Pending | NetworkInput):
+    if not isinstance(value, Pending | NetworkInput | Codes):
         raise node.error(
             "reshapes a quantized constant, allowed is an activation; store the constant in its "
             "final shape."
@@ -88,10 +159,20 @@ def _viewable(builder: Builder, node: Node) -> Activation | Pending | NetworkInp
     return value
 
 
+def _flattened(node: Node, old: tuple[int, ...]) -> tuple[int, ...]:
+    rank, axis = len(old), node.attributes["axis"]
+    if not -rank <= axis <= rank:
+        raise node.error(
+            f"has axis {axis} for {rank} axes, allowed are {-rank} to {rank}; "
+            "use a flatten from axis 1."
+        )
+    axis += rank if axis < 0 else 0
+    return math.prod(old[:axis]), math.prod(old[axis:])
+
+
 def _reshaped(builder: Builder, node: Node, old: tuple[int, ...]) -> tuple[int, ...]:
-    target = builder.constant(node, 1)
-    sizes = [] if target is None else [int(size) for size in target]
-    if not node.attributes.get("allowzero", 0):
+    sizes = list(builder.integers(node, 1) or [])
+    if not node.attributes.get("allowzero"):
         sizes = [old[i] if size == 0 and i < len(old) else size for i, size in enumerate(sizes)]
     if sizes.count(-1) == 1:
         known = math.prod(size for size in sizes if size != -1)
@@ -100,14 +181,14 @@ def _reshaped(builder: Builder, node: Node, old: tuple[int, ...]) -> tuple[int, 
 
 
 def _squeezed(builder: Builder, node: Node, old: tuple[int, ...]) -> tuple[int, ...]:
-    given = builder.constant(node, 1)
-    axes = node.attributes.get("axes") if given is None else np.atleast_1d(given).tolist()
-    if axes is None:
-        raise node.error("names no axes, allowed are axes behind the batch; name the axes.")
+    given = builder.integers(node, 1) if len(node.inputs) > 1 else node.attributes.get("axes")
+    rank = len(old) + (len(given or []) if node.op == "Unsqueeze" else 0)
+    axes = [] if given is None else _in_range(node, given, rank)
+    if not axes or 0 in axes or len(set(axes)) < len(axes):
+        raise node.error(
+            f"has axes {given}, allowed are different axes behind the batch; name such axes."
+        )
     if node.op == "Squeeze":
-        dropped = {axis % len(old) for axis in axes}
-        return tuple(size for axis, size in enumerate(old) if axis not in dropped)
-    rank = len(old) + len(axes)
-    added = {axis % rank for axis in axes}
+        return tuple(size for axis, size in enumerate(old) if axis not in axes)
     remaining = iter(old)
-    return tuple(1 if axis in added else next(remaining) for axis in range(rank))
+    return tuple(1 if axis in axes else next(remaining) for axis in range(rank))

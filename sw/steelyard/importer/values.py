@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steelyard.importer.drafts import Draft
-from steelyard.importer.graph import Node
+from steelyard.importer.node import Node
 from steelyard.network import Tensor
 
 Padding = tuple[int, int, int, int]
@@ -23,15 +24,35 @@ class Constant:
 
 @dataclass(frozen=True)
 class QuantizedConstant:
-    """Constant as integer codes with zero point 0; `scale` is a scalar or lies along `axis`.
+    """Constant as integer codes; scale and zero point are of one element or lie along `axis`.
 
     Real once a DequantizeLinear has passed; `real` tells.
     """
 
     codes: np.ndarray
-    scale: np.ndarray
+    scale: NDArray[np.float32]
+    zero_point: np.ndarray
     axis: int
     real: bool = False
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Real values, (codes - zero_point) * scale."""
+        zero, scale = (
+            along(each, self.axis, self.codes.ndim) for each in (self.zero_point, self.scale)
+        )
+        return (self.codes.astype(np.float64) - zero) * scale.astype(np.float64)
+
+    def along_channels(self) -> QuantizedConstant:
+        """A vector, shaped to broadcast along the channels of a map."""
+        return replace(self, codes=self.codes.reshape(-1, 1, 1), axis=0)
+
+
+def along(parameter: np.ndarray, axis: int, rank: int) -> np.ndarray:
+    """Parameter of one element or along one axis, shaped to broadcast against `rank` axes."""
+    if parameter.size == 1:
+        return parameter.reshape(())
+    return parameter.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,7 @@ class NetworkInput:
 
 @dataclass(frozen=True)
 class Activation:
-    """Int8 tensor seen with the shape `view` (without batch) in the same element order.
+    """Real int8 tensor seen with the shape `view` (without batch) in the same element order.
 
     `padding` (top, left, bottom, right) of zeros from a Pad node waits for the layer that takes it.
     """
@@ -52,24 +73,6 @@ class Activation:
     tensor: Tensor
     view: tuple[int, ...]
     padding: Padding = NO_PADDING
-    real: bool = False
-    """Whether a DequantizeLinear has passed."""
-
-    def plane(self, node: Node) -> tuple[int, int, int]:
-        """Channels, height and width without padding.
-
-        Raises
-        ------
-        UserError
-            If the tensor has been flattened.
-        """
-        if self.view != self.tensor.shape:
-            raise node.error(
-                f"takes a tensor of shape {('batch', *self.view)}, allowed is the unflattened "
-                f"{('batch', *self.tensor.shape)}; place flatten and reshape right before the "
-                "fully connected layers."
-            )
-        return self.tensor.shape
 
     def unpadded(self, node: Node) -> Activation:
         """Itself.
@@ -97,4 +100,28 @@ class Pending:
     high: float = np.inf
 
 
-Value = Constant | QuantizedConstant | NetworkInput | Activation | Pending
+@dataclass(frozen=True)
+class Codes:
+    """Integer codes between a QuantizeLinear and its DequantizeLinear.
+
+    Members
+    -------
+    source : what was quantized
+    name : the real value's name
+    scale, zero_point : of int8 codes; unsigned codes are shifted by 128
+    unsigned : whether the file's codes are uint8
+    view : shape without batch
+    lo, hi : int8 codes that clamps on the codes leave
+    """
+
+    source: NetworkInput | Activation | Pending
+    name: str
+    scale: float
+    zero_point: int
+    unsigned: bool
+    view: tuple[int, ...]
+    lo: int = -128
+    hi: int = 127
+
+
+Value = Constant | QuantizedConstant | NetworkInput | Activation | Pending | Codes

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steelyard.importer.graph import Node
+from steelyard.importer.node import Node
 from steelyard.network import output_size
 
 Padding = tuple[int, int, int, int]
+
+WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
+"""Attributes that :func:`read_window` and its callers read."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,20 @@ def read_window(
         If the node is dilated, its strides differ, or the kernel exceeds the map.
     """
     attributes = node.attributes
-    dilations = tuple(attributes.get("dilations", (1, 1)))
+    if min(kernel) < 1:
+        raise node.error(
+            f"has a kernel of {kernel[0]}x{kernel[1]}, allowed are sizes from 1; use such a kernel."
+        )
+    dilations = tuple(attributes.get("dilations") or (1, 1))
     if any(step != 1 for step in dilations):
         raise node.error(
             f"has dilations {dilations}, allowed are (1, 1); use a larger kernel or stride."
         )
-    strides = tuple(attributes.get("strides", (1, 1)))
-    if len(strides) != 2 or strides[0] != strides[1]:
+    strides = tuple(attributes.get("strides") or (1, 1))
+    if len(strides) != 2 or strides[0] != strides[1] or strides[0] < 1:
         raise node.error(
-            f"has strides {strides}, allowed is one stride for height and width; use equal strides."
+            f"has strides {strides}, allowed is one stride for height and width, from 1; "
+            "use equal strides."
         )
     stride = int(strides[0])
     own = _own_padding(node, kernel, size, stride, before)
@@ -65,7 +73,7 @@ def read_window(
         )
     rows, columns = output_size(size, kernel, stride, padding)
     excess = [0, 0]
-    if attributes.get("ceil_mode", 0):
+    if attributes.get("ceil_mode"):
         for axis, (length, lead) in enumerate(((height, padding[0]), (width, padding[1]))):
             # A last window that would begin behind the map is not taken.
             begins = (length // stride + 1) * stride
@@ -78,7 +86,7 @@ def read_window(
 def _own_padding(
     node: Node, kernel: tuple[int, int], size: tuple[int, int], stride: int, before: Padding
 ) -> Padding:
-    mode = node.attributes.get("auto_pad", "NOTSET")
+    mode = node.attributes.get("auto_pad")
     if mode == "VALID":
         return (0, 0, 0, 0)
     if mode in ("SAME_UPPER", "SAME_LOWER"):
@@ -89,10 +97,15 @@ def _own_padding(
             small, large = total // 2, total - total // 2
             first[axis], last[axis] = (small, large) if mode == "SAME_UPPER" else (large, small)
         return (first[0], first[1], last[0], last[1])
-    pads = tuple(int(pad) for pad in node.attributes.get("pads", (0, 0, 0, 0)))
+    if mode != "NOTSET":
+        raise node.error(
+            f"has auto_pad = {mode!r}, allowed are NOTSET, VALID, SAME_UPPER and SAME_LOWER; "
+            "give the padding as pads."
+        )
+    pads = tuple(node.attributes.get("pads") or (0, 0, 0, 0))
     if len(pads) != 4 or min(pads) < 0:
         raise node.error(
             f"has pads {pads}, allowed are four counts (top, left, bottom, right) from 0; "
-            "mend the padding."
+            "use such padding."
         )
     return (pads[0], pads[1], pads[2], pads[3])

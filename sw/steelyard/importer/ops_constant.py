@@ -1,0 +1,120 @@
+"""Factors and summands that are constants: they go into the layer before them or are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from steelyard.importer.biases import INT32, rounded_bias
+from steelyard.importer.builder import Builder, operator
+from steelyard.importer.drafts import AvgPoolDraft, ConvDraft
+from steelyard.importer.errors import REQUANTIZE
+from steelyard.importer.node import Node
+from steelyard.importer.values import Activation, Constant, Pending, QuantizedConstant
+
+FOLD = f"{REQUANTIZE}, which folds constants into the layers before them"
+
+
+@operator("Mul", "Div", inputs=2)
+def multiply(builder: Builder, node: Node) -> None:
+    """Positive constant factor, which goes into the scale of the sums or a requantization."""
+    positions = (0, 1) if node.op == "Mul" else (1,)
+    for index in positions:
+        constant = constant_operand(builder, node, index)
+        if constant is not None:
+            _scale_by(builder, node, 1 - index, constant)
+            return
+    raise node.error(
+        "combines two activations, allowed is a constant factor; "
+        "replace the operator or leave it to the host."
+    )
+
+
+@operator("Sub", inputs=2)
+def subtract(builder: Builder, node: Node) -> None:
+    """Constant that goes into a layer's bias."""
+    constant = constant_operand(builder, node, 1)
+    if constant is None:
+        raise node.error(
+            "subtracts an activation, allowed is a constant; replace it by an add of a layer whose "
+            "weights have the other sign."
+        )
+    add_constant(builder, node, 0, constant, sign=-1)
+
+
+def constant_operand(builder: Builder, node: Node, index: int) -> QuantizedConstant | None:
+    """Real constant at an input of a node, with scale 1 where it is float, or else None."""
+    value = builder.value(node, index)
+    if isinstance(value, Constant):
+        if value.array.dtype.kind not in "fiu":
+            raise node.error(
+                f"takes a constant of {value.array.dtype}, allowed are float numbers; "
+                "export the network again."
+            )
+        one = np.ones(1, np.float32)
+        return QuantizedConstant(value.array.astype(np.float64), one, np.zeros(1), 0, real=True)
+    return value if isinstance(value, QuantizedConstant) and value.real else None
+
+
+def add_constant(
+    builder: Builder, node: Node, index: int, constant: QuantizedConstant, sign: int = 1
+) -> None:
+    """Bind the sum of the value at input `index` and a constant.
+
+    Raises
+    ------
+    UserError
+        If the value is no layer's own sums, or the constant is no bias of it.
+    """
+    value = builder.value(node, index)
+    draft = value.draft if isinstance(value, Pending) else None
+    free = isinstance(value, Pending) and (value.low, value.high) == (-np.inf, np.inf)
+    if not isinstance(value, Pending) or not isinstance(draft, ConvDraft) or not free:
+        what = "subtracts" if sign < 0 else "adds"
+        raise node.error(
+            f"{what} a constant where no layer can take it, allowed is a constant right behind a "
+            f"convolution or fully connected layer; {FOLD}."
+        )
+    total = rounded_bias(node, constant, draft.scale, value.view, sign).astype(np.int64)
+    if draft.bias is not None:
+        total += draft.bias
+    if np.any(np.abs(total) > INT32.max):
+        raise node.error(
+            "brings a bias beyond 32 bits at the accumulator's scale; "
+            f"{REQUANTIZE}, on images that reach this layer."
+        )
+    builder.bind(node, replace(value, draft=replace(draft, bias=total.astype(np.int32))))
+
+
+def _scale_by(builder: Builder, node: Node, index: int, constant: QuantizedConstant) -> None:
+    factors = constant.values
+    if node.op == "Div":
+        with np.errstate(divide="ignore"):
+            factors = 1 / factors
+    single = factors.size == 1 and factors.ndim <= 1
+    if not single or not 0 < factors.reshape(-1)[0] < np.inf:
+        raise node.error(
+            f"{'multiplies' if node.op == 'Mul' else 'divides'} by a constant of shape "
+            f"{factors.shape} from {_number(constant, np.min)} to {_number(constant, np.max)}, "
+            f"allowed is one positive number; {FOLD}."
+        )
+    factor = float(factors.reshape(-1)[0])
+    value = builder.value(node, index)
+    draft = value.draft if isinstance(value, Pending) else None
+    if isinstance(value, Pending) and isinstance(draft, ConvDraft | AvgPoolDraft):
+        scaled: ConvDraft | AvgPoolDraft
+        if isinstance(draft, ConvDraft):
+            scaled = replace(draft, scale=draft.scale * factor)
+        else:
+            scaled = replace(draft, factor=draft.factor * factor)
+        low, high = value.low * factor, value.high * factor
+        builder.bind(node, replace(value, draft=scaled, low=low, high=high))
+        return
+    source: Activation = builder.activation(node, index).unpadded(node)
+    scaled = AvgPoolDraft(node.name, source.tensor.shape, source.tensor, factor=factor)
+    builder.bind(node, Pending(scaled, source.view))
+
+
+def _number(constant: QuantizedConstant, of: object) -> str:
+    return f"{of(constant.values):g}" if constant.codes.size else "nothing"  # type: ignore[operator]

@@ -1,0 +1,83 @@
+"""Types and zero points of QuantizeLinear and DequantizeLinear, read as each opset defines them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from qdq_graphs import Qdq, assert_agrees, assert_within_a_step, images
+from steelyard import importer
+
+
+def pair_of(
+    g: Qdq, value: str, scale: float, zero: Any, *, given: str = "both", clip: Any = None, **options
+) -> str:
+    """Pair with the zero point at both nodes, one or neither, and a Clip on the codes."""
+    steps, point = g.constant(np.float32(scale)), g.constant(zero)
+    points = ([point] if given in names else [] for names in (("both", "q"), ("both", "dq")))
+    first, second = points
+    codes = g.op("QuantizeLinear", value, steps, *first, **options)
+    if clip is not None:
+        codes = g.op("Clip", codes, *(g.constant(zero.dtype.type(end)) for end in clip))
+    return g.op("DequantizeLinear", codes, steps, *second)
+
+
+@pytest.mark.parametrize("opset", [21, 23, 25])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_output_dtype_is_the_type_of_codes_without_zero_point(opset: int, dtype: type) -> None:
+    graph = Qdq(3, 9, 9, opset=opset)
+    kind = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8}[dtype]
+    zero = np.array(0, dtype)
+    value = pair_of(graph, "x", 0.0303, zero, given="neither", output_dtype=int(kind))
+    value = pair_of(graph, graph.conv(value), 0.07, zero, given="neither", output_dtype=int(kind))
+    model = graph.model(value)
+    network = importer.load(model)
+    expected = 0 if dtype is np.int8 else -128
+    assert network.tensor(network.input).zero_point == expected
+    assert_agrees(model, network, images((3, 9, 9), 20, seed=4))
+
+
+@pytest.mark.parametrize("opset", [13, 19, 21])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_dequantizer_without_zero_point_takes_the_codes_type(opset: int, dtype: type) -> None:
+    graph = Qdq(3, 9, 9, opset=opset)
+    value = pair_of(graph, "x", 0.0303, np.array(0, dtype), given="q")
+    model = graph.model(pair_of(graph, graph.conv(value), 0.07, np.array(0, dtype), given="q"))
+    assert_agrees(model, importer.load(model), images((3, 9, 9), 20, seed=4))
+
+
+@pytest.mark.parametrize("opset", [10, 13, 17, 21])
+def test_quantizer_without_zero_point_gives_unsigned_codes(opset: int) -> None:
+    graph = Qdq(3, 9, 9, opset=opset)
+    value = pair_of(graph, "x", 0.0303, np.uint8(0), given="neither")
+    model = graph.model(pair_of(graph, graph.op("Relu", value), 0.02, np.uint8(0), given="dq"))
+    network = importer.load(model)
+    assert network.tensor(network.input).zero_point == -128
+    assert_agrees(model, network, images((3, 9, 9), 20, seed=4))
+
+
+CLIPS: dict[str, tuple[Any, tuple[int, int]]] = {
+    "narrow": (np.int8(0), (-127, 127)),
+    "six bits": (np.int8(-3), (-32, 31)),
+    "unsigned": (np.uint8(130), (100, 180)),
+    "four bits behind a ReLU": (np.uint8(0), (0, 15)),
+}
+
+
+@pytest.mark.parametrize("case", CLIPS)
+def test_clip_on_codes_narrows_the_tensor(case: str) -> None:
+    zero, ends = CLIPS[case]
+    graph = Qdq(3, 9, 9)
+    value = pair_of(graph, "x", 0.0303, zero, clip=ends)
+    value = pair_of(graph, graph.op("Relu", graph.conv(value)), 0.07, zero, clip=ends)
+    model = graph.model(value)
+    network = importer.load(model)
+    offset = 128 if zero.dtype == np.uint8 else 0
+    last = network.layers[-1]
+    assert (last.lo, last.hi) == (max(ends[0], int(zero)) - offset, ends[1] - offset)
+    # The host gives all 256 codes, so the clamp of the input is a layer of its own.
+    assert [layer.kind for layer in network.layers] == ["avg_pool", "conv"]
+    assert_within_a_step(model, network, images((3, 9, 9), 20, seed=4))
