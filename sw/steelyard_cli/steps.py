@@ -238,10 +238,12 @@ def quantize_network(
     images = _images(calibration)
     with progress("quantizing", len(images)) as update:
         result = quantize_measured(
-            network, images, method=method, progress=lambda done, _, now: update(done, now)
+            network,
+            images,
+            method=method,
+            progress=lambda done, _, now: update(done, now),
+            warn=warn,
         )
-    for sentence in result.warnings():
-        warn(sentence)
     with replacing(output) as temporary:
         temporary.write_bytes(result.content)
     report = json_file or beside(output, output.with_suffix(".json"))

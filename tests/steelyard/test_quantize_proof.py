@@ -157,6 +157,32 @@ def test_calibration_takes_lists_and_other_floats(images, tmp_path: Path) -> Non
         assert quantize_measured(path, given).content == expected
 
 
+def test_images_with_channels_last_are_told_how_to_be_turned(images, tmp_path: Path) -> None:
+    path = tmp_path / "f.onnx"
+    onnx.save(Draft(np.random.default_rng(4)).conv().relu().tail().model(), path)
+    turned = np.transpose(images, (0, 2, 3, 1))
+    with pytest.raises(UserError, match="channels come first") as caught:
+        quantize_measured(path, turned)
+    advice = str(caught.value).split(" with ")[1].rstrip(".")
+    fixed = eval(advice, {"numpy": np, "images": turned})
+    assert quantize_measured(path, np.ascontiguousarray(fixed)).layers
+
+
+def test_what_will_not_compile_is_said_before_the_work(images, tmp_path: Path) -> None:
+    path = tmp_path / "f.onnx"
+    made = Draft(np.random.default_rng(4)).conv().node("Sigmoid").conv(4)
+    onnx.save(made.node("Softmax", axis=1).tail().model(), path)
+    said: list[str] = []
+    quantize_measured(
+        path, images, warn=said.append, progress=lambda done, of, now: said.append(now)
+    )
+    calibrating = said.index("calibrating")
+    first = said[:calibrating]
+    assert [text.split(" node ")[0].split()[-1] for text in first if "not compile" in text] == [
+        "Sigmoid", "Softmax",
+    ]  # fmt: skip
+
+
 def test_two_runs_give_the_same_bytes_and_rows(images, tmp_path: Path) -> None:
     path = tmp_path / "f.onnx"
     onnx.save(Draft(np.random.default_rng(4)).conv().norm().relu().tail().model(), path)

@@ -163,9 +163,15 @@ def _check_shape(item: onnx.ValueInfoProto, images: NDArray[np.float32]) -> None
     )
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in sizes[1:])
+        last = images.ndim == 4 and len(sizes) == 4 and images.shape[3] == sizes[1]
+        advice = (
+            "channels come first: turn them with numpy.transpose(images, (0, 3, 1, 2))"
+            if last
+            else "give images of the shape that it takes"
+        )
         raise UserError(
             f"Calibration images of shape {images.shape} do not run through the network, whose "
-            f"input {item.name!r} takes (batch, {wanted}); give images of the shape that it takes."
+            f"input {item.name!r} takes (batch, {wanted}); {advice}."
         )
 
 
@@ -375,9 +381,7 @@ def _reductions_are_poolings(model: onnx.ModelProto) -> None:
             keep = bool(attribute(node, "keepdims", 1))
         pooled = node.output[0] if keep else edit.free_name(f"{node.output[0]}/map")
         window = {"kernel_shape": shape[2:]} if kinds[node.op_type] == "MaxPool" else {}
-        pool = helper.make_node(
-            kinds[node.op_type], [node.input[0]], [pooled], node.name, **window
-        )
+        pool = helper.make_node(kinds[node.op_type], [node.input[0]], [pooled], node.name, **window)
         flat = helper.make_node(
             "Flatten", [pooled], [node.output[0]], f"{node.name}/flatten", axis=1
         )

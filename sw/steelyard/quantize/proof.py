@@ -140,6 +140,7 @@ def prove(
             _check_layer(each, alone[each.tensor], real[each.tensor], made.get(each.tensor))
             sums[each.tensor].add(floats[each.tensor], real[each.tensor], each)
         done += len(batch)
+    progress(done, len(chosen), "comparing")
     rows = [sums[each.tensor].noise(each, made.get(each.tensor)) for each in activations]
     return rows, len(chosen)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,15 @@ ERRORS_ONLY = 3
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of onnxruntime's Python side, which it writes through the root logger."""
+    """Nothing on standard output, which belongs to the command line, nor through the root logger.
+
+    onnxruntime's Python side writes its warnings there, torch's exporter its progress.
+    """
     before = logging.root.manager.disable
     logging.disable(max(before, logging.ERROR))
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
 

@@ -7,11 +7,9 @@ is compared with the float network (`proof`).
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,7 @@ from steelyard.importer.builder import Builder
 from steelyard.importer.complete import complete
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import parse, read_model
+from steelyard.importer.obstacles import obstacles
 from steelyard.quantize.export import export_onnx
 from steelyard.quantize.images import checked_images
 from steelyard.quantize.normalize import Normalized, batches, is_quantized, normalized
@@ -100,6 +99,7 @@ def quantize_measured(
     *,
     method: str = "minmax",
     progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Quantized:
     """Int8 network with the noise that quantization adds in every layer.
 
@@ -107,6 +107,8 @@ def quantize_measured(
     ----------
     model, calibration, method : as :func:`quantize` takes them
     progress : called with images done, images in all and what is being done
+    warn : called with a sentence for everything that :func:`steelyard.compile.compile` will refuse,
+        before the work begins, and for each layer whose codes say little, at its end
 
     Raises
     ------
@@ -121,23 +123,32 @@ def quantize_measured(
         )
     images = checked_images(calibration)
     tell = progress or (lambda done, total, now: None)
-    # onnxruntime and torch report on standard output, which belongs to the command line.
-    with tempfile.TemporaryDirectory() as name, redirect_stdout(io.StringIO()), quiet():
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        tell(0, len(images), "reading")
         if isinstance(model, str | os.PathLike):
             source = Path(model)
-            tell(0, len(images), "reading")
             if is_quantized(file := read_model(source)):
                 completed = complete(file, images)
                 return Quantized(completed.SerializeToString(), (), len(images))
         else:
             source = folder / "float.onnx"
-            export_onnx(model, images, source)
-        reference = normalized(source, images, folder)
+            with quiet():
+                export_onnx(model, images, source)
+        with quiet():
+            reference = normalized(source, images, folder)
+        if warn is not None:
+            for sentence in obstacles(reference.model):
+                warn(f"This network will not compile: {sentence}")
         tell(0, len(images), "calibrating")
-        quantized = _completed(_quantized(reference, images, method, folder), images)
+        with quiet():
+            quantized = _completed(_quantized(reference, images, method, folder), images)
         layers, count = prove(reference, quantized, images, tell)
-        return Quantized(quantized.SerializeToString(), tuple(layers), count)
+        result = Quantized(quantized.SerializeToString(), tuple(layers), count)
+        if warn is not None:
+            for sentence in result.warnings():
+                warn(sentence)
+        return result
 
 
 def _quantized(
