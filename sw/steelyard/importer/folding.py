@@ -104,11 +104,12 @@ def _places(node: Node, arrays: Arrays) -> int:
 BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(
         (
-            "Abs", "Cast", "Ceil", "Clip", "Concat", "Constant", "Cos", "Dropout", "Erf", "Exp",
-            "Flatten", "Floor", "Identity", "IsInf", "IsNaN", "Log", "Neg", "Not", "Reciprocal",
-            "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape",
-            "Round", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Split", "Sqrt",
-            "Squeeze", "Tanh", "Transpose", "Unsqueeze",
+            "Abs", "Cast", "Ceil", "Clip", "Concat", "Constant", "Cos", "CumSum", "Dropout", "Erf",
+            "Exp", "Flatten", "Floor", "Identity", "IsInf", "IsNaN", "Log", "Neg", "Not",
+            "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin",
+            "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Round", "Shape",
+            "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "Softplus", "Split", "Sqrt",
+            "Squeeze", "Tanh", "Transpose", "Trilu", "Unsqueeze",
         ),
         _total,
     ),

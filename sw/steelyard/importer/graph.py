@@ -81,7 +81,7 @@ def parse(model: onnx.ModelProto) -> Graph:
             )
     source, output = inputs[0], graph.output[0].name
     shape = _input_shape(source)
-    needed = _needed(graph, output, {source.name, *constants})
+    needed = needed_nodes(graph, output, {source.name, *constants})
     return Graph(
         label,
         opset,
@@ -130,7 +130,7 @@ def read_constants(graph: onnx.GraphProto, label: str) -> dict[str, np.ndarray]:
     return constants
 
 
-def _needed(graph: onnx.GraphProto, output: str, given: set[str]) -> list[onnx.NodeProto]:
+def needed_nodes(graph: onnx.GraphProto, output: str, given: set[str]) -> list[onnx.NodeProto]:
     """Nodes that the output needs, in the file's order as far as that puts makers first.
 
     Raises

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.importer.graph import read_model
+from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
 from steelyard.quantize.sessions import Session, optimized, reason_of, refusals, with_shapes
@@ -77,15 +78,16 @@ def normalized(
     check_float_model(original, images)
     model = type(original)()
     model.CopyFrom(original)
+    _initializers_are_no_inputs(model)
     # onnxruntime takes no graph with two nodes of one name, and has no layers in float64.
     _name_nodes(model)
+    compute_constants(model)
+    check_sizes(model)
     half = _types(model) & HALF
     if not half:
         _as_float32(model)
     expected, batch = _reference(model, images)
     model = _converted(model)
-    _initializers_are_no_inputs(model)
-    _constant_nodes_are_initializers(model)
     _as_float32(model)
     _open_batch(model)
     model = optimized(model, folder)
@@ -249,16 +251,16 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
     """Opset 13 at least: older operators keep their bounds and axes in other places."""
     from onnx import version_converter
 
+    model.ir_version = max(model.ir_version, IR_VERSION)
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if versions and versions[0] < OLDEST:
         try:
             model = version_converter.convert_version(model, OPSET)
-        except refusals(IndexError, KeyError) as error:
+        except refusals(IndexError, KeyError, version_converter.ConvertError) as error:
             raise UserError(
                 f"ONNX graph {model.graph.name!r} has opset {versions[0]} and cannot be converted "
                 f"to {OPSET} ({reason_of(error)}); export the network with opset {OPSET}."
             ) from None
-    model.ir_version = max(model.ir_version, IR_VERSION)
     return model
 
 
@@ -268,21 +270,6 @@ def _initializers_are_no_inputs(model: onnx.ModelProto) -> None:
     kept = [item for item in model.graph.input if item.name not in constants]
     del model.graph.input[:]
     model.graph.input.extend(kept)
-
-
-def _constant_nodes_are_initializers(model: onnx.ModelProto) -> None:
-    kept = []
-    for node in model.graph.node:
-        value = attribute(node, "value", None) if node.op_type == "Constant" else None
-        if value is None or not hasattr(value, "data_type"):
-            kept.append(node)
-            continue
-        item = model.graph.initializer.add()
-        item.CopyFrom(value)
-        item.name = node.output[0]
-    copies = [_copied(node) for node in kept]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
 
 
 def _as_float32(model: onnx.ModelProto) -> None:

@@ -1,0 +1,116 @@
+"""Nodes that compute with constants alone, replaced by what they give, within known bounds.
+
+onnxruntime computes such nodes too, but without a bound: a file of some hundred bytes can ask it
+for all memory, or for a loop without an end.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from steelyard.errors import UserError
+from steelyard.importer.folding import Folder
+from steelyard.importer.graph import needed_nodes, read_constants
+from steelyard.importer.schema import check_opset, read_node
+from steelyard.quantize.sessions import with_shapes
+
+if TYPE_CHECKING:
+    import onnx
+
+LARGEST = 1 << 26
+"""Elements of one value for one image: 256 MB, over twice what VGG16 has at 224 x 224 x 64."""
+GROWING = ("ConstantOfShape", "Expand", "Gather", "GatherND", "NonZero", "OneHot", "Pad", "Range",
+           "Resize", "Tile", "Upsample")  # fmt: skip
+"""Operators whose output may be far larger than what they read."""
+
+
+def compute_constants(model: onnx.ModelProto) -> None:
+    """Keep the nodes that depend on the input and lead to the output; the rest become constants.
+
+    Parameters
+    ----------
+    model : of one input and one output; changed in place, its nodes sorted
+
+    Raises
+    ------
+    UserError
+        If a node contradicts its opset, holds a graph of its own, or would make more of its
+        constants than the importer folds; or if a name is made twice or not at all.
+    """
+    from onnx import AttributeProto, numpy_helper
+
+    graph = model.graph
+    label = graph.name or "network"
+    opset = check_opset(model, label)
+    constants = read_constants(graph, label)
+    given = {item.name for item in graph.input} | constants.keys()
+    folder = Folder(opset, sum(each.size for each in constants.values()))
+    kept = []
+    for proto in needed_nodes(graph, graph.output[0].name, given):
+        node = read_node(proto, opset)
+        kinds = {item.type for item in proto.attribute}
+        if kinds & {AttributeProto.GRAPH, AttributeProto.GRAPHS}:
+            raise node.error(
+                "holds a graph of its own, allowed are plain nodes; export the network without "
+                "loops and branches."
+            )
+        names = [name for name in proto.input if name]
+        if not all(name in constants for name in names):
+            copy = type(proto)()
+            copy.CopyFrom(proto)
+            kept.append(copy)
+            continue
+        arrays = [constants.get(name) if name else None for name in node.inputs]
+        for name, array in zip(node.outputs, folder.evaluate(node, arrays), strict=False):
+            if name:
+                constants[name] = array
+                graph.initializer.append(numpy_helper.from_array(array, name))
+    if not kept:
+        raise UserError(
+            f"Output {graph.output[0].name!r} of ONNX graph {label!r} does not depend on its "
+            "input; export the whole network."
+        )
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def check_sizes(model: onnx.ModelProto) -> None:
+    """Refuse a network whose values are too large to be measured, before it is run.
+
+    Parameters
+    ----------
+    model : its constants computed
+
+    Raises
+    ------
+    UserError
+        If a value has too many elements for one image, or as many as nobody knows beforehand.
+    """
+    single = type(model)()
+    single.CopyFrom(model)
+    for item in single.graph.input:
+        dims = item.type.tensor_type.shape.dim
+        if dims:
+            dims[0].dim_value = 1
+    for item in single.graph.output:
+        item.type.tensor_type.ClearField("shape")
+    graph = with_shapes(single).graph
+    sizes = {
+        item.name: math.prod(dim.dim_value for dim in item.type.tensor_type.shape.dim)
+        for item in (*graph.value_info, *graph.output)
+        if item.type.tensor_type.HasField("shape")
+        and all(dim.HasField("dim_value") for dim in item.type.tensor_type.shape.dim)
+    }
+    for node in graph.node:
+        for name in filter(None, node.output):
+            if name not in sizes and node.op_type in GROWING:
+                raise UserError(
+                    f"{node.op_type} node {node.name!r} makes a value whose size does not follow "
+                    "from the file; export the network with fixed sizes."
+                )
+            if sizes.get(name, 0) > LARGEST:
+                raise UserError(
+                    f"{node.op_type} node {node.name!r} makes {sizes[name]} elements for one "
+                    f"image, allowed are up to {LARGEST}; use a network of smaller maps."
+                )
