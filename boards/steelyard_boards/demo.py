@@ -7,8 +7,7 @@ so a network of the demo's shape tells it without training, pruning or torch.
 import numpy as np
 
 from steelyard.compile import compile as compile_program
-from steelyard.compile.cycles import predict_total
-from steelyard.compile.descriptor import Descriptor
+from steelyard.compile.cycles import predict_program
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
 from steelyard.network import Add, AvgPool, Conv, Layer, MaxPool, Network, Tensor
@@ -83,9 +82,12 @@ def _weight(channels: int, inputs: int, kernel: int, kept: int) -> np.ndarray:
 
 
 def demo_cycles(config: ArrayConfig) -> int | None:
-    """Cycles of one image of the demo network, None if the configuration cannot run it."""
+    """Cycles of one image of the demo network, None if the configuration cannot run it.
+
+    Of a crossbar tile the most that they can be: steps without an input bit are skipped.
+    """
     try:
         program = compile_program(demo_network(), config)
     except UserError:
         return None
-    return predict_total([Descriptor.from_words(words) for words in program.descriptors], config)
+    return predict_program(program)

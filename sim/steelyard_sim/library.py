@@ -59,7 +59,7 @@ def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None
         f"{config.canonical()}\n{gateware_digest(*CONVERTER)}",
         verilog,
         "steelyard",
-        f"accelerator of {config.lanes} lanes x {config.columns} columns",
+        f"accelerator of {config.outline}",
         trace,
         progress,
     )
@@ -99,7 +99,7 @@ def build_board(
         f"board {divider} {clock_hz}\n{config.canonical()}\n{gateware_digest(*CONVERTER, LINK)}",
         verilog,
         "steelyard_board",
-        f"board with {config.lanes} lanes x {config.columns} columns",
+        f"board with {config.outline}",
         False,
         progress,
         SERIAL_HARNESS,

@@ -205,7 +205,7 @@ def accelerator_netlist(
         from steelyard_hw.target import Target
 
         if progress is not None:
-            progress(f"Synthesizing {config.lanes} lanes x {config.columns} columns")
+            progress(f"Synthesizing {config.outline}")
         accelerator = Accelerator(config, Target[family.target])
         netlist = synthesize(accelerator, family, compact=config.compact)
         path.write_text(netlist, encoding="utf-8")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard import driver, golden
+from steelyard import driver
 from steelyard.compile import compile
 from steelyard.config import ArrayConfig
 from steelyard.driver.boards import find_board
@@ -25,6 +25,7 @@ from steelyard.errors import UserError
 from steelyard.files import replacing
 from steelyard.network import Network
 from steelyard.program import Program
+from steelyard.tile import load_config
 
 from .library import Progress, build
 from .lockstep import Difference, Lockstep
@@ -154,7 +155,7 @@ def compare(
     """
     config = program.config
     rtl = build(config, progress=progress)
-    what = f"accelerator of {config.lanes} lanes x {config.columns} columns"
+    what = f"accelerator of {config.outline}"
     library = build_netlist(netlist, family, what, progress=progress)
     start = time.process_time()
     with Lockstep(Simulation(rtl), Simulation(library, seed=seed)) as both:
@@ -222,7 +223,7 @@ class _Run:
 
     def _layers(self, number: int, x: NDArray[np.int8]) -> None:
         network = self._program.network
-        expected = golden.run(network, x, trace=True)
+        expected = self._program.golden(x)
         self.place = f"Input of image {number}"
         self._device.write_input(x)
         for index, layer in enumerate(network.layers):
@@ -285,7 +286,7 @@ def _config(options: argparse.Namespace) -> ArrayConfig:
         return find_board(COMPACT_BOARD).default.with_(**COMPACT_CHANGES)
     if options.board is not None:
         return find_board(options.board).default
-    return CONFIG if options.config is None else ArrayConfig.from_toml(options.config)
+    return CONFIG if options.config is None else load_config(options.config)
 
 
 def _case(config: ArrayConfig, options: argparse.Namespace) -> Result:
@@ -307,7 +308,7 @@ def _case(config: ArrayConfig, options: argparse.Namespace) -> Result:
 def _show(result: Result, config: ArrayConfig) -> None:
     rate = result.cycles / result.seconds if result.seconds else 0.0
     rows = {
-        "array": f"{config.lanes} lanes x {config.columns} columns",
+        "accelerator": config.outline,
         "cells": ", ".join(f"{count} {name}" for name, count in result.cells.items()),
         "layers": f"{len(result.layers)}: {', '.join(result.layers)}",
         "images": f"{result.images}, {result.run_cycles} cycles each",

@@ -20,6 +20,7 @@ from steelyard.driver.boards import find_board
 from steelyard.driver.errors import BadAddress
 from steelyard.driver.serial import SerialPort, SerialTransport
 from steelyard.errors import UserError
+from steelyard.tile import load_config
 
 from .handle import Handle
 from .library import Progress, build_board
@@ -286,7 +287,7 @@ def open_transport(
         config, clock_hz = board.default, board.clock_hz
         divider = round(board.clock_hz / board.baud)
     if where.config is not None:
-        config = ArrayConfig.from_toml(where.config)
+        config = load_config(where.config)
     if config is None:
         raise UserError(
             "A virtual board needs a configuration; name a board as in 'virtual:ulx3s_85f', or "

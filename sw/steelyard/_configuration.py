@@ -32,6 +32,8 @@ def shown(value: object) -> str:
 class Configuration:
     """Frozen fields with one canonical text; subclasses add the fields and their limits."""
 
+    _engine: ClassVar[str] = ""
+    """What computes, in words."""
     _table: ClassVar[str]
     """Name of the TOML table that holds the fields."""
     _example: ClassVar[str]
@@ -79,10 +81,13 @@ class Configuration:
         """SHA-256 of the canonical text, 32 bytes; also in the accelerator's registers."""
         return hashlib.sha256(self.canonical().encode()).digest()
 
-    def differences(self, other: Self) -> list[str]:
-        """Fields in which `other` differs, as ``name: mine != theirs``."""
-        mine, theirs = asdict(self), asdict(other)
-        return [f"{n}: {mine[n]} != {theirs[n]}" for n in mine if mine[n] != theirs[n]]
+    def differences(self, other: "Configuration") -> list[str]:
+        """Fields in which `other` differs, as ``name: mine != theirs``; first the engine."""
+        mine, theirs = _flat(asdict(self)), _flat(asdict(other))
+        common = [name for name in mine if name in theirs]
+        engines = (("engine", self._engine, other._engine),)
+        fields = (*engines, *((name, mine[name], theirs[name]) for name in common))
+        return [f"{name}: {own} != {their}" for name, own, their in fields if own != their]
 
     def with_(self, **changes: Any) -> Self:
         """Copy with some fields changed, validated again."""
@@ -118,11 +123,10 @@ class Configuration:
         return cls.from_dict(table)
 
     @classmethod
-    def _tables(cls, path: str | os.PathLike[str], *names: str) -> list[dict[str, Any]]:
-        """Tables of a TOML file that holds just those named."""
-        brackets = " and ".join(f"'[{name}]'" for name in names)
+    def _document(cls, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """All that a TOML file holds."""
         try:
-            document = tomllib.loads(read_text(path))
+            return tomllib.loads(read_text(path))
         except FileNotFoundError:
             raise UserError(
                 f"Configuration file {str(path)!r} does not exist; give the path of a TOML file."
@@ -131,8 +135,14 @@ class Configuration:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
             raise UserError(
                 f"Configuration file {str(path)!r} cannot be read as TOML ({reason}); "
-                f"write fields as '{cls._example}' under a line '[{names[0]}]'."
+                f"write fields as '{cls._example}' under a line '[{cls._table}]'."
             ) from None
+
+    @classmethod
+    def _tables(cls, path: str | os.PathLike[str], *names: str) -> list[dict[str, Any]]:
+        """Tables of a TOML file that holds just those named."""
+        brackets = " and ".join(f"'[{name}]'" for name in names)
+        document = cls._document(path)
         tables = [document.get(name) for name in names]
         found = [table for table in tables if isinstance(table, dict)]
         if len(found) < len(names) or len(document) != len(names):
@@ -154,3 +164,14 @@ class Configuration:
         # A JSON integer or plain string reads the same in TOML.
         fields = (f"{name} = {json.dumps(value)}" for name, value in values.items())
         return [f"[{self._table}]", *fields]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a dictionary and, with a dot in their names, those of the ones inside."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": own for inner, own in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat

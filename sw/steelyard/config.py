@@ -26,6 +26,7 @@ class ArrayConfig(Configuration):
         If a field is out of range; the sentence names the field, the value and what is allowed.
     """
 
+    _engine: ClassVar[str] = "sparse array"
     _table: ClassVar[str] = "array"
     _example: ClassVar[str] = "lanes = 16"
 
@@ -95,6 +96,11 @@ class ArrayConfig(Configuration):
         if self.vector_bits or not self.compact:
             self._between("vector_bits", 8, 24)
         self._one_of("link_words", tuple(32 << n for n in range(8)))
+
+    @property
+    def outline(self) -> str:
+        """Shape in a few words, for messages and titles."""
+        return f"{self.lanes} lanes x {self.columns} columns"
 
     @property
     def macs_per_cycle(self) -> int:

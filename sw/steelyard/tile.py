@@ -9,7 +9,7 @@ from .config import ArrayConfig
 from .crossbar import CrossbarConfig
 from .errors import UserError
 
-__all__ = ["TileConfig"]
+__all__ = ["TileConfig", "load_config"]
 
 MAX_ITEM_WORDS = 64
 """32-bit words of the longest weight item."""
@@ -30,6 +30,7 @@ class TileConfig(ArrayConfig):
         If a field is out of range; the sentence names the field, the value and what is allowed.
     """
 
+    _engine: ClassVar[str] = "crossbar tile"
     _example: ClassVar[str] = "lanes = 16"
 
     columns: int = 1
@@ -60,6 +61,16 @@ class TileConfig(ArrayConfig):
                 f"rows and {self.crossbar.ou_columns} columns takes {self.weight_bits} bits where "
                 f"{32 * MAX_ITEM_WORDS} fit; lower 'ou_parallel', 'ou_rows' or 'ou_columns'."
             )
+
+    @property
+    def outline(self) -> str:
+        """Shape in a few words, for messages and titles."""
+        unit = self.crossbar
+        units = f"operation unit{'s' * (self.ou_parallel > 1)}"
+        return (
+            f"crossbar tile of {self.lanes} lanes with {self.ou_parallel} {units} of "
+            f"{unit.ou_rows} x {unit.ou_columns}"
+        )
 
     @property
     def window_positions(self) -> int:
@@ -137,3 +148,20 @@ class TileConfig(ArrayConfig):
         """Both tables as TOML."""
         crossbar = values.pop("crossbar")
         return [*super()._lines(values), "", *self.crossbar._lines(crossbar)]
+
+
+def load_config(path: str | os.PathLike[str]) -> ArrayConfig:
+    """Configuration of an accelerator of any engine: the tables of the file say which.
+
+    Parameters
+    ----------
+    path : TOML file with the table ``[array]`` for the sparse array, and ``[crossbar]`` beside it
+        for the crossbar tile
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not TOML, or holds a bad field.
+    """
+    tile = CrossbarConfig._table in ArrayConfig._document(path)
+    return (TileConfig if tile else ArrayConfig).from_toml(path)

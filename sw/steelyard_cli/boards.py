@@ -3,13 +3,17 @@
 import shlex
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
+from steelyard.tile import load_config
 
 from .console import percent, progress, show, table
 from .errors import BadResult
 from .files import write_json
+
+if TYPE_CHECKING:
+    from steelyard_boards.flow import Summary
 
 __all__ = ["build_bitstream", "list_boards", "program_board"]
 
@@ -53,7 +57,7 @@ def build_bitstream(
     from steelyard_boards.flow import BuildFailed, build
 
     board = find_board(name)
-    config = ArrayConfig.from_toml(config_file) if config_file else board.default
+    config = load_config(config_file) if config_file else board.default
     folder = output or Path("build") / name
     if folder.exists() and not folder.is_dir():
         raise UserError(f"Output {str(folder)!r} is a file; give a folder with -o.")
@@ -82,11 +86,11 @@ def build_bitstream(
             ("resource", "used", "available", "share"),
             [(what, have, of, percent(have / of) if of else "-") for what, have, of in used],
         ),
-        f"{config.lanes} lanes x {config.columns} columns, {summary.macs_per_cycle} MACs a cycle",
-        f"{summary.lut_per_mac:.0f} LUT a MAC. {PEERS if family.name == 'ECP5' else OTHERS}",
+        *_size(config.outline, summary, PEERS if family.name == "ECP5" else OTHERS),
         "demo network: this configuration does not run it, for its size or its layers"
         if summary.demo_fps is None
-        else f"demo network: {summary.demo_fps:.0f} images a second predicted, without transfers",
+        else f"demo network: {'' if summary.macs_per_cycle else 'at least '}"
+        f"{summary.demo_fps:.0f} images a second predicted, without transfers",
     )
     if outcome.missing:
         show(outcome.missing)
@@ -103,6 +107,16 @@ def build_bitstream(
             f"{summary.clock_mhz:g} MHz; try more seeds or a smaller configuration."
         )
     show(f"bitstream: {summary.bitstream}")
+
+
+def _size(outline: str, summary: "Summary", remark: str) -> list[str]:
+    """Lines of the accelerator's size; a crossbar tile's work is not counted in MACs a cycle."""
+    if summary.macs_per_cycle is None or summary.lut_per_mac is None:
+        return [outline]
+    return [
+        f"{outline}, {summary.macs_per_cycle} MACs a cycle",
+        f"{summary.lut_per_mac:.0f} LUT a MAC. {remark}",
+    ]
 
 
 def program_board(name: str, file: Path | None, dry_run: bool) -> None:

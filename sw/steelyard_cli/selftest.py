@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from steelyard.config import ArrayConfig
 from steelyard.driver import SelfTest
+from steelyard.tile import load_config
 
 from .console import progress, show, table
 from .devices import board_configs, opened
@@ -22,14 +22,14 @@ def run_selftest(name: str, config_file: Path | None, quick: bool, json_file: Pa
     BadResult
         If something is wrong with the device.
     """
-    configs = [ArrayConfig.from_toml(config_file)] if config_file else board_configs(name)
+    configs = [load_config(config_file)] if config_file else board_configs(name)
     with opened(name) as device, progress("testing", 1) as update:
         result = device.selftest(configs, quick=quick, progress=update)
     if json_file:
         write_json(json_file, _document(name, quick, result))
     show(
         table(
-            f"Device {name!r}: {result.config.lanes} lanes x {result.config.columns} columns",
+            f"Device {name!r}: {result.config.outline}",
             ("part", "tested", "good", "seconds"),
             [(s.name, s.tested, not s.fault, f"{s.seconds:.2f}") for s in result.steps],
             left=2,

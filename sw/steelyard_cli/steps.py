@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
+from steelyard.tile import load_config
 
 from .console import note, percent, progress, show, steps_of, table, warn
 from .files import beside, read_array, replacing, write_json, write_text
@@ -279,11 +279,11 @@ def quantize_document(result: "Quantized", method: str) -> dict[str, Any]:
 
 def generate_verilog(config_file: Path, output: Path) -> None:
     """``steelyard generate``."""
-    config = ArrayConfig.from_toml(config_file)
+    config = load_config(config_file)
     from steelyard_hw.verilog import TOP, convert
 
     with progress("generating Verilog") as update:
-        update(0, f"{config.lanes} lanes x {config.columns} columns")
+        update(0, config.outline)
         text = convert(config)
     write_text(output / "steelyard.sv", text)
     config.to_toml(output / "config.toml")

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from steelyard.config import ArrayConfig
 from steelyard.crossbar import CrossbarConfig
 from steelyard.errors import UserError
+from steelyard.tile import TileConfig
 
 
 def test_derived_sizes_follow_from_the_fields():
@@ -141,6 +143,18 @@ def test_toml_holds_every_field(tmp_path):
     config = CrossbarConfig(ou_rows=16, adc_range="full", constants="yu2020")
     config.to_toml(tmp_path / "crossbar.toml")
     assert CrossbarConfig.from_toml(tmp_path / "crossbar.toml") == config
+
+
+def test_differences_name_the_engine_and_single_fields_of_the_crossbar():
+    tile = TileConfig(crossbar=CrossbarConfig(ou_rows=8))
+    assert tile.differences(TileConfig()) == ["crossbar.ou_rows: 8 != 9"]
+    assert tile.differences(tile) == []
+    engines = ["crossbar tile", "sparse array"]
+    for one, other in ((tile, ArrayConfig(columns=1)), (ArrayConfig(columns=1), tile)):
+        found = one.differences(other)
+        assert found[0] == f"engine: {engines[0]} != {engines[1]}"
+        assert [each.partition(":")[0] for each in found[1:]] == ["group", "window_groups"]
+        engines.reverse()
 
 
 def test_a_table_of_another_kind_is_refused(tmp_path):

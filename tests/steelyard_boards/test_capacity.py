@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 
 from steelyard.compile import compile as compile_program
+from steelyard.compile.cycles import predict_program, predict_total
+from steelyard.compile.descriptor import Descriptor
 from steelyard.config import ArrayConfig
 from steelyard.errors import DoesNotFit
+from steelyard.tile import TileConfig
 from steelyard_boards import Demand, board
 from steelyard_boards.capacity import check
 from steelyard_boards.demo import demo_cycles, demo_network
@@ -99,3 +102,18 @@ def test_the_icebreakers_multipliers_serve_two_lanes_only_in_compact_configurati
     # Inference would change instantiated multipliers.
     assert "-dsp" not in family.synthesis_of(compact).split()
     assert "-dsp" in family.synthesis_of(plain).split()
+
+
+def test_the_tiles_cycles_are_those_of_its_program():
+    """A descriptor alone does not tell them: it says nothing of operation units."""
+    config = TileConfig(weight_words=32768, parameter_words=1024)
+    program = compile_program(demo_network(), config)
+    found = demo_cycles(config)
+    assert found == predict_program(program)
+    assert found > sum(entry.ideal_cycles for entry in program.layers) > 0
+    layers = [Descriptor.from_words(words) for words in program.descriptors]
+    with pytest.raises(ValueError, match=r"tile's convolution .* \(predict_program\)"):
+        predict_total(layers, config)
+    array = compile_program(demo_network(), ArrayConfig())
+    layers = [Descriptor.from_words(words) for words in array.descriptors]
+    assert demo_cycles(ArrayConfig()) == predict_total(layers, array.config)

@@ -160,6 +160,7 @@ def test_compiled_networks_take_exactly_the_predicted_cycles(config, seed, batch
             assert entry.predicted_cycles == counters.cycles, entry.name
         layers = [Descriptor.from_words(words) for words in program.descriptors]
         assert cycles.predict_total(layers, config) == device.cycles
+        assert cycles.predict_program(program) == device.cycles
 
 
 def test_skipped_periods_add_their_cycles():

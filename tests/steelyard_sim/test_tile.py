@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from steelyard import crossbar, driver
+from steelyard.compile import cycles
 from steelyard_cli import main
 from steelyard_sim.crossbar_case import Summary, TileBench, random_case
 from steelyard_sim.crossbar_case import main as compare
@@ -74,6 +75,7 @@ def test_counters_of_operation_units_come_from_every_device(name):
         device.load(case.program)
         device.infer(case.x)
         counters = device.counters()
+        assert counters[0].cycles < device.cycles <= cycles.predict_program(case.program)
     assert [each.name for each in counters] == [e.name for e in case.program.layers]
     for each in counters:
         wanted = (0, 0, 0, 0, 0)

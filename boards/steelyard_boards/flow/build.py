@@ -7,6 +7,7 @@ from pathlib import Path
 
 from steelyard.config import ArrayConfig
 from steelyard.files import replacing
+from steelyard.tile import TileConfig
 
 from ..board import MHZ, Board
 from ..demo import demo_cycles
@@ -85,16 +86,17 @@ def build(
 def _summary(board: Board, config: ArrayConfig, outcome: Outcome) -> Summary:
     cycles = demo_cycles(config)
     seeds = outcome.fmax_seeds
+    macs = None if isinstance(config, TileConfig) else config.macs_per_cycle
     return Summary(
         lut=outcome.lut,
         ff=outcome.ff,
         dsp=outcome.dsp,
         bram=outcome.bram,
-        lut_per_mac=round(outcome.lut / config.macs_per_cycle, 1),
+        lut_per_mac=None if macs is None else round(outcome.lut / macs, 1),
         fmax_mhz=round(statistics.median(seeds), 2) if seeds else None,
         fmax_seeds=[round(each, 2) for each in seeds],
         clock_mhz=board.clock_hz / MHZ,
-        macs_per_cycle=config.macs_per_cycle,
+        macs_per_cycle=macs,
         demo_fps=None if cycles is None else round(board.clock_hz / cycles, 1),
         bitstream=None if outcome.bitstream is None else str(outcome.bitstream),
     )

@@ -34,12 +34,13 @@ class Summary:
     Attributes
     ----------
     lut, ff, dsp, bram : cells used, of the kinds that the family names
-    lut_per_mac : `lut` over `macs_per_cycle`; the link and the clock are in it
+    lut_per_mac : `lut` over `macs_per_cycle`, None with it; the link and the clock are in it
     fmax_seeds : highest clock of every seed, MHz; empty without place and route
     fmax_mhz : their median, None without
     clock_mhz : the clock that the design gets
-    macs_per_cycle : multiplications of the array in one cycle
-    demo_fps : images a second of the demo network without transfers, None if it cannot run
+    macs_per_cycle : multiplications of the array in one cycle, None for a crossbar tile
+    demo_fps : images a second of the demo network without transfers, None if it cannot run; of a
+        crossbar tile at least so many, for it skips steps without an input bit
     bitstream : file of the best seed, None if that misses the clock or nothing was routed
     """
 
@@ -47,10 +48,10 @@ class Summary:
     ff: int
     dsp: int
     bram: int
-    lut_per_mac: float
+    lut_per_mac: float | None
     fmax_mhz: float | None
     fmax_seeds: list[float]
     clock_mhz: float
-    macs_per_cycle: int
+    macs_per_cycle: int | None
     demo_fps: float | None
     bitstream: str | None

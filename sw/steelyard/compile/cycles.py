@@ -14,15 +14,19 @@ Core must not import the gateware, so its latencies are constants here, which a 
 from collections import deque
 from collections.abc import Callable, Iterable
 from math import gcd
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ArrayConfig
+from ..tile import TileConfig
 from .descriptor import DESCRIPTOR_WORDS, Descriptor, Operation
 
-__all__ = ["predict", "predict_total"]
+if TYPE_CHECKING:
+    from ..program import Program
+
+__all__ = ["predict", "predict_program", "predict_total"]
 
 VECTOR_LATENCY = 3
 """``VectorUnit.latency``: from the last tap of a window to its first beat."""
@@ -33,6 +37,8 @@ MINIMUM_DRAIN = 8
 passes."""
 COUNTERS = 8
 """``len(COUNTERS)`` of the sequencer: counters stored after each layer, one a cycle."""
+BETWEEN = DESCRIPTOR_WORDS + 1 + COUNTERS
+"""Cycles beside a layer's own: its descriptor is fetched, it starts, its counters are stored."""
 
 
 def settle(config: ArrayConfig) -> int:
@@ -231,8 +237,18 @@ def predict(descriptor: Descriptor, config: ArrayConfig) -> int:
     ----------
     descriptor : of a layer that fits the configuration; on the crossbar tile, of a layer without
         weights
+
+    Raises
+    ------
+    ValueError
+        If it is a convolution of the crossbar tile, whose time its operation units decide.
     """
     d = descriptor
+    if d.op == Operation.CONV and isinstance(config, TileConfig):
+        raise ValueError(
+            "The cycles of a tile's convolution follow from its operation units, of which the "
+            "descriptor says nothing; take those of the compiled program (predict_program)"
+        )
     engine: Engine = (Convolution if d.op == Operation.CONV else Vector)(d, config)
     reads = segments(d, config.lanes).tolist()
     repeat = 1 if min(reads) == max(reads) else period(d, config.lanes)
@@ -262,5 +278,19 @@ def predict_total(descriptors: Iterable[Descriptor], config: ArrayConfig) -> int
 
     Beside its own cycles each layer takes the fetch of its descriptor, one cycle to start, and the
     store of its counters.
+
+    Raises
+    ------
+    ValueError
+        If one is a convolution of the crossbar tile.
     """
-    return sum(predict(d, config) + DESCRIPTOR_WORDS + 1 + COUNTERS for d in descriptors)
+    return sum(predict(d, config) + BETWEEN for d in descriptors)
+
+
+def predict_program(program: "Program") -> int:
+    """Cycles of a batch from START to the end of the last layer.
+
+    For the array exactly what the total register will say; for the crossbar tile a bound, which
+    steps that are skipped, as the activations decide, undercut.
+    """
+    return sum(entry.predicted_cycles + entry.count * BETWEEN for entry in program.layers)
