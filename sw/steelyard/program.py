@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
@@ -152,6 +152,7 @@ class Program:
     weights : uint32 (n, words of a weight item)
     method : how the tile's crossbar holds the weights; None for the array
     effects : faults of the tile's cells, which `weights` has; None for none
+    mapped : what :attr:`mapping` gives, of whom has it already; a file does not hold it
     """
 
     config: ArrayConfig
@@ -164,10 +165,13 @@ class Program:
     weights: NDArray[np.uint32]
     method: str | None = None
     effects: DeviceEffects | None = None
+    mapped: NetworkMapping | None = field(default=None, repr=False)
 
     @cached_property
     def mapping(self) -> NetworkMapping | None:
         """Weights in the tile's crossbars; None for the array."""
+        if self.mapped is not None:
+            return self.mapped
         if self.method is None or not isinstance(self.config, TileConfig):
             return None
         return map_network(self.network, self.config.crossbar, self.method)

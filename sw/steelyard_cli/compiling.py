@@ -16,6 +16,7 @@ from steelyard.tile import TileConfig
 
 from .console import note, percent, progress, show, table, warn
 from .files import write_json
+from .layer_tables import plan_table
 
 __all__ = [
     "chosen_config",
@@ -23,7 +24,6 @@ __all__ = [
     "fitted",
     "memory_table",
     "plan_document",
-    "plan_table",
 ]
 
 ROUND_WORDS = 1024
@@ -131,42 +131,10 @@ def compile_network(
                 progress=lambda done, _, name: update(done, name),
             )
     program.save(output)
+    plan = plan_document(program)
     if json_file:
-        write_json(json_file, plan_document(program))
-    show(plan_table(program, str(output)), memory_table(program))
-
-
-def plan_table(program: Program, title: str) -> Table:
-    """Plan of every layer."""
-    group = program.config.group
-    rows: list[tuple[object, ...]] = []
-    for each in program.explain():
-        weights = each.k is not None
-        rows.append(
-            (
-                each.name,
-                each.kind,
-                f"{each.k}/{group}" if weights else None,
-                each.nnz if weights else None,
-                each.weight_bytes if weights else None,
-                each.activation_words,
-                each.ideal_cycles if weights else None,
-                each.predicted_cycles,
-                percent(each.occupancy) if weights else None,
-            )
-        )
-    total = sum(entry.predicted_cycles for entry in program.layers)
-    ideal = sum(entry.ideal_cycles for entry in program.layers)
-    rows.append(("all", "", None, sum(e.nnz for e in program.layers), None, None, ideal, total,
-                 percent(ideal / total)))  # fmt: skip
-    return table(
-        f"{title}: batch of {program.batch} on {program.config.lanes} lanes x "
-        f"{program.config.columns} columns",
-        ("layer", "kind", "K", "nnz", "weight B", "act. words", "ideal cyc.", "pred. cyc.",
-         "occup."),
-        rows,
-        left=2,
-    )  # fmt: skip
+        write_json(json_file, plan)
+    show(plan_table(program, plan["layers"], str(output)), memory_table(program))
 
 
 def memory_table(program: Program) -> Table:

@@ -18,6 +18,7 @@ from .compiling import plan_document
 from .console import show
 from .crossbars import sheets
 from .files import write_json, write_text
+from .layer_tables import occupancy
 from .pictures import WIDTH_INCHES, svg
 from .report_page import PAGE
 
@@ -45,13 +46,15 @@ def write_report(path: Path, output: Path, run_file: Path | None) -> None:
     if measured:
         for row, counted in zip(layers, measured["layers"], strict=True):
             row["cycles"] = counted["cycles"]
-            row["occupancy"] = row["ideal_cycles"] / max(1, counted["cycles"])
+            row["occupancy"] = occupancy(program, {**row, **counted})
     pictures = [_cycles(layers), _occupancy(layers), _memory(program), *_crossbars(program)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(PAGE).render(
         title=f"{program.network.name} on Steelyard",
         plan=plan,
         layers=layers,
+        outline=program.config.outline,
+        array=program.mapping is None,
         config=_fields(plan["config"]),
         measured=measured,
         pictures=pictures,
@@ -75,12 +78,14 @@ def _measured(path: Path, program: Program) -> dict[str, Any]:
         If the file is none of ``steelyard run --json``, or of another program.
     """
     advice = "give what 'steelyard run --json' wrote for this program."
+    needed = ("cycles",) if program.mapping is None else ("cycles", "issue")
     try:
         document = json.loads(read_text(path))
         rows = document["layers"]
         names = [(row["name"], row["ideal_cycles"]) for row in rows]
         counted = (
-            all(type(row["cycles"]) is int for row in rows) and type(document["cycles"]) is int
+            all(type(row[name]) is int for row in rows for name in needed)
+            and type(document["cycles"]) is int
         )
         document["device"]
     except (OSError, *MALFORMED) as error:
@@ -141,7 +146,8 @@ def _occupancy(layers: list[dict[str, Any]]) -> Picture:
     return Picture(
         "occupancy",
         "Occupancy",
-        "Ideal cycles over cycles: the share of all cycles in which the engine is at work.",
+        "The share of all cycles in which the engine is at work: ideal cycles over cycles, for a "
+        "tile that ran without the steps that it skipped.",
         svg(figure),
     )
 

@@ -19,20 +19,24 @@ PAGE = """<!DOCTYPE html>
 </head>
 <body>
 <h1>{{ title }}</h1>
-<p>Batch of {{ plan.batch }} on {{ plan.config.lanes }} lanes &times; {{ plan.config.columns }}
-columns, groups of {{ plan.config.group }}.
-{{ "{:,}".format(plan.predicted_cycles) }} cycles predicted{% if measured %},
+<p>Batch of {{ plan.batch }} on {{ outline }}
+{%- if array %}, groups of {{ plan.config.group }}{% endif %}.
+{{ "{:,}".format(plan.predicted_cycles) }} cycles predicted{% if not array %} at most{% endif %}
+{%- if measured %},
 {{ "{:,}".format(measured.cycles) }} measured on device <code>{{ measured.device }}</code>
 {%- endif %};
-{{ "{:,}".format(plan.ideal_cycles) }} would be enough if no multiplier ever waited.</p>
+{{ "{:,}".format(plan.ideal_cycles) }} would be enough if {{ "no multiplier ever waited" if array
+else "no step were skipped and none ever waited" }}.</p>
 <h2>Layers</h2>
 <table>
-<tr><th class="text">layer</th><th class="text">kind</th><th>K</th><th>nonzero</th>
+<tr><th class="text">layer</th><th class="text">kind</th>{% if array %}<th>K</th>{% endif %}
+<th>nonzero</th>
 <th>weight bytes</th><th>activation words</th><th>ideal cycles</th><th>predicted</th>
 {%- if measured %}<th>measured</th>{% endif %}<th>occupancy</th></tr>
 {% for row in layers -%}
 <tr><td class="text">{{ row.name }}</td><td class="text">{{ row.kind }}</td>
-<td>{{ row.k if row.k else "&ndash;"|safe }}</td><td>{{ "{:,}".format(row.nnz) }}</td>
+{%- if array %}<td>{{ row.k if row.k else "&ndash;"|safe }}</td>{% endif %}
+<td>{{ "{:,}".format(row.nnz) }}</td>
 <td>{{ "{:,}".format(row.weight_bytes) }}</td><td>{{ "{:,}".format(row.activation_words) }}</td>
 <td>{{ "{:,}".format(row.ideal_cycles) }}</td><td>{{ "{:,}".format(row.predicted_cycles) }}</td>
 {%- if measured %}<td>{{ "{:,}".format(row.cycles) }}</td>{% endif %}

@@ -14,10 +14,11 @@ from steelyard.errors import UserError
 from steelyard.network import Network
 from steelyard.program import Program
 
-from .console import percent, progress, show, table
+from .console import progress, show, table
 from .devices import opened
 from .errors import BadResult
 from .files import read_array, write_array, write_json
+from .layer_tables import occupancy, run_table
 
 __all__ = ["input_codes", "layer_rows", "run_program", "speed_document", "speed_table"]
 
@@ -39,7 +40,6 @@ def run_program(
     codes = input_codes(program.network, read_array(source, "Input"), raw)
     with opened(device_name) as device:
         device.load(program, verify=verify)
-        device.check_input(codes)
         started = time.monotonic()
         with progress("running", len(codes)) as update:
             result = device.infer(codes, progress=lambda done, _: update(done, "images"))
@@ -69,7 +69,7 @@ def run_program(
             },
         )
     if layers:
-        show(_table(program, layers, cycles or 0))
+        show(run_table(program, layers, cycles or 0))
     if moved is not None:
         show(speed_table(moved, speed))
     rate = len(codes) / seconds if seconds else 0.0
@@ -139,9 +139,9 @@ def layer_rows(program: Program, counters: list[driver.LayerCounters]) -> list[d
             "nnz": entry.nnz,
             "ideal_cycles": entry.ideal_cycles,
             "predicted_cycles": entry.predicted_cycles,
-            "occupancy": entry.ideal_cycles / counted.cycles if counted.cycles else 0.0,
+            **asdict(counted),
         }
-        rows.append(row | {k: v for k, v in asdict(counted).items() if k != "name"})
+        rows.append(row | {"occupancy": occupancy(program, row)})
     return rows
 
 
@@ -186,30 +186,3 @@ def speed_table(moved: driver.Traffic, speed: driver.Throughput | None) -> Table
         ]  # fmt: skip
     images = "image" if moved.images == moved.batches else "batch"
     return table(f"Link, for one {images}", ("", "value"), rows)
-
-
-def _table(program: Program, layers: list[dict[str, Any]], cycles: int) -> Any:
-    # With the array, nothing is known of operation units.
-    crossbar = ("ou_steps", "ou_skipped", "adc_conversions") if program.method else ()
-    rows = [
-        (
-            row["name"],
-            row["kind"],
-            row["k"],
-            row["ideal_cycles"] if row["k"] else None,
-            row["cycles"],
-            percent(row["occupancy"]) if row["k"] else None,
-            row["stall_load"],
-            row["stall_weights"],
-            row["stall_drain"],
-            *(row["units"][name] for name in crossbar),
-        )
-        for row in layers
-    ]
-    return table(
-        f"One batch of {program.batch}: {cycles:,} cycles",
-        ("layer", "kind", "K", "ideal", "cycles", "occup.", "wait load", "wait weights",
-         "wait drain", *("OU steps", "OU skipped", "ADC conv.")[: len(crossbar)]),
-        rows,
-        left=2,
-    )  # fmt: skip

@@ -1,5 +1,7 @@
 """Weight items of the crossbar tile, and programs for it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,6 +148,18 @@ def test_golden_device_is_the_golden_crossbar_of_the_program():
     assert (device.infer(x) == expected).all()
     assert driver.check_layers(program, x, device) is None
     assert (expected != golden.run(network, x)).any()
+
+
+def test_a_compiled_program_maps_its_network_once(tmp_path, monkeypatch):
+    network = random_network(3, layers=3, max_pixels=40, max_channels=6)
+    program = compile(network, SMALL, method="mixed")
+    program.save(tmp_path / "tile.syp")
+    loaded = Program.load(tmp_path / "tile.syp").mapping
+    monkeypatch.setattr("steelyard.program.map_network", lambda *_: pytest.fail("mapped again"))
+    for name, layer in program.mapping.layers.items():
+        assert loaded.layers[name].cells == layer.cells
+        assert loaded.layers[name].places.tolist() == layer.places.tolist()
+    assert replace(program, config=SMALL.with_(max_layers=64)).mapping is program.mapping
 
 
 EFFECTS = DeviceEffects(seed=4, stuck_at_zero=50_000, stuck_at_one=20_000, deviating=200_000)

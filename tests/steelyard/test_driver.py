@@ -139,6 +139,30 @@ def test_inference_equals_golden_model_with_a_short_last_batch(program):
     assert emulator.closed == 1
 
 
+def test_a_check_neither_loads_again_nor_looks_twice_at_the_images(program, monkeypatch):
+    x = random_input(program.network, 7, 0)
+    emulator = Emulator(program)
+    loads, looks = [], []
+    with opened(emulator) as device:
+        original = device._load
+        monkeypatch.setattr(device, "_load", lambda *a: loads.append(a[0]) or original(*a))
+        look = device.check_input
+        monkeypatch.setattr(device, "check_input", lambda x: looks.append(len(x)) or look(x))
+        device.load(program)
+        device.infer(x)
+        assert looks == [7]
+        assert driver.check_layers(program, x, device) is None
+        assert looks == [7, 7]
+        assert driver.check(program, x, device) is None
+        assert loads == [program]
+        # Another program, or a device that was closed, is loaded.
+        other = compile(program.network, CONFIG, batch=3)
+        assert driver.check(other, x[:3], device) is None
+        device.close()
+        assert driver.check(other, x[:3], device) is None
+        assert loads == [program, other, other]
+
+
 class Posting(Emulator):
     """Emulator that answers later, and loses the answers of some inferences for good."""
 

@@ -2,11 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
+from rich.table import Table
 
+from steelyard.compile import compile
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
+from steelyard.program import Program
+from steelyard.randomnet import random_input, random_network
 from steelyard.tile import TileConfig, load_config
+from steelyard_cli.compiling import plan_document
+from steelyard_cli.layer_tables import plan_table, run_table
 from steelyard_sim import netlist_case
 from steelyard_sim.tile_cover import covering_configs
 
@@ -60,3 +67,76 @@ def test_the_netlist_run_takes_the_tile(toml, monkeypatch, capsys):
     assert netlist_case.main(["--config", str(toml)]) == 2
     assert seen == [CONFIG]
     assert capsys.readouterr().err == "error: Stopped.\n"
+
+
+def cells(table: Table) -> list[list[str]]:
+    """Rows of a table, its headings first."""
+    columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def test_the_plan_of_a_tile_has_the_columns_of_a_tile(steelyard, work, tmp_path):
+    path = tmp_path / "tile.syp"
+    result = steelyard("compile", work.int8_onnx, "-o", path, "--engine", "crossbar")
+    assert result.status == 0, result.err
+    assert "batch of 1 on crossbar tile of 16 lanes" in " ".join(result.out.split())
+    program = Program.load(path)
+    heads, *rows = cells(plan_table(program, plan_document(program)["layers"], "x"))
+    assert heads == [
+        *("layer", "kind", "nnz", "stored", "OUs", "weight B", "act. words", "ideal cyc."),
+        *("max. cyc.", "occup."),
+    ]
+    units = {name: layer.operation_units for name, layer in program.mapping.layers.items()}
+    for row, entry in zip(rows, program.layers, strict=False):
+        assert row[0] == entry.name
+        if entry.name in units:
+            numbers = [int(cell.replace(",", "")) for cell in row[2:9]]
+            assert numbers[:3] == [entry.nnz, entry.kept, units[entry.name]]
+            assert numbers[-2:] == [entry.ideal_cycles, entry.predicted_cycles]
+            assert row[9] == f"{100 * entry.ideal_cycles / entry.predicted_cycles:.1f} %"
+        else:
+            assert [cell for cell in row if cell != "-"] == [
+                *(entry.name, entry.kind, str(entry.activation_words)),
+                f"{entry.predicted_cycles:,}",
+            ]
+    weights = [entry for entry in program.layers if entry.name in units]
+    sums = sum(entry.nnz for entry in weights), sum(entry.kept for entry in weights)
+    assert rows[-1][:5] == ["all", "", *(f"{n:,}" for n in (*sums, sum(units.values())))]
+
+
+def test_the_run_of_a_tile_has_the_columns_of_a_tile(steelyard, tmp_path):
+    network = random_network(3, layers=3, max_channels=6, max_pixels=40, group=4)
+    program = compile(network, CONFIG, method="ou_row")
+    program.save(tmp_path / "tile.syp")
+    codes = random_input(network, 2, 0)
+    np.save(tmp_path / "x.npy", codes)
+    result = steelyard(
+        *("run", tmp_path / "tile.syp", "--input", tmp_path / "x.npy", "--raw", "--check"),
+        *("--output", tmp_path / "y.npy", "--json", tmp_path / "run.json"),
+    )
+    assert result.status == 0, result.err
+    assert "ADC conv." in result.out
+    counted = json.loads((tmp_path / "run.json").read_text())["layers"]
+    heads, *rows = cells(run_table(program, counted, 1))
+    units = ["OU steps", "OU skipped", "skipped", "ADC conv."]
+    waits = ["wait load", "wait weights", "wait drain"]
+    assert heads == ["layer", "kind", *units, "cycles", "occup.", *waits]
+    assert len(rows) == len(counted) == len(program.layers)
+    for row, entry in zip(rows, counted, strict=True):
+        units = entry["units"]
+        assert row[0] == entry["name"]
+        assert 0 <= entry["occupancy"] == entry["issue"] / entry["cycles"] <= 1
+        if entry["name"] in program.mapping.layers:
+            steps = units["ou_steps"] + units["ou_skipped"]
+            assert "-" not in row
+            assert row[2:4] == [f"{units['ou_steps']:,}", f"{units['ou_skipped']:,}"]
+            assert row[4] == f"{100 * units['ou_skipped'] / steps:.1f} %"
+            assert row[7] == f"{100 * entry['occupancy']:.1f} %"
+        else:
+            assert row.count("-") == 5
+    run = ("--run", tmp_path / "run.json")
+    result = steelyard("report", tmp_path / "tile.syp", *run, "-o", tmp_path / "report")
+    assert result.status == 0, result.err
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f"Batch of 1 on {program.config.outline}." in page
+    assert "<th>K</th>" not in page and "cycles predicted at most" in page

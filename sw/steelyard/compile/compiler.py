@@ -346,6 +346,7 @@ def compile(
         layers=tuple(entries),
         method=method if tile else None,
         effects=effects,
+        mapped=mapping,
         descriptors=np.array(descriptors, np.uint32).reshape(-1, DESCRIPTOR_WORDS),
         parameters=np.concatenate([plan.parameters for plan in plans]),
         weights=items,

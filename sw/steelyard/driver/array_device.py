@@ -77,6 +77,9 @@ class ArrayDevice(Device):
             raise UserError(f"Device {self.name!r} is closed; load the program again.")
         return self._port, program
 
+    def holds(self, program: Program) -> bool:
+        return self._port is not None and super().holds(program)
+
     @contextmanager
     def _closing(self) -> Iterator[None]:
         """Close after a failure: the accelerator may wait in the middle of a command."""
@@ -176,17 +179,16 @@ class ArrayDevice(Device):
         cycles = self.cycles
         return predict(moved, transport, cycles, self.program.batch) if cycles else None
 
-    def infer(
-        self, x: NDArray[np.int8], *, progress: Callable[[int, int], None] | None = None
+    def _infer(
+        self, x: NDArray[np.int8], progress: Callable[[int, int], None] | None
     ) -> NDArray[np.int8]:
-        self.check_input(x)
         self._active()
         transport = self._transport
         meter = Meter(transport) if isinstance(transport, MeteredTransport) else None
         if isinstance(transport, PostingTransport) and len(x) > self.program.batch:
             result = self._infer_ahead(transport, x, progress)
         else:
-            result = super().infer(x, progress=progress)
+            result = super()._infer(x, progress)
         if meter is not None:
             self._traffic = meter.traffic(len(x), -(-len(x) // self.program.batch))
         return result
@@ -251,9 +253,8 @@ class ArrayDevice(Device):
             self._ran = range(len(program.layers))
             return self._read(program.output)
 
-    def write_input(self, x: NDArray[np.int8]) -> None:
+    def _write_input(self, x: NDArray[np.int8]) -> None:
         port, program = self._active()
-        self.check_input(x)
         with self._closing():
             port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
 

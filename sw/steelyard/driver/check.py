@@ -59,14 +59,15 @@ def check(
 
     Parameters
     ----------
-    program : loaded into `device` first
+    program : loaded into `device` first, unless it is the one loaded last
     x : int8 (images, channels, height, width)
     """
-    device.load(program)
+    if not device.holds(program):
+        device.load(program)
     device.check_input(x)
     count = len(program.network.layers)
     for first, part, trace in _traced(program, x, device):
-        device.write_input(part)
+        device._write_input(part)
         device.run_layers(0, count)
         expected, actual = trace[program.network.output], device.read_output()
         if not np.array_equal(expected, actual):
@@ -86,10 +87,11 @@ def check_layers(
 
     Parameters
     ----------
-    program : loaded into `device` first
+    program : loaded into `device` first, unless it is the one loaded last
     x : int8 (images, channels, height, width)
     """
-    device.load(program)
+    if not device.holds(program):
+        device.load(program)
     device.check_input(x)
     for first, part, trace in _traced(program, x, device):
         found = _run_layers(program, first, part, trace, device)
@@ -123,7 +125,7 @@ def _run_layers(
     trace: dict[str, NDArray[np.int8]],
     device: Device,
 ) -> Mismatch | None:
-    device.write_input(x)
+    device._write_input(x)
     for index, layer in enumerate(program.network.layers):
         device.run_layers(index, 1)
         found = _compare(layer.name, first, trace[layer.output], device.read_tensor(index))
@@ -144,7 +146,7 @@ def _locate(
     if found is not None:
         return found
     for index, layer in enumerate(program.network.layers):
-        device.write_input(x)
+        device._write_input(x)
         device.run_layers(0, index + 1)
         found = _compare(layer.name, first, trace[layer.output], device.read_tensor(index))
         if found is not None:

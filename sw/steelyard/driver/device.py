@@ -111,6 +111,10 @@ class Device(ABC):
         """Speed of the board from the last :meth:`infer`; None where nothing tells it."""
         return None
 
+    def holds(self, program: Program) -> bool:
+        """Whether a program was loaded last, and nothing has failed since."""
+        return self._program is program
+
     def load(self, program: Program, *, verify: bool = False) -> None:
         """Take over a program, in place of an earlier one.
 
@@ -174,6 +178,12 @@ class Device(ABC):
             If the device does not answer.
         """
         self.check_input(x)
+        return self._infer(x, progress)
+
+    def _infer(
+        self, x: NDArray[np.int8], progress: Callable[[int, int], None] | None
+    ) -> NDArray[np.int8]:
+        """Output for images that were checked."""
         network = self.program.network
         result = np.empty((len(x), *network.tensor(network.output).shape), np.int8)
         for first, batch in self.batches(x):
@@ -242,9 +252,20 @@ class Device(ABC):
     def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
         """Output of one whole batch, int8 (batch, channels, height, width)."""
 
-    @abstractmethod
     def write_input(self, x: NDArray[np.int8]) -> None:
-        """Give the network's input, int8 (batch, channels, height, width)."""
+        """Give the network's input, int8 (batch, channels, height, width).
+
+        Raises
+        ------
+        BadInput
+            If `x` has the wrong shape or type.
+        """
+        self.check_input(x)
+        self._write_input(x)
+
+    @abstractmethod
+    def _write_input(self, x: NDArray[np.int8]) -> None:
+        """Give an input that was checked."""
 
     @abstractmethod
     def run_layers(self, first: int, count: int) -> None:

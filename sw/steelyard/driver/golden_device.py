@@ -40,10 +40,9 @@ class GoldenDevice(Device):
             progress(len(x))
         return output
 
-    def infer(
-        self, x: NDArray[np.int8], *, progress: Callable[[int, int], None] | None = None
+    def _infer(
+        self, x: NDArray[np.int8], progress: Callable[[int, int], None] | None
     ) -> NDArray[np.int8]:
-        self.check_input(x)
         done = 0
 
         def report(images: int) -> None:
@@ -54,8 +53,7 @@ class GoldenDevice(Device):
 
         return self._output(x, report)
 
-    def write_input(self, x: NDArray[np.int8]) -> None:
-        self.check_input(x)
+    def _write_input(self, x: NDArray[np.int8]) -> None:
         self._tensors[self.program.network.input] = x
 
     def run_layers(self, first: int, count: int) -> None:
