@@ -20,8 +20,8 @@ from steelyard.prune.constraints import Constraint, MatrixShape
 from steelyard.prune.groups import stored_weight, to_rows
 from steelyard.prune.layers import Structure, as_input
 from steelyard.prune.repair import Progress, prunable_layer
-from steelyard.prune.solve import regularize
-from steelyard.prune.statistics import Moments, fast_layout
+from steelyard.prune.solve import factor, regularize
+from steelyard.prune.statistics import Moments
 from steelyard.prune.tuning import BATCH, RATE, Augment, check_following, following_loss
 
 ROUNDS = 20
@@ -64,12 +64,12 @@ def layer_admm(
     system = gram / torch.outer(scale, scale)
     wanted = cross / scale[:, None]
     unit = torch.eye(len(scale), dtype=torch.float64)
-    weights = torch.cholesky_solve(wanted, torch.linalg.cholesky(system))
+    weights = torch.cholesky_solve(wanted, factor(system))
     mask = project(weights.T.square()).T
     near, dual = weights * mask, torch.zeros_like(weights)
     for _ in range(rounds):
-        factor = torch.linalg.cholesky(system + pull * unit)
-        weights = torch.cholesky_solve(wanted + pull * (near - dual), factor)
+        lower = factor(system + pull * unit)
+        weights = torch.cholesky_solve(wanted + pull * (near - dual), lower)
         mask = project((weights + dual).T.square()).T
         near = (weights + dual) * mask
         dual = (dual + weights - near) / growth
@@ -177,9 +177,8 @@ def admm(
             for start in range(0, len(x), BATCH):
                 chosen = order[start : start + BATCH]
                 batch = x[chosen] if augment is None else augment(x[chosen], generator)
-                batch = fast_layout(batch)
                 known = None if classes is None else classes[chosen]
-                loss = following_loss(model(batch), batch, known, teacher)
+                loss = following_loss(model(batch.clone()), batch, known, teacher)
                 for name, info in infos.items():
                     apart = to_rows(weights[name], info.source) - near[name] + dual[name]
                     loss = loss + pull / 2 * apart.square().sum()

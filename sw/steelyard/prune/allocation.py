@@ -20,7 +20,7 @@ from steelyard.prune.repair import (
     set_fit,
 )
 from steelyard.prune.solve import RIDGE, choose, regularize, solve
-from steelyard.prune.statistics import Moments, Positions, fast_layout, wanted_outputs
+from steelyard.prune.statistics import Moments, Positions, wanted_outputs
 
 SENSITIVITY_IMAGES = 128
 SENSITIVITY_ROWS = 8192
@@ -118,7 +118,8 @@ def sensitivity(
     input product in every group unless given.
     """
     images = as_input(calibration)[:SENSITIVITY_IMAGES]
-    trial = copy.deepcopy(model).eval()
+    trial = copy.deepcopy(model)
+    trial.eval()
     positions = Positions(len(images), SENSITIVITY_ROWS, seed)
     wanted = wanted_outputs(model, structure.prunable, images, positions)
     clean = _output(trial, images)
@@ -281,7 +282,7 @@ def _check_reachable(
 
 def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        result: torch.Tensor = model(fast_layout(images))
+        result: torch.Tensor = model(images.clone())
     return result.double()
 
 

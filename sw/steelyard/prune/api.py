@@ -19,12 +19,12 @@ from steelyard.prune.allocation import (
     removed_work,
     uniform,
 )
-from steelyard.prune.groups import GROUP, Map, check_finite, check_k, finish, verify
+from steelyard.prune.groups import GROUP, Map, check_k, finish, verify
 from steelyard.prune.layers import Structure, as_input, inspect
+from steelyard.prune.own import prepared
 from steelyard.prune.repair import (
     Progress,
     check_ks,
-    prunable_layer,
     prune_balanced,
     prune_sequentially,
 )
@@ -166,9 +166,8 @@ def prune(
             f"There is no pruning method {method!r}; choose one of {', '.join(METHODS)}."
         )
     images = as_input(calibration)
+    model = prepared(model, images)
     structure = inspect(model, images, exclude)
-    for info in structure.prunable:
-        check_finite(info.name, prunable_layer(model, info.name).weight)
     bound = sparsity if work is None else work
     if ks is not None:
         check_ks(structure, ks, group)
@@ -188,7 +187,7 @@ def prune(
             progress=progress,
         )
     chosen = {i.name: chosen[i.name] for i in structure.prunable if i.name in chosen}
-    dense = copy.deepcopy(model).eval()
+    dense = model
     sparse = copy.deepcopy(dense)
     errors: dict[str, float] = {}
     if method == "magnitude":

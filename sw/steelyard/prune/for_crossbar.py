@@ -25,11 +25,12 @@ from steelyard.prune.constraints import (
 )
 from steelyard.prune.crossbar_report import CrossbarPruneResult, report
 from steelyard.prune.dependency import weight_dependency
-from steelyard.prune.groups import check_finite, finish
+from steelyard.prune.groups import finish
 from steelyard.prune.layers import Structure, as_input, inspect
 from steelyard.prune.mixed import MixedGranularity
+from steelyard.prune.own import prepared
 from steelyard.prune.patterns import KernelPatterns
-from steelyard.prune.repair import Progress, prunable_layer
+from steelyard.prune.repair import Progress
 from steelyard.prune.sequential import allocate_keeps, prune_layers
 from steelyard.prune.solve import RIDGE
 from steelyard.prune.tuning import RATE, Augment, check_following, finetune
@@ -165,11 +166,10 @@ def prune_for_crossbar(
     given = constraint if isinstance(constraint, Mapping) else {}
     rule = usual if constraint is None or isinstance(constraint, Mapping) else constraint
     images = as_input(calibration)
+    model = prepared(model, images)
     structure = inspect(model, images, exclude)
-    for info in structure.prunable:
-        check_finite(info.name, prunable_layer(model, info.name).weight)
     rules = {info.name: given.get(info.name, rule) for info in structure.prunable}
-    dense = copy.deepcopy(model).eval()
+    dense = model
     structured = any(isinstance(own, Structured) for own in rules.values())
     depends = weight_dependency(dense, structure) if structured else {}
     if keeps is None:

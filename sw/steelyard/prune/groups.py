@@ -37,7 +37,7 @@ def check_finite(name: str, values: torch.Tensor) -> None:
     if bad:
         raise UserError(
             f"Layer {name!r} has {bad} weights or scores that are NaN or infinite; "
-            "train the network again or exclude the layer."
+            "train the network again or load other weights."
         )
 
 
@@ -68,7 +68,8 @@ def from_rows(rows: torch.Tensor, shape: torch.Size, source: Map | None = None) 
         oc, (ic, kh, kw) = shape[0], source
     else:
         return rows.reshape(shape)
-    return rows.reshape(oc, kh, kw, ic).permute(0, 3, 1, 2).reshape(shape)
+    # A mask of another layout would give its layout to the weight, and that to the maps behind it.
+    return rows.reshape(oc, kh, kw, ic).permute(0, 3, 1, 2).reshape(shape).contiguous()
 
 
 def group_rows(rows: torch.Tensor, group: int, fill: float) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch import nn
 
 from steelyard.prune.dependency import paths
 from steelyard.prune.layers import as_input
-from steelyard.prune.statistics import BATCH, fast_layout
+from steelyard.prune.statistics import batches
 
 
 def order_channels(model: nn.Module, images: torch.Tensor | np.ndarray) -> nn.Module:
@@ -38,7 +38,8 @@ def order_channels(model: nn.Module, images: torch.Tensor | np.ndarray) -> nn.Mo
         If there is no image, or a value is NaN or infinite.
     """
     x = as_input(images)
-    ordered = copy.deepcopy(model).eval()
+    ordered = copy.deepcopy(model)
+    ordered.eval()
     modules = dict(ordered.named_modules())
     moved = {
         writer: path
@@ -74,8 +75,8 @@ def _activity(
     handles = [watch(name) for name in channels]
     try:
         with torch.no_grad():
-            for start in range(0, len(images), BATCH):
-                model(fast_layout(images[start : start + BATCH]))
+            for _, batch in batches(images):
+                model(batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from steelyard.errors import UserError
+from steelyard.prune.calls import Layer
 from steelyard.prune.groups import (
     GROUP,
     BalancedGroups,
@@ -24,7 +25,7 @@ from steelyard.prune.groups import (
     stored_weight,
     to_rows,
 )
-from steelyard.prune.layers import Layer, LayerInfo, Structure, as_input, inspect
+from steelyard.prune.layers import LayerInfo, Structure, as_input, inspect
 from steelyard.prune.solve import RIDGE, choose, fit_error, regularize, solve
 from steelyard.prune.statistics import Moments, Positions, moments, wanted_outputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -101,9 +102,12 @@ def _energy(
 ) -> torch.Tensor:
     """What every weight is worth, float64 (oc, d)."""
     energy = rows.double().square()
-    if select != "magnitude":
-        # The offset makes up for constant inputs, so only their variance counts.
-        energy = energy * found.gram.diagonal().clamp_min(0.0)
+    power = found.gram.diagonal().clamp_min(0.0)
+    largest = float(power.max())
+    if select != "magnitude" and largest > 0:
+        # The offset makes up for constant inputs, so only their variance counts. The power of 2
+        # keeps energies of tiny inputs away from the least numbers.
+        energy = energy * (power * 2.0 ** -math.frexp(largest)[1])
     return energy if factor is None else energy * factor[:, None]
 
 

@@ -5,12 +5,19 @@ Everything works on one layer's second moments, all output channels at once.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
+from steelyard.errors import UserError
 from steelyard.prune.groups import balanced_mask, group_rows
 from steelyard.prune.statistics import Moments
 
 RIDGE = 1e-3
+FLOOR = 1e-9
+"""Least ridge: below it rounding decides."""
+MORE = (1e-12, 1e-9, 1e-6, 1e-3, 1.0)
+"""What is added to the diagonal of a system in turn, relative to its mean."""
 OBS_LENGTH_LIMIT = 1200
 CHUNK_BYTES = 1 << 28
 
@@ -24,9 +31,35 @@ def regularize(
     their weights undetermined; the pull keeps those at the trained values.
     """
     power = moments.gram.diagonal()
-    strength = ridge * power.mean().clamp_min(torch.finfo(torch.float64).tiny ** 0.5)
+    mean = float(power.mean())
+    # Where inputs never vary, any pull keeps the weights; 1 keeps them to the last bit.
+    strength = max(ridge, FLOOR) * mean if mean > 0 else 1.0
     gram = moments.gram + strength * torch.eye(len(power), dtype=torch.float64)
     return gram, moments.cross + strength * rows.double().T
+
+
+def factor(system: torch.Tensor) -> torch.Tensor:
+    """Lower Cholesky factor of symmetric systems (..., d, d), float64.
+
+    What rounding has left without one gets as little on its diagonal as gives it one.
+
+    Raises
+    ------
+    UserError
+        If a system holds values that are no finite numbers or that no diagonal helps.
+    """
+    result: torch.Tensor
+    result, failed = torch.linalg.cholesky_ex(system)
+    mean = system.diagonal(dim1=-2, dim2=-1).abs().mean(-1)[..., None, None]
+    unit = torch.eye(system.shape[-1], dtype=system.dtype)
+    for more in MORE:
+        if not bool(failed.any()):
+            return result
+        result, failed = torch.linalg.cholesky_ex(system + more * mean * unit)
+    raise UserError(
+        "The least squares of a layer have no solution for these calibration images; give images "
+        "as the network meets them, more of them, or prune with --method magnitude."
+    )
 
 
 def product_score(moments: Moments, rows: torch.Tensor) -> torch.Tensor:
@@ -39,6 +72,8 @@ def solve(gram: torch.Tensor, cross: torch.Tensor, mask: torch.Tensor) -> torch.
     """Best weights (oc, d) where ``mask`` (oc, d) is not 0, exactly 0 elsewhere."""
     channels, length = mask.shape
     kept = int((mask != 0).sum(1).max())
+    if kept == 0:
+        return torch.zeros(channels, length, dtype=torch.float64)
     order = (mask != 0).to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :kept]
     live = mask.gather(1, order) != 0
     result = torch.zeros(channels, length, dtype=torch.float64)
@@ -51,8 +86,7 @@ def solve(gram: torch.Tensor, cross: torch.Tensor, mask: torch.Tensor) -> torch.
         system = torch.where(both, system, torch.eye(kept, dtype=torch.float64))
         channel = torch.arange(start, start + len(part))[:, None]
         wanted = torch.where(alive, cross[part, channel], 0.0)
-        factor = torch.linalg.cholesky(system)
-        found = torch.cholesky_solve(wanted[:, :, None], factor)[:, :, 0]
+        found = torch.cholesky_solve(wanted[:, :, None], factor(system))[:, :, 0]
         result[start : start + chunk].scatter_(1, part, torch.where(alive, found, 0.0))
     return result
 
@@ -69,8 +103,11 @@ def eliminate(gram: torch.Tensor, cross: torch.Tensor, k: int, group: int) -> to
     padding = -length % group
     total = length + padding
     system = torch.eye(total, dtype=torch.float64)
-    system[:length, :length] = gram
-    wide = torch.cholesky_inverse(torch.linalg.cholesky(system))
+    # In single precision inputs of a tiny or huge power would leave the range of numbers. A power
+    # of 2 changes no digit.
+    unit = 2.0 ** -math.frexp(float(gram.diagonal().mean()))[1]
+    system[:length, :length] = gram * unit
+    wide, cross = torch.cholesky_inverse(factor(system)), cross * unit
     # The steps only rank weights, for which single precision is enough and twice as fast.
     inverse, fit = wide.float(), (wide[:, :length] @ cross).float()
     mask = torch.zeros(channels, total, dtype=torch.float64)
@@ -102,9 +139,9 @@ def _drop(
     rows = torch.arange(len(covariance))[:, None, None]
     removed = covariance[rows, gone[:, :, None], gone[:, None, :]]
     link = covariance[rows, gone[:, :, None], stay[:, None, :]]
-    factor = torch.linalg.cholesky(removed)
-    half = torch.linalg.solve_triangular(factor, link, upper=False)
-    lost = torch.linalg.solve_triangular(factor, weights.gather(1, gone)[:, :, None], upper=False)
+    lower = factor(removed)
+    half = torch.linalg.solve_triangular(lower, link, upper=False)
+    lost = torch.linalg.solve_triangular(lower, weights.gather(1, gone)[:, :, None], upper=False)
     kept = covariance[rows, stay[:, :, None], stay[:, None, :]]
     return (
         kept - half.transpose(1, 2) @ half,

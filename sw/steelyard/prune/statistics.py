@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from steelyard.errors import UserError
+from steelyard.prune.calls import Call, Calls, Layer
 from steelyard.prune.groups import Map
-from steelyard.prune.layers import Layer, LayerInfo
+from steelyard.prune.layers import LayerInfo
 
 BATCH = 100
 MAX_ROWS = 32768
@@ -41,8 +44,11 @@ class Moments:
     output_mean: torch.Tensor
 
 
-class _Reached(Exception):
-    """Ends a forward pass behind the layer that is looked at."""
+class _Reached(BaseException):
+    """Ends a forward pass behind the layer that is looked at.
+
+    No Exception, since networks may catch those.
+    """
 
 
 class Positions:
@@ -73,36 +79,19 @@ class Positions:
         return self._chosen[size][start : start + count]
 
 
-def _pad(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    sides: list[int] = []
-    for axis in (1, 0):
-        if layer.padding == "same":
-            total = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
-            sides += [total // 2, total - total // 2]
-        else:
-            each = 0 if isinstance(layer.padding, str) else int(layer.padding[axis])
-            sides += [each, each]
-    if layer.padding_mode == "zeros":
-        return functional.pad(x, sides)
-    return functional.pad(x, sides, mode=layer.padding_mode)
-
-
-def input_rows(
-    layer: Layer, source: Map | None, x: torch.Tensor, where: torch.Tensor, width: int
-) -> torch.Tensor:
-    """Inputs (rows, d) in group order that the layer multiplies at the output positions ``where``.
-
-    ``width`` is that of the output map.
-    """
-    if isinstance(layer, nn.Linear):
+def input_rows(call: Call, source: Map | None, where: torch.Tensor) -> torch.Tensor:
+    """Inputs (rows, d) in group order that a call multiplies at the output positions ``where``."""
+    x = call.input
+    if isinstance(call.layer, nn.Linear):
         if source is None:
             return x
         return x.reshape(len(x), *source).permute(0, 2, 3, 1).reshape(len(x), -1)
-    padded = _pad(layer, x).permute(0, 2, 3, 1).contiguous()
-    ky = torch.arange(layer.kernel_size[0]) * layer.dilation[0]
-    kx = torch.arange(layer.kernel_size[1]) * layer.dilation[1]
-    y = (where // width * layer.stride[0])[:, :, None, None] + ky[:, None]
-    column = (where % width * layer.stride[1])[:, :, None, None] + kx[None, :]
+    padded = functional.pad(x, call.padding).permute(0, 2, 3, 1).contiguous()
+    width = call.output.shape[-1]
+    ky = torch.arange(call.layer.kernel_size[0]) * call.dilation[0]
+    kx = torch.arange(call.layer.kernel_size[1]) * call.dilation[1]
+    y = (where // width * call.stride[0])[:, :, None, None] + ky[:, None]
+    column = (where % width * call.stride[1])[:, :, None, None] + kx[None, :]
     image = torch.arange(len(x))[:, None, None, None]
     return padded[image, y, column].reshape(where.numel(), -1)
 
@@ -116,9 +105,13 @@ def output_rows(y: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     return flat.gather(2, index).permute(0, 2, 1).reshape(-1, flat.shape[1])
 
 
-def fast_layout(x: torch.Tensor) -> torch.Tensor:
-    """The same maps with channels last in memory, in which convolutions run faster."""
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+def batches(images: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """Number of the first image, and the images, of one batch after the other.
+
+    Batches are copies: a network may write into its input.
+    """
+    for start in range(0, len(images), BATCH):
+        yield start, images[start : start + BATCH].clone()
 
 
 def wanted_outputs(
@@ -126,25 +119,17 @@ def wanted_outputs(
 ) -> dict[str, torch.Tensor]:
     """Outputs (rows, oc) of every named layer of the dense network at the chosen positions."""
     parts: dict[str, list[torch.Tensor]] = {info.name: [] for info in infos}
+    layers = {_layer(dense, info.name): info.name for info in infos}
     start = 0
 
-    def watch(name: str) -> None:
-        def keep(_: nn.Module, __: tuple[torch.Tensor, ...], y: torch.Tensor) -> None:
-            size = y[0, 0].numel() if y.dim() == 4 else 1
-            parts[name].append(output_rows(y, positions.choose(size, start, len(y))))
+    def keep(call: Call) -> None:
+        where = positions.choose(_places(call.output), start, len(call.output))
+        parts[layers[call.layer]].append(output_rows(call.output, where))
 
-        handles.append(dense.get_submodule(name).register_forward_hook(keep))
-
-    handles: list[torch.utils.hooks.RemovableHandle] = []
-    try:
-        for info in infos:
-            watch(info.name)
-        with torch.no_grad():
-            for start in range(0, len(images), BATCH):
-                dense(fast_layout(images[start : start + BATCH]))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), Calls(layers, keep):
+        for first, batch in batches(images):
+            start = first
+            dense(batch)
     return {name: torch.cat(rows) for name, rows in parts.items()}
 
 
@@ -160,51 +145,73 @@ def moments(
     """Moments of a layer's inputs in ``model`` against the wanted outputs of the same positions.
 
     Without ``centered`` the means are taken as 0, for a layer that has no offset to adapt.
+
+    Raises
+    ------
+    UserError
+        If an input or output is NaN or infinite, or the layer runs as often as the image says.
     """
-    layer = model.get_submodule(info.name)
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    layer = _layer(model, info.name)
     length, channels = info.rows[1], info.rows[0]
     gram = torch.zeros(length, length, dtype=torch.float64)
     cross = torch.zeros(length, channels, dtype=torch.float64)
     total = torch.zeros(length, dtype=torch.float64)
-    start = done = 0
-
-    def collect(module: nn.Module, inputs: tuple[torch.Tensor, ...], y: torch.Tensor) -> None:
-        nonlocal done
-        size = y[0, 0].numel() if y.dim() == 4 else 1
-        where = positions.choose(size, start, len(y))
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        x = input_rows(module, info.source, inputs[0], where, y.shape[-1])
-        # Products in the network's own precision; only the sums over batches need more.
-        gram.add_(x.T @ x)
-        cross.add_(x.T @ wanted[done : done + len(x)])
-        total.add_(x.sum(0, dtype=torch.float64))
-        done += len(x)
-        raise _Reached
-
-    handle = layer.register_forward_hook(collect)
-    try:
-        with torch.no_grad():
-            for start in range(0, len(images), BATCH):
-                try:
-                    model(fast_layout(images[start : start + BATCH]))
-                except _Reached:
-                    continue
-    finally:
-        handle.remove()
     wide = wanted.double()
-    input_mean, output_mean = total / done, wide.mean(0)
-    if not centered:
-        input_mean, output_mean = torch.zeros_like(input_mean), torch.zeros_like(output_mean)
-    return Moments(
-        gram / done - torch.outer(input_mean, input_mean),
-        cross / done - torch.outer(input_mean, output_mean),
-        wide.square().mean(0) - output_mean.square(),
-        input_mean,
+    output_mean = wide.mean(0) if centered else torch.zeros(channels, dtype=torch.float64)
+    wide = wide - output_mean
+    shift: torch.Tensor | None = None
+    start = done = calls = 0
+
+    def collect(call: Call) -> None:
+        nonlocal done, calls, shift
+        if calls == info.calls:
+            raise _Reached
+        where = positions.choose(_places(call.output), start, len(call.output))
+        x = input_rows(call, info.source, where).double()
+        if shift is None:
+            # Sums about a point among the inputs cancel nothing, however far off 0 they lie.
+            shift = x.mean(0) if centered else torch.zeros_like(total)
+        x = x - shift
+        gram.add_(x.T @ x)
+        cross.add_(x.T @ wide[done : done + len(x)])
+        total.add_(x.sum(0))
+        done += len(x)
+        calls += 1
+        if calls == info.calls:
+            raise _Reached
+
+    with torch.no_grad(), Calls([layer], collect):
+        for first, batch in batches(images):
+            start, calls = first, 0
+            with suppress(_Reached):
+                model(batch)
+    if shift is None or done != len(wanted):
+        raise UserError(
+            f"Layer {info.name!r} runs more often for some images than for others; leave it dense "
+            f"with --exclude {info.name}."
+        )
+    beside = total / done if centered else torch.zeros_like(total)
+    found = Moments(
+        gram / done - torch.outer(beside, beside),
+        cross / done - torch.outer(beside, wide.mean(0)),
+        wide.square().mean(0),
+        shift + beside,
         output_mean,
     )
+    if not all(bool(torch.isfinite(part).all()) for part in (found.gram, found.cross, found.power)):
+        raise UserError(
+            f"Layer {info.name!r} meets NaN, infinite or far too large values on the calibration "
+            "images; check the weights before it and the scale of the images."
+        )
+    return found
 
 
-def named(infos: Sequence[LayerInfo]) -> Mapping[str, LayerInfo]:
-    """The layers by name."""
-    return {info.name: info for info in infos}
+def _layer(model: nn.Module, name: str) -> Layer:
+    layer = model.get_submodule(name)
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    return layer
+
+
+def _places(y: torch.Tensor) -> int:
+    """Positions of a map, 1 for a vector."""
+    return y[0, 0].numel() if y.dim() == 4 else 1

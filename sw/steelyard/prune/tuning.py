@@ -14,7 +14,6 @@ from steelyard.errors import UserError
 from steelyard.prune.groups import GROUP, layer_mask
 from steelyard.prune.layers import Structure, as_input
 from steelyard.prune.repair import Progress, prune_balanced
-from steelyard.prune.statistics import fast_layout
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 BATCH = 50
@@ -117,9 +116,8 @@ def finetune(
         for start in range(0, len(x), BATCH):
             chosen = order[start : start + BATCH]
             batch = x[chosen] if augment is None else augment(x[chosen], generator)
-            batch = fast_layout(batch)
             loss = following_loss(
-                model(batch), batch, None if classes is None else classes[chosen], teacher
+                model(batch.clone()), batch, None if classes is None else classes[chosen], teacher
             )
             optimizer.zero_grad()
             loss.backward()
