@@ -39,6 +39,8 @@ def check_network(network: Network) -> None:
                 f"Network {network.name!r} has no tensor {name!r}, which it names as its input "
                 "or output; add the tensor."
             )
+    _check_view(network, "input_view", network.input_view, network.tensor(network.input))
+    _check_view(network, "output_view", network.output_view, network.tensor(network.output))
     known = {network.input}
     names: set[str] = set()
     for layer in network.layers:
@@ -90,6 +92,14 @@ def _check_tensor(tensor: Tensor) -> None:
     _between(f"{what} the zero point", tensor.zero_point, -128, 127)
     if not (math.isfinite(tensor.scale) and tensor.scale > 0):
         raise UserError(f"{what} the scale must be positive and finite, not {tensor.scale!r}.")
+
+
+def _check_view(network: Network, key: str, view: tuple[int, ...], tensor: Tensor) -> None:
+    if math.prod(view) != tensor.size or min(view, default=1) < 1:
+        raise UserError(
+            f"The {key} of network {network.name!r} must be a shape of the {tensor.size} elements "
+            f"of {tensor.name!r}, not {view}."
+        )
 
 
 def _check_wiring(network: Network, layer: Layer, known: set[str]) -> None:

@@ -159,10 +159,19 @@ class Network:
     output: str
     tensors: dict[str, Tensor]
     layers: tuple[Layer, ...] = field(default=())
+    input_view: tuple[int, ...] = ()
+    """Shape of an image where the network comes from; the tensor's, or (channels,) of one pixel."""
+    output_view: tuple[int, ...] = ()
+    """Shape of an image's scores where the network comes from, likewise."""
 
     def __post_init__(self) -> None:
         from ._check import check_network
 
+        for key, name in (("input_view", self.input), ("output_view", self.output)):
+            if not getattr(self, key) and name in self.tensors:
+                shape = self.tensors[name].shape
+                # A frozen class has no other way to fill a default in.
+                object.__setattr__(self, key, shape[:1] if shape[1:] == (1, 1) else shape)
         check_network(self)
 
     def tensor(self, name: str) -> Tensor:
@@ -207,7 +216,9 @@ _CLASSES: dict[str, type[Layer]] = {
 }
 _ARRAYS = ("weight", "bias", "multiplier", "shift")
 _STRINGS = ("name", "input", "inputs", "output")
-_LENGTHS = {"inputs": 0, "shape": 3, "kernel": 2, "padding": 4}
+_LENGTHS = {
+    "inputs": 0, "shape": 3, "kernel": 2, "padding": 4, "input_view": 0, "output_view": 0,
+}  # fmt: skip
 """Fields that are tuples, with their length where it is fixed."""
 
 
@@ -232,6 +243,8 @@ def to_arrays(network: Network) -> tuple[dict[str, Any], dict[str, NDArray]]:
         "name": network.name,
         "input": network.input,
         "output": network.output,
+        "input_view": _plain(network.input_view),
+        "output_view": _plain(network.output_view),
         "tensors": [
             {
                 "name": tensor.name,
@@ -256,7 +269,10 @@ def from_arrays(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> N
     UserError
         If the layers do not fit together.
     """
-    header = _entry(manifest, "the network", ("name", "input", "output", "tensors", "layers"))
+    keys = ("name", "input", "output", "tensors", "layers")
+    # Files of format version 1 know no views.
+    views = [key for key in ("input_view", "output_view") if key in manifest]
+    header = _entry(manifest, "the network", (*keys, *views))
     tensors: dict[str, Tensor] = {}
     for number, item in enumerate(_list(header["tensors"], "tensors")):
         what = f"tensor {number}"
@@ -299,7 +315,8 @@ def from_arrays(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> N
     name, source, result = (
         _value("the network", key, header[key]) for key in ("name", "input", "output")
     )
-    return Network(name, source, result, tensors, tuple(layers))
+    shapes = {key: _value("the network", key, header[key]) for key in views}
+    return Network(name, source, result, tensors, tuple(layers), **shapes)
 
 
 def _plain(value: Any) -> Any:

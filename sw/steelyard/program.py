@@ -13,7 +13,7 @@ from . import crossbar, golden
 from ._sealed import damaged, read_sealed, write_sealed
 from .config import ArrayConfig
 from .crossbar import METHODS, DeviceEffects, NetworkMapping, map_network
-from .errors import UserError
+from .errors import FileRefused, UserError
 from .network import Network, from_arrays, to_arrays
 from .tile import TileConfig
 
@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 FORMAT = "steelyard-program"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had no views of the network's input and output."""
 NETWORK = "network/"
 
 
@@ -286,6 +287,11 @@ class Program:
         FileRefused
             If the file is missing, truncated, altered, newer, or no program.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise FileRefused(
+                f"A program is read from a file, not from {type(path).__name__}; "
+                "give the path of a .syp file."
+            )
         manifest, arrays = read_sealed(path, FORMAT, FORMAT_VERSION)
         with damaged(path):
             own = {

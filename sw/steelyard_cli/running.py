@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from steelyard import driver
-from steelyard.errors import UserError
 from steelyard.network import Network
 from steelyard.program import Program
 
@@ -50,7 +49,7 @@ def run_program(
         mismatch = _check(program, codes, device) if check else None
     if mismatch is not None:
         raise BadResult(f"Device {device_name!r} differs from the golden model in {mismatch}.")
-    write_array(output, result if raw else _real(program, result))
+    write_array(output, result if raw else driver.real_output(program.network, result))
     layers = layer_rows(program, counters)
     if json_file:
         write_json(
@@ -78,45 +77,14 @@ def run_program(
 
 
 def input_codes(network: Network, images: NDArray, raw: bool = False) -> NDArray[np.int8]:
-    """Int8 codes of what the user gave; a missing batch or trailing axes of 1 are not guessed.
+    """Int8 codes of what the user gave; a missing batch is not guessed.
 
     Raises
     ------
     UserError
         If the images have another type or shape than the network's input.
     """
-    tensor = network.tensor(network.input)
-    if images.ndim == 2 and tensor.shape[1:] == (1, 1):
-        images = images[:, :, np.newaxis, np.newaxis]
-    if raw:
-        if images.dtype != np.int8:
-            raise UserError(
-                f"Input codes must be int8 with --raw, not {images.dtype}; leave --raw out for "
-                "real units."
-            )
-    else:
-        if not np.issubdtype(images.dtype, np.floating):
-            raise UserError(
-                f"Input images must be float32 in the network's input units, not {images.dtype}; "
-                "convert them, or give int8 codes with --raw."
-            )
-        if not np.isfinite(images).all():
-            raise UserError(
-                "Input images hold NaN or infinite values, allowed are finite ones; mend them."
-            )
-    sizes = ", ".join(map(str, tensor.shape))
-    if images.ndim != 4 or images.shape[1:] != tensor.shape or not len(images):
-        raise UserError(
-            f"Input images must have the shape (images, {sizes}) with at least one image, "
-            f"not {images.shape}; reshape the array."
-        )
-    return images if raw else tensor.quantize(images)
-
-
-def _real(program: Program, codes: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Output in real units; a map of one pixel becomes a vector, as the network itself gives it."""
-    values = program.network.tensor(program.network.output).dequantize(codes)
-    return values[:, :, 0, 0] if values.shape[2:] == (1, 1) else values
+    return driver.int8_codes(network, images) if raw else driver.float_codes(network, images)
 
 
 def _check(

@@ -176,6 +176,8 @@ def test_network_ends_must_exist_and_names_be_unique():
     twins = (layers[0], replace(layers[1], name="conv_a"), *layers[2:])
     with pytest.raises(UserError, match="Layer 'conv_a' occurs twice"):
         Network("net", "x", "y", tensors, twins)
+    with pytest.raises(UserError, match=r"The output_view of network 'net' must be a shape of the"):
+        Network("net", "x", "y", tensors, tuple(layers), output_view=(2, 0, 3))
 
 
 def _same(one, other):

@@ -129,11 +129,23 @@ def forged(path, saved: bytes, *, manifest=None, arrays=None) -> None:
     write_sealed(path, old_manifest, old_arrays)
 
 
+def test_format_version_1_has_no_views(saved, tmp_path):
+    def older(manifest):
+        manifest.update(version=1)
+        del manifest["network"]["input_view"], manifest["network"]["output_view"]
+
+    forged(tmp_path / "old.syp", saved, manifest=older)
+    loaded = Program.load(tmp_path / "old.syp").network
+    shape = loaded.tensor(loaded.output).shape
+    assert loaded.output_view == (shape[:1] if shape[1:] == (1, 1) else shape)
+
+
 def test_a_newer_format_says_so(saved, tmp_path):
     path = tmp_path / "new.syp"
     forged(path, saved, manifest=lambda m: m.update(version=FORMAT_VERSION + 1))
     assert refusal(path) == (
-        f"Program {str(path)!r} has format version 2 and this Steelyard reads up to 1; "
+        f"Program {str(path)!r} has format version {FORMAT_VERSION + 1} and this "
+        f"Steelyard reads up to {FORMAT_VERSION}; "
         "update Steelyard or compile the program anew."
     )
 

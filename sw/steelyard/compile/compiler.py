@@ -300,6 +300,12 @@ def compile(
     DoesNotFit
         If memories or accumulators are too small; says by how much, before any weight is packed.
     """
+    if not isinstance(network, Network) or not isinstance(config, ArrayConfig):
+        given = f"{type(network).__name__} and {type(config).__name__}"
+        raise UserError(
+            f"A network is compiled for an ArrayConfig or TileConfig, but {given} were given; "
+            "load an ONNX file with steelyard.importer.load first."
+        )
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 65535:
         raise UserError(f"The batch must be an integer from 1 to 65535, not {batch!r}; use 1.")
     if not network.layers:

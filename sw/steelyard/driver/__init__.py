@@ -3,7 +3,10 @@
 :func:`open` gives a :class:`Device`; :func:`check` compares it with the golden model.
 """
 
+import os
+
 from ..config import ArrayConfig
+from ..errors import UserError
 from .array_device import TIMEOUT_SECONDS, ArrayDevice
 from .check import Mismatch, check, check_layers
 from .device import Device, LayerCounters, UnitCounters
@@ -21,6 +24,7 @@ from .errors import (
     WrongDevice,
 )
 from .golden_device import GoldenDevice
+from .inputs import float_codes, int8_codes, real_output
 from .selftest import SelfTest, Step
 from .throughput import Throughput, Traffic
 from .transport import Progress, Transport, find_transport, transport_names
@@ -50,13 +54,16 @@ __all__ = [
     "WrongDevice",
     "check",
     "check_layers",
+    "float_codes",
+    "int8_codes",
     "open",
+    "real_output",
     "transport_names",
 ]
 
 
 def open(
-    device: str = "sim",
+    device: str | os.PathLike[str] = "sim",
     *,
     config: ArrayConfig | None = None,
     timeout: float = TIMEOUT_SECONDS,
@@ -70,7 +77,7 @@ def open(
 
     Parameters
     ----------
-    device : ``NAME`` or ``NAME:ADDRESS``
+    device : ``NAME``, ``NAME:ADDRESS`` or the path of a board's serial port
     config : the accelerator's configuration; without it the simulation takes each program's
     timeout : seconds that one command of the device may take
     progress : called with what takes time before the first run, in words
@@ -80,6 +87,17 @@ def open(
     NoSuchDevice
         If there is no such device; names those that there are.
     """
+    if not isinstance(device, str | os.PathLike):
+        raise NoSuchDevice(
+            f"A device is given by its name, not as {type(device).__name__}; "
+            f"use one of {', '.join(['golden', *transport_names()])}."
+        )
+    if config is not None and not isinstance(config, ArrayConfig):
+        raise UserError(
+            f"A device's configuration is an ArrayConfig or TileConfig, not "
+            f"{type(config).__name__}; read a file with ArrayConfig.from_toml."
+        )
+    device = os.fsdecode(device)
     name, _, address = device.partition(":")
     if device.startswith("/") or (device.upper().startswith("COM") and device[3:].isdigit()):
         name, address = "serial", device

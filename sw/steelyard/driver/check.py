@@ -64,7 +64,7 @@ def check(
     """
     if not device.holds(program):
         device.load(program)
-    device.check_input(x)
+    x = device.check_input(x)
     count = len(program.network.layers)
     for first, part, trace in _traced(program, x, device):
         device._write_input(part)
@@ -92,7 +92,7 @@ def check_layers(
     """
     if not device.holds(program):
         device.load(program)
-    device.check_input(x)
+    x = device.check_input(x)
     for first, part, trace in _traced(program, x, device):
         found = _run_layers(program, first, part, trace, device)
         if found is not None:

@@ -1,5 +1,6 @@
 """What all devices that run programs have in common."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,12 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..config import ArrayConfig
 from ..errors import UserError
 from ..program import Program
-from .errors import BadInput
+from .inputs import float_codes, int8_codes, real_output
 from .throughput import Throughput, Traffic
 
 if TYPE_CHECKING:
@@ -115,11 +116,12 @@ class Device(ABC):
         """Whether a program was loaded last, and nothing has failed since."""
         return self._program is program
 
-    def load(self, program: Program, *, verify: bool = False) -> None:
+    def load(self, program: Program | str | os.PathLike[str], *, verify: bool = False) -> None:
         """Take over a program, in place of an earlier one.
 
         Parameters
         ----------
+        program : compiled network, or the path of its file
         verify : whether descriptors, parameters and weights are read back and compared
 
         Raises
@@ -129,6 +131,13 @@ class Device(ABC):
         MemoryFault
             If other words come back than were written.
         """
+        if isinstance(program, str | os.PathLike):
+            program = Program.load(program)
+        if not isinstance(program, Program):
+            raise UserError(
+                f"A device loads a program or the path of its file, not {type(program).__name__}; "
+                "compile the network with steelyard.compile first."
+            )
         # What is left of an earlier program after a failure is not known.
         self._program = None
         self._load(program, verify)
@@ -161,7 +170,7 @@ class Device(ABC):
         raise UserError(f"Device {self.name!r} has no memories to test; use one that has.")
 
     def infer(
-        self, x: NDArray[np.int8], *, progress: Callable[[int, int], None] | None = None
+        self, x: ArrayLike, *, progress: Callable[[int, int], None] | None = None
     ) -> NDArray[np.int8]:
         """Output of the network, int8 (images, channels, height, width).
 
@@ -177,8 +186,7 @@ class Device(ABC):
         DeviceTimeout
             If the device does not answer.
         """
-        self.check_input(x)
-        return self._infer(x, progress)
+        return self._infer(self.check_input(x), progress)
 
     def _infer(
         self, x: NDArray[np.int8], progress: Callable[[int, int], None] | None
@@ -194,49 +202,35 @@ class Device(ABC):
         return result
 
     def infer_float(
-        self, x: NDArray[np.floating], *, progress: Callable[[int, int], None] | None = None
+        self, x: ArrayLike, *, progress: Callable[[int, int], None] | None = None
     ) -> NDArray[np.float32]:
-        """Output in real units, float32, of images float (images, channels, height, width).
+        """Output in real units, float32 (images, ...) in the shape that the network's graph gives.
+
+        Parameters
+        ----------
+        x : finite images in the network's input units, floating point (images, channels, height,
+            width) or the shape in which the network's graph takes them; an array, torch tensor or
+            nested list
+        progress : called with images done and images in all
 
         Raises
         ------
         BadInput
-            If `x` is not floating point, holds NaN, or has the wrong shape.
+            If `x` is not floating point, holds NaN or infinite values, or has the wrong shape.
         """
-        if not np.issubdtype(x.dtype, np.floating):
-            raise BadInput(
-                f"Images in real units must be floating point, not {x.dtype}; convert them."
-            )
-        if np.isnan(x).any():
-            raise BadInput("Images must be numbers, and some values are NaN; replace them.")
         network = self.program.network
-        self._check_shape(x.shape)
-        codes = network.tensor(network.input).quantize(x)
-        return network.tensor(network.output).dequantize(self.infer(codes, progress=progress))
+        codes = float_codes(network, x)
+        return real_output(network, self.infer(codes, progress=progress))
 
-    def check_input(self, x: NDArray[np.int8]) -> None:
-        """Refuse images that are not int8 of the network's input shape.
+    def check_input(self, x: ArrayLike) -> NDArray[np.int8]:
+        """Images as int8 (images, channels, height, width) codes of the network's input.
 
         Raises
         ------
         BadInput
-            Says what was given and what is needed.
+            If they are not int8 or of another shape; says what was given and what is needed.
         """
-        if x.dtype != np.int8:
-            raise BadInput(
-                f"Images must be int8 codes, not {x.dtype}; use infer_float for real units."
-            )
-        self._check_shape(x.shape)
-
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        expected = self.program.input.shape
-        if len(shape) != 4 or shape[1:] != expected:
-            sizes = ", ".join(map(str, expected))
-            raise BadInput(
-                f"Images must have the shape (images, {sizes}), not {shape}; reshape them."
-            )
-        if not shape[0]:
-            raise BadInput("Images are needed, and the array holds none; give at least one.")
+        return int8_codes(self.program.network, x)
 
     def batches(self, x: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.int8]]]:
         """First image's index and the images of every batch; the last repeats its last image."""
@@ -260,8 +254,7 @@ class Device(ABC):
         BadInput
             If `x` has the wrong shape or type.
         """
-        self.check_input(x)
-        self._write_input(x)
+        self._write_input(self.check_input(x))
 
     @abstractmethod
     def _write_input(self, x: NDArray[np.int8]) -> None:

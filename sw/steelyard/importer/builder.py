@@ -146,6 +146,8 @@ class Builder:
             output.tensor.name,
             self._tensors,
             tuple(self._layers),
+            self.graph.input_shape,
+            output.view,
         )
 
     def value(self, node: Node, index: int) -> Value | None:
