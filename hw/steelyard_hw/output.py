@@ -1,4 +1,4 @@
-"""Output stage: partial sums, bias and requantization of the lanes that leave the array."""
+"""Output stage: partial sums, bias and requantization of what leaves the engine or vector unit."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring

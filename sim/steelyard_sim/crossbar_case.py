@@ -147,11 +147,16 @@ def _random_network(rng: np.random.Generator, config: TileConfig) -> Network:
 
 
 def random_case(rng: np.random.Generator, config: TileConfig, *, cycles: int = CYCLES) -> Case:
-    """Random program for a tile.
+    """Random program for a tile with one batch of inputs.
 
     Parameters
     ----------
     cycles : limit of the predicted cycles
+
+    Raises
+    ------
+    ValueError
+        If no draw keeps to the limit.
     """
     for _ in range(ATTEMPTS):
         try:

@@ -38,6 +38,11 @@ def random_program(
     ----------
     cycles : limit of the predicted cycles
     words : limit of the 32-bit words to upload
+
+    Raises
+    ------
+    ValueError
+        If no draw keeps to the limits.
     """
     rng = np.random.default_rng([seed, 2])
     for _ in range(ATTEMPTS):

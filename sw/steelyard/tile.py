@@ -114,7 +114,8 @@ class TileConfig(ArrayConfig):
         )
 
     def canonical(self) -> str:
-        """Canonical JSON text of the fields, the input of the hash."""
+        """Canonical JSON text of the fields, but for the crossbar's `constants`: the input of the
+        hash."""
         values = asdict(self) | {"crossbar": json.loads(self.crossbar.canonical())}
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 

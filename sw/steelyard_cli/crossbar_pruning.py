@@ -32,7 +32,14 @@ __all__ = [
 
 
 def crossbar_config(path: Path | None) -> CrossbarConfig:
-    """Configuration of a file with the crossbar's table, alone or in that of a tile."""
+    """Configuration of a file with the crossbar's table, alone or in that of a tile; the default
+    one without a file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not TOML, or holds a bad field.
+    """
     if path is None:
         return CrossbarConfig()
     try:

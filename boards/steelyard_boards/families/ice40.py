@@ -144,7 +144,7 @@ class Ice40Clock(Clock):
 
 
 class Ice40PadClock(Ice40Clock):
-    """The same where the oscillator is on the PLL's own pad, which can feed nothing else."""
+    """:class:`Ice40Clock` for an oscillator on the PLL's own pad, which can feed nothing else."""
 
     def _pll(self, m, pin, clock, locked) -> Instance:
         return self._instance("SB_PLL40_PAD", clock, locked, i_PACKAGEPIN=pin.io)
