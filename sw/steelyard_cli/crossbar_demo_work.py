@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steelyard import crossbar, driver, golden, zoo
+from steelyard import data as dataset
 from steelyard.compile import compile as compile_program
-from steelyard.cost import CONSTANTS, compare, price
+from steelyard.cost import CONSTANTS, NetworkCost, compare, price
 from steelyard.crossbar import Activity, CrossbarConfig, NetworkMapping, map_network
 from steelyard.network import Conv, Network
 from steelyard.tile import TileConfig
@@ -17,7 +20,20 @@ from steelyard.tile import TileConfig
 from .crossbar_pruning import crossbar_shape
 from .demo_work import one_thread, opened
 
-__all__ = ["METHODS", "Checked", "Method", "accuracy", "build", "check", "facts", "pruned"]
+__all__ = [
+    "METHODS",
+    "Checked",
+    "Method",
+    "accuracy",
+    "build",
+    "check",
+    "facts",
+    "pruned",
+    "tested",
+]
+
+BLOCK = 250
+"""Images that pass the crossbars at once, enough to repay the tables of their conversions."""
 
 
 @dataclass(frozen=True)
@@ -107,22 +123,38 @@ def facts(
     ----------
     codes : images whose activity is priced, int8 (images, channels, height, width)
     """
-    own, works = _mapped(network, config, mapping, codes)
     other, other_works = _mapped(dense, config, "traditional", codes)
-    ratios = {
-        name: asdict(compare(price(own, works, name), price(other, other_works, name)))
-        for name in CONSTANTS
-    }
+    reference = {name: price(other, other_works, name) for name in CONSTANTS}
+    own, works = _mapped(network, config, mapping, codes)
     weights = [layer.weight for layer in network.layers if isinstance(layer, Conv)]
     total = sum(weight.size for weight in weights)
     nonzero = sum(int(np.count_nonzero(weight)) for weight in weights)
+    row = {
+        "weights": total,
+        "nonzero_weights": nonzero,
+        "compression": total / max(1, nonzero),
+        **_costs(total, own, works, reference),
+        "adc_conversions": sum(work.counts.adc_conversions for work in works.values()),
+    }
+    if mapping not in ("traditional", "ou_row"):
+        row["same_weights_ou_row"] = _costs(
+            total, *_mapped(network, config, "ou_row", codes), reference
+        )
+    return row
+
+
+def _costs(
+    total: int,
+    own: NetworkMapping,
+    works: Mapping[str, Activity],
+    reference: Mapping[str, NetworkCost],
+) -> dict[str, Any]:
+    """Costs of a mapping of `total` weights, and over those of a reference under each set."""
+    ratios = {name: asdict(compare(price(own, works, name), reference[name])) for name in reference}
     stored = sum(layer.weights for layer in own.layers.values())
     first = next(iter(ratios.values()))
     return {
-        "weights": total,
-        "nonzero_weights": nonzero,
         "mapped_weights": stored,
-        "compression": total / max(1, nonzero),
         "memory_compression": 8 * total / (8 * stored + own.index_bits),
         "crossbars": own.crossbars,
         "area_ratio": {name: ratio["area"] for name, ratio in ratios.items()},
@@ -134,7 +166,6 @@ def facts(
         "executed_steps_ratio": first["executed_steps"],
         "ou_steps": sum(work.counts.ou_steps for work in works.values()),
         "ou_skipped": sum(work.counts.ou_skipped for work in works.values()),
-        "adc_conversions": sum(work.counts.adc_conversions for work in works.values()),
         "index_bits": own.index_bits,
     }
 
@@ -147,24 +178,43 @@ def _mapped(
     return mapped, crossbar.activity(network, mapped, tensors)
 
 
-def accuracy(
-    network: Network, mapping: str, config: CrossbarConfig, images: int, block: int = 50
-) -> float:
-    """Accuracy on bundled test images: of the crossbars where the converter loses something."""
+@lru_cache(maxsize=1)
+def tested(images: int, folder: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+    """The first test images, uint8 (images, 28, 28), their labels, and where they came from.
+
+    Parameters
+    ----------
+    folder : of the whole data set; without one, up to 1,000 images are the bundled ones
+
+    Raises
+    ------
+    UserError
+        If more are wanted, and the data set cannot be found.
+    """
     sample = zoo.sample()
-    labels = sample.test_labels[:images]
+    if folder is None and images <= len(sample.test):
+        return sample.test[:images], sample.test_labels[:images], "the bundled ones"
+    found = dataset.find(folder)
+    return found.test_images[:images], found.test_labels[:images], found.source
+
+
+def accuracy(
+    network: Network, mapping: str, config: CrossbarConfig, images: int, folder: Path | None = None
+) -> float:
+    """Accuracy on test images (:func:`tested`): of the crossbars where the converter loses
+    something, else of the integers."""
+    pixels, labels, _ = tested(images, folder)
     tensor = network.tensor(network.input)
     mapped = None if config.adc_is_ideal else map_network(network, config, mapping)
     right = 0
-    for first in range(0, len(labels), block):
-        pixels = sample.test[first : min(first + block, images)]
-        codes = tensor.quantize(zoo.to_input(pixels))
+    for first in range(0, len(labels), BLOCK):
+        codes = tensor.quantize(zoo.to_input(pixels[first : first + BLOCK]))
         if mapped is None:
             scores = golden.run(network, codes, threads=1)
         else:
             scores = crossbar.run(network, mapped, codes).output
         found = scores.reshape(len(codes), -1).argmax(axis=1)
-        right += int((found == labels[first : first + block]).sum())
+        right += int((found == labels[first : first + BLOCK]).sum())
     return right / len(labels)
 
 

@@ -1,6 +1,7 @@
 """The commands that try a device, with their options and help."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -77,8 +78,12 @@ def demo_board(board: str, images: int, output: Path, device: str | None) -> Non
 )  # fmt: skip
 @click.option("--images", type=click.IntRange(1), default=50, show_default=True,
               help="Images to run on the simulated tile and to price.")  # fmt: skip
-@click.option("--accuracy-images", type=click.IntRange(1, 1000), default=300, show_default=True,
-              help="Test images for each accuracy.")  # fmt: skip
+@click.option("--data", type=FOLDER, metavar="DIR",
+              help="Folder of Fashion-MNIST's gzip files; found if not given.")  # fmt: skip
+@click.option("--accuracy-images", type=click.IntRange(1, 10000), default=10000, show_default=True,
+              help="Test images for each accuracy; up to 1000 are bundled.")  # fmt: skip
+@click.option("--converter-images", type=click.IntRange(1, 10000), default=1000, show_default=True,
+              help="Test images for each accuracy under a converter.")  # fmt: skip
 @click.option(
     "--adc-range", type=click.Choice(("unit", "full")), default="unit", show_default=True,
     help="Converter: unit clips great sums, full rounds all. With few rows in an operation unit "
@@ -93,23 +98,21 @@ def demo_board(board: str, images: int, output: Path, device: str | None) -> Non
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def demo_crossbar(
-    output: Path, methods: tuple[str, ...], images: int, accuracy_images: int, adc_range: str,
-    calibration: int, epochs: int, device: str, seed: int,
+    output: Path, methods: tuple[str, ...], **settings: Any
 ) -> None:  # fmt: skip
     """Prune the bundled network for RRAM crossbars in every way, side by side.
 
     Each way is pruned without labels, quantized, mapped onto crossbars and priced on actual
     activations; runs on the simulated tile, where results are compared with the golden crossbar and
-    all counters with the cost model; and is judged under converters of 3 to 8 bits. The report is
-    DIR/report.json.
+    all counters with the cost model; and is judged under converters of 3 to 8 bits. A row "the
+    same" has the weights above it compressed by rows of operation units (ou_row), the usual way,
+    to compare with. The report is DIR/report.json.
 
     \b
     Examples:
       steelyard demo-crossbar
       steelyard demo-crossbar --method pattern --method mixed --images 10
     """
-    from .crossbar_demo import run_crossbar_demo
+    from .crossbar_demo import Settings, run_crossbar_demo
 
-    run_crossbar_demo(
-        output, methods, images, accuracy_images, adc_range, calibration, epochs, device, seed
-    )
+    run_crossbar_demo(output, methods, Settings(**settings))

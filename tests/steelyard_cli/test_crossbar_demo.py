@@ -3,12 +3,15 @@
 import json
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from steelyard import driver, randomnet
 from steelyard.crossbar import CrossbarConfig
+from steelyard.errors import UserError
 from steelyard.tile import TileConfig
 from steelyard_cli import crossbar_demo, crossbar_demo_work, demo_work
 
@@ -64,12 +67,20 @@ def test_reduced_demo_reports_every_method(steelyard, monkeypatch, tmp_path):
     monkeypatch.setattr(crossbar_demo, "ADC_BITS", (3, 8))
     result = steelyard(
         *("demo-crossbar", "-o", tmp_path, "--method", "mixed", "--device", "golden"),
-        *("--images", 4, "--accuracy-images", 40, "--calibration", 50, "--epochs", 0),
+        *("--images", 4, "--accuracy-images", 40, "--converter-images", 40),
+        *("--calibration", 50, "--epochs", 0),
     )
     assert result.status == 0, result.err
     assert "seed 0" in result.err
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["accuracy_data"] == "the bundled ones"
+    assert 0 < report["accuracy_standard_error"] == report["converter_standard_error"] < 0.08
     dense, mixed = report["methods"]
+    usual = mixed["same_weights_ou_row"]
+    assert "same_weights_ou_row" not in dense
+    assert usual["mapped_weights"] > mixed["mapped_weights"]
+    assert set(usual["energy_ratio"]) == set(mixed["energy_ratio"])
+    assert "the same" in result.out
     assert (dense["method"], mixed["method"]) == ("dense", "mixed")
     for row in (dense, mixed):
         assert set(row) >= ROW_KEYS
@@ -131,6 +142,25 @@ def test_accuracy_is_that_of_the_converter(monkeypatch):
     with pytest.raises(AssertionError):
         crossbar_demo_work.accuracy(network, "traditional", CrossbarConfig(adc_bits=3), 60)
     assert calls == [3]
+
+
+def test_accuracies_fall_back_on_the_bundled_images(monkeypatch, capsys):
+    def missing(folder=None):
+        raise UserError("There is no data set here.")
+
+    settings = crossbar_demo.Settings(
+        images=1, accuracy_images=10000, converter_images=500, adc_range="unit", calibration=50,
+        epochs=0, device="golden", seed=0,
+    )  # fmt: skip
+    monkeypatch.setattr(crossbar_demo_work.dataset, "find", missing)
+    crossbar_demo_work.tested.cache_clear()
+    found, source = crossbar_demo._with_data(settings)
+    assert (found.accuracy_images, found.converter_images) == (1000, 500)
+    assert source == "the bundled ones"
+    assert "There is no data set here." in capsys.readouterr().err
+    with pytest.raises(UserError, match="^There is no data set here.$"):
+        crossbar_demo._with_data(replace(settings, data=Path("somewhere")))
+    crossbar_demo_work.tested.cache_clear()
 
 
 def test_images_are_repeated_to_the_number_asked_for():
