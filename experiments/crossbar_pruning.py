@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=sw python experiments/crossbar_pruning.py \
         [--model fashion] [--weights build/vgg_small.npz] [--methods pattern:0.85,mixed:0.92] \
-        [--epochs 0] [--output build/crossbar-pruning/report.json]
+        [--epochs 0] [--save DIR | --load DIR] [--output build/crossbar-pruning/report.json]
 
 A method is a name and the share of weights that it removes outside the first layer, or the shares
 that the layers keep (``pattern:.4/.3/.3``), with settings of its constraint behind plus signs, for
@@ -10,12 +10,19 @@ all layers (``pattern:0.82+kernel_cost=4``) or by layer (``mixed:.4/.3/.3+width=
 ``--budget`` points of accuracy the share is searched for instead. Every network is quantized and
 read as integers; its accuracy is that of the integers. Costs are those of the weights mapped and
 of the activations met, over the dense network in the traditional mapping, whose channels stay in
-the order of training.
+the order of training. Below every network stands OU-row compression of the same weights
+(``ou_row``), the usual way, to compare with. Beside `mixed` its columns of crossbar-sized parts are
+counted: how many are removed, kept, and in strips of how many.
+
+``--save`` keeps the pruned networks as METHOD.npz; ``--load`` prices kept ones in place of pruning,
+for when only mapping or costs have changed, and a method is then a name and a file's
+(``pattern:seed1`` for seed1.npz).
 """
 
 import argparse
 import json
 import time
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -76,21 +83,35 @@ class Bench:
         scores = golden.run(network, x, threads=1).reshape(len(x), -1)
         reached = float((scores.argmax(1) == self.truth).mean())
         traced = golden.run(network, x[: self.options.priced], trace=True, threads=1)
+        weights = [conv.weight for conv in network.layers if hasattr(conv, "weight")]
+        total = sum(w.size for w in weights)
+        nonzero = sum(int(np.count_nonzero(w)) for w in weights)
+        found = {
+            "method": method, "accuracy": reached, "weights": total, "nonzero": nonzero,
+            "compression": total / max(1, nonzero),
+            **self.costs(method, network, traced, mapping, total, nonzero, reached), **more,
+        }  # fmt: skip
+        if mapping == "mixed":
+            found["columns"] = columns(map_network(network, self.config, mapping), self.shape)
+            print(f"  columns: {found['columns']}", flush=True)
+        if mapping not in ("traditional", "ou_row"):
+            found["same_weights_ou_row"] = self.costs(
+                "  the same", network, traced, "ou_row", total, nonzero, reached
+            )
+        return found
+
+    def costs(self, title, network, traced, mapping, total, nonzero, reached):
+        """Costs of one network in one mapping, printed as a row of the table."""
         mapped = map_network(network, self.config, mapping)
         works = activity(network, mapped, traced)
         prices = {name: price(mapped, works, name) for name in CONSTANTS}
         if self.reference is None:
             self.reference = prices
         ratios = {n: asdict(compare(p, self.reference[n])) for n, p in prices.items()}
-        weights = [conv.weight for conv in network.layers if hasattr(conv, "weight")]
-        total = sum(w.size for w in weights)
-        nonzero = sum(int(np.count_nonzero(w)) for w in weights)
         cells = sum(layer.weights for layer in mapped.layers.values())
         yu = ratios["yu2020"]
         found = {
-            "method": method, "mapping": mapping, "accuracy": reached,
-            "weights": total, "nonzero": nonzero, "mapped_weights": cells,
-            "compression": total / max(1, nonzero),
+            "mapping": mapping, "mapped_weights": cells,
             "memory_compression": 8 * total / max(1, 8 * cells + mapped.index_bits),
             "crossbars": mapped.crossbars, "index_bits": mapped.index_bits,
             "area_ratio": yu["area"], "energy_ratio": yu["energy"], "speed_ratio": yu["speed"],
@@ -98,10 +119,10 @@ class Bench:
             "ratios": ratios,
             "energy_parts": prices["yu2020"].total.energy,
             "crossbars_by_layer": {n: m.crossbars for n, m in mapped.layers.items()},
-            **more,
+            "cells_in_crossbars": mapped.cells / (self.config.rows * self.config.columns),
         }  # fmt: skip
         print(
-            f"{method:13s} {mapping:11s} {100 * reached:6.2f} {found['compression']:7.2f} "
+            f"{title:13s} {mapping:11s} {100 * reached:6.2f} {total / max(1, nonzero):7.2f} "
             f"{found['memory_compression']:7.2f} {yu['cells']:7.2f} {mapped.crossbars:5d} "
             f"{yu['crossbars']:7.2f} {yu['crossbar_area']:7.2f} {yu['area']:7.2f} "
             f"{yu['energy']:7.2f} {yu['speed']:7.2f} "
@@ -148,6 +169,29 @@ class Bench:
         return None if found is None else found[0]
 
 
+def columns(mapped, shape):
+    """Columns of crossbar-sized parts of all layers but the first, by what `mixed` does with them.
+
+    Keys are ``all``, ``removed``, ``kept``, and ``in strips of N``.
+    """
+    found = Counter()
+    for layer in list(mapped.layers.values())[1:]:
+        parts = -(-layer.positions // shape.rows)
+        rows, widths = Counter(), {}
+        for block in layer.blocks:
+            for channel in block.channels.tolist():
+                place = int(block.rows.min()) // shape.rows, channel
+                rows[place] += len(block.rows)
+                widths[place] = len(block.channels)
+        found["all"] += parts * layer.shape[0]
+        found["removed"] += parts * layer.shape[0] - len(widths)
+        for (part, channel), width in widths.items():
+            whole = min(shape.rows, layer.positions - part * shape.rows)
+            kept = rows[part, channel] == whole
+            found["kept" if kept else f"in strips of {width}"] += 1
+    return dict(found)
+
+
 def tell(step, number, count):
     """Say which of a method's steps begins."""
     print(f"  {time.process_time():.0f} CPU-s: {step} {number + 1} of {count}", flush=True)
@@ -165,7 +209,8 @@ def main():
     parser.add_argument("--model", choices=zoo.TRAINABLE, default="fashion")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--methods", default=USUAL)
-    parser.add_argument("--save", type=Path, help="folder of the pruned networks' weights")
+    parser.add_argument("--save", type=Path, help="folder for the pruned networks' weights")
+    parser.add_argument("--load", type=Path, help="folder of such, priced in place of pruning")
     parser.add_argument("--select", choices=("magnitude", "energy", "admm"), default="admm")
     parser.add_argument("--work", type=float, default=0.0, help="bound on work, by sparsity")
     parser.add_argument("--budget", type=float, help="points of accuracy to lose at most")
@@ -202,6 +247,11 @@ def main():
     for item in options.methods.split(","):
         item, *extra = item.split("+")
         method, _, share = item.partition(":")
+        if options.load is not None:
+            model = zoo.load(options.model, options.load / f"{share or method}.npz")
+            rows.append(bench.row(share or method, model, MAPPINGS[method]))
+            write(options, bench, rows)
+            continue
         settings = dict(pair.split("=") for pair in extra)
         begin = time.process_time()
         result = bench.prune(method, share or "0.85", settings)
@@ -219,10 +269,15 @@ def main():
             path = options.save / f"{method}.npz"
             reached = rows[-1]["accuracy"]
             zoo.save(result.model, path, accuracy=reached, seed=options.seed, epochs=options.epochs)
-        settings = {name: str(value) for name, value in vars(options).items()}
-        document = {"settings": settings, "crossbar": str(bench.config), "methods": rows}
-        with replacing(options.output) as temporary:
-            temporary.write_text(json.dumps(document, indent=2) + "\n")
+        write(options, bench, rows)
+
+
+def write(options, bench, rows):
+    """Write what is there of the report."""
+    settings = {name: str(value) for name, value in vars(options).items()}
+    document = {"settings": settings, "crossbar": str(bench.config), "methods": rows}
+    with replacing(options.output) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

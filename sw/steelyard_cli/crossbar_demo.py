@@ -370,7 +370,7 @@ def _show(report: dict[str, Any], settings: Settings, folder: Path, pictures: li
     )
     show(
         _costs(rows, settings), prices, converters, proof,
-        f"\nStandard error of an accuracy on {settings.accuracy_images:,} images: {sure:.2f} points; "
-        f"on {settings.converter_images:,}: {converted:.2f}, less of the differences in a row.",
+        f"\nStandard error of an accuracy on {settings.accuracy_images:,} images: {sure:.2f} "
+        f"points; on {settings.converter_images:,}: {converted:.2f}, and less of differences.",
         f"The report is {folder}/report.json; pictures: {', '.join(pictures)}.",
     )  # fmt: skip
