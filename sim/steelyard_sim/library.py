@@ -24,6 +24,9 @@ __all__ = [
 Progress = Callable[[str], None]
 """Called with what is done next, in words; not called when the library is in the cache."""
 
+BUILD_TIME = "once, half a minute to three minutes"
+"""How long a build takes on two cores, in words."""
+REMARK = f" ({BUILD_TIME}; the device 'golden' starts at once)"
 CONVERTER = ("steelyard_hw.verilog",)
 """Module that makes the Verilog of an accelerator."""
 LINK = "steelyard_hw.link"
@@ -62,6 +65,7 @@ def build(config: ArrayConfig, *, trace: bool = False, progress: Progress | None
         f"accelerator of {config.outline}",
         trace,
         progress,
+        remark=REMARK,
     )
 
 
@@ -103,6 +107,7 @@ def build_board(
         False,
         progress,
         SERIAL_HARNESS,
+        remark=REMARK,
     )
 
 
@@ -169,6 +174,7 @@ def cached_library(
     progress: Progress | None,
     harness: Path = HARNESS,
     unknown: str = "fast",
+    remark: str = "",
 ) -> Path:
     """Shared library of a design, from the cache if one of the same key and tools is there.
 
@@ -182,6 +188,7 @@ def cached_library(
     progress : called before each step of a build
     harness : C++ source that clocks the design
     unknown : as :attr:`.toolchain.Toolchain.unknown`
+    remark : for `progress`, behind the design
 
     Raises
     ------
@@ -197,7 +204,7 @@ def cached_library(
             progress(f"Generating Verilog of the {what}")
         design = verilog()
         if progress is not None:
-            progress(f"Compiling the simulation of the {what}")
+            progress(f"Compiling the simulation of the {what}{remark}")
         compile_library(design, top, target, tools, trace=trace)
 
     return cached_file(f"{key}\n{tools.identity()}\n{trace}", ".so", make)

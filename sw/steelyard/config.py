@@ -6,10 +6,18 @@ from typing import ClassVar
 from ._configuration import Configuration
 from .errors import UserError
 
-__all__ = ["SERIAL_SHIFTS", "ArrayConfig"]
+__all__ = ["MEMORIES", "SERIAL_SHIFTS", "ArrayConfig"]
 
 SERIAL_SHIFTS = (15, 42)
 """Least and greatest shift of a 24-bit multiplier that a requantizer of several cycles takes."""
+MEMORIES = {
+    "activation_words": 1 << 24,
+    "weight_words": 1 << 24,
+    "parameter_words": 1 << 20,
+    "max_layers": 1024,
+}
+"""Fields that say how large a network may be, with their greatest values; no schedule depends on
+them."""
 
 
 def _power_of_two(value: int) -> bool:
@@ -78,19 +86,15 @@ class ArrayConfig(Configuration):
         self._between("multiplier_stages", 2, 6)
         self._between("accumulator_bits", 16, 32)
         self._one_of("window_groups", tuple(1 << n for n in range(1, 9)))
-        for name, limit in (
-            ("activation_words", 1 << 24),
-            ("weight_words", 1 << 24),
-            ("parameter_words", 1 << 20),
-        ):
-            self._between(name, 16, limit)
+        for name in ("activation_words", "weight_words", "parameter_words"):
+            self._between(name, 16, MEMORIES[name])
             if getattr(self, name) % 16:
                 raise UserError(
                     f"Configuration field {name!r} must be a multiple of 16, "
                     f"not {getattr(self, name)}; round it up."
                 )
         self._between("partial_sum_channels", self.columns, 4096)
-        self._between("max_layers", 1, 1024)
+        self._between("max_layers", 1, MEMORIES["max_layers"])
         self._one_of("max_side", tuple((1 << n) - 1 for n in range(4, 17)))
         self._one_of("padded_kernel", (3, 5, 7))
         if self.vector_bits or not self.compact:

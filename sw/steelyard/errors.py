@@ -1,5 +1,7 @@
 """Errors that are the user's to mend."""
 
+from collections.abc import Mapping
+
 
 class UserError(ValueError):
     """Mistake in what the user gave: one sentence with the culprit, what is allowed and what to do.
@@ -13,4 +15,16 @@ class FileRefused(UserError):
 
 
 class DoesNotFit(UserError):
-    """Network that needs more than a configuration has; the sentence says by how much."""
+    """Network that needs more than a configuration has; the sentence says by how much.
+
+    Parameters
+    ----------
+    problem : what does not fit, with the amounts
+    advice : what to do
+    needs : fields of the configuration with the least values that would do, if those help
+    """
+
+    def __init__(self, problem: str, advice: str = "", needs: Mapping[str, int] | None = None):
+        super().__init__(f"{problem}; {advice}" if advice else problem)
+        self.problem = problem
+        self.needs = dict(needs or {})

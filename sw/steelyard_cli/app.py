@@ -256,14 +256,17 @@ def quantize(
 @click.argument("network", type=FILE, metavar="NET.onnx")
 @click.option("-o", "--output", type=FILE, required=True, metavar="NET.syp")
 @click.option("--config", type=FILE, metavar="FILE.toml", help="Configuration of the accelerator.")
-@click.option("--board", metavar="NAME", help="Take the default configuration of a board.")
+@click.option("--board", metavar="NAME",
+              help="Take the default configuration of a board; with --config, check that the board "
+              "holds that one.")  # fmt: skip
 @click.option("--batch", type=int, default=1, show_default=True, help="Images run together.")
 @click.option(
     "--k", type=_Letters(), default="auto", show_default=True,
     help="Weights kept of each group: each layer's smallest, all, or N in every layer.",
 )  # fmt: skip
 @click.option(
-    "--engine", type=click.Choice(("array", "crossbar")), default="array", show_default=True,
+    "--engine", type=click.Choice(("array", "crossbar")),
+    show_default="that of FILE.toml, or array",
     help="Sparse array, or tile that emulates an RRAM crossbar.",
 )  # fmt: skip
 @click.option(
@@ -273,7 +276,7 @@ def quantize(
 @json_option
 def compile(
     network: Path, output: Path, config: Path | None, board: str | None, batch: int, k: str | int,
-    engine: str, mapping: str, json_file: Path | None,
+    engine: str | None, mapping: str, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Compile a quantized ONNX network for the accelerator and print the plan.
 
@@ -288,6 +291,7 @@ def compile(
       steelyard compile int8.onnx -o net.syp
       steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f
+      steelyard compile int8.onnx -o net.syp --board ulx3s_85f --config larger.toml
       steelyard compile int8.onnx -o dense.syp --k dense
       steelyard compile int8.onnx -o tile.syp --engine crossbar --mapping mixed
     """

@@ -10,18 +10,25 @@ __all__ = ["bitstream", "boards", "program"]
 
 
 @click.command(short_help="List the boards with what each holds.")
+@click.argument("board", required=False)
+@click.option("-o", "--output", type=FILE, metavar="FILE.toml",
+              help="Write the default configuration of BOARD.")  # fmt: skip
 @json_option
-def boards(json_file: Path | None) -> None:
+def boards(board: str | None, output: Path | None, json_file: Path | None) -> None:
     """List the boards: device, multipliers, MACs a cycle, memories, tools and clock.
+
+    With BOARD that one alone; its default configuration, changed where a network needs it, goes
+    with --config to compile, bitstream and selftest.
 
     \b
     Examples:
       steelyard boards
       steelyard boards --json boards.json
+      steelyard boards ulx3s_85f -o accelerator.toml
     """
     from .boards import list_boards
 
-    list_boards(json_file)
+    list_boards(board, output, json_file)
 
 
 @click.command(short_help="Build the bitstream of a board.")

@@ -26,11 +26,20 @@ PEERS = (
 OTHERS = "Link, sequencer and requantizers are in it."
 
 
-def list_boards(json_file: Path | None) -> None:
+def list_boards(name: str | None, output: Path | None, json_file: Path | None) -> None:
     """``steelyard boards``."""
     from steelyard_boards import BOARDS
+    from steelyard_boards import board as find_board
 
-    rows = [board.row() for board in BOARDS.values()]
+    chosen = list(BOARDS.values()) if name is None else [find_board(name)]
+    if output is not None:
+        if name is None:
+            raise UserError(
+                f"Option -o writes the configuration of one board to {str(output)!r}; name the "
+                f"board, as in 'steelyard boards {chosen[0].name} -o {output}'."
+            )
+        chosen[0].default.to_toml(output)
+    rows = [board.row() for board in chosen]
     if json_file:
         write_json(json_file, {"boards": rows})
     show(

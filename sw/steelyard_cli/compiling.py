@@ -7,12 +7,14 @@ from typing import Any
 from rich.table import Table
 
 from steelyard.compile import compile as compile_program
-from steelyard.config import ArrayConfig
+from steelyard.compile.cycles import predict_program
+from steelyard.config import MEMORIES, ArrayConfig
 from steelyard.driver.boards import find_board
-from steelyard.errors import UserError
+from steelyard.errors import DoesNotFit, UserError
 from steelyard.network import Network
 from steelyard.program import Program
-from steelyard.tile import TileConfig
+from steelyard.tile import TileConfig, load_config
+from steelyard_sim.library import BUILD_TIME
 
 from .console import note, percent, progress, show, table, warn
 from .files import write_json
@@ -26,15 +28,6 @@ __all__ = [
     "plan_document",
 ]
 
-ROUND_WORDS = 1024
-"""Grown memories are a multiple of this many words, a block RAM's depth."""
-LARGEST = {
-    "activation_words": 1 << 24,
-    "weight_words": 1 << 24,
-    "parameter_words": 1 << 20,
-    "max_layers": 1024,
-}
-"""Memories that grow, at the most a configuration allows."""
 
 
 def fitted(
@@ -45,53 +38,68 @@ def fitted(
     k: str | int | dict[str, int] = "auto",
     method: str = "pattern",
 ) -> Program:
-    """Program for `base` with the memories grown that the network needs larger.
+    """Program for `base` with the memories grown that the network needs larger, to powers of two:
+    networks of like sizes then share a configuration, and with it a compiled simulation.
 
     Raises
     ------
     UserError
         If the network cannot be computed, or does not fit the largest memories.
     """
-    program = compile_program(network, base.with_(**LARGEST), batch=batch, k=k, method=method)
-    needs = dict(zip(LARGEST, (use.used for use in program.uses), strict=True))
+    program = compile_program(network, base.with_(**MEMORIES), batch=batch, k=k, method=method)
+    needs = dict(zip(MEMORIES, (use.used for use in program.uses), strict=True))
     grown = {}
     for name, used in needs.items():
         have = getattr(base, name)
-        grown[name] = have if used <= have else -(-used // ROUND_WORDS) * ROUND_WORDS
+        grown[name] = have if used <= have else 1 << (used - 1).bit_length()
     # No schedule depends on the size of these memories, so the program stays the same.
     return replace(program, config=base.with_(**grown))
 
 
-def chosen_config(config_file: Path | None, board: str | None) -> ArrayConfig | None:
-    """Configuration of a file or of a board, None if neither is named.
+def chosen_config(
+    config_file: Path | None, board: str | None, engine: str | None = None
+) -> ArrayConfig | None:
+    """Configuration of a file, which a board must hold if one is named, or of the board itself.
+
+    Parameters
+    ----------
+    config_file : names the engine by its tables
+    board : name of the board
+    engine : ``array`` or ``crossbar`` if the user asks for one
+
+    Returns
+    -------
+    None if neither is named
 
     Raises
     ------
     UserError
-        If both are, or the file or the board cannot be used.
+        If the file or the board cannot be used, the file is of another engine, or the board cannot
+        hold what the file says.
     """
-    if config_file is not None and board is not None:
-        raise UserError(
-            f"--config {str(config_file)!r} and --board {board!r} exclude each other; give one."
-        )
     if config_file is not None:
-        return ArrayConfig.from_toml(config_file)
-    return find_board(board).default if board is not None else None
-
-
-def tile_config(config_file: Path | None, board: str | None) -> TileConfig | None:
-    """Configuration of the crossbar tile of a file, None if none is named.
-
-    Raises
-    ------
-    UserError
-        If a board is named, or the file cannot be used.
-    """
-    if board is not None:
+        config = load_config(config_file)
+        if engine is not None and engine != engine_of(config):
+            raise UserError(
+                f"--engine {engine} was given with {str(config_file)!r}, which configures the "
+                f"{engine_of(config)}; leave --engine out, for the file's tables say it."
+            )
+        if board is not None:
+            find_board(board).check(config)
+        return config
+    if board is None:
+        return None
+    if engine == "crossbar":
         raise UserError(
-            f"Board {board!r} has no configuration of the crossbar tile; give one with --config."
+            f"Board {board!r} has no configuration of the crossbar tile; give one with --config "
+            "beside --board."
         )
-    return None if config_file is None else TileConfig.from_toml(config_file)
+    return find_board(board).default
+
+
+def engine_of(config: ArrayConfig) -> str:
+    """Engine of a configuration as ``--engine`` names it."""
+    return "crossbar" if isinstance(config, TileConfig) else "array"
 
 
 def compile_network(
@@ -102,12 +110,11 @@ def compile_network(
     batch: int,
     k: str | int,
     json_file: Path | None,
-    engine: str = "array",
+    engine: str | None = None,
     method: str = "pattern",
 ) -> None:
     """``steelyard compile``."""
-    tile = engine == "crossbar"
-    config = (tile_config if tile else chosen_config)(config_file, board)
+    config = chosen_config(config_file, board, engine)
     if isinstance(config, TileConfig):
         for sentence in config.crossbar.warnings():
             warn(sentence)
@@ -115,26 +122,73 @@ def compile_network(
 
     network = load(source)
     if config is None:
-        base = TileConfig() if tile else ArrayConfig()
+        base = TileConfig() if engine == "crossbar" else ArrayConfig()
         program = fitted(network, base, batch=batch, k=k, method=method)
         grown = base.differences(program.config)
         what = f"with grown memories ({'; '.join(grown)})" if grown else "as it is"
-        note(f"No --config and no --board: the default configuration {what}.")
+        note(
+            f"No --config and no --board: the default configuration {what}. Its first run on 'sim' "
+            f"builds its simulation, {BUILD_TIME}; 'steelyard run --device golden' starts at once."
+        )
     else:
-        with progress("compiling", len(network.layers)) as update:
-            program = compile_program(
-                network,
-                config,
-                batch=batch,
-                k=k,
-                method=method,
-                progress=lambda done, _, name: update(done, name),
-            )
+        try:
+            with progress("compiling", len(network.layers)) as update:
+                program = compile_program(
+                    network,
+                    config,
+                    batch=batch,
+                    k=k,
+                    method=method,
+                    progress=lambda done, _, name: update(done, name),
+                )
+        except DoesNotFit as error:
+            if board is None or config_file is not None:
+                raise
+            raise DoesNotFit(error.problem, _board_advice(board, error)) from None
     program.save(output)
     plan = plan_document(program)
     if json_file:
         write_json(json_file, plan)
     show(plan_table(program, plan["layers"], str(output)), memory_table(program))
+    if board is not None:
+        _show_speed(program, board, config_file)
+
+
+def _board_advice(name: str, error: DoesNotFit) -> str:
+    """What to do about a network that the board's own configuration is too small for."""
+    board = find_board(name)
+    smaller = "a smaller batch or a sparser network"
+    if not error.needs:
+        return f"use {smaller}."
+    try:
+        board.check(board.default.with_(**error.needs))
+    except DoesNotFit as refusal:
+        return (
+            f"nor does board {name!r} hold the memories for it ({refusal.problem}); use {smaller} "
+            "or a larger board."
+        )
+    fields = " and ".join(f"{field} = {value}" for field, value in error.needs.items())
+    return (
+        f"write the board's configuration with 'steelyard boards {name} -o {name}.toml', set "
+        f"{fields} in it and give '--board {name} --config {name}.toml', or use {smaller}."
+    )
+
+
+def _show_speed(program: Program, name: str, config_file: Path | None) -> None:
+    """Speed at the board's clock, and what its bitstream needs."""
+    clock_hz = find_board(name).clock_hz
+    cycles = predict_program(program)
+    most = "at most " * isinstance(program.config, TileConfig)
+    rate = clock_hz / cycles * program.batch
+    show(
+        f"board {name} at {clock_hz / 1e6:g} MHz: {most}{cycles / clock_hz * 1e3:.3g} ms a batch, "
+        f"{'at least ' if most else ''}{rate:.0f} images a second, without transfers"
+    )
+    if config_file is not None:
+        note(
+            "Its bitstream needs the same configuration: 'steelyard bitstream "
+            f"{name} --config {config_file}'."
+        )
 
 
 def memory_table(program: Program) -> Table:

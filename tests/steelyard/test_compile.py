@@ -5,7 +5,7 @@ import pytest
 
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.compile.memory import Buffer, assign, lifetimes
-from steelyard.config import ArrayConfig
+from steelyard.config import MEMORIES, ArrayConfig
 from steelyard.errors import DoesNotFit, UserError
 from steelyard.network import Add, AvgPool, Conv, MaxPool, Network, Tensor
 from steelyard.randomnet import random_conv, random_network
@@ -89,9 +89,27 @@ def test_too_small_memories_are_named_with_the_amounts():
         "Network 'residual' does not fit: it needs 60 activation words where the configuration has "
         "16 (44 too many), and 72 weight words where the configuration has 32 (40 too many), and "
         "18 parameter words where the configuration has 16 (2 too many), and 5 layer descriptors "
-        "where the configuration has 4 (1 too many); use a larger configuration, a smaller batch "
-        "or a sparser network."
+        "where the configuration has 4 (1 too many); raise activation_words to 64 and weight_words "
+        "to 80 and parameter_words to 32 and max_layers to 5 in the configuration, or use a "
+        "smaller batch or a sparser network."
     )
+    # The advice works.
+    assert compile(residual(), config.with_(**refusal.value.needs)).layers
+
+
+def test_a_layer_of_more_channels_than_there_are_words_is_told_the_memory_that_it_needs():
+    network = random_network(0, kinds=("conv",), layers=1, max_channels=120, max_pixels=4)
+    config = CONFIG.with_(activation_words=16, weight_words=16, parameter_words=16)
+    with pytest.raises(DoesNotFit, match="activation_words to .* in the configuration") as refusal:
+        compile(network, config)
+    assert compile(network, config.with_(**refusal.value.needs)).layers
+
+
+def test_what_no_configuration_holds_is_not_advised(monkeypatch):
+    monkeypatch.setitem(MEMORIES, "weight_words", 64)
+    with pytest.raises(DoesNotFit, match=r"too many\); use a smaller batch or") as refusal:
+        compile(residual(), CONFIG.with_(activation_words=32, weight_words=32))
+    assert refusal.value.needs == {}
 
 
 def test_nothing_is_packed_before_the_capacity_is_checked():

@@ -9,6 +9,7 @@ from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program, predict_total
 from steelyard.compile.descriptor import Descriptor
 from steelyard.config import ArrayConfig
+from steelyard.crossbar import CrossbarConfig
 from steelyard.errors import DoesNotFit
 from steelyard.tile import TileConfig
 from steelyard_boards import Demand, board
@@ -36,6 +37,56 @@ def test_the_estimate_is_what_synthesis_makes(config, cells):
     assert needs.multipliers == cells.multipliers
     assert needs.block_rams == cells.block_rams
     assert needs.luts == pytest.approx(cells.luts, rel=0.1)
+
+
+TILE = TileConfig(
+    lanes=4,
+    group=16,
+    requantizers=1,
+    window_groups=32,
+    activation_words=1024,
+    weight_words=256,
+    parameter_words=256,
+    partial_sum_channels=64,
+    max_layers=8,
+)
+TILES = [
+    (TILE, (6763, 1562, 81), 27, 6),
+    (TILE.with_(crossbar=CrossbarConfig(ou_rows=16)), (8558, 2029, 137), 34, 6),
+    (TILE.with_(crossbar=CrossbarConfig(ou_columns=16)), (9780, 2278, 156), 36, 6),
+    (TILE.with_(ou_parallel=2), (9773, 2278, 156), 36, 9),
+    (TILE.with_(crossbar=CrossbarConfig(cell_bits=1, ou_columns=16)), (5588, 1142, 43), 22, 6),
+    (TILE.with_(crossbar=CrossbarConfig(dac_bits=2)), (6526, 1709, 81), 27, 294),
+    (TILE.with_(lanes=8), (10588, 2418, 82), 36, 6),
+]
+"""Cells that yosys counted on the ulx3s_85f, with link and PLL: LUT4, CCU2C and LUT RAMs, then
+block RAMs and multipliers (docs/notes/bitstreams.md)."""
+
+
+@pytest.mark.parametrize(("config", "logic", "block_rams", "multipliers"), TILES)
+def test_the_estimate_of_a_tile_is_what_synthesis_makes(config, logic, block_rams, multipliers):
+    needs = ECP5.demand(config)
+    assert needs.multipliers == multipliers
+    assert needs.block_rams == block_rams
+    tables, carries, memories = logic
+    assert needs.luts == pytest.approx(1.09 * (tables + 2 * carries + 4 * memories), rel=0.06)
+
+
+def test_a_tile_that_is_too_large_is_told_its_own_fields():
+    board("ulx3s_25f").check(TILE)
+    assert refusal("ulx3s_25f", TILE.with_(crossbar=CrossbarConfig(dac_bits=2))) == (
+        "Board 'ulx3s_25f' has 28 multipliers and the configuration needs 294: 291 for cells and "
+        "counters of the crossbar tile of 4 lanes with 1 operation unit of 9 x 8 and 3 for each of "
+        "1 requantizers; use fewer dac_bits, ou_rows, ou_columns or requantizers."
+    )
+    assert refusal("ulx3s_25f", TILE.with_(weight_words=8192)) == (
+        "Board 'ulx3s_25f' has 56 block RAMs and the configuration needs 169; use fewer than 1024 "
+        "activation_words, 8192 weight_words, 32 window_groups or 64 partial_sum_channels."
+    )
+    large = TILE.with_(lanes=32, ou_parallel=4, crossbar=CrossbarConfig(ou_rows=14))
+    assert refusal("ulx3s_85f", large).endswith(
+        "use fewer lanes, ou_rows, ou_columns, ou_parallel or requantizers."
+    )
 
 
 def refusal(name, config, program=None):

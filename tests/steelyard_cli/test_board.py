@@ -1,6 +1,7 @@
 """Commands that compile for a board, test a device and run the demo on a virtual board."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 
 from steelyard import driver, golden, randomnet
 from steelyard.compile import compile as compile_program
+from steelyard.compile.cycles import predict_program
 from steelyard.config import ArrayConfig
 from steelyard.driver import boards as boards_module
 from steelyard.errors import DoesNotFit
 from steelyard.program import Program
+from steelyard.tile import load_config
 from steelyard_cli import board_demo, devices
 from steelyard_sim import virtual
 from steelyard_sim.fault_case import CONFIG
@@ -50,12 +53,73 @@ def test_a_board_that_is_too_small_is_refused_with_the_amounts(steelyard, work, 
     assert not output.exists()
 
 
-def test_board_and_configuration_exclude_each_other(steelyard, work, tmp_path):
+def test_a_network_that_misses_a_boards_configuration_is_helped_by_the_advice(
+    steelyard, work, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command = ("compile", work.int8_onnx, "-o", "net.syp", "--board", "ulx3s_12f", "--batch", 80)
+    result = steelyard(*command)
+    result.refused("activation words where the configuration has 6144", "or use a smaller batch")
+    assert result.err.count(";") == 1
+    write, set_to, give = re.search(
+        r"; write the board's configuration with '(.*?)', set (.*?) in it and give '(.*?)', or",
+        result.err.replace("\n", " "),
+    ).groups()
+    program, *arguments = write.split()
+    assert (program, steelyard(*arguments).status) == ("steelyard", 0)
+    field, _, value = set_to.partition(" = ")
+    file = tmp_path / give.split()[-1]
+    text, changed = re.subn(rf"(?m)^{field} = .*$", f"{field} = {value}", file.read_text())
+    assert changed == 1
+    file.write_text(text)
+    result = steelyard(*command[:4], *give.split(), *command[6:])
+    assert result.status == 0, result.err
+    assert f"steelyard bitstream ulx3s_12f --config {file.name}" in result.err
+    assert "board ulx3s_12f at 62.5 MHz: " in result.out
+    compiled = Program.load(tmp_path / "net.syp")
+    board = boards_module.find_board("ulx3s_12f")
+    assert compiled.config == board.default.with_(**{field: int(value)})
+    rate = 80 * board.clock_hz / predict_program(compiled)
+    assert f"{rate:.0f} images a second, without transfers" in result.out
+
+
+def test_a_network_that_no_configuration_of_the_board_holds_is_told_so(steelyard, work, tmp_path):
+    command = ("compile", work.int8_onnx, "-o", tmp_path / "net.syp", "--board", "ulx3s_12f")
+    result = steelyard(*command, "--batch", 1000)
+    result.refused("nor does board 'ulx3s_12f' hold", "has 56 block RAMs", "or a larger board")
+
+
+def test_a_configuration_that_the_board_cannot_hold_is_refused(steelyard, work, tmp_path):
+    ArrayConfig().to_toml(tmp_path / "large.toml")
     result = steelyard(
         *("compile", work.int8_onnx, "-o", tmp_path / "net.syp"),
-        *("--board", "ulx3s_85f", "--config", work.config),
+        *("--board", "ulx3s_12f", "--config", tmp_path / "large.toml"),
     )
-    result.refused("--config", "--board 'ulx3s_85f' exclude each other; give one")
+    result.refused("Board 'ulx3s_12f' has 28 multipliers and the configuration needs", "use fewer")
+    assert not (tmp_path / "net.syp").exists()
+
+
+def test_the_configuration_of_one_board_is_written(steelyard, tmp_path):
+    result = steelyard("boards", "ulx3s_45f", "-o", tmp_path / "b.toml")
+    assert result.status == 0, result.err
+    assert "ulx3s_45f" in result.out and "ulx3s_12f" not in result.out
+    assert load_config(tmp_path / "b.toml") == boards_module.find_board("ulx3s_45f").default
+    steelyard("boards", "-o", tmp_path / "b.toml").refused(
+        "name the board, as in 'steelyard boards"
+    )
+
+
+def test_networks_of_like_sizes_share_a_configuration_and_its_simulation(steelyard, work, tmp_path):
+    configs = set()
+    for batch in (300, 310, 400):
+        path = tmp_path / f"{batch}.syp"
+        result = steelyard("compile", work.int8_onnx, "-o", path, "--batch", batch)
+        assert result.status == 0, result.err
+        assert "builds its simulation, once, " in result.err
+        assert "'steelyard run --device golden' starts at once" in result.err
+        configs.add(Program.load(path).config)
+    (config,) = configs
+    assert config == ArrayConfig(activation_words=8192)
 
 
 @pytest.mark.parametrize("command", ["compile", "demo-board", "selftest"])

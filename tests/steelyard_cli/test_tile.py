@@ -56,6 +56,26 @@ def test_selftest_of_a_simulated_tile(steelyard, toml, device):
     assert CONFIG.outline.startswith(f"crossbar tile of {CONFIG.lanes} lanes with ")
 
 
+def test_compile_takes_the_engine_from_the_file(steelyard, work, tmp_path):
+    large = TileConfig(weight_words=512)
+    large.to_toml(tmp_path / "tile.toml")
+    command = ("compile", work.int8_onnx, "-o", tmp_path / "net.syp", "--config")
+    for engine in ((), ("--engine", "crossbar")):
+        result = steelyard(*command, tmp_path / "tile.toml", *engine)
+        assert result.status == 0, result.err
+        assert Program.load(tmp_path / "net.syp").config == large
+    steelyard(*command, tmp_path / "tile.toml", "--engine", "array").refused(
+        "tile.toml', which configures the crossbar; leave --engine out"
+    )
+    steelyard(*command, work.config, "--engine", "crossbar").refused("configures the array")
+    result = steelyard(*command, tmp_path / "tile.toml", "--board", "ulx3s_85f")
+    assert result.status == 0, result.err
+    assert "at least" in result.out.splitlines()[-1]
+    TileConfig(lanes=32, ou_parallel=4).to_toml(tmp_path / "tile.toml")
+    result = steelyard(*command, tmp_path / "tile.toml", "--board", "ulx3s_85f")
+    result.refused("Board 'ulx3s_85f' has 208 block RAMs", "256 window_groups or")
+
+
 def test_the_netlist_run_takes_the_tile(toml, monkeypatch, capsys):
     seen = []
 

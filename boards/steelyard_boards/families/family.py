@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from steelyard.config import ArrayConfig
+from steelyard.tile import TileConfig
 from steelyard_hw.descriptor import DESCRIPTOR_WORDS
 from steelyard_hw.sequencer import COUNTERS
 from steelyard_hw.target import Target
@@ -63,12 +64,13 @@ class Clock(wiring.Component, ABC):
 
 @dataclass(frozen=True)
 class Demand:
-    """What a configuration of the sparse array needs, with link and clock.
+    """What a configuration needs, with link and clock.
 
     Attributes
     ----------
     luts : the family's LUTs, a fit within about 10 % of what placement counts
-    block_rams, multipliers : exactly as many as the build takes
+    block_rams, multipliers : exactly as many as the build takes; for a crossbar tile exact on the
+        ECP5 alone
     large_rams : RAMs with one port, for the weights of a compact configuration where the family
         has them
     """
@@ -149,18 +151,21 @@ class Family:
 
     def _luts(self, config: ArrayConfig) -> int:
         """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
-        mac = 47 + (self.pair_luts if self._paired(config) else 0)
-        synthesized = (
-            4200 + mac * config.macs_per_cycle + 620 * config.requantizers + 190 * config.lanes
-        )
-        placed = round(self.growth * round(1.09 * synthesized))
         if config.compact:
-            placed = _compact_luts(config)
-        return placed + self.multiplier_luts * config.macs_per_cycle
+            return _compact_luts(config) + self.multiplier_luts * config.macs_per_cycle
+        if isinstance(config, TileConfig):
+            engine, products = _tile_luts(config), _tile_multipliers(config)
+        else:
+            mac = 47 + (self.pair_luts if self._paired(config) else 0)
+            engine, products = 4200 + mac * config.macs_per_cycle, config.macs_per_cycle
+        synthesized = engine + 620 * config.requantizers + 190 * config.lanes
+        return round(self.growth * round(1.09 * synthesized)) + self.multiplier_luts * products
 
     def _multipliers(self, config: ArrayConfig) -> int:
         if self.multiplier_luts:
             return 0
+        if isinstance(config, TileConfig):
+            return _tile_multipliers(config) + self.requantizer_multipliers * config.requantizers
         shared = 2 if self._paired(config) else self.lanes_per_multiplier
         column = -(-config.lanes // shared)
         each = self.requantizer_multipliers if config.requantizer_cycles == 1 else 0
@@ -182,6 +187,29 @@ def _compact_luts(config: ArrayConfig) -> int:
     return 3500 + 110 * config.lanes + config.columns * (config.lanes * lane + 30)
 
 
+def _tile_luts(config: TileConfig) -> int:
+    """Fit to crossbar tiles on the ECP5 (docs/notes/bitstreams.md), less what all engines have.
+
+    Each cell of an operation unit gates its bits for every lane and adds them to its bitline; each
+    weight has an accumulator in every lane.
+    """
+    unit = config.crossbar
+    bits = unit.cell_bits * (1 if _products(config) else unit.dac_bits)
+    cells = config.lanes * unit.ou_rows * config.item_columns
+    return round(4100 + 3.3 * cells * bits + 119 * config.lanes * config.item_weights)
+
+
+def _products(config: TileConfig) -> bool:
+    """Whether inputs and cells of a tile are both of several bits, and a multiplier's work."""
+    return config.crossbar.dac_bits > 1 and config.crossbar.cell_bits > 1
+
+
+def _tile_multipliers(config: TileConfig) -> int:
+    """Multipliers of the counters, and of the cells where these take any."""
+    cells = config.lanes * config.crossbar.ou_rows * config.item_columns
+    return (3 if config.ou_parallel == 1 else 6) + cells * _products(config)
+
+
 def _weight_memories(config: ArrayConfig) -> list[tuple[int, int]]:
     """Words and bits of the memories of the weights, one for each 32-bit word of an item."""
     words, rest = divmod(config.columns * config.weight_bits, 32)
@@ -193,7 +221,11 @@ def _memories(config: ArrayConfig) -> Iterator[tuple[int, int]]:
     """Words and bits of every other memory that becomes block RAM."""
     for _ in range(config.columns):
         yield config.window_groups * config.group, 8 * config.lanes
-    yield config.partial_sum_channels * config.drain_beats, 32 * config.requantizers
+    if isinstance(config, TileConfig):
+        yield config.partial_sum_channels, 32 * config.lanes
+        yield config.max_layers * len(COUNTERS), 64
+    else:
+        yield config.partial_sum_channels * config.drain_beats, 32 * config.requantizers
     for _ in range(config.lanes):
         yield config.activation_words, 8
     for _ in range(2):

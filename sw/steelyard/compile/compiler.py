@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import ArrayConfig
+from ..config import MEMORIES, ArrayConfig
 from ..crossbar import (
     DeviceEffects,
     LayerMapping,
@@ -156,21 +156,30 @@ def _check_capacity(
     network: Network, plans: list[_Plan], activation_words: int, config: ArrayConfig
 ) -> None:
     needs = (
-        ("activation words", activation_words, config.activation_words),
-        ("weight words", sum(plan.weight_items for plan in plans), config.weight_words),
-        ("parameter words", sum(len(plan.parameters) for plan in plans), config.parameter_words),
-        ("layer descriptors", sum(len(plan.descriptors) for plan in plans), config.max_layers),
+        ("activation words", "activation_words", activation_words),
+        ("weight words", "weight_words", sum(plan.weight_items for plan in plans)),
+        ("parameter words", "parameter_words", sum(len(plan.parameters) for plan in plans)),
+        ("layer descriptors", "max_layers", sum(len(plan.descriptors) for plan in plans)),
     )
-    short = [
-        f"{need} {what} where the configuration has {have} ({need - have} too many)"
-        for what, need, have in needs
-        if need > have
-    ]
-    if short:
-        raise DoesNotFit(
-            f"Network {network.name!r} does not fit: it needs {', and '.join(short)}; use a larger "
-            "configuration, a smaller batch or a sparser network."
-        )
+    short, grown = [], {}
+    for what, name, need in needs:
+        have = getattr(config, name)
+        if need > have:
+            excess = f"{need - have} too many"
+            short.append(f"{need} {what} where the configuration has {have} ({excess})")
+            grown[name] = need if name == "max_layers" else -(-need // 16) * 16
+    if not short:
+        return
+    if any(value > MEMORIES[name] for name, value in grown.items()):
+        grown, larger = {}, ""
+    else:
+        values = " and ".join(f"{name} to {value}" for name, value in grown.items())
+        larger = f"raise {values} in the configuration, or "
+    raise DoesNotFit(
+        f"Network {network.name!r} does not fit: it needs {', and '.join(short)}",
+        f"{larger}use a smaller batch or a sparser network.",
+        grown,
+    )
 
 
 def _link(
@@ -318,9 +327,11 @@ def compile(
             "give a TileConfig."
         )
     mapping = map_network(network, tile.crossbar, method) if tile else None
+    # With memories that hold everything: how large they are changes no plan, and what is too much
+    # for those of the configuration is said of the whole network.
+    room = config.with_(**MEMORIES)
     plans = [
-        _plan(network, layer, requested, batch, config, mapping, effects)
-        for layer in network.layers
+        _plan(network, layer, requested, batch, room, mapping, effects) for layer in network.layers
     ]
     buffers = lifetimes(network, batch, config.lanes)
     peak, bases = assign(buffers)

@@ -34,6 +34,8 @@ class BoardFacts(Protocol):
     def clock_hz(self) -> int: ...
     @property
     def baud(self) -> int: ...
+    def check(self, config: ArrayConfig) -> None:
+        """Refuse a configuration that cannot fit; raises UserError."""
 
 
 class BoardFinder(Protocol):
