@@ -1,0 +1,74 @@
+"""Runs documented commands and keeps what they measure in docs/figures, with the commit.
+
+``python tests/figures/record.py bench`` runs the command of docs/figures/bench.json again. The
+documents' figures are compared with these files by test_figures.py.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "docs" / "figures"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A command of the documents, and the files that it leaves its figures in."""
+
+    command: str
+    writes: tuple[str, ...]
+
+
+SOURCES = {
+    "bench": Source("make bench", ("build/bench/array.json", "build/bench/software.json")),
+    "demo": Source("make demo", ("build/demo/report.json",)),
+    "demo-board": Source("make demo-board BOARD=ulx3s_85f", ("build/demo-board/report.json",)),
+}
+
+
+def read(name: str) -> dict[str, Any]:
+    """A kept file: ``command``, ``commit``, and ``result`` with what it wrote by file name."""
+    kept: dict[str, Any] = json.loads((FIGURES / f"{name}.json").read_text(encoding="utf-8"))
+    return kept
+
+
+def keep(name: str, commit: str) -> None:
+    """Wrap what the command has written, and put it into docs/figures."""
+    source = SOURCES[name]
+    paths = [ROOT / each for each in source.writes]
+    result = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    document = {"command": source.command, "commit": commit, "result": result}
+    FIGURES.mkdir(exist_ok=True)
+    temporary = FIGURES / f".{name}.json"
+    temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, FIGURES / f"{name}.json")
+
+
+def git(*arguments: str) -> str:
+    """What git says."""
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def main() -> None:
+    """Run the commands of some files; exit status 1 if one fails or something is uncommitted."""
+    parser = argparse.ArgumentParser(description="Measure the documents' figures again.")
+    parser.add_argument("name", nargs="+", choices=SOURCES)
+    options = parser.parse_args()
+    if git("status", "--porcelain", "--untracked-files=no").strip():
+        sys.exit("Commit first: figures are kept with the commit that made them.")
+    commit = git("rev-parse", "HEAD").strip()
+    for name in options.name:
+        subprocess.run(shlex.split(SOURCES[name].command), cwd=ROOT, check=True)
+        keep(name, commit)
+
+
+if __name__ == "__main__":
+    main()
