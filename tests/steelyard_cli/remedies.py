@@ -1,0 +1,213 @@
+"""Errors of the front door that say what to do next, each with commands that do it.
+
+Whoever adds an error whose advice names a command or an option adds a row. ``test_remedies.py``
+provokes every error, checks that its sentence gives the advice, follows it, and finds advice that
+no row follows.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """An error and its remedy.
+
+    Members
+    -------
+    wrong : command that is refused
+    says : regular expression that its sentence must match; its literal text stands in the source
+    right : commands that follow the advice, with ``{0}`` for the expression's first group, and so
+        on; each must succeed
+    """
+
+    wrong: str
+    says: str
+    right: tuple[str, ...]
+
+
+ON = "--input images.npy --output y.npy --device golden"
+IMAGES = "--calibration images.npy"
+MAGNITUDE = f"prune net.py {IMAGES} --method magnitude -o p.onnx"
+
+IMPORT = (
+    Remedy(
+        "compile float.onnx -o n.syp",
+        "run 'steelyard quantize' on it first",
+        (f"quantize float.onnx {IMAGES} -o q.onnx", "compile q.onnx -o n.syp"),
+    ),
+    Remedy(
+        f"quantize int8.onnx {IMAGES} -o q.onnx",
+        "give it to 'steelyard compile'",
+        ("compile int8.onnx -o n.syp",),
+    ),
+)
+PRUNE = (
+    Remedy("prune net.py -o p.onnx", "give --calibration X.npy", (MAGNITUDE,)),
+    Remedy(
+        f"{MAGNITUDE} --keep 2=0.5",
+        "leave it out or add --engine crossbar",
+        (MAGNITUDE, f"prune net.py {IMAGES} --engine crossbar --keep 2=0.5 -o p.onnx"),
+    ),
+    Remedy(f"{MAGNITUDE} --k 2=x", "write for example 'conv2=4'", (f"{MAGNITUDE} --k 2=4",)),
+    Remedy(
+        f"prune net.py {IMAGES} --engine crossbar --keep 2 -o p.onnx",
+        "write for example 'c2=0.2'",
+        (f"prune net.py {IMAGES} --engine crossbar --keep 2=0.2 -o p.onnx",),
+    ),
+    Remedy(
+        f"prune net.py {IMAGES} --engine crossbar --width 1 -o p.onnx",
+        "leave it out or add --constraint mixed",
+        (
+            f"prune net.py {IMAGES} --engine crossbar -o p.onnx",
+            f"prune net.py {IMAGES} --engine crossbar --width 1 --constraint mixed -o p.onnx",
+        ),
+    ),
+    Remedy(
+        f"prune net.py {IMAGES} --engine crossbar --method magnitude -o p.onnx",
+        "choose reconstruct or finetune",
+        (f"prune net.py {IMAGES} --engine crossbar --method reconstruct -o p.onnx",),
+    ),
+    Remedy(
+        f"{MAGNITUDE} --weights images.npy",
+        "give a state dictionary of this very network",
+        (f"{MAGNITUDE} --weights net.pt",),
+    ),
+    Remedy(
+        "prune fashion --weights other.npz --method magnitude -o p.onnx",
+        r"make them with 'python -m steelyard.train (WEIGHTS\.npz --model fashion)'",
+        (
+            "python -m steelyard.train {0} --data data --epochs 1",
+            "prune fashion --weights WEIGHTS.npz --method magnitude -o p.onnx",
+        ),
+    ),
+)
+PRUNE = (
+    *PRUNE,
+    Remedy(
+        f"prune lazy.py {IMAGES} --method magnitude -o p.onnx",
+        "load them with --weights",
+        (f"prune lazy.py {IMAGES} --method magnitude --weights net.pt -o p.onnx",),
+    ),
+)
+COMPILE = (
+    Remedy("compile", "see '(.*)'", ("{0}",)),
+    Remedy(
+        "compile none.onnx -o n.syp --config tiny.toml --board ulx3s_85f",
+        "exclude each other; give one",
+        (
+            "compile int8.onnx -o n.syp --config tiny.toml",
+            "compile int8.onnx -o n.syp --board ulx3s_85f",
+        ),
+    ),
+    Remedy(
+        "compile int8.onnx -o n.syp --engine crossbar --board ulx3s_85f",
+        "give one with --config",
+        ("compile int8.onnx -o n.syp --engine crossbar --config tile.toml",),
+    ),
+    Remedy(
+        "compile int8.onnx -o n.syp --board toaster",
+        "choose one of (?:.*, )?(ulx3s_85f)",
+        ("compile int8.onnx -o n.syp --board {0}", "boards"),
+    ),
+    Remedy(
+        "compile int8.onnx -o n.syp --config tiny.toml --batch 500",
+        "use a larger configuration, a smaller batch or a sparser network",
+        (
+            "compile int8.onnx -o n.syp --config tiny.toml --batch 1",
+            "compile int8.onnx -o n.syp --batch 500",
+        ),
+    ),
+    Remedy(
+        "compile int8.onnx -o n.syp --k 2",
+        "use a K of at least ([0-9]+)",
+        ("compile int8.onnx -o n.syp --k 16",),
+    ),
+    Remedy("compile int8.onnx -o n.syp --k 0", "choose one of", ("compile int8.onnx -o n.syp",)),
+    Remedy(
+        "compile int8.onnx -o images.npy/n.syp",
+        "give a path in a folder that may be written",
+        ("compile int8.onnx -o new/n.syp",),
+    ),
+    Remedy(
+        "compile int8.onnx -o n.syp --config tile.toml",
+        r"put all fields under '\[array\]'",
+        ("compile int8.onnx -o n.syp --config tiny.toml",),
+    ),
+)
+RUN = (
+    Remedy(
+        f"run net.syp {ON} --raw",
+        "leave --raw out for real units",
+        (f"run net.syp {ON}",),
+    ),
+    Remedy(
+        "run net.syp --input codes.npy --output y.npy --device golden",
+        "or give int8 codes with --raw",
+        ("run net.syp --input codes.npy --output y.npy --device golden --raw",),
+    ),
+    Remedy(
+        "run net.syp --input several.npz --output y.npy --device golden",
+        "write it with numpy.save",
+        (f"run net.syp {ON}",),
+    ),
+    *(
+        Remedy(
+            f"run {name}.syp {ON}",
+            says,
+            (f"compile int8.onnx -o {name}.syp", f"run {name}.syp {ON}"),
+        )
+        for name, says in (
+            ("cut", "copy it again or compile it anew"),
+            ("altered", "copy it again or compile it anew"),
+            ("newer", "update Steelyard or compile the program anew"),
+            ("odd", "compile it anew"),
+        )
+    ),
+    Remedy(f"run images.npy {ON}", "give a .syp file", (f"run net.syp {ON}",)),
+    Remedy(
+        "report net.syp -o r --run golden.json",
+        "run on 'sim'",
+        (
+            "run net.syp --input images.npy --output y.npy --device sim --json run.json",
+            "report net.syp -o r --run run.json",
+        ),
+    ),
+    Remedy(
+        "report net.syp -o r --run images.npy",
+        "give what 'steelyard run --json' wrote for this program",
+        (
+            "run net.syp --input images.npy --output y.npy --device sim --json run.json",
+            "report net.syp -o r --run run.json",
+        ),
+    ),
+    Remedy(
+        "selftest --device virtual:",
+        r"or write 'virtual:\?config=FILE\.toml'",
+        ("selftest --device virtual:?config=board.toml --quick",),
+    ),
+    Remedy(
+        "selftest --device sim",
+        r"give --config|give",
+        ("selftest --device sim --config tiny.toml",),
+    ),
+    Remedy(
+        "program ulx3s_85f --bitstream none.bit --dry-run",
+        "name one with --bitstream",
+        ("program ulx3s_85f --bitstream some.bit --dry-run",),
+    ),
+)
+REMEDIES = (*IMPORT, *PRUNE, *COMPILE, *RUN)
+
+UNFOLLOWED = {
+    "install the Debian package": "of the system; nothing is installed by a test",
+    "leave it dense with --exclude": "a check of scores in a batch refuses such networks first",
+    "is not installed; install it with": "packages of this installation stay as they are",
+    "which is not here; install it with": "as above; the tools' names are tested where they are",
+    "install it with 'pip install": "as above",
+    "for example with 'apt-get install g\\+\\+'": "as above, of the system",
+    "apt-get install libusb": "as above, of the system",
+    "build it with 'steelyard bitstream": "minutes; make bitstream-ci builds one",
+    "try --method minmax": "the default, of which no input is known that onnxruntime refuses",
+    "apt-get download": "no advice: what a command of the system said",
+}
+"""Advice that no row follows, with the reason."""

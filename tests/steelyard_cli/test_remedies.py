@@ -1,0 +1,120 @@
+"""Advice of errors works: each is followed, and none is left without somebody who follows it."""
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from steelyard._sealed import read_sealed, write_sealed
+from steelyard.program import FORMAT, FORMAT_VERSION, Program
+from steelyard.tile import TileConfig
+from steelyard_sim.fault_case import CONFIG
+
+from ..commands.small import prepare_data
+from .remedies import REMEDIES, UNFOLLOWED
+
+ROOT = Path(__file__).parents[2]
+NAMES_A_COMMAND = re.compile(r"steelyard [a-z]|(?<![\w-])--[a-z]|python -m |'make |install ")
+
+
+@pytest.fixture
+def room(work, tmp_path, monkeypatch) -> Path:
+    """Current folder with the files that the table's commands take."""
+    monkeypatch.chdir(tmp_path)
+    # Some other tool in place of the loader, which is only printed.
+    monkeypatch.setenv("OPENFPGALOADER", sys.executable)
+    for path, name in (
+        (work.images, "images.npy"), (work.float_onnx, "float.onnx"), (work.int8_onnx, "int8.onnx"),
+        (work.config, "tiny.toml"), (work.program, "net.syp"),
+    ):  # fmt: skip
+        Path(name).write_bytes(path.read_bytes())
+    content = work.program.read_bytes()
+    Path("cut.syp").write_bytes(content[:-9])
+    Path("altered.syp").write_bytes(content.replace(b"steelyard-program", b"steelyard-progrem", 1))
+    manifest, arrays = read_sealed(work.program, FORMAT, FORMAT_VERSION)
+    write_sealed("newer.syp", manifest | {"version": FORMAT_VERSION + 1}, arrays)
+    write_sealed("odd.syp", manifest | {"batch": 0}, arrays)
+    Path("net.py").write_text(
+        "import torch\nfrom torch import nn\ntorch.manual_seed(0)\n"
+        "model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3), nn.ReLU(),"
+        " nn.Conv2d(8, 4, 3))\n"
+    )
+    names: dict[str, torch.nn.Module] = {}
+    exec(Path("net.py").read_text(), names)
+    Path("lazy.py").write_text(Path("net.py").read_text().replace("Conv2d(1, 4", "LazyConv2d(4"))
+    torch.save(names["model"].state_dict(), "net.pt")
+    np.savez("other.npz", a=np.zeros(3))
+    np.savez("several.npz", a=np.zeros(3))
+    program = Program.load(work.program)
+    tensor = program.network.tensor(program.network.input)
+    np.save("codes.npy", tensor.quantize(np.load(work.images)))
+    TileConfig().to_toml("tile.toml")
+    CONFIG.to_toml("board.toml")
+    Path("some.bit").write_text("bits")
+    Path("golden.json").write_text(json.dumps({"device": "golden", "cycles": None, "layers": []}))
+    prepare_data(tmp_path / "data")
+    return tmp_path
+
+
+@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda each: each.wrong)
+def test_the_advice_of_an_error_works(steelyard, room, remedy):
+    refused = steelyard(*shlex.split(remedy.wrong))
+    refused.refused()
+    match = re.search(remedy.says, refused.err)
+    assert match, refused.err
+    for command in remedy.right:
+        words = shlex.split(command.format(*match.groups()))
+        if words[0] == "python":
+            subprocess.run(
+                [sys.executable, *words[1:]], check=True, env={"PYTHONPATH": ":".join(sys.path)}
+            )
+            continue
+        outcome = steelyard(*(words[1:] if words[0] == "steelyard" else words))
+        assert outcome.status == 0, f"{command}: {outcome.err}"
+
+
+def advice() -> Iterator[tuple[str, str]]:
+    """Sentences of errors that name a command or an option, with their places."""
+    for folder in ("sw", "sim", "boards", "hw"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and _raises(node.func):
+                    text = "".join(_text(each) for each in node.args)
+                    if NAMES_A_COMMAND.search(text):
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+
+
+def _raises(function: ast.expr) -> bool:
+    name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+    return name.endswith(("Error", "Refused", "Unsupported", "_leave")) or name == "DoesNotFit"
+
+
+def _text(node: ast.expr) -> str:
+    """Literal text of a sentence, with something in place of what is filled in."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(each) for each in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return "fashion" if "name" in ast.dump(node) else "crossbar"
+    return ""
+
+
+def test_no_advice_is_left_without_somebody_who_follows_it():
+    followed = [*(remedy.says for remedy in REMEDIES), *UNFOLLOWED]
+    found = list(advice())
+    assert len(found) > 15
+    left = [
+        f"{place}: {text}"
+        for place, text in found
+        if not any(re.search(says, text) for says in followed)
+    ]
+    assert not left, "\n".join(["add rows to remedies.py:", *left])
