@@ -17,7 +17,7 @@ class Remedy:
     wrong : command that is refused
     says : regular expression that its sentence must match; its literal text stands in the source
     right : commands that follow the advice, with ``{0}`` for the expression's first group, and so
-        on; each must succeed
+        on; each must succeed. ``set FILE FIELD VALUE`` edits a configuration.
     """
 
     wrong: str
@@ -92,18 +92,16 @@ PRUNE = (
 COMPILE = (
     Remedy("compile", "see '(.*)'", ("{0}",)),
     Remedy(
-        "compile none.onnx -o n.syp --config tiny.toml --board ulx3s_85f",
-        "exclude each other; give one",
-        (
-            "compile int8.onnx -o n.syp --config tiny.toml",
-            "compile int8.onnx -o n.syp --board ulx3s_85f",
-        ),
+        "compile int8.onnx -o n.syp --engine crossbar --config tiny.toml",
+        "leave --engine out, for the file's tables say it",
+        ("compile int8.onnx -o n.syp --config tiny.toml",),
     ),
     Remedy(
         "compile int8.onnx -o n.syp --engine crossbar --board ulx3s_85f",
         "give one with --config",
         ("compile int8.onnx -o n.syp --engine crossbar --config tile.toml",),
     ),
+    Remedy("boards -o new.toml", "name the board, as in '(.*)'", ("{0}",)),
     Remedy(
         "compile int8.onnx -o n.syp --board toaster",
         "choose one of (?:.*, )?(ulx3s_85f)",
@@ -111,10 +109,11 @@ COMPILE = (
     ),
     Remedy(
         "compile int8.onnx -o n.syp --config tiny.toml --batch 500",
-        "use a larger configuration, a smaller batch or a sparser network",
+        "raise activation_words to ([0-9]+) in the configuration, or use a smaller batch",
         (
             "compile int8.onnx -o n.syp --config tiny.toml --batch 1",
-            "compile int8.onnx -o n.syp --batch 500",
+            "set tiny.toml activation_words {0}",
+            "compile int8.onnx -o n.syp --config tiny.toml --batch 500",
         ),
     ),
     Remedy(
@@ -129,7 +128,7 @@ COMPILE = (
         ("compile int8.onnx -o new/n.syp",),
     ),
     Remedy(
-        "compile int8.onnx -o n.syp --config tile.toml",
+        "compile int8.onnx -o n.syp --config bare.toml",
         r"put all fields under '\[array\]'",
         ("compile int8.onnx -o n.syp --config tiny.toml",),
     ),
