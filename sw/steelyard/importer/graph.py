@@ -18,8 +18,17 @@ from steelyard.importer.schema import check_opset, read_node
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Graph", "is_quantized", "model_name", "parse", "read_constants", "read_model"]
+__all__ = [
+    "Graph",
+    "check_batch",
+    "is_quantized",
+    "model_name",
+    "parse",
+    "read_constants",
+    "read_model",
+]
 
+MAX_BATCH = 65535
 REAL_TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
 
 
@@ -215,9 +224,21 @@ def _input_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
                 f"Axis {axis} of network input {value.name!r} has no fixed size, only the batch "
                 "axis may be dynamic; export the network with fixed channels, height and width."
             )
-    if dims[0].dim_value < 0:
-        raise UserError(
-            f"The batch of network input {value.name!r} is {dims[0].dim_value}, allowed are a "
-            "count from 1 or a dynamic axis; export the network again."
-        )
+    check_batch(value)
     return sizes
+
+
+def check_batch(value: onnx.ValueInfoProto) -> None:
+    """Refuse a batch size of the network's input that nobody can run.
+
+    Raises
+    ------
+    UserError
+        If it is fixed and not from 1 to 65535.
+    """
+    dim = value.type.tensor_type.shape.dim[0]
+    if not 0 <= dim.dim_value <= MAX_BATCH:
+        raise UserError(
+            f"The batch of network input {value.name!r} is {dim.dim_value}, allowed are 1 to "
+            f"{MAX_BATCH} or a dynamic axis; export the network again."
+        )

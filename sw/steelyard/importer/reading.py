@@ -70,7 +70,22 @@ def _decoded(content: bytes, label: str) -> onnx.ModelProto:
         raise UserError(f"{label} cannot be read as ONNX ({reason}); {WRITERS}.") from None
     if not model.graph.node:
         raise UserError(f"{label} is not ONNX or holds no nodes; {WRITERS}.")
+    _check_names(model, label)
     return model
+
+
+def _check_names(model: onnx.ModelProto, label: str) -> None:
+    """Refuse names that are no text, which protobuf gives as bytes."""
+    graph = model.graph
+    names = [graph.name, *(item.domain for item in model.opset_import)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    for item in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        names.append(item.name)
+    for name in names:
+        if not isinstance(name, str):
+            raise UserError(f"{label} holds the name {name!r}, which is no UTF-8 text; {WRITERS}.")
 
 
 def _external(model: onnx.ModelProto) -> list[onnx.TensorProto]:

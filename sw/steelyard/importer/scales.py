@@ -37,10 +37,11 @@ def fixed_point(
             f"{name} has a scale ratio that is not finite and positive; quantize the network again "
             "with calibration data that reaches this layer."
         )
-    single = exact.astype(np.float32).astype(np.float64)
+    with np.errstate(over="ignore"):  # infinite is refused below
+        single = exact.astype(np.float32).astype(np.float64)
     _, exponent = np.frexp(single)
     shift = MULTIPLIER_BITS - exponent.astype(np.int64)
-    if np.any(shift < 1):
+    if np.any(shift < 1) or not np.all(np.isfinite(single)):
         raise UserError(
             f"{name} has a scale ratio of {float(exact.max()):g}, allowed is less than 2**23; "
             "quantize the network again with calibration data that reaches this layer."
@@ -71,5 +72,6 @@ def real_to_code(value: float, scale: float, zero_point: int) -> int:
     """Int8 code of a real bound, saturated; infinities give the end of the range."""
     if not np.isfinite(value):
         return 127 if value > 0 else -128
-    steps = float(np.rint(np.float32(value) / np.float32(scale)))
+    with np.errstate(over="ignore"):  # saturates as any large bound
+        steps = float(np.rint(np.float32(value) / np.float32(scale)))
     return int(np.clip(steps + zero_point, -128, 127))

@@ -124,7 +124,7 @@ def _definition(
         return dict(AXIS_BEFORE_13), frozenset(), 2, 3, 1
     try:
         schema = defs.get_schema(op, opset, "")
-    except defs.SchemaError:
+    except (defs.SchemaError, TypeError):  # TypeError: a number beyond 32 bits
         return None
     attributes: Attributes = {}
     for key, each in schema.attributes.items():

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
-from steelyard.importer.graph import read_model
+from steelyard.importer.graph import check_batch, read_constants, read_model
 from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
@@ -123,10 +123,10 @@ def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> No
         If the graph has several inputs or outputs or an input of another type or shape, or a weight
         is NaN or infinite; names the culprit.
     """
-    from onnx import TensorProto, numpy_helper
+    from onnx import TensorProto
 
     graph = model.graph
-    constants = {item.name: item for item in graph.initializer}
+    constants = read_constants(graph, graph.name or "network")
     inputs = [item for item in graph.input if item.name not in constants]
     for kind, values in (("inputs", inputs), ("outputs", list(graph.output))):
         if len(values) != 1:
@@ -147,8 +147,8 @@ def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> No
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
             continue
-        item = constants.get(node.input[1])
-        if item is not None and not np.all(np.isfinite(numpy_helper.to_array(item))):
+        weight = constants.get(node.input[1])
+        if weight is not None and weight.dtype != object and not np.all(np.isfinite(weight)):
             raise UserError(
                 f"Layer {node.name or node.output[0]!r} holds NaN or infinite weights, allowed are "
                 "finite ones; train or load the weights again."
@@ -160,6 +160,7 @@ def _check_shape(item: onnx.ValueInfoProto, images: NDArray[np.float32]) -> None
     sizes = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
     if not sizes:
         return
+    check_batch(item)
     fits = len(sizes) == images.ndim and all(
         size in (None, found) for size, found in zip(sizes[1:], images.shape[1:], strict=True)
     )

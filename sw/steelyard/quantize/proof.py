@@ -246,7 +246,8 @@ def _constant(
             f"Layer {node.name!r} lost pruned zeros or holds -128 after quantization, only "
             "symmetric weights are allowed; report this model as a fault of steelyard."
         )
-    real = codes * steps
+    with np.errstate(all="ignore"):  # of an infinite scale; nothing agrees with what comes of it
+        real = codes * steps
     # Scales are rounded to float32, which moves the largest codes by a little.
     allowed = HALF_STEP * steps + FLOAT_NOISE * np.abs(wanted)
     if np.any(np.abs(real - wanted) > allowed):

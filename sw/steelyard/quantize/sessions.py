@@ -165,7 +165,7 @@ def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.value_info[:]
     try:
         return onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
-    except (RuntimeError, ValueError) as error:
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise UserError(
             f"ONNX graph {model.graph.name!r} has shapes that contradict each other "
             f"({reason_of(error)}); export the network again."
