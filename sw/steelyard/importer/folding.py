@@ -169,7 +169,7 @@ class Folder:
                 f"has constant inputs but cannot be computed ({reason[:200]}); "
                 "simplify the model before it is exported."
             ) from None
-        if any(each.dtype == object for each in outputs):
+        if any(each.dtype.kind in "OSU" for each in outputs):
             raise node.error(
                 "makes text of its constants, allowed are numbers; simplify the model before it "
                 "is exported."

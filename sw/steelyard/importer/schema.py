@@ -76,9 +76,11 @@ def read_node(proto: onnx.NodeProto, opset: int) -> Node:
     if known is None:
         return node
     attributes, required, least, most, most_outputs = known
-    if not least <= len(inputs) <= most or not all(inputs[:least]):
+    if not len(least) <= len(inputs) <= most or not all(
+        name or not needed for name, needed in zip(inputs, least, strict=False)
+    ):
         raise node.error(
-            f"has {len(inputs)} inputs, opset {opset} allows {least} to {most}; "
+            f"has {len(inputs)} inputs, opset {opset} allows {len(least)} to {most}; "
             "export the network again."
         )
     if not outputs or len(outputs) > most_outputs:
@@ -116,12 +118,13 @@ def _trimmed(names: Any) -> tuple[str, ...]:
 @lru_cache(maxsize=512)
 def _definition(
     op: str, domain: str, opset: int
-) -> tuple[Attributes, frozenset[str], int, float, float] | None:
-    """Attributes, which of them are required, least and most inputs, most outputs."""
+) -> tuple[Attributes, frozenset[str], tuple[bool, ...], float, float] | None:
+    """Attributes and which of them are required, least inputs and which of these are, most inputs
+    and outputs."""
     from onnx import defs, helper
 
     if domain == MICROSOFT:
-        return dict(AXIS_BEFORE_13), frozenset(), 2, 3, 1
+        return dict(AXIS_BEFORE_13), frozenset(), (True, True), 3, 1
     try:
         schema = defs.get_schema(op, opset, "")
     except (defs.SchemaError, TypeError):  # TypeError: a number beyond 32 bits
@@ -139,7 +142,11 @@ def _definition(
     most, outputs = (
         math.inf if n >= 2**31 - 1 else n for n in (schema.max_input, schema.max_output)
     )
-    return attributes, required, schema.min_input, most, outputs
+    optional = defs.OpSchema.FormalParameterOption.Optional
+    # The last one may stand for any number of inputs.
+    kinds = [schema.inputs[min(i, len(schema.inputs) - 1)] for i in range(schema.min_input)]
+    least = tuple(each.option != optional for each in kinds)
+    return attributes, required, least, most, outputs
 
 
 def _decoded(node: Node, attribute: onnx.AttributeProto, kind: str) -> Any:
