@@ -236,7 +236,7 @@ def quantize_network(
     from steelyard.quantize import quantize_measured
 
     images = _images(calibration)
-    with progress("quantizing", len(images)) as update:
+    with progress("quantizing", len(np.atleast_1d(images))) as update:
         result = quantize_measured(
             network,
             images,
