@@ -26,7 +26,7 @@ def float_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
     if not np.issubdtype(given.dtype, np.floating):
         raise BadInput(
             f"Images in real units must be floating point, not {given.dtype}; convert them, or "
-            "give int8 codes with infer() in Python, with --raw on the command line."
+            "give int8 codes with --raw on the command line, with infer() in Python."
         )
     if not np.isfinite(given).all():
         raise BadInput(
@@ -46,8 +46,8 @@ def int8_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
     given = _array(images)
     if given.dtype != np.int8:
         raise BadInput(
-            f"Images must be int8 codes, not {given.dtype}; use infer_float in Python for real "
-            "units, or leave --raw out on the command line."
+            f"Images must be int8 codes, not {given.dtype}; use infer_float in Python, or "
+            "leave --raw out for real units."
         )
     return _planes(network, given)
 
