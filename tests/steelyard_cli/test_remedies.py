@@ -58,6 +58,7 @@ def room(work, tmp_path, monkeypatch) -> Path:
     np.save("codes.npy", tensor.quantize(np.load(work.images)))
     TileConfig().to_toml("tile.toml")
     CONFIG.to_toml("board.toml")
+    Path("bare.toml").write_text("lanes = 4\n")
     Path("some.bit").write_text("bits")
     Path("golden.json").write_text(json.dumps({"device": "golden", "cycles": None, "layers": []}))
     prepare_data(tmp_path / "data")
@@ -74,10 +75,9 @@ def test_the_advice_of_an_error_works(steelyard, room, remedy):
         words = shlex.split(command.format(*match.groups()))
         if words[0] == "set":
             _, name, field, value = words
-            text = re.sub(
-                rf"^{field} = .*$", f"{field} = {value}", Path(name).read_text(), flags=re.M
-            )
-            Path(name).write_text(text)
+            lines = Path(name).read_text().splitlines(keepends=True)
+            kept = [line for line in lines if not line.startswith(f"{field} ")]
+            Path(name).write_text("".join([*kept, f"{field} = {value}\n"]))
             continue
         if words[0] == "python":
             subprocess.run(
