@@ -1,6 +1,9 @@
 """Compiled simulation behind a Python object and behind the driver's transport."""
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Protocol, Self
@@ -29,6 +32,8 @@ FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "trace": (c_int, [c_void_p, c_char_p]),
 }
 
+WORD_CYCLES = 64
+"""Cycles that a word may take through the host port, far more than it does."""
 SLICE_CYCLES = 100_000
 """Cycles simulated between two looks at the clock, some tenths of a second."""
 
@@ -105,6 +110,34 @@ class SimulationTransport:
 
     def __init__(self, simulation: Clocked) -> None:
         self.simulation = simulation
+        self._last_cycle: int | None = None
+
+    @contextmanager
+    def expecting(self, cycles: int, words: int) -> Iterator[float]:
+        """Context in which the simulation's cycles are the limit, whatever else the machine does.
+
+        Gives infinite seconds.
+        """
+        self._last_cycle = self.simulation.cycles + cycles + WORD_CYCLES * words
+        try:
+            yield math.inf
+        finally:
+            self._last_cycle = None
+
+    def _check(self, end: float, what: str) -> None:
+        """Give up if the time is over, in seconds or in cycles of a run.
+
+        Raises
+        ------
+        DeviceTimeout
+            Says what the accelerator has done so far.
+        """
+        late = self._last_cycle is not None and self.simulation.cycles > self._last_cycle
+        if late or time.monotonic() > end:
+            raise DeviceTimeout(
+                f"The simulated accelerator {what} in its time, after {self.simulation.cycles:,} "
+                "cycles in all; it hangs."
+            )
 
     def write(self, words: NDArray[np.uint32], timeout: float) -> None:
         """Send words, uint32 (n,).
@@ -120,11 +153,7 @@ class SimulationTransport:
             done += self.simulation.write(words[done:], SLICE_CYCLES)
             if done == len(words):
                 return
-            if time.monotonic() > end:
-                raise DeviceTimeout(
-                    f"The simulated accelerator took {done} of {len(words)} words "
-                    f"in {timeout:g} seconds; it may hang."
-                )
+            self._check(end, f"took {done} of {len(words)} words")
 
     def read(self, count: int, timeout: float) -> NDArray[np.uint32]:
         """Receive `count` words, uint32 (count,).
@@ -142,11 +171,7 @@ class SimulationTransport:
             done += len(parts[-1])
             if done == count:
                 return parts[0] if len(parts) == 1 else np.concatenate(parts)
-            if time.monotonic() > end:
-                raise DeviceTimeout(
-                    f"The simulated accelerator gave {done} of {count} words "
-                    f"in {timeout:g} seconds; it may hang."
-                )
+            self._check(end, f"gave {done} of {count} words")
 
     def wait_idle(self, timeout: float) -> None:
         """Clock until the accelerator is idle.
@@ -160,11 +185,7 @@ class SimulationTransport:
         # The last word of a START takes some cycles through the host port to raise busy.
         self.simulation.step(16)
         while not self.simulation.wait_idle(SLICE_CYCLES):
-            if time.monotonic() > end:
-                raise DeviceTimeout(
-                    f"The simulated accelerator is still busy after {timeout:g} seconds and "
-                    f"{self.simulation.cycles} cycles; it may hang."
-                )
+            self._check(end, "did not finish")
 
     def close(self) -> None:
         """Free the simulation."""

@@ -5,10 +5,14 @@ The gateware is the one of a bitstream, its serial port included: the simulation
 """
 
 import ctypes
+import math
 import os
 import select
 import threading
+import time
 import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +22,7 @@ from urllib.parse import parse_qsl
 from steelyard.config import ArrayConfig
 from steelyard.driver.boards import find_board
 from steelyard.driver.errors import BadAddress
-from steelyard.driver.serial import SerialPort, SerialTransport
+from steelyard.driver.serial import BITS_A_BYTE, WORD_BYTES, SerialPort, SerialTransport
 from steelyard.errors import UserError
 from steelyard.tile import load_config
 
@@ -40,6 +44,13 @@ SLICE_CYCLES = 20_000
 """Cycles simulated between two looks at the terminal, some hundredths of a second."""
 PIECE_BYTES = 4096
 POLL_SECONDS = 0.01
+MEASURED_CYCLES = 2_000
+"""Cycles that tell the speed of a simulation."""
+RUN_CYCLES = 2_000_000
+"""Cycles that a run may take beyond those of its own and of its words: frames that are sent again
+because the simulation is slow."""
+STALLED_SECONDS = 180.0
+"""Time in which a board that is waited for may stand still, more than the link's longest pause."""
 SIMULATED_HZ = 100_000
 """Cycles a second that even a large configuration reaches, for the driver's patience."""
 
@@ -125,6 +136,8 @@ class VirtualBoard:
     ) -> None:
         self.config = config
         self.divider = divider
+        self._busy_cycles = 0
+        self._busy_seconds = 0.0
         library = build_board(config, divider=divider, clock_hz=clock_hz, progress=progress)
         self._simulation = BoardSimulation(library, divider)
         self._stop = threading.Event()
@@ -147,6 +160,13 @@ class VirtualBoard:
         """Clock cycles so far; the clock stands still when the board has nothing to do."""
         return self._simulation.cycles
 
+    @property
+    def cycles_per_second(self) -> float:
+        """Speed of the simulation while the board has something to do, as measured so far."""
+        if self._busy_cycles < MEASURED_CYCLES:
+            return SIMULATED_HZ
+        return self._busy_cycles / self._busy_seconds
+
     def close(self) -> None:
         """Stop and free the board. May be called again."""
         self._stop.set()
@@ -163,7 +183,10 @@ class VirtualBoard:
         while not self._stop.is_set():
             ready, _, _ = select.select([self._master], [], [], POLL_SECONDS if idle else 0)
             waiting += os.read(self._master, PIECE_BYTES) if ready else b""
+            before, start = self._simulation.cycles, time.perf_counter()
             taken, data, idle = self._simulation.run(waiting, SLICE_CYCLES)
+            self._busy_seconds += time.perf_counter() - start
+            self._busy_cycles += self._simulation.cycles - before
             waiting = waiting[taken:]
             self._put(data)
 
@@ -186,10 +209,12 @@ class VirtualTransport(SerialTransport):
 
     def __init__(self, board: VirtualBoard) -> None:
         self.board = board
+        self._last_cycle: int | None = None
+        self._seen = 0, 0.0
         try:
             # As patient as the simulation is slow, which is slower than the line it simulates.
             baud = SIMULATED_HZ / board.divider
-            super().__init__(SerialPort(board.path, round(baud)), baud=baud)
+            super().__init__(SerialPort(board.path, round(baud)), baud=baud, clock=self._seconds)
         except BaseException:
             board.close()
             raise
@@ -203,6 +228,41 @@ class VirtualTransport(SerialTransport):
     def baud(self) -> float:
         """Bits a second of the line if the board had its clock."""
         return self.clock_hz / self.board.divider
+
+    @property
+    def cycles_per_byte(self) -> int:
+        """Clock cycles of a byte on the line."""
+        return BITS_A_BYTE * self.board.divider
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Speed of the simulation, as measured so far."""
+        return self.board.cycles_per_second
+
+    @contextmanager
+    def expecting(self, cycles: int, words: int) -> Iterator[float]:
+        """Context in which the board's own cycles are the limit, whatever else the machine does.
+
+        Gives infinite seconds.
+        """
+        line = 3 * WORD_BYTES * self.cycles_per_byte * words
+        self._seen = self.board.cycles, time.monotonic()
+        self._last_cycle = self.board.cycles + cycles + line + RUN_CYCLES
+        try:
+            yield math.inf
+        finally:
+            self._last_cycle = None
+
+    def _seconds(self) -> float:
+        """Time for the link, which is over when a run has taken too many cycles."""
+        now = time.monotonic()
+        if self._last_cycle is None:
+            return now
+        cycles = self.board.cycles
+        if cycles != self._seen[0]:
+            self._seen = cycles, now
+        late = cycles > self._last_cycle or now - self._seen[1] > STALLED_SECONDS
+        return math.inf if late else now
 
     @property
     def board_cycles(self) -> int:

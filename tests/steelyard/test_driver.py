@@ -1,6 +1,7 @@
 """Driver against an accelerator that is emulated in memory behind the transport."""
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -9,10 +10,12 @@ import pytest
 
 from steelyard import driver, golden
 from steelyard.compile import compile
+from steelyard.compile.cycles import layer_cycles, predict_program
 from steelyard.config import ArrayConfig
 from steelyard.driver import port as port_module
 from steelyard.driver import selftest as selftest_module
 from steelyard.driver.port import HostPort, Space
+from steelyard.driver.serial import SerialTransport
 from steelyard.errors import UserError
 from steelyard.program import Program, pack_activations, unpack_activations
 from steelyard.randomnet import KINDS, random_input, random_network
@@ -161,6 +164,51 @@ def test_a_check_neither_loads_again_nor_looks_twice_at_the_images(program, monk
         device.close()
         assert driver.check(other, x[:3], device) is None
         assert loads == [program, other, other]
+
+
+class Paced(Emulator):
+    """Emulator that is told how long its runs may take."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.told: list[tuple[int, int]] = []
+        self.timeouts: list[float] = []
+
+    @contextmanager
+    def expecting(self, cycles, words):
+        self.told.append((cycles, words))
+        yield 12.5
+
+    def read(self, count, timeout):
+        self.timeouts.append(timeout)
+        return super().read(count, timeout)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "usual", "run"), [(None, 600, 12.5), (5, 5, 5), (50, 50, 12.5)]
+)
+def test_a_run_may_take_twice_its_predicted_cycles(program, timeout, usual, run):
+    emulator = Paced(program)
+    with opened(emulator, timeout=timeout) as device:
+        device.load(program)
+        assert set(emulator.timeouts) == {usual}
+        device.infer(random_input(program.network, 3, 0))
+        assert emulator.timeouts[-1] == run
+        words = program.output.words * CONFIG.activation_item_words
+        assert emulator.told == [(2 * predict_program(program) + 100_000, words)]
+        emulator.hangs = True
+        with pytest.raises(driver.DeviceTimeout, match="no answer It was to run layer .*takes"):
+            device.run_layers(1, 1)
+        assert emulator.told[1:] == [(2 * layer_cycles(program.layers[1]) + 100_000, 0)]
+
+
+def test_a_board_may_take_the_time_of_its_clock_and_of_its_line():
+    board = SimpleNamespace(clock_hz=50_000_000, _baud=3_000_000)
+    with SerialTransport.expecting(board, 100_000_000, 75_000) as seconds:
+        assert seconds == 30 + 2 + 2 * 75_000 * 40 / 3_000_000
+    board.clock_hz = 0
+    with SerialTransport.expecting(board, 100_000_000, 0) as seconds:
+        assert seconds == 30 + 100
 
 
 class Posting(Emulator):

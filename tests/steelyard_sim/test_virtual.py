@@ -1,14 +1,15 @@
 """Serial driver, unmodified, on the compiled gateware's serial pins."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from steelyard import driver, golden
-from steelyard.compile import compile
+from steelyard.compile import Descriptor, compile
+from steelyard.compile.cycles import layer_cycles, predict_program
 from steelyard.config import ArrayConfig
 from steelyard.errors import UserError
 from steelyard.randomnet import random_input, random_network
@@ -35,6 +36,62 @@ def test_results_of_all_layers_equal_the_golden_model(device, program):
     np.testing.assert_array_equal(device.infer(x), golden.run(program.network, x))
     mismatch = driver.check_layers(program, x, device)
     assert mismatch is None, str(mismatch)
+
+
+@pytest.mark.parametrize("name", ["sim", "virtual:"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_program_that_never_ends_is_given_up_soon_after_it_should_have_ended(
+    program, name, together
+):
+    layer = next(n for n, entry in enumerate(program.layers) if entry.weight_items)
+    first = program.layers[layer].first
+    descriptor = Descriptor.from_words(program.descriptors[first])
+    words = program.descriptors.copy()
+    # The array waits for the last of its weights for ever.
+    words[first] = replace(descriptor, weight_count=descriptor.weight_count - 1).words("hangs")
+    hangs = replace(program, descriptors=words)
+    x = random_input(program.network, 3, 0)
+    # No limit in seconds: the cycles alone decide.
+    with driver.open(name, config=CONFIG) as device:
+        device.load(hangs)
+        before = spent(device)
+        with pytest.raises(driver.DeviceTimeout) as caught:
+            if together:
+                device.infer(x)
+            else:
+                device.write_input(x[:1])
+                device.run_layers(layer, 1)
+        names = [entry.name for entry in program.layers]
+        what = f"layers {names[0]!r} to {names[-1]!r}" if together else f"layer {names[layer]!r}"
+        cycles = predict_program(program) if together else layer_cycles(program.layers[layer])
+        assert f"It was to run {what}, which takes" in str(caught.value)
+        # On a board the next batch waits for the one at work, so that two are waited for.
+        runs = 2 if together and name == "virtual:" else 1
+        assert f"{runs * cycles:,} cycles; if loading" in str(caught.value)
+        limit = 4 * cycles + (6_000_000 if name == "virtual:" else 600_000)
+        assert cycles < before[1]() - before[0] < limit
+        # The device can be used again.
+        device.load(program)
+        np.testing.assert_array_equal(device.infer(x), golden.run(program.network, x))
+
+
+def spent(device):
+    """Cycles of a simulated device so far, and a function that tells them later."""
+    transport = device._transport
+    if hasattr(transport, "board"):
+        simulation = transport.board._simulation
+    else:
+        simulation = transport.simulation
+    last = [simulation.cycles]
+    close = simulation.close
+
+    def closing():
+        if simulation._handle is not None:
+            last[0] = simulation.cycles
+        close()
+
+    simulation.close = closing
+    return simulation.cycles, lambda: last[0]
 
 
 def test_memories_are_read_back_and_compared(device, program):

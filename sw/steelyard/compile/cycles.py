@@ -24,9 +24,9 @@ from ..tile import TileConfig
 from .descriptor import DESCRIPTOR_WORDS, Descriptor, Operation
 
 if TYPE_CHECKING:
-    from ..program import Program
+    from ..program import LayerEntry, Program
 
-__all__ = ["predict", "predict_program", "predict_total"]
+__all__ = ["layer_cycles", "predict", "predict_program", "predict_total"]
 
 VECTOR_LATENCY = 3
 """``VectorUnit.latency``: from the last tap of a window to its first beat."""
@@ -293,4 +293,9 @@ def predict_program(program: "Program") -> int:
     For the array exactly what the total register will say; for the crossbar tile a bound, which
     steps that are skipped, as the activations decide, undercut.
     """
-    return sum(entry.predicted_cycles + entry.count * BETWEEN for entry in program.layers)
+    return sum(map(layer_cycles, program.layers))
+
+
+def layer_cycles(entry: "LayerEntry") -> int:
+    """Part of a layer in :func:`predict_program`."""
+    return entry.predicted_cycles + entry.count * BETWEEN

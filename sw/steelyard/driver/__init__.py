@@ -7,7 +7,7 @@ import os
 
 from ..config import ArrayConfig
 from ..errors import UserError
-from .array_device import TIMEOUT_SECONDS, ArrayDevice
+from .array_device import ArrayDevice
 from .check import Mismatch, check, check_layers
 from .device import Device, LayerCounters, UnitCounters
 from .errors import (
@@ -66,7 +66,7 @@ def open(
     device: str | os.PathLike[str] = "sim",
     *,
     config: ArrayConfig | None = None,
-    timeout: float = TIMEOUT_SECONDS,
+    timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Device:
     """Device of a name: ``golden``, ``sim`` or another transport, which an address may follow.
@@ -79,7 +79,8 @@ def open(
     ----------
     device : ``NAME``, ``NAME:ADDRESS`` or the path of a board's serial port
     config : the accelerator's configuration; without it the simulation takes each program's
-    timeout : seconds that one command of the device may take
+    timeout : seconds that one command of the device may take; without it 600, and a run as long as
+        its predicted cycles need on the device
     progress : called with what takes time before the first run, in words
 
     Raises

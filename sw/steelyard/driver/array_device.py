@@ -3,12 +3,13 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compile.cycles import layer_cycles
 from ..config import ArrayConfig
 from ..errors import UserError
 from ..program import LayerEntry, Plane, Program
@@ -22,9 +23,7 @@ from .selftest import SelfTest, Step, run_selftest
 from .throughput import Meter, Throughput, Traffic, predict
 from .transport import MeteredTransport, PostingTransport, Progress, Transport, TransportFactory
 
-__all__ = ["TIMEOUT_SECONDS", "ArrayDevice"]
-
-TIMEOUT_SECONDS = 600.0
+__all__ = ["ArrayDevice"]
 
 
 class ArrayDevice(Device):
@@ -36,7 +35,7 @@ class ArrayDevice(Device):
     factory : opens the transport
     address : what the factory gets
     config : the accelerator's configuration if known; otherwise a program's, when it is loaded
-    timeout : seconds that one command may take
+    timeout : seconds that one command may take; None for as long as its predicted cycles need
     progress : called with what takes time, in words
     """
 
@@ -47,7 +46,7 @@ class ArrayDevice(Device):
         address: str = "",
         *,
         config: ArrayConfig | None = None,
-        timeout: float = TIMEOUT_SECONDS,
+        timeout: float | None = None,
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
@@ -204,7 +203,7 @@ class ArrayDevice(Device):
         The board executes the words in order, so an input is written when the output before it was
         read: no result depends on what is under way, wherever the planes lie.
         """
-        _, program = self._active()
+        port, program = self._active()
         network, plane = program.network, program.output
         count = plane.words * program.config.activation_item_words
         result = np.empty((len(x), *network.tensor(network.output).shape), np.int8)
@@ -219,7 +218,7 @@ class ArrayDevice(Device):
 
         def finish() -> None:
             first, batch, posted = under_way.popleft()
-            words = transport.fetch(posted, self._timeout)
+            words = transport.fetch(posted, port.timeout)
             if words is None:
                 lost.append((first, batch))
             else:
@@ -235,11 +234,14 @@ class ArrayDevice(Device):
                     plane.base,
                     count,
                 )
-                under_way.append((first, batch, transport.post(words, count, self._timeout)))
-                if len(under_way) > 1:
-                    finish()
+                # Where the next batch waits for the one before, two are at work meanwhile.
+                with self._running(0, len(program.layers), 2 * (len(words) + count), runs=2):
+                    under_way.append((first, batch, transport.post(words, count, port.timeout)))
+                    if len(under_way) > 1:
+                        finish()
             while under_way:
-                finish()
+                with self._running(0, len(program.layers), count):
+                    finish()
         for first, batch in lost:
             keep(first, self._run_batch(batch))
         return result
@@ -247,11 +249,31 @@ class ArrayDevice(Device):
     def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
         port, program = self._active()
         # The answer to a READ comes when the accelerator is idle: nobody need ask whether it is.
+        words = program.output.words * program.config.activation_item_words
         with self._closing():
             port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
-            port.start(0, len(program.descriptors))
-            self._ran = range(len(program.layers))
-            return self._read(program.output)
+            with self._running(0, len(program.layers), words):
+                port.start(0, len(program.descriptors))
+                self._ran = range(len(program.layers))
+                return self._read(program.output)
+
+    def _running(
+        self, first: int, count: int, words: int, *, runs: int = 1
+    ) -> AbstractContextManager[None]:
+        """Context of a run of layers.
+
+        Parameters
+        ----------
+        words : that travel meanwhile
+        runs : how often the layers run
+        """
+        port, program = self._active()
+        entries = program.layers[first : first + count]
+        cycles = runs * sum(map(layer_cycles, entries))
+        names = f"layer {entries[0].name!r}"
+        if count > 1:
+            names = f"layers {entries[0].name!r} to {entries[-1].name!r}"
+        return port.running(cycles, words, names)
 
     def _write_input(self, x: NDArray[np.int8]) -> None:
         port, program = self._active()
@@ -264,7 +286,7 @@ class ArrayDevice(Device):
         if not entries:
             return
         begin, end = entries[0].first, entries[-1].first + entries[-1].count
-        with self._closing():
+        with self._closing(), self._running(first, len(entries), 0):
             port.run(begin, end - begin)
         self._ran = range(first, first + len(entries))
 

@@ -1,6 +1,9 @@
 """Host port: the accelerator's commands over a transport (docs/architecture.md, section 7)."""
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
@@ -8,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..config import ArrayConfig
 from .errors import ConfigurationMismatch, DeviceTimeout, WrongDevice
-from .transport import Transport
+from .transport import PacedTransport, Transport
 
-__all__ = ["COUNTERS", "HostPort", "Space", "inference_words"]
+__all__ = ["COUNTERS", "TIMEOUT_SECONDS", "HostPort", "Space", "inference_words"]
 
 MAGIC = 0x594C5453
 VERSION = 1
@@ -27,6 +30,12 @@ COUNTERS = 8
 """Counters of an executed layer."""
 
 POLL_SECONDS = 0.001
+TIMEOUT_SECONDS = 600.0
+"""Time of a command that runs nothing."""
+RUN_MARGIN = 2
+"""Times its predicted cycles that a run may take,"""
+RUN_CYCLES = 100_000
+"""and cycles beside them."""
 
 
 class Space(IntEnum):
@@ -69,12 +78,51 @@ class HostPort:
     Parameters
     ----------
     transport : closed by its owner
-    timeout : seconds that one command may take
+    timeout : seconds that one command may take; None for `TIMEOUT_SECONDS`, and for a run of the
+        accelerator as long as its predicted cycles need
     """
 
-    def __init__(self, transport: Transport, timeout: float) -> None:
+    def __init__(self, transport: Transport, timeout: float | None) -> None:
         self._transport = transport
-        self._timeout = timeout
+        self._limit = math.inf if timeout is None else timeout
+        self._timeout = TIMEOUT_SECONDS if timeout is None else timeout
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a command may take now."""
+        return self._timeout
+
+    @contextmanager
+    def running(self, cycles: int, words: int, what: str) -> Iterator[None]:
+        """Context of a run: what never ends is given up soon after it should have ended.
+
+        Parameters
+        ----------
+        cycles : predicted for the run
+        words : that travel meanwhile, both ways
+        what : what runs, in words
+
+        Raises
+        ------
+        DeviceTimeout
+            If the run does not end.
+        """
+        if not isinstance(self._transport, PacedTransport):
+            yield
+            return
+        # Twice as long, for the crossbar tile's are an estimate.
+        limit, usual = RUN_MARGIN * cycles + RUN_CYCLES, self._timeout
+        try:
+            with self._transport.expecting(limit, words) as seconds:
+                self._timeout = min(seconds, self._limit)
+                yield
+        except DeviceTimeout as error:
+            raise DeviceTimeout(
+                f"{error} It was to run {what}, which takes {cycles:,} cycles; if loading the "
+                "program again does not help, its file or the accelerator is faulty."
+            ) from error
+        finally:
+            self._timeout = usual
 
     def write(self, space: Space, address: int, words: NDArray[np.uint32]) -> None:
         """Write words, uint32 of any shape, to the items from `address` on."""

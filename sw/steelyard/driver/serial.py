@@ -23,6 +23,12 @@ RETRY_SECONDS = 0.05
 OPEN_SECONDS = 5.0
 POLL_SECONDS = 0.02
 BLOCKED_SECONDS = 0.5
+RUN_SECONDS = 30.0
+"""Time beyond that of its cycles and words that a run may take, on a line that damages frames."""
+SLOWEST_HZ = 1_000_000
+"""Clock of a board that does not tell its own, for the driver's patience."""
+WORD_BYTES = 4
+BITS_A_BYTE = 10
 EMPTY = np.empty(0, np.uint32)
 
 
@@ -250,6 +256,13 @@ class SerialTransport:
         """
         with self._measured():
             self._link.exchange(self._take(), 0, self._clock() + timeout, idle=True)
+
+    @contextmanager
+    def expecting(self, cycles: int, words: int) -> Iterator[float]:
+        """Seconds for a run at the board's clock, and for its words on a line that loses half."""
+        clock_hz = self.clock_hz or SLOWEST_HZ
+        line = 2 * WORD_BYTES * BITS_A_BYTE * words / self._baud
+        yield cycles / clock_hz + line + RUN_SECONDS
 
     def close(self) -> None:
         """End the session and give the port back."""

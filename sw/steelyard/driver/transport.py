@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -19,8 +20,10 @@ from .link import LinkStatistics
 
 __all__ = [
     "MeteredTransport",
+    "PacedTransport",
     "PostingTransport",
     "Progress",
+    "SimulatedLine",
     "Transport",
     "TransportFactory",
     "find_transport",
@@ -94,6 +97,39 @@ class MeteredTransport(Protocol):
     def payload_words(self) -> int: ...
     @property
     def board_cycles(self) -> int | None: ...
+
+
+@runtime_checkable
+class PacedTransport(Protocol):
+    """Transport that knows how long the accelerator may take for so many cycles."""
+
+    def expecting(self, cycles: int, words: int) -> AbstractContextManager[float]:
+        """Context in which a run ends before it is given up.
+
+        Gives the seconds that each call may take; infinite where the transport counts cycles itself
+        and raises DeviceTimeout after too many.
+
+        Parameters
+        ----------
+        cycles : that the accelerator may take
+        words : that travel meanwhile, both ways
+        """
+
+
+@runtime_checkable
+class SimulatedLine(Protocol):
+    """Transport to a simulated board, whose every bit takes the simulation's time.
+
+    Members
+    -------
+    cycles_per_byte : clock cycles of a byte on the line
+    cycles_per_second : speed of the simulation, as measured so far
+    """
+
+    @property
+    def cycles_per_byte(self) -> int: ...
+    @property
+    def cycles_per_second(self) -> float: ...
 
 
 class TransportFactory(Protocol):
