@@ -412,15 +412,15 @@ cli.add_command(demo_board)
 cli.add_command(demo_crossbar)
 
 
-@cli.command(short_help="Measure cycles and hold them against the bars.")
+@cli.command(short_help="Measure cycles and compare them with targets.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="FILE.json")
 @click.option("--quick", is_flag=True, help="The cheap cases only.")
 @click.option("--case", metavar="NAME", help="This case only, without the software's figures.")
 def bench(output: Path, quick: bool, case: str | None) -> None:
-    """Measure cycles of the reference layer, VGG16 and ResNet-18 and hold them against the bars.
+    """Measure cycles of the reference layer, VGG16 and ResNet-18 and compare them with targets.
 
     Cases run on the simulated gateware, or, where they say so, by the cycle model after layers of
-    the same network were found equal on both. Exit status 1 if a bar is missed.
+    the same network were found equal on both. Exit status 1 if a target is missed.
 
     \b
     Examples:

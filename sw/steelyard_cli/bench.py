@@ -23,7 +23,7 @@ from .console import note, percent, progress, show, table
 from .errors import BadResult
 from .files import beside, replacing
 
-__all__ = ["BARS", "CASES", "Bar", "Case", "judge", "run_bench"]
+__all__ = ["CASES", "TARGETS", "Case", "Target", "judge", "run_bench"]
 
 K = 4
 SPARSITY = 0.75
@@ -113,7 +113,7 @@ SOFTWARE = {"compile vgg16": compile_vgg16, "golden demo network": golden_demo}
 
 
 @dataclass(frozen=True)
-class Bar:
+class Target:
     """What a figure of a case must reach: `most` or `least`, or true."""
 
     case: str
@@ -131,7 +131,7 @@ class Bar:
 
     @property
     def text(self) -> str:
-        """Bar in words."""
+        """Target in words."""
         if self.most is not None:
             return f"at most {self.most:,}"
         return f"at least {self.least:,}" if self.least is not None else "yes"
@@ -139,25 +139,25 @@ class Bar:
 
 # The reference layer's follow from the best dense and sparse accelerators that are open to all, the
 # occupancies from the arithmetic of docs/architecture.md: small maps waste lanes.
-BARS = (
-    Bar("reference 8x4", "dense_cycles", most=38_053),
-    Bar("reference 8x4", "cycles", most=10_200),
-    Bar("reference 16x4", "cycles", most=5_300),
-    Bar("vgg16_32 batch 1", "occupancy", least=0.75),
-    Bar("vgg16_32 batch 1", "speedup", least=3.6),
-    Bar("vgg16_32 batch 8", "occupancy", least=0.95),
-    Bar("vgg16_32 batch 8", "speedup", least=3.6),
-    Bar("vgg16_224", "occupancy", least=0.97),
-    Bar("vgg16_224", "speedup", least=3.8),
-    Bar("vgg16_224", "dense_efficiency", least=0.99),
-    Bar("resnet18_224", "occupancy", least=0.9),
-    Bar("vgg16_32 batch 8", "simulation_cycles_per_second", least=150_000),
-    Bar("vgg16_32 ulx3s_85f", "gops_per_multiplier", least=1.0),
-    *(Bar(case.name, "bit_exact") for case in CASES if case.source == "rtl"),
-    *(Bar(case.name, "model_exact") for case in CASES if case.source == "rtl"),
-    Bar("compile vgg16", "seconds", most=15),
-    Bar("compile vgg16", "peak_megabytes", most=2048),
-    Bar("golden demo network", "seconds", most=20),
+TARGETS = (
+    Target("reference 8x4", "dense_cycles", most=38_053),
+    Target("reference 8x4", "cycles", most=10_200),
+    Target("reference 16x4", "cycles", most=5_300),
+    Target("vgg16_32 batch 1", "occupancy", least=0.75),
+    Target("vgg16_32 batch 1", "speedup", least=3.6),
+    Target("vgg16_32 batch 8", "occupancy", least=0.95),
+    Target("vgg16_32 batch 8", "speedup", least=3.6),
+    Target("vgg16_224", "occupancy", least=0.97),
+    Target("vgg16_224", "speedup", least=3.8),
+    Target("vgg16_224", "dense_efficiency", least=0.99),
+    Target("resnet18_224", "occupancy", least=0.9),
+    Target("vgg16_32 batch 8", "simulation_cycles_per_second", least=150_000),
+    Target("vgg16_32 ulx3s_85f", "gops_per_multiplier", least=1.0),
+    *(Target(case.name, "bit_exact") for case in CASES if case.source == "rtl"),
+    *(Target(case.name, "model_exact") for case in CASES if case.source == "rtl"),
+    Target("compile vgg16", "seconds", most=15),
+    Target("compile vgg16", "peak_megabytes", most=2048),
+    Target("golden demo network", "seconds", most=20),
 )
 
 
@@ -169,7 +169,7 @@ def run_bench(output: Path, quick: bool, case: str | None = None) -> None:
     UserError
         If no case has the name.
     BadResult
-        If a bar is missed, or the simulation fails.
+        If a target is missed, or the simulation fails.
     """
     # Processes side by side make better use of few processors than threads inside each.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -195,9 +195,11 @@ def run_bench(output: Path, quick: bool, case: str | None = None) -> None:
     if software and other:
         _write(other, software)
     _show(entries, verdicts, output)
-    missed = [f"{bar.case}: {bar.key}" for bar, figure in verdicts if not bar.met(figure)]
+    missed = [
+        f"{target.case}: {target.key}" for target, figure in verdicts if not target.met(figure)
+    ]
     if missed:
-        raise BadResult(f"Missed {len(missed)} of {len(verdicts)} bars ({'; '.join(missed)}).")
+        raise BadResult(f"Missed {len(missed)} of {len(verdicts)} targets ({'; '.join(missed)}).")
 
 
 @contextmanager
@@ -314,10 +316,14 @@ def _software() -> list[dict[str, Any]]:
     return results
 
 
-def judge(entries: list[dict[str, Any]]) -> list[tuple[Bar, Any]]:
-    """Every bar of the entries' cases with the figure reached."""
+def judge(entries: list[dict[str, Any]]) -> list[tuple[Target, Any]]:
+    """Every target of the entries' cases with the figure reached."""
     by_name = {entry["name"]: entry for entry in entries}
-    return [(bar, by_name[bar.case].get(bar.key)) for bar in BARS if bar.case in by_name]
+    return [
+        (target, by_name[target.case].get(target.key))
+        for target in TARGETS
+        if target.case in by_name
+    ]
 
 
 def _write(output: Path, entries: list[dict[str, Any]]) -> None:
@@ -327,7 +333,7 @@ def _write(output: Path, entries: list[dict[str, Any]]) -> None:
         temporary.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n")
 
 
-def _show(entries: list[dict[str, Any]], verdicts: list[tuple[Bar, Any]], output: Path) -> None:
+def _show(entries: list[dict[str, Any]], verdicts: list[tuple[Target, Any]], output: Path) -> None:
     names = {case.name for case in CASES}
     show(
         table(
@@ -351,10 +357,10 @@ def _show(entries: list[dict[str, Any]], verdicts: list[tuple[Bar, Any]], output
         ),
         table(
             "Bars",
-            ("name", "figure", "bar", "met?"),
+            ("name", "figure", "target", "met?"),
             [
-                (f"{bar.case}: {bar.key}", _figure(figure), bar.text, bar.met(figure))
-                for bar, figure in verdicts
+                (f"{target.case}: {target.key}", _figure(figure), target.text, target.met(figure))
+                for target, figure in verdicts
             ],
         ),
     )

@@ -1,4 +1,4 @@
-"""Benchmark: its networks, its figures and how its bars are judged."""
+"""Benchmark: its networks, its figures and how its targets are judged."""
 
 import numpy as np
 import pytest
@@ -106,26 +106,26 @@ def test_model_that_differs_from_the_gateware_by_one_cycle_is_not_exact():
 def test_every_bar_belongs_to_a_case_and_names_are_unique():
     names = [*(each.name for each in bench.CASES), *bench.SOFTWARE]
     assert len(set(names)) == len(names)
-    assert {bar.case for bar in bench.BARS} <= set(names)
+    assert {target.case for target in bench.TARGETS} <= set(names)
 
 
 @pytest.mark.parametrize(
-    ("bar", "good", "bad"),
+    ("target", "good", "bad"),
     [
-        (bench.Bar("c", "cycles", most=10), 10, 11),
-        (bench.Bar("c", "occupancy", least=0.5), 0.5, 0.49),
-        (bench.Bar("c", "bit_exact"), True, False),
-        (bench.Bar("c", "cycles", most=10), 0, None),
+        (bench.Target("c", "cycles", most=10), 10, 11),
+        (bench.Target("c", "occupancy", least=0.5), 0.5, 0.49),
+        (bench.Target("c", "bit_exact"), True, False),
+        (bench.Target("c", "cycles", most=10), 0, None),
     ],
 )
-def test_bars(bar, good, bad):
-    assert bar.met(good) and not bar.met(bad)
+def test_bars(target, good, bad):
+    assert target.met(good) and not target.met(bad)
 
 
 def test_missed_bar_is_named_and_exits_with_one(steelyard, monkeypatch, tmp_path):
     chosen = case(name="reference 8x4", quick=True)
     monkeypatch.setattr(bench, "CASES", (chosen,))
-    monkeypatch.setattr(bench, "BARS", (bench.Bar(chosen.name, "cycles", most=100),))
+    monkeypatch.setattr(bench, "TARGETS", (bench.Target(chosen.name, "cycles", most=100),))
     monkeypatch.setattr(
         bench,
         "_run",
@@ -133,7 +133,7 @@ def test_missed_bar_is_named_and_exits_with_one(steelyard, monkeypatch, tmp_path
     )
     result = steelyard("bench", "--quick", "-o", tmp_path / "array.json")
     assert result.status == 1
-    assert "Missed 1 of 1 bars (reference 8x4: cycles)." in result.err
+    assert "Missed 1 of 1 targets (reference 8x4: cycles)." in result.err
     assert (tmp_path / "array.json").exists()
 
 
