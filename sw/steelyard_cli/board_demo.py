@@ -17,7 +17,7 @@ from steelyard.program import Program
 
 from .console import note, progress, show, table
 from .demo import Clock, pruned_network
-from .devices import opened
+from .devices import announce, opened
 from .errors import BadResult
 from .files import write_json
 from .running import layer_rows, speed_document, speed_table
@@ -48,6 +48,8 @@ def run_board_demo(name: str, images: int, folder: Path, device_name: str | None
     pixels = zoo.sample().test_input
     codes = network.tensor(network.input).quantize(np.resize(pixels, (images, *pixels.shape[1:])))
     with opened(device_name or f"virtual:{name}") as device:
+        # The first batches run once more, to be timed apart.
+        announce(device, program, images + APART * program.batch, verify=False, check=False)
         device.load(program)
         clock.step("load", f"program loaded into {device.name!r}")
         report = run_images(device, program, codes)

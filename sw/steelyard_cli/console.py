@@ -7,11 +7,17 @@ from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Update", "note", "percent", "progress", "show", "steps_of", "table", "warn"]
+__all__ = ["Update", "duration", "note", "percent", "progress", "show", "steps_of", "table", "warn"]
 
 QUIET_SECONDS = 10.0
 """Least time between two progress lines where there is no terminal."""
@@ -57,6 +63,14 @@ def show(*parts: Table | str) -> None:
 def percent(share: float) -> str:
     """Share as a percentage with one decimal."""
     return f"{100 * share:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Time in words, to two figures at most."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def table(
@@ -117,6 +131,7 @@ def progress(title: str, total: float | None = None) -> Iterator[Update]:
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %" if total else ""),
         TimeElapsedColumn(),
+        *([TextColumn("left"), TimeRemainingColumn(compact=True)] if total else []),
         TextColumn("{task.fields[now]}"),
         console=console,
         transient=True,
@@ -141,14 +156,18 @@ def steps_of(update: Update) -> Callable[[str, int, int], None]:
 
 
 def _sparse_lines(title: str, total: float | None) -> Update:
-    last = time.monotonic()
+    start = last = time.monotonic()
 
     def update(done: float, now: str) -> None:
         nonlocal last
+        passed = time.monotonic() - start
         if time.monotonic() - last < QUIET_SECONDS:
             return
         last = time.monotonic()
         share = f"{100 * done / total:.0f} %" if total else "at work"
-        note(f"{title}: {share}{f', {now}' if now else ''}")
+        left = ""
+        if total and 0 < done < total:
+            left = f", about {duration(passed * (total / done - 1))} left"
+        note(f"{title}: {share}{f', {now}' if now else ''}{left}")
 
     return update

@@ -5,12 +5,16 @@ from contextlib import contextmanager
 
 from steelyard import driver
 from steelyard.config import ArrayConfig
+from steelyard.program import Program
 from steelyard_sim.toolchain import BuildFailed
 
-from .console import note
+from .console import duration, note
 from .errors import BadResult
 
-__all__ = ["board_configs", "opened"]
+__all__ = ["announce", "board_configs", "opened"]
+
+SLOW_SECONDS = 10.0
+"""Time of a simulated board from which on users are told of it beforehand."""
 
 
 def board_configs(device: str) -> list[ArrayConfig]:
@@ -41,3 +45,28 @@ def opened(name: str, config: ArrayConfig | None = None) -> Iterator[driver.Devi
             yield device
     except (BuildFailed, driver.DeviceTimeout, driver.LinkError, driver.MemoryFault) as error:
         raise BadResult(f"Device {name!r} failed: {error}") from error
+
+
+def announce(
+    device: driver.Device, program: Program, images: int, *, verify: bool, check: bool
+) -> None:
+    """Say what a simulated board will take, before it is loaded and run, if that is long.
+
+    Parameters
+    ----------
+    images : to be run
+    verify : whether the program will be read back
+    check : whether all layers will be compared too
+    """
+    found = device.forecast(program, images, verify=verify, check=check)
+    if found is None or found.seconds < SLOW_SECONDS:
+        return
+    parts = [("loading", found.load), (f"{images} images", found.run)]
+    if check:
+        parts.append(("comparing every layer", found.check))
+    times = ", ".join(f"{what} {duration(n / found.cycles_per_second)}" for what, n in parts)
+    note(
+        f"Device {device.name!r} simulates the board with every bit of its serial line, "
+        f"{found.cycles_per_second:,.0f} cycles a second here: about {duration(found.seconds)} "
+        f"({times}). 'sim' simulates the accelerator without the line, 'golden' starts at once."
+    )

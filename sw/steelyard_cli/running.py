@@ -14,7 +14,7 @@ from steelyard.network import Network
 from steelyard.program import Program
 
 from .console import progress, show, table
-from .devices import opened
+from .devices import announce, opened
 from .errors import BadResult
 from .files import read_array, write_array, write_json
 from .layer_tables import occupancy, run_table
@@ -38,6 +38,7 @@ def run_program(
     program = Program.load(path)
     codes = input_codes(program.network, read_array(source, "Input"), raw)
     with opened(device_name) as device:
+        announce(device, program, len(codes), verify=verify, check=check)
         device.load(program, verify=verify)
         started = time.monotonic()
         with progress("running", len(codes)) as update:

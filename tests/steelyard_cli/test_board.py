@@ -154,6 +154,25 @@ def test_run_on_a_virtual_board_tells_what_the_line_moved(steelyard, network, tm
     assert speed["pipelined_seconds"] < speed["sequential_seconds"]
 
 
+def test_a_slow_run_is_announced_before_it_is_loaded(steelyard, network, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "SLOW_SECONDS", 0.0)
+    compile_program(network, CONFIG).save(tmp_path / "net.syp")
+    np.save(tmp_path / "x.npy", randomnet.random_input(network, 3, 0))
+    command = ("run", tmp_path / "net.syp", "--input", tmp_path / "x.npy", "--raw")
+    output = ("--output", tmp_path / "y.npy")
+    result = steelyard(*command, *output, "--device", "virtual:", "--check")
+    assert result.status == 0, result.err
+    assert re.search(
+        r"Device 'virtual' simulates the board with every bit of its serial line, [\d,]+ cycles a "
+        r"second here: about \d+ s \(loading \d+ s, 3 images \d+ s, comparing every layer \d+ s"
+        r"\)\. "
+        r"'sim' simulates the accelerator without the line, 'golden' starts at once\.",
+        result.err.replace("\n", " "),
+    )
+    result = steelyard(*command, *output, "--device", "golden")
+    assert "serial line" not in result.err
+
+
 def test_run_on_other_devices_says_nothing_of_a_line(steelyard, work, tmp_path):
     result = steelyard(
         *("run", work.program, "--input", work.images, "--output", tmp_path / "y.npy"),

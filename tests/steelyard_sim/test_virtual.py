@@ -94,6 +94,42 @@ def spent(device):
     return simulation.cycles, lambda: last[0]
 
 
+@pytest.mark.parametrize("divider", [4, 9])
+def test_the_forecast_of_a_run_is_what_it_takes(program, divider):
+    x = random_input(program.network, 5, 0)
+    with driver.open(f"virtual:?divider={divider}", config=CONFIG) as device:
+        found = device.forecast(program, len(x), verify=True, check=True)
+        board = device._transport.board
+        taken = [board.cycles]
+        device.load(program, verify=True)
+        taken.append(board.cycles)
+        device.infer(x)
+        device.counters()
+        taken.append(board.cycles)
+        assert driver.check_layers(program, x, device) is None
+        taken.append(board.cycles)
+    for wanted, cycles in zip((found.load, found.run, found.check), np.diff(taken), strict=True):
+        assert cycles == pytest.approx(wanted, rel=0.25)
+    assert 1e4 < found.cycles_per_second < 1e8
+    assert found.seconds == (found.load + found.run + found.check) / found.cycles_per_second
+    with driver.open(f"virtual:?divider={divider}", config=CONFIG) as device:
+        assert device.forecast(program, 5).check == 0
+        assert device.forecast(program, 5).load < found.load
+
+
+def test_other_devices_forecast_nothing_and_refuse_what_they_would_refuse(program):
+    with driver.open("sim", config=CONFIG) as device:
+        assert device.forecast(program, 5) is None
+    with driver.open("golden") as device:
+        assert device.forecast(program, 5, check=True) is None
+    other = compile(program.network, CONFIG.with_(max_layers=16))
+    with (
+        driver.open("virtual:", config=CONFIG) as device,
+        pytest.raises(driver.ConfigurationMismatch, match="max_layers: 16 != "),
+    ):
+        device.forecast(other, 5)
+
+
 def test_memories_are_read_back_and_compared(device, program):
     assert device.verify()
     device._port.write(driver.port.Space.WEIGHTS, 3, np.zeros(1, np.uint32))

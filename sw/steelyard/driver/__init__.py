@@ -23,6 +23,7 @@ from .errors import (
     SessionLost,
     WrongDevice,
 )
+from .forecast import Forecast
 from .golden_device import GoldenDevice
 from .inputs import float_codes, int8_codes, real_output
 from .selftest import SelfTest, Step
@@ -38,6 +39,7 @@ __all__ = [
     "Device",
     "DeviceBusy",
     "DeviceTimeout",
+    "Forecast",
     "GoldenDevice",
     "LayerCounters",
     "LinkError",

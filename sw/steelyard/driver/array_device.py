@@ -16,12 +16,20 @@ from ..program import LayerEntry, Plane, Program
 from ..tile import TileConfig
 from .device import Device, LayerCounters, UnitCounters
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
+from .forecast import Forecast, predict_line
 from .link import LinkStatistics
-from .port import COUNTERS, HostPort, Space, inference_words
+from .port import COUNTERS, HostPort, Space, inference_words, memories
 from .selftest import Progress as TestProgress
 from .selftest import SelfTest, Step, run_selftest
 from .throughput import Meter, Throughput, Traffic, predict
-from .transport import MeteredTransport, PostingTransport, Progress, Transport, TransportFactory
+from .transport import (
+    MeteredTransport,
+    PostingTransport,
+    Progress,
+    SimulatedLine,
+    Transport,
+    TransportFactory,
+)
 
 __all__ = ["ArrayDevice"]
 
@@ -92,7 +100,7 @@ class ArrayDevice(Device):
         with self._closing():
             port = self._open(self._fixed or program.config)
             port.check(program.config, self._opened)
-            for space, words in self._memories(program):
+            for space, words in memories(program):
                 port.write(space, 0, words)
             port.finish()
             found = self._altered(port, program) if verify else None
@@ -100,13 +108,16 @@ class ArrayDevice(Device):
             raise MemoryFault(f"Device {self.name!r} gives back other words: {found}.")
         self._ran = range(0)
 
-    @staticmethod
-    def _memories(program: Program) -> list[tuple[Space, NDArray[np.uint32]]]:
-        return [
-            (Space.DESCRIPTORS, program.descriptors),
-            (Space.PARAMETERS, program.parameters),
-            (Space.WEIGHTS, program.weights),
-        ]
+    def forecast(
+        self, program: Program, images: int, *, verify: bool = False, check: bool = False
+    ) -> Forecast | None:
+        with self._closing():
+            port = self._open(self._fixed or program.config)
+            port.check(program.config, self._opened)
+        line = self._transport
+        if not isinstance(line, SimulatedLine):
+            return None
+        return predict_line(program, images, line, verify=verify, check=check)
 
     def selftest(
         self,
@@ -144,7 +155,7 @@ class ArrayDevice(Device):
 
     def _altered(self, port: HostPort, program: Program) -> str | None:
         """First word that reads back differently, in words."""
-        for space, words in self._memories(program):
+        for space, words in memories(program):
             expected = words.reshape(-1)
             different = np.flatnonzero(port.read(space, 0, expected.size) != expected)
             if different.size:

@@ -17,6 +17,7 @@ from .inputs import float_codes, int8_codes, real_output
 from .throughput import Throughput, Traffic
 
 if TYPE_CHECKING:
+    from .forecast import Forecast
     from .selftest import SelfTest
 
 __all__ = ["Device", "LayerCounters", "UnitCounters"]
@@ -110,6 +111,25 @@ class Device(ABC):
     @property
     def throughput(self) -> Throughput | None:
         """Speed of the board from the last :meth:`infer`; None where nothing tells it."""
+        return None
+
+    def forecast(
+        self, program: Program, images: int, *, verify: bool = False, check: bool = False
+    ) -> "Forecast | None":
+        """What a simulated board will take; None for a device whose time nobody need know.
+
+        Parameters
+        ----------
+        program : to be loaded
+        images : to be run
+        verify : whether it will be read back
+        check : whether all layers will be compared too
+
+        Raises
+        ------
+        NoSuchDevice, WrongDevice, ConfigurationMismatch
+            As :meth:`load`, for the device is opened.
+        """
         return None
 
     def holds(self, program: Program) -> bool:

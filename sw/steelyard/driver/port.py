@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ArrayConfig
+from ..program import Program
 from .errors import ConfigurationMismatch, DeviceTimeout, WrongDevice
 from .transport import PacedTransport, Transport
 
-__all__ = ["COUNTERS", "TIMEOUT_SECONDS", "HostPort", "Space", "inference_words"]
+__all__ = ["COUNTERS", "TIMEOUT_SECONDS", "HostPort", "Space", "inference_words", "memories"]
 
 MAGIC = 0x594C5453
 VERSION = 1
@@ -49,6 +50,15 @@ class Space(IntEnum):
     COUNTERS = 5
     UNITS = 6
     """Counters of the crossbar tile's operation units: 64 bits each, none with the array."""
+
+
+def memories(program: Program) -> list[tuple[Space, NDArray[np.uint32]]]:
+    """Memories that a program fills, with their words."""
+    return [
+        (Space.DESCRIPTORS, program.descriptors),
+        (Space.PARAMETERS, program.parameters),
+        (Space.WEIGHTS, program.weights),
+    ]
 
 
 def _write_words(space: Space, address: int, words: NDArray[np.uint32]) -> NDArray[np.uint32]:

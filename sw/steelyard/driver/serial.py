@@ -177,6 +177,11 @@ class SerialTransport:
         """Most words that a frame to the board takes."""
         return self._link.payload_words
 
+    @property
+    def answer_words(self) -> int:
+        """Most words that a frame from the board takes."""
+        return self._link.answer_words
+
     def write(self, words: NDArray[np.uint32], timeout: float) -> None:
         """Send words, uint32 (n,); the last of them perhaps with the next call.
 

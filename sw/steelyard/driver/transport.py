@@ -124,12 +124,17 @@ class SimulatedLine(Protocol):
     -------
     cycles_per_byte : clock cycles of a byte on the line
     cycles_per_second : speed of the simulation, as measured so far
+    payload_words, answer_words : most words of a frame to the board and from it
     """
 
     @property
     def cycles_per_byte(self) -> int: ...
     @property
     def cycles_per_second(self) -> float: ...
+    @property
+    def payload_words(self) -> int: ...
+    @property
+    def answer_words(self) -> int: ...
 
 
 class TransportFactory(Protocol):
