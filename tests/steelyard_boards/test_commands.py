@@ -2,7 +2,9 @@
 
 import json
 
+from steelyard.tile import TileConfig
 from steelyard_boards import BOARDS, board
+from steelyard_boards.flow import prepare
 
 
 def test_boards_lists_every_board(steelyard, tmp_path):
@@ -30,6 +32,27 @@ def test_a_configuration_that_does_not_fit_is_refused_before_anything_is_written
     assert result.status == 2
     assert "has 28 multipliers and the configuration needs 140" in result.err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_bitstream_of_a_tile_is_held_against_the_tiles_own_needs(steelyard, tmp_path):
+    TileConfig().to_toml(tmp_path / "tile.toml")
+    command = ("bitstream", "ulx3s_25f", "--config", tmp_path / "tile.toml", "-o", tmp_path / "out")
+    result = steelyard(*command)
+    assert result.status == 2
+    assert "has 56 block RAMs and the configuration needs 198" in result.err
+    assert "256 window_groups or 512 partial_sum_channels." in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_design_of_a_tile_is_prepared_for_synthesis():
+    config = TileConfig(
+        lanes=4, requantizers=1, window_groups=8, activation_words=64, weight_words=64,
+        parameter_words=16, partial_sum_channels=16, max_layers=4,
+    )  # fmt: skip
+    each = board("ulx3s_25f")
+    each.check(config)
+    files = prepare(each, config)
+    assert "bitlines" in files["top.il"] and "synth_ecp5" in files["top.ys"]
 
 
 def test_an_output_that_is_a_file_is_refused(steelyard, tmp_path):
