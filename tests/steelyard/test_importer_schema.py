@@ -1,0 +1,402 @@
+"""Every operator that is imported, as every opset defines it, against onnxruntime.
+
+ONNX's own definitions say which versions, attributes, inputs and defaults there are; what neither
+agrees with onnxruntime nor is refused by name fails here, also when onnx knows more of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, defs, helper
+
+from qdq_graphs import Qdq, assert_within_a_step, images
+from steelyard import importer
+from steelyard.errors import UserError
+from steelyard.importer import (  # noqa: F401 - these register operators
+    ops_constant,
+    ops_linear,
+    ops_pool,
+    ops_quantize,
+    ops_shape,
+)
+from steelyard.importer.builder import OPERATORS
+from steelyard.importer.schema import OLDEST
+from steelyard.network import Conv, Network
+
+RUNTIME_NEWEST = 26
+"""Newest opset that onnxruntime runs."""
+SHAPE = (3, 9, 9)
+
+Build = Callable[..., str]
+"""Graph, quantized value and attributes of the operator to what the network gives."""
+
+
+def weight(*shape: int) -> np.ndarray:
+    return np.random.default_rng(5).integers(-127, 128, shape, np.int8)
+
+
+def lists(g: Qdq, since: int, numbers: list[int], **key: str) -> tuple[list[str], dict[str, Any]]:
+    """Integers as a constant input from an opset on, as an attribute before."""
+    if g.opset >= since:
+        return [g.constant(np.array(numbers))], {}
+    return [], {next(iter(key)): numbers}
+
+
+def conv(g: Qdq, v: str, **attributes: Any) -> str:
+    bias = g.constant(np.linspace(-1, 1, 4, dtype=np.float32))
+    y = g.op("Conv", v, g.weight(weight(4, 3, 3, 3)), bias, **attributes)
+    return g.pair(y, 0.0713, 3)
+
+
+def gemm(g: Qdq, v: str, **attributes: Any) -> str:
+    rows = (6, 243) if attributes.get("transB") else (243, 6)
+    stored = g.weight(weight(*rows), 0.0031, 0 if attributes.get("transB") else 1)
+    bias = g.constant(np.linspace(-1, 1, 6, dtype=np.float32))
+    return g.pair(g.op("Gemm", g.op("Flatten", v), stored, bias, **attributes), 0.217, 1)
+
+
+def matmul(g: Qdq, v: str) -> str:
+    stored = g.weight(weight(243, 6), 0.0031, 1)
+    return g.pair(g.op("MatMul", g.op("Flatten", v), stored), 0.217, 1)
+
+
+def add(g: Qdq, v: str) -> str:
+    return g.pair(g.op("Add", g.pair(g.op("Relu", v), 0.0151, -20), v), 0.0317, 2)
+
+
+def subtract(g: Qdq, v: str) -> str:
+    y = g.op("Conv", v, g.weight(weight(4, 3, 3, 3)))
+    return g.pair(g.op("Sub", y, g.constant(np.arange(4, dtype=np.float32).reshape(4, 1, 1))), 0.09)
+
+
+def scaled(op: str) -> Build:
+    def build(g: Qdq, v: str) -> str:
+        return g.pair(g.op(op, v, g.constant(np.float32(0.37))), 0.0117, 1)
+
+    return build
+
+
+def pooled(op: str) -> Build:
+    def build(g: Qdq, v: str, **attributes: Any) -> str:
+        attributes = {"kernel_shape": [3, 3], **attributes}
+        return g.pair(g.op(op, v, **attributes), 0.0203, 5)
+
+    return build
+
+
+def unary(op: str) -> Build:
+    return lambda g, v: g.pair(g.op(op, v), 0.0203, 5)
+
+
+def reduce_mean(g: Qdq, v: str, **attributes: Any) -> str:
+    inputs, more = lists(g, 18, [2, -1], axes="")
+    return g.pair(g.op("ReduceMean", v, *inputs, **{**more, **attributes}), 0.005, 5)
+
+
+def dropout(g: Qdq, v: str, **attributes: Any) -> str:
+    return g.pair(g.op("Dropout", v, **attributes), 0.0203, 5)
+
+
+def clip(g: Qdq, v: str, **attributes: Any) -> str:
+    if g.opset < 11:
+        return g.pair(g.op("Clip", v, **{"min": -0.71, "max": 1.3, **attributes}), 0.0151, -7)
+    bounds = [g.constant(np.float32(end)) for end in (-0.71, 1.3)]
+    return g.pair(g.op("Clip", v, *bounds), 0.0151, -7)
+
+
+def flatten(g: Qdq, v: str, **attributes: Any) -> str:
+    return g.pair(g.op("Flatten", v, **attributes), 0.0203, 5)
+
+
+def reshape(g: Qdq, v: str, **attributes: Any) -> str:
+    sizes = g.constant(np.array([-1, 3, 81] if attributes.get("allowzero") else [0, -1]))
+    return g.pair(g.op("Reshape", v, sizes, **attributes), 0.0203, 5)
+
+
+def squeeze(g: Qdq, v: str) -> str:
+    y = g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
+    inputs, more = lists(g, 13, [3, 2], axes="")
+    return g.pair(g.op("Squeeze", y, *inputs, **more), 0.0203, 5)
+
+
+def unsqueeze(g: Qdq, v: str) -> str:
+    inputs, more = lists(g, 13, [2, 5], axes="")
+    return g.pair(g.op("Unsqueeze", v, *inputs, **more), 0.0203, 5)
+
+
+def shape(g: Qdq, v: str, **attributes: Any) -> str:
+    sizes = g.op("Shape", v, **attributes)
+    if not attributes:
+        sizes = g.op("Gather", sizes, g.constant(np.array([0])))
+    rest = g.constant(np.array([-1]))
+    return g.pair(g.op("Reshape", v, g.op("Concat", sizes, rest, axis=0)), 0.0203, 5)
+
+
+def pad(g: Qdq, v: str, **attributes: Any) -> str:
+    inputs, more = lists(g, 11, [0, 0, 1, 0, 0, 0, 2, 1], pads="")
+    y = g.op("Pad", v, *inputs, **{**more, **attributes})
+    return g.pair(g.op("Conv", y, g.weight(weight(4, 3, 3, 3))), 0.0713, 3)
+
+
+def transpose(g: Qdq, v: str, **attributes: Any) -> str:
+    stored = g.op("Transpose", g.weight(weight(6, 243), 0.0031), **attributes)
+    return g.pair(g.op("MatMul", g.op("Flatten", v), stored), 0.217, 1)
+
+
+def quantize(g: Qdq, v: str, **attributes: Any) -> str:
+    parameters = (g.constant(np.float32(0.031)), g.constant(np.int8(2)))
+    codes = g.op("QuantizeLinear", v, *parameters, **attributes)
+    return g.op("DequantizeLinear", codes, *parameters)
+
+
+def dequantize(g: Qdq, v: str, **attributes: Any) -> str:
+    parameters = (g.constant(np.float32(0.031)), g.constant(np.int8(2)))
+    return g.op(
+        "DequantizeLinear", g.op("QuantizeLinear", v, *parameters), *parameters, **attributes
+    )
+
+
+BUILDS: dict[str, Build] = {
+    "Add": add, "AveragePool": pooled("AveragePool"), "Clip": clip, "Conv": conv,
+    "DequantizeLinear": dequantize, "Div": scaled("Div"), "Dropout": dropout, "Flatten": flatten,
+    "Gemm": gemm, "GlobalAveragePool": unary("GlobalAveragePool"),
+    "GlobalMaxPool": unary("GlobalMaxPool"), "Identity": unary("Identity"), "MatMul": matmul,
+    "MaxPool": pooled("MaxPool"), "Mul": scaled("Mul"), "Pad": pad, "QuantizeLinear": quantize,
+    "ReduceMean": reduce_mean, "Relu": unary("Relu"), "Reshape": reshape, "Shape": shape,
+    "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose, "Unsqueeze": unsqueeze,
+}  # fmt: skip
+
+
+def model_of(op: str, opset: int, **attributes: Any) -> onnx.ModelProto:
+    graph = Qdq(*SHAPE, opset=opset)
+    return graph.model(BUILDS[op](graph, graph.pair("x", 0.0203, 5), **attributes))
+
+
+def schemas(op: str) -> Iterator[defs.OpSchema]:
+    """Definitions of an operator that apply in the opsets that are taken, oldest first."""
+    history = [s for s in defs.get_all_schemas_with_history() if s.name == op and not s.domain]
+    history.sort(key=lambda schema: schema.since_version)
+    for schema, following in zip(history, [*history[1:], None], strict=True):
+        if following is None or following.since_version > OLDEST:
+            yield schema
+
+
+VERSIONS = [(op, max(s.since_version, OLDEST)) for op in BUILDS for s in schemas(op)]
+
+
+def same(one: Network, other: Network) -> bool:
+    """Whether two networks compute the same."""
+    if len(one.layers) != len(other.layers):
+        return False
+    for a, b in zip(one.layers, other.layers, strict=True):
+        for key, value in vars(a).items():
+            if key not in ("name", "inputs", "output") and not np.array_equal(value, vars(b)[key]):
+                return False
+    return (one.input_view, one.output_view) == (other.input_view, other.output_view)
+
+
+def test_every_operator_is_tried_here() -> None:
+    assert set(BUILDS) == set(OPERATORS)
+
+
+@pytest.mark.parametrize(("op", "opset"), VERSIONS)
+def test_operator_agrees_in_every_version(op: str, opset: int) -> None:
+    network = importer.load(model_of(op, opset))
+    if opset > RUNTIME_NEWEST:
+        assert same(network, importer.load(model_of(op, RUNTIME_NEWEST)))
+    else:
+        assert_within_a_step(model_of(op, opset), network, images(SHAPE, 12, seed=3))
+
+
+def test_every_attribute_and_input_is_handled_or_ignored_for_a_reason() -> None:
+    for op, operator in OPERATORS.items():
+        ignored = dict(operator.ignores or {})
+        assert all(ignored.values())
+        known: set[str] = set()
+        for schema in schemas(op):
+            names = set(schema.attributes)
+            known |= names
+            unknown = names - set(operator.reads) - set(ignored)
+            assert not unknown, f"{op} of opset {schema.since_version} has {unknown}"
+            assert len(schema.inputs) <= operator.inputs, f"{op} of opset {schema.since_version}"
+        if op not in ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "MatMul"):  # one handler
+            assert known == {*operator.reads, *ignored}, op
+
+
+OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
+    ("AveragePool", "auto_pad"): [
+        ("VALID", None), ("SAME_UPPER", "do not count"), ("same", "has auto_pad = 'same', allowed")
+    ],
+    ("AveragePool", "ceil_mode"): [(1, None)],
+    ("AveragePool", "count_include_pad"): [(1, None)],
+    ("AveragePool", "dilations"): [([2, 2], r"has dilations \(2, 2\)"), ([1, 1], None)],
+    ("AveragePool", "kernel_shape"): [([1, 3], None), ([3], r"has the kernel shape \(3,\)")],
+    ("AveragePool", "pads"): [([1] * 4, "do not count"), ([0] * 4, None), ([-1] * 4, "has pads")],
+    ("AveragePool", "strides"): [([2, 2], None), ([1, 2], r"has strides \(1, 2\)")],
+    ("Clip", "max"): [(0.3, None)],
+    ("Clip", "min"): [(0.3, None), (2.0, "has bounds 2 and 1.3")],
+    ("Conv", "auto_pad"): [
+        ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
+    ],
+    ("Conv", "dilations"): [([1, 1], None), ([1, 2], "has dilations")],
+    ("Conv", "group"): [(3, "has 3 groups")],
+    ("Conv", "kernel_shape"): [([3, 3], None), ([2, 2], r"has kernel_shape = \(2, 2\) and a wei")],
+    ("Conv", "pads"): [([1, 0, 2, 1], None), ([1, 1], "has pads")],
+    ("Conv", "strides"): [([2, 2], None), ([2, 1], "has strides")],
+    ("DequantizeLinear", "axis"): [(0, None), (7, None)],
+    ("DequantizeLinear", "block_size"): [(2, "has block_size = 2, allowed is 0")],
+    ("DequantizeLinear", "output_dtype"): [
+        (int(TensorProto.FLOAT), None),
+        (int(TensorProto.FLOAT16), "has output_dtype = float16, allowed is float"),
+    ],
+    ("Flatten", "axis"): [(-3, None), (2, r"turns .* into \(3, 81\)"), (7, "has axis 7 for 4")],
+    ("Gemm", "alpha"): [(0.37, None), (-1.0, "has alpha = -1, allowed is a positive number")],
+    ("Gemm", "beta"): [(2.0, None), (0.0, None), (float("nan"), "has beta = nan")],
+    ("Gemm", "transA"): [(1, "has transA = 1, allowed is 0")],
+    ("Gemm", "transB"): [(1, None)],
+    ("MaxPool", "auto_pad"): [("SAME_LOWER", None), ("VALID", None), ("no", "has auto_pad = 'no'")],
+    ("MaxPool", "ceil_mode"): [(1, None)],
+    ("MaxPool", "dilations"): [([2, 2], "has dilations")],
+    ("MaxPool", "kernel_shape"): [([2, 4], None), ([2, 2, 2], "has the kernel shape")],
+    ("MaxPool", "pads"): [([1, 0, 2, 1], None)],
+    ("MaxPool", "strides"): [([2, 2], None), ([0, 0], "has strides")],
+    ("Pad", "mode"): [("reflect", "in mode 'reflect'"), ("edge", "in mode 'edge'")],
+    ("Pad", "pads"): [([0, 0, 1, 1, 0, 0, 0, 0], None), ([0, 1] * 4, "pads .* allowed are zeros")],
+    ("Pad", "value"): [(0.5, r"with \[0.5\], allowed are zeros")],
+    ("QuantizeLinear", "axis"): [(0, None), (7, None)],
+    ("QuantizeLinear", "block_size"): [(2, "has block_size = 2, allowed is 0")],
+    ("QuantizeLinear", "output_dtype"): [
+        (int(TensorProto.INT8), None),
+        (int(TensorProto.UINT8), "has output_dtype = uint8 and a zero point of int8"),
+        (int(TensorProto.INT4), "has output_dtype = int4 and a zero point of int8"),
+    ],
+    ("QuantizeLinear", "precision"): [
+        (int(TensorProto.FLOAT), None),
+        (int(TensorProto.FLOAT16), "has precision = float16, allowed is float"),
+    ],
+    ("ReduceMean", "axes"): [([2, 3], None), ([1], r"has axes \[1\]"), ([9], "has axis 9 for 4")],
+    ("ReduceMean", "keepdims"): [(0, None)],
+    ("ReduceMean", "noop_with_empty_axes"): [(1, None)],
+    ("Reshape", "allowzero"): [(1, None)],
+    ("Shape", "end"): [(1, None), (-3, None)],
+    ("Shape", "start"): [(-3, "turns")],
+    ("Transpose", "perm"): [([1, 0], None), ([0, 0], "has perm = ")],
+}  # fmt: skip
+"""Values of attributes other than the default, with the sentence that refuses them."""
+
+
+def opset_with(op: str, key: str) -> int:
+    """Newest opset that onnxruntime runs in which an operator has an attribute."""
+    found = [s.since_version for s in schemas(op) if key in s.attributes]
+    newer = [s.since_version for s in schemas(op) if s.since_version > max(found)]
+    return min([RUNTIME_NEWEST, *(version - 1 for version in newer)])
+
+
+def test_every_attribute_is_tried_with_other_values() -> None:
+    wanted = {
+        (op, key)
+        for op, operator in OPERATORS.items()
+        for schema in schemas(op)
+        for key in schema.attributes
+        if key in operator.reads and (op, key) not in (("Squeeze", "axes"), ("Unsqueeze", "axes"))
+    }
+    assert wanted == set(OTHERS)
+
+
+@pytest.mark.parametrize(
+    ("op", "key", "value", "sentence"),
+    [(op, key, value, text) for (op, key), rows in OTHERS.items() for value, text in rows],
+)
+def test_attribute_agrees_or_is_refused_by_name(
+    op: str, key: str, value: Any, sentence: str | None
+) -> None:
+    attributes = {key: value}
+    if (op, key) == ("AveragePool", "count_include_pad"):
+        attributes["pads"] = [1, 0, 1, 1]
+    if key == "ceil_mode":
+        # All windows of an average must lie within the map.
+        attributes |= {"kernel_shape": [3, 3], "strides": [2, 2] if op == "AveragePool" else [4, 4]}
+    model = model_of(op, opset_with(op, key), **attributes)
+    if sentence is None:
+        assert_within_a_step(model, importer.load(model), images(SHAPE, 12, seed=3))
+        return
+    with pytest.raises(UserError, match=sentence) as caught:
+        importer.load(model)
+    assert str(caught.value).startswith(f"{op} node ") or op == "Shape"
+
+
+DEFAULTS = [
+    (op, max(schema.since_version, OLDEST), key)
+    for op in BUILDS
+    for schema in schemas(op)
+    for key, attribute in schema.attributes.items()
+    if attribute.default_value.type and (op, key) not in (("Shape", "start"),)
+]
+
+
+@pytest.mark.parametrize(("op", "opset", "key"), DEFAULTS)
+def test_default_that_is_written_out_changes_nothing(op: str, opset: int, key: str) -> None:
+    schema = defs.get_schema(op, opset, "")
+    value = helper.get_attribute_value(schema.attributes[key].default_value)
+    plain = model_of(op, opset)
+    written = onnx.ModelProto()
+    written.CopyFrom(plain)
+    for node in written.graph.node:
+        if node.op_type == op and key not in [each.name for each in node.attribute]:
+            node.attribute.append(helper.make_attribute(key, value))
+    assert same(importer.load(plain), importer.load(written))
+
+
+UNKNOWN = [
+    ("Reshape", 13, "allowzero", 1),
+    ("Clip", 11, "min", 0.0),
+    ("Squeeze", 13, "axes", [2]),
+    ("AveragePool", 7, "ceil_mode", 1),
+    ("AveragePool", 11, "dilations", [2, 2]),
+    ("ReduceMean", 18, "axes", [2, 3]),
+    ("QuantizeLinear", 19, "output_dtype", 3),
+    ("Conv", 17, "ceil_mode", 1),
+    ("Add", 13, "axis", 1),
+    ("Relu", 17, "alpha", 0.5),
+]
+
+
+@pytest.mark.parametrize(("op", "opset", "key", "value"), UNKNOWN)
+def test_attribute_that_the_opset_does_not_know_is_refused_by_name(
+    op: str, opset: int, key: str, value: Any
+) -> None:
+    model = model_of(op, opset)
+    node = next(each for each in model.graph.node if each.op_type == op)
+    node.attribute.append(helper.make_attribute(key, value))
+    sentence = f"{op} node .* has the attribute '{key}', which opset {opset} does not know for it"
+    with pytest.raises(UserError, match=sentence):
+        importer.load(model)
+
+
+@pytest.mark.parametrize("opset", [0, 6, 29, 1 << 40])
+def test_opset_that_is_not_known_is_refused(opset: int) -> None:
+    model = model_of("Relu", 17)
+    model.opset_import[0].version = opset
+    with pytest.raises(UserError, match=rf"uses (opset {opset}|no opset), allowed are 7 to \d\d;"):
+        importer.load(model)
+
+
+def test_axis_of_scales_is_taken_in_opsets_before_13_too() -> None:
+    """As onnxruntime's quantizer writes it for old models."""
+    graph = Qdq(*SHAPE, opset=12)
+    scales = np.linspace(0.005, 0.01, 4, dtype=np.float32)
+    stored = [graph.constant(a) for a in (weight(4, 3, 3, 3), scales, np.zeros(4, np.int8))]
+    kernel = graph.op("DequantizeLinear", *stored, axis=0)
+    model = graph.model(graph.pair(graph.op("Conv", graph.pair("x", 0.0203, 5), kernel), 0.07))
+    network = importer.load(model)
+    model.opset_import[0].version = 13
+    assert same(network, importer.load(model))
+    layer = network.layers[0]
+    assert isinstance(layer, Conv)
+    ratios = np.ldexp(layer.multiplier.astype(float), -layer.shift)
+    np.testing.assert_allclose(ratios / ratios[0], scales / scales[0], rtol=1e-6)
