@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from .errors import UserError
 
-__all__ = ["is_stream", "replacing"]
+__all__ = ["check_output", "is_stream", "replacing"]
 
 DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 """Folders of links to what a process has open; /dev/stdout leads there."""
@@ -63,10 +63,38 @@ def replacing(path: str | os.PathLike[str], what: str = "Output") -> Iterator[Pa
             temporary.chmod(mode)
             os.replace(temporary, final)
     except OSError as error:
-        raise UserError(
-            f"{what} {str(target)!r} cannot be written ({error.strerror or error}); "
-            "give a path in a folder that may be written."
-        ) from error
+        raise _refusal(target, what, error) from error
+
+
+def check_output(path: str | os.PathLike[str], what: str = "Output") -> None:
+    """Refuse an output that :func:`replacing` could not write, before the work that makes it.
+
+    Raises
+    ------
+    UserError
+        As of :func:`replacing`.
+    """
+    target = Path(path)
+    try:
+        if is_stream(target):
+            return
+        _check_replaceable(target)
+        folder = Path(os.path.realpath(target)).parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise OSError(f"{str(folder)!r} is no folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OSError(f"nothing may be written to folder {str(folder)!r}")
+    except OSError as error:
+        raise _refusal(target, what, error) from error
+
+
+def _refusal(target: Path, what: str, error: OSError) -> UserError:
+    return UserError(
+        f"{what} {str(target)!r} cannot be written ({error.strerror or error}); "
+        "give a path in a folder that may be written."
+    )
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:

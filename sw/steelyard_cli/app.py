@@ -11,7 +11,7 @@ from steelyard import UserError, __version__
 from .board_commands import bitstream, boards, program
 from .device_commands import demo_board, demo_crossbar, selftest
 from .errors import BadResult
-from .options import DEVICE_HELP, FILE, FOLDER, json_option
+from .options import DEVICE_HELP, FILE, FOLDER, OUTPUT_FILE, OUTPUT_FOLDER, json_option
 
 __all__ = ["main"]
 
@@ -111,8 +111,8 @@ def cli() -> None:
 
 @cli.command(short_help="The whole chain on the bundled network, simulated.")
 @click.option(
-    "-o", "--output", type=FOLDER, default=Path("build/demo"), show_default=True, metavar="DIR",
-    help="Folder of everything that the demo leaves.",
+    "-o", "--output", type=OUTPUT_FOLDER, default=Path("build/demo"), show_default=True,
+    metavar="DIR", help="Folder of everything that the demo leaves.",
 )  # fmt: skip
 @click.option("--data", type=FOLDER, metavar="DIR", help="Folder of Fashion-MNIST's gzip files.")
 @click.option(
@@ -142,7 +142,7 @@ def demo(output: Path, data: Path | None, images: int, device: str) -> None:
 @click.option("--data", type=FOLDER, metavar="DIR", help="Folder of Fashion-MNIST's gzip files.")
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("-o", "--output", type=FILE, required=True, metavar="WEIGHTS.npz")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="WEIGHTS.npz")
 def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
     """Train the bundled network on Fashion-MNIST, about a CPU minute an epoch.
 
@@ -160,7 +160,7 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
 
 @cli.command(short_help="Prune a torch network for array or crossbar.")
 @click.argument("model")
-@click.option("-o", "--output", type=FILE, required=True, metavar="OUT.onnx")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="OUT.onnx")
 @click.option(
     "--calibration", type=FILE, metavar="X.npy",
     help="float32 network inputs, batch first, no labels; for 'fashion' the bundled ones.",
@@ -200,7 +200,7 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
               help="Of method finetune.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
-    "--json", "json_file", type=FILE, metavar="FILE",
+    "--json", "json_file", type=OUTPUT_FILE, metavar="FILE",
     help="Report; OUT.json beside the network unless given.",
 )  # fmt: skip
 def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> None:
@@ -226,12 +226,12 @@ def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> N
 @click.argument("network", type=FILE, metavar="FLOAT.onnx")
 @click.option("--calibration", type=FILE, required=True, metavar="X.npy",
               help="float32 network inputs, batch first, no labels.")  # fmt: skip
-@click.option("-o", "--output", type=FILE, required=True, metavar="Q.onnx")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="Q.onnx")
 @click.option(
     "--method", default="minmax", show_default=True, metavar="minmax|percentile|entropy",
     help="How the ranges of activations are found.",
 )  # fmt: skip
-@click.option("--json", "json_file", type=FILE, metavar="FILE",
+@click.option("--json", "json_file", type=OUTPUT_FILE, metavar="FILE",
               help="The report as JSON; Q.json beside the network if left out.")  # fmt: skip
 def quantize(
     network: Path, calibration: Path, output: Path, method: str, json_file: Path | None
@@ -254,7 +254,7 @@ def quantize(
 
 @cli.command(short_help="Compile a quantized network and print the plan.")
 @click.argument("network", type=FILE, metavar="NET.onnx")
-@click.option("-o", "--output", type=FILE, required=True, metavar="NET.syp")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="NET.syp")
 @click.option("--config", type=FILE, metavar="FILE.toml", help="Configuration of the accelerator.")
 @click.option("--board", metavar="NAME",
               help="Take the default configuration of a board; with --config, check that the board "
@@ -303,7 +303,7 @@ def compile(
 @cli.command(short_help="Run a compiled network on a device.")
 @click.argument("program", type=FILE, metavar="NET.syp")
 @click.option("--input", "source", type=FILE, required=True, metavar="X.npy")
-@click.option("--output", type=FILE, required=True, metavar="Y.npy")
+@click.option("--output", type=OUTPUT_FILE, required=True, metavar="Y.npy")
 @click.option("--device", default="sim", show_default=True, help=DEVICE_HELP)
 @click.option(
     "--check", is_flag=True,
@@ -340,7 +340,7 @@ cli.add_command(selftest)
 
 @cli.command(short_help="Write an HTML and JSON report of a program.")
 @click.argument("program", type=FILE, metavar="NET.syp")
-@click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, metavar="DIR")
 @click.option("--run", "run_file", type=FILE, metavar="FILE.json",
               help="What 'steelyard run --json' wrote, for measured cycles.")  # fmt: skip
 def report(program: Path, output: Path, run_file: Path | None) -> None:
@@ -358,7 +358,7 @@ def report(program: Path, output: Path, run_file: Path | None) -> None:
 
 @cli.command(short_help="Map a network onto RRAM crossbars and price it.")
 @click.argument("network", type=FILE, metavar="NET.onnx")
-@click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, metavar="DIR")
 @click.option(
     "--mapping", metavar="NAME", default="pattern", show_default=True,
     help="How crossbars hold the weights: traditional, structured, ou_row, pattern or mixed.",
@@ -389,7 +389,7 @@ def crossbar(
 
 @cli.command(short_help="Write the Verilog of an accelerator.")
 @click.option("--config", type=FILE, required=True, metavar="FILE.toml")
-@click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, metavar="DIR")
 def generate(config: Path, output: Path) -> None:
     """Write the Verilog of a configured accelerator.
 
@@ -413,7 +413,7 @@ cli.add_command(demo_crossbar)
 
 
 @cli.command(short_help="Measure cycles and compare them with targets.")
-@click.option("-o", "--output", type=FILE, required=True, metavar="FILE.json")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="FILE.json")
 @click.option("--quick", is_flag=True, help="The cheap cases only.")
 @click.option("--case", metavar="NAME", help="This case only, without the software's figures.")
 def bench(output: Path, quick: bool, case: str | None) -> None:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from .options import FILE, FOLDER, json_option
+from .options import FILE, OUTPUT_FILE, OUTPUT_FOLDER, json_option
 
 __all__ = ["bitstream", "boards", "program"]
 
 
 @click.command(short_help="List the boards with what each holds.")
 @click.argument("board", required=False)
-@click.option("-o", "--output", type=FILE, metavar="FILE.toml",
+@click.option("-o", "--output", type=OUTPUT_FILE, metavar="FILE.toml",
               help="Write the default configuration of BOARD.")  # fmt: skip
 @json_option
 def boards(board: str | None, output: Path | None, json_file: Path | None) -> None:
@@ -41,7 +41,7 @@ def boards(board: str | None, output: Path | None, json_file: Path | None) -> No
     "--seeds", type=click.IntRange(1), show_default="3, Gowin 1",
     help="Placements to try; the fastest is taken.",
 )  # fmt: skip
-@click.option("-o", "--output", type=FOLDER, metavar="DIR", help="build/BOARD unless given.")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, metavar="DIR", help="build/BOARD unless given.")
 def bitstream(board: str, config: Path | None, seeds: int | None, output: Path | None) -> None:
     """Build the bitstream of a board, whose names 'steelyard boards' lists.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.errors import UserError
+from steelyard.files import check_output
 from steelyard.tile import load_config
 
 from .console import percent, progress, show, table
@@ -68,8 +69,7 @@ def build_bitstream(
     board = find_board(name)
     config = load_config(config_file) if config_file else board.default
     folder = output or Path("build") / name
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"Output {str(folder)!r} is a file; give a folder with -o.")
+    check_output(folder / "summary.json")
     with progress(f"building {board.name}") as update:
         try:
             summary, outcome = build(

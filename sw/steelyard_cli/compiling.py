@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 
-
 def fitted(
     network: Network,
     base: ArrayConfig,

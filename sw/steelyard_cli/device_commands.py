@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import DEVICE_HELP, FILE, FOLDER, json_option
+from .options import DEVICE_HELP, FILE, FOLDER, OUTPUT_FOLDER, json_option
 
 __all__ = ["demo_board", "demo_crossbar", "selftest"]
 
@@ -40,7 +40,7 @@ def selftest(device: str, config: Path | None, quick: bool, json_file: Path | No
 @click.option("--board", required=True, metavar="NAME", help="'steelyard boards' lists them.")
 @click.option("--images", type=click.IntRange(1), default=100, show_default=True)
 @click.option(
-    "-o", "--output", type=FOLDER, default=Path("build/demo-board"), show_default=True,
+    "-o", "--output", type=OUTPUT_FOLDER, default=Path("build/demo-board"), show_default=True,
     metavar="DIR", help="Folder of the report.",
 )  # fmt: skip
 @click.option(
@@ -68,7 +68,7 @@ def demo_board(board: str, images: int, output: Path, device: str | None) -> Non
     "demo-crossbar", short_help="Prune the bundled network for RRAM crossbars, side by side."
 )
 @click.option(
-    "-o", "--output", type=FOLDER, default=Path("build/demo-crossbar"), show_default=True,
+    "-o", "--output", type=OUTPUT_FOLDER, default=Path("build/demo-crossbar"), show_default=True,
     metavar="DIR", help="Folder of the report and the pictures.",
 )  # fmt: skip
 @click.option(

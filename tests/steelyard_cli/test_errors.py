@@ -273,3 +273,28 @@ def test_missing_packages_name_their_extra(
     result = steelyard(*(each.format(**values) for each in arguments))
     result.refused(repr(package), f"steelyard[{extra}]")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--epochs", 1, "-o"), ("demo", "-o"), ("demo-crossbar", "-o"), ("bench", "-o"),
+        ("demo-board", "--board", "ulx3s_85f", "-o"), ("bitstream", "ulx3s_85f", "-o"),
+        ("prune", "fashion", "-o"), ("run", "none.syp", "--input", "none.npy", "--output"),
+        ("prune", "fashion", "-o", "p.onnx", "--json"),
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_an_output_that_cannot_be_is_refused_before_the_work(steelyard, tmp_path, command):
+    (tmp_path / "taken").write_text("kept")
+    result = steelyard(*command, tmp_path / "taken" / "x" / "y")
+    result.refused("cannot be written", "taken' is no folder", "give a path in a folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_two_outputs_of_one_name_are_refused(steelyard, work, empty):
+    (empty.parent / "link").symlink_to(empty)
+    same = ("-o", empty / "n.syp", "--json", empty.parent / "link" / "n.syp")
+    steelyard("compile", work.int8_onnx, *same).refused(
+        "--output and --json both name", "two files"
+    )
