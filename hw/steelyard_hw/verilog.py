@@ -80,7 +80,9 @@ def convert(config: ArrayConfig) -> str:
 def convert_component(component: Component, name: str) -> str:
     """SystemVerilog of any component, with the module name of its top.
 
-    Blocks are ``always_comb``, which wake at time zero in every simulator. Carries no paths of the
+    All logic between registers is continuous assignments. Processes would assign a signal's default
+    first: every simulator wakes their readers for it, and Icarus 11, which waits for whole signals
+    where a process reads some of their bits, may then run in circles. Carries no paths of the
     source tree.
 
     Raises
@@ -96,9 +98,9 @@ def convert_component(component: Component, name: str) -> str:
     script = "\n".join(
         (
             f"read_rtlil <<rtlil\n{design}\nrtlil",
-            "proc -nomux -norom",
+            "proc",
             "memory_collect",
-            "write_verilog -sv -norename -noattr",
+            "write_verilog -sv -noattr",
         )
     )
     result = subprocess.run(

@@ -43,7 +43,8 @@ def test_the_same_configuration_gives_the_same_text_with_its_hash_and_ports():
     ports += ("output [31:0] o__payload;", "output busy;")
     for port in ports:
         assert f"\n  {port}\n" in text
-    assert "always @*" not in text
+    # Icarus 11 wakes some processes too late and others for ever.
+    assert "always @*" not in text and "always_comb" not in text
     assert __file__.partition("tests")[0] not in text
 
 
