@@ -21,7 +21,14 @@ from steelyard_hw.descriptor import LayerLayout
 from steelyard_hw.output import Beat
 from steelyard_hw.scheduler import MINIMUM_DRAIN
 
-__all__ = ["ArrayCase", "BeatChecker", "WindowFeeder", "layer_bits", "random_array_case"]
+__all__ = [
+    "ArrayCase",
+    "BeatChecker",
+    "BeatTaker",
+    "WindowFeeder",
+    "layer_bits",
+    "random_array_case",
+]
 
 ATTEMPTS = 1000
 
@@ -196,16 +203,38 @@ class WindowFeeder:
         return 1, address, word, int(ends)
 
 
+class BeatTaker:
+    """When the output stage takes the array's beats: as late as the schedule of drains allows.
+
+    With one cycle a requantizer the array's sums move on by themselves, so each beat is taken in
+    the cycle in which it is offered.
+
+    Parameters
+    ----------
+    rng : seeded source of the stalls
+    stall : probability of a cycle in which a beat is not taken yet
+    """
+
+    def __init__(self, config: ArrayConfig, rng: Random, stall: float) -> None:
+        self._most, self._rng, self._stall = config.requantizer_cycles - 1, rng, stall
+
+    def ready(self, waited: int) -> bool:
+        """Whether a beat that has waited for `waited` cycles is taken in this one."""
+        return self._rng.random() >= self._stall or waited >= self._most
+
+
 class BeatChecker:
     """Compares the beats that leave the array with a case: order, sums, flags, addresses, spacing.
 
-    Call :meth:`step` every clock cycle.
+    Call :meth:`step` every clock cycle, with the beat that is taken in it.
     """
 
     def __init__(self, case: ArrayCase) -> None:
         self._case = case
         self._layout = Beat(case.config)
         self._cycle = self._seen = 0
+        # An output stage of several cycles a beat has stored a sum before it takes the next.
+        self._spacing = 0 if case.config.compact else MINIMUM_DRAIN
         self._begun = -MINIMUM_DRAIN
         self._stored: dict[int, int] = {}
         self._expected = [
@@ -250,7 +279,7 @@ class BeatChecker:
         if layer.chunks > 1:
             address = channel * config.drain_beats + beat
             self._check(place, "partial sum", actual.psum, address)
-            if chunk and self._cycle - self._stored[address] < MINIMUM_DRAIN:
+            if chunk and self._cycle - self._stored[address] < self._spacing:
                 raise AssertionError(f"Partial sum {address} is used too soon after it was stored")
             self._stored[address] = self._cycle
         if last_chunk:
@@ -258,7 +287,7 @@ class BeatChecker:
             self._check(place, "row", actual.row, row)
             self._check(place, "parameter", actual.param, layer.param_base + channel)
         if channel % config.columns == 0 and beat == 0:
-            if self._cycle - self._begun < MINIMUM_DRAIN:
+            if self._cycle - self._begun < self._spacing:
                 raise AssertionError(f"Two drains begin {self._cycle - self._begun} cycles apart")
             self._begun = self._cycle
 

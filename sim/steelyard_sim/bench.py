@@ -14,7 +14,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
 
-from .array_case import ArrayCase, BeatChecker, WindowFeeder, layer_bits
+from .array_case import ArrayCase, BeatChecker, BeatTaker, WindowFeeder, layer_bits
 from .tile_case import TileCase
 
 __all__ = ["ArrayBench", "EngineBench", "HostBench", "StreamSink", "StreamSource", "begin"]
@@ -165,26 +165,36 @@ class EngineBench(ABC):
     dut : engine of :func:`steelyard_hw.verilog.convert_component`, whose ports are flat
     """
 
-    INPUTS: tuple[str, ...] = (
+    INPUTS = (
         *("layer", "start", "weights__valid", "weights__payload"),
-        *("word", "window_valid", "window_address", "group_loaded"),
+        *("word", "window_valid", "window_address", "group_loaded", "o_ready"),
     )
 
     def __init__(self, dut: Any) -> None:
         self._dut = dut
 
     @abstractmethod
-    def _offer(self) -> None:
-        """Set the inputs that only this engine has, before a cycle's outputs are looked at."""
+    def _ready(self, waited: int) -> bool:
+        """Whether the output stage takes a beat in this cycle, if there is one.
+
+        Parameters
+        ----------
+        waited : cycles for which the beat that is offered has waited
+        """
 
     @abstractmethod
     def _look(self, beat: int | None) -> None:
-        """Check a cycle's outputs; `beat` is what it offers, if anything."""
+        """Check a cycle's outputs; `beat` is what is taken, if anything."""
 
     async def _run_layer(
         self, case: ArrayCase | TileCase, rng: Random, stall_weights: float, stall_windows: float
-    ) -> tuple[int, int]:
-        """Reset the engine and run one layer; cycles that issued and weight items left over."""
+    ) -> tuple[int, int, int]:
+        """Reset the engine and run one layer.
+
+        Returns
+        -------
+        cycles that issued, cycles before the end without an event, and weight items left over
+        """
         dut = self._dut
         await begin(dut, self.INPUTS)
         dut.layer.value = layer_bits(case.config, case.layer)
@@ -194,21 +204,29 @@ class EngineBench(ABC):
         feeder = WindowFeeder(case, Random(rng.random()), stall_windows)
         source = StreamSource(dut, "weights", Random(rng.random()), stall_weights)
         source.items.extend(case.items)
-        freed = quiet = idle = issued = 0
+        freed = quiet = idle = issued = silent = 0
+        waiting: int | None = None
+        waited = 0
         while quiet < 20:
             valid, address, word, loaded = feeder.step(freed)
             dut.window_valid.value = valid
             dut.window_address.value = address
             dut.word.value = word
             dut.group_loaded.value = loaded
-            self._offer()
+            ready = self._ready(waited)
+            dut.o_ready.value = int(ready)
             await ReadOnly()
             done, o_valid = int(dut.done.value), int(dut.o_valid.value)
             events = [int(getattr(dut, name).value) for name in EVENTS]
-            if sum(events) != 1 - done:
-                raise AssertionError(f"One of {EVENTS} must happen in a cycle, not {events}")
+            if sum(events) > 1 - done:
+                raise AssertionError(f"One of {EVENTS} may happen before the end, not {events}")
+            silent += 1 - done - sum(events)
             freed = int(dut.group_free.value)
-            self._look(int(dut.o.value) if o_valid else None)
+            beat = int(dut.o.value) if o_valid else None
+            if waiting is not None and beat != waiting:
+                raise AssertionError("The engine's output changed before it was taken")
+            self._look(beat if ready else None)
+            waiting, waited = (None, 0) if ready or beat is None else (beat, waited + 1)
             issued += events[0]
             quiet = quiet + 1 if done and not int(dut.busy.value) else 0
             idle = 0 if o_valid or events[0] or valid else idle + 1
@@ -218,21 +236,27 @@ class EngineBench(ABC):
                     f"{len(source.items)} of {len(case.items)} items not taken"
                 )
             await FallingEdge(dut.clk)
-        return issued, len(source.items)
+        return issued, silent, len(source.items)
 
 
 class ArrayBench(EngineBench):
     """Bare :class:`~steelyard_hw.array.SparseArray`."""
 
     async def run(
-        self, case: ArrayCase, rng: Random, stall_weights: float, stall_windows: float
+        self,
+        case: ArrayCase,
+        rng: Random,
+        stall_weights: float,
+        stall_windows: float,
+        stall_drain: float,
     ) -> None:
         """Reset the array, run one layer and check everything that leaves it.
 
         Parameters
         ----------
         rng : seeded source of the stalls
-        stall_weights, stall_windows : probabilities of an idle cycle, 0 to less than 1
+        stall_weights, stall_windows, stall_drain : probabilities of an idle cycle, 0 to less than
+            1; a beat waits for less than `requantizer_cycles`, as the array's schedule assumes
 
         Raises
         ------
@@ -240,12 +264,18 @@ class ArrayBench(EngineBench):
             If a beat is not the one expected, is missing, or the array hangs.
         """
         self._checker = BeatChecker(case)
-        issued, _ = await self._run_layer(case, rng, stall_weights, stall_windows)
+        self._taker = BeatTaker(case.config, Random(rng.random()), stall_drain)
+        issued, silent, _ = await self._run_layer(case, rng, stall_weights, stall_windows)
         if not self._checker.complete or issued != len(case.items):
             raise AssertionError(f"The array ended after {issued} of {len(case.items)} items")
+        layer = case.layer
+        # Compact columns take a cycle for each capture but the last, which nothing follows.
+        captures = (layer.out_tiles * layer.chunks * layer.passes - 1) * case.config.compact
+        if silent != captures:
+            raise AssertionError(f"{silent} cycles pass without one of {EVENTS}, not {captures}")
 
-    def _offer(self) -> None:
-        """Nothing: the array's sums are always taken."""
+    def _ready(self, waited: int) -> bool:
+        return self._taker.ready(waited)
 
     def _look(self, beat: int | None) -> None:
         self._checker.step(int(beat is not None), beat or 0)

@@ -13,8 +13,6 @@ __all__ = ["TilePorts"]
 class TilePorts(EngineBench):
     """Bare :class:`~steelyard_hw.crossbar.CrossbarTile`."""
 
-    INPUTS = (*EngineBench.INPUTS, "o_ready")
-
     async def run(
         self,
         case: TileCase,
@@ -37,18 +35,19 @@ class TilePorts(EngineBench):
         """
         self._rng, self._stall = Random(rng.random()), stall_drain
         self._checker, self._counts = TileChecker(case), _Counts(case)
-        _, left = await self._run_layer(case, rng, stall_weights, stall_windows)
+        _, silent, left = await self._run_layer(case, rng, stall_weights, stall_windows)
         if not self._checker.complete or left:
             raise AssertionError(f"The tile ended with {left} items not taken")
+        if silent:
+            raise AssertionError(f"{silent} cycles of the tile pass without an event")
         if self._counts.total != list(case.counts):
             raise AssertionError(f"The tile counts {self._counts.total} instead of {case.counts}")
 
-    def _offer(self) -> None:
-        self._ready = self._rng.random() >= self._stall
-        self._dut.o_ready.value = int(self._ready)
+    def _ready(self, waited: int) -> bool:
+        return self._rng.random() >= self._stall
 
     def _look(self, beat: int | None) -> None:
-        if beat is not None and self._ready:
+        if beat is not None:
             self._checker.step(beat)
         self._counts.step(int(self._dut.event.value))
 

@@ -1,13 +1,17 @@
-"""Testbench of the whole accelerator: random programs against the golden model."""
+"""Testbench of the whole accelerator: random programs against the golden model of its engine."""
 
 import os
+import tomllib
+from pathlib import Path
 from random import Random
 
 import cocotb
 
 from steelyard.config import ArrayConfig
+from steelyard.tile import TileConfig
 from steelyard_sim.bench import HostBench
 from steelyard_sim.program_case import Script, random_program
+from steelyard_sim.tile_case import TileScript, random_tile_program
 
 STALLS = (0.0, 0.1, 0.5)
 
@@ -16,17 +20,21 @@ STALLS = (0.0, 0.1, 0.5)
 async def random_program_agrees(dut):
     """Upload, run and read back one program over host streams that stall."""
     seed = int(os.environ["STEELYARD_SEED"])
-    config = ArrayConfig.from_toml(os.environ["STEELYARD_CONFIG"])
+    path = Path(os.environ["STEELYARD_CONFIG"])
     rng = Random(seed)
-    program, x = random_program(seed, config)
+    kind: type[Script]
+    if "crossbar" in tomllib.loads(path.read_text()):
+        kind, (program, x) = TileScript, random_tile_program(seed, TileConfig.from_toml(path))
+    else:
+        kind, (program, x) = Script, random_program(seed, ArrayConfig.from_toml(path))
     stalls = rng.choice(STALLS), rng.choice(STALLS)
-    script = Script(program, x, rng, layerwise=rng.random() < 0.5)
+    script = kind(program, x, rng, layerwise=rng.random() < 0.5)
     print(f"CASE {script}, stalls {stalls[0]} {stalls[1]}", flush=True)
     bench = HostBench(dut, rng, *stalls)
     await bench.start()
     mismatch = script.check(await bench.exchange(script.words, script.answers))
     if mismatch is not None:
         # Only now is it worth the time to read every layer's output, not just the last one's.
-        again = Script(program, x, rng, layerwise=True)
+        again = kind(program, x, rng, layerwise=True)
         first = again.check(await bench.exchange(again.words, again.answers))
         raise AssertionError(f"First difference: {first or mismatch}")

@@ -1,4 +1,4 @@
-"""Testbench of the sparse array alone: random layers, late weights and late activations."""
+"""Testbench of the sparse array alone: random layers; late weights, activations and drains."""
 
 import os
 from random import Random
@@ -19,6 +19,6 @@ async def random_layer(dut):
     config = ArrayConfig.from_toml(os.environ["STEELYARD_CONFIG"])
     rng = Random(seed)
     case = random_array_case(seed, config)
-    stalls = rng.choice(STALLS), rng.choice(STALLS)
-    print(f"CASE {case}, stalls {stalls[0]} {stalls[1]}", flush=True)
+    stalls = rng.choice(STALLS), rng.choice(STALLS), rng.choice(STALLS)
+    print(f"CASE {case}, stalls {stalls[0]} {stalls[1]} {stalls[2]}", flush=True)
     await ArrayBench(dut).run(case, rng, *stalls)
