@@ -5,6 +5,7 @@ from random import Random
 
 import numpy as np
 import pytest
+from amaranth import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from steelyard.config import ArrayConfig
@@ -27,6 +28,7 @@ class Bench:
         print(f"seed {seed}")
         self.rng = Random(seed)
         self.dut = Column(CONFIG)
+        self.reset = Signal()
         self.window = np.zeros((CONFIG.window_groups, CONFIG.group, CONFIG.lanes), np.int64)
         self.cycle = 0
         self.captures = {}
@@ -54,7 +56,7 @@ class Bench:
                 await self.tick(ctx)
         await self.tick(ctx)
 
-    async def compute(self, ctx, items, stall):
+    async def compute(self, ctx, items, stall, ends=True):
         """One pass of `items` weights, with idle cycles; notes when its sums are captured."""
         dut, rng = self.dut, self.rng
         sums = np.zeros(CONFIG.lanes, np.int64)
@@ -66,10 +68,11 @@ class Bench:
             slot, index = rng.randrange(CONFIG.window_groups), rng.randrange(CONFIG.group)
             value = rng.choice([-127, 127, rng.randint(-127, 127)])
             sums += value * self.window[slot, index]
-            control = {"valid": 1, "last": n == items - 1, "slot": slot}
+            last = ends and n == items - 1
+            control = {"valid": 1, "last": last, "slot": slot}
             ctx.set(dut.control, control)
             ctx.set(dut.weight, index << 8 | value & 0xFF)
-            if n == items - 1:
+            if last:
                 self.captures[self.cycle + column_latency(CONFIG)] = sums.tolist()
             await self.tick(ctx)
             ctx.set(dut.control.valid, 0)
@@ -93,7 +96,7 @@ class Bench:
                 await ctx.tick()
 
     def run(self, testbench):
-        sim = Simulator(self.dut)
+        sim = Simulator(ResetInserter(self.reset)(self.dut))
         sim.add_clock(1e-6)
         sim.add_testbench(testbench)
         sim.add_testbench(self.chain, background=True)
@@ -124,6 +127,27 @@ def test_a_pass_of_one_weight_is_cleared_and_captured_at_once():
         await bench.fill(ctx)
         for _ in range(4):
             await bench.compute(ctx, 1, 0.0)
+            for _ in range(column_latency(CONFIG) + 12):
+                await bench.tick(ctx)
+
+    bench.run(testbench)
+
+
+@pytest.mark.parametrize("cycles", [1, 4])
+@pytest.mark.parametrize("begun", [1, 2, 3, 4, 7])
+def test_a_reset_in_the_middle_of_a_pass_leaves_nothing_in_the_accumulators(begun, cycles):
+    bench = Bench(9)
+
+    async def testbench(ctx):
+        await bench.fill(ctx)
+        for _ in range(3):
+            # A pass that breaks off: its weights are on their way at all stages.
+            await bench.compute(ctx, begun, 0.0, ends=False)
+            ctx.set(bench.reset, 1)
+            for _ in range(cycles):
+                await bench.tick(ctx)
+            ctx.set(bench.reset, 0)
+            await bench.compute(ctx, 9, 0.0)
             for _ in range(column_latency(CONFIG) + 12):
                 await bench.tick(ctx)
 

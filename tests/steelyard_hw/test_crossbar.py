@@ -4,7 +4,7 @@
 from random import Random
 
 import pytest
-from amaranth import Module
+from amaranth import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from steelyard.crossbar import CrossbarConfig
@@ -15,36 +15,52 @@ from steelyard_hw.testing import monitor, send
 from steelyard_sim.array_case import WindowFeeder, layer_bits
 from steelyard_sim.tile_case import TileChecker, random_tile_case
 
+RESET_CYCLES = 4
+"""The shortest reset that there is: that of the link when a session opens."""
 EVENTS = ("issue", "stall_load", "stall_weights", "stall_drain")
 
 
-def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0):
-    """Simulate a layer, with the checks of every beat; how often each event was counted."""
+def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0, resets=()):
+    """Simulate a layer, with the checks of every beat; how often each event was counted.
+
+    Before that the layer is begun and broken off by a reset after each of so many cycles.
+    """
     config = case.config
     dut = CrossbarTile(config)
     counters = UnitCounters(config)
     both = Module()
     both.submodules += [dut, counters]
     both.d.comb += [counters.event.eq(dut.event), counters.start.eq(dut.start)]
+    reset = Signal()
     events = dict.fromkeys(EVENTS, 0)
     counts = []
-    sim = Simulator(both)
+    sim = Simulator(ResetInserter(reset)(both))
     sim.add_clock(1e-6)
 
     async def weights(ctx):
+        for cycles in resets:
+            items = iter(case.items)
+            ctx.set(dut.weights.valid, 1)
+            ctx.set(dut.weights.payload, next(items))
+            for _ in range(cycles + RESET_CYCLES):
+                _, _, ready = await ctx.tick().sample(dut.weights.ready)
+                if ready:
+                    ctx.set(dut.weights.payload, next(items, 0))
+            ctx.set(dut.weights.valid, 0)
         await ctx.tick().repeat(2)
         await send(ctx, dut.weights, case.items, rng=rng, stall=weight_stall)
 
-    async def windows_and_sums(ctx):
+    async def part(ctx, cycles):
+        """The layer from its start, up to a number of cycles."""
         feeder = WindowFeeder(case, Random(rng.random()), window_stall)
         checker = TileChecker(case)
-        await ctx.tick().repeat(config.partial_sum_channels + 2)
         ctx.set(dut.layer.as_value(), layer_bits(config, case.layer))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
         quiet = idle = freed = 0
-        while quiet < 20:
+        while quiet < 20 and cycles:
+            cycles -= 1
             valid, address, word, loaded = feeder.step(freed)
             ctx.set(dut.window_valid, valid)
             ctx.set(dut.window_address, address)
@@ -65,6 +81,16 @@ def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0):
             quiet = quiet + 1 if done and not busy else 0
             idle = 0 if o_valid or happened[0] or valid else idle + 1
             assert idle < 500, "the tile hangs"
+        return checker
+
+    async def windows_and_sums(ctx):
+        for cycles in resets:
+            await part(ctx, cycles)
+            ctx.set(reset, 1)
+            await ctx.tick().repeat(RESET_CYCLES)
+            ctx.set(reset, 0)
+            events.update(dict.fromkeys(EVENTS, 0))
+        checker = await part(ctx, -1)
         assert checker.complete
         for number in range(8):
             ctx.set(counters.store_address, number)
@@ -77,7 +103,8 @@ def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0):
 
     sim.add_testbench(weights, background=True)
     sim.add_testbench(windows_and_sums)
-    sim.add_process(monitor(dut.weights, "weights"))
+    if not resets:
+        sim.add_process(monitor(dut.weights, "weights"))
     sim.run()
     assert tuple(counts[:5]) == case.counts
     assert counts[5:] == [0, 0, 0]
@@ -122,3 +149,46 @@ def test_operation_units_follow_each_other_without_a_gap():
     assert events["stall_load"] + events["stall_weights"] < case.windows.shape[1] + 10
     drain = case.layer.passes * max(DENSE.drain_beats, 2)
     assert events["stall_drain"] < tiles * (drain + 32)
+
+
+def dense_case(units):
+    """Layer of at least so many operation units a tile, without skipped steps."""
+    return next(
+        case
+        for case in (random_tile_case(seed, DENSE, cycles=700) for seed in range(1000))
+        if case.counts[1] == 0
+        and case.mapping.operation_units >= units
+        and case.layer.passes > 8
+        and case.layer.out_tiles == 2
+    )
+
+
+def test_each_stall_is_counted_by_its_cause():
+    case = dense_case(8)
+    print(case)
+    calm = run_case(case, Random(1))
+    starved = run_case(case, Random(1), weight_stall=0.95)
+    slow = run_case(case, Random(1), window_stall=0.9)
+    blocked = run_case(case, Random(1), drain_stall=0.9)
+    print(calm, starved, slow, blocked, sep="\n")
+    # The work is the same whatever it waits for, and what it waits for is what grows.
+    for events, cause in (
+        (starved, "stall_weights"),
+        (slow, "stall_load"),
+        (blocked, "stall_drain"),
+    ):
+        assert events["issue"] == calm["issue"]
+        others = set(EVENTS) - {cause, "issue"}
+        assert events[cause] > calm[cause] + 5 * sum(
+            abs(events[other] - calm[other]) for other in others
+        ), cause
+
+
+def test_a_reset_in_mid_layer_leaves_no_sums_behind():
+    """The layer begins at once after the reset, while the memory of the sums holds rubbish."""
+    case = dense_case(8)
+    cycles = case.mapping.operation_units * DENSE.crossbar.steps
+    rng = Random(3)
+    # In the midst of the work, and while the first tile's sums leave.
+    resets = [*sorted(rng.sample(range(40, cycles), 3)), cycles + 30]
+    run_case(case, rng, resets=resets)
