@@ -22,6 +22,8 @@ class Bench:
         self.frames: list[Frame] = []
         self.resets = 0
         self.ready = True
+        self.busy_after: int | None = None
+        """Cycles from a word that the accelerator takes until it is busy."""
         sim = Simulator(dut)
         sim.add_clock(1e-6)
         sim.add_testbench(self._accelerator, background=True)
@@ -38,7 +40,11 @@ class Bench:
     async def _accelerator(self, ctx):
         dut = self.dut
         signals = (dut.reset, dut.o.valid, dut.o.ready, dut.o.payload, dut.i.valid, dut.i.ready)
+        left = None
         while True:
+            if left == 0:
+                ctx.set(dut.busy, 1)
+            left = left - 1 if left else None
             ctx.set(dut.o.ready, self.ready)
             ctx.set(dut.i.valid, bool(self.answers))
             ctx.set(dut.i.payload, self.answers[0] if self.answers else 0)
@@ -48,6 +54,7 @@ class Bench:
             if valid and ready:
                 self.taken.append(word)
                 self.answers.append(word + 1)
+                left = self.busy_after
             if reset:
                 self.resets += 1
                 self.answers.clear()
@@ -161,9 +168,14 @@ def test_a_frame_of_another_session_is_told_so(session):
     async def testbench(bench):
         await bench.open()
         reply = await bench.ask(Request.EXCHANGE, 1, [5], session=session)
-        assert (reply.kind, reply.session) == (Reply.LOST, session)
+        assert (reply.kind, reply.session, reply.sequence) == (Reply.LOST, session, 0)
         assert bench.taken == []
         assert (await bench.ask(Request.EXCHANGE, 1, [6])).kind == Reply.DONE
+        # It names the number that was executed last, not that of the frame.
+        reply = await bench.ask(Request.EXCHANGE, 0x1234, [5], session=session)
+        assert (reply.kind, reply.session, reply.sequence) == (Reply.LOST, session, 1)
+        assert (reply.answers, reply.payload) == (0, b"")
+        assert bench.taken == [6]
 
     Bench(testbench)
 
@@ -210,6 +222,48 @@ def test_an_idle_exchange_is_answered_when_the_network_has_run():
         await bench.silence()
         bench.ctx.set(bench.dut.busy, 0)
         assert (await bench.reply()).sequence == 2
+
+    Bench(testbench)
+
+
+@pytest.mark.parametrize("late", [1, 8, Link.SETTLE_CYCLES])
+def test_an_idle_exchange_waits_for_a_network_whose_busy_rises_late(late):
+    async def testbench(bench):
+        await bench.open()
+        bench.busy_after = late
+        await bench.send(Request.EXCHANGE_IDLE, 1, [1])
+        await bench.silence()
+        bench.ctx.set(bench.dut.busy, 0)
+        assert (await bench.reply()).sequence == 1
+
+    Bench(testbench)
+
+
+def test_a_third_frame_while_both_buffers_are_taken_is_lost_and_harms_none():
+    async def testbench(bench):
+        await bench.open()
+        bench.ready = False
+        await bench.send(Request.EXCHANGE, 1, [1, 2, 3])
+        await bench.send(Request.EXCHANGE, 2, [4, 5, 6])
+        # With words, without, of the other kind, and the first two once more.
+        await bench.send(Request.EXCHANGE, 3, [7, 8, 9], 2)
+        await bench.send(Request.EXCHANGE, 3, [], 1)
+        await bench.send(Request.EXCHANGE_IDLE, 3, [10])
+        await bench.send(Request.EXCHANGE, 1, [11])
+        await bench.send(Request.EXCHANGE, 2, [12, 13, 14, 15])
+        bench.ready = True
+        assert [(await bench.reply()).sequence for _ in range(2)] == [1, 2]
+        await bench.silence()
+        assert bench.taken == [1, 2, 3, 4, 5, 6]
+        assert (await bench.ask(Request.EXCHANGE, 3, [7], 7)).words().tolist() == [
+            2,
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+        ]
 
     Bench(testbench)
 
