@@ -25,7 +25,7 @@ from steelyard.network import Network
 from steelyard.program import Program
 from steelyard.randomnet import random_input, random_network
 
-from .faulty_port import Alter, FaultyLine, FaultyPort
+from .faulty_port import SLICE_CYCLES, Alter, FaultyLine, FaultyPort
 from .library import build_board
 from .virtual import CLOCK_HZ, DIVIDER, BoardSimulation
 
@@ -54,6 +54,9 @@ TIMEOUT_SECONDS = 0.6
 SLACK_SECONDS = 0.02
 """What a timeout may be late: the simulation looks at the clock now and then."""
 ATTEMPTS = 5
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+FINE_CYCLES = 8
+"""Cycles between two looks at the line while the board's work is timed."""
 
 
 class FaultError(AssertionError):
@@ -125,6 +128,8 @@ class FaultBench:
         self._foreign = {id(line): bytes(line.seen) for line in self._lines}
         # Bytes of each line and cycles, to place faults in.
         self._load_spans, self._infer_spans = self._measure()
+        self._working = self._measure_working()
+        self._resets = 0
 
     def run(self, fault: str) -> str:
         """Make a fault during an inference, or during the loading before it.
@@ -141,6 +146,8 @@ class FaultBench:
         """
         load = self._rng.random() < 0.2
         batches = self._rng.randint(1, MOST_BATCHES)
+        if fault == "working":
+            load, batches = False, 1
         self._arm(fault, load, batches)
         start = self._port.clock()
         try:
@@ -199,6 +206,17 @@ class FaultBench:
             [b - a for a, b in zip(loaded, now(), strict=True)],
         )
 
+    def _measure_working(self) -> range:
+        """Cycles of a batch, from its beginning on, from the frame's last byte to the answer's.
+
+        The board moves the frame's words, computes and reads the answer's words meanwhile.
+        """
+        port = self._port
+        begin, port.silence, port.slice_cycles = port.cycles, range(0), FINE_CYCLES
+        self._infer(1)
+        port.slice_cycles = SLICE_CYCLES
+        return range(port.silence.start - begin, port.silence.stop - begin)
+
     def _infer(self, batches: int) -> None:
         first = self._rng.randint(0, BATCHES - batches)
         size = self._program.batch
@@ -237,6 +255,12 @@ class FaultBench:
             line.alter = _cut(rng.choice((rng.randrange(1, 400), 1 << 30)))
         elif fault == "reset":
             self._port.reset_at = self._port.cycles + rng.randrange(spans[2])
+        elif fault == "working":
+            # Spread evenly: a few of them hit every part of the work, each convolution among it.
+            self._resets += 1
+            share = self._resets * GOLDEN_RATIO % 1
+            place = self._working[int(share * len(self._working))]
+            self._port.reset_at = self._port.cycles + place
         elif fault == "foreign":
             line.alter = _before(self._piece(rng, line))
         elif fault == "babble":
@@ -293,7 +317,12 @@ def _among(rng: Random, noise: Callable[[], bytes]) -> Alter:
     return lambda byte: (noise() if rng.random() < share else b"") + bytes([byte])
 
 
-FAULTS = ("flipped", "dropped", "doubled", "inserted", "cut", "reset", "foreign", "babble")
+FAULTS = (
+    *("flipped", "dropped", "doubled", "inserted", "cut"),
+    *("reset", "working", "foreign", "babble"),
+)
+"""``working`` is a reset while the board computes: a small part of an inference's time, which
+``reset`` hardly ever hits."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

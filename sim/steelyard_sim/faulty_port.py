@@ -71,6 +71,11 @@ class FaultyPort:
         self.to_board, self.to_host = FaultyLine(), FaultyLine()
         self.reset_at: int | None = None
         """Cycle at which somebody presses the reset button."""
+        self.slice_cycles = SLICE_CYCLES
+        """Most cycles between two looks at what comes from the board."""
+        self.silence = range(0)
+        """Longest time, in cycles, in which the board was at work and no byte moved."""
+        self._moved_at = 0
         self._board = board
         self._hertz = hertz
         self._waited = 0
@@ -93,13 +98,17 @@ class FaultyPort:
         """Bytes that have come, at least one unless `timeout` simulated seconds pass."""
         left = max(1, round(timeout * self._hertz))
         while True:
-            cycles = min(left, SLICE_CYCLES)
+            cycles = min(left, self.slice_cycles)
             if self.reset_at is not None:
                 cycles = min(cycles, max(1, self.reset_at - self._board.cycles))
             before = self._board.cycles
             taken, data, idle = self._board.run(self._waiting, cycles)
             self._waiting = self._waiting[taken:] + self.to_board.carry(b"")
             left -= self._board.cycles - before
+            if taken or data or idle:
+                silence = range(self._moved_at, before)
+                self.silence = max(self.silence, silence, key=len)
+                self._moved_at = self._board.cycles
             arrived = self.to_host.carry(data)
             if self.reset_at is not None and self._board.cycles >= self.reset_at:
                 self.reset_at = None
@@ -115,7 +124,7 @@ class FaultyPort:
     def _quiet_cycles(self, left: int) -> int:
         """Cycles until something may happen with a board that has nothing to do."""
         if self.to_board.noise is not None or self.to_host.noise is not None:
-            return min(left, SLICE_CYCLES)
+            return min(left, self.slice_cycles)
         if self.reset_at is not None:
             # Its own clock stands still meanwhile, and so the reset waits for its next work.
             self.reset_at = None
