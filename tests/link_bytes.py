@@ -1,4 +1,4 @@
-"""Bytes that a board sends, for tests of the driver."""
+"""Bytes that a board sends and frames that are hard to stuff, for tests of driver and link."""
 
 from steelyard.driver.frames import Frame
 
@@ -22,3 +22,11 @@ def stuff_reversed(data: bytes) -> bytes:
 def line(frame: Frame) -> bytes:
     """Bytes from the board."""
     return b"\0" + stuff_reversed(frame.pack()) + b"\0"
+
+
+def frame_of_run(length: int) -> Frame:
+    """Frame with a run of so many bytes other than 0 between two zeros."""
+    # The session's last byte is the zero before the run.
+    payload = bytes(1 + n % 255 for n in range(length)) + b"\0"
+    payload += bytes([5] * (-len(payload) % 4))
+    return Frame(kind=2, answers=0x111, sequence=0x2222, session=0x00333333, payload=payload)

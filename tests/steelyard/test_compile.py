@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from steelyard import golden
 from steelyard.compile import Descriptor, Operation, compile
+from steelyard.compile.layers import serial_scale
 from steelyard.compile.memory import Buffer, assign, lifetimes
-from steelyard.config import MEMORIES, ArrayConfig
+from steelyard.config import MEMORIES, SERIAL_SHIFTS, ArrayConfig
 from steelyard.errors import DoesNotFit, UserError
 from steelyard.network import Add, AvgPool, Conv, MaxPool, Network, Tensor
 from steelyard.randomnet import random_conv, random_network
@@ -330,3 +332,52 @@ def test_compiling_twice_gives_the_same_words():
     for name in ("descriptors", "parameters", "weights"):
         assert np.array_equal(getattr(one, name), getattr(two, name))
     assert one.layers == two.layers
+
+
+INT32 = (-(1 << 31), (1 << 31) - 1)
+
+
+@pytest.mark.parametrize("multiplier", [1, 3, (1 << 12) + 1, 1 << 22, 1 << 23, (1 << 24) - 1])
+def test_scales_of_requantizers_of_several_cycles_keep_every_result(multiplier):
+    rng = np.random.default_rng(8)
+    least, most = SERIAL_SHIFTS
+    up = 24 - multiplier.bit_length()
+    allowed = refused = 0
+    for shift in range(1, 64):
+        half = (1 << shift) / (2 * multiplier)
+        sums = [0, 1, -1, *INT32, *rng.integers(*INT32, 20).tolist()]
+        # Beside the ends of int8 and the ties next to 0.
+        for code in (0.5, 1.5, 127.5, 128.5):
+            near = int(min(code * 2 * half, INT32[1] - 2))
+            sums += [near - 1, near, near + 1, -near - 1, -near, 1 - near]
+        if most < shift + up < 24 + 32:
+            with pytest.raises(UserError, match="^Layer 'conv' scales a sum by .* at least 2"):
+                serial_scale("conv", multiplier, shift)
+            refused += 1
+            continue
+        m, s = serial_scale("conv", multiplier, shift)
+        assert least <= s <= most and 0 <= m < 1 << 24
+        codes = [
+            golden.requantize(np.array(sums), *scale, 0, -128, 127).tolist()
+            for scale in ((multiplier, shift), (m, s))
+        ]
+        assert codes[0] == codes[1], (multiplier, shift, m, s)
+        allowed += 1
+    assert allowed and refused
+
+
+def test_the_bounds_of_serial_scales():
+    least, most = SERIAL_SHIFTS
+    top = (1 << 24) - 1
+    # The smallest scale is 2**-19, and from 2**-33 on all sums are 0 again.
+    assert serial_scale("conv", 1, 19) == (1 << 23, most)
+    with pytest.raises(UserError, match=r"scales a sum by 1 / 2\*\*20, .* at least 2\*\*-19"):
+        serial_scale("conv", 1, 20)
+    with pytest.raises(UserError, match="conv"):
+        serial_scale("conv", 1, 32)
+    assert serial_scale("conv", 1, 33)[0] == 0
+    assert serial_scale("conv", 0, 40)[0] == 0
+    # The largest is 2**9 - 2**-15; from 2**8 on a sum other than 0 leaves int8 anyhow.
+    assert serial_scale("conv", top, least) == (top, least)
+    assert serial_scale("conv", top, least - 1) == (top, least)
+    assert serial_scale("conv", 1, 1) == (1 << 23, 24)

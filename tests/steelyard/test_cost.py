@@ -169,6 +169,19 @@ def test_energy_is_the_counts_times_the_constants():
     )
 
 
+def test_inputs_and_index_pay_the_bus_and_outputs_do_not():
+    """The figures themselves: eDRAM of 20.45 pJ for 256 bits, and a bus of 0.054 pJ a bit."""
+    cost = priced("pattern", network_of(*weights(0.3)))
+    read = 20.45 / 256
+    for name, work in cost.activities.items():
+        energy, counts = cost.layers[name].energy, work.counts
+        index = cost.mapping.layers[name].index_bits * work.pixels
+        assert energy["index"] == pytest.approx(index * (read + 0.054)) != 0
+        assert energy["buffer"] == pytest.approx(
+            8 * counts.input_bytes * (read + 0.054) + 8 * counts.outputs * read
+        )
+
+
 def test_times_are_the_steps_of_all_and_of_the_busiest_crossbar():
     cost = priced("traditional", network_of(*weights(1.0)))
     steps = [work.crossbar_steps for work in cost.activities.values()]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_bytes import line, stuff_reversed
+from link_bytes import frame_of_run, line, stuff_reversed
 from steelyard.driver import frames
 from steelyard.driver.frames import Frame, FrameReader, Reply, Request, decode, encode
 
@@ -60,6 +60,20 @@ def test_no_delimiter_stands_inside_a_frame_and_the_overhead_is_small(seed):
     assert data[0] == data[-1] == 0
     assert 0 not in data[1:-1]
     assert len(data) <= len(frame.pack()) * 255 / 254 + 4
+
+
+@pytest.mark.parametrize("length", [252, 253, 254, 255, 507, 508, 509])
+def test_long_runs_before_a_zero_are_stuffed_to_the_byte(length):
+    frame = frame_of_run(length)
+    data = encode(frame)
+    # A code of 255 stands for 254 bytes and no zero; a run of just so many has a code of 1 after.
+    full, rest = divmod(length, 254)
+    run = frame.payload[:length]
+    wanted = b"".join(b"\xff" + run[254 * n : 254 * n + 254] for n in range(full))
+    wanted += bytes([rest + 1]) + run[254 * full :]
+    # Behind the delimiter, a code and the seven bytes before the zero.
+    assert data[9 : 9 + len(wanted)] == wanted
+    assert decode(line(frame)[1:-1]) == frame
 
 
 @given(st.binary(max_size=300))

@@ -172,6 +172,42 @@ def test_sums_beyond_float32_are_exact():
     assert golden.run(network, images).ravel().tolist() == [0, -1, -7]
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1, 2])
+def test_sums_at_the_bound_of_float32_are_exact(more):
+    """The largest sum of a layer is 2**24 + more: from 2**24 + 1 on float32 has gaps."""
+    # All weights negative and all codes -128: every sum is as large as its bound.
+    total = (1 << 24) + more
+    weight = np.zeros((1, 1100, 1, 1), np.int64)
+    weight[0, : total // (127 * 128)] = -127
+    # What is left of the bound in units of 128, and the rest by two weights with other codes.
+    left = total - 128 * 127 * (total // (127 * 128))
+    weight[0, 1098] = -(left // 128)
+    codes = np.full((1, 1100, 1, 1), -128, np.int64)
+    if left % 128:
+        weight[0, 1099] = -1
+        codes[0, 1099] = -(left % 128)
+    network = _conv(
+        np.random.default_rng(0), channels=(1100, 1), size=(1, 1), kernel=(1, 1),
+        weight=weight.astype(np.int8), bias=np.array([-(1 << 24)], np.int32),
+        multiplier=np.array([1 << 10], np.int32), shift=np.array([10], np.int32),
+        zero_points=(0, 0),
+    )  # fmt: skip
+    assert golden.run(network, codes.astype(np.int8)).item() == more
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_float32_sums_are_used_up_to_their_bound_and_no_further(beyond, monkeypatch):
+    rng = np.random.default_rng(6)
+    network = _conv(rng, channels=(1100, 2), size=(1, 1), kernel=(1, 1))
+    bound = int(golden.accumulator_bound(network.layers[0]).max())
+    monkeypatch.setattr(golden, "FLOAT32_EXACT", bound - beyond)
+    seen = []
+    pad = golden._pad
+    monkeypatch.setattr(golden, "_pad", lambda *args: seen.append(args[-1]) or pad(*args))
+    golden.run(network, _images(rng, network))
+    assert set(seen) == {np.float64 if beyond else np.float32}
+
+
 @pytest.mark.parametrize(
     "bias, multiplier, wanted",
     [

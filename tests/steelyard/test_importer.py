@@ -229,6 +229,16 @@ def two_convolutions(g: Qdq, v: str, **attributes: Any) -> str:
     return g.pair(g.conv(v, **attributes), 0.1)
 
 
+def uneven_pair(
+    g: Qdq, v: str, scale: float, zero: int, second: float, point: int, dtype: type
+) -> str:
+    """Convolution whose DequantizeLinear takes the codes otherwise than they were made."""
+    made = (g.constant(np.float32(scale)), g.constant(np.array(zero, dtype)))
+    taken = (g.constant(np.float32(second)), g.constant(np.array(point, dtype)))
+    codes = g.op("QuantizeLinear", g.conv(v), *made)
+    return g.conv(g.op("DequantizeLinear", codes, *taken), 4)
+
+
 REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     "operator": (
         lambda g, v: g.pair(g.op("Sin", v), 0.1),
@@ -350,6 +360,19 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     "scales by channel": (
         lambda g, v: g.pair(g.conv(v), [0.1, 0.2, 0.1, 0.2]),
         r"has 4 scales for an activation, one is allowed; quantize activations per tensor\.",
+    ),
+    "zero points of a pair that differ": (
+        lambda g, v: uneven_pair(g, v, 0.1, 3, 0.1, 4, np.int8),
+        r"has scale 0.100000001 and zero point 4 where the QuantizeLinear before it has "
+        r"0.100000001 and 3, allowed are equal ones; make them equal, or ",
+    ),
+    "zero points of a pair that differ, unsigned": (
+        lambda g, v: uneven_pair(g, v, 0.1, 131, 0.1, 3, np.uint8),
+        r"and zero point 3 where the QuantizeLinear before it has .* and 131, allowed are equal",
+    ),
+    "scales of a pair that differ": (
+        lambda g, v: uneven_pair(g, v, 0.1, 3, 0.2, 3, np.int8),
+        r"has scale 0.200000003 and zero point 3 where the QuantizeLinear before it has 0.1",
     ),
     "ratio out of range": (
         lambda g, v: g.pair(g.conv(v), 1e-12),

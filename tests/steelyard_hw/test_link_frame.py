@@ -8,6 +8,7 @@ from amaranth.hdl import Module
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
+from link_bytes import frame_of_run
 from steelyard.driver.frames import Frame, decode, encode
 from steelyard_hw.link_frame import FrameReceiver, FrameSender
 from steelyard_hw.testing import monitor, receive
@@ -112,6 +113,23 @@ def test_long_runs_without_zeros_are_taken_apart():
     assert bench.frames == frames
 
 
+RUNS = (253, 254, 255, 508)
+"""Bytes without a zero before one: the longest run of a code, and its neighbours."""
+
+
+def test_long_runs_before_a_zero_are_taken_apart():
+    bench = Receiving(256)
+    frames = [frame_of_run(length) for length in RUNS]
+
+    async def testbench(ctx):
+        ctx.set(bench.dut.room, 1)
+        for frame in frames:
+            await bench.feed(ctx, encode(frame))
+
+    bench.run(testbench)
+    assert bench.frames == frames
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_damaged_frames_are_dropped_alone(seed):
     rng = Random(seed)
@@ -172,21 +190,8 @@ def test_a_frame_without_room_is_dropped_unless_it_needs_none():
     assert bench.frames == [empty, late]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_what_is_sent_is_read_by_the_driver(seed):
-    rng = Random(seed)
-    depth = 128
-    frames = [
-        random_frame(rng, words, payload=payload or random_frame(rng, words).payload)
-        for words, payload in (
-            (0, b""),
-            (rng.randrange(1, 100), b""),
-            (60, b"\5" * 240),
-            (61, b"\5" * 244),
-            (62, b"\5" * 248),
-            (rng.randrange(62, 125), b""),
-        )
-    ]
+def check_sender(rng, depth, frames):
+    """Send frames out of a memory; the driver must read just these."""
     m = Module()
     m.submodules.sender = sender = FrameSender(depth)
     m.submodules.memory = memory = Memory(shape=32, depth=depth, init=[])
@@ -224,6 +229,27 @@ def test_what_is_sent_is_read_by_the_driver(seed):
     sim.add_testbench(testbench)
     sim.add_process(monitor(sender.o, "o"))
     sim.run()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_sent_is_read_by_the_driver(seed):
+    rng = Random(seed)
+    frames = [
+        random_frame(rng, words, payload=payload or random_frame(rng, words).payload)
+        for words, payload in (
+            (0, b""),
+            (rng.randrange(1, 100), b""),
+            (60, b"\5" * 240),
+            (61, b"\5" * 244),
+            (62, b"\5" * 248),
+            (rng.randrange(62, 125), b""),
+        )
+    ]
+    check_sender(rng, 128, frames)
+
+
+def test_long_runs_before_a_zero_are_read_by_the_driver():
+    check_sender(Random(5), 256, [frame_of_run(length) for length in RUNS])
 
 
 def test_sizes_are_checked():
