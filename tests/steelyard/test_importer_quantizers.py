@@ -59,6 +59,23 @@ def test_quantizer_without_zero_point_gives_unsigned_codes(opset: int) -> None:
     assert_agrees(model, network, images((3, 9, 9), 20, seed=4))
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_codes_are_pooled_and_reshaped_as_real_values_are(dtype: type) -> None:
+    graph = Qdq(3, 9, 9)
+    parameters = (graph.constant(np.float32(0.03)), graph.constant(dtype(7)))
+    codes = graph.op("QuantizeLinear", "x", *parameters)
+    for _ in range(2):
+        codes = graph.op("MaxPool", codes, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    codes = graph.op(
+        "Flatten", graph.op("Clip", codes, *map(graph.constant, (dtype(2), dtype(60))))
+    )
+    model = graph.model(graph.op("DequantizeLinear", codes, *parameters))
+    network = importer.load(model)
+    assert [layer.kind for layer in network.layers] == ["max_pool", "max_pool"]
+    assert network.output_view == (243,)
+    assert_within_a_step(model, network, images((3, 9, 9), 20, seed=4))
+
+
 CLIPS: dict[str, tuple[Any, tuple[int, int]]] = {
     "narrow": (np.int8(0), (-127, 127)),
     "six bits": (np.int8(-3), (-32, 31)),

@@ -193,8 +193,14 @@ class Builder:
             self._input_is_read = True
         return value
 
-    def plane(self, node: Node, index: int = 0) -> tuple[Activation, tuple[int, int, int]]:
+    def plane(
+        self, node: Node, index: int = 0, value: Activation | None = None
+    ) -> tuple[Activation, tuple[int, int, int]]:
         """Activation at an input of a node, and its channels, height and width without padding.
+
+        Parameters
+        ----------
+        value : in place of what stands at the input
 
         Raises
         ------
@@ -202,8 +208,9 @@ class Builder:
             As :meth:`activation`, or if the tensor has been flattened.
         """
         was_read = self._input_is_read
-        value = self.activation(node, index)
+        value = value or self.activation(node, index)
         tensor = value.tensor
+        self._input_is_read |= tensor is self._input
         # While nothing has read the input, the network can take it in another shape.
         unread = tensor is self._input and not was_read
         if value.view != tensor.shape and unread and len(value.view) == 3:

@@ -20,7 +20,7 @@ import steelyard.importer as room
 from steelyard.errors import UserError
 from steelyard.importer.builder import OPERATORS, Builder
 from steelyard.importer.drafts import AvgPoolDraft
-from steelyard.importer.graph import Graph, read_constants
+from steelyard.importer.graph import Graph, is_quantized, read_constants
 from steelyard.importer.node import Node
 from steelyard.importer.schema import opset_of, read_node
 from steelyard.importer.values import (
@@ -68,7 +68,7 @@ def obstacles(model: onnx.ModelProto) -> list[str]:
         the way. Nodes that fail alike share a sentence. A model that is quantized already gives
         none, since the importer itself can read it.
     """
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+    if is_quantized(model):
         return []
     for module in pkgutil.iter_modules(room.__path__):
         # The handlers of operators register themselves.

@@ -13,7 +13,7 @@ from steelyard.importer.errors import REQUANTIZE
 from steelyard.importer.node import Node
 from steelyard.importer.values import Activation, Constant, Pending, QuantizedConstant
 
-FOLD = f"{REQUANTIZE}, which folds constants into the layers before them"
+FOLD = f"{REQUANTIZE}, which folds constants into layers"
 
 
 @operator("Mul", "Div", inputs=2)

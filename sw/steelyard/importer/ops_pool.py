@@ -6,7 +6,7 @@ from steelyard.importer.builder import Builder, operator
 from steelyard.importer.drafts import AvgPoolDraft, MaxPoolDraft
 from steelyard.importer.node import Node
 from steelyard.importer.ops_shape import axes_of
-from steelyard.importer.values import NO_PADDING, Activation, Pending
+from steelyard.importer.values import NO_PADDING, Activation, Codes, Pending
 from steelyard.importer.windows import WINDOW, Window, read_window
 
 
@@ -17,8 +17,11 @@ from steelyard.importer.windows import WINDOW, Window, read_window
     ignores={"storage_order": "it orders the indices of the second output, which is refused"},
 )
 def max_pool(builder: Builder, node: Node) -> None:
-    """Max pooling; ceil_mode becomes padding, which never wins."""
-    source, _ = builder.plane(node)
+    """Max pooling, of real values or of codes; ceil_mode becomes padding, which never wins."""
+    given = builder.value(node, 0)
+    # The largest code belongs to the largest value, so codes are pooled as real values are.
+    codes = given if isinstance(given, Codes) else None
+    source, _ = builder.plane(node, value=builder.dequantized(codes) if codes else None)
     if source.padding != NO_PADDING and source.tensor.zero_point != -128:
         raise node.error(
             "follows a Pad node whose zeros can be the maximum; "
@@ -31,7 +34,13 @@ def max_pool(builder: Builder, node: Node) -> None:
     shape = (source.tensor.shape[0], *window.output_size)
     padding = (top, left, bottom + window.ceil_excess[0], right + window.ceil_excess[1])
     draft = MaxPoolDraft(node.name, shape, source.tensor, window.kernel, window.stride, padding)
-    builder.bind(node, Pending(draft, shape))
+    pooled = Pending(draft, shape)
+    if codes:
+        name = node.outputs[0]
+        parameters = (codes.scale, codes.zero_point, codes.unsigned)
+        builder.bind(node, Codes(pooled, name, *parameters, shape))
+    else:
+        builder.bind(node, pooled)
 
 
 @operator("AveragePool", inputs=1, reads=(*WINDOW, "ceil_mode", "count_include_pad"))

@@ -74,8 +74,8 @@ def dequantize_linear(builder: Builder, node: Node) -> None:
         if (scale, zero_point) != (value.scale, value.zero_point):
             offset = 128 if value.unsigned else 0
             raise node.error(
-                f"has scale {scale:.9g} and zero point {zero_point + offset} where the "
-                f"QuantizeLinear before it has {value.scale:.9g} and {value.zero_point + offset}, "
+                f"has scale {np.float32(scale)} and zero point {zero_point + offset} where the "
+                f"QuantizeLinear before it has {np.float32(value.scale)} and {value.zero_point + offset}, "
                 f"allowed are equal ones; make them equal, or {REQUANTIZE}."
             )
         builder.bind(node, builder.dequantized(value))

@@ -109,11 +109,6 @@ def normalized(
     )
 
 
-def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether a graph quantizes anything."""
-    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-
-
 def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> None:
     """Refuse what is no float network of one input and one output, or not for these images.
 

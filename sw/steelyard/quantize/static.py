@@ -22,11 +22,11 @@ from steelyard.files import replacing
 from steelyard.importer.builder import Builder
 from steelyard.importer.complete import complete
 from steelyard.importer.errors import NotQuantized
-from steelyard.importer.graph import parse, read_model
+from steelyard.importer.graph import is_quantized, parse, read_model
 from steelyard.importer.obstacles import obstacles
 from steelyard.quantize.export import export_onnx
 from steelyard.quantize.images import checked_images
-from steelyard.quantize.normalize import Normalized, batches, is_quantized, normalized
+from steelyard.quantize.normalize import Normalized, batches, normalized
 from steelyard.quantize.proof import LayerNoise, Progress, prove
 from steelyard.quantize.restore import restore_clamps
 from steelyard.quantize.sessions import quiet, reason_of, refusals
