@@ -73,10 +73,11 @@ def dequantize_linear(builder: Builder, node: Node) -> None:
         scale, zero_point, _ = _activation_parameters(builder, node, dtype)
         if (scale, zero_point) != (value.scale, value.zero_point):
             offset = 128 if value.unsigned else 0
+            here, before = str(np.float32(scale)), str(np.float32(value.scale))
             raise node.error(
-                f"has scale {np.float32(scale)} and zero point {zero_point + offset} where the "
-                f"QuantizeLinear before it has {np.float32(value.scale)} and {value.zero_point + offset}, "
-                f"allowed are equal ones; make them equal, or {REQUANTIZE}."
+                f"has scale {here} and zero point {zero_point + offset} where the QuantizeLinear "
+                f"before it has {before} and {value.zero_point + offset}, allowed are equal ones; "
+                f"make them equal, or {REQUANTIZE}."
             )
         builder.bind(node, builder.dequantized(value))
     else:
