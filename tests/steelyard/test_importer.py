@@ -363,7 +363,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "zero points of a pair that differ": (
         lambda g, v: uneven_pair(g, v, 0.1, 3, 0.1, 4, np.int8),
-        r"has scale 0.100000001 and zero point 4 where the QuantizeLinear before it has "
+        r"has scale 0.1 and zero point 4 where the QuantizeLinear before it has "
         r"0.100000001 and 3, allowed are equal ones; make them equal, or ",
     ),
     "zero points of a pair that differ, unsigned": (
@@ -372,7 +372,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "scales of a pair that differ": (
         lambda g, v: uneven_pair(g, v, 0.1, 3, 0.2, 3, np.int8),
-        r"has scale 0.200000003 and zero point 3 where the QuantizeLinear before it has 0.1",
+        r"has scale 0.2 and zero point 3 where the QuantizeLinear before it has 0.1",
     ),
     "ratio out of range": (
         lambda g, v: g.pair(g.conv(v), 1e-12),
