@@ -364,7 +364,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     "zero points of a pair that differ": (
         lambda g, v: uneven_pair(g, v, 0.1, 3, 0.1, 4, np.int8),
         r"has scale 0.1 and zero point 4 where the QuantizeLinear before it has "
-        r"0.100000001 and 3, allowed are equal ones; make them equal, or ",
+        r"0.1 and 3, allowed are equal ones; make them equal, or ",
     ),
     "zero points of a pair that differ, unsigned": (
         lambda g, v: uneven_pair(g, v, 0.1, 131, 0.1, 3, np.uint8),
