@@ -92,7 +92,10 @@ def _scale_by(builder: Builder, node: Node, index: int, constant: QuantizedConst
     if node.op == "Div":
         with np.errstate(divide="ignore"):
             factors = 1 / factors
-    single = factors.size == 1 and factors.ndim <= 1
+    value = builder.value(node, index)
+    view = value.view if isinstance(value, Pending | Activation) else ()
+    # One number of more axes would give the result these axes too.
+    single = factors.size == 1 and factors.ndim <= 1 + len(view)
     if not single or not 0 < factors.reshape(-1)[0] < np.inf:
         raise node.error(
             f"{'multiplies' if node.op == 'Mul' else 'divides'} by a constant of shape "
@@ -100,7 +103,6 @@ def _scale_by(builder: Builder, node: Node, index: int, constant: QuantizedConst
             f"allowed is one positive number; {FOLD}."
         )
     factor = float(factors.reshape(-1)[0])
-    value = builder.value(node, index)
     draft = value.draft if isinstance(value, Pending) else None
     if isinstance(value, Pending) and isinstance(draft, ConvDraft | AvgPoolDraft):
         scaled: ConvDraft | AvgPoolDraft

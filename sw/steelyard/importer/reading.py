@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard._reading import opened
 from steelyard.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     path = Path(os.fsdecode(source))
     label = f"File {os.fsdecode(source)!r}"
     try:
-        content = path.read_bytes()
+        with opened(path) as (file, _):
+            content = file.read()
     except (FileNotFoundError, ValueError):  # ValueError: a zero byte in the path
         raise UserError(f"{label} does not exist; give the path of an ONNX file.") from None
     except OSError as error:
         raise UserError(
-            f"{label} cannot be read ({error.strerror}); give the path of an ONNX file."
+            f"{label} cannot be read ({error.strerror or error}); give the path of an ONNX file."
         ) from None
     model = _decoded(content, label)
     _load_external(model, path.parent, label)
