@@ -17,6 +17,7 @@ __all__ = ["main"]
 
 EXTRAS = {
     "torch": "prune",
+    "safetensors": "prune",
     "onnx": "import",
     "onnxruntime": "import",
     "amaranth": "hw",
@@ -165,13 +166,17 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
     "--calibration", type=FILE, metavar="X.npy",
     help="float32 network inputs, batch first, no labels; for 'fashion' the bundled ones.",
 )  # fmt: skip
-@click.option("--weights", type=FILE, metavar="FILE", help="State of the model: .pt, .pth or .npz.")
+@click.option("--weights", type=FILE, metavar="FILE",
+              help="State of the model: .pt, .pth, .ckpt, .safetensors or .npz.")  # fmt: skip
 @click.option("--sparsity", type=float, default=0.75, show_default=True,
               help="Share of the weights outside the first layer to remove.")  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(("array", "crossbar")), default="array", show_default=True,
     help="Balanced groups for the sparse array, or zeros that an RRAM crossbar can leave out.",
 )  # fmt: skip
+@click.option("--work", type=float,
+              help="Of the array: share of the multiplications outside the first layer to remove; "
+              "the sparsity unless given, 0 for no bound.")  # fmt: skip
 @click.option("--group", type=int, help="Of the array: weights in a group.  [default: 16]")
 @click.option("--k", "k_table", multiple=True, metavar="LAYER=K",
               help="Of the array: keep K of each group of a layer, in place of --sparsity; may "
@@ -207,8 +212,9 @@ def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> N
     """Prune a network and write it as float ONNX.
 
     MODEL is 'fashion', the bundled network; a Python file whose variable 'model' is a
-    torch.nn.Module; or MODULE:FUNCTION, a function without arguments that returns one. The file or
-    module runs as any Python program does, so give your own only. No labels are needed.
+    torch.nn.Module; or FILE.py:NAME or MODULE:NAME, a network or a function without arguments that
+    returns one. The file or module runs as any Python program does, so give your own only. No
+    labels are needed. What 'steelyard compile' would refuse is said before the work begins.
 
     \b
     Examples:

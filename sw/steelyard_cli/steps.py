@@ -94,16 +94,15 @@ def prune_network(
     config_file: Path | None,
     keep: Sequence[str],
     width: int | None,
+    work: float | None,
 ) -> None:
     """``steelyard prune``."""
-    import onnx  # noqa: F401 - a missing onnx is to be told before minutes of pruning
-
     from steelyard.quantize import export_onnx
 
-    from .models import load_model
+    from .models import user_model
 
     one_thread()
-    array = {"--group": group, "--k": k_table or None}
+    array = {"--group": group, "--k": k_table or None, "--work": work}
     crossbar = {"--constraint": constraint, "--config": config_file, "--keep": keep or None,
                 "--width": width}  # fmt: skip
     other, wrong = ("crossbar", crossbar) if engine == "array" else ("array", array)
@@ -114,28 +113,42 @@ def prune_network(
                 f"--engine {other}."
             )
     images = _calibration(model, calibration)
-    network = load_model(model, weights)
-    result: PruneResult | CrossbarPruneResult
-    if engine == "array":
-        result = _prune_array(
-            network, images, sparsity, method, group=group, k_table=k_table, exclude=exclude,
-            epochs=epochs, seed=seed,
-        )  # fmt: skip
-        document, lines = prune_document(result), _prune_lines(output, result)
-    else:
-        from .crossbar_pruning import crossbar_document, crossbar_lines, prune_crossbar
+    with user_model(model, weights) as network:
+        ready = _ready(network, images)
+        result: PruneResult | CrossbarPruneResult
+        if engine == "array":
+            result = _prune_array(
+                ready, images, sparsity, method, group=group, k_table=k_table, exclude=exclude,
+                epochs=epochs, seed=seed, work=work,
+            )  # fmt: skip
+            document, lines = prune_document(result), _prune_lines(output, result)
+        else:
+            from .crossbar_pruning import crossbar_document, crossbar_lines, prune_crossbar
 
-        result = prune_crossbar(
-            network, images, sparsity, method, constraint=constraint or "pattern",
-            config_file=config_file, keep=keep, width=width, exclude=exclude, epochs=epochs,
-            seed=seed,
-        )  # fmt: skip
-        document, lines = crossbar_document(result), crossbar_lines(output, result)
-    export_onnx(result.model, images, output)
+            result = prune_crossbar(
+                ready, images, sparsity, method, constraint=constraint or "pattern",
+                config_file=config_file, keep=keep, width=width, exclude=exclude, epochs=epochs,
+                seed=seed,
+            )  # fmt: skip
+            document, lines = crossbar_document(result), crossbar_lines(output, result)
+        export_onnx(result.model, images, output)
     report = json_file or beside(output, output.with_suffix(".json"))
     if report:
         write_json(report, document)
     show(*lines, *(f"dense: {name} ({reason})" for name, reason in result.left_dense))
+
+
+def _ready(network: "nn.Module", images: NDArray[np.float32]) -> "nn.Module":
+    """The network as pruning takes it; warns of everything that the compiler will refuse."""
+    from steelyard.prune import as_input, prepared
+    from steelyard.quantize import obstacles_of
+
+    with progress("looking at the network") as update:
+        update(0, "")
+        ready = prepared(network, as_input(images))
+        for sentence in obstacles_of(ready, images):
+            warn(f"This network will not compile: {sentence}")
+    return ready
 
 
 def _prune_array(
@@ -149,6 +162,7 @@ def _prune_array(
     exclude: Sequence[str],
     epochs: int,
     seed: int,
+    work: float | None,
 ) -> "PruneResult":
     from steelyard.prune import GROUP, prune
 
@@ -161,6 +175,7 @@ def _prune_array(
             GROUP if group is None else group,
             cast(Any, method),
             ks=ks,
+            work=work,
             exclude=exclude,
             epochs=epochs,
             seed=seed,

@@ -33,9 +33,10 @@ from steelyard.prune.for_crossbar import (
     sparsest,
 )
 from steelyard.prune.groups import GROUP, BalancedGroups, balanced_mask, finish, verify
-from steelyard.prune.layers import LayerInfo, Structure, inspect, prunable_layers
+from steelyard.prune.layers import LayerInfo, Structure, as_input, inspect, prunable_layers
 from steelyard.prune.mixed import MixedGranularity
 from steelyard.prune.ordering import order_channels
+from steelyard.prune.own import prepared, unwrapped
 from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import prune_balanced, prune_sequentially, reconstruct
 from steelyard.prune.sequential import allocate_keeps
@@ -65,6 +66,7 @@ __all__ = [
     "admm",
     "allocate",
     "allocate_keeps",
+    "as_input",
     "balanced_mask",
     "constraint_of",
     "finetune",
@@ -73,6 +75,7 @@ __all__ = [
     "inspect",
     "layer_admm",
     "order_channels",
+    "prepared",
     "prunable_layers",
     "prune",
     "prune_balanced",
@@ -84,6 +87,7 @@ __all__ = [
     "sensitivity",
     "sparsest",
     "uniform",
+    "unwrapped",
     "verify",
     "weight_dependency",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def uniform(structure: Structure, sparsity: float, group: int = GROUP) -> dict[s
     """
     check_sparsity(sparsity)
     names = [info.name for info in structure.prunable]
-    _check_reachable(structure, sparsity, group)
+    check_reachable(structure, group, 1, sparsity, None, f"K = 1 of {group}")
     k = group
     while removed_share(structure, dict.fromkeys(names, k), group) < sparsity:
         k -= 1
@@ -200,7 +201,7 @@ def allocate(
         check_sparsity(work)
     images = as_input(calibration)
     known = structure or inspect(model, images, exclude)
-    _check_reachable(known, target_sparsity, group, work, least)
+    check_reachable(known, group, least, target_sparsity, work, f"K = {least} of {group}")
     tried = [k for k in STEPS if least <= k < group]
     damage = sensitivity(model, images, known, group, tried=tried, seed=seed, progress=progress)
     return descend(known, damage, target_sparsity, work, group)
@@ -264,20 +265,53 @@ def _give_back(
     return ks
 
 
-def _check_reachable(
-    structure: Structure, sparsity: float, group: int, work: float | None = None, least: int = 1
+def check_reachable(
+    structure: Structure,
+    group: int,
+    least: int,
+    sparsity: float,
+    work: float | None,
+    unit: str,
 ) -> None:
+    """Raises UserError if ``least`` of ``group`` in every layer removes less than the targets.
+
+    ``unit`` says in the sentence what is least, such as "K = 1 of 16". What the sentence advises
+    can be reached.
+    """
     ones = {info.name: least for info in structure.prunable}
-    most = removed_share(structure, ones, group)
-    most_work = removed_work(structure, ones, group)
-    if most < sparsity or (work is not None and most_work < work):
-        dense = ", ".join(f"{name} ({reason})" for name, reason in structure.left_dense)
+    most = {
+        "weights": removed_share(structure, ones, group),
+        "work": removed_work(structure, ones, group),
+    }
+    bounds = {"weights": sparsity} if work is None else {"weights": sparsity, "work": work}
+    if all(most[what] >= bound for what, bound in bounds.items()):
+        return
+    dense = ", ".join(f"{name} ({reason})" for name, reason in structure.left_dense) or "nothing"
+    if not structure.prunable:
         raise UserError(
-            f"The target sparsity {sparsity:g} cannot be reached: K = {least} of {group} "
-            f"removes {100 * most:.1f} % of the weights and {100 * most_work:.1f} % of "
-            f"the work outside the first layer, with {dense or 'nothing'} left dense; ask for "
-            "less or exclude fewer layers."
+            f"The target sparsity {sparsity:g} cannot be reached: no layer can be pruned, with "
+            f"{dense} left dense; a sparsity of 0 takes the network as it is."
         )
+    if work is None or work == sparsity:
+        # Rounded down, so that it is reached.
+        lowest = math.floor(1000 * min(most[what] for what in bounds)) / 1000
+        advice = f"ask for a sparsity of at most {lowest:g}"
+        if most["weights"] >= sparsity:
+            advice += ", or for work of 0 (--work 0), which bounds the weights alone"
+    else:
+        missed = [what for what, bound in bounds.items() if most[what] < bound]
+        advice = "ask for " + " and ".join(
+            f"{'a sparsity' if what == 'weights' else 'work'} of at most "
+            f"{math.floor(1000 * most[what]) / 1000:g}"
+            for what in missed
+        )
+    if any(reason == "excluded" for _, reason in structure.left_dense):
+        advice += ", or exclude fewer layers"
+    raise UserError(
+        f"The target sparsity {sparsity:g} cannot be reached: {unit} in every layer removes "
+        f"{100 * most['weights']:.1f} % of the weights and {100 * most['work']:.1f} % of the work "
+        f"outside the first layer, with {dense} left dense; {advice}."
+    )
 
 
 def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

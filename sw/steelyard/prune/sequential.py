@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from steelyard.errors import UserError
 from steelyard.prune.admm import layer_admm
 from steelyard.prune.allocation import (
+    check_reachable,
     check_sparsity,
     descend,
-    removed_share,
-    removed_work,
     sensitivity,
 )
 from steelyard.prune.constraints import Constraint, MatrixShape
@@ -65,17 +63,7 @@ def allocate_keeps(
         If the target is out of range or cannot be reached.
     """
     check_sparsity(sparsity)
-    ones = {info.name: 1 for info in structure.prunable}
-    for what, wanted, most, of in (
-        ("sparsity", sparsity, removed_share(structure, ones, LEVELS), "weights"),
-        ("work", work or 0.0, removed_work(structure, ones, LEVELS), "work"),
-    ):
-        if most < wanted:
-            raise UserError(
-                f"The target {what} {wanted:g} cannot be reached: one weight of {LEVELS} in every "
-                f"layer but the dense ones removes {100 * most:.1f} % of the {of}; ask for less "
-                "or exclude fewer layers."
-            )
+    check_reachable(structure, LEVELS, 1, sparsity, work, f"one weight of {LEVELS}")
 
     def pick(found: Moments, rows: torch.Tensor, info: LayerInfo, level: int) -> torch.Tensor:
         shape = MatrixShape.of(prunable_layer(model, info.name).weight, info.source)

@@ -6,8 +6,15 @@
 
 from steelyard.quantize.export import OPSET, export_onnx
 from steelyard.quantize.proof import LayerNoise
-from steelyard.quantize.static import METHODS, Quantized, quantize, quantize_measured
+from steelyard.quantize.static import (
+    METHODS,
+    Quantized,
+    obstacles_of,
+    quantize,
+    quantize_measured,
+)
 
 __all__ = [
-    "METHODS", "OPSET", "LayerNoise", "Quantized", "export_onnx", "quantize", "quantize_measured",
+    "METHODS", "OPSET", "LayerNoise", "Quantized", "export_onnx", "obstacles_of", "quantize",
+    "quantize_measured",
 ]  # fmt: skip

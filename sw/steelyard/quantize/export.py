@@ -1,39 +1,50 @@
-"""Float torch networks as ONNX."""
+"""Float torch networks as ONNX, proved by running the file."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import UserError
 from steelyard.files import replacing
-from steelyard.quantize.images import checked_images
+from steelyard.quantize.images import finite_images
+from steelyard.quantize.sessions import Session, quiet, reason_of
 
 if TYPE_CHECKING:
+    import onnx
     from torch import nn
 
 OPSET = 17
+PROVED = 8
+"""Images on which the file must give the network's scores."""
+DOUBTED = 256
+"""The same where the exporter warns that it took a decision of the code as fixed."""
+AGREEMENT = 1e-3
+"""Greatest difference allowed, over the largest score."""
 
 
-def export_onnx(
-    model: nn.Module, sample_input: NDArray[np.float32], path: str | os.PathLike[str]
-) -> None:
+def export_onnx(model: nn.Module, sample_input: ArrayLike, path: str | os.PathLike[str]) -> None:
     """Write a torch module as float ONNX: evaluation mode, batch norm folded, dynamic batch axis.
+
+    The file is run by onnxruntime and must give the module's scores. A module whose forward fixes
+    the batch while it is traced is written for batches of one image.
 
     Parameters
     ----------
-    model : any module of one input and one output; its mode is left as it was
-    sample_input : float32 (n, channels, height, width) or (n, features), n at least 1
+    model : any module of one input and one output tensor; its mode is left as it was
+    sample_input : floating-point array of images, batch first, at least one
     path : file to write
 
     Raises
     ------
     UserError
-        If a parameter is NaN or infinite, naming it, or the module cannot be exported.
+        If a parameter is NaN or infinite, naming it, or the module cannot be exported or gives
+        other scores than its file.
     """
     import torch
 
@@ -43,32 +54,146 @@ def export_onnx(
                 f"Weight {name!r} holds NaN or infinite values, allowed are finite ones; "
                 "train or load the weights again."
             )
-    sample = torch.from_numpy(np.ascontiguousarray(checked_images(sample_input)[:1]))
-    mode = {name: module.training for name, module in model.named_modules()}
+    images = np.array(finite_images(sample_input)[:DOUBTED])
+    modes = {module: module.training for module in model.modules()}
     with replacing(path) as written:
         model.eval()
         try:
-            # The newer exporter needs onnxscript, so the older one's announcement is no news.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                # Constants that the exporter leaves are folded before quantization.
-                warnings.filterwarnings("ignore", "Constant folding", UserWarning)
-                torch.onnx.export(
-                    model,
-                    (sample,),
-                    str(written),
-                    dynamo=False,
-                    opset_version=OPSET,
-                    input_names=["input"],
-                    output_names=["output"],
-                    dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
-                )
-        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"Model {type(model).__name__} cannot be exported for an input of shape "
-                f"{tuple(sample.shape)} ({reason}); give images of the shape that it takes."
-            ) from None
+            proved = _proved(model, images, written)
         finally:
-            for name, module in model.named_modules():
-                module.training = mode[name]
+            for module, training in modes.items():
+                module.training = training
+        written.write_bytes(proved.SerializeToString())
+
+
+def _proved(model: nn.Module, images: NDArray[np.float32], path: Path) -> onnx.ModelProto:
+    """Graph that gives the module's scores, of batches if it can; `path` is written over.
+
+    Raises
+    ------
+    UserError
+        If the module does not run or cannot be exported, or gives other scores than any graph.
+    """
+    expected = _scores(model, images[:PROVED])
+    graph, doubted = _exported(model, images[:1], path, dynamic=True)
+    if doubted:
+        expected = _scores(model, images)
+    images = images[: len(expected)]
+    if _worst(graph, images, expected, len(images)) <= AGREEMENT and not _computes_sizes(graph):
+        return graph
+    # With a batch of one the exporter computes what depends on sizes, such as a padding.
+    graph, _ = _exported(model, images[:1], path, dynamic=False)
+    opened = _with_open_batch(graph)
+    if _worst(opened, images, expected, len(images)) <= AGREEMENT:
+        return opened
+    worst = _worst(graph, images, expected, 1)
+    if worst <= AGREEMENT:
+        return graph
+    what = f"differ by {worst:.2g} of the largest" if np.isfinite(worst) else "do not come out"
+    raise UserError(
+        f"Model {type(model).__name__} computes something else in its ONNX file than in torch: "
+        f"the scores {what}; write its forward without Python's if, for and float() on values of "
+        "tensors, which an export fixes."
+    )
+
+
+def _exported(
+    model: nn.Module, image: NDArray[np.float32], path: Path, dynamic: bool
+) -> tuple[onnx.ModelProto, bool]:
+    """Graph, and whether values of tensors went into Python code that the graph lacks."""
+    import onnx
+    import torch
+
+    axes = {"input": {0: "batch"}, "output": {0: "batch"}} if dynamic else None
+    # The newer exporter needs onnxscript, so the older one's announcement is no news. Whether what
+    # it remarks on matters, the proof tells.
+    with quiet(), warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        try:
+            torch.onnx.export(
+                model,
+                (torch.from_numpy(image.copy()),),
+                str(path),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_axes=axes,
+            )
+        except Exception as error:  # Tracing runs code that is not ours.
+            raise _not_exported(model, image, error) from None
+    doubted = any(issubclass(each.category, torch.jit.TracerWarning) for each in remarks)
+    return onnx.load(path), doubted
+
+
+def _computes_sizes(model: onnx.ModelProto) -> bool:
+    """Whether a node other than a reshape takes what is computed from the shape of a value."""
+    sizes: set[str] = set()
+    known = {item.name for item in model.graph.initializer} | {""}
+    for node in model.graph.node:
+        if node.op_type == "Shape":
+            sizes.update(node.output)
+        elif node.op_type == "Constant":
+            known.update(node.output)
+        elif sizes.intersection(node.input):
+            if sizes.union(known).issuperset(node.input):
+                sizes.update(node.output)
+            elif node.op_type != "Reshape":
+                return True
+    return False
+
+
+def _with_open_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    opened = type(model)()
+    opened.CopyFrom(model)
+    del opened.graph.value_info[:]
+    for item in (*opened.graph.input, *opened.graph.output):
+        item.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return opened
+
+
+def _scores(model: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the module gives for each image alone."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            rows = [model(torch.from_numpy(image[None].copy())) for image in images]
+            return np.concatenate([row.float().numpy() for row in rows])
+    except Exception as error:  # As above.
+        raise _not_exported(model, images, error) from None
+
+
+def _worst(
+    model: onnx.ModelProto, images: NDArray[np.float32], expected: NDArray[np.float32], batch: int
+) -> float:
+    """Greatest difference of a graph's scores over the largest score; infinite without scores."""
+    try:
+        session = Session(model)
+        found = np.concatenate(
+            [
+                session.run({"input": images[start : start + batch]})[0]
+                for start in range(0, len(images), batch)
+            ]
+        )
+    except (UserError, ValueError):
+        return np.inf
+    if found.shape != expected.shape:
+        return np.inf
+    gap = float(np.abs(found.astype(np.float64) - expected).max(initial=0.0))
+    worst = gap / max(float(np.abs(expected).max(initial=0.0)), 1e-30)
+    return worst if np.isfinite(worst) else np.inf
+
+
+def _not_exported(model: nn.Module, images: NDArray[np.float32], error: Exception) -> UserError:
+    from torch.onnx.errors import UnsupportedOperatorError
+
+    label = f"Model {type(model).__name__} cannot be exported"
+    if isinstance(error, UnsupportedOperatorError):
+        reason = reason_of(error).split(". ")[0]
+        return UserError(f"{label} ({reason}); replace the operator in the network.")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{label} for an input of shape {(1, *images.shape[1:])} ({reason}); give images of the "
+        "shape that it takes, or correct its code."
+    )

@@ -151,6 +151,31 @@ def quantize_measured(
         return result
 
 
+def obstacles_of(model: nn.Module, images: NDArray[np.float32]) -> list[str]:
+    """Everything of a torch network that cannot be quantized or compiled; empty if nothing is.
+
+    Parameters
+    ----------
+    model : module of one input and one output tensor
+    images : float32, batch first
+
+    Raises
+    ------
+    UserError
+        If the module cannot be exported.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory() as name, quiet():
+        source = Path(name) / "float.onnx"
+        export_onnx(model, images, source)
+        try:
+            return obstacles(normalized(source, images, Path(name)).model)
+        except UserError as error:
+            # The quantizer's own sentence, unless the graph as it is tells more.
+            return obstacles(onnx.load(source)) or [str(error)]
+
+
 def _quantized(
     reference: Normalized, images: NDArray[np.float32], method: str, folder: Path
 ) -> onnx.ModelProto:
