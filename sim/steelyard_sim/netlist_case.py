@@ -155,7 +155,7 @@ def compare(
     """
     config = program.config
     rtl = build(config, progress=progress)
-    what = f"accelerator of {config.outline}"
+    what = f"accelerator ({config.outline})"
     library = build_netlist(netlist, family, what, progress=progress)
     start = time.process_time()
     with Lockstep(Simulation(rtl), Simulation(library, seed=seed)) as both:

@@ -49,6 +49,8 @@ MEASURED_CYCLES = 2_000
 RUN_CYCLES = 2_000_000
 """Cycles that a run may take beyond those of its own and of its words: frames that are sent again
 because the simulation is slow."""
+OPEN_SECONDS = 60.0
+"""Time that opening the session may take where other programs want the machine too."""
 STALLED_SECONDS = 180.0
 """Time in which a board that is waited for may stand still, more than the link's longest pause."""
 SIMULATED_HZ = 100_000
@@ -214,7 +216,12 @@ class VirtualTransport(SerialTransport):
         try:
             # As patient as the simulation is slow, which is slower than the line it simulates.
             baud = SIMULATED_HZ / board.divider
-            super().__init__(SerialPort(board.path, round(baud)), baud=baud, clock=self._seconds)
+            super().__init__(
+                SerialPort(board.path, round(baud)),
+                baud=baud,
+                timeout=OPEN_SECONDS,
+                clock=self._seconds,
+            )
         except BaseException:
             board.close()
             raise
