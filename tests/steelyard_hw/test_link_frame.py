@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """Frames in gateware against the driver's own: no bytes hang the receiver, none fool it."""
 
+import zlib
 from random import Random
 
 import pytest
@@ -165,6 +166,11 @@ def test_frames_that_are_too_long_or_too_short_are_dropped():
             await bench.feed(ctx, encode(random_frame(rng, words)))
         await bench.feed(ctx, b"\0\0\0\1\0\2\1\0")
         await bench.feed(ctx, encode(random_frame(rng, 1, payload=b"\1\2\3")))
+        # A head and its own CRC, with no session between them.
+        head = b"\x11\x11\x22\x22"
+        data = head + zlib.crc32(head).to_bytes(4, "little")
+        assert 0 not in data
+        await bench.feed(ctx, b"\0\x09" + data + b"\0")
         await bench.feed(ctx, encode(good))
 
     bench.run(testbench)
