@@ -13,7 +13,7 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board demo-crossbar test fuzz commands formal lint regression bench netlist tile bitstream bitstream-ci program apt-icarus clean help
+.PHONY: demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci program apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -25,6 +25,7 @@ help:
 	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
+	@echo "make mutants     mistakes made in copies of the sources, and whether the tests notice -> build/mutants.json"
 	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
 	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
 	@echo "make netlist     demo network on the synthesized netlist and on the RTL, all words compared -> build/netlist.json"
@@ -66,6 +67,9 @@ lint: $(STAMP)
 
 regression: $(STAMP)
 	$(BIN)/python tests/cocotb/regression.py --sim $(SIM) --seed $(SEED) --count $(COUNT)
+
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants/mutants.py $(MUTANTS_ARGS)
 
 bench: $(STAMP)
 	$(BIN)/steelyard bench -o build/bench/array.json $(BENCH_ARGS)
