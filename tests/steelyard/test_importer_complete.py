@@ -110,6 +110,24 @@ def test_model_of_a_fixed_batch_is_measured(batch: int) -> None:
     assert found.tensor(found.output) == expected.tensor(expected.output)
 
 
+def test_half_precision_is_completed_in_half_precision() -> None:
+    graph = Qdq(3, 9, 9, opset=21)
+    scale, zero = graph.constant(np.float16(0.02)), graph.constant(np.int8(3))
+    codes = graph.op("QuantizeLinear", "x", scale, zero)
+    weight = graph.constant(np.linspace(-1, 1, 108, dtype=np.float16).reshape(4, 3, 3, 3))
+    y = graph.op("Conv", graph.op("DequantizeLinear", codes, scale, zero), weight)
+    model = graph.model(y)
+    for item in (model.graph.input[0], model.graph.output[0]):
+        item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    x = images((3, 9, 9), 20, seed=1)
+    completed = importer.complete(model, x)
+    network = importer.load(completed)
+    expected = runtime_output(completed, x.astype(np.float16))
+    assert expected.dtype == np.float16
+    step = network.tensor(network.output).scale
+    assert np.abs(scores(network, x) - expected).max() <= 1.1 * step
+
+
 def test_complete_graph_is_sent_to_compile() -> None:
     graph, value = start()
     model = graph.model(graph.pair(graph.conv(value), 0.1))

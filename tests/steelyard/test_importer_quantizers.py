@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from qdq_graphs import Qdq, assert_agrees, assert_within_a_step, images
 from steelyard import importer
+from steelyard.errors import UserError
 
 
 def pair_of(
@@ -74,6 +75,30 @@ def test_codes_are_pooled_and_reshaped_as_real_values_are(dtype: type) -> None:
     assert [layer.kind for layer in network.layers] == ["max_pool", "max_pool"]
     assert network.output_view == (243,)
     assert_within_a_step(model, network, images((3, 9, 9), 20, seed=4))
+
+
+def test_quantizers_of_onnxruntimes_own_domain_are_the_same() -> None:
+    graph = Qdq(3, 9, 9)
+    graph.domain = "com.microsoft"
+    weight = np.random.default_rng(1).integers(-127, 128, (4, 3, 3, 3), np.int8)
+    scales = np.linspace(0.005, 0.01, 4, dtype=np.float32)
+    stored = [graph.constant(each) for each in (weight, scales, np.zeros(4, np.int8))]
+    kernel = graph.op("DequantizeLinear", *stored, axis=0, domain="com.microsoft")
+    value = graph.pair("x", 0.0303, 130, np.uint8)
+    model = graph.model(graph.pair(graph.op("Conv", value, kernel), 0.07, 5))
+    assert {node.domain for node in model.graph.node} == {"", "com.microsoft"}
+    assert_agrees(model, importer.load(model), images((3, 9, 9), 20, seed=4))
+
+
+@pytest.mark.parametrize(("key", "value"), [("block_size", 2), ("output_dtype", 3)])
+def test_what_onnxruntimes_own_quantizers_do_not_know_is_refused(key: str, value: int) -> None:
+    graph = Qdq(3, 9, 9)
+    parameters = (graph.constant(np.float32(0.03)), graph.constant(np.int8(0)))
+    options = {key: value, "domain": "com.microsoft"}
+    codes = graph.op("QuantizeLinear", "x", *parameters, **options)
+    model = graph.model(graph.op("DequantizeLinear", codes, *parameters))
+    with pytest.raises(UserError, match=f"has the attribute '{key}', which opset 17 does not kno"):
+        importer.load(model)
 
 
 CLIPS: dict[str, tuple[Any, tuple[int, int]]] = {

@@ -1,6 +1,7 @@
 """ONNX graphs with QuantizeLinear/DequantizeLinear pairs, read as integer networks.
 
-`graph` parses the file, the `ops_*` modules lower one operator each, `builder` walks the nodes.
+`reading` and `graph` parse the file by onnx's definitions (`schema`), `builder` walks the nodes and
+hands them to the `ops_*` modules, `complete` adds quantizers that a file misses.
 """
 
 from steelyard.importer.complete import complete

@@ -27,6 +27,15 @@ CHUNK = 32
 
 
 @dataclass(frozen=True)
+class Range:
+    """Smallest and largest element of a value, and its type."""
+
+    low: float
+    high: float
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
 class _Pair:
     """QuantizeLinear and DequantizeLinear that were added behind a value of the original graph."""
 
@@ -78,33 +87,33 @@ def complete(
         )
     ranges = measure(original, given, {pair.value for pair in editor.pairs})
     for pair in editor.pairs:
-        scale, zero_point = int8_parameters(pair.value, *ranges[pair.value])
-        editor.constant(pair.scale, np.float32(scale))
-        editor.constant(pair.zero_point, np.int8(zero_point))
+        scale, zero_point = int8_parameters(pair.value, ranges[pair.value])
+        editor.constant(pair.scale, scale)
+        editor.constant(pair.zero_point, zero_point)
     return model
 
 
-def int8_parameters(name: str, low: float, high: float) -> tuple[float, int]:
-    """Scale and int8 zero point whose range of codes holds `low`, 0 and `high`.
+def int8_parameters(name: str, found: Range) -> tuple[np.floating, np.int8]:
+    """Scale, of the value's type, and zero point whose codes hold `low`, 0 and `high`.
 
     Raises
     ------
     UserError
         If the range is zero, naming the value.
     """
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / 255))
-    if not (np.isfinite(scale) and scale > float(np.finfo(np.float32).tiny)):
+    low, high = min(found.low, 0.0), max(found.high, 0.0)
+    scale = found.dtype.type((high - low) / 255)
+    if not (np.isfinite(scale) and scale > np.finfo(found.dtype).tiny):
         raise UserError(
             f"Value {name!r} runs from {low:g} to {high:g} on the calibration images, which gives "
             "no scale; give images that reach it."
         )
-    return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
+    return scale, np.int8(np.clip(np.rint(-128 - low / float(scale)), -128, 127))
 
 
 def measure(
     model: onnx.ModelProto, images: NDArray[np.float32], names: Iterable[str]
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, Range]:
     """Smallest and largest element of values of a model over images, by name.
 
     Raises
@@ -123,9 +132,10 @@ def measure(
     inner = sorted(set(names) - {source.name})
     del watched.graph.output[:]
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
-    ranges: dict[str, tuple[float, float]] = {}
+    ranges: dict[str, Range] = {}
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type or 1)
     if source.name in names:
-        ranges[source.name] = (float(images.min()), float(images.max()))
+        ranges[source.name] = Range(float(images.min()), float(images.max()), dtype)
     if not inner:
         return ranges
     options = onnxruntime.SessionOptions()
@@ -135,14 +145,17 @@ def measure(
     try:
         session = onnxruntime.InferenceSession(watched.SerializeToString(), options)
         for chunk in _chunks(images, fixed or min(CHUNK, len(images))):
-            for name, values in zip(inner, session.run(inner, {source.name: chunk}), strict=True):
+            given = {source.name: chunk.astype(dtype)}
+            for name, values in zip(inner, session.run(inner, given), strict=True):
                 if not np.all(np.isfinite(values)):
                     raise UserError(
                         f"Value {name!r} is NaN or infinite on the calibration images, allowed are "
                         "finite values; train or load the weights again."
                     )
-                low, high = ranges.get(name, (np.inf, -np.inf))
-                ranges[name] = (min(low, float(values.min())), max(high, float(values.max())))
+                low, high = float(values.min()), float(values.max())
+                before = ranges.get(name, Range(low, high, values.dtype))
+                low, high = min(low, before.low), max(high, before.high)
+                ranges[name] = Range(low, high, values.dtype)
     except (
         runtime.Fail,
         runtime.InvalidArgument,
@@ -223,7 +236,7 @@ class _Editor:
         self.changed = True
         value = missing.value
         if missing.weight is not None:
-            self._add_weight(missing, missing.weight.astype(np.float64))
+            self._add_weight(missing, missing.weight)
         elif missing.reader is None:
             self._add_output(value)
         else:
@@ -250,7 +263,8 @@ class _Editor:
                 names[:] = [inner if name == value else name for name in names]
         self._pair(inner, value, output=value)
 
-    def _add_weight(self, missing: NotQuantized, weight: NDArray[np.float64]) -> None:
+    def _add_weight(self, missing: NotQuantized, stored: NDArray) -> None:
+        weight = stored.astype(np.float64)
         if not np.all(np.isfinite(weight)):
             raise UserError(
                 f"Weight {missing.value!r} holds NaN or infinite values, allowed are finite ones; "
@@ -258,15 +272,17 @@ class _Editor:
             )
         others = tuple(axis for axis in range(weight.ndim) if axis != missing.axis)
         largest = np.abs(weight).max(axis=others)
-        # A channel of zeros has no scale of its own; any gives zeros.
-        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        # A channel of zeros, or next to it, has no scale of its own; any gives zeros.
+        tiny = 127 * float(np.finfo(stored.dtype).tiny)
+        scale = np.where(largest > tiny, largest / 127, 1).astype(stored.dtype)
         shape = [-1 if axis == missing.axis else 1 for axis in range(weight.ndim)]
-        codes = np.clip(np.rint(weight / scale.reshape(shape)), -127, 127).astype(np.int8)
-        stored = [self._unused(f"{missing.value}/{what}") for what in ("codes", "scale", "zeros")]
-        for name, array in zip(stored, (codes, scale, np.zeros(len(scale), np.int8)), strict=True):
+        steps = scale.astype(np.float64).reshape(shape)
+        codes = np.clip(np.rint(weight / steps), -127, 127).astype(np.int8)
+        names = [self._unused(f"{missing.value}/{what}") for what in ("codes", "scale", "zeros")]
+        for name, array in zip(names, (codes, scale, np.zeros(len(scale), np.int8)), strict=True):
             self.constant(name, array)
         real = self._unused(f"{missing.value}/quantized")
-        self._insert("DequantizeLinear", stored, real, 0, axis=missing.axis)
+        self._insert("DequantizeLinear", names, real, 0, axis=missing.axis)
         self._reader(missing.reader).input[missing.index] = real
 
     def _pair(self, value: str, measured: str, output: str | None = None) -> str:

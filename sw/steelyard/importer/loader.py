@@ -20,11 +20,14 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Network:
 
     Parameters
     ----------
-    source : path, content of a file, or loaded model; int8 or uint8 activations with one scale a
-        tensor, int8 weights with zero point 0 and one scale a tensor or output channel
+    source : path (weights may lie in files beside it), content of a file, or loaded model; int8 or
+        uint8 activations with one scale a tensor, int8 weights with zero point 0 (or uint8 with
+        128) and one scale a tensor or output channel
 
     Raises
     ------
+    NotQuantized
+        If a value misses its quantizer, which :func:`complete` adds.
     UserError
         If the file is not ONNX or not quantized, or a node is not supported; the sentence names the
         node, what is allowed and what to do.
