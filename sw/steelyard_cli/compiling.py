@@ -141,9 +141,10 @@ def compile_network(
                     progress=lambda done, _, name: update(done, name),
                 )
         except DoesNotFit as error:
-            if board is None or config_file is not None:
+            if board is None or not error.needs:
                 raise
-            raise DoesNotFit(error.problem, _board_advice(board, error)) from None
+            advice = _board_advice(board, config, config_file, error)
+            raise DoesNotFit(error.problem, advice) from None
     program.save(output)
     plan = plan_document(program)
     if json_file:
@@ -153,20 +154,26 @@ def compile_network(
         _show_speed(program, board, config_file)
 
 
-def _board_advice(name: str, error: DoesNotFit) -> str:
-    """What to do about a network that the board's own configuration is too small for."""
-    board = find_board(name)
+def _board_advice(
+    name: str, config: ArrayConfig, config_file: Path | None, error: DoesNotFit
+) -> str:
+    """What to do about a network that a board's configuration is too small for.
+
+    Parameters
+    ----------
+    config : that of the file, or the board's own without one
+    """
     smaller = "a smaller batch or a sparser network"
-    if not error.needs:
-        return f"use {smaller}."
     try:
-        board.check(board.default.with_(**error.needs))
+        find_board(name).check(config.with_(**error.needs))
     except DoesNotFit as refusal:
         return (
             f"nor does board {name!r} hold the memories for it ({refusal.problem}); use {smaller} "
             "or a larger board."
         )
     fields = " and ".join(f"{field} = {value}" for field, value in error.needs.items())
+    if config_file is not None:
+        return f"set {fields} in {str(config_file)!r}, which the board holds too, or use {smaller}."
     return (
         f"write the board's configuration with 'steelyard boards {name} -o {name}.toml', set "
         f"{fields} in it and give '--board {name} --config {name}.toml', or use {smaller}."

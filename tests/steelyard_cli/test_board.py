@@ -15,7 +15,7 @@ from steelyard.driver import boards as boards_module
 from steelyard.errors import DoesNotFit
 from steelyard.program import Program
 from steelyard.tile import load_config
-from steelyard_cli import board_demo, devices
+from steelyard_cli import board_demo, compiling, devices
 from steelyard_sim import virtual
 from steelyard_sim.fault_case import CONFIG
 
@@ -87,6 +87,26 @@ def test_a_network_that_no_configuration_of_the_board_holds_is_told_so(steelyard
     command = ("compile", work.int8_onnx, "-o", tmp_path / "net.syp", "--board", "ulx3s_12f")
     result = steelyard(*command, "--batch", 1000)
     result.refused("nor does board 'ulx3s_12f' hold", "has 56 block RAMs", "or a larger board")
+    # A file beside the board does not change that, and one that is only too small is to be changed.
+    small = boards_module.find_board("ulx3s_12f").default.with_(activation_words=2048)
+    small.to_toml(tmp_path / "small.toml")
+    command = (*command, "--config", tmp_path / "small.toml")
+    steelyard(*command, "--batch", 1000).refused("nor does board 'ulx3s_12f' hold")
+    result = steelyard(*command, "--batch", 40)
+    field, value = re.search(r"; set (\w+) = (\d+) in '.*small.toml', which", result.err).groups()
+    small.with_(**{field: int(value)}).to_toml(tmp_path / "small.toml")
+    assert steelyard(*command, "--batch", 40).status == 0
+
+
+def test_what_no_memory_helps_keeps_its_own_advice(steelyard, work, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise DoesNotFit("Layer 'x' can reach sums of 9; use smaller weights or bias.")
+
+    monkeypatch.setattr(compiling, "compile_program", refuse)
+    output = tmp_path / "net.syp"
+    result = steelyard("compile", work.int8_onnx, "-o", output, "--board", "ulx3s_12f")
+    result.refused("Layer 'x' can reach sums of 9; use smaller weights or bias.")
+    assert "batch" not in result.err
 
 
 def test_a_configuration_that_the_board_cannot_hold_is_refused(steelyard, work, tmp_path):
