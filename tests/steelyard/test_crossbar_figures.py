@@ -1,0 +1,81 @@
+"""Tables of crossbars in README and docs/, against the kept results of the commands beside them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOTE = (ROOT / "docs" / "notes" / "crossbar-pruning.md").read_text(encoding="utf-8")
+KIB = 8192
+
+
+def kept(name: str) -> Any:
+    """Result of a command, kept with command and commit."""
+    document = json.loads((ROOT / "docs" / "figures" / f"{name}.json").read_text(encoding="utf-8"))
+    assert re.fullmatch("[0-9a-f]{40}", document["commit"])
+    assert document["command"]
+    (result,) = document["result"].values()
+    return result
+
+
+def table(text: str, title: str) -> list[list[str]]:
+    """Rows of the table whose first line begins with `title`, without those of its head."""
+    lines = text[text.index(f"| {title} |") :].splitlines()
+    rows = [line for line in lines[: lines.index("")] if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def percent(share: float, digits: int) -> str:
+    """A share in percent."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def times(*values: float) -> list[str]:
+    """Ratios as tables show them."""
+    return [f"{value:.2f}" for value in values]
+
+
+def small_rows() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Networks of VGG-small in the order of the tables, each with its costs in one mapping."""
+    rows = {row["method"]: row for row in kept("crossbar-pruning")["methods"]}
+    order = []
+    for name in ("dense", "pattern0", "mixed0", "alike0"):
+        order.append((rows[name], rows[name]))
+        if name != "dense":
+            order.append((rows[name], rows[name]["same_weights_ou_row"]))
+    return order
+
+
+def test_the_table_of_vgg_small_in_readme_is_the_experiments():
+    expected = []
+    for row, cost in small_rows():
+        ratios = cost["ratios"]["yu2020"]
+        own = [percent(row["accuracy"], 2), *times(row["compression"])] if cost is row else ["", ""]
+        saved = times(*(ratios[key] for key in ("crossbar_area", "area", "energy", "speed")))
+        costs = [*times(cost["memory_compression"]), str(cost["crossbars"]), *saved]
+        expected.append([*own, *costs])
+    assert [row[1:] for row in table(README, "VGG-small")] == expected
+
+
+def test_the_table_of_vgg_small_in_the_note_is_the_experiments():
+    expected = []
+    for row, cost in small_rows():
+        ratios = cost["ratios"]["yu2020"]
+        removed = percent(1 - row["nonzero"] / row["weights"], 1)
+        own = [percent(row["accuracy"], 2), removed, *times(row["compression"])]
+        saved = times(*(ratios[key] for key in ("crossbar_area", "area", "energy", "speed")))
+        index = f"{cost['index_bits'] / KIB:.1f} KiB"
+        costs = [*times(cost["memory_compression"]), str(cost["crossbars"]), *saved, index]
+        expected.append([*own, *costs])
+    assert [row[1:] for row in table(NOTE, "network, seed 0")] == expected
+
+
+def test_what_mixed_does_to_columns_is_told():
+    columns = next(row["columns"] for row, _ in small_rows() if "columns" in row)
+    for page in (README, NOTE):
+        text = " ".join(page.split())
+        for key in ("all", "removed", "in strips of 1"):
+            assert f"{columns[key]:,}" in text
+    assert "kept" not in columns
