@@ -154,6 +154,12 @@ def test_images_of_other_types_and_layouts_serve(images):
         assert torch.equal(prune(net, other, 0.5).model.middle.weight, wanted)
 
 
+@pytest.mark.parametrize("given", [[[1.0, "a"]], "images", [[1.0], [1.0, 2.0]], None, {}])
+def test_what_is_no_array_is_refused(given):
+    with pytest.raises(UserError, match=r"The calibration (is a|has the shape)"):
+        prune(Net(), given)
+
+
 def test_frozen_and_inference_parameters_are_pruned_and_tuned(images):
     frozen = Net().requires_grad_(False)
     assert prune(frozen, images, 0.5, method="finetune", epochs=1).sparsity >= 0.5
@@ -547,15 +553,21 @@ def test_tied_weights_are_untied_and_weights_used_elsewhere_stay(images):
 
 def test_a_norm_that_others_read_beside_takes_no_offset(images):
     class Beside(Net):
-        def __init__(self):
+        def __init__(self, beside):
             super().__init__(nn.Conv2d(8, 8, 3, padding=1, bias=False))
-            self.norm = nn.BatchNorm2d(8)
+            self.norm, self.beside = nn.BatchNorm2d(8), beside
 
         def head(self, x):
-            return super().head(self.norm(x) + x)
+            return super().head(self.beside(self.norm(x), x))
 
-    structure = inspect(prepared(Beside(), images), images)
-    assert [info.norm for info in structure.prunable] == [None, None]
+    for beside, norm in (
+        (lambda y, x: y + x, None),
+        (lambda y, x: torch.cat([y, x])[: len(y)], None),
+        (lambda y, x: y + x.chunk(2, 1)[0].sum(), None),
+        (lambda y, x: torch.cat([y, y])[: len(y)], "norm"),
+    ):
+        structure = inspect(Beside(beside), images)
+        assert [info.norm for info in structure.prunable] == [norm, None]
 
 
 def test_frames_are_no_images(images):

@@ -248,6 +248,7 @@ def scores_of(source: str, parts, folder) -> np.ndarray:
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
 @pytest.mark.parametrize(("kind", "word", "parts"), list(variants()))
 def test_variant_is_right_or_refused(steelyard, tmp_path, kind, word, parts):
+    print(f"seed {SEED}")
     source = write(tmp_path, parts)
     expected = scores_of(source, parts, tmp_path) if kind != "refused" else None
     np.save(tmp_path / "x.npy", IMAGES)

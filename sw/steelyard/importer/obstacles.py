@@ -19,7 +19,7 @@ import numpy as np
 import steelyard.importer as room
 from steelyard.errors import UserError
 from steelyard.importer.builder import OPERATORS, Builder
-from steelyard.importer.drafts import AvgPoolDraft
+from steelyard.importer.drafts import AvgPoolDraft, ConvDraft, MaxPoolDraft
 from steelyard.importer.graph import Graph, is_quantized, read_constants
 from steelyard.importer.node import Node
 from steelyard.importer.schema import opset_of, read_node
@@ -31,7 +31,7 @@ from steelyard.importer.values import (
     QuantizedConstant,
     Value,
 )
-from steelyard.network import Tensor
+from steelyard.network import Network, Tensor
 
 if TYPE_CHECKING:
     import onnx
@@ -196,7 +196,7 @@ class _Survey(Builder):
             except UserError as error:
                 reasons.append(str(error))
             else:
-                return None
+                return self._unfit(node)
             finally:
                 self._shown = {}
         if not reasons:
@@ -207,6 +207,25 @@ class _Survey(Builder):
             return None
         self._assume(node)
         return _without_circle(node, reasons)
+
+    def _unfit(self, node: Node) -> str | None:
+        """Why the layer that a node has become is none that accelerators compute, if it is none."""
+        value = self._values.get(node.outputs[0])
+        draft = value.draft if isinstance(value, Pending) else None
+        if not isinstance(draft, ConvDraft | AvgPoolDraft | MaxPoolDraft):
+            return None
+        if draft.name != node.name:
+            return None  # A clamp of a layer that was judged before.
+        scale = float(draft.scale.max()) if isinstance(draft, ConvDraft) else 1.0
+        output = replace(self._tensor(draft.shape), scale=scale)
+        try:
+            made, layers = draft.finish(output, -128, 127)
+            tensors = {tensor.name: tensor for tensor in (draft.source, *made)}
+            Network(node.name, draft.source.name, output.name, tensors, tuple(layers))
+        except UserError as error:
+            reason = str(error).removeprefix(f"Layer {node.name!r}: ").rstrip(".")
+            return str(node.error(f"cannot run: {reason}; change the layer so that it is."))
+        return None
 
     def _unsupported(self, node: Node) -> str:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,22 +117,23 @@ class _Watch(TorchFunctionMode):
     ) -> Any:
         given = kwargs or {}
         result = func(*args, **given)
-        if not isinstance(result, torch.Tensor):
+        if not isinstance(result, torch.Tensor | tuple | list):
             return result
         call = None
         if func in WEIGHTED:
             weight = args[1] if len(args) > 1 else given["weight"]
             self.first = weight if self.first is None else self.first
-            if func in (functional.conv2d, functional.linear):
+            if func in (functional.conv2d, functional.linear) and isinstance(result, torch.Tensor):
                 call = call_of(self._layers, func, args, given, result)
-        operands = [each for each in (*args, *given.values()) if isinstance(each, torch.Tensor)]
-        for operand in operands:
+        for operand in _tensors((*args, *given.values())):
             if id(operand) in self._makers:
                 self.readers[self._makers[id(operand)]] += 1
             for layer in self._layers:
                 own = call is not None and call.layer is layer
                 if layer.weight is operand and not own and result is not operand:
                     self.used.add(layer)
+        if not isinstance(result, torch.Tensor):
+            return result
         if call is not None:
             self.calls.append(call)
             self.sources.setdefault(call.layer, self._maps.get(id(call.input)))
@@ -155,19 +156,34 @@ class _Watch(TorchFunctionMode):
         return self._maps.get(id(given)) if given.shape == result.shape else None
 
 
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """Tensors among arguments, those in lists included, as torch.cat takes them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _tensors(value)
+
+
 def as_input(images: torch.Tensor | np.ndarray, what: str = "The calibration") -> torch.Tensor:
     """Network input as a float32 tensor of at least one image.
 
     Raises
     ------
     UserError
-        If there is no image, or a value is NaN or infinite.
+        If it is no array of numbers, there is no image, or a value is NaN or infinite.
     """
     if isinstance(images, torch.Tensor):
         tensor = images.detach().cpu().float()
     else:
         # torch takes arrays of other layouts or without leave to write only with complaints.
-        tensor = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
+        try:
+            tensor = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{what} is a {type(images).__name__} of which numpy makes no array of numbers "
+                f"({str(error).rstrip('.')}); give a float32 array of network inputs, batch first."
+            ) from None
     if tensor.dim() < 2 or tensor.numel() == 0:
         raise UserError(
             f"{what} has the shape {tuple(tensor.shape)}; give network inputs, batch first."
