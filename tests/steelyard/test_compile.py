@@ -184,6 +184,10 @@ def test_sums_beyond_32_bits_are_refused():
         compile(single(weight, (2, 2), bias=(1 << 31) - 8 * 127 + 8 * 5), CONFIG)
     with pytest.raises(DoesNotFit, match="which 32 bits do not hold"):
         compile(single(weight, (2, 2), zero_point=127, bias=-(1 << 31)), CONFIG)
+    # Below likewise: neither the sums nor the bias alone, but both together.
+    compile(single(-weight, (2, 2), bias=-(1 << 31) + 8 * 122), CONFIG)
+    with pytest.raises(DoesNotFit, match="can reach sums from -2147483649 to"):
+        compile(single(-weight, (2, 2), bias=-(1 << 31) + 8 * 122 - 1), CONFIG)
 
 
 def test_folded_bias_and_scaling_lie_in_the_parameter_words():

@@ -217,6 +217,18 @@ def test_a_board_that_becomes_slow_is_not_drowned_in_repetitions(pace):
     assert board.now < 2 * pace * once
 
 
+def test_no_more_frames_are_under_way_than_the_board_has_buffers():
+    board = Board()
+    link = Link(board, baud=1e6, retry=60)
+    link.open(time.monotonic() + 60)
+    board.silent = True
+    for number in range(link_module.WINDOW):
+        link.post(numbers(1, number), 0, time.monotonic() + 60)
+    with pytest.raises(driver.DeviceTimeout):
+        link.post(numbers(1), 0, time.monotonic() + 0.01)
+    assert [frame.kind for frame in board.requests] == [Request.OPEN, *2 * [Request.EXCHANGE]]
+
+
 def test_posted_words_travel_before_the_answer_is_fetched():
     board = Board()
     transport = opened(board)
