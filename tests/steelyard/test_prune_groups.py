@@ -98,6 +98,16 @@ def test_pruning_twice_only_shrinks_the_masks():
         assert not bool(((weight != 0) & ~kept).any())
 
 
+def test_a_larger_k_brings_no_weight_back():
+    net = network()
+    structure = inspect_network(net, torch.zeros(1, 2, 4, 5))
+    prune_balanced(net, {"2": 3, "5": 3}, structure=structure)
+    before = {name: net.get_submodule(name).weight_mask.clone() for name in ("2", "5")}
+    prune_balanced(net, {"2": 8, "5": 8}, structure=structure)
+    for name, mask in before.items():
+        assert torch.equal(net.get_submodule(name).weight_mask, mask)
+
+
 def test_method_serves_torch_directly():
     layer = nn.Linear(32, 4)
     BalancedGroups.apply(layer, "weight", 4, 16, None, "fc")

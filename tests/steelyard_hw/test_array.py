@@ -136,6 +136,21 @@ def test_sums_flags_and_addresses_agree_with_numpy_whatever_the_stalls(name, see
     assert events["issue"] == len(case.items)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_last_group_may_have_a_single_weight_where_the_others_have_more(chunked):
+    case = next(
+        case
+        for case in (random_array_case(seed, SMALL, work=200) for seed in range(1000))
+        if case.layer.k_last == 1 < case.layer.k
+        and (case.layer.chunks > 1) == chunked
+        and case.layer.last_chunk_groups > 1
+        and case.layer.passes > 1
+    )
+    print(case)
+    events = run_case(SMALL, case, Random(1), 0, 0)
+    assert events["issue"] == len(case.items)
+
+
 @pytest.mark.parametrize("name", ["small", "compact", "broadcast"])
 def test_a_reset_in_mid_layer_leaves_nothing_behind(name):
     seed = 2
