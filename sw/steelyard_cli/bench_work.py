@@ -7,6 +7,7 @@ import numpy as np
 
 from steelyard import driver, golden
 from steelyard.compile import compile as compile_program
+from steelyard.compile.cycles import predict_program
 from steelyard.config import ArrayConfig
 from steelyard.network import Conv, Network
 from steelyard.program import Program
@@ -94,7 +95,7 @@ def model(job: Job) -> Result:
     """Cycles by the cycle model; memories are as large as the network needs."""
     program = fitted(_network(job), job.config, batch=job.batch, k="auto" if job.k else "dense")
     cycles = [entry.predicted_cycles for entry in program.layers]
-    return Result(_layers(program, cycles), sum(cycles))
+    return Result(_layers(program, cycles), predict_program(program))
 
 
 def simulate(job: Job) -> Result:
