@@ -54,6 +54,17 @@ def quantized_constant(zero: int, dtype: type) -> Callable[[Qdq, str], str]:
     return build
 
 
+def clamped_then_scaled(g: Qdq, v: str) -> str:
+    low, high = g.constant(np.float32(-1)), g.constant(np.float32(2))
+    y = g.op("Clip", g.op("Conv", v, g.weight(WEIGHT)), low, high)
+    return g.pair(g.op("Div", y, g.constant(np.float32(0.4))), 0.117, 1)
+
+
+def pooled_then_scaled(g: Qdq, v: str) -> str:
+    y = g.op("AveragePool", v, kernel_shape=[3, 3])
+    return g.pair(g.op("Mul", g.constant(np.full(1, 2.5, np.float32)), y), 0.037, 1)
+
+
 RIGHT: dict[str, Callable[[Qdq, str], str]] = {
     "bias of channels": convolved("Add", RAMP[:4].reshape(4, 1, 1)),
     "bias of channels with batch": convolved("Add", RAMP[:4].reshape(1, 4, 1, 1), swap=True),
@@ -66,6 +77,8 @@ RIGHT: dict[str, Callable[[Qdq, str], str]] = {
     "one number": multiplied(np.full(1, 0.7, np.float32)),
     "scalar": multiplied(np.float32(0.7)),
     "added row": multiplied(RAMP.reshape(1, 6), "Add"),
+    "factor of a clamped result": clamped_then_scaled,
+    "factor of a mean": pooled_then_scaled,
     "constants with a zero point": quantized_constant(-11, np.int8),
     "constants of unsigned codes": quantized_constant(3, np.uint8),
 }
@@ -101,6 +114,28 @@ WRONG: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     "number of more axes": (
         lambda g, v: g.op("Mul", v, g.constant(np.full((1,) * 5, 0.5, np.float32))),
         r"multiplies by a constant of shape \(1, 1, 1, 1, 1\) from 0.5 to 0.5",
+    ),
+    "squeezed batch": (
+        lambda g, v: g.op(
+            "Squeeze", g.pair(g.op("GlobalMaxPool", v), 0.02), g.constant(np.array([0, 2]))
+        ),
+        r"has axes \[0, 2\], allowed are different axes behind the batch",
+    ),
+    "axis of the batch": (
+        lambda g, v: g.op("Unsqueeze", v, g.constant(np.array([0]))),
+        r"has axes \[0\], allowed are different axes behind the batch",
+    ),
+    "axis twice": (
+        lambda g, v: g.op("Unsqueeze", v, g.constant(np.array([2, 2]))),
+        r"has axes \[2, 2\], allowed are different axes",
+    ),
+    "two open sizes": (
+        lambda g, v: g.op("Reshape", v, g.constant(np.array([1, -1, -1, 243]))),
+        r"turns .* into \(1, -1, -1, 243\), allowed are shapes of the same elements",
+    ),
+    "text for axes": (
+        lambda g, v: g.op("Unsqueeze", v, g.constant(np.array([2.0]))),
+        r"has float64 of shape \(1,\) as input 1, allowed is a list of integers",
     ),
     "square": (lambda g, v: g.op("Mul", v, v), "combines two activations, allowed is a constant"),
     "reciprocal": (
