@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from steelyard._check import MAX_CONV_STRIDE, MAX_KERNEL, MAX_PADDED_KERNEL
 from steelyard.compile import compile
 from steelyard.compile.descriptor import FIELDS
 from steelyard.config import ArrayConfig
@@ -74,6 +75,15 @@ def test_the_table_of_the_program_file_has_every_entry(config, tmp_path):
 
 def test_the_table_of_mappings_has_every_method():
     assert set(METHODS) <= {first.strip("`") for first in rows(section("crossbar.md", 3))}
+
+
+def test_readme_promises_the_kernels_that_the_check_allows():
+    text = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    padded, bare = (f"{side}x{side}" for side in (MAX_PADDED_KERNEL, MAX_KERNEL))
+    assert MAX_CONV_STRIDE == 2
+    promise = f"stride 1 or 2; kernels up to {padded} with padding, up to {bare} without"
+    assert promise in text
+    assert ArrayConfig().padded_kernel == MAX_PADDED_KERNEL
 
 
 def test_the_layer_table_of_the_tile_says_what_its_docstring_says():
