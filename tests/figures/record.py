@@ -29,6 +29,7 @@ class Source:
 SOURCES = {
     "bench": Source("make bench", ("build/bench/array.json", "build/bench/software.json")),
     "demo": Source("make demo", ("build/demo/report.json",)),
+    "demo-crossbar": Source("make demo-crossbar", ("build/demo-crossbar/report.json",)),
     "demo-board": Source("make demo-board BOARD=ulx3s_85f", ("build/demo-board/report.json",)),
 }
 
