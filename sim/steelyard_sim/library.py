@@ -24,8 +24,8 @@ __all__ = [
 Progress = Callable[[str], None]
 """Called with what is done next, in words; not called when the library is in the cache."""
 
-BUILD_TIME = "once, half a minute to three minutes"
-"""How long a build takes on two cores, in words."""
+BUILD_TIME = "once, half a minute to three minutes on two free cores"
+"""How long a build takes, in words."""
 REMARK = f" ({BUILD_TIME}; the device 'golden' starts at once)"
 CONVERTER = ("steelyard_hw.verilog",)
 """Module that makes the Verilog of an accelerator."""
