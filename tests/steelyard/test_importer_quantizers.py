@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from qdq_graphs import Qdq, assert_agrees, assert_within_a_step, images
 from steelyard import importer
 from steelyard.errors import UserError
+from steelyard.network import Conv
 
 
 def pair_of(
@@ -88,6 +89,55 @@ def test_quantizers_of_onnxruntimes_own_domain_are_the_same() -> None:
     model = graph.model(graph.pair(graph.op("Conv", value, kernel), 0.07, 5))
     assert {node.domain for node in model.graph.node} == {"", "com.microsoft"}
     assert_agrees(model, importer.load(model), images((3, 9, 9), 20, seed=4))
+
+
+def test_unsigned_weights_around_128_are_the_same_as_signed_ones() -> None:
+    networks = []
+    signed = np.random.default_rng(1).integers(-127, 128, (4, 3, 3, 3), np.int16)
+    for dtype, zero in ((np.int8, 0), (np.uint8, 128)):
+        graph = Qdq(3, 9, 9)
+        arrays = ((signed + zero).astype(dtype), np.float32(0.01), np.array(zero, dtype))
+        kernel = graph.op("DequantizeLinear", *map(graph.constant, arrays))
+        value = graph.op("Conv", graph.pair("x", 0.0303, 3), kernel)
+        model = graph.model(graph.pair(value, 0.07, 5))
+        networks.append(importer.load(model))
+        assert_agrees(model, networks[-1], images((3, 9, 9), 20, seed=4))
+    first, second = (network.layers[0] for network in networks)
+    assert isinstance(first, Conv) and isinstance(second, Conv)
+    np.testing.assert_array_equal(first.weight, second.weight)
+
+
+def test_long_name_of_onnx_s_domain_means_the_same() -> None:
+    graph = Qdq(3, 9, 9)
+    model = graph.model(graph.pair(graph.conv(graph.pair("x", 0.03)), 0.07))
+    expected = importer.load(model)
+    model.opset_import[0].domain = "ai.onnx"
+    for node in model.graph.node:
+        node.domain = "ai.onnx"
+    found = importer.load(model)
+    for one, other in zip(found.layers, expected.layers, strict=True):
+        assert isinstance(one, Conv) and isinstance(other, Conv)
+        np.testing.assert_array_equal(one.weight, other.weight)
+        np.testing.assert_array_equal(one.multiplier, other.multiplier)
+
+
+def test_types_of_a_pair_that_differ_are_refused() -> None:
+    graph = Qdq(3, 9, 9)
+    scale = graph.constant(np.float32(0.03))
+    codes = graph.op("QuantizeLinear", "x", scale, graph.constant(np.int8(0)))
+    model = graph.model(graph.op("DequantizeLinear", codes, scale, graph.constant(np.uint8(0))))
+    with pytest.raises(UserError, match="has a zero point of uint8 for codes of int8, allowed is"):
+        importer.load(model)
+
+
+def test_sparse_constants_are_refused_by_name() -> None:
+    graph = Qdq(3, 9, 9)
+    model = graph.model(graph.pair(graph.pair("x", 0.03), 0.07))
+    values = helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])
+    places = helper.make_tensor("places", TensorProto.INT64, [1], [0])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [4]))
+    with pytest.raises(UserError, match="stores constant 'w' as a sparse tensor, allowed are dens"):
+        importer.load(model)
 
 
 @pytest.mark.parametrize(("key", "value"), [("block_size", 2), ("output_dtype", 3)])

@@ -120,6 +120,11 @@ def read_constants(graph: onnx.GraphProto, label: str) -> dict[str, np.ndarray]:
     """
     from onnx import numpy_helper
 
+    if graph.sparse_initializer:
+        raise UserError(
+            f"ONNX graph {label!r} stores constant {graph.sparse_initializer[0].values.name!r} as "
+            "a sparse tensor, allowed are dense ones; export the network without sparse tensors."
+        )
     constants: dict[str, np.ndarray] = {}
     for item in graph.initializer:
         if item.name in constants or not item.name:
