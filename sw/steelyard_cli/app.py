@@ -399,8 +399,9 @@ def crossbar(
 def generate(config: Path, output: Path) -> None:
     """Write the Verilog of a configured accelerator.
 
-    FILE.toml has a table [array]; fields left out take their defaults. DIR receives steelyard.sv,
-    config.toml (all fields) and accelerator.json (top module, ports, configuration and its hash).
+    FILE.toml has a table [array], and a table [crossbar] if the engine is a crossbar tile; fields
+    left out take their defaults. DIR receives steelyard.sv, config.toml (all fields) and
+    accelerator.json (top module, ports, configuration and its hash).
 
     \b
     Example:
