@@ -128,6 +128,24 @@ def test_half_precision_is_completed_in_half_precision() -> None:
     assert np.abs(scores(network, x) - expected).max() <= 1.1 * step
 
 
+def test_dead_nodes_are_left_alone() -> None:
+    graph, value = start()
+    model = graph.model(float_output(graph, value))
+    x = images((3, 9, 9), 2, seed=0)
+    expected = importer.load(importer.complete(model, x))
+    for op in ("QuantizeLinear", "DequantizeLinear", "Nothing"):
+        model.graph.node.add(op_type=op, output=[f"dead {op}"])
+    found = importer.load(importer.complete(model, x))
+    assert found.tensor(found.output) == expected.tensor(expected.output)
+
+
+def test_opset_that_onnxruntime_does_not_run_is_refused() -> None:
+    graph = Qdq(3, 9, 9, opset=28)
+    model = graph.model(float_output(graph, graph.pair("x", 0.02)))
+    with pytest.raises(UserError, match="cannot be run by onnxruntime .*; export the network aga"):
+        importer.complete(model, images((3, 9, 9), 2, seed=0))
+
+
 def test_complete_graph_is_sent_to_compile() -> None:
     graph, value = start()
     model = graph.model(graph.pair(graph.conv(value), 0.1))

@@ -7,7 +7,8 @@ arithmetic may; the accelerator computes integers only, so every tensor needs a 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from steelyard.errors import UserError
 from steelyard.importer.builder import Builder
 from steelyard.importer.errors import NotQuantized
-from steelyard.importer.graph import parse, read_model
+from steelyard.importer.graph import needed_nodes, parse, read_model
 
 if TYPE_CHECKING:
     import onnx
@@ -123,14 +124,16 @@ def measure(
     """
     import onnx
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
     constants = {item.name for item in model.graph.initializer}
     source = next(item for item in model.graph.input if item.name not in constants)
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     inner = sorted(set(names) - {source.name})
-    del watched.graph.output[:]
+    # onnxruntime looks at nodes that the output does not need too.
+    nodes = needed_nodes(model.graph, model.graph.output[0].name, {source.name, *constants})
+    del watched.graph.node[:], watched.graph.output[:]
+    watched.graph.node.extend(nodes)
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
     ranges: dict[str, Range] = {}
     dtype = onnx.helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type or 1)
@@ -142,20 +145,33 @@ def measure(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     fixed = source.type.tensor_type.shape.dim[0].dim_value
-    try:
+    what = f"ONNX graph {model.graph.name!r} cannot be run by onnxruntime"
+    with _refusals(what, "export the network again, with opset 21 or lower"):
         session = onnxruntime.InferenceSession(watched.SerializeToString(), options)
-        for chunk in _chunks(images, fixed or min(CHUNK, len(images))):
-            given = {source.name: chunk.astype(dtype)}
-            for name, values in zip(inner, session.run(inner, given), strict=True):
-                if not np.all(np.isfinite(values)):
-                    raise UserError(
-                        f"Value {name!r} is NaN or infinite on the calibration images, allowed are "
-                        "finite values; train or load the weights again."
-                    )
-                low, high = float(values.min()), float(values.max())
-                before = ranges.get(name, Range(low, high, values.dtype))
-                low, high = min(low, before.low), max(high, before.high)
-                ranges[name] = Range(low, high, values.dtype)
+    for chunk in _chunks(images, fixed or min(CHUNK, len(images))):
+        what = f"Calibration images of shape {images.shape} do not run through the network"
+        with _refusals(what, "give images of the shape that it takes"):
+            found = session.run(inner, {source.name: chunk.astype(dtype)})
+        for name, values in zip(inner, found, strict=True):
+            if not np.all(np.isfinite(values)):
+                raise UserError(
+                    f"Value {name!r} is NaN or infinite on the calibration images, allowed are "
+                    "finite values; train or load the weights again."
+                )
+            low, high = float(values.min()), float(values.max())
+            before = ranges.get(name, Range(low, high, values.dtype))
+            low, high = min(low, before.low), max(high, before.high)
+            ranges[name] = Range(low, high, values.dtype)
+    return ranges
+
+
+@contextmanager
+def _refusals(what: str, advice: str) -> Iterator[None]:
+    """Turns what onnxruntime raises into a sentence."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    try:
+        yield
     except (
         runtime.Fail,
         runtime.InvalidArgument,
@@ -164,11 +180,7 @@ def measure(
         runtime.RuntimeException,
     ) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(
-            f"Calibration images of shape {images.shape} do not run through the network "
-            f"({reason}); give images of the shape that it takes."
-        ) from None
-    return ranges
+        raise UserError(f"{what} ({reason}); {advice}.") from None
 
 
 def _chunks(images: NDArray[np.float32], size: int) -> Iterable[NDArray[np.float32]]:
@@ -201,14 +213,14 @@ def _checked(images: ArrayLike) -> NDArray[np.float32]:
 
 def _existing_pairs(model: onnx.ModelProto) -> dict[str, str]:
     """What a pair that the model has makes of a value, by the value's name."""
+    # Nodes that the output does not need may lack both.
+    whole = [node for node in model.graph.node if node.input and node.output]
     quantized = {
-        node.output[0]: node.input[0]
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear"
+        node.output[0]: node.input[0] for node in whole if node.op_type == "QuantizeLinear"
     }
     return {
         quantized[node.input[0]]: node.output[0]
-        for node in reversed(model.graph.node)
+        for node in reversed(whole)
         if node.op_type == "DequantizeLinear" and node.input[0] in quantized
     }
 
