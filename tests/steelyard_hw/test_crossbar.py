@@ -132,6 +132,27 @@ DENSE = TileConfig(
 )
 
 
+@pytest.mark.parametrize("adc_bits", [2, 3])
+def test_a_converter_of_few_bits_saturates(adc_bits):
+    unit = CrossbarConfig(
+        rows=16, columns=16, ou_rows=6, ou_columns=16, cell_bits=2, adc_bits=adc_bits,
+        adc_range="unit",
+    )  # fmt: skip
+    # A bitline's sum reaches 18, a code only 3 or 7.
+    assert unit.adc_shift == 0 and unit.greatest_sum > 2 * (1 << adc_bits)
+    config = DENSE.with_(crossbar=unit)
+    case = next(
+        case
+        for case in (random_tile_case(seed, config, cycles=500) for seed in range(1000))
+        if case.mapping.method == "traditional"
+        and case.counts[1] == 0
+        and case.windows.shape[1] > 5
+        and (case.sums[:, :, : case.layer.last_lanes] != 0).all()
+    )
+    print(case)
+    run_case(case, Random(1))
+
+
 def test_operation_units_follow_each_other_without_a_gap():
     case = next(
         case
