@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -58,7 +59,7 @@ def user_model(name: str, weights: Path | None) -> Iterator[nn.Module]:
         return
     place, attribute = _split(name)
     folder = place.resolve().parent if isinstance(place, Path) else Path.cwd()
-    with _beside(folder), _uncompiled(), _settings() as reset:
+    with _beside(folder), _uncompiled(), _without_remarks(), _settings() as reset:
         if isinstance(place, Path):
             made = _from_file(name, place, attribute)
         else:
@@ -248,6 +249,14 @@ def _settings() -> Iterator[Callable[[], None]]:
         yield reset
     finally:
         reset()
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keeps torch's warnings on the user's network off standard error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"torch(\.|$)")
+        yield
 
 
 @contextlib.contextmanager

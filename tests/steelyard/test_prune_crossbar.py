@@ -301,7 +301,7 @@ def test_search_finds_the_sparsest_network_within_the_budget(net, images):
     [
         ({"sparsity": 1.0}, r"target sparsity must be at least 0 and below 1"),
         ({"sparsity": 0.99}, r"target sparsity 0\.99 cannot be reached: one weight of 48"),
-        ({"work": 0.99}, r"work 0\.99 cannot be reached: .* removes 97\.2 % of the work"),
+        ({"work": 0.99}, r"work 0\.99 cannot be reached: .* and 97\.2 % of the work"),
         ({"method": "luck"}, r"no pruning method 'luck' for crossbars"),
         ({"select": "luck"}, r"no selection 'luck' of weights; choose one of magnitude"),
         ({"keeps": {"3": 0.0}}, r"Layer '3' is to keep the share 0\.0"),

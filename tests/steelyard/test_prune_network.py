@@ -1,6 +1,7 @@
 """Pruning of whole networks: what is found, how K is chosen, and what the repair is worth."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -113,6 +114,17 @@ def test_allocation_meets_both_targets(net, images, structure, target):
 
 def test_allocation_respects_the_least_k(net, images):
     assert min(allocate(net, images, 0.6, least=3).values()) >= 3
+
+
+@pytest.mark.parametrize(("sparsity", "work"), [(0.99, None), (0.99, 0.99), (0.5, 0.95)])
+def test_targets_out_of_reach_say_what_is_in_reach(net, images, sparsity, work):
+    with pytest.raises(UserError, match=r"cannot be reached: K = 1 of 16 .* ask for") as caught:
+        allocate(net, images, sparsity, work=work)
+    advice = str(caught.value).split("ask for")[1]
+    says = re.findall(r"(sparsity|work)(?: of at most)? ([0-9.]+[0-9])", advice)
+    reach = {what: float(value) for what, value in says}
+    least = reach.get("sparsity", sparsity)
+    allocate(net, images, least, work=None if work is None else reach.get("work", least))
 
 
 def test_uniform_meets_its_target_with_at_most_one_weight_to_spare(structure):

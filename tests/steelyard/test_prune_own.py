@@ -387,6 +387,41 @@ def test_a_network_that_catches_errors_is_measured(images):
     assert result.ks.keys() == wanted.ks.keys()
 
 
+def test_single_images_that_fail_are_named(images):
+    class Odd(Net):
+        def forward(self, x):
+            if bool((x > 90).any()):
+                raise KeyError("too bright")
+            return super().forward(x) / (x < 80).all()
+
+    given = images.clone()
+    given[13, 0, 0, 0] = 100
+    with pytest.raises(UserError, match=r"fails on images 0 to 23: .*own.py line .* KeyError"):
+        prune(Odd(), given, 0.5)
+    given[13, 0, 0, 0] = 85
+    with pytest.raises(UserError, match=r"NaN or infinite for one of the first 24 calibration"):
+        prune(Odd(), given, 0.5)
+    assert prune(Odd(), torch.cat([given[:13], given[14:]]), 0.5).sparsity >= 0.5
+
+
+def test_a_network_without_gradients_is_pruned_but_not_tuned(images):
+    class NoGradient(Net):
+        def head(self, x):
+            y = torch.sigmoid(x)
+            y += 1
+            return super().head(y)
+
+    with pytest.raises(UserError, match=r"cannot be tuned \(one of the variab.* another method"):
+        prune(NoGradient(), images, 0.5, method="finetune")
+    assert prune(NoGradient(), images, 0.5).sparsity >= 0.5
+
+
+def test_one_image_is_enough(images):
+    for method in ("magnitude", "reconstruct", "finetune"):
+        assert prune(Net(), images[:1], 0.5, method=method, epochs=1).sparsity >= 0.5
+    assert prune_for_crossbar(Net(), images[:1], "mixed", 0.5).sparsity >= 0.5
+
+
 def test_norms_without_running_statistics_are_refused(images):
     net = Net(nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8, track_running_stats=False)))
     with pytest.raises(UserError, match=r"Layer 'middle\.1' keeps no running statistics .*nn\.Bat"):

@@ -22,6 +22,7 @@ from steelyard.prune.repair import (
 )
 from steelyard.prune.solve import RIDGE, choose, regularize, solve
 from steelyard.prune.statistics import Moments, Positions, wanted_outputs
+from steelyard.prune.trial import forwarded
 
 SENSITIVITY_IMAGES = 128
 SENSITIVITY_ROWS = 8192
@@ -292,23 +293,22 @@ def check_reachable(
             f"The target sparsity {sparsity:g} cannot be reached: no layer can be pruned, with "
             f"{dense} left dense; a sparsity of 0 takes the network as it is."
         )
+    # Rounded down, so that it is reached.
+    reach = {what: math.floor(1000 * most[what]) / 1000 for what in bounds}
     if work is None or work == sparsity:
-        # Rounded down, so that it is reached.
-        lowest = math.floor(1000 * min(most[what] for what in bounds)) / 1000
-        advice = f"ask for a sparsity of at most {lowest:g}"
+        target = f"sparsity {sparsity:g}"
+        advice = f"ask for a sparsity of at most {min(reach.values()):g}"
         if most["weights"] >= sparsity:
             advice += ", or for work of 0 (--work 0), which bounds the weights alone"
     else:
+        names = {"weights": "sparsity", "work": "work"}
         missed = [what for what, bound in bounds.items() if most[what] < bound]
-        advice = "ask for " + " and ".join(
-            f"{'a sparsity' if what == 'weights' else 'work'} of at most "
-            f"{math.floor(1000 * most[what]) / 1000:g}"
-            for what in missed
-        )
+        target = " and ".join(f"{names[what]} {bounds[what]:g}" for what in missed)
+        advice = "ask for at most " + " and ".join(f"{names[w]} {reach[w]:g}" for w in missed)
     if any(reason == "excluded" for _, reason in structure.left_dense):
         advice += ", or exclude fewer layers"
     raise UserError(
-        f"The target sparsity {sparsity:g} cannot be reached: {unit} in every layer removes "
+        f"The target {target} cannot be reached: {unit} in every layer removes "
         f"{100 * most['weights']:.1f} % of the weights and {100 * most['work']:.1f} % of the work "
         f"outside the first layer, with {dense} left dense; {advice}."
     )
@@ -316,7 +316,12 @@ def check_reachable(
 
 def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        result: torch.Tensor = model(images.clone())
+        result = forwarded(model, images.clone())
+    if not bool(torch.isfinite(result).all()):
+        raise UserError(
+            f"The network gives scores that are NaN or infinite for one of the first {len(images)} "
+            "calibration images; leave such images out, or check their scale and the weights."
+        )
     return result.double()
 
 

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from steelyard.errors import UserError
 from steelyard.prune.calls import WEIGHTED, Call, Layer, call_of
 from steelyard.prune.groups import Map, kept_weights, to_rows
+from steelyard.prune.trial import reason
 
 
 @dataclass(frozen=True)
@@ -237,10 +238,10 @@ def inspect(
     try:
         with torch.no_grad(), watch:
             model(as_input(sample, "The sample")[:1].clone())
-    except RuntimeError as error:
+    except Exception as error:  # Any error at all may come out of code that is not ours.
         raise UserError(
             f"The network cannot run on a sample of the shape {tuple(sample.shape)} "
-            f"({str(error).splitlines()[0]}); give inputs of the shape that it was made for."
+            f"({reason(error)}); give inputs of the shape that it was made for."
         ) from error
     finally:
         for handle in handles:

@@ -17,6 +17,7 @@ from torch import nn
 from steelyard.prune.dependency import paths
 from steelyard.prune.layers import as_input
 from steelyard.prune.statistics import batches
+from steelyard.prune.trial import forwarded
 
 
 def order_channels(model: nn.Module, images: torch.Tensor | np.ndarray) -> nn.Module:
@@ -75,8 +76,8 @@ def _activity(
     handles = [watch(name) for name in channels]
     try:
         with torch.no_grad():
-            for _, batch in batches(images):
-                model(batch)
+            for first, batch in batches(images):
+                forwarded(model, batch, first)
     finally:
         for handle in handles:
             handle.remove()

@@ -14,6 +14,7 @@ from steelyard.errors import UserError
 from steelyard.prune.calls import Call, Calls, Layer
 from steelyard.prune.groups import Map
 from steelyard.prune.layers import LayerInfo
+from steelyard.prune.trial import forwarded
 
 BATCH = 100
 MAX_ROWS = 32768
@@ -129,7 +130,7 @@ def wanted_outputs(
     with torch.no_grad(), Calls(layers, keep):
         for first, batch in batches(images):
             start = first
-            dense(batch)
+            forwarded(dense, batch, first)
     return {name: torch.cat(rows) for name, rows in parts.items()}
 
 
@@ -184,7 +185,7 @@ def moments(
         for first, batch in batches(images):
             start, calls = first, 0
             with suppress(_Reached):
-                model(batch)
+                forwarded(model, batch, first)
     if shift is None or done != len(wanted):
         raise UserError(
             f"Layer {info.name!r} runs more often for some images than for others; leave it dense "

@@ -82,6 +82,25 @@ def check_scores(model: nn.Module, images: torch.Tensor) -> None:
         )
 
 
+def forwarded(model: nn.Module, images: torch.Tensor, first: int = 0) -> torch.Tensor:
+    """What the network gives for images, the first of which has the number ``first``.
+
+    Raises
+    ------
+    UserError
+        If its code raises anything.
+    """
+    try:
+        result: torch.Tensor = model(images)
+    except Exception as error:  # As above.
+        raise UserError(
+            f"The network fails on images {first} to {first + len(images) - 1}: {_place(error)} "
+            f"raised {type(error).__name__} ({reason(error)}); leave these images out, or correct "
+            "its code."
+        ) from error
+    return result
+
+
 def _alone_in_double(model: nn.Module, pair: torch.Tensor) -> bool:
     """Whether an image's scores do not depend on the other one, where rounding is no reason."""
     wide = copy.deepcopy(model).double()

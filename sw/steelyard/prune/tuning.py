@@ -14,6 +14,7 @@ from steelyard.errors import UserError
 from steelyard.prune.groups import GROUP, layer_mask
 from steelyard.prune.layers import Structure, as_input
 from steelyard.prune.repair import Progress, prune_balanced
+from steelyard.prune.trial import reason
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 BATCH = 50
@@ -116,11 +117,15 @@ def finetune(
         for start in range(0, len(x), BATCH):
             chosen = order[start : start + BATCH]
             batch = x[chosen] if augment is None else augment(x[chosen], generator)
-            loss = following_loss(
-                model(batch.clone()), batch, None if classes is None else classes[chosen], teacher
-            )
+            known = None if classes is None else classes[chosen]
             optimizer.zero_grad()
-            loss.backward()
+            try:
+                following_loss(model(batch.clone()), batch, known, teacher).backward()
+            except RuntimeError as error:
+                raise UserError(
+                    f"The network cannot be tuned ({reason(error)}); prune it with another "
+                    "method, which needs no gradients."
+                ) from error
             optimizer.step()
             falling.step()
     # The product with the mask is formed in the forward pass: bring it up to the last step.
