@@ -24,6 +24,7 @@ def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray
     """Int8 codes of every quantized activation by its tensor's name, without any fusion."""
     graph = model.graph
     constants = {item.name for item in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     makers = {name: node for node in graph.node for name in node.output}
     source, target = graph.input[0].name, graph.output[0].name
     last = target
@@ -31,9 +32,9 @@ def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray
         last = makers[last].input[0]
     names: dict[str, str] = {}
     for node in graph.node:
-        codes = node.input[0]
-        if node.op_type != "DequantizeLinear" or codes in constants:
+        if node.op_type != "DequantizeLinear" or node.input[0] in constants:
             continue
+        codes = node.input[0]
         quantizer = makers[codes]
         while quantizer.op_type in ("Clip", "Identity") and quantizer.input[0] in makers:
             quantizer = makers[quantizer.input[0]]

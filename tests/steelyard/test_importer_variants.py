@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from qdq_graphs import Qdq, assert_agrees, images
 from steelyard import importer
@@ -27,6 +27,12 @@ class Variant(Qdq):
         self.draw = np.random.default_rng(seed)
         super().__init__(*SHAPE, opset=int(self.pick(*OPSETS)))
         self.style = str(self.pick(*STYLES))
+
+    def constant(self, array: np.ndarray) -> str:
+        """Stored in the file, or made by a node as torch's exporters do."""
+        if self.pick(0, 1):
+            return self.op("Constant", value=numpy_helper.from_array(np.asarray(array)))
+        return super().constant(array)
 
     def pick(self, *choices: Any) -> Any:
         return choices[int(self.draw.integers(len(choices)))]
