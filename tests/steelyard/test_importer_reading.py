@@ -137,3 +137,23 @@ def test_names_that_are_no_text_are_refused(part: str) -> None:
     content = model.SerializeToString().replace(b"QQQQ", b"\xff\xfe\xfdQ")
     with pytest.raises(UserError, match="The given data holds the name b.*, which is no UTF-8 te"):
         importer.load(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an ONNX file", bytes(range(256)) * 9])
+def test_file_that_is_not_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"onnx' (cannot be read as|is not) ONNX.*; give a"):
+        importer.load(path)
+
+
+def test_truncated_file_is_refused(tmp_path: Path) -> None:
+    graph, value = start()
+    content = graph.model(graph.pair(graph.conv(value), 0.1)).SerializeToString()
+    with pytest.raises(UserError, match="The given data cannot be read as ONNX"):
+        importer.load(content[: len(content) // 2])
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist; give the path of an ONNX file"):
+        importer.load(tmp_path / "none.onnx")
