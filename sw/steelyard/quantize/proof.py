@@ -250,7 +250,8 @@ def _constant(
         real = codes * steps
     # Scales are rounded to float32, which moves the largest codes by a little.
     allowed = HALF_STEP * steps + FLOAT_NOISE * np.abs(wanted)
-    if np.any(np.abs(real - wanted) > allowed):
+    # NaN is no agreement either.
+    if not np.all(np.abs(real - wanted) <= allowed):
         worst = float(np.max(np.abs(real - wanted) / steps))
         raise UserError(
             f"Layer {node.name!r} has {'weights' if weight else 'a bias'} that quantization by "
