@@ -27,6 +27,9 @@ class Drain(wiring.Component):
     """Names the captured sums as they leave the columns: parameters and place in the output plane.
 
     Beats follow each other without a gap from the cycle after `pass_end`, each until it is taken.
+    With `requantizer_cycles` of 1 that must be the cycle in which it is offered, for the sums move
+    on by themselves; else a beat may wait for less than so many cycles, for the scheduler begins
+    the next drain by then.
 
     Parameters
     ----------
@@ -136,7 +139,8 @@ class SparseArray(wiring.Component):
         Activations from the loader.
     group_free : ``Out(1)``
     o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
-        Sums, `requantizers` lanes at a time, taken every `requantizer_cycles`.
+        Sums, `requantizers` lanes at a time; each is taken within `requantizer_cycles`, as
+        :class:`Drain` says.
     issue, stall_load, stall_weights, stall_drain : ``Out(1)``
         For the performance counters.
     """
