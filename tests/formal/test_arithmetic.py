@@ -83,7 +83,8 @@ def test_pairs_keep_all_products_apart_and_broken_ones_are_noticed(tmp_path):
     products = ", ".join(f"dut.{name}.data()" for name in VERSIONS)
     text = HARNESS.replace("PRODUCTS", products).replace("LANES", str(LANES))
     (tmp_path / "harness.cpp").write_text(text.replace("STAGES", str(STAGES)), encoding="utf-8")
-    library = tmp_path / "pairs.so"
+    library = tmp_path / "build" / "pairs.so"
+    library.parent.mkdir()
     tools = Toolchain.find(tmp_path / "harness.cpp")
     compile_library(convert_component(AllPairs(), "pairs"), "pairs", library, tools, trace=False)
     wrong = (ctypes.c_int64 * len(VERSIONS))()

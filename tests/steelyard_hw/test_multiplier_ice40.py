@@ -58,7 +58,8 @@ def test_every_weight_times_every_activation_in_both_lanes(tmp_path):
     harness = tmp_path / "harness.cpp"
     harness.write_text(HARNESS, encoding="utf-8")
     verilog = convert_component(IcePairs(2, multiplier_signature(2)), "pairs")
-    library = tmp_path / "pairs.so"
+    library = tmp_path / "build" / "pairs.so"
+    library.parent.mkdir()
     compile_library(
         f"{verilog}\n{cell_model()}\n", "pairs", library, Toolchain.find(harness), trace=False
     )
