@@ -24,7 +24,7 @@ def shown(value: object) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):
-        return f"a {type(value).__name__} too large to show"
+        return "one too large to show"
     return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + " ..."
 
 

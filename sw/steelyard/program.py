@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import crossbar, golden
+from ._configuration import shown
 from ._sealed import damaged, read_sealed, write_sealed
 from .config import ArrayConfig
 from .crossbar import METHODS, DeviceEffects, NetworkMapping, map_network
@@ -32,6 +33,8 @@ FORMAT = "steelyard-program"
 FORMAT_VERSION = 2
 """Version 1 had no views of the network's input and output."""
 NETWORK = "network/"
+MOST = 1 << 48
+"""More than any number of words, weights or cycles in a program."""
 
 
 @dataclass(frozen=True)
@@ -326,8 +329,10 @@ def _effects(values: dict[str, Any] | None) -> DeviceEffects | None:
 
 
 def _integer(what: str, value: object, low: int = 0) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{what} must be an integer of at least {low}, not {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= MOST:
+        raise ValueError(
+            f"{what} must be an integer of at least {low} and at most {MOST}, not {shown(value)}"
+        )
     return value
 
 

@@ -20,7 +20,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("commands.toml")
 FOLDER = ROOT / "build" / "commands"
-SECONDS = 900
+SECONDS = 1800
 """Limit of one command."""
 STRICT = [sys.executable, "-X", "dev", "-W", "error", "-m", "steelyard_cli"]
 RAW = ("Traceback", "Warning", "WARNING")

@@ -295,6 +295,7 @@ def test_missing_manifest_entries_are_refused(key, saved, tmp_path):
         (lambda m: m["layers"][1].update(first=0), "has no descriptors of its own"),
         (lambda m: m["layers"][-1].update(count=2), "its layers use"),
         (lambda m: m["layers"][0].update(nnz="many"), "nnz must be an integer of at least 0"),
+        (lambda m: m["layers"][0].update(predicted_cycles=1 << 70), "predicted_cycles must be an"),
         (lambda m: m["input"].update(base=1 << 20), "lies outside the activation memory"),
         (lambda m: m["input"].update(pitch=99), "does not match its shape"),
         (lambda m: m.update(batch=17), "does not match its shape"),
