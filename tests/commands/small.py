@@ -7,6 +7,7 @@ import argparse
 import gzip
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -102,21 +103,24 @@ def execute(entry: dict[str, Any]) -> str:
     script = command
     if mine:
         script = " ".join(["exec", *STRICT, command.removeprefix("steelyard ")])
-    try:
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=FOLDER if mine else ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"no end after {SECONDS} s"
-    if done.returncode:
-        return f"exit status {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    raw = [line for line in done.stderr.splitlines() if any(word in line for word in RAW)]
+    with subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=FOLDER if mine else ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            # The command's own workers too, which would go on without it.
+            os.killpg(process.pid, signal.SIGKILL)
+            return f"no end after {SECONDS} s"
+    if process.returncode:
+        return f"exit status {process.returncode}\n{out[-2000:]}\n{err[-4000:]}"
+    raw = [line for line in err.splitlines() if any(word in line for word in RAW)]
     return "\n".join(raw) if mine else ""
 
 
