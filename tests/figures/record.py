@@ -1,6 +1,6 @@
 """Runs documented commands and keeps what they measure in docs/figures, with the commit.
 
-``python tests/figures/record.py bench`` runs the command of docs/figures/bench.json again. The
+``python tests/figures/record.py bench`` runs the commands of docs/figures/bench.json again. The
 documents' figures are compared with these files by test_figures.py.
 """
 
@@ -20,17 +20,39 @@ FIGURES = ROOT / "docs" / "figures"
 
 @dataclass(frozen=True)
 class Source:
-    """A command of the documents, and the files that it leaves its figures in."""
+    """Commands, and the files that they leave their figures in."""
 
-    command: str
+    commands: tuple[str, ...]
     writes: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The commands as a line of a shell."""
+        return " && ".join(self.commands)
+
+
+CASES = (
+    "reference 8x4",
+    "reference 16x4",
+    "vgg16_32 batch 1",
+    "vgg16_32 batch 8",
+    "vgg16_224",
+    "resnet18_224",
+)
+"""Cases of the benchmark of which the documents give figures."""
+
+
+def _case_file(name: str) -> str:
+    return f"build/bench/{name.replace(' ', '_')}.json"
 
 
 SOURCES = {
-    "bench": Source("make bench", ("build/bench/array.json", "build/bench/software.json")),
-    "demo": Source("make demo", ("build/demo/report.json",)),
-    "demo-crossbar": Source("make demo-crossbar", ("build/demo-crossbar/report.json",)),
-    "demo-board": Source("make demo-board BOARD=ulx3s_85f", ("build/demo-board/report.json",)),
+    "bench": Source(
+        tuple(f'steelyard bench --case "{name}" -o {_case_file(name)}' for name in CASES),
+        tuple(map(_case_file, CASES)),
+    ),
+    "demo": Source(("steelyard demo -o build/demo",), ("build/demo/report.json",)),
+    "demo-crossbar": Source(("make demo-crossbar",), ("build/demo-crossbar/report.json",)),
 }
 
 
@@ -67,7 +89,8 @@ def main() -> None:
         sys.exit("Commit first: figures are kept with the commit that made them.")
     commit = git("rev-parse", "HEAD").strip()
     for name in options.name:
-        subprocess.run(shlex.split(SOURCES[name].command), cwd=ROOT, check=True)
+        for command in SOURCES[name].commands:
+            subprocess.run(shlex.split(command), cwd=ROOT, check=True)
         keep(name, commit)
 
 
