@@ -256,6 +256,7 @@ def _without_remarks() -> Iterator[None]:
     """Keeps torch's warnings on the user's network off standard error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"torch(\.|$)")
+        warnings.filterwarnings("ignore", category=FutureWarning)
         yield
 
 

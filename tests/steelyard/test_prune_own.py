@@ -1,6 +1,7 @@
 """Networks as users bring them: pruned as what they compute, or refused by what they do."""
 
 import copy
+import sys
 import threading
 import warnings
 
@@ -198,6 +199,29 @@ def test_what_cannot_be_copied_is_refused(images):
     prune(net, images, 0.5)
 
 
+def test_classes_that_refuse_copy_or_evaluation_are_named(images):
+    class NoCopy(Net):
+        def __deepcopy__(self, memo):
+            return None
+
+    class NoEvaluation(Net):
+        def train(self, mode=True):
+            raise ValueError("never")
+
+    with pytest.raises(
+        UserError, match=r"Network NoCopy cannot be copied \(its copy is a NoneType"
+    ):
+        prune(NoCopy(), images)
+    with pytest.raises(UserError, match=r"Network NoEvaluation cannot be put .* \(never\)"):
+        prune(NoEvaluation(), images)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_scripts_are_refused_by_name(images):
+    with pytest.raises(UserError, match=r"Module 'middle' is TorchScript"):
+        prune(Net(torch.jit.script(nn.Conv2d(8, 8, 3))), images)
+
+
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
@@ -295,6 +319,9 @@ def test_several_tensors_are_refused_with_a_hook_that_helps(images, returned):
         (lambda net, x: Net.forward(net, x - x.mean(0)), r"for an image alone than .* beside oth"),
         (lambda net, x: Net.forward(net, x[:, :2]), r"own.py line \d+ raised RuntimeErr"),
         (lambda net, x: Net.forward(net, x.numpy().tolist()), r"raised TypeError"),
+        (lambda net, x: sys.exit(3), r"ends the program with status 3"),
+        (lambda net, x: net(x), r"RecursionError"),
+        (lambda net, x: torch.fft.fft(Net.forward(net, x)), r"returns complex64, allowed are real"),
     ],
 )  # fmt: skip
 def test_passes_that_are_no_function_of_an_image_are_refused(images, forward, sentence):

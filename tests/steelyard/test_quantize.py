@@ -178,3 +178,41 @@ def test_importing_the_rooms_loads_neither_torch_nor_onnx() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+class _Odd(nn.Module):
+    """A function behind a convolution."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.layer, self.function = nn.Conv2d(2, 4, 3), function
+        self.register_buffer("mask", torch.full((2, 2), -torch.inf))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.layer(x)).mean((2, 3))
+
+
+def test_masks_of_infinite_values_are_exported(tmp_path: Path) -> None:
+    quantize.export_onnx(_Odd(torch.relu), images(2), tmp_path / "odd.onnx")
+
+
+def _halves(x: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return x @ x
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (lambda x: x * 2 if float(x[0, 0, 0, 0]) > 0 else x, r"something else .* differ by"),
+        (_halves, r"something else in its ONNX file .* without autocast"),
+        (lambda x: torch.fft.fft2(x).real, r"cannot be exported \(Exporting .*replace"),
+    ],
+)
+def test_exports_that_compute_something_else_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], function, sentence: str
+) -> None:
+    x = images(8) * np.float32([1, -1] * 4).reshape(8, 1, 1, 1)
+    with pytest.raises(UserError, match=sentence):
+        quantize.export_onnx(_Odd(function), x, tmp_path / "odd.onnx")
+    assert list(tmp_path.iterdir()) == [] and capfd.readouterr() == ("", "")

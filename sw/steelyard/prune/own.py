@@ -62,8 +62,7 @@ def prepared(model: nn.Module, images: torch.Tensor) -> nn.Module:
             trained = own or parameter.requires_grad
             if plain.data_ptr() != parameter.data_ptr() or trained != parameter.requires_grad:
                 setattr(module, name, nn.Parameter(plain, trained))
-    # A module's own train() need not return it.
-    ready.eval()
+    _evaluation(ready)
     _check_norms(ready)
     check_scores(ready, images)
     return ready
@@ -100,7 +99,10 @@ def _copied(model: nn.Module) -> nn.Module:
             elif not value.is_leaf or value.is_inference():
                 memo[id(value)] = value.detach().clone()
     try:
-        return copy.deepcopy(model, memo)
+        copied = copy.deepcopy(model, memo)
+        if not isinstance(copied, nn.Module):
+            raise TypeError(f"its copy is a {type(copied).__name__}")
+        return copied
     except Exception as error:  # Whatever the attributes of a user's class raise.
         raise UserError(
             f"Network {type(model).__name__} cannot be copied ({reason(error)}); keep what cannot "
@@ -122,6 +124,11 @@ def _tensors_of(value: Any, depth: int = 3) -> Iterator[torch.Tensor]:
 def _check_values(model: nn.Module) -> None:
     for name, module in model.named_modules():
         label = name or type(module).__name__
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError(
+                f"Module {label!r} is TorchScript, which pruning cannot look into; give the Python "
+                "module that it was made of, with the same weights."
+            )
         tensors: dict[str, torch.Tensor] = dict(module.named_parameters(recurse=False))
         if isinstance(module, BatchNorm):
             tensors |= dict(module.named_buffers(recurse=False))
@@ -149,9 +156,20 @@ def _check_values(model: nn.Module) -> None:
             check_finite(label, values)
 
 
+def _evaluation(model: nn.Module) -> None:
+    # A module's own train() need not return it.
+    try:
+        model.eval()
+    except Exception as error:  # Whatever a user's class raises.
+        raise UserError(
+            f"Network {type(model).__name__} cannot be put into evaluation mode "
+            f"({reason(error)}); correct its train() and eval()."
+        ) from error
+
+
 def _plain_weights(model: nn.Module) -> None:
     """Makes computed weights plain parameters, with the values that they have in evaluation."""
-    model.eval()
+    _evaluation(model)
     for module in model.modules():
         if parametrize.is_parametrized(module):
             # A copy shares the class that was made for the original, and removal changes it.

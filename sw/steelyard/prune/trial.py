@@ -53,7 +53,7 @@ def check_scores(model: nn.Module, images: torch.Tensor) -> None:
     if not scores.is_floating_point():
         raise UserError(
             f"The network returns {str(scores.dtype).removeprefix('torch.')}, allowed are real "
-            "scores; return them without argmax or rounding."
+            "scores; return them without argmax, rounding or complex numbers."
         )
     if scores.dim() == 0 or len(scores) != len(pair):
         raise UserError(
@@ -113,7 +113,10 @@ def _alone_in_double(model: nn.Module, pair: torch.Tensor) -> bool:
 def _run(model: nn.Module, images: torch.Tensor, seed: int = 0) -> Any:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model(images.clone())
+        try:
+            return model(images.clone())
+        except SystemExit as error:
+            raise RuntimeError(f"it ends the program with status {error.code}") from error
 
 
 def _agree(a: torch.Tensor, b: Any) -> bool:

@@ -6,6 +6,7 @@ import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,7 +49,10 @@ def export_onnx(model: nn.Module, sample_input: ArrayLike, path: str | os.PathLi
     """
     import torch
 
-    for name, values in model.state_dict().items():
+    # Masks and the like may hold infinite values on purpose.
+    state: dict[str, torch.Tensor] = dict(model.named_parameters())
+    state |= {name: values for name, values in model.named_buffers() if ".running_" in f".{name}"}
+    for name, values in state.items():
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             raise UserError(
                 f"Weight {name!r} holds NaN or infinite values, allowed are finite ones; "
@@ -92,8 +96,8 @@ def _proved(model: nn.Module, images: NDArray[np.float32], path: Path) -> onnx.M
     what = f"differ by {worst:.2g} of the largest" if np.isfinite(worst) else "do not come out"
     raise UserError(
         f"Model {type(model).__name__} computes something else in its ONNX file than in torch: "
-        f"the scores {what}; write its forward without Python's if, for and float() on values of "
-        "tensors, which an export fixes."
+        f"the scores {what}; write its forward without autocast, and without Python's if, for and "
+        "float() on values of tensors, which an export fixes."
     )
 
 
@@ -107,7 +111,9 @@ def _exported(
     axes = {"input": {0: "batch"}, "output": {0: "batch"}} if dynamic else None
     # The newer exporter needs onnxscript, so the older one's announcement is no news. Whether what
     # it remarks on matters, the proof tells.
-    with quiet(), warnings.catch_warnings(record=True) as remarks:
+    # What cannot be exported torch writes to the process's standard output, as a whole graph.
+    log = patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True)
+    with quiet(), log, warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")
         try:
             torch.onnx.export(
@@ -186,10 +192,10 @@ def _worst(
 
 
 def _not_exported(model: nn.Module, images: NDArray[np.float32], error: Exception) -> UserError:
-    from torch.onnx.errors import UnsupportedOperatorError
+    from torch.onnx.errors import OnnxExporterError
 
     label = f"Model {type(model).__name__} cannot be exported"
-    if isinstance(error, UnsupportedOperatorError):
+    if isinstance(error, OnnxExporterError):
         reason = reason_of(error).split(". ")[0]
         return UserError(f"{label} ({reason}); replace the operator in the network.")
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

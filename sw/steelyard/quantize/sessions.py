@@ -18,8 +18,8 @@ from steelyard.errors import UserError
 if TYPE_CHECKING:
     import onnx
 
-ERRORS_ONLY = 3
-"""onnxruntime's severity at which it no longer writes warnings to stderr."""
+FATAL_ONLY = 4
+"""onnxruntime's severity at which it writes neither warnings nor what it raises to stderr."""
 
 
 @contextmanager
@@ -106,7 +106,7 @@ class Session:
 def options_of(onnxruntime: Any) -> Any:
     """Session options without warnings on stderr."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL_ONLY
     return options
 
 
