@@ -36,6 +36,7 @@ CASES = (
     "reference 16x4",
     "vgg16_32 batch 1",
     "vgg16_32 batch 8",
+    "vgg16_32 ulx3s_85f",
     "vgg16_224",
     "resnet18_224",
 )

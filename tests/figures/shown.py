@@ -99,7 +99,26 @@ TABLES = (
     Table("README.md", "| case | array | cycles | dense |", "bench", _array),
     Table("README.md", "| | |", "demo", _demo),
 )
+
+
+def _on_board(text: str) -> Callable[[Result], str]:
+    return lambda result: text.format(**case(result, "vgg16_32 ulx3s_85f"))
+
+
 SENTENCES = (
+    Sentence(
+        "README.md",
+        "bench",
+        _on_board(
+            "makes {gops_per_multiplier:.2f} dense-equivalent GOPS a multiplier (`make bench`, "
+            "case `vgg16_32 ulx3s_85f`)"
+        ),
+    ),
+    Sentence(
+        "docs/notes/bitstreams.md",
+        "bench",
+        _on_board("makes {gops_per_multiplier:.2f} dense-equivalent GOPS a multiplier at 80 MHz"),
+    ),
     Sentence(
         "README.md",
         "demo",
