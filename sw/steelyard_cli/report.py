@@ -83,9 +83,8 @@ def _measured(path: Path, program: Program) -> dict[str, Any]:
         document = json.loads(read_text(path))
         rows = document["layers"]
         names = [(row["name"], row["ideal_cycles"]) for row in rows]
-        counted = (
-            all(type(row[name]) is int for row in rows for name in needed)
-            and type(document["cycles"]) is int
+        counted = _is_count(document["cycles"]) and all(
+            _is_count(row[name]) for row in rows for name in needed
         )
         document["device"]
     except (OSError, *MALFORMED) as error:
@@ -100,6 +99,11 @@ def _measured(path: Path, program: Program) -> dict[str, Any]:
         raise UserError(f"Run {str(path)!r} is of another program; {advice}")
     measured: dict[str, Any] = document
     return measured
+
+
+def _is_count(value: object) -> bool:
+    # More than that nobody has run, nor can a picture show it.
+    return type(value) is int and 0 <= value < 1 << 48
 
 
 def _bars(layers: list[dict[str, Any]]) -> Figure:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from steelyard._reading import opened
+from steelyard._reading import MALFORMED, opened
 from steelyard._state import read_state
 from steelyard.errors import UserError
 from steelyard.prune import unwrapped
@@ -189,7 +189,7 @@ def _safetensors(path: Path) -> State:
 def _remedy(path: Path) -> str:
     """What to do with a file that holds something else than a state."""
     names: list[str] = []
-    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile), opened(path) as (file, _):
+    with contextlib.suppress(OSError, *MALFORMED), opened(path) as (file, _):
         names = zipfile.ZipFile(file).namelist()
     if any("/code/" in name for name in names):
         return (
