@@ -37,6 +37,27 @@ def times(*values: float) -> list[str]:
     return [f"{value:.2f}" for value in values]
 
 
+def test_the_table_of_the_demo_network_is_the_demos():
+    report = kept("demo-crossbar")
+    expected = []
+    for row in report["methods"]:
+        reached = row["accuracy_by_adc_bits"]
+        lost = f"{100 * (reached['8'] - reached['4']):.1f}"
+        expected.append([percent(row["accuracy"], 1), lost, *demo_costs(row)])
+        if "same_weights_ou_row" in row:
+            expected.append(["", "", *demo_costs(row["same_weights_ou_row"])])
+    assert [row[1:] for row in table(README, "the demo network")] == expected
+    assert f"of {report['accuracy_images']:,} test images" in README
+    assert f"the first {report['converter_images']:,}" in " ".join(README.split())
+
+
+def demo_costs(row: dict[str, Any]) -> list[str]:
+    """Cells of costs."""
+    ratios = [row[f"{key}_ratio"]["isaac32"] for key in ("area", "energy", "speed")]
+    index = f"{row['index_bits'] / KIB:.1f} KiB"
+    return [*times(row["memory_compression"]), str(row["crossbars"]), *times(*ratios), index]
+
+
 def small_rows() -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Networks of VGG-small in the order of the tables, each with its costs in one mapping."""
     rows = {row["method"]: row for row in kept("crossbar-pruning")["methods"]}
