@@ -71,7 +71,9 @@ def keep(name: str, commit: str) -> None:
     document = {"command": source.command, "commit": commit, "result": result}
     FIGURES.mkdir(exist_ok=True)
     temporary = FIGURES / f".{name}.json"
-    temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    # Where this machine keeps its data says nothing of the project.
+    text = json.dumps(document, indent=1).replace(str(Path.home()), "~")
+    temporary.write_text(text + "\n", encoding="utf-8")
     os.replace(temporary, FIGURES / f"{name}.json")
 
 
