@@ -55,7 +55,8 @@ test: $(STAMP)
 fuzz: $(STAMP)
 	@for script in $(FUZZERS); do echo "$$script" && $(BIN)/python $$script --seed $(SEED) || exit 1; done
 
-commands: $(STAMP)
+# Some of them place and route.
+commands: $(STAMP) $(BOARDS_STAMP)
 	$(BIN)/python tests/commands/small.py
 
 formal: $(STAMP)

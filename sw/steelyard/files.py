@@ -1,10 +1,12 @@
 """Outputs written aside and moved into place, so that a failure leaves the old file as it was."""
 
+import errno
 import os
 import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ __all__ = ["check_output", "is_stream", "replacing"]
 
 DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 """Folders of links to what a process has open; /dev/stdout leads there."""
+READER_SECONDS = 10.0
+"""How long a FIFO may be without a reader when its content is ready."""
 MAX_LINKS = 40
 """Links in a row that Linux follows."""
 
@@ -26,7 +30,8 @@ def replacing(path: str | os.PathLike[str], what: str = "Output") -> Iterator[Pa
 
     Missing parent folders are made; the new file has the permissions of any new file. Symbolic
     links stay: the file that they lead to is replaced. Into a character device, a FIFO or one of
-    this process's open files, such as /dev/stdout, the content is written when the block has ended.
+    this process's open files, such as /dev/stdout, the content is written when the block has ended;
+    a FIFO must have a reader within 10 s of that.
 
     Parameters
     ----------
@@ -37,7 +42,7 @@ def replacing(path: str | os.PathLike[str], what: str = "Output") -> Iterator[Pa
     ------
     UserError
         If the folder cannot be made, the file cannot be written, or `path` is a folder, a block
-        device or a socket.
+        device, a socket or a FIFO that nobody reads.
     """
     target = Path(path)
     try:
@@ -142,6 +147,23 @@ def _opened(target: Path) -> BinaryIO:
     """Device or FIFO, open for writing; an open file is continued where it is."""
     descriptor = _descriptor(target)
     if descriptor is None:
-        return target.open("wb")
+        return _opened_fifo(target) if stat.S_ISFIFO(_mode(target)) else target.open("wb")
     sys.stdout.flush()
     return os.fdopen(os.dup(descriptor), "wb")
+
+
+def _opened_fifo(target: Path) -> BinaryIO:
+    """FIFO, open for writing once somebody reads it; a plain open would wait for ever."""
+    end = time.monotonic() + READER_SECONDS
+    while True:
+        try:
+            descriptor = os.open(target, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > end:
+                raise OSError("nobody reads this FIFO; start its reader before") from None
+            time.sleep(0.05)
+        else:
+            os.set_blocking(descriptor, True)
+            return os.fdopen(descriptor, "wb")

@@ -52,6 +52,16 @@ def test_a_link_to_nothing_makes_what_it_leads_to(tmp_path):
     assert (tmp_path / "new" / "target").read_bytes() == b"new"
 
 
+def test_a_fifo_that_nobody_reads_is_refused_and_not_waited_for(tmp_path, monkeypatch):
+    fifo = tmp_path / "fifo.npy"
+    os.mkfifo(fifo)
+    monkeypatch.setattr("steelyard.files.READER_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"nobody reads this FIFO; start its reader before"):
+        with replacing(fifo) as temporary:
+            temporary.write_bytes(b"scores")
+    assert stat.S_ISFIFO(fifo.lstat().st_mode) and left(tmp_path) == ["fifo.npy"]
+
+
 def test_a_fifo_is_written_to(tmp_path):
     fifo, got = tmp_path / "fifo.npy", []
     os.mkfifo(fifo)
