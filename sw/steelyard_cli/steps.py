@@ -37,6 +37,8 @@ PORTS = {
     "busy": {"direction": "out", "width": 1},
 }
 """Ports of the accelerator's top module, docs/architecture.md section 7."""
+LEAST_RESET_CYCLES = 4
+"""Cycles that ``rst`` must be held, of the same section."""
 
 
 def one_thread() -> None:
@@ -310,6 +312,7 @@ def generate_verilog(config_file: Path, output: Path) -> None:
             "config_sha256": config.hash().hex(),
             "config": asdict(config),
             "ports": PORTS,
+            "least_reset_cycles": LEAST_RESET_CYCLES,
         },
     )
     show(f"{output}: steelyard.sv, config.toml, accelerator.json ({config.hash().hex()[:16]})")

@@ -203,6 +203,7 @@ def test_generated_verilog_has_the_ports_that_its_description_names(steelyard, w
     verilog = (tmp_path / "v" / "steelyard.sv").read_text()
     description = json.loads((tmp_path / "v" / "accelerator.json").read_text())
     assert f"module {description['top']}(" in verilog
+    assert description["least_reset_cycles"] == steps.LEAST_RESET_CYCLES
     for name, port in steps.PORTS.items():
         width = "" if port["width"] == 1 else f"[{port['width'] - 1}:0] "
         assert f"  {port['direction']}put {width}{name};" in verilog
