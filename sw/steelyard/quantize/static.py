@@ -127,16 +127,16 @@ def quantize_measured(
         folder = Path(name)
         tell(0, len(images), "reading")
         if isinstance(model, str | os.PathLike):
-            source = Path(model)
-            if is_quantized(file := read_model(source)):
+            file = read_model(model)
+            if is_quantized(file):
                 completed = complete(file, images)
                 return Quantized(completed.SerializeToString(), (), len(images))
         else:
-            source = folder / "float.onnx"
             with quiet():
-                export_onnx(model, images, source)
+                export_onnx(model, images, folder / "float.onnx")
+            file = read_model(folder / "float.onnx")
         with quiet():
-            reference = normalized(source, images, folder)
+            reference = normalized(file, images, folder)
         if warn is not None:
             for sentence in obstacles(reference.model):
                 warn(f"This network will not compile: {sentence}")
