@@ -1,0 +1,58 @@
+"""SHA-256 of the gateware's RTLIL for six configurations: did a change leave the hardware alone?
+
+The text has no source lines, so that moves and comments do not show. The registers that hold the
+configuration's hash are masked with --without-hash: what is left is what computes.
+
+    python experiments/gateware_fingerprint.py
+    python experiments/gateware_fingerprint.py --without-hash
+"""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from steelyard.config import ArrayConfig
+from steelyard.tile import TileConfig
+from steelyard_boards.configs import LARGE, UP5K_COMPACT
+from steelyard_cli.crossbar_demo import CONFIG as DEMO_TILE
+from steelyard_cli.demo import CONFIG as DEMO
+from steelyard_hw.accelerator import Accelerator
+
+CONFIGURATIONS = {
+    "default array": ArrayConfig(),
+    "demo": DEMO,
+    "ECP5-85F": LARGE,
+    "compact": UP5K_COMPACT,
+    "default tile": TileConfig(),
+    "crossbar demo, two units": DEMO_TILE.with_(ou_parallel=2),
+}
+
+
+def text(config: ArrayConfig, *, without_hash: bool) -> str:
+    """RTLIL of the accelerator, with zeros for the words of the hash if these do not count."""
+    found = rtlil.convert(Accelerator(config), emit_src=False)
+    if without_hash:
+        digest = config.hash()
+        for first in range(0, 32, 4):
+            word = int.from_bytes(digest[first : first + 4], "little")
+            found = found.replace(f"32'{word:032b}", f"32'{0:032b}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--without-hash", action="store_true", help="mask the configuration's hash")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="also write the texts here")
+    options = parser.parse_args()
+    for name, config in CONFIGURATIONS.items():
+        found = text(config, without_hash=options.without_hash)
+        if options.keep is not None:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            (options.keep / f"{name}.il").write_text(found, encoding="utf-8")
+        print(f"{hashlib.sha256(found.encode()).hexdigest()}  {name}")
+
+
+if __name__ == "__main__":
+    main()
