@@ -22,8 +22,8 @@ import time
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
 
-from steelyard.config import ArrayConfig
-from steelyard.tile import TileConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.verilog import bare_memories
 

@@ -11,9 +11,8 @@ import time
 
 import numpy as np
 
-from steelyard import golden
-from steelyard.crossbar import METHODS, Counts, CrossbarConfig, map_network, run
-from steelyard.network import Conv, MaxPool, Network, Tensor
+from steelyard.engines.crossbar import METHODS, Counts, CrossbarConfig, map_network, run
+from steelyard.network import Conv, MaxPool, Network, Tensor, golden
 
 PLAN = (128, 128, "P", 256, 256, "P", 512, 512, "P", "FC1024", "FC10")
 

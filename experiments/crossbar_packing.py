@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from steelyard import importer, prune, zoo
-from steelyard.crossbar import CrossbarConfig, map_network, operation_units
+from steelyard.engines.crossbar import CrossbarConfig, map_network, operation_units
 from steelyard.files import replacing
 from steelyard.network import Conv
 from steelyard.prune.constraints import MatrixShape

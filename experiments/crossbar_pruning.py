@@ -29,10 +29,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from steelyard import data, golden, importer, prune, zoo
+from steelyard import data, importer, prune, zoo
 from steelyard.cost import CONSTANTS, compare, price
-from steelyard.crossbar import CrossbarConfig, activity, map_network
+from steelyard.engines.crossbar import CrossbarConfig, activity, map_network
 from steelyard.files import replacing
+from steelyard.network import golden
 from steelyard.quantize import quantize
 from steelyard.train import accuracy, augment
 

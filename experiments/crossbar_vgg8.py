@@ -17,10 +17,10 @@ from crossbar_golden import vgg8
 
 from steelyard import driver
 from steelyard.compile import compile
-from steelyard.crossbar import METHODS, CrossbarConfig, map_network
-from steelyard.crossbar import run as crossbar_run
+from steelyard.contract.tile import TileConfig
+from steelyard.engines.crossbar import METHODS, CrossbarConfig, map_network
+from steelyard.engines.crossbar import run as crossbar_run
 from steelyard.network import Conv
-from steelyard.tile import TileConfig
 
 CLOCK_HZ = 80e6
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 
-from steelyard.config import ArrayConfig
-from steelyard.tile import TileConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 from steelyard_boards.configs import LARGE, UP5K_COMPACT
-from steelyard_cli.crossbar_demo import CONFIG as DEMO_TILE
-from steelyard_cli.demo import CONFIG as DEMO
+from steelyard_cli.demos.array import CONFIG as DEMO
+from steelyard_cli.demos.crossbar import CONFIG as DEMO_TILE
 from steelyard_hw.accelerator import Accelerator
 
 CONFIGURATIONS = {

@@ -14,7 +14,8 @@ import onnxruntime
 import torch
 from onnx import helper
 
-from steelyard import golden, importer, quantize, zoo
+from steelyard import importer, quantize, zoo
+from steelyard.network import golden
 
 LEVELS = onnxruntime.GraphOptimizationLevel
 

@@ -18,10 +18,10 @@ from accelerator_sizing import place_of
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
-from steelyard.config import ArrayConfig
-from steelyard_hw.link import SerialAccelerator
-from steelyard_hw.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
-from steelyard_hw.target import Target
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.cells.target import Target
+from steelyard_hw.lib.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
+from steelyard_hw.link.link import SerialAccelerator
 from steelyard_hw.verilog import bare_memories
 
 

@@ -9,8 +9,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from steelyard import golden
-from steelyard.network import Network
+from steelyard.network import Network, golden
 
 AGREEMENT = 0.999
 VIEWS = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")

@@ -1,7 +1,7 @@
 """Digilent Arty A7-35T: an Artix-7, whose bitstream Vivado makes."""
 
-from steelyard.config import ArrayConfig
-from steelyard_hw.multiplier_xilinx import XilinxPairs
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.cells.multiplier_xilinx import XilinxPairs
 
 from .board import MHZ, Board
 from .families.xilinx7 import XC7A35T

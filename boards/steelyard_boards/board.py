@@ -3,9 +3,9 @@
 import importlib
 from dataclasses import dataclass
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.program import Program
-from steelyard_hw.link_uart import divider_for
+from steelyard_hw.link.uart import divider_for
 
 from .capacity import check
 from .families import Device

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 from steelyard.errors import DoesNotFit
 from steelyard.program import Program
-from steelyard.tile import TileConfig
 
 from .families import Device
 

@@ -1,6 +1,6 @@
 """Default configurations that several boards share."""
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 
 __all__ = ["GW1NR_COMPACT", "HX8K_COMPACT", "LARGE", "MIDDLE", "SMALL", "UP5K_COMPACT"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.errors import UserError
 from steelyard.network import Add, AvgPool, Conv, Layer, MaxPool, Network, Tensor
 

@@ -5,8 +5,8 @@ instead: pin 1 (Y18) receives, pin 2 (Y19) sends, pins 5 and 11 are ground; an a
 there. The clock is the 125 MHz that the Ethernet PHY gives to pin H16 from power-up on.
 """
 
-from steelyard.config import ArrayConfig
-from steelyard_hw.multiplier_xilinx import XilinxPairs
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.cells.multiplier_xilinx import XilinxPairs
 
 from .board import MHZ, Board
 from .families.xilinx7 import XC7Z020

@@ -3,9 +3,9 @@
 from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
 
-from steelyard.config import ArrayConfig
-from steelyard_hw.link import SerialAccelerator
-from steelyard_hw.link_uart import divider_for
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.link.link import SerialAccelerator
+from steelyard_hw.link.uart import divider_for
 
 from .board import Board
 
@@ -18,7 +18,7 @@ class Top(Elaboratable):
     Parameters
     ----------
     board : :class:`.board.Board`
-    config : :class:`~steelyard.config.ArrayConfig`
+    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
 
     Raises
     ------

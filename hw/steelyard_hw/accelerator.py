@@ -4,24 +4,24 @@ from amaranth import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.config import ArrayConfig
-from steelyard.tile import TileConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 
-from .array import SparseArray
-from .countdown import Countdown
-from .crossbar import CrossbarTile
-from .crossbar_counters import UnitCounters
-from .descriptor import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
-from .host import HostPort, Space
-from .loader import Loader, loader_latency
-from .memory import ActivationMemory, ItemMemory
-from .output import OutputStage
-from .output_serial import SerialOutputStage
-from .sequencer import COUNTERS, Sequencer
-from .target import Target
-from .vector import VectorUnit
-from .weights import WeightFetch
-from .weights_direct import DirectFetch
+from .array.array import SparseArray
+from .cells.target import Target
+from .crossbar.counters import UnitCounters
+from .crossbar.tile import CrossbarTile
+from .lib.countdown import Countdown
+from .load.loader import Loader, loader_latency
+from .output.serial import SerialOutputStage
+from .output.stage import OutputStage
+from .output.vector import VectorUnit
+from .shell.host import HostPort, Space
+from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
+from .shell.memory import ActivationMemory, ItemMemory
+from .shell.sequencer import COUNTERS, Sequencer
+from .shell.weights import WeightFetch
+from .shell.weights_direct import DirectFetch
 
 __all__ = ["MAGIC", "VERSION", "Accelerator"]
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.errors import UserError
 
 from .accelerator import Accelerator

@@ -3,8 +3,8 @@
 :func:`build` compiles and caches the library of a configuration for the driver's device ``sim``.
 """
 
-from .cache import cache_folder
-from .library import build, build_verilog
+from .build.cache import cache_folder
+from .build.library import build, build_verilog
 from .simulation import Simulation, SimulationTransport, open_transport
 
 __all__ = [

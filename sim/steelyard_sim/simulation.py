@@ -11,12 +11,12 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.driver.errors import DeviceTimeout
 from steelyard.errors import UserError
 
-from .handle import Handle
-from .library import Progress, build
+from .build.handle import Handle
+from .build.library import Progress, build
 
 __all__ = ["Clocked", "Simulation", "SimulationTransport", "open_transport"]
 
@@ -43,7 +43,7 @@ class Simulation(Handle):
 
     Parameters
     ----------
-    library : shared library of :func:`steelyard_sim.library.build`
+    library : shared library of :func:`steelyard_sim.build.library.build`
     trace : path of a VCD to write, for libraries built with tracing; complete after `close`
     seed : of what has no initial value in a library built with ``unknown="unique"``; 0 means zero
 

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import load_config
 from steelyard.driver.boards import find_board
 from steelyard.driver.errors import BadAddress
 from steelyard.driver.serial import BITS_A_BYTE, WORD_BYTES, SerialPort, SerialTransport
 from steelyard.errors import UserError
-from steelyard.tile import load_config
 
-from .handle import Handle
-from .library import Progress, build_board
+from .build.handle import Handle
+from .build.library import Progress, build_board
 
 __all__ = [
     "Address",
@@ -76,7 +76,7 @@ class BoardSimulation(Handle):
 
     Parameters
     ----------
-    library : shared library of :func:`steelyard_sim.library.build_board`
+    library : shared library of :func:`steelyard_sim.build.library.build_board`
     divider : the one it was built with
     """
 

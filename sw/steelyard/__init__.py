@@ -8,7 +8,7 @@ driver need numpy and threadpoolctl, and pyserial for a board; `prune` needs tor
 __version__ = "0.1.0"
 __all__ = ["ArrayConfig", "UserError", "open"]
 
-from .config import ArrayConfig
+from .contract.accelerator import ArrayConfig
 from .errors import UserError
 
 

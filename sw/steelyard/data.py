@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from steelyard._reading import opened
 from steelyard.errors import UserError
 from steelyard.folders import user_cache
+from steelyard.reading import opened
 
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 PACKAGE = "dataset-fashion-mnist"

@@ -16,10 +16,10 @@ import numpy as np
 
 from steelyard import data as dataset
 from steelyard import zoo
-from steelyard._reading import MALFORMED, first_line
-from steelyard._state import read_state
 from steelyard.errors import UserError
 from steelyard.files import replacing
+from steelyard.reading import MALFORMED, first_line
+from steelyard.state import read_state
 
 if TYPE_CHECKING:
     import torch

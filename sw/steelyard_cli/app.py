@@ -8,8 +8,8 @@ import click
 
 from steelyard import UserError, __version__
 
-from .board_commands import bitstream, boards, program
-from .device_commands import demo_board, demo_crossbar, selftest
+from .commands.board_commands import bitstream, boards, program
+from .commands.device_commands import demo_board, demo_crossbar, selftest
 from .errors import BadResult
 from .options import DEVICE_HELP, FILE, FOLDER, OUTPUT_FILE, OUTPUT_FOLDER, json_option
 
@@ -134,7 +134,7 @@ def demo(output: Path, data: Path | None, images: int, device: str) -> None:
     Example:
       steelyard demo -o build/demo
     """
-    from .demo import run_demo
+    from .demos.array import run_demo
 
     run_demo(output, data, images, device)
 
@@ -154,7 +154,7 @@ def train(data: Path | None, epochs: int, seed: int, output: Path) -> None:
       steelyard train --epochs 12 -o weights.npz
       steelyard prune fashion --weights weights.npz -o pruned.onnx
     """
-    from .steps import train_network
+    from .commands.steps import train_network
 
     train_network(data, epochs, seed, output)
 
@@ -223,7 +223,7 @@ def prune(model: str, output: Path, json_file: Path | None, **options: Any) -> N
       steelyard prune mynets:small --calibration images.npy --sparsity 0.5 -o pruned.onnx
       steelyard prune fashion --engine crossbar --constraint mixed -o pruned.onnx
     """
-    from .steps import prune_network
+    from .commands.steps import prune_network
 
     prune_network(model, output, json_file, **options)
 
@@ -253,7 +253,7 @@ def quantize(
     Example:
       steelyard quantize pruned.onnx --calibration images.npy -o int8.onnx
     """
-    from .steps import quantize_network
+    from .commands.steps import quantize_network
 
     quantize_network(network, calibration, output, method, json_file)
 
@@ -301,7 +301,7 @@ def compile(
       steelyard compile int8.onnx -o dense.syp --k dense
       steelyard compile int8.onnx -o tile.syp --engine crossbar --mapping mixed
     """
-    from .compiling import compile_network
+    from .commands.compile import compile_network
 
     compile_network(network, output, config, board, batch, k, json_file, engine, mapping)
 
@@ -336,7 +336,7 @@ def run(
       steelyard run net.syp --input images.npy --output scores.npy --device golden
       steelyard run net.syp --input codes.npy --output codes_out.npy --raw --check
     """
-    from .running import run_program
+    from .commands.run import run_program
 
     run_program(program, source, output, device, check, verify, raw, json_file)
 
@@ -357,7 +357,7 @@ def report(program: Path, output: Path, run_file: Path | None) -> None:
       steelyard report net.syp -o report
       steelyard report net.syp --run run.json -o report
     """
-    from .report import write_report
+    from .commands.report import write_report
 
     write_report(program, output, run_file)
 
@@ -388,7 +388,7 @@ def crossbar(
       steelyard crossbar int8.onnx -o crossbars --mapping mixed --input images.npy
       steelyard crossbar int8.onnx -o crossbars --config crossbar.toml
     """
-    from .crossbars import map_crossbars
+    from .commands.crossbar import map_crossbars
 
     map_crossbars(network, output, mapping, config, source)
 
@@ -407,7 +407,7 @@ def generate(config: Path, output: Path) -> None:
     Example:
       steelyard generate --config accelerator.toml -o build/verilog
     """
-    from .steps import generate_verilog
+    from .commands.steps import generate_verilog
 
     generate_verilog(config, output)
 
@@ -435,6 +435,6 @@ def bench(output: Path, quick: bool, case: str | None) -> None:
       steelyard bench --quick -o build/bench/quick.json
       steelyard bench --case "vgg16_32 ulx3s_85f" -o build/bench/board.json
     """
-    from .bench import run_bench
+    from .bench.bench import run_bench
 
     run_bench(output, quick, case)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from steelyard import driver
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.program import Program
-from steelyard_sim.toolchain import BuildFailed
+from steelyard_sim.build.toolchain import BuildFailed
 
-from .console import duration, note
 from .errors import BadResult
+from .view.console import duration, note
 
 __all__ = ["announce", "board_configs", "opened"]
 

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from steelyard._reading import MALFORMED, opened
-from steelyard._state import read_state
 from steelyard.errors import UserError
 from steelyard.prune import unwrapped
+from steelyard.reading import MALFORMED, opened
+from steelyard.state import read_state
 
-from .console import note
+from .view.console import note
 
 __all__ = ["load_weights"]
 

@@ -7,11 +7,11 @@ from random import Random
 
 import cocotb
 
-from steelyard.config import ArrayConfig
-from steelyard.tile import TileConfig
-from steelyard_sim.bench import HostBench
-from steelyard_sim.program_case import Script, random_program
-from steelyard_sim.tile_case import TileScript, random_tile_program
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
+from steelyard_sim.cases.program import Script, random_program
+from steelyard_sim.cases.tile import TileScript, random_tile_program
+from steelyard_sim.cocotb.ports import HostBench
 
 STALLS = (0.0, 0.1, 0.5)
 

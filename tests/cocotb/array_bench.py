@@ -5,9 +5,9 @@ from random import Random
 
 import cocotb
 
-from steelyard.config import ArrayConfig
-from steelyard_sim.array_case import random_array_case
-from steelyard_sim.bench import ArrayBench
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_sim.cases.array import random_array_case
+from steelyard_sim.cocotb.ports import ArrayBench
 
 STALLS = (0.0, 0.2, 0.7)
 

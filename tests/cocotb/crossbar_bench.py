@@ -5,9 +5,9 @@ from random import Random
 
 import cocotb
 
-from steelyard.tile import TileConfig
-from steelyard_sim.tile_bench import TilePorts
-from steelyard_sim.tile_case import random_tile_case
+from steelyard.contract.tile import TileConfig
+from steelyard_sim.cases.tile import random_tile_case
+from steelyard_sim.cocotb.tile_ports import TilePorts
 
 STALLS = (0.0, 0.2, 0.7)
 

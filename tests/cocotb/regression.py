@@ -21,10 +21,10 @@ from xml.etree import ElementTree
 import click
 from cocotb_tools.runner import Runner, get_runner
 
-from steelyard.config import ArrayConfig
-from steelyard.crossbar import CrossbarConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
+from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import UserError
-from steelyard.tile import TileConfig
 
 TINY = ArrayConfig(
     lanes=4,
@@ -118,8 +118,8 @@ class Result:
 
 
 def _verilog(bench: str, config: ArrayConfig) -> str:
-    from steelyard_hw.array import SparseArray
-    from steelyard_hw.crossbar import CrossbarTile
+    from steelyard_hw.array.array import SparseArray
+    from steelyard_hw.crossbar.tile import CrossbarTile
     from steelyard_hw.verilog import TOP, convert, convert_component
 
     top = BENCHES[bench][0]

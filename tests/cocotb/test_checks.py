@@ -5,13 +5,13 @@ from random import Random
 import numpy as np
 import pytest
 
-from steelyard import golden
 from steelyard.compile import Descriptor
-from steelyard.config import ArrayConfig
-from steelyard_hw.output import Beat
-from steelyard_hw.scheduler import MINIMUM_DRAIN
-from steelyard_sim.array_case import BeatChecker, random_array_case
-from steelyard_sim.program_case import Script, random_program
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.network import golden
+from steelyard_hw.array.scheduler import MINIMUM_DRAIN
+from steelyard_hw.output.stage import Beat
+from steelyard_sim.cases.array import BeatChecker, random_array_case
+from steelyard_sim.cases.program import Script, random_program
 
 CONFIG = ArrayConfig(
     lanes=4,

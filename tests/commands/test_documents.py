@@ -62,7 +62,7 @@ def test_the_documents_show_the_commands_of_the_chain():
     # If nothing were found, nothing would be missing.
     names = {key(command) for command in SHOWN}
     assert {f"steelyard {name}" for name in ("prune", "quantize", "compile", "run")} <= names
-    assert {"make netlist", "make demo", "python -m steelyard_sim.fault_case"} <= names
+    assert {"make netlist", "make demo", "python -m steelyard_sim.cases.faults"} <= names
     assert len(SHOWN) > 90
 
 
@@ -116,8 +116,8 @@ def test_pythons_example_of_the_readme_runs(tmp_path, monkeypatch):
     import numpy as np
 
     from steelyard.compile import compile as compile_program
-    from steelyard.config import ArrayConfig
-    from steelyard.randomnet import random_network
+    from steelyard.contract.accelerator import ArrayConfig
+    from steelyard.network.random import random_network
 
     from .small import ARRAY
 

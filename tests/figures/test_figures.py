@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from steelyard_cli import bench, bench_work
+from steelyard_cli.bench import bench
+from steelyard_cli.bench import work as bench_work
 
 from . import record, shown
 from .record import FIGURES, ROOT, SOURCES, read

@@ -7,15 +7,15 @@ from amaranth.hdl import Module, Mux, signed
 from amaranth.lib import wiring
 
 from formal.prover import Bench, mutated, prove, refute
-from steelyard_hw.multiplier import multiplier_signature
-from steelyard_hw.multiplier_ecp5 import EcpPairs
-from steelyard_hw.multiplier_xilinx import XilinxPairs
+from steelyard_hw.cells.multiplier import multiplier_signature
+from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
+from steelyard_hw.cells.multiplier_xilinx import XilinxPairs
 from steelyard_hw.verilog import convert_component
-from steelyard_sim.toolchain import Toolchain, compile_library
+from steelyard_sim.build.toolchain import Toolchain, compile_library
 
 LANES = 16
-ECP5 = mutated("steelyard_hw.multiplier_ecp5", "sign, borrow.replicate(10)", "sign, borrow")
-XILINX = mutated("steelyard_hw.multiplier_xilinx", " + result[15]", "")
+ECP5 = mutated("steelyard_hw.cells.multiplier_ecp5", "sign, borrow.replicate(10)", "sign, borrow")
+XILINX = mutated("steelyard_hw.cells.multiplier_xilinx", " + result[15]", "")
 SIGNATURE = multiplier_signature(LANES)
 VERSIONS = {
     "ecp5": lambda: EcpPairs(LANES, SIGNATURE, model=True),
@@ -96,7 +96,7 @@ def test_pairs_keep_all_products_apart_and_broken_ones_are_noticed(tmp_path):
 
 def rounding(*pieces):
     """Last part of a requantizer, of any sum of products, shift, zero point and clamp."""
-    module = mutated("steelyard_hw.requantizer", *pieces)
+    module = mutated("steelyard_hw.output.requantizer", *pieces)
 
     class Rounding(wiring.Component):
         def __init__(self):

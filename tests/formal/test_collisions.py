@@ -4,12 +4,12 @@
 from amaranth.hdl import Cat, Mux, Signal
 
 from formal.prover import Bench, mutated, prove, refute
-from steelyard.config import ArrayConfig
-from steelyard_hw.array import Drain
-from steelyard_hw.descriptor import Operation
-from steelyard_hw.output import OutputStage
-from steelyard_hw.scheduler import MINIMUM_DRAIN, Scheduler
-from steelyard_hw.sequencer import EventCounters, Sequencer
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.array.array import Drain
+from steelyard_hw.array.scheduler import MINIMUM_DRAIN, Scheduler
+from steelyard_hw.output.stage import OutputStage
+from steelyard_hw.shell.layer import Operation
+from steelyard_hw.shell.sequencer import EventCounters, Sequencer
 
 SMALL = ArrayConfig(
     lanes=4,
@@ -39,8 +39,8 @@ def clashes(bench, design, name, used=None):
 def drains(minimum=None):
     """Scheduler with the cycles since the last pass ended."""
     bench = Bench()
-    module = mutated("steelyard_hw.scheduler", "MINIMUM_DRAIN = 8", f"MINIMUM_DRAIN = {minimum}"
-                     ) if minimum else None  # fmt: skip
+    changed = "MINIMUM_DRAIN = 8", f"MINIMUM_DRAIN = {minimum}"
+    module = mutated("steelyard_hw.array.scheduler", *changed) if minimum else None
     scheduler = (module.Scheduler if module else Scheduler)(SMALL)
     design = bench.add("dut", scheduler)
     columns = bench.constant(2, "columns")
@@ -93,7 +93,7 @@ def test_a_shorter_drain_is_noticed():
 def control(old="allowed.eq(is_register_read | ~self.busy)", new=None):
     """Host port and sequencer: whose memories they are."""
     bench = Bench()
-    host = mutated("steelyard_hw.host", old, new or old).HostPort(SMALL)
+    host = mutated("steelyard_hw.shell.host", old, new or old).HostPort(SMALL)
     sequencer = Sequencer(SMALL, settle=30)
     bench.add("host", host)
     bench.add("sequencer", sequencer)

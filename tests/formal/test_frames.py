@@ -5,9 +5,9 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from formal.prover import Bench, mutated, prove, refute
-from steelyard_hw.link import State
-from steelyard_hw.link_crc import Crc32
-from steelyard_hw.link_frame import FrameReceiver, FrameSender
+from steelyard_hw.link.crc import Crc32
+from steelyard_hw.link.frame import FrameReceiver, FrameSender
+from steelyard_hw.link.link import State
 
 SPACING = 10
 """Cycles between two bytes, at least, that the receiver's docstring asks for."""
@@ -84,7 +84,7 @@ def test_after_one_delimiter_the_receiver_is_as_good_as_new_whatever_came_before
 
 def test_a_receiver_that_keeps_a_fault_beyond_the_delimiter_is_noticed():
     broken = mutated(
-        "steelyard_hw.link_frame", "for signal in (sub, index, missed, bad)",
+        "steelyard_hw.link.frame", "for signal in (sub, index, missed, bad)",
         "for signal in (sub, index, missed)",
     )  # fmt: skip
     refute(resynchronized(broken))
@@ -111,7 +111,7 @@ def test_the_sender_is_never_silent_for_long():
 
 
 def test_a_sender_that_waits_for_ever_is_noticed():
-    refute(sending(mutated("steelyard_hw.link_frame", "with m.If(~crc.busy):", "with m.If(0):")))
+    refute(sending(mutated("steelyard_hw.link.frame", "with m.If(~crc.busy):", "with m.If(0):")))
 
 
 def any_crc(bench):
@@ -140,7 +140,7 @@ def bounded(*pieces, depth=128, run=254):
     """
     bench = Bench()
     limit = ("run == 253", f"run == {run - 1}")
-    module = mutated("steelyard_hw.link_frame", *limit, *pieces)
+    module = mutated("steelyard_hw.link.frame", *limit, *pieces)
     module.Crc32 = any_crc(bench)
     sender = module.FrameSender(depth)
     design = bench.add("dut", sender)
@@ -222,7 +222,7 @@ def any_receiver(bench):
 def linked(old="wiring.connect(m, payloads.o, wiring.flipped(self.o))", new=None):
     """A link behind a receiver of any frames and before any accelerator; `new` replaces `old`."""
     bench = Bench()
-    module = mutated("steelyard_hw.link", old, new or old)
+    module = mutated("steelyard_hw.link.link", old, new or old)
     module.FrameReceiver = any_receiver(bench)
     link = module.Link(words=32)
     design = bench.add("dut", link)

@@ -12,20 +12,20 @@ from amaranth.lib import stream, wiring
 import steelyard_hw
 from formal.netlist import Netlist
 from formal.prover import Bench, mutated, prove, refute
-from steelyard.config import ArrayConfig
-from steelyard.crossbar import CrossbarConfig
-from steelyard.tile import TileConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
+from steelyard.engines.crossbar import CrossbarConfig
 from steelyard_hw.accelerator import Accelerator
-from steelyard_hw.array import SparseArray
-from steelyard_hw.crossbar import CrossbarTile, UnitIssue
-from steelyard_hw.crossbar_gather import Gather
-from steelyard_hw.host import HostPort
-from steelyard_hw.link import Link, Payloads
-from steelyard_hw.link_frame import FrameSender
-from steelyard_hw.link_uart import UartReceiver, UartTransmitter
-from steelyard_hw.scheduler import Scheduler
-from steelyard_hw.weights import WeightFetch
-from steelyard_hw.weights_direct import DirectFetch
+from steelyard_hw.array.array import SparseArray
+from steelyard_hw.array.scheduler import Scheduler
+from steelyard_hw.crossbar.gather import Gather
+from steelyard_hw.crossbar.tile import CrossbarTile, UnitIssue
+from steelyard_hw.link.frame import FrameSender
+from steelyard_hw.link.link import Link, Payloads
+from steelyard_hw.link.uart import UartReceiver, UartTransmitter
+from steelyard_hw.shell.host import HostPort
+from steelyard_hw.shell.weights import WeightFetch
+from steelyard_hw.shell.weights_direct import DirectFetch
 
 SMALL = ArrayConfig(
     lanes=4,
@@ -150,7 +150,7 @@ def queue(bench, design, prefix, depth):
 
 def host_bench(old="self.o.payload.eq(self.bus_result)", new=None):
     bench = Bench()
-    dut = mutated("steelyard_hw.host", old, new or old).HostPort(SMALL)
+    dut = mutated("steelyard_hw.shell.host", old, new or old).HostPort(SMALL)
     bench.add("dut", dut)
     stable(bench, dut.o, "o", bits=1)
     bench.check("a word written is taken", ~dut.bus_write | (dut.i.valid & dut.i.ready))
@@ -186,7 +186,7 @@ def test_weight_fetch_holds_its_items_and_loses_none():
 
 
 def test_a_fetch_that_runs_ahead_of_its_buffer_is_noticed():
-    broken = mutated("steelyard_hw.weights", "self._walk(m, issue, free != 0)",
+    broken = mutated("steelyard_hw.shell.weights", "self._walk(m, issue, free != 0)",
                      "self._walk(m, issue, 1)")  # fmt: skip
     refute(fetch_bench(broken)[0])
 

@@ -12,11 +12,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from formal.prover import Bench, mutated, prove, refute
-from steelyard.config import ArrayConfig
-from steelyard_hw.descriptor import Operation
-from steelyard_hw.loader import loader_latency
-from steelyard_hw.taps import TapSequence
-from steelyard_hw.walker import TileWalker
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.load.loader import loader_latency
+from steelyard_hw.load.taps import TapSequence
+from steelyard_hw.load.walker import TileWalker
+from steelyard_hw.shell.layer import Operation
 
 SMALL = ArrayConfig(
     lanes=4,
@@ -201,7 +201,7 @@ def ways(*pieces, columns=2):
     """Array: registers from loader and scheduler to each window memory."""
     bench = Bench()
     config = replace(SMALL, columns=columns, partial_sum_channels=columns)
-    array = mutated("steelyard_hw.array", *pieces).SparseArray(config)
+    array = mutated("steelyard_hw.array.array", *pieces).SparseArray(config)
     design = bench.add("dut", array)
     cycles = 2 + (columns > 8)
     control = design["scheduler.control"]

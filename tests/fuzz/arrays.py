@@ -16,7 +16,7 @@ from harness import Case, main
 
 from steelyard import quantize
 from steelyard.compile import compile as compile_program
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.importer import load
 
 COUNT = 1000
@@ -268,5 +268,5 @@ def make(seed: int, number: int) -> Case:
 
 if __name__ == "__main__":
     work()
-    imports = ["steelyard_cli.running", "steelyard_cli.report", "steelyard_cli.crossbars"]
+    imports = [f"steelyard_cli.commands.{name}" for name in ("run", "report", "crossbar")]
     sys.exit(main(make, COUNT, __doc__, [*imports, "steelyard_cli.models", "steelyard.prune"]))

@@ -10,8 +10,8 @@ import numpy as np
 from harness import Case, main
 
 from steelyard import quantize
-from steelyard.config import ArrayConfig
-from steelyard.tile import TileConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 from steelyard_hw import verilog
 
 COUNT = 500
@@ -101,5 +101,5 @@ def make(seed: int, number: int) -> Case:
 if __name__ == "__main__":
     # Reading is what is tried here, not Yosys, which takes seconds and 4 GiB of addresses.
     verilog.convert = lambda config: f"{config.lanes}"
-    imports = ["steelyard_cli.compiling", "steelyard_cli.crossbars"]
+    imports = ["steelyard_cli.commands.compile", "steelyard_cli.commands.crossbar"]
     sys.exit(main(make, COUNT, __doc__, imports))

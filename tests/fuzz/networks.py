@@ -342,6 +342,6 @@ def make(seed: int, number: int) -> Case:
 
 
 if __name__ == "__main__":
-    imports = ["steelyard_cli.compiling", "steelyard.importer", "steelyard.quantize", "onnxruntime",
-               "onnx.reference", "onnxruntime.quantization"]  # fmt: skip
+    imports = ["steelyard_cli.commands.compile", "steelyard.importer", "steelyard.quantize",
+               "onnxruntime", "onnx.reference", "onnxruntime.quantization"]  # fmt: skip
     sys.exit(main(make, COUNT, __doc__, imports))

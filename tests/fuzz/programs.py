@@ -16,9 +16,9 @@ import numpy as np
 from harness import Case, main
 
 from steelyard.compile import compile as compile_program
-from steelyard.config import ArrayConfig
-from steelyard.randomnet import random_network
-from steelyard.tile import TileConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
+from steelyard.network.random import random_network
 
 COUNT = 2000
 KINDS = ("conv", "add", "max_pool", "avg_pool", "fc")
@@ -173,5 +173,6 @@ def make(seed: int, number: int) -> Case:
 
 if __name__ == "__main__":
     programs()
-    imports = ["steelyard_cli.running", "steelyard_cli.report", "matplotlib.figure", "jinja2"]
+    imports = ["steelyard_cli.commands.run", "steelyard_cli.commands.report", "matplotlib.figure",
+               "jinja2"]  # fmt: skip
     sys.exit(main(make, COUNT, __doc__, imports))

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from steelyard._check import MAX_CONV_STRIDE, MAX_KERNEL, MAX_PADDED_KERNEL
 from steelyard.compile import compile
-from steelyard.compile.descriptor import FIELDS
-from steelyard.config import ArrayConfig
-from steelyard.crossbar import METHODS, CrossbarConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.descriptor import FIELDS
+from steelyard.contract.tile import TileConfig
 from steelyard.driver import port
-from steelyard.randomnet import random_network
-from steelyard.tile import TileConfig
+from steelyard.engines.crossbar import METHODS, CrossbarConfig
+from steelyard.network.check import MAX_CONV_STRIDE, MAX_KERNEL, MAX_PADDED_KERNEL
+from steelyard.network.random import random_network
 
 DOCS = Path(__file__).parents[2] / "docs"
 ARRAY = ArrayConfig(lanes=4, columns=4, requantizers=4)
@@ -103,10 +103,10 @@ def test_the_layer_table_of_the_tile_says_what_its_docstring_says():
 
 LIGHT = {
     "steelyard": set(),
-    "steelyard.config": set(),
+    "steelyard.contract.accelerator": set(),
     "steelyard.network": {"numpy"},
-    "steelyard.golden": {"numpy", "threadpoolctl"},
-    "steelyard.crossbar": {"numpy", "threadpoolctl"},
+    "steelyard.network.golden": {"numpy", "threadpoolctl"},
+    "steelyard.engines.crossbar": {"numpy", "threadpoolctl"},
     "steelyard.compile": {"numpy", "threadpoolctl"},
     "steelyard.program": {"numpy", "threadpoolctl"},
     "steelyard.driver": {"numpy", "threadpoolctl"},

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from steelyard import _arrays
-from steelyard._arrays import read_npy, read_npz
-from steelyard._reading import MAX_TEXT_BYTES, opened, read_text
-from steelyard._state import read_state
+from steelyard import npy as _arrays
+from steelyard.npy import read_npy, read_npz
+from steelyard.reading import MAX_TEXT_BYTES, opened, read_text
+from steelyard.state import read_state
 
 BAD = "it does not begin with the header of a .npy file"
 

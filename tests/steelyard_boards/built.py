@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard_boards import board
 
 LEAST_BYTES = 50_000

@@ -8,7 +8,7 @@ from steelyard.errors import UserError
 from steelyard_boards import BOARDS, board
 from steelyard_boards.demo import demo_cycles
 from steelyard_boards.flow import prepare
-from steelyard_hw.link_uart import divider_for
+from steelyard_hw.link.uart import divider_for
 
 MHZ = 1_000_000
 

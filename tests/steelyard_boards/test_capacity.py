@@ -7,11 +7,11 @@ import pytest
 
 from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program, predict_total
-from steelyard.compile.descriptor import Descriptor
-from steelyard.config import ArrayConfig
-from steelyard.crossbar import CrossbarConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.descriptor import Descriptor
+from steelyard.contract.tile import TileConfig
+from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import DoesNotFit
-from steelyard.tile import TileConfig
 from steelyard_boards import Demand, board
 from steelyard_boards.capacity import check
 from steelyard_boards.demo import demo_cycles, demo_network

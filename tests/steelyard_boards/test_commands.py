@@ -2,7 +2,7 @@
 
 import json
 
-from steelyard.tile import TileConfig
+from steelyard.contract.tile import TileConfig
 from steelyard_boards import BOARDS, board
 from steelyard_boards.flow import prepare
 

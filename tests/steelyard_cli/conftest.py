@@ -11,7 +11,7 @@ from torch import nn
 
 from steelyard import quantize
 from steelyard.compile import compile as compile_program
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.importer import load
 from steelyard_cli import main
 

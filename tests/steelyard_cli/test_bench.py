@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from steelyard import golden
 from steelyard.errors import UserError
-from steelyard.network import Conv
-from steelyard_cli import bench, bench_networks, bench_work
-from steelyard_cli.bench_work import Job, Layer, Result
+from steelyard.network import Conv, golden
+from steelyard_cli.bench import bench
+from steelyard_cli.bench import networks as bench_networks
+from steelyard_cli.bench import work as bench_work
+from steelyard_cli.bench.work import Job, Layer, Result
 
 from .conftest import TINY
 

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from steelyard import driver, golden, randomnet
+from steelyard import driver
 from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import load_config
 from steelyard.driver import boards as boards_module
 from steelyard.errors import DoesNotFit
+from steelyard.network import golden
+from steelyard.network import random as randomnet
 from steelyard.program import Program
-from steelyard.tile import load_config
-from steelyard_cli import board_demo, compiling, devices
+from steelyard_cli import devices
+from steelyard_cli.commands import compile as compiling
+from steelyard_cli.demos import board as board_demo
 from steelyard_sim import virtual
-from steelyard_sim.fault_case import CONFIG
+from steelyard_sim.cases.faults import CONFIG
 
 from .conftest import TINY
 

@@ -10,10 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
-from steelyard import driver, golden
-from steelyard.config import ArrayConfig
+from steelyard import driver
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.network import golden
 from steelyard.program import Program
-from steelyard_cli import compiling, steps
+from steelyard_cli.commands import compile as compiling
+from steelyard_cli.commands import steps
 
 from .conftest import TINY
 
@@ -254,7 +256,7 @@ def test_no_report_is_left_beside_a_device(steelyard, work, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".onnx", ".npy"])
 def test_outputs_are_readable_by_others_as_the_umask_says(tmp_path, suffix):
-    from steelyard_cli.files import replacing
+    from steelyard_cli.view.files import replacing
 
     plain = tmp_path / "plain"
     plain.touch()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from steelyard_cli import console
-from steelyard_cli.console import duration, progress, steps_of
+from steelyard_cli.view import console
+from steelyard_cli.view.console import duration, progress, steps_of
 
 
 def test_steps_count_from_one_and_the_end_is_no_step():

@@ -6,14 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from steelyard import golden
+from steelyard.contract.tile import TileConfig
 from steelyard.cost import compare, price
-from steelyard.crossbar import CrossbarConfig, activity, map_network
+from steelyard.engines.crossbar import CrossbarConfig, activity, map_network
 from steelyard.importer import load
-from steelyard.network import Conv
+from steelyard.network import Conv, golden
 from steelyard.program import Program
-from steelyard.tile import TileConfig
-from steelyard_cli import crossbars
+from steelyard_cli.commands import crossbar as crossbars
 
 
 def test_programs_for_the_crossbar_run_on_the_golden_device(steelyard, work, tmp_path):

@@ -9,11 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steelyard import driver, randomnet
-from steelyard.crossbar import CrossbarConfig
+from steelyard import driver
+from steelyard.contract.tile import TileConfig
+from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import UserError
-from steelyard.tile import TileConfig
-from steelyard_cli import crossbar_demo, crossbar_demo_work, demo_work
+from steelyard.network import random as randomnet
+from steelyard_cli.demos import (
+    array_work as demo_work,
+)
+from steelyard_cli.demos import (
+    crossbar as crossbar_demo,
+)
+from steelyard_cli.demos import (
+    crossbar_work as crossbar_demo_work,
+)
 
 ROW_KEYS = {
     "method", "accuracy", "compression", "crossbars", "area_ratio", "energy_ratio", "speed_ratio",

@@ -5,11 +5,13 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from steelyard import randomnet, zoo
+from steelyard import zoo
 from steelyard.compile import compile as compile_program
 from steelyard.importer import load
+from steelyard.network import random as randomnet
 from steelyard.quantize import quantize
-from steelyard_cli import demo, demo_work
+from steelyard_cli.demos import array as demo
+from steelyard_cli.demos import array_work as demo_work
 
 from .conftest import TINY
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from steelyard.config import ArrayConfig
-from steelyard.tile import TileConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 from steelyard_cli.app import cli
 
 COMMANDS = [

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from steelyard_cli import bench, bench_work
+from steelyard_cli.bench import bench
+from steelyard_cli.bench import work as bench_work
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 CASES = {

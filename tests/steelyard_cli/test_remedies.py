@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from steelyard._sealed import read_sealed, write_sealed
+from steelyard.contract.tile import TileConfig
 from steelyard.program import FORMAT, FORMAT_VERSION, Program
-from steelyard.tile import TileConfig
-from steelyard_sim.fault_case import CONFIG
+from steelyard.program.archive import read_sealed, write_sealed
+from steelyard_sim.cases.faults import CONFIG
 
 from ..commands.small import prepare_data
 from .remedies import REMEDIES, UNFOLLOWED

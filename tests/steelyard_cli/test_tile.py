@@ -7,15 +7,15 @@ import pytest
 from rich.table import Table
 
 from steelyard.compile import compile
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig, load_config
 from steelyard.errors import UserError
+from steelyard.network.random import random_input, random_network
 from steelyard.program import Program
-from steelyard.randomnet import random_input, random_network
-from steelyard.tile import TileConfig, load_config
-from steelyard_cli.compiling import plan_document
-from steelyard_cli.layer_tables import plan_table, run_table
-from steelyard_sim import netlist_case
-from steelyard_sim.tile_cover import covering_configs
+from steelyard_cli.commands.compile import plan_document
+from steelyard_cli.view.layer_tables import plan_table, run_table
+from steelyard_sim.cases import netlist_run as netlist_case
+from steelyard_sim.cases.tile_cover import covering_configs
 
 CONFIG = covering_configs(1, 1)[0]
 """Tile whose simulations the tests of the tile use too."""

@@ -8,10 +8,10 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.compile import Descriptor, Operation
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard_hw.accelerator import MAGIC, VERSION, Accelerator
-from steelyard_hw.testing import monitor, receive, send
-from steelyard_sim.program_case import Script, random_program
+from steelyard_hw.lib.testing import monitor, receive, send
+from steelyard_sim.cases.program import Script, random_program
 
 CONFIG = ArrayConfig(
     lanes=4,

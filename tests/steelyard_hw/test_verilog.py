@@ -8,7 +8,7 @@ from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.errors import UserError
 from steelyard_hw import verilog
 

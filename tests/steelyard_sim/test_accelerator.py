@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from steelyard import driver, golden
+from steelyard import driver
 from steelyard.compile import compile
-from steelyard.config import ArrayConfig
-from steelyard.randomnet import random_input, random_network
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.network import golden
+from steelyard.network.random import random_input, random_network
 
 CONFIG = ArrayConfig(lanes=4, columns=4, requantizers=2, weight_words=16384)
 

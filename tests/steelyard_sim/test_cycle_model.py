@@ -8,15 +8,17 @@ import pytest
 
 from steelyard import driver
 from steelyard.compile import Descriptor, compile, cycles
-from steelyard.compile.descriptor import Operation
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.descriptor import Operation
 from steelyard.driver.port import HostPort, Space
-from steelyard.randomnet import KINDS, random_network
-from steelyard_hw import accelerator, scheduler, sequencer
-from steelyard_hw.array import array_latency
-from steelyard_hw.loader import loader_latency
-from steelyard_hw.output import OutputStage
-from steelyard_hw.vector import VectorUnit
+from steelyard.network.random import KINDS, random_network
+from steelyard_hw import accelerator
+from steelyard_hw.array import scheduler
+from steelyard_hw.array.array import array_latency
+from steelyard_hw.load.loader import loader_latency
+from steelyard_hw.output.stage import OutputStage
+from steelyard_hw.output.vector import VectorUnit
+from steelyard_hw.shell import sequencer
 from steelyard_sim import open_transport
 
 SMALL = ArrayConfig(lanes=4, columns=4, requantizers=2, weight_words=16384)

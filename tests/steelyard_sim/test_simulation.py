@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.driver import DeviceTimeout
 from steelyard.errors import UserError
-from steelyard_sim import Simulation, SimulationTransport, build, build_verilog, toolchain
-from steelyard_sim.toolchain import BuildFailed
+from steelyard_sim import Simulation, SimulationTransport, build, build_verilog
+from steelyard_sim.build import toolchain
+from steelyard_sim.build.toolchain import BuildFailed
 
 DESIGN = """
 module echo(input clk, input rst, input i__valid, output i__ready, input [31:0] i__payload,
@@ -112,7 +113,7 @@ def test_another_design_or_tool_is_another_library(monkeypatch, tmp_path):
         compiled.append((verilog, trace))
         target.touch()
 
-    monkeypatch.setattr("steelyard_sim.library.compile_library", record)
+    monkeypatch.setattr("steelyard_sim.build.library.compile_library", record)
     changed = DESIGN.replace("word + 1", "word + 2")
     build_verilog(DESIGN, "echo")
     build_verilog(changed, "echo")
@@ -126,7 +127,7 @@ def test_another_design_or_tool_is_another_library(monkeypatch, tmp_path):
 def test_every_configuration_is_another_library(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(
-        "steelyard_sim.library.compile_library",
+        "steelyard_sim.build.library.compile_library",
         lambda verilog, top, target, tools, trace: target.write_text(verilog),
     )
     monkeypatch.setattr("steelyard_hw.verilog.convert", lambda config: config.canonical())

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from steelyard import driver, golden
+from steelyard import driver
 from steelyard.compile import Descriptor, compile, cycles
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.errors import UserError
-from steelyard.randomnet import KINDS, random_chain, random_input, random_network
+from steelyard.network import golden
+from steelyard.network.random import KINDS, random_chain, random_input, random_network
 from steelyard_boards import board
 
 CONFIG = ArrayConfig(

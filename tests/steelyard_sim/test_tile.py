@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from steelyard import crossbar, driver
+from steelyard import driver
 from steelyard.compile import cycles
+from steelyard.engines import crossbar
 from steelyard_cli import main
-from steelyard_sim.crossbar_case import Summary, TileBench, random_case
-from steelyard_sim.crossbar_case import main as compare
-from steelyard_sim.tile_case import unit_counts
-from steelyard_sim.tile_cover import covering_configs, pairs, possible_pairs
+from steelyard_sim.cases.tile import unit_counts
+from steelyard_sim.cases.tile_cover import covering_configs, pairs, possible_pairs
+from steelyard_sim.cases.tile_run import Summary, TileBench, random_case
+from steelyard_sim.cases.tile_run import main as compare
 
 SEED = 1
 CONFIG = covering_configs(SEED, 1)[0]

@@ -7,8 +7,8 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
-from steelyard_hw.multiplier_ecp5 import EcpPairs
-from steelyard_hw.target import Target
+from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
+from steelyard_hw.cells.target import Target
 
 from .family import Clock, Device, Family
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from steelyard.config import ArrayConfig
-from steelyard.tile import TileConfig
-from steelyard_hw.descriptor import DESCRIPTOR_WORDS
-from steelyard_hw.sequencer import COUNTERS
-from steelyard_hw.target import Target
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
+from steelyard_hw.cells.target import Target
+from steelyard_hw.shell.layer import DESCRIPTOR_WORDS
+from steelyard_hw.shell.sequencer import COUNTERS
 
 __all__ = ["Clock", "Demand", "Device", "Family"]
 

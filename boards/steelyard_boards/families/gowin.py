@@ -7,7 +7,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
-from steelyard_hw.target import Target
+from steelyard_hw.cells.target import Target
 
 from .family import Clock, Device, Family
 

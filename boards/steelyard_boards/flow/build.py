@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 from steelyard.files import replacing
-from steelyard.tile import TileConfig
 
 from ..board import MHZ, Board
 from ..demo import demo_cycles

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from steelyard.config import ArrayConfig
-from steelyard_hw.synthesis import TOP
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.lib.synthesis import TOP
 from steelyard_hw.verilog import bare_memories
 
 from ..board import Board

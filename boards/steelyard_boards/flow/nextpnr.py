@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.files import replacing
-from steelyard_hw.synthesis import AFTER_READ, KEEP_COPIES, SHORT_ADDERS, TOP
+from steelyard_hw.lib.synthesis import AFTER_READ, KEEP_COPIES, SHORT_ADDERS, TOP
 
 from ..board import MHZ, Board
 from .flow import Flow, Job, plan

@@ -9,9 +9,9 @@ import re
 import shutil
 from pathlib import Path
 
-from steelyard.config import ArrayConfig
+from steelyard.contract.accelerator import ArrayConfig
 from steelyard.files import replacing
-from steelyard_hw.synthesis import AFTER_READ, TOP
+from steelyard_hw.lib.synthesis import AFTER_READ, TOP
 
 from ..board import MHZ, Board
 from .flow import Flow, Job, plan

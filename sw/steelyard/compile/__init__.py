@@ -3,8 +3,8 @@
 The contract with the gateware is docs/architecture.md; `cycles` predicts a descriptor's time.
 """
 
+from ..contract.descriptor import Descriptor, Operation
 from . import cycles
 from .compiler import compile
-from .descriptor import Descriptor, Operation
 
 __all__ = ["Descriptor", "Operation", "compile", "cycles"]

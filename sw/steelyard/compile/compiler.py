@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import MEMORIES, ArrayConfig
-from ..crossbar import (
+from ..contract.accelerator import MEMORIES, ArrayConfig
+from ..contract.descriptor import DESCRIPTOR_WORDS, Descriptor
+from ..contract.tile import TileConfig
+from ..engines.crossbar import (
     DeviceEffects,
     LayerMapping,
     NetworkMapping,
@@ -17,10 +19,8 @@ from ..crossbar import (
 from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
 from ..program import LayerEntry, Plane, Program
-from ..tile import TileConfig
 from .crossbar import cells_items, estimate, pack_layer, tile_convolution
 from .cycles import predict
-from .descriptor import DESCRIPTOR_WORDS, Descriptor
 from .layers import (
     KRequest,
     check_features,
@@ -296,7 +296,8 @@ def compile(
     k : weights kept in each group: ``"auto"`` takes each layer's smallest, ``"dense"`` the whole
         group, an integer holds for all layers, a mapping for the layers it names (others: auto);
         only the array looks at it
-    method : how a tile's crossbar holds the weights, see :func:`steelyard.crossbar.map_network`;
+    method : how a tile's crossbar holds the weights, see
+        :func:`steelyard.engines.crossbar.map_network`;
         only the tile looks at it
     effects : faults of the tile's cells, which its cells then hold as a real crossbar's would
     progress : called with layers done, layers in all and the layer's name

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crossbar import DeviceEffects, LayerMapping
-from ..crossbar.cells import block_cells
+from ..contract.descriptor import Descriptor
+from ..contract.tile import TileConfig
+from ..engines.crossbar import DeviceEffects, LayerMapping
+from ..engines.crossbar.cells import block_cells
 from ..errors import DoesNotFit
-from ..tile import TileConfig
 from .cycles import segments
-from .descriptor import Descriptor
 
 __all__ = ["Unit", "cells_items", "estimate", "pack_layer", "tile_convolution", "unpack_items"]
 

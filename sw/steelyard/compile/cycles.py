@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import ArrayConfig
-from ..tile import TileConfig
-from .descriptor import DESCRIPTOR_WORDS, Descriptor, Operation
+from ..contract.accelerator import ArrayConfig
+from ..contract.descriptor import DESCRIPTOR_WORDS, Descriptor, Operation
+from ..contract.tile import TileConfig
 
 if TYPE_CHECKING:
     from ..program import LayerEntry, Program

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import SERIAL_SHIFTS, ArrayConfig
+from ..contract.accelerator import SERIAL_SHIFTS, ArrayConfig
+from ..contract.descriptor import Descriptor, Operation
 from ..errors import DoesNotFit, UserError
 from ..network import Add, AvgPool, Conv, Layer, MaxPool, Network
 from .cycles import predict
-from .descriptor import Descriptor, Operation
 from .memory import plane_pitch
 from .packing import Schedule
 from .proof import Bounds, overflowing_channel

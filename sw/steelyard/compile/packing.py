@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
 
 __all__ = ["Schedule", "grouped", "nonzeros", "pack_weights"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..crossbar import Activity, CrossbarConfig, LayerMapping, NetworkMapping
+from ..engines.crossbar import Activity, CrossbarConfig, LayerMapping, NetworkMapping
 from .constants import ConstantSet, constant_set
 
 __all__ = ["Cost", "NetworkCost", "Ratios", "compare", "price", "price_layer"]
@@ -92,7 +92,7 @@ def price(
 
     Parameters
     ----------
-    activities : work of every mapped layer, as of :func:`steelyard.crossbar.activity`
+    activities : work of every mapped layer, as of :func:`steelyard.engines.crossbar.activity`
     constants : name of the constant set; by default the configuration's
 
     Raises

@@ -5,7 +5,7 @@
 
 import os
 
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
 from ..errors import UserError
 from .array_device import ArrayDevice
 from .check import Mismatch, check, check_layers

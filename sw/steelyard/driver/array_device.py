@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compile.cycles import layer_cycles
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
+from ..contract.tile import TileConfig
 from ..errors import UserError
 from ..program import LayerEntry, Plane, Program
-from ..tile import TileConfig
 from .device import Device, LayerCounters, UnitCounters
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .forecast import Forecast, predict_line

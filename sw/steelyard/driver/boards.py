@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 from typing import Protocol, cast
 
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
 from .errors import NoSuchDevice
 
 __all__ = ["BoardFacts", "find_board"]

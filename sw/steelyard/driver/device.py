@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
 from ..errors import UserError
 from ..program import Program
 from .inputs import float_codes, int8_codes, real_output

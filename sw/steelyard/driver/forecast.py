@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from ..compile.cycles import layer_cycles, predict_program
+from ..contract.tile import TileConfig
 from ..program import Plane, Program
-from ..tile import TileConfig
 from .port import COUNTERS, memories
 from .throughput import FRAME_BYTES
 from .transport import SimulatedLine

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import crossbar, golden
+from ..engines import crossbar
 from ..errors import UserError
-from ..network import Conv
+from ..network import Conv, golden
 from ..program import Program
 from .device import Device, LayerCounters
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
 from ..program import Program
 from .errors import ConfigurationMismatch, DeviceTimeout, WrongDevice
 from .transport import PacedTransport, Transport

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compile import compile as compile_program
-from ..compile.descriptor import DESCRIPTOR_WORDS
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
+from ..contract.descriptor import DESCRIPTOR_WORDS
 from ..errors import UserError
+from ..network.random import KINDS, random_input, random_network
 from ..program import Program
-from ..randomnet import KINDS, random_input, random_network
 from .check import check
 from .device import Device
 from .errors import MemoryFault

@@ -10,7 +10,7 @@ import numpy as np
 import serial
 from numpy.typing import NDArray
 
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
 from .errors import BadAddress, DeviceBusy, DeviceTimeout, LinkError, NoSuchDevice
 from .link import BytePort, Link, LinkStatistics, Posted, random_session
 from .transport import Progress

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import ArrayConfig
+from ..contract.accelerator import ArrayConfig
 from .errors import NoSuchDevice
 from .link import LinkStatistics
 

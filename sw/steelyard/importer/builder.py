@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from steelyard.errors import UserError
-from steelyard.importer.drafts import AvgPoolDraft
 from steelyard.importer.errors import REQUANTIZE, NotQuantized
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import Graph
 from steelyard.importer.node import Node
 from steelyard.importer.scales import real_to_code
+from steelyard.importer.unscaled import AvgPoolDraft
 from steelyard.importer.values import (
     Activation,
     Codes,

@@ -19,10 +19,10 @@ import numpy as np
 import steelyard.importer as room
 from steelyard.errors import UserError
 from steelyard.importer.builder import OPERATORS, Builder
-from steelyard.importer.drafts import AvgPoolDraft, ConvDraft, MaxPoolDraft
 from steelyard.importer.graph import Graph, is_quantized, read_constants
 from steelyard.importer.node import Node
 from steelyard.importer.schema import opset_of, read_node
+from steelyard.importer.unscaled import AvgPoolDraft, ConvDraft, MaxPoolDraft
 from steelyard.importer.values import (
     Activation,
     Constant,

@@ -8,9 +8,9 @@ import numpy as np
 
 from steelyard.importer.biases import INT32, rounded_bias
 from steelyard.importer.builder import Builder, operator
-from steelyard.importer.drafts import AvgPoolDraft, ConvDraft
 from steelyard.importer.errors import REQUANTIZE
 from steelyard.importer.node import Node
+from steelyard.importer.unscaled import AvgPoolDraft, ConvDraft
 from steelyard.importer.values import Activation, Constant, Pending, QuantizedConstant
 
 FOLD = f"{REQUANTIZE}, which folds constants into layers"

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from steelyard.importer.biases import rounded_bias
 from steelyard.importer.builder import Builder, operator
-from steelyard.importer.drafts import AddDraft, ConvDraft
 from steelyard.importer.errors import REQUANTIZE, NotQuantized
 from steelyard.importer.node import Node
 from steelyard.importer.ops_constant import add_constant, constant_operand
+from steelyard.importer.unscaled import AddDraft, ConvDraft
 from steelyard.importer.values import Constant, Pending, QuantizedConstant
 from steelyard.importer.windows import WINDOW, read_window
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from steelyard.importer.builder import Builder, operator
-from steelyard.importer.drafts import AvgPoolDraft, MaxPoolDraft
 from steelyard.importer.node import Node
 from steelyard.importer.ops_shape import axes_of
+from steelyard.importer.unscaled import AvgPoolDraft, MaxPoolDraft
 from steelyard.importer.values import NO_PADDING, Activation, Codes, Pending
 from steelyard.importer.windows import WINDOW, Window, read_window
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from steelyard.importer.builder import Builder, operator
-from steelyard.importer.drafts import AvgPoolDraft
 from steelyard.importer.errors import REQUANTIZE
 from steelyard.importer.node import Node
+from steelyard.importer.unscaled import AvgPoolDraft
 from steelyard.importer.values import (
     Activation,
     Codes,

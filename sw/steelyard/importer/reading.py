@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard._reading import opened
 from steelyard.errors import UserError
+from steelyard.reading import opened
 
 if TYPE_CHECKING:
     import onnx

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.importer.drafts import Draft
 from steelyard.importer.node import Node
+from steelyard.importer.unscaled import Draft
 from steelyard.network import Tensor
 
 Padding = tuple[int, int, int, int]

@@ -13,7 +13,6 @@ from steelyard.prune.allocation import (
     sensitivity,
     uniform,
 )
-from steelyard.prune.api import METHODS, LayerReport, PruneResult, prune
 from steelyard.prune.constraints import (
     Balanced,
     Constraint,
@@ -25,6 +24,7 @@ from steelyard.prune.constraints import (
 )
 from steelyard.prune.crossbar_report import CrossbarLayerReport, CrossbarPruneResult
 from steelyard.prune.dependency import weight_dependency
+from steelyard.prune.for_array import METHODS, LayerReport, PruneResult, prune
 from steelyard.prune.for_crossbar import (
     CROSSBAR_METHODS,
     CrossbarMethod,
@@ -34,13 +34,13 @@ from steelyard.prune.for_crossbar import (
 )
 from steelyard.prune.groups import GROUP, BalancedGroups, balanced_mask, finish, verify
 from steelyard.prune.layers import LayerInfo, Structure, as_input, inspect, prunable_layers
+from steelyard.prune.layerwise import allocate_keeps
 from steelyard.prune.mixed import MixedGranularity
 from steelyard.prune.ordering import order_channels
-from steelyard.prune.own import prepared, unwrapped
 from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import prune_balanced, prune_sequentially, reconstruct
-from steelyard.prune.sequential import allocate_keeps
 from steelyard.prune.tuning import finetune, gradual
+from steelyard.prune.user_network import prepared, unwrapped
 
 __all__ = [
     "CROSSBAR_METHODS",

@@ -11,8 +11,8 @@ from torch import nn
 from steelyard.prune.constraints import Constraint, CrossbarShape, MatrixShape
 from steelyard.prune.groups import from_rows
 from steelyard.prune.layers import Structure
+from steelyard.prune.layerwise import Found
 from steelyard.prune.repair import prunable_layer
-from steelyard.prune.sequential import Found
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ from steelyard.prune.crossbar_report import CrossbarPruneResult, report
 from steelyard.prune.dependency import weight_dependency
 from steelyard.prune.groups import finish
 from steelyard.prune.layers import Structure, as_input, inspect
+from steelyard.prune.layerwise import allocate_keeps, prune_layers
 from steelyard.prune.mixed import MixedGranularity
-from steelyard.prune.own import prepared
 from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import Progress
-from steelyard.prune.sequential import allocate_keeps, prune_layers
 from steelyard.prune.solve import RIDGE
 from steelyard.prune.tuning import RATE, Augment, check_following, finetune
+from steelyard.prune.user_network import prepared
 
 CrossbarMethod = Literal["unstructured", "structured", "ou_row", "balanced", "pattern", "mixed"]
 CROSSBAR_METHODS = ("unstructured", "structured", "ou_row", "balanced", "pattern", "mixed")

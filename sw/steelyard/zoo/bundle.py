@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard._arrays import read_npz
 from steelyard.errors import UserError
 from steelyard.files import replacing
+from steelyard.npy import read_npz
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,0 +1,1 @@
+"""The load-balanced sparse array: columns in lockstep, and the scheduler that feeds them."""

@@ -1,0 +1,256 @@
+"""Load-balanced sparse array: columns in lockstep, one weight each a cycle."""
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from ..cells.target import Target, local_copy
+from ..output.stage import Beat
+from ..shell.layer import LayerLayout
+from .column import Column, Control, chain_layout, column_latency
+from .scheduler import PassEnd, Scheduler
+
+__all__ = ["COLUMNS_A_COPY", "Drain", "SparseArray", "array_latency"]
+
+COLUMNS_A_COPY = 4
+"""Columns that share a register of the broadcast."""
+
+
+def array_latency(config: ArrayConfig) -> int:
+    """Cycles from the issue of a pass's last item to the captured sums, less one."""
+    return config.broadcast_stages + column_latency(config) - config.compact
+
+
+class Drain(wiring.Component):
+    """Names the captured sums as they leave the columns: parameters and place in the output plane.
+
+    Beats follow each other without a gap from the cycle after `pass_end`, each until it is taken.
+    With `requantizer_cycles` of 1 that must be the cycle in which it is offered, for the sums move
+    on by themselves; else a beat may wait for less than so many cycles, for the scheduler begins
+    the next drain by then.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+    start : ``In(1)``
+    pass_end : ``In(PassEnd)``
+        The columns capture their sums in this cycle.
+    sums : ``In(ArrayLayout(signed(accumulator_bits), requantizers))``
+    busy : ``Out(1)``
+    o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        super().__init__(
+            {
+                "layer": In(LayerLayout(config)),
+                "start": In(1),
+                "pass_end": In(PassEnd(config)),
+                "sums": In(chain_layout(config)),
+                "busy": Out(1),
+                "o_valid": Out(1),
+                "o_ready": In(1, init=1),
+                "o": Out(Beat(config)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, layer = self._config, self.layer
+        left = Signal(range(config.columns * config.drain_beats + 1))
+        beat = Signal(range(max(config.drain_beats, 2)))
+        kind = Signal.like(self.pass_end)
+        sums = Signal(self.o.psum.shape(), name="partial_sum")
+        parameter = Signal.like(self.o.param)
+        row = Signal.like(self.o.row)
+        tile_row = Signal.like(self.o.row)
+
+        last_beat = beat == config.drain_beats - 1
+        m.d.comb += [
+            self.busy.eq((left != 0) | self.pass_end.valid),
+            self.o_valid.eq(left != 0),
+            self.o.accumulate.eq(~kind.first_chunk),
+            self.o.store.eq(~kind.last_chunk),
+            self.o.psum.eq(sums),
+            self.o.param.eq(parameter),
+            self.o.row.eq(row),
+            self.o.beat.eq(beat),
+        ]
+        m.d.comb += [self.o.data[n].eq(self.sums[n]) for n in range(config.requantizers)]
+
+        with m.If((left != 0) & self.o_ready):
+            m.d.sync += [
+                left.eq(left - 1),
+                sums.eq(sums + 1),
+                beat.eq(Mux(last_beat, 0, beat + 1)),
+            ]
+            with m.If(last_beat):
+                m.d.sync += [parameter.eq(parameter + 1), row.eq(row + layer.out_pitch)]
+            with m.If((left == 1) & kind.last_pass):
+                m.d.sync += [
+                    sums.eq(0),
+                    parameter.eq(layer.param_base),
+                    row.eq(tile_row + kind.last_chunk),
+                    tile_row.eq(tile_row + kind.last_chunk),
+                ]
+        with m.If(self.pass_end.valid):
+            columns = Mux(self.pass_end.last_pass, layer.last_columns, config.columns)
+            m.d.sync += [left.eq(columns * config.drain_beats), kind.eq(self.pass_end)]
+        with m.If(self.start):
+            m.d.sync += [
+                left.eq(0),
+                beat.eq(0),
+                sums.eq(0),
+                parameter.eq(layer.param_base),
+                row.eq(layer.out_base),
+                tile_row.eq(layer.out_base),
+            ]
+        return m
+
+
+class SparseArray(wiring.Component):
+    """Balanced sparse matrix engine of ``lanes * columns`` multipliers.
+
+    Sustains one weight item (a weight for every column) a cycle; the first beat of a pass's sums
+    appears ``array_latency(config) + 1`` cycles after its last item was issued.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+    target : :class:`.target.Target`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+    start : ``In(1)``
+    done : ``Out(1)``
+        Everything has been issued.
+    busy : ``Out(1)``
+        Sums are still on their way out.
+    weights : ``In(stream.Signature(columns * weight_bits))``
+    word, window_valid, window_address, group_loaded : ``In``
+        Activations from the loader.
+    group_free : ``Out(1)``
+    o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
+        Sums, `requantizers` lanes at a time; each is taken within `requantizer_cycles`, as
+        :class:`Drain` says.
+    issue, stall_load, stall_weights, stall_drain : ``Out(1)``
+        For the performance counters.
+    """
+
+    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
+        self._config = config
+        self._target = target
+        super().__init__(
+            {
+                "layer": In(LayerLayout(config)),
+                "start": In(1),
+                "done": Out(1),
+                "busy": Out(1),
+                "weights": In(stream.Signature(config.columns * config.weight_bits)),
+                "word": In(8 * config.lanes),
+                "window_valid": In(1),
+                "window_address": In(range(config.window_groups * config.group)),
+                "group_loaded": In(1),
+                "group_free": Out(1),
+                "o_valid": Out(1),
+                "o_ready": In(1, init=1),
+                "o": Out(Beat(config)),
+                "issue": Out(1),
+                "stall_load": Out(1),
+                "stall_weights": Out(1),
+                "stall_drain": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.scheduler = scheduler = Scheduler(config)
+        m.submodules.drain = drain = Drain(config)
+        wiring.connect(m, wiring.flipped(self.weights), scheduler.weights)
+        m.d.comb += [
+            scheduler.layer.eq(self.layer),
+            scheduler.start.eq(self.start),
+            drain.layer.eq(self.layer),
+            drain.start.eq(self.start),
+            self.done.eq(scheduler.done),
+            self.group_free.eq(scheduler.group_free),
+            self.o_valid.eq(drain.o_valid),
+            drain.o_ready.eq(self.o_ready),
+            self.o.eq(drain.o),
+            self.issue.eq(scheduler.issue),
+            self.stall_load.eq(scheduler.stall_load),
+            self.stall_weights.eq(scheduler.stall_weights),
+            self.stall_drain.eq(scheduler.stall_drain),
+        ]
+
+        self._columns(m, scheduler, drain)
+
+        delayed = scheduler.pass_end
+        waiting = []
+        for n in range(array_latency(config)):
+            register = Signal.like(delayed, name=f"pass_end_{n + 1}")
+            m.d.sync += register.eq(delayed)
+            delayed = register
+            waiting.append(register.valid)
+        m.d.comb += [
+            scheduler.group_loaded.eq(self.group_loaded),
+            drain.pass_end.eq(delayed),
+            self.busy.eq(drain.busy | Cat(*waiting).any()),
+        ]
+        return m
+
+    def _columns(self, m, scheduler, drain):
+        """The columns, what they take and the chain of their sums."""
+        config = self._config
+        control = Signal(Control(config))
+        weights = Signal(config.columns * config.weight_bits, reset_less=True)
+        window_valid = Signal()
+        window_address = Signal.like(self.window_address, reset_less=True)
+        window_word = Signal.like(self.word, reset_less=True)
+        # Signed activations become unsigned ones, offset by 128.
+        offset = Const(0x80, 8).replicate(config.lanes)
+        # One register less where logic counts: the columns have another.
+        domain = m.d.comb if config.compact else m.d.sync
+        domain += [
+            control.eq(scheduler.control),
+            weights.eq(self.weights.payload),
+            window_valid.eq(self.window_valid),
+            window_address.eq(self.window_address),
+            window_word.eq(self.word ^ offset),
+        ]
+        shared = Cat(control, window_valid, window_address, window_word)
+        for n in range(config.broadcast_stages):
+            later = Signal.like(weights, name=f"weights_{n + 1}", reset_less=True)
+            m.d.sync += later.eq(weights)
+            weights = later
+
+        bits = config.weight_bits
+        columns = [Column(config, self._target) for _ in range(config.columns)]
+        for number, column in enumerate(columns):
+            m.submodules[f"column_{number}"] = column
+            if config.broadcast_stages and number % COLUMNS_A_COPY == 0:
+                copy = local_copy(m, shared, f"shared_{number}")
+            elif not config.broadcast_stages:
+                copy = shared
+            m.d.comb += [
+                Cat(
+                    column.control,
+                    column.window_valid,
+                    column.window_address,
+                    column.window_word,
+                ).eq(copy),
+                column.weight.eq(weights[number * bits : (number + 1) * bits]),
+                column.shift.eq(drain.o_ready),
+            ]
+            if number + 1 < config.columns:
+                m.d.comb += column.chain_in.eq(columns[number + 1].chain_out)
+        m.d.comb += drain.sums.eq(columns[0].chain_out)

@@ -1,0 +1,161 @@
+"""One column of the sparse array: window memory, multipliers, accumulators of one channel."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.hdl import signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from ..cells.multiplier import lane_multipliers
+from ..cells.multiplier_ice40 import IcePairs
+from ..cells.target import Target, local_copy
+
+__all__ = ["STROBE_LANES", "Column", "Control", "chain_layout", "column_latency"]
+
+STROBE_LANES = 2
+"""Lanes that share a register of the capture strobe: it has 49 loads a lane."""
+
+
+def column_latency(config: ArrayConfig) -> int:
+    """Cycles from a column's `control` with ``last`` to the captured sums.
+
+    Register, memory, output register, multiplier, accumulator; with `compact` memory, output
+    register, multiplier, accumulator, capture.
+    """
+    return 3 + config.multiplier_stages + 1
+
+
+def chain_layout(config: ArrayConfig) -> data.ArrayLayout:
+    """Sums that leave a column in one cycle."""
+    return data.ArrayLayout(signed(config.accumulator_bits), config.requantizers)
+
+
+class Control(data.StructLayout):
+    """What every column does in one cycle.
+
+    Members
+    -------
+    valid : ``1``
+        There is a weight.
+    last : ``1``
+        Capture the sums and begin new ones.
+    slot : ``range(window_groups)``
+        Group of the window memory.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        super().__init__({"valid": 1, "last": 1, "slot": (config.window_groups - 1).bit_length()})
+
+
+class Column(wiring.Component):
+    """Multiplies one weight a cycle with the lanes of the activation that its index selects.
+
+    :func:`column_latency` cycles from `control` with ``last`` to the captured sums; one weight a
+    cycle. Activations are kept offset by 128, as unsigned bytes.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+    target : :class:`.target.Target`
+
+    Members
+    -------
+    window_valid, window_address, window_word : ``In``
+        Write port of the window memory.
+    control : ``In(Control)``
+    weight : ``In(weight_bits)``
+        Value (low 8 bits) and index of this column's weight.
+    chain_in, chain_out : ``ArrayLayout(signed(accumulator_bits), requantizers)``
+        Captured sums of the next column in; the lowest lanes of this one out. They move on by
+        `requantizers` lanes in every cycle without a capture, with `shift` if the requantizer
+        takes several cycles.
+    shift : ``In(1)``
+    """
+
+    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
+        self._config = config
+        self._target = target
+        chain = chain_layout(config)
+        super().__init__(
+            {
+                "window_valid": In(1),
+                "window_address": In(range(config.window_groups * config.group)),
+                "window_word": In(8 * config.lanes),
+                "control": In(Control(config)),
+                "weight": In(config.weight_bits),
+                "chain_in": In(chain),
+                "chain_out": Out(chain),
+                "shift": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        def registered(value, name):
+            register = Signal.like(value, name=name, reset_less=True, init=0)
+            m.d.sync += register.eq(value)
+            return register
+
+        m.submodules.window = window = memory.Memory(
+            shape=8 * config.lanes, depth=config.window_groups * config.group, init=[]
+        )
+        write = window.write_port()
+        read = window.read_port()
+        writes = Cat(self.window_valid, self.window_address, self.window_word)
+        if not config.compact:
+            writes = local_copy(m, writes, "writes")
+        m.d.comb += Cat(write.en, write.addr, write.data).eq(writes)
+
+        slot, weight = self.control.slot, self.weight
+        valid = Signal(name="valid_1")
+        # A reset captures too, which clears the accumulators: they need no reset of their own.
+        captures = Signal(name="captures_1", init=1)
+        if config.compact:
+            m.d.comb += valid.eq(self.control.valid)
+        else:
+            slot, weight = local_copy(m, slot, "slot"), registered(weight, "weight_1")
+            m.d.sync += valid.eq(self.control.valid)
+        m.d.comb += read.addr.eq(Cat(weight[8:], slot))
+        m.d.sync += captures.eq(self.control.valid & self.control.last)
+        # A weight of zero stands for no weight, so the accumulators need no enable.
+        value = Signal(8, name="value_2", reset_less=True)
+        m.d.sync += value.eq(Mux(valid, weight[:8], 0))
+
+        m.submodules.multipliers = multipliers = lane_multipliers(config, self._target)
+        activations = read.data
+        if not isinstance(multipliers, IcePairs):
+            activations = registered(activations, "activations")
+            value = registered(value, "value_3")
+        m.d.comb += [
+            multipliers.activations.as_value().eq(activations),
+            multipliers.weight.eq(value.as_signed()),
+        ]
+        for n in range(1 + config.multiplier_stages):
+            captures = registered(captures, f"captures_{n + 2}")
+
+        chain = config.requantizers * config.accumulator_bits
+        captured = Signal(config.lanes * config.accumulator_bits, reset_less=True)
+        shifted = Cat(captured[chain:], self.chain_in.as_value())
+        m.d.comb += self.chain_out.as_value().eq(captured[:chain])
+        for lane in range(config.lanes):
+            if lane % STROBE_LANES == 0:
+                strobe = local_copy(m, captures, f"strobe_{lane}")
+            accumulator = Signal(
+                signed(config.accumulator_bits), name=f"accumulator_{lane}", reset_less=True
+            )
+            total = Signal(signed(config.accumulator_bits), name=f"total_{lane}")
+            own = slice(lane * config.accumulator_bits, (lane + 1) * config.accumulator_bits)
+            m.d.comb += total.eq(accumulator + multipliers.products[lane])
+            m.d.sync += accumulator.eq(total)
+            # Cleared after the last weight: registers do that for nothing, an adder's input not.
+            # Compact configurations have an idle cycle for it, in which the sum is a register.
+            with m.If(strobe):
+                m.d.sync += accumulator.eq(0)
+                m.d.sync += captured[own].eq(accumulator if config.compact else total)
+            # A drain of a beat a cycle takes every cycle after a capture: nothing holds the sums.
+            with m.Elif(self.shift | (config.requantizer_cycles == 1)):
+                m.d.sync += captured[own].eq(shifted[own])
+        return m

@@ -1,0 +1,234 @@
+"""Scheduler: which weight group and item the array takes next, and what holds it back."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from ..lib.countdown import Countdown
+from ..shell.layer import LayerLayout, Operation
+from .column import Control
+
+__all__ = ["MINIMUM_DRAIN", "PassEnd", "Scheduler"]
+
+MINIMUM_DRAIN = 8
+"""Least cycles between two drains: a stored partial sum is read again no earlier than that."""
+
+
+def drain_bits(config: ArrayConfig) -> int:
+    """Bits of a count of drain cycles of one pass."""
+    return bits_for(max(config.columns * config.drain_cycles, MINIMUM_DRAIN))
+
+
+class PassEnd(data.StructLayout):
+    """What a finished pass means to the drain."""
+
+    def __init__(self, config: ArrayConfig):
+        super().__init__({"valid": 1, "first_chunk": 1, "last_chunk": 1, "last_pass": 1})
+
+
+class Loops:
+    """Nested loops of a convolution: tile, chunk, pass, group and item.
+
+    Each counter comes with a register that says whether it stands at its last value, made a step
+    ahead from the counter and, where it begins anew, from constants of the layer. Not a component:
+    its registers belong to the module that steps it.
+
+    Parameters
+    ----------
+    layer : LayerLayout view
+        Registers of the layer, static from `begin` on.
+
+    Attributes
+    ----------
+    tiles, chunks, passes, groups, items : :class:`Countdown`
+    pass_ends : :class:`Value`
+        The present item is the last of a pass.
+    """
+
+    def __init__(self, layer):
+        self._layer = layer
+        self.tiles = Countdown("tiles", layer.out_tiles.shape())
+        self.chunks = Countdown("chunks", layer.chunks.shape())
+        self.passes = Countdown("passes", layer.passes.shape())
+        self.groups = Countdown("groups", layer.chunk_groups.shape())
+        self.items = Countdown("items", layer.k.shape())
+        self.pass_ends = self.groups.last & self.items.last
+        self._one_chunk, self._one_pass = Signal(name="one_chunk"), Signal(name="one_pass")
+        self._one_group, self._one_item = Signal(name="one_group"), Signal(name="one_item")
+        self._one_group_last = Signal(name="one_group_last")
+        self._one_item_last = Signal(name="one_item_last")
+
+    def begin(self, m):
+        """Begin with the first item of the layer."""
+        layer = self._layer
+        alone = layer.chunks == 1
+        first_groups = Mux(alone, layer.last_chunk_groups, layer.chunk_groups)
+        self.tiles.begin(m, layer.out_tiles)
+        self.chunks.begin(m, layer.chunks)
+        self.passes.begin(m, layer.passes)
+        self.groups.begin(m, first_groups)
+        self.items.begin(m, Mux(alone & (first_groups == 1), layer.k_last, layer.k))
+        m.d.sync += [
+            self._one_chunk.eq(alone),
+            self._one_pass.eq(layer.passes == 1),
+            self._one_group.eq(layer.chunk_groups == 1),
+            self._one_group_last.eq(layer.last_chunk_groups == 1),
+            self._one_item.eq(layer.k == 1),
+            self._one_item_last.eq(layer.k_last == 1),
+        ]
+
+    def step(self, m):
+        """Go on to the next item."""
+        layer = self._layer
+        # What the next group will be, should this one end.
+        chunk_then_last = Mux(self.chunks.last, self._one_chunk, self.chunks.two)
+        in_last_chunk = Signal(name="in_last_chunk")
+        final_group = Signal(name="final_group")
+        one_group = Mux(in_last_chunk, self._one_group_last, self._one_group)
+        m.d.comb += [
+            in_last_chunk.eq(
+                Mux(self.groups.last & self.passes.last, chunk_then_last, self.chunks.last)
+            ),
+            final_group.eq(in_last_chunk & Mux(self.groups.last, one_group, self.groups.two)),
+        ]
+        self.items.step(
+            m,
+            Mux(final_group, layer.k_last, layer.k),
+            Mux(final_group, self._one_item_last, self._one_item),
+        )
+        with m.If(self.items.last):
+            self.groups.step(
+                m, Mux(in_last_chunk, layer.last_chunk_groups, layer.chunk_groups), one_group
+            )
+        with m.If(self.pass_ends):
+            self.passes.step(m, layer.passes, self._one_pass)
+        with m.If(self.pass_ends & self.passes.last):
+            self.chunks.step(m, layer.chunks, self._one_chunk)
+        with m.If(self.pass_ends & self.passes.last & self.chunks.last):
+            self.tiles.step(m, 0, 0)
+
+
+class Scheduler(wiring.Component):
+    """Walks tile, chunk, pass, group and weight; issues one weight item a cycle.
+
+    An item is issued in a cycle in which its weights are there, its group is loaded and, for the
+    last item of a pass, the drain of the pass before has ended. Outputs are combinational with the
+    issue.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+    start : ``In(1)``
+    done : ``Out(1)``
+        All items of the layer have been issued.
+    weights : ``In(stream.Signature(columns * weight_bits))``
+    group_loaded : ``In(1)``
+    group_free : ``Out(1)``
+    control : ``Out(Control)``
+    pass_end : ``Out(PassEnd)``
+    issue, stall_load, stall_weights, stall_drain : ``Out(1)``
+        What the array does in this cycle; at most one is high.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        super().__init__(
+            {
+                "layer": In(LayerLayout(config)),
+                "start": In(1),
+                "done": Out(1, init=1),
+                "weights": In(stream.Signature(config.columns * config.weight_bits)),
+                "group_loaded": In(1),
+                "group_free": Out(1),
+                "control": Out(Control(config)),
+                "pass_end": Out(PassEnd(config)),
+                "issue": Out(1),
+                "stall_load": Out(1),
+                "stall_weights": Out(1),
+                "stall_drain": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, layer = self._config, self.layer
+        loops = Loops(layer)
+        begin = Signal()
+        chunk_ends = Signal()
+        m.d.comb += begin.eq(self.start & (layer.op == Operation.CONV))
+
+        group = Signal.like(layer.chunk_groups)
+        head = Signal(range(config.window_groups))
+        loaded = Signal(range(config.window_groups + 1))
+        first_chunk = Signal()
+
+        no_group = group >= loaded
+        no_drain = loops.pass_ends & ~self._drained(m, loops, begin)
+        running = Signal()
+        m.d.comb += running.eq(~self.done)
+        if config.compact:
+            # The columns take a cycle for the capture alone.
+            captures = Signal()
+            m.d.sync += captures.eq(self.pass_end.valid)
+            m.d.comb += running.eq(~self.done & ~captures)
+        m.d.comb += [
+            self.stall_load.eq(running & no_group),
+            self.stall_weights.eq(running & ~no_group & ~self.weights.valid),
+            self.stall_drain.eq(running & ~no_group & self.weights.valid & no_drain),
+            self.issue.eq(running & ~no_group & self.weights.valid & ~no_drain),
+            self.weights.ready.eq(running & ~no_group & ~no_drain),
+            self.control.valid.eq(self.issue),
+            self.control.last.eq(loops.pass_ends),
+            self.control.slot.eq(head + group),
+            self.pass_end.valid.eq(self.issue & loops.pass_ends),
+            self.pass_end.first_chunk.eq(first_chunk),
+            self.pass_end.last_chunk.eq(loops.chunks.last),
+            self.pass_end.last_pass.eq(loops.passes.last),
+            self.group_free.eq(self.issue & loops.items.last & loops.passes.last),
+            chunk_ends.eq(self.issue & loops.pass_ends & loops.passes.last),
+        ]
+
+        chunk_groups = Mux(loops.chunks.last, layer.last_chunk_groups, layer.chunk_groups)
+        m.d.sync += loaded.eq(loaded + self.group_loaded - Mux(chunk_ends, chunk_groups, 0))
+        with m.If(self.issue):
+            loops.step(m)
+            with m.If(loops.items.last):
+                m.d.sync += group.eq(Mux(loops.groups.last, 0, group + 1))
+        with m.If(chunk_ends):
+            m.d.sync += [head.eq(head + chunk_groups), first_chunk.eq(loops.chunks.last)]
+            with m.If(loops.chunks.last):
+                m.d.sync += self.done.eq(loops.tiles.last)
+        with m.If(begin):
+            loops.begin(m)
+            m.d.sync += [
+                self.done.eq(0),
+                group.eq(0),
+                head.eq(0),
+                loaded.eq(0),
+                first_chunk.eq(1),
+            ]
+        return m
+
+    def _drained(self, m, loops, begin):
+        """Whether the last pass's sums will have left when this one's are captured."""
+        config, layer = self._config, self.layer
+        left = Signal(drain_bits(config))
+        last_pass = Signal(drain_bits(config))
+        drained = Signal(init=1)
+        cycles = layer.last_columns * config.drain_cycles
+        full = max(config.columns * config.drain_cycles, MINIMUM_DRAIN) - 1
+        with m.If(~drained):
+            m.d.sync += [left.eq(left - 1), drained.eq(left == 1)]
+        with m.If(self.issue & loops.pass_ends):
+            m.d.sync += [left.eq(Mux(loops.passes.last, last_pass, full)), drained.eq(0)]
+        with m.If(begin):
+            m.d.sync += drained.eq(1)
+            m.d.sync += last_pass.eq(Mux(cycles > MINIMUM_DRAIN, cycles, MINIMUM_DRAIN) - 1)
+        return drained

@@ -1,0 +1,218 @@
+"""Bitlines of an operation unit: input bits, sums, converters, shift-and-add."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.tile import TileConfig
+from steelyard.engines.crossbar import CrossbarConfig
+
+from ..output.requantizer import register
+
+__all__ = ["Bitlines", "product_shape"]
+
+ARITY = 3
+"""Terms that are added between two registers."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """Value with the range that it can have."""
+
+    value: Value
+    low: int
+    high: int
+
+
+def add_tree(m: Module, terms: Sequence[Term], name: str) -> tuple[Term, int]:
+    """Sum of the terms, and its cycles: registers after every `ARITY` of them."""
+    stages = 0
+    while len(terms) > 1:
+        sums = []
+        for first in range(0, len(terms), ARITY):
+            group = terms[first : first + ARITY]
+            low, high = sum(each.low for each in group), sum(each.high for each in group)
+            total = Signal(range(low, high + 1), name=f"{name}_{stages}_{first}", reset_less=True)
+            m.d.sync += total.eq(sum(each.value for each in group))
+            sums.append(Term(total, low, high))
+        terms = sums
+        stages += 1
+    return terms[0], stages
+
+
+def tree_stages(terms: int) -> int:
+    """Cycles of :func:`add_tree`."""
+    stages = 0
+    while terms > 1:
+        terms = -(-terms // ARITY)
+        stages += 1
+    return stages
+
+
+def slice_terms(unit: CrossbarConfig) -> list[tuple[int, int]]:
+    """Sign and shift of each bitline of a weight."""
+    shifts = range(0, 8, unit.cell_bits)
+    signs = (1, -1) if unit.signed == "differential" else (1,)
+    return [(sign, shift) for sign in signs for shift in shifts]
+
+
+def step_range(unit: CrossbarConfig) -> tuple[int, int]:
+    """Least and greatest product of a weight in one step."""
+    most = unit.convert(unit.greatest_sum)
+    low = sum(most << shift for sign, shift in slice_terms(unit) if sign < 0)
+    high = sum(most << shift for sign, shift in slice_terms(unit) if sign > 0)
+    if unit.signed == "offset":
+        low = 128 * unit.ou_rows * ((1 << unit.dac_bits) - 1)
+    return -low, high
+
+
+def product_shape(unit: CrossbarConfig) -> range:
+    """Values of a weight's product in an operation unit, all steps together."""
+    low, high = step_range(unit)
+    weights = sum(1 << shift for shift in range(0, 8, unit.dac_bits))
+    return range(low * weights, high * weights + 1)
+
+
+class Bitlines(wiring.Component):
+    """Products of operation units that work together, on all lanes, one step a cycle.
+
+    `latency` cycles from a step to the register that adds up the steps; the products stand in
+    `products` a cycle later, until the next operation unit's last step.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.tile.TileConfig`
+
+    Attributes
+    ----------
+    latency : :class:`int`
+
+    Members
+    -------
+    inputs : ``In(ArrayLayout(8, ou_rows * lanes))``
+        Unsigned activations, the lanes of the first row first; rows not in use are 0.
+    cells : ``In(ArrayLayout(cell_bits, ou_rows * item_columns))``
+    step : ``In(steps)``
+        The step of this cycle, a bit for each.
+    valid, first, last : ``In(1)``
+        A step is taken; it is the operation units' first or last.
+    products : ``Out(ArrayLayout(product_shape, item_weights * lanes))``
+        The lanes of the first weight first.
+    """
+
+    def __init__(self, config: TileConfig):
+        self._config = config
+        unit = config.crossbar
+        terms = len(slice_terms(unit)) + (unit.signed == "offset")
+        self.latency = 1 + tree_stages(unit.ou_rows) + 1 + tree_stages(terms) + 1
+        product = Signal(product_shape(unit)).shape()
+        super().__init__(
+            {
+                "inputs": In(data.ArrayLayout(8, unit.ou_rows * config.lanes)),
+                "cells": In(data.ArrayLayout(unit.cell_bits, unit.ou_rows * config.item_columns)),
+                "step": In(unit.steps),
+                "valid": In(1),
+                "first": In(1),
+                "last": In(1),
+                "products": Out(data.ArrayLayout(product, config.item_weights * config.lanes)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, unit = self._config, self._config.crossbar
+        cells = Signal.like(self.cells, reset_less=True)
+        m.d.sync += cells.eq(self.cells)
+        number = Signal(range(max(unit.steps, 2)))
+        for bit in range((unit.steps - 1).bit_length()):
+            with_bit = Cat(self.step[n] for n in range(unit.steps) if n >> bit & 1)
+            m.d.comb += number[bit].eq(with_bit.any())
+        control = Signal(3)
+        before = Cat(self.valid, self.first, self.last)
+        for n in range(self.latency):
+            control = Signal(3, name=f"control_{n + 1}")
+            m.d.sync += control.eq(before)
+            before = control
+        number = register(m, number, self.latency - 1)
+        for lane in range(config.lanes):
+            bits = self._selected(m, lane)
+            products = self._steps(m, lane, bits, cells)
+            for weight, term in enumerate(products):
+                self._accumulate(m, term, number, control, weight * config.lanes + lane)
+        return m
+
+    def _selected(self, m, lane) -> list[Signal]:
+        """Input bits of a lane's rows in the present step, one cycle later."""
+        unit, lanes = self._config.crossbar, self._config.lanes
+        selected = []
+        for row in range(unit.ou_rows):
+            byte = self.inputs[row * lanes + lane]
+            bits = Signal(unit.dac_bits, name=f"bits_{lane}_{row}", reset_less=True)
+            choices = [
+                Mux(self.step[n], byte[n * unit.dac_bits : (n + 1) * unit.dac_bits], 0)
+                for n in range(unit.steps)
+            ]
+            while len(choices) > 1:
+                choices = [a | b for a, b in zip(choices[::2], choices[1::2], strict=True)]
+            m.d.sync += bits.eq(choices[0])
+            selected.append(bits)
+        return selected
+
+    def _steps(self, m, lane, bits, cells) -> list[Term]:
+        """Products of a lane with each weight in one step, before the step's own shift."""
+        unit = self._config.crossbar
+        digit, level = (1 << unit.dac_bits) - 1, (1 << unit.cell_bits) - 1
+        correction = []
+        if unit.signed == "offset":
+            ones = [Term(each, 0, digit) for each in bits]
+            total, _ = add_tree(m, ones, f"inputs_{lane}")
+            most = 128 * unit.ou_rows * digit
+            correction = [Term(-(register(m, total.value) << 7), -most, 0)]
+        products = []
+        for weight in range(self._config.item_weights):
+            terms = list(correction)
+            for number, (sign, shift) in enumerate(slice_terms(unit)):
+                column = weight * unit.weight_bitlines + number
+                rows = []
+                for row, digits in enumerate(bits):
+                    cell = cells[row * self._config.item_columns + column]
+                    product = Mux(digits, cell, 0) if unit.dac_bits == 1 else digits * cell
+                    rows.append(Term(product, 0, digit * level))
+                total, _ = add_tree(m, rows, f"bitline_{lane}_{column}")
+                code = self._converted(m, total.value, f"converted_{lane}_{column}")
+                most = unit.convert(unit.greatest_sum) << shift
+                raised = code << shift
+                terms.append(Term(raised, 0, most) if sign > 0 else Term(-raised, -most, 0))
+            products.append(add_tree(m, terms, f"weight_{lane}_{weight}")[0])
+        return products
+
+    def _converted(self, m, value, name) -> Signal:
+        """What the converter makes of a bitline sum, a cycle later."""
+        unit = self._config.crossbar
+        half = (1 << unit.adc_shift) >> 1 if unit.adc_rounding == "nearest" else 0
+        code = (value + half)[unit.adc_shift :] if unit.adc_shift else value
+        top = (1 << unit.adc_bits) - 1
+        if unit.greatest_sum >> unit.adc_shift > top:
+            code = Mux(code > top, top, code)
+        converted = Signal(range(unit.convert(unit.greatest_sum) + 1), name=name, reset_less=True)
+        m.d.sync += converted.eq(code << unit.adc_shift)
+        return converted
+
+    def _accumulate(self, m, term, number, control, place):
+        """Shift a step's product and add it to those of the other steps."""
+        unit = self._config.crossbar
+        valid, first, last = control
+        shape = self.products[place].shape()
+        shift = number << (unit.dac_bits.bit_length() - 1)
+        shifted = Signal(shape, name=f"shifted_{place}", reset_less=True)
+        total = Signal(shape, name=f"total_{place}")
+        sums = Signal(shape, name=f"sums_{place}", reset_less=True)
+        m.d.sync += shifted.eq(term.value << shift if unit.steps > 1 else term.value)
+        m.d.comb += total.eq(shifted + Mux(first, 0, sums))
+        with m.If(valid):
+            m.d.sync += sums.eq(total)
+            with m.If(last):
+                m.d.sync += self.products[place].eq(total)

@@ -1,0 +1,124 @@
+"""Counters of what a layer's operation units do (docs/crossbar.md, section 4)."""
+
+from amaranth import Cat, Const, Module, Signal
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.tile import TileConfig
+
+from ..output.requantizer import register
+from ..shell.sequencer import COUNTERS
+
+__all__ = ["UNIT_COUNTERS", "UnitCounters", "UnitEvent"]
+
+UNIT_COUNTERS = ("ou_steps", "ou_skipped", "adc_conversions", "dac_drives", "cell_reads")
+"""Counters of a layer in the order of their items of 64 bits; the three items after them are 0."""
+BITS = 64
+
+
+class UnitEvent(data.StructLayout):
+    """An item of cells was worked on, on all lanes.
+
+    Members
+    -------
+    valid : ``1``
+    pairs : ``range(lanes * steps + 1)``
+        Steps that were executed, summed over the lanes.
+    lanes : ``range(lanes + 1)``
+        Lanes in use.
+    units : ``range(ou_parallel + 1)``
+        Operation units in use.
+    rows : ``range(ou_rows + 1)``
+        Wordlines in use, of each.
+    columns : ``range(item_columns + 1)``
+        Bitlines in use, of all.
+    """
+
+    def __init__(self, config: TileConfig):
+        unit = config.crossbar
+        super().__init__(
+            {
+                "valid": 1,
+                "pairs": range(config.lanes * unit.steps + 1),
+                "lanes": range(config.lanes + 1),
+                "units": range(config.ou_parallel + 1),
+                "rows": range(unit.ou_rows + 1),
+                "columns": range(config.item_columns + 1),
+            }
+        )
+
+
+class UnitCounters(wiring.Component):
+    """Sums of a layer's events, copied into a memory an item a strobe.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.tile.TileConfig`
+
+    Members
+    -------
+    start : ``In(1)``
+        A layer begins: the sums start at zero.
+    event : ``In(UnitEvent)``
+    store : ``In(1)``
+        Strobe: copy the sum named by `store_address` into the memory.
+    store_address, address : ``In(range(max_layers * 8))``
+        Counter in the low three bits, layer above.
+    data : ``Out(64)``
+        What is stored at the `address` of the cycle before.
+    """
+
+    def __init__(self, config: TileConfig):
+        self._config = config
+        address = range(config.max_layers * len(COUNTERS))
+        super().__init__(
+            {
+                "start": In(1),
+                "event": In(UnitEvent(config)),
+                "store": In(1),
+                "store_address": In(address),
+                "address": In(address),
+                "data": Out(BITS),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, event = self._config, self.event
+        m.submodules.memory = stored = memory.Memory(
+            shape=BITS, depth=config.max_layers * len(COUNTERS), init=[]
+        )
+        write, read = stored.write_port(), stored.read_port()
+
+        all_steps = event.lanes * config.crossbar.steps
+        skipped = register(m, (all_steps - event.pairs)[: len(all_steps)])
+        executed = register(m, event.pairs)
+        drives = register(m, event.pairs * event.rows)
+        columns = register(m, event.columns)
+        units = register(m, event.units)
+        amounts = [
+            register(m, executed * units),
+            register(m, skipped * units),
+            register(m, event.pairs * event.columns, 2),
+            register(m, drives * units),
+            register(m, drives * columns),
+        ]
+        valid = event.valid
+        for n in range(2):
+            later = Signal(name=f"valid_{n}")
+            m.d.sync += later.eq(valid)
+            valid = later
+        sums = [Signal(BITS, name=name) for name in UNIT_COUNTERS]
+        with m.If(valid):
+            m.d.sync += [total.eq(total + n) for total, n in zip(sums, amounts, strict=True)]
+        with m.If(self.start):
+            m.d.sync += [total.eq(0) for total in sums]
+
+        items = [*sums, *[Const(0, BITS)] * (len(COUNTERS) - len(sums))]
+        m.d.sync += [
+            write.en.eq(self.store),
+            write.addr.eq(self.store_address),
+            write.data.eq(Cat(items).word_select(self.store_address[:3], BITS)),
+        ]
+        m.d.comb += [read.addr.eq(self.address), self.data.eq(read.data)]
+        return m

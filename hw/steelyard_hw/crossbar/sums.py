@@ -1,0 +1,245 @@
+"""Accumulators of the crossbar tile: sums of all output channels of a tile of pixels."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.hdl import signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.tile import TileConfig
+
+from ..lib.countdown import Countdown
+from ..output.stage import Beat
+from ..shell.layer import LayerLayout
+from .bitlines import product_shape
+
+__all__ = ["ChannelSums", "Token"]
+
+SUM_BITS = 32
+
+
+class Token(data.StructLayout):
+    """What becomes of the products of an item of cells.
+
+    Members
+    -------
+    valid : ``1``
+    last : ``1``
+        No more products in this tile of pixels.
+    count : ``count_bits``
+        Products in use.
+    channels : ``ArrayLayout(channel_bits, item_weights)``
+        Their output channels, all different.
+    """
+
+    def __init__(self, config: TileConfig):
+        super().__init__(
+            {
+                "valid": 1,
+                "last": 1,
+                "count": config.count_bits,
+                "channels": data.ArrayLayout(config.channel_bits, config.item_weights),
+            }
+        )
+
+
+class ChannelSums(wiring.Component):
+    """Adds products to the sums of their output channels, and gives the sums away after a tile.
+
+    A token comes in the cycle before its products, which then stay for ``count`` cycles: they are
+    added one a cycle. An output channel may come again `DISTANCE` cycles after its last addition
+    began, not sooner. Sums are cleared as they leave, and after a reset, while `ready` is low.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.tile.TileConfig`
+
+    Attributes
+    ----------
+    DISTANCE : :class:`int`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+    start : ``In(1)``
+    token : ``In(Token)``
+    products : ``In(ArrayLayout(product_shape, item_weights * lanes))``
+    ready : ``Out(1)``
+        The memory has been cleared after the reset.
+    drained : ``Out(1)``
+        Strobe: all sums of the tile have left.
+    o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
+    """
+
+    DISTANCE = 4
+
+    def __init__(self, config: TileConfig):
+        self._config = config
+        product = Signal(product_shape(config.crossbar)).shape()
+        super().__init__(
+            {
+                "layer": In(LayerLayout(config)),
+                "start": In(1),
+                "token": In(Token(config)),
+                "products": In(data.ArrayLayout(product, config.item_weights * config.lanes)),
+                "ready": Out(1),
+                "drained": Out(1),
+                "o_valid": Out(1),
+                "o_ready": In(1, init=1),
+                "o": Out(Beat(config)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        depth = config.partial_sum_channels
+        m.submodules.sums = sums = memory.Memory(
+            shape=SUM_BITS * config.lanes, depth=depth, init=[]
+        )
+        read, write = sums.read_port(), sums.write_port()
+        fetched = Signal(SUM_BITS * config.lanes, reset_less=True)
+        m.d.sync += fetched.eq(read.data)
+        m.d.comb += read.en.eq(0)
+
+        added = self._add(m, read, write, fetched)
+        # The drain begins when the last product has been written.
+        last, begin = Signal(), Signal()
+        settling = Signal(range(self.DISTANCE + 1), init=self.DISTANCE)
+        m.d.comb += begin.eq(last & added & (settling == 0))
+        with m.If(begin | ~added):
+            m.d.sync += settling.eq(self.DISTANCE)
+        with m.Elif(last):
+            m.d.sync += settling.eq(settling - 1)
+        with m.If(begin):
+            m.d.sync += last.eq(0)
+        with m.If(self.token.valid & self.token.last):
+            m.d.sync += last.eq(1)
+        self._drain(m, begin, read, write, fetched)
+
+        swept = Signal(range(depth))
+        with m.If(~self.ready):
+            m.d.comb += [write.en.eq(1), write.addr.eq(swept), write.data.eq(0)]
+            m.d.sync += [swept.eq(swept + 1), self.ready.eq(swept == depth - 1)]
+        return m
+
+    def _add(self, m, read, write, fetched):
+        """Add a token's products one by one; whether none is left to begin."""
+        config, lanes = self._config, self._config.lanes
+        left = Signal(config.count_bits)
+        number = Signal(range(max(config.item_weights, 2)))
+        channels = Signal(config.item_weights * config.channel_bits, reset_less=True)
+        with m.If(left != 0):
+            m.d.comb += [read.en.eq(1), read.addr.eq(channels[: config.channel_bits])]
+            m.d.sync += [
+                left.eq(left - 1),
+                number.eq(number + 1),
+                channels.eq(channels[config.channel_bits :]),
+            ]
+        with m.If(self.token.valid):
+            m.d.sync += [
+                left.eq(self.token.count),
+                number.eq(0),
+                channels.eq(self.token.channels.as_value()),
+            ]
+
+        valid, address = left != 0, channels[: config.channel_bits]
+        for stage in range(3):
+            strobe = Signal(name=f"valid_{stage}")
+            place = Signal(config.channel_bits, name=f"place_{stage}", reset_less=True)
+            m.d.sync += [strobe.eq(valid), place.eq(address)]
+            valid, address = strobe, place
+        m.d.comb += [write.en.eq(valid), write.addr.eq(address)]
+        width = len(self.products[0])
+        own = Signal(width * lanes, name="own")
+        with m.Switch(number):
+            for weight in range(config.item_weights):
+                with m.Case(weight):
+                    part = slice(weight * lanes * width, (weight + 1) * lanes * width)
+                    m.d.comb += own.eq(self.products.as_value()[part])
+        for stage in range(2):
+            later = Signal.like(own, name=f"products_{stage}", reset_less=True)
+            m.d.sync += later.eq(own)
+            own = later
+        for lane in range(lanes):
+            total = Signal(signed(SUM_BITS), name=f"total_{lane}", reset_less=True)
+            product = own[lane * width : (lane + 1) * width].as_signed()
+            stored = fetched[lane * SUM_BITS : (lane + 1) * SUM_BITS].as_signed()
+            m.d.sync += total.eq(stored + product)
+            m.d.comb += write.data[lane * SUM_BITS : (lane + 1) * SUM_BITS].eq(total)
+        return left == 0
+
+    def _drain(self, m, begin, read, write, fetched):
+        """Give the sums away in channel order, and clear them behind."""
+        config, layer = self._config, self.layer
+        beat_bits = SUM_BITS * config.requantizers
+        word = Signal(SUM_BITS * config.lanes, reset_less=True)
+        left = Signal(range(config.drain_beats + 1))
+        final = Signal()
+        move = Signal()
+        next_read = Signal()
+        pending = Signal()
+        there = Signal()
+        address = Signal(config.channel_bits)
+        channels = Countdown("channels", layer.passes.shape())
+        leaves = (left != 0) & self.o_ready
+        m.d.comb += [
+            self.o_valid.eq(left != 0),
+            self.o.data.as_value().eq(word[:beat_bits]),
+            move.eq(there & ((left == 0) | ((left == 1) & self.o_ready))),
+            next_read.eq(begin | (move & ~channels.last)),
+            self.drained.eq(leaves & (left == 1) & final),
+        ]
+        m.d.sync += pending.eq(next_read)
+        read_address = Signal(config.channel_bits)
+        m.d.comb += read_address.eq(Mux(begin, 0, address + 1))
+        with m.If(next_read):
+            m.d.comb += [read.en.eq(1), read.addr.eq(read_address)]
+            m.d.sync += address.eq(read_address)
+        with m.If(pending):
+            m.d.sync += there.eq(1)
+        with m.If(leaves):
+            m.d.sync += [left.eq(left - 1), word.eq(word[beat_bits:])]
+        with m.If(move):
+            m.d.comb += [write.en.eq(1), write.addr.eq(address), write.data.eq(0)]
+            m.d.sync += [
+                word.eq(fetched),
+                left.eq(config.drain_beats),
+                final.eq(channels.last),
+                there.eq(0),
+            ]
+            channels.step(m, layer.passes, layer.passes == 1)
+        with m.If(self.start):
+            channels.begin(m, layer.passes)
+            m.d.sync += [left.eq(0), there.eq(0), final.eq(0)]
+        self._places(m, leaves)
+
+    def _places(self, m, leaves):
+        """Name the sums that leave: parameters and place in the output plane."""
+        config, layer = self._config, self.layer
+        beat = Signal(range(max(config.drain_beats, 2)))
+        parameter = Signal.like(self.o.param)
+        row = Signal.like(self.o.row)
+        tile_row = Signal.like(self.o.row)
+        m.d.comb += [
+            self.o.param.eq(parameter),
+            self.o.row.eq(row),
+            self.o.beat.eq(beat),
+        ]
+        with m.If(leaves):
+            last_beat = beat == config.drain_beats - 1
+            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+            with m.If(last_beat):
+                m.d.sync += [parameter.eq(parameter + 1), row.eq(row + layer.out_pitch)]
+            with m.If(self.drained):
+                m.d.sync += [
+                    parameter.eq(layer.param_base),
+                    row.eq(tile_row + 1),
+                    tile_row.eq(tile_row + 1),
+                ]
+        with m.If(self.start):
+            m.d.sync += [
+                beat.eq(0),
+                parameter.eq(layer.param_base),
+                row.eq(layer.out_base),
+                tile_row.eq(layer.out_base),
+            ]

@@ -1,0 +1,318 @@
+"""Crossbar tile: emulates an RRAM crossbar, operation unit by operation unit, on all lanes."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.tile import TileConfig
+
+from ..lib.countdown import Countdown
+from ..output.stage import Beat
+from ..shell.layer import LayerLayout, Operation
+from .bitlines import Bitlines
+from .counters import UnitEvent
+from .gather import Gather
+from .items import CellsItem
+from .sums import ChannelSums, Token
+
+__all__ = ["CrossbarTile"]
+
+
+class UnitIssue(wiring.Component):
+    """Steps of one item of cells after the other, those left out in which no lane has a bit.
+
+    A step a cycle, without a gap between items; one without steps takes a cycle. The last step
+    waits until the sums have taken the products before, and, where new rows begin, until they are
+    written: only there may an output channel come again.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.tile.TileConfig`
+
+    Members
+    -------
+    open : ``In(1)``
+        Items may begin.
+    start : ``In(1)``
+    cells : ``In(stream.Signature(CellsItem))``
+    new : ``In(1)``
+        The item at `cells` is the first on new rows.
+    full : ``In(1)``, steps : ``In(steps)``
+        The new rows are complete; their steps.
+    take : ``Out(1)``
+        Strobe: they are in use from the next cycle on.
+    begins : ``Out(1)``
+        Strobe: an item with weights begins in the next cycle.
+    item : ``Out(CellsItem)``
+        The one at work.
+    step : ``Out(steps)``, valid, first, last : ``Out(1)``
+        For :class:`.crossbar_bitlines.Bitlines`.
+    token : ``Out(Token)``
+        With its last step.
+    working, held : ``Out(1)``
+        An item is at work; it waits for the sums.
+    """
+
+    def __init__(self, config: TileConfig):
+        self._config = config
+        steps = config.crossbar.steps
+        super().__init__(
+            {
+                "open": In(1),
+                "start": In(1),
+                "cells": In(stream.Signature(CellsItem(config))),
+                "new": In(1),
+                "full": In(1),
+                "steps": In(steps),
+                "take": Out(1),
+                "begins": Out(1),
+                "item": Out(CellsItem(config)),
+                "step": Out(steps),
+                "valid": Out(1),
+                "first": Out(1),
+                "last": Out(1),
+                "token": Out(Token(config)),
+                "working": Out(1),
+                "held": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        steps = self._config.crossbar.steps
+        load, finishes = Signal(), Signal()
+        is_last, is_new, empty = Signal(), Signal(), Signal()
+        rest = Signal(steps)
+        run_steps = Signal(steps)
+        all_steps, chosen = Signal(steps), Signal(steps)
+        less = Signal(steps)
+        m.d.comb += [
+            self.held.eq(self.working & is_last & self._spacing(m, finishes & ~empty, is_new)),
+            finishes.eq(self.working & is_last & ~self.held),
+            load.eq(
+                self.cells.valid
+                & self.open
+                & (~self.working | (finishes & ~self.item.last))
+                & (~self.new | self.full)
+            ),
+            self.cells.ready.eq(load),
+            self.take.eq(load & self.new),
+            self.begins.eq(load & (self.cells.payload.count != 0)),
+            all_steps.eq(Mux(self.new, self.steps, run_steps)),
+            chosen.eq(Mux(load, Mux(self.begins, all_steps, 0), rest)),
+            less.eq(chosen & (chosen - 1)),
+            self.valid.eq(self.working & ~self.held & ~empty),
+            self.last.eq(is_last),
+            self.token.valid.eq(finishes & (~empty | self.item.last)),
+            self.token.last.eq(self.item.last),
+            self.token.count.eq(Mux(empty, 0, self.item.count)),
+            self.token.channels.eq(self.item.channels),
+        ]
+        with m.If(load | ~self.held):
+            m.d.sync += [
+                self.step.eq(chosen & ~less),
+                rest.eq(less),
+                is_last.eq(less == 0),
+                self.first.eq(load),
+            ]
+        with m.If(load):
+            m.d.sync += [
+                self.working.eq(1),
+                self.item.eq(self.cells.payload),
+                is_new.eq(self.new),
+                empty.eq(chosen == 0),
+                run_steps.eq(all_steps),
+            ]
+        with m.Elif(finishes):
+            m.d.sync += self.working.eq(0)
+        with m.If(self.start):
+            m.d.sync += self.working.eq(0)
+        return m
+
+    def _spacing(self, m, finishes, is_new):
+        """Whether the sums cannot take products yet, after those of the item that `finishes`."""
+        more = ChannelSums.DISTANCE - 1
+        busy = Signal(self._config.count_bits)
+        unwritten = Signal(range(2**self._config.count_bits + more))
+        with m.If(busy != 0):
+            m.d.sync += busy.eq(busy - 1)
+        with m.If(unwritten != 0):
+            m.d.sync += unwritten.eq(unwritten - 1)
+        with m.If(finishes):
+            m.d.sync += [
+                busy.eq(self.item.count - 1),
+                unwritten.eq(self.item.count + (more - 1)),
+            ]
+        return (busy != 0) | (is_new & (unwritten != 0))
+
+
+class CrossbarTile(wiring.Component):
+    """Crossbar engine in the place of :class:`.array.SparseArray`.
+
+    Sustains a step of `ou_parallel` operation units a cycle. Between two tiles of pixels the sums
+    are given away; rows of the next tile are gathered meanwhile.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.tile.TileConfig`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+        ``passes`` are the output channels, ``chunks`` the groups of a tile's receptive field.
+    start : ``In(1)``
+    done : ``Out(1)``
+        The last sums have left.
+    busy : ``Out(1)``
+        Sums are on their way out.
+    weights : ``In(stream.Signature(weight_bits))``
+        :class:`.crossbar_items.RowsItem` or :class:`.crossbar_items.CellsItem`.
+    word, window_valid, window_address, group_loaded : ``In``
+        Activations from the loader.
+    group_free : ``Out(1)``
+    o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
+        Sums, `requantizers` lanes at a time.
+    event : ``Out(UnitEvent)``
+        For :class:`.crossbar_counters.UnitCounters`.
+    issue, stall_load, stall_weights, stall_drain : ``Out(1)``
+        For the performance counters; one is high in every cycle until `done`.
+    """
+
+    def __init__(self, config: TileConfig):
+        self._config = config
+        super().__init__(
+            {
+                "layer": In(LayerLayout(config)),
+                "start": In(1),
+                "done": Out(1, init=1),
+                "busy": Out(1),
+                "weights": In(stream.Signature(config.weight_bits)),
+                "word": In(8 * config.lanes),
+                "window_valid": In(1),
+                "window_address": In(range(config.window_positions)),
+                "group_loaded": In(1),
+                "group_free": Out(1),
+                "o_valid": Out(1),
+                "o_ready": In(1, init=1),
+                "o": Out(Beat(config)),
+                "event": Out(UnitEvent(config)),
+                "issue": Out(1),
+                "stall_load": Out(1),
+                "stall_weights": Out(1),
+                "stall_drain": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, layer = self._config, self.layer
+        m.submodules.gather = gather = Gather(config)
+        m.submodules.unit = unit = UnitIssue(config)
+        m.submodules.bitlines = bitlines = Bitlines(config)
+        m.submodules.sums = sums = ChannelSums(config)
+        begin = Signal()
+        m.d.comb += [
+            begin.eq(self.start & (layer.op == Operation.CONV)),
+            *(each.start.eq(begin) for each in (gather, unit, sums)),
+            *(each.layer.eq(layer) for each in (gather, sums)),
+            gather.word.eq(self.word),
+            gather.window_valid.eq(self.window_valid),
+            gather.window_address.eq(self.window_address),
+            gather.group_loaded.eq(self.group_loaded),
+            self.group_free.eq(gather.group_free),
+            gather.take.eq(unit.take),
+            unit.full.eq(gather.full),
+            unit.steps.eq(gather.steps),
+            bitlines.inputs.eq(gather.inputs),
+            bitlines.cells.eq(unit.item.cells),
+            bitlines.step.eq(unit.step),
+            bitlines.valid.eq(unit.valid),
+            bitlines.first.eq(unit.first),
+            bitlines.last.eq(unit.last),
+            sums.products.eq(bitlines.products),
+            self.o_valid.eq(sums.o_valid),
+            sums.o_ready.eq(self.o_ready),
+            self.o.eq(sums.o),
+            self.busy.eq(sums.o_valid),
+        ]
+        self._items(m, begin, gather, unit)
+        self._tiles(m, begin, unit, sums)
+
+        token = unit.token
+        for n in range(bitlines.latency):
+            later = Signal.like(token, name=f"token_{n}")
+            m.d.sync += later.eq(token)
+            token = later
+        m.d.comb += sums.token.eq(token)
+        self._event(m, gather, unit)
+        return m
+
+    def _items(self, m, begin, gather, unit):
+        """Rows go ahead of one item of cells, which is taken out of their way."""
+        item = Signal(CellsItem(self._config))
+        waiting, new, next_new = Signal(), Signal(), Signal()
+        is_cells = self.weights.payload[0]
+        free = ~waiting | unit.cells.ready
+        m.d.comb += [
+            gather.rows.valid.eq(self.weights.valid & ~is_cells & ~self.done),
+            gather.rows.payload.eq(self.weights.payload),
+            self.weights.ready.eq(Mux(is_cells, free, gather.rows.ready) & ~self.done),
+            unit.cells.valid.eq(waiting),
+            unit.cells.payload.eq(item),
+            unit.new.eq(new),
+        ]
+        with m.If(unit.cells.ready):
+            m.d.sync += waiting.eq(0)
+        with m.If(self.weights.valid & self.weights.ready):
+            m.d.sync += next_new.eq(~is_cells)
+            with m.If(is_cells):
+                m.d.sync += [waiting.eq(1), new.eq(next_new), item.eq(self.weights.payload)]
+        with m.If(begin):
+            m.d.sync += [waiting.eq(0), next_new.eq(0)]
+
+    def _tiles(self, m, begin, unit, sums):
+        """Tile after tile of pixels; what holds the tile up."""
+        layer = self.layer
+        tiles = Countdown("tiles", layer.out_tiles.shape())
+        opened = Signal()
+        m.d.comb += unit.open.eq(opened & sums.ready)
+        with m.If(unit.token.valid & unit.token.last):
+            m.d.sync += opened.eq(0)
+        with m.If(sums.drained):
+            tiles.step(m, 0, 0)
+            m.d.sync += [opened.eq(~tiles.last), self.done.eq(tiles.last)]
+        with m.If(begin):
+            tiles.begin(m, layer.out_tiles)
+            m.d.sync += [opened.eq(1), self.done.eq(0)]
+
+        loads = unit.cells.valid & unit.new & ~unit.full
+        with m.If(~self.done):
+            with m.If(unit.working & ~unit.held):
+                m.d.comb += self.issue.eq(1)
+            with m.Elif(unit.held | ~unit.open):
+                m.d.comb += self.stall_drain.eq(1)
+            with m.Elif(loads):
+                m.d.comb += self.stall_load.eq(1)
+            with m.Else():
+                m.d.comb += self.stall_weights.eq(1)
+
+    def _event(self, m, gather, unit):
+        """What is counted of an item of cells, when its rows' steps have been counted."""
+        config = self._config
+        event = Signal(UnitEvent(config))
+        begins = Signal()
+        each = config.crossbar.ou_weights
+        firsts = range(0, config.item_weights, each)
+        m.d.sync += begins.eq(unit.begins)
+        m.d.comb += [
+            event.valid.eq(begins),
+            event.lanes.eq(Mux(gather.run.final, self.layer.last_lanes, config.lanes)),
+            event.rows.eq(gather.run.count),
+            event.units.eq(sum(unit.item.count > first for first in firsts)),
+            event.columns.eq(unit.item.count * config.crossbar.weight_bitlines),
+        ]
+        for n in range(gather.PAIRS_LATENCY):
+            later = Signal.like(event, name=f"event_{n}")
+            m.d.sync += later.eq(event)
+            event = later
+        m.d.comb += [self.event.eq(event), self.event.pairs.eq(gather.pairs)]

@@ -1,0 +1,1 @@
+"""Small parts that several rooms use: countdowns, helpers for tests and synthesis."""

@@ -1,0 +1,244 @@
+"""Loader: reads activations tap by tap for the array or the vector unit."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.hdl import signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from ..shell.layer import LayerLayout, Operation, pixel_bits
+from ..shell.memory import read_latency
+from .align import Aligner
+from .taps import TapSequence
+from .walker import TileWalker
+
+__all__ = ["Loader", "loader_latency"]
+
+
+def loader_latency(config: ArrayConfig) -> int:
+    """Cycles from the issue of a word's last segment to the word."""
+    return 2 + read_latency(config) + Aligner.LATENCY
+
+
+class Loader(wiring.Component):
+    """Streams a layer's activations, one segment a cycle, in the order of docs/architecture.md.
+
+    Words leave `loader_latency` cycles after their last segment was issued. Never stalled from
+    outside: it issues into the window ring only while a group is free, and spaces finished vector
+    words by ``drain_cycles``.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+    start : ``In(1)``
+    done : ``Out(1)``
+        Everything of the layer has been issued.
+    read_row, read_split : ``Out``
+        Address for :class:`ActivationMemory`.
+    read_data : ``In(ArrayLayout(signed(8), lanes))``
+    group_free : ``In(1)``
+        The array has released one group of the ring.
+    word : ``Out(ArrayLayout(signed(8), lanes))``
+        Activations of one tap, a lane each.
+    window_valid : ``Out(1)``
+        `word` goes into the window ring.
+    window_address : ``Out(range(window_groups * group))``
+        Its place there.
+    group_loaded : ``Out(1)``
+        It completes a group.
+    vector_valid, vector_first, vector_last : ``Out(1)``
+        `word` goes to the vector unit; first and last tap of its window.
+    vector_operand : ``Out(1)``
+        The word belongs to the second operand of an add.
+    stalled : ``Out(1)``
+        No group of the ring is free.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        word = data.ArrayLayout(signed(8), config.lanes)
+        super().__init__(
+            {
+                "layer": In(LayerLayout(config)),
+                "start": In(1),
+                "done": Out(1, init=1),
+                "read_row": Out(range(config.activation_words)),
+                "read_split": Out(range(config.lanes)),
+                "read_data": In(word),
+                "group_free": In(1),
+                "word": Out(word),
+                "window_valid": Out(1),
+                "window_address": Out(range(config.window_groups * config.group)),
+                "group_loaded": Out(1),
+                "vector_valid": Out(1),
+                "vector_first": Out(1),
+                "vector_last": Out(1),
+                "vector_operand": Out(1),
+                "stalled": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, layer = self._config, self.layer
+        m.submodules.walker = walker = TileWalker(config)
+        m.submodules.taps = taps = TapSequence(config)
+        convolution = Signal()
+        if config.vector_bits:
+            m.d.sync += convolution.eq(layer.op == Operation.CONV)
+        else:
+            m.d.comb += convolution.eq(1)
+
+        segment = Signal(range(config.lanes))
+        position = Signal(range(config.group))
+        have_tile = Signal()
+        last_segment, group_ends, issue = Signal(), Signal(), Signal()
+        begins_group = convolution & (position == 0) & (segment == 0)
+        blocked = self._spacing(m, ~convolution & taps.last & last_segment, issue)
+        m.d.comb += [
+            walker.layer.eq(layer),
+            walker.start.eq(self.start),
+            walker.segment.eq(segment),
+            taps.layer.eq(layer),
+            taps.start.eq(self.start),
+            taps.step.eq(issue & last_segment),
+            last_segment.eq(segment == walker.segments_last),
+            group_ends.eq((position == config.group - 1) | taps.ends),
+            self.stalled.eq(have_tile & begins_group & ~self._ring(m, issue & begins_group)),
+            issue.eq(have_tile & ~self.stalled & ~blocked),
+        ]
+        with m.If(issue):
+            m.d.sync += segment.eq(Mux(last_segment, 0, segment + 1))
+        with m.If(issue & last_segment & convolution):
+            m.d.sync += position.eq(Mux(group_ends, 0, position + 1))
+        with m.If(self.start):
+            m.d.sync += [segment.eq(0), position.eq(0)]
+        self._tiles(m, walker, have_tile, issue & last_segment & taps.ends)
+
+        word = issue & last_segment
+        flags = Cat(
+            word & convolution,
+            word & convolution & group_ends,
+            word & ~convolution,
+            taps.first,
+            taps.last,
+            taps.operand,
+        )
+        self._pipeline(m, walker, taps, issue, last_segment, flags)
+        return m
+
+    def _tiles(self, m, walker, have_tile, tile_ends):
+        """Take tile after tile from the walker; `done` once the last has ended."""
+        if self._config.compact:
+            m.d.comb += [have_tile.eq(walker.ready), walker.take.eq(tile_ends)]
+            with m.If(tile_ends):
+                m.d.sync += self.done.eq(walker.last)
+            with m.If(self.start):
+                m.d.sync += self.done.eq(0)
+            return
+        left = Signal.like(self.layer.out_tiles)
+        m.d.comb += walker.take.eq(walker.ready & (~have_tile | tile_ends) & (left != 0))
+        with m.If(walker.take):
+            m.d.sync += [have_tile.eq(1), left.eq(left - 1)]
+        with m.Elif(tile_ends):
+            m.d.sync += [have_tile.eq(0), self.done.eq(left == 0)]
+        with m.If(self.start):
+            m.d.sync += [self.done.eq(0), have_tile.eq(0), left.eq(self.layer.out_tiles)]
+
+    def _ring(self, m, taken):
+        """Whether a group of the window ring is free; `taken` uses one up."""
+        free = Signal(range(self._config.window_groups + 1))
+        m.d.sync += free.eq(free + self.group_free - taken)
+        with m.If(self.start):
+            m.d.sync += free.eq(self._config.window_groups)
+        return free != 0
+
+    def _spacing(self, m, finishes, issue):
+        """Whether a segment that finishes a vector word must wait: the one before still drains."""
+        cycles = self._config.drain_cycles
+        wait = Signal(range(max(cycles, 2)))
+        with m.If(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+        with m.If(issue & finishes):
+            m.d.sync += wait.eq(cycles - 1)
+        with m.If(self.start):
+            m.d.sync += wait.eq(0)
+        return finishes & (wait != 0)
+
+    def _pipeline(self, m, walker, taps, issue, last_segment, flags):
+        """From an issued segment to the word: address, memory, alignment."""
+        config, layer = self._config, self.layer
+        lane_bits = bits_for(config.lanes - 1)
+
+        def delayed(value, cycles, name, reset_less=True):
+            for n in range(cycles):
+                register = Signal.like(value, name=f"{name}_{n + 1}", reset_less=reset_less)
+                m.d.sync += register.eq(value)
+                value = register
+            return value
+
+        pixel = Signal(signed(pixel_bits(config)), reset_less=True)
+        base = Signal.like(layer.in_base, reset_less=True)
+        lane = Signal(lane_bits, reset_less=True)
+        kx = Signal(bits_for(config.padded_kernel), reset_less=True)
+        ky = Signal.like(kx)
+        m.d.sync += [
+            pixel.eq(walker.origin + taps.tap),
+            base.eq(taps.plane),
+            lane.eq(walker.lane),
+            kx.eq(taps.kx),
+            ky.eq(taps.ky),
+        ]
+
+        rotate = Signal(lane_bits, reset_less=True)
+        inside = Signal(config.lanes, reset_less=True)
+        start = Signal(lane_bits, reset_less=True)
+        row = Signal.like(self.read_row, reset_less=True)
+        split = Signal.like(self.read_split, reset_less=True)
+        m.d.sync += [
+            row.eq(base + (pixel >> lane_bits)),
+            split.eq(pixel[:lane_bits]),
+            rotate.eq(pixel[:lane_bits] - Mux(layer.step2, lane << 1, lane)),
+            start.eq(lane),
+        ]
+        side = config.padded_kernel
+        for n in range(config.lanes):
+            own = slice(n * side, (n + 1) * side)
+            column = walker.valid_x[own].bit_select(kx, 1)
+            line = walker.valid_y[own].bit_select(ky, 1)
+            m.d.sync += inside[n].eq((column & line) | ~layer.padded)
+        m.d.comb += [self.read_row.eq(row), self.read_split.eq(split)]
+
+        m.submodules.aligner = aligner = Aligner(config)
+        wait = read_latency(config)
+        m.d.comb += [
+            aligner.i_valid.eq(delayed(issue, 2 + wait, "issue", reset_less=False)),
+            aligner.i_done.eq(delayed(last_segment, 2 + wait, "last_segment")),
+            aligner.i_data.eq(self.read_data),
+            aligner.i_rotate.eq(delayed(rotate, wait, "rotate")),
+            aligner.i_from.eq(delayed(start, wait, "start")),
+            aligner.i_inside.eq(delayed(inside, wait, "inside")),
+            aligner.step2.eq(layer.step2),
+            aligner.pad_value.eq(layer.pad_value),
+            self.word.eq(aligner.o_data),
+            Cat(
+                self.window_valid,
+                self.group_loaded,
+                self.vector_valid,
+                self.vector_first,
+                self.vector_last,
+                self.vector_operand,
+            ).eq(delayed(flags, loader_latency(config), "flags", reset_less=False)),
+        ]
+        # The words' places follow from their order, so they need not travel with them.
+        with m.If(self.window_valid):
+            ends = Mux(self.group_loaded, config.group - 1, 0)
+            m.d.sync += self.window_address.eq((self.window_address | ends) + 1)
+        with m.If(self.start):
+            m.d.sync += self.window_address.eq(0)

@@ -1,0 +1,134 @@
+"""Tap sequence: which channel, tap and operand the loader reads next."""
+
+from amaranth import Const, Module, Mux, Signal
+from amaranth.hdl import signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from ..lib.countdown import Countdown
+from ..shell.layer import LayerLayout, Operation, adds, pixel_bits
+
+__all__ = ["TapSequence"]
+
+
+class TapSequence(wiring.Component):
+    """Order of the words of a tile, the same for every tile.
+
+    A convolution goes through the channels of a tap before the next tap; pooling through the taps
+    of a channel before the next channel; an add through both operands of a channel. Outputs
+    describe the present word; one step a cycle.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    layer : ``In(LayerLayout)``
+    start : ``In(1)``
+        Begin with the first word.
+    step : ``In(1)``
+        Go on to the next word, after the last to the first.
+    plane : ``Out(range(activation_words))``
+        First activation word of the channel.
+    tap : ``Out(signed(pixel_bits))``
+        Offset of the tap in linear pixels.
+    kx, ky : ``Out``
+        Column and row of the tap.
+    operand : ``Out(1)``
+        Second operand of an add.
+    first, last : ``Out(1)``
+        First and last word of a pooling window (both for an add).
+    ends : ``Out(1)``
+        Last word of the tile.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        layer = LayerLayout(config)
+        super().__init__(
+            {
+                "layer": In(layer),
+                "start": In(1),
+                "step": In(1),
+                "plane": Out(layer["in_base"].shape),
+                "tap": Out(signed(pixel_bits(config))),
+                "kx": Out(layer["kernel_w"].shape),
+                "ky": Out(layer["kernel_h"].shape),
+                "operand": Out(1),
+                "first": Out(1),
+                "last": Out(1),
+                "ends": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        layer = self.layer
+        convolution = layer.op == Operation.CONV if self._config.vector_bits else Const(1, 1)
+        add = adds(layer, self._config)
+
+        # Whether a loop is at its end is worked out a step ahead: no comparison lies in the path
+        # that decides what is issued.
+        channels = Countdown("channels", layer.in_channels.shape())
+        one_channel, one_kx, one_ky = Signal(), Signal(), Signal()
+        plane, plane2 = Signal.like(self.plane), Signal.like(self.plane)
+        last_kx, last_ky, last_tap = Signal(), Signal(), Signal()
+        m.d.comb += [
+            last_tap.eq(Mux(add, self.operand, last_kx & last_ky)),
+            self.plane.eq(Mux(self.operand, plane2, plane)),
+            self.first.eq(add | ((self.kx == 0) & (self.ky == 0))),
+            self.last.eq(add | last_tap),
+            self.ends.eq(last_tap & channels.last),
+        ]
+
+        def next_channel():
+            channels.step(m, layer.in_channels, one_channel)
+            m.d.sync += [
+                plane.eq(Mux(channels.last, layer.in_base, plane + layer.in_pitch)),
+                plane2.eq(Mux(channels.last, layer.in2_base, plane2 + layer.in_pitch)),
+            ]
+
+        def next_tap():
+            m.d.sync += [
+                self.kx.eq(Mux(last_kx, 0, self.kx + 1)),
+                last_kx.eq(Mux(last_kx, one_kx, self.kx + 1 == layer.kernel_w)),
+            ]
+            with m.If(last_kx):
+                m.d.sync += [
+                    self.ky.eq(Mux(last_ky, 0, self.ky + 1)),
+                    last_ky.eq(Mux(last_ky, one_ky, self.ky + 1 == layer.kernel_h)),
+                    self.tap.eq(Mux(last_ky, 0, self.tap + layer.tap_row)),
+                ]
+            with m.Else():
+                m.d.sync += self.tap.eq(self.tap + layer.batch)
+
+        with m.If(self.start):
+            channels.begin(m, layer.in_channels)
+            m.d.sync += [
+                one_channel.eq(layer.in_channels == 1),
+                one_kx.eq(layer.kernel_w == 0),
+                one_ky.eq(layer.kernel_h == 0),
+                last_kx.eq(layer.kernel_w == 0),
+                last_ky.eq(layer.kernel_h == 0),
+                self.kx.eq(0),
+                self.ky.eq(0),
+                self.tap.eq(0),
+                self.operand.eq(0),
+                plane.eq(layer.in_base),
+                plane2.eq(layer.in2_base),
+            ]
+        with m.Elif(self.step & convolution):
+            next_channel()
+            with m.If(channels.last):
+                next_tap()
+        with m.Elif(self.step):
+            with m.If(add):
+                m.d.sync += self.operand.eq(~self.operand)
+            with m.Else():
+                next_tap()
+            with m.If(last_tap):
+                next_channel()
+        return m

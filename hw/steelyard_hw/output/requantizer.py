@@ -1,0 +1,206 @@
+"""Requantizer of one lane: 32-bit sums to int8, exact for every multiplier and shift."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..cells.multiplier_ecp5 import Multiplier18
+from ..cells.target import Target, local_copy
+
+__all__ = ["Requantizer", "register"]
+
+_LIMB = 17
+"""Bits of a factor's low part: the widest unsigned operand of a signed 18x18 multiplier."""
+_CORNER = 32 - 18
+"""Bits of the sum that a signed 18-bit operand leaves over."""
+_PRODUCT_BITS = 32 + 24
+_RESULT_BITS = 11
+"""Shifted bits that decide an int8: 10 cover what `z_y` can bring back into range, 1 the half."""
+
+
+def register(m: Module, value: Value, cycles: int = 1) -> Signal:
+    """Copy of `value`, `cycles` clock cycles later, in registers without reset."""
+    for _ in range(cycles):
+        delayed = Signal(value.shape(), reset_less=True)
+        m.d.sync += delayed.eq(value)
+        value = delayed
+    return value
+
+
+def _add_above(low: Value, high: Value, bits: int) -> Value:
+    """``low + (high << bits)`` with no adder under the low bits."""
+    upper = low.shift_right(bits) + high
+    total = Cat(low[:bits], upper)
+    return total.as_signed() if upper.shape().signed else total
+
+
+def _narrow(
+    m: Module, window: Value, select: Value, step: int, width: int
+) -> tuple[Signal, Value, Value]:
+    """Signed `width` bits of `window` from bit ``step * select`` on, one cycle later.
+
+    With them come two flags: a one was shifted out below, and the value did not fit `width` bits.
+    Their last multiplexer stands behind the registers, where the long reductions already ended.
+    """
+    starts = [step * n for n in range(1 << len(select))]
+
+    def misfit(bits: Value) -> Value:
+        return bits.any() & ~bits.all()
+
+    kept = register(m, Array(window[start : start + width] for start in starts)[select].as_signed())
+    lost = [register(m, window[:start].any()) if start else Const(0) for start in starts]
+    excess = [register(m, misfit(window[start + width - 1 :])) for start in starts]
+    chosen = register(m, select)
+    return kept, Array(lost)[chosen], Array(excess)[chosen]
+
+
+class Requantizer(wiring.Component):
+    """Integer requantizer of one lane, after ``docs/architecture.md`` section 5.
+
+    ``y = clamp(z_y + round_half_even((i_sum + bias) * multiplier / 2**shift), lo, hi)``, exact for
+    every sum that fits 32 bits. `latency` cycles; one sum a cycle, without stalls.
+
+    A sum with `hold` leaves its product in a queue of `beats` entries; a sum with `join` adds the
+    oldest product of the queue to its own before the one shift. The `beats` sums to hold come
+    first, then as many to join, in the same order.
+
+    Parameters
+    ----------
+    beats : :class:`int`
+        Products held at once, at least 1.
+    target : :class:`.target.Target`
+        Whose multipliers to instantiate; results and cycles do not depend on it.
+
+    Members
+    -------
+    i_sum : ``In(signed(32))``
+        Sum to scale; ``i_sum + bias`` must fit 32 bits signed.
+    bias : ``In(signed(32))``
+        Added to the sum.
+    multiplier : ``In(24)``
+        Scale numerator, unsigned.
+    shift : ``In(6)``
+        Scale denominator's exponent, 1 to 63.
+    hold, join : ``In(1)``
+        Keep the product; add the kept product. Low without a valid sum.
+    z_y, lo, hi : ``In(signed(8))``
+        Zero point and clamp of the result; static while sums are in flight.
+    o_y : ``Out(signed(8))``
+        Result; after a sum with `hold` it means nothing.
+
+    Attributes
+    ----------
+    latency : :class:`int`
+        Cycles from `i_sum` to `o_y`.
+    """
+
+    latency = 14
+
+    def __init__(self, beats: int, target: Target = Target.PORTABLE):
+        if not isinstance(beats, int) or beats < 1:
+            raise ValueError(f"Held beats must be a positive integer, not {beats!r}")
+        self._beats = beats
+        self._target = target
+        super().__init__(
+            {
+                "i_sum": In(signed(32)),
+                "bias": In(signed(32)),
+                "multiplier": In(24),
+                "shift": In(6),
+                "hold": In(1),
+                "join": In(1),
+                "z_y": In(signed(8)),
+                "lo": In(signed(8)),
+                "hi": In(signed(8)),
+                "o_y": Out(signed(8)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        product = self._product(m)  # after 6 cycles
+        total = self._joined(m, product)  # after 8
+        distance = register(m, (self.shift - 1)[:6], 8)
+        self._round(m, total, distance)
+        return m
+
+    def _times(self, m: Module, a: Value, b: Value, name: str) -> Value:
+        """``a * b``, 2 cycles later, each of at most 18 bits."""
+        if self._target is not Target.ECP5:
+            return register(m, register(m, a) * register(m, b))
+        signs = [operand.shape().signed for operand in (a, b)]
+        cell = Multiplier18(a_signed=signs[0], b_signed=signs[1])
+        m.submodules[name] = cell
+        m.d.comb += [cell.a.eq(a), cell.b.eq(b)]
+        product = cell.p[: len(a) + len(b)]
+        return product.as_signed() if any(signs) else product
+
+    def _product(self, m: Module) -> Signal:
+        """``(i_sum + bias) * multiplier``, 6 cycles later."""
+        value = register(m, (self.i_sum + self.bias)[:32].as_signed())
+        factor = register(m, self.multiplier)
+        # Written in parts because synthesis does not move registers into a wide multiplier, and so
+        # that three 18x18 multipliers and a corner of 14x7 in plain logic do instead of four.
+        low_low = self._times(m, value[:_LIMB], factor[:_LIMB], "low_low")
+        high_low = self._times(m, value[_LIMB:].as_signed(), factor[:_LIMB], "high_low")
+        high_top = self._times(m, value[_CORNER:].as_signed(), factor[_LIMB:], "high_top")
+        corner_value, top = register(m, value[:_CORNER]), register(m, factor[_LIMB:])
+        rows = [Mux(bit, corner_value, 0) for bit in top]
+        pairs = [
+            register(m, _add_above(even, odd, 1))
+            for even, odd in zip(rows[0::2], [*rows[1::2], Const(0, 1)], strict=True)
+        ]
+
+        low = register(m, _add_above(low_low, high_low, _LIMB))
+        corner = [register(m, _add_above(pairs[n], pairs[n + 1], 2)) for n in (0, 2)]
+        high_top = register(m, high_top)
+
+        low = register(m, _add_above(low, corner[0], _LIMB))
+        high = register(m, _add_above(corner[1], high_top, _CORNER - 4))
+        return register(m, _add_above(low, high, _LIMB + 4)[:_PRODUCT_BITS].as_signed())
+
+    def _joined(self, m: Module, product: Signal) -> Signal:
+        """`product`, plus the product held before when joining, 2 cycles later."""
+        held = [product]
+        with m.If(local_copy(m, register(m, self.hold | self.join, 5), "moves")):
+            for n in range(self._beats):
+                entry = Signal(signed(_PRODUCT_BITS), name=f"held_{n}", reset_less=True)
+                m.d.sync += entry.eq(held[-1])
+                held.append(entry)
+        joining = local_copy(m, register(m, self.join, 5), "joining")
+        addend = register(m, Mux(joining, held[-1], Const(0, Shape(_PRODUCT_BITS, True))))
+        return register(m, register(m, product) + addend)
+
+    def _round(self, m: Module, total: Signal, distance: Signal) -> None:
+        """Drive `o_y` from `total` and `distance` (the shift less 1), 6 cycles later.
+
+        The window of bits that can still reach the result halves from shift to shift; what leaves
+        it below decides ties, what leaves it above saturates.
+        """
+        fine = _RESULT_BITS + 3
+        middle = fine + 12
+        reach = middle + 48
+        wide = Cat(total, total[-1].replicate(reach - len(total)))
+        window, lost, excess = _narrow(m, wide, distance[4:6], 16, middle)
+        lost_coarse, excess_coarse = register(m, lost), register(m, excess)
+
+        window, lost, excess = _narrow(m, window, register(m, distance[2:4]), 4, fine)
+        sticky = register(m, lost_coarse | lost)
+        saturate = register(m, excess_coarse | excess)
+
+        window, lost, excess = _narrow(m, window, register(m, distance[0:2], 2), 1, _RESULT_BITS)
+        sticky = register(m, sticky | lost)
+        saturate = register(m, saturate | excess)
+        window = register(m, window)
+
+        up = window[0] & (sticky | window[1])
+        # The carry into the lowest bit rounds: one adder for rounding and the zero point.
+        doubled = Cat(Const(1, 1), window[1:]).as_signed() + Cat(up, self.z_y).as_signed()
+        rounded = register(m, doubled[1:].as_signed())
+        saturate = register(m, saturate)
+        negative = register(m, total[-1], 5)
+
+        below = Mux(saturate, negative, rounded < self.lo)
+        above = Mux(saturate, ~negative, rounded > self.hi)
+        clamped = Mux(below, self.lo, Mux(above, self.hi, rounded[:8].as_signed()))
+        m.d.comb += self.o_y.eq(register(m, clamped[:8].as_signed()))

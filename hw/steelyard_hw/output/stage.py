@@ -1,0 +1,223 @@
+"""Output stage: partial sums, bias and requantization of what leaves the engine or vector unit."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from ..cells.target import Target, local_copy
+from .requantizer import Requantizer, register
+
+__all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
+
+
+class Beat(data.StructLayout):
+    """Sums of R lanes and what is to become of them.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+        Configuration of the array; R is its `requantizers`.
+
+    Members
+    -------
+    data : ``ArrayLayout(signed(32), R)``
+        Sums, one a lane.
+    accumulate : ``1``
+        Add the stored partial sums (not the first chunk).
+    store : ``1``
+        Keep as partial sums and write nothing (not the last chunk).
+    hold : ``1``
+        Keep the products and write nothing (operand a of a residual add).
+    join : ``1``
+        Add the held products before the shift (operand b of a residual add).
+    psum : ``range(partial_sum_channels * drain_beats)``
+        Address in the partial-sum memory.
+    param : ``range(parameter_words)``
+        Address of the bias, multiplier and shift.
+    row : ``range(activation_words)``
+        Activation word to write.
+    beat : ``range(drain_beats)``
+        Which R lanes of the word.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        super().__init__(
+            {
+                "data": data.ArrayLayout(signed(32), config.requantizers),
+                "accumulate": 1,
+                "store": 1,
+                "hold": 1,
+                "join": 1,
+                "psum": range(config.partial_sum_channels * config.drain_beats),
+                "param": range(config.parameter_words),
+                "row": range(config.activation_words),
+                "beat": range(config.drain_beats),
+            }
+        )
+
+
+class Parameter(data.Struct):
+    """Parameter item of one output channel."""
+
+    bias: signed(32)
+    multiplier: 24
+    shift: 6
+    reserved: 2
+
+
+def output_signature(config: ArrayConfig) -> wiring.Signature:
+    """Ports of both output stages, as documented in :class:`OutputStage`.
+
+    Raises
+    ------
+    TypeError
+        If `config` is no :class:`~steelyard.contract.accelerator.ArrayConfig`.
+    """
+    if not isinstance(config, ArrayConfig):
+        raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+    return wiring.Signature(
+        {
+            "i_valid": In(1),
+            "i_ready": Out(1),
+            "i": In(Beat(config)),
+            "z_y": In(signed(8)),
+            "lo": In(signed(8)),
+            "hi": In(signed(8)),
+            "param_address": Out(range(config.parameter_words)),
+            "param_data": In(64),
+            "o_valid": Out(1),
+            "o_row": Out(range(config.activation_words)),
+            "o_beat": Out(range(config.drain_beats)),
+            "o_data": Out(data.ArrayLayout(signed(8), config.requantizers)),
+        }
+    )
+
+
+class OutputStage(wiring.Component):
+    """Partial sums, bias and requantization, R lanes a cycle.
+
+    `latency` cycles from `i` to `o`; one beat a cycle, without stalls. An address of the
+    partial-sum memory may be read (`accumulate`) 8 cycles after the beat that stored it, not
+    sooner. The beats of a residual add come in the order of `beat`: all of operand a (`hold`), then
+    all of operand b (`join`).
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+        Configuration of the array.
+    target : :class:`.target.Target`
+
+    Members
+    -------
+    i_valid : ``In(1)``, i_ready : ``Out(1)``
+        `i` holds a beat; it is taken in this cycle, here always.
+    i : ``In(Beat(config))``
+        Sums of R lanes.
+    z_y, lo, hi : ``In(signed(8))``
+        Zero point and clamp of the results; static while beats are in flight.
+    param_address : ``Out(range(parameter_words))``
+        Address of the parameter memory.
+    param_data : ``In(64)``
+        Item at the address of the cycle before.
+    o_valid : ``Out(1)``
+        `o_row`, `o_beat` and `o_data` are to be written.
+    o_row : ``Out(range(activation_words))``
+        Activation word.
+    o_beat : ``Out(range(drain_beats))``
+        Which R lanes of the word.
+    o_data : ``Out(ArrayLayout(signed(8), R))``
+        Results, one a lane.
+
+    Attributes
+    ----------
+    latency : :class:`int`
+        Cycles from `i_valid` to `o_valid`.
+    """
+
+    _sum_latency = 4
+    latency = _sum_latency + Requantizer.latency
+
+    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
+        self._config = config
+        self._target = target
+        super().__init__(output_signature(config))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.i_ready.eq(1)
+        beats = [self.i]
+        valid = [self.i_valid]
+        for n in range(1, self._sum_latency + 1):
+            beats.append(Signal(Beat(self._config), name=f"beat_{n}", reset_less=True))
+            valid.append(Signal(name=f"valid_{n}"))
+            m.d.sync += [beats[n].eq(beats[n - 1]), valid[n].eq(valid[n - 1])]
+
+        m.d.comb += self.param_address.eq(beats[1].param)
+        parameter = Signal(Parameter, reset_less=True)
+        m.d.sync += parameter.eq(self.param_data)
+
+        sums = self._partial_sums(m, beats, valid)
+        last = beats[-1]
+        for lane, total in enumerate(sums):
+            m.submodules[f"requantizer_{lane}"] = requantizer = Requantizer(
+                self._config.drain_beats, self._target
+            )
+            m.d.comb += [
+                requantizer.i_sum.eq(total),
+                *(
+                    getattr(requantizer, name).eq(
+                        local_copy(m, getattr(parameter, name), f"{name}_{lane}")
+                    )
+                    for name in ("bias", "multiplier", "shift")
+                ),
+                requantizer.hold.eq(last.hold & valid[-1]),
+                requantizer.join.eq(last.join & valid[-1]),
+                requantizer.z_y.eq(self.z_y),
+                requantizer.lo.eq(self.lo),
+                requantizer.hi.eq(self.hi),
+                self.o_data[lane].eq(requantizer.o_y),
+            ]
+
+        writes = valid[-1] & ~last.store & ~last.hold
+        for n in range(Requantizer.latency):
+            written = Signal(name=f"write_{n}")
+            m.d.sync += written.eq(writes)
+            writes = written
+        m.d.comb += [
+            self.o_valid.eq(writes),
+            self.o_row.eq(register(m, last.row, Requantizer.latency)),
+            self.o_beat.eq(register(m, last.beat, Requantizer.latency)),
+        ]
+        return m
+
+    def _partial_sums(self, m: Module, beats: list, valid: list) -> list[Signal]:
+        """Sums of the lanes, with the stored ones where asked for; stores them likewise."""
+        lanes = self._config.requantizers
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(32 * lanes),
+            depth=self._config.partial_sum_channels * self._config.drain_beats,
+            init=[],
+        )
+        # Reads are enabled only where used, so that no address is read while it is written.
+        read = memory.read_port()
+        m.d.comb += [
+            read.addr.eq(beats[1].psum),
+            read.en.eq(valid[1] & beats[1].accumulate),
+        ]
+        stored = Signal(data.ArrayLayout(signed(32), lanes), reset_less=True)
+        m.d.sync += stored.eq(Mux(beats[2].accumulate, read.data, 0))
+
+        sums = [
+            register(m, (beats[3].data[lane] + stored[lane])[:32].as_signed())
+            for lane in range(lanes)
+        ]
+        write = memory.write_port()
+        m.d.comb += [
+            write.addr.eq(beats[4].psum),
+            write.data.eq(Cat(sums)),
+            write.en.eq(valid[4] & beats[4].store),
+        ]
+        return sums

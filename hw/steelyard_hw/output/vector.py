@@ -1,0 +1,153 @@
+"""Vector unit: maximum or sum of the taps of a window, lane by lane."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from ..cells.target import local_copy
+from .stage import Beat
+
+__all__ = ["VectorUnit"]
+
+_COPY_LANES = 4
+"""Lanes that share a register of a control signal."""
+
+
+class VectorUnit(wiring.Component):
+    """Maximum or sum of the words of a window, drained R lanes a cycle.
+
+    The first beat of a word leaves 3 cycles after its last tap, the others when the one before is
+    taken. One tap a cycle, without stalls; last taps are at least `drain_cycles` cycles apart.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+        Configuration of the array.
+
+    Members
+    -------
+    i_valid : ``In(1)``
+        `i_data` holds a tap.
+    i_data : ``In(ArrayLayout(signed(8), L))``
+        One tap of L lanes.
+    i_first, i_last : ``In(1)``
+        First and last tap of a window; both at once when there is but one.
+    mode : ``In(1)``
+        0 maximum, 1 sum, which must fit `vector_bits`; static while taps are in flight.
+    i_param : ``In(range(parameter_words))``
+        Address of the parameters, taken with the last tap; with `compact` all tags are those of the
+        word that drains.
+    i_row : ``In(range(activation_words))``
+        Activation word to write, taken with the last tap.
+    i_hold, i_join : ``In(1)``
+        Operand a and b of a residual add, taken with the last tap.
+    o_valid : ``Out(1)``, o_ready : ``In(1)``
+        `o` holds a beat; it is taken.
+    o : ``Out(Beat(config))``
+        Results of R lanes; `accumulate`, `store` and `psum` are 0.
+
+    Attributes
+    ----------
+    latency : :class:`int`
+        Cycles from the last tap to the first beat.
+    """
+
+    latency = 3
+
+    def __init__(self, config: ArrayConfig):
+        if not isinstance(config, ArrayConfig):
+            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+        self._config = config
+        super().__init__(
+            {
+                "i_valid": In(1),
+                "i_data": In(data.ArrayLayout(signed(8), config.lanes)),
+                "i_first": In(1),
+                "i_last": In(1),
+                "mode": In(1),
+                "i_param": In(range(config.parameter_words)),
+                "i_row": In(range(config.activation_words)),
+                "i_hold": In(1),
+                "i_join": In(1),
+                "o_valid": Out(1),
+                "o_ready": In(1, init=1),
+                "o": Out(Beat(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        finished, loads, results = self._reduce(m)
+        self._drain(m, finished, loads, results)
+        return m
+
+    def _reduce(self, m: Module) -> tuple[Signal, list[Signal], list[Signal]]:
+        """Whether a window finished, copies of that for some lanes each, and all results."""
+        valid = Signal()
+        finished = Signal()
+        last = Signal(reset_less=True)
+        taps = Signal.like(self.i_data, reset_less=True)
+        m.d.sync += [
+            valid.eq(self.i_valid),
+            last.eq(self.i_last),
+            taps.eq(self.i_data),
+            finished.eq(valid & last),
+        ]
+        bits = self._config.vector_bits
+        copies = [
+            local_copy(m, valid & last, f"finished_{lane}")
+            for lane in range(0, self._config.lanes, _COPY_LANES)
+        ]
+        results = []
+        for lane in range(self._config.lanes):
+            if lane % _COPY_LANES == 0:
+                mode = local_copy(m, self.mode, f"mode_{lane}")
+                first = local_copy(m, self.i_first, f"first_{lane}")
+            tap = taps[lane]
+            result = Signal(signed(bits), name=f"result_{lane}", reset_less=True)
+            reduced = Mux(tap > result[:8].as_signed(), tap, result[:8].as_signed())
+            if bits > 8:
+                reduced = Mux(mode, result + tap, reduced)
+            with m.If(valid):
+                m.d.sync += result.eq(Mux(first, tap, reduced))
+            results.append(result)
+        return finished, copies, results
+
+    def _drain(
+        self, m: Module, finished: Signal, loads: list[Signal], results: list[Signal]
+    ) -> None:
+        """Drive `o` with the lanes of finished windows."""
+        config = self._config
+        lanes, width, bits = config.lanes, config.requantizers, config.vector_bits
+        tag = {"param": self.i_param, "row": self.i_row, "hold": self.i_hold, "join": self.i_join}
+        queue = [Signal(signed(bits), name=f"queue_{n}", reset_less=True) for n in range(lanes)]
+        busy = Signal()
+        beat = Signal(range(self._config.drain_beats), reset_less=True)
+        for name, value in tag.items():
+            if config.compact:
+                m.d.comb += self.o[name].eq(value)
+                continue
+            # Two cycles of company for the tap, then frozen for as long as its word drains.
+            taken = Signal(value.shape(), name=f"{name}_taken", reset_less=True)
+            ready = Signal(value.shape(), name=f"{name}_ready", reset_less=True)
+            sent = Signal(value.shape(), name=f"{name}_sent", reset_less=True)
+            m.d.sync += [taken.eq(value), ready.eq(taken)]
+            with m.If(finished):
+                m.d.sync += sent.eq(ready)
+            m.d.comb += self.o[name].eq(sent)
+        for lane, (entry, result) in enumerate(zip(queue, results, strict=True)):
+            follower = queue[lane + width] if lane + width < lanes else entry
+            with m.If(loads[lane // _COPY_LANES]):
+                m.d.sync += entry.eq(result)
+            with m.Elif(self.o_ready):
+                m.d.sync += entry.eq(follower)
+        with m.If(finished):
+            m.d.sync += [busy.eq(1), beat.eq(0)]
+        with m.Elif(self.o_ready):
+            m.d.sync += beat.eq(beat + 1)
+            with m.If(beat == self._config.drain_beats - 1):
+                m.d.sync += busy.eq(0)
+        m.d.comb += [self.o_valid.eq(busy), self.o.beat.eq(beat)]
+        m.d.comb += [self.o.data[n].eq(queue[n]) for n in range(width)]

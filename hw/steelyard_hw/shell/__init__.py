@@ -1,0 +1,1 @@
+"""Shell around every engine: host port, sequencer, memories, weight fetch, layer registers."""

@@ -1,0 +1,227 @@
+"""Host port: the command stream of the host becomes a word bus to the memories."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
+
+from .layer import DESCRIPTOR_WORDS
+
+__all__ = ["HostPort", "Operation", "Space"]
+
+
+class Operation(enum.IntEnum, shape=8):
+    """High byte of a command word."""
+
+    WRITE = 1
+    READ = 2
+    START = 3
+
+
+class Space(enum.IntEnum, shape=3):
+    """Memories on the word bus."""
+
+    REGISTERS = 0
+    DESCRIPTORS = 1
+    PARAMETERS = 2
+    WEIGHTS = 3
+    ACTIVATIONS = 4
+    COUNTERS = 5
+    UNITS = 6
+
+
+class Command(data.Struct):
+    """First word of a command."""
+
+    space: 3
+    reserved: 21
+    operation: 8
+
+
+class HostPort(wiring.Component):
+    """Decoder of host commands (WRITE, READ, START) onto a word bus.
+
+    Writes move one word a cycle, the first three cycles after the count word. A read takes
+    ``READ_CYCLES`` a word, in which the bus shows the same place: whatever lies between a memory
+    and `bus_result` needs no registers that keep step. WRITE, START and READ of every space but the
+    registers wait while the accelerator is busy; a START with count 0 starts nothing. A word that
+    is no command is dropped alone. Addresses and counts beyond the largest memory are cut off.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+        Gives the 32-bit words of an item of each space.
+
+    Attributes
+    ----------
+    READ_LATENCY : :class:`int`
+        Cycles for which the bus shows a place to be read before `bus_result` is taken.
+    READ_CYCLES : :class:`int`
+        Cycles from one answer to the next.
+    START_GUARD : :class:`int`
+        Cycles after `start` within which `busy` must rise: a command takes longer to decode.
+
+    Members
+    -------
+    i : ``In(stream.Signature(32))``
+        Commands and data of the host.
+    o : ``Out(stream.Signature(32))``
+        Answers to READ.
+    busy : ``In(1)``
+        A network runs: its memories are not the host's.
+    start : ``Out(1)``
+        Strobe: run `start_count` layers from `start_first`.
+    start_first, start_count : ``Out(16)``
+        Layers to run, together with `start`.
+    bus_space : ``Out(3)``
+        Memory addressed, see :class:`Space`.
+    bus_address : ``Out``
+        Item, of the largest memory's range.
+    bus_sub : ``Out(6)``
+        32-bit word within the item.
+    bus_write : ``Out(1)``
+        Strobe: store `bus_data`.
+    bus_data : ``Out(32)``
+        Word to store.
+    bus_result : ``In(32)``
+        The word at the place that the bus has shown for `READ_LATENCY` cycles.
+
+    Raises
+    ------
+    TypeError
+        If `config` is no :class:`~steelyard.contract.accelerator.ArrayConfig`.
+    """
+
+    READ_LATENCY = 6
+    READ_CYCLES = READ_LATENCY + 1
+    START_GUARD = 4
+
+    def __init__(self, config: ArrayConfig):
+        if not isinstance(config, ArrayConfig):
+            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+        self._item_words = {
+            Space.PARAMETERS: 2,
+            Space.WEIGHTS: config.weight_item_words,
+            Space.ACTIVATIONS: config.activation_item_words,
+        }
+        if isinstance(config, TileConfig):
+            self._item_words[Space.UNITS] = 2
+        depths = {
+            Space.DESCRIPTORS: config.max_layers * DESCRIPTOR_WORDS,
+            Space.PARAMETERS: config.parameter_words,
+            Space.WEIGHTS: config.weight_words,
+            Space.ACTIVATIONS: config.activation_words,
+        }
+        self._most_words = max(n * self._item_words.get(s, 1) for s, n in depths.items())
+        super().__init__(
+            {
+                "i": In(stream.Signature(32)),
+                "o": Out(stream.Signature(32)),
+                "busy": In(1),
+                "start": Out(1),
+                "start_first": Out(16),
+                "start_count": Out(16),
+                "bus_space": Out(3),
+                "bus_address": Out(range(max(depths.values()))),
+                "bus_sub": Out(range(max(self._item_words.values()))),
+                "bus_write": Out(1),
+                "bus_data": Out(32),
+                "bus_result": In(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        word = data.View(Command, self.i.payload)
+        known = word.operation.matches(*Operation) & (word.reserved == 0)
+        space = Signal(Space)
+        operation = Signal(2)
+        remaining = Signal(max(bits_for(self._most_words), 16))
+        last = Signal()
+        wait = Signal(range(self.READ_LATENCY))
+        allowed = Signal()
+        is_start = operation == Operation.START
+        is_write = operation == Operation.WRITE
+        is_register_read = (operation == Operation.READ) & (space == Space.REGISTERS)
+
+        moved = Signal()
+        self._step_place(m, space, moved)
+        m.d.comb += [
+            allowed.eq(is_register_read | ~self.busy),
+            self.start_first.eq(self.bus_address),
+            self.start_count.eq(remaining),
+            self.bus_data.eq(self.i.payload),
+        ]
+
+        def count_down():
+            m.d.sync += [remaining.eq(remaining - 1), last.eq(remaining == 2)]
+
+        with m.FSM():
+            with m.State("COMMAND"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.sync += [space.eq(word.space), operation.eq(word.operation)]
+                    with m.If(known):
+                        m.next = "ADDRESS"
+            with m.State("ADDRESS"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.sync += [self.bus_address.eq(self.i.payload), self.bus_sub.eq(0)]
+                    m.next = "COUNT"
+            with m.State("COUNT"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.sync += remaining.eq(Mux(is_start, self.i.payload[:16], self.i.payload))
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += [last.eq(remaining == 1), wait.eq(self.READ_LATENCY - 1)]
+                m.next = "WAIT"
+                with m.If(remaining == 0):
+                    m.next = "COMMAND"
+            with m.State("WAIT"), m.If(allowed):
+                m.next = "READ"
+                with m.If(is_write):
+                    m.next = "WRITE"
+                with m.Elif(is_start):
+                    m.d.comb += self.start.eq(1)
+                    m.next = "COMMAND"
+            with m.State("WRITE"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.comb += self.bus_write.eq(1)
+                    count_down()
+                    with m.If(last):
+                        m.next = "COMMAND"
+            with m.State("READ"):
+                m.d.sync += [wait.eq(wait - 1), self.o.payload.eq(self.bus_result)]
+                with m.If(wait == 0):
+                    m.d.sync += wait.eq(self.READ_LATENCY - 1)
+                    m.d.comb += moved.eq(1)
+                    m.next = "ANSWER"
+            with m.State("ANSWER"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    count_down()
+                    m.next = "READ"
+                    with m.If(last):
+                        m.next = "COMMAND"
+        return m
+
+    def _step_place(self, m, space, moved):
+        """Step item and word after each access."""
+        last_sub = Signal.like(self.bus_sub)
+        with m.Switch(space):
+            for each, words in self._item_words.items():
+                with m.Case(each):
+                    m.d.comb += last_sub.eq(words - 1)
+            with m.Default():
+                m.d.comb += last_sub.eq(0)
+
+        m.d.comb += self.bus_space.eq(space)
+        with m.If(self.bus_write | moved):
+            m.d.sync += self.bus_sub.eq(self.bus_sub + 1)
+            with m.If(self.bus_sub == last_sub):
+                m.d.sync += [self.bus_sub.eq(0), self.bus_address.eq(self.bus_address + 1)]

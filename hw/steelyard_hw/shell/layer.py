@@ -1,0 +1,63 @@
+"""Layer descriptor as the gateware holds it (docs/architecture.md, section 6)."""
+
+from amaranth.hdl import Const, Value, signed, unsigned
+from amaranth.lib import data
+from amaranth.utils import bits_for
+
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, narrowed
+
+__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "adds", "pixel_bits"]
+
+
+def pixel_bits(config: ArrayConfig) -> int:
+    """Bits of a signed linear pixel: the activation memory with room for padding on both sides."""
+    return bits_for(config.activation_words - 1) + bits_for(config.lanes - 1) + 2
+
+
+def adds(layer, config: ArrayConfig) -> Value:
+    """Whether a layer is a residual addition, which compact configurations never run."""
+    return Const(0, 1) if config.compact else layer.op == Operation.ADD
+
+
+class LayerLayout(data.StructLayout):
+    """Registers of the running layer, one member a descriptor field.
+
+    A register is as narrow as the configuration allows; a field with an offset holds the value less
+    the offset.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        row = bits_for(config.activation_words - 1)
+        group = bits_for(config.group)
+        slot = bits_for(config.window_groups)
+        weight = bits_for(config.weight_words)
+        narrower = {
+            "in_base": row,
+            "in2_base": row,
+            "out_base": row,
+            "in_pitch": row,
+            "out_pitch": row,
+            "out_tiles": row + 1,
+            "last_lanes": bits_for(config.lanes),
+            "origin": pixel_bits(config),
+            "delta_pixel": pixel_bits(config),
+            "delta_row": pixel_bits(config),
+            "tap_row": pixel_bits(config),
+            "chunk_groups": slot,
+            "last_chunk_groups": slot,
+            "last_positions": group,
+            "k": group,
+            "k_last": group,
+            "last_columns": bits_for(config.columns),
+            "weight_base": weight,
+            "weight_count": weight,
+            "param_base": bits_for(config.parameter_words - 1),
+            **{name: field.width for name, field in narrowed(config).items()},
+        }
+        super().__init__(
+            {
+                name: (signed if field.signed else unsigned)(narrower.get(name, field.width))
+                for name, field in FIELDS.items()
+            }
+        )

@@ -1,0 +1,317 @@
+"""Memories shared between the engine and the host, one access a cycle and port."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from ..cells.target import local_copy
+
+__all__ = ["ActivationMemory", "ItemMemory", "read_latency"]
+
+
+def read_latency(config: ArrayConfig) -> int:
+    """Cycles from a row to its bytes: address register, block RAM, output register.
+
+    Compact configurations have no output register.
+    """
+    return 3 - config.compact
+
+
+def _is_integer(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+class ItemMemory(wiring.Component):
+    """Memory of items: the engine reads whole items, the host reads and writes 32-bit words.
+
+    One block RAM read port serves both sides, so the host may read only while the engine does not.
+    The engine reads an item a cycle, the host writes a word a cycle. A word written is readable two
+    cycles later. Initial contents are not defined.
+
+    Parameters
+    ----------
+    depth : :class:`int`
+        Items, 2 to 2**24.
+    item_words : :class:`int`
+        32-bit words of an item on the host's side, 1 to 64.
+    bits : :class:`int`
+        Bits of an item, more than ``32 * (item_words - 1)`` and at most ``32 * item_words``; the
+        host reads the bits above as zero.
+    read_latency : :class:`int`
+        Cycles from `address` to its `data`: 1, or 2 where many block RAMs share the address, of
+        which each word then has a register of its own.
+
+    registered : :class:`bool`
+        Whether the host's accesses pass registers, for a fast clock. If not, the host writes with
+        `host_select` alone, a memory with one port for both sides does, and there is `enable`.
+
+    Attributes
+    ----------
+    HOST_LATENCY : :class:`int`
+        Cycles for which `host_address` and `host_sub` must hold before `host_result` is theirs.
+
+    Members
+    -------
+    address : ``In(range(depth))``
+        Item the engine reads.
+    enable : ``In(1)``
+        Read; without it `data` stays. Not with `registered`, which reads in every cycle.
+    data : ``Out(bits)``
+        The item, straight from block RAM.
+    host_select : ``In(1)``
+        The host owns the read port; must hold with `host_address` and in the cycle after.
+    host_address : ``In(range(depth))``
+        Item the host reads or writes.
+    host_sub : ``In(range(item_words))``
+        Word within the item.
+    host_write : ``In(1)``
+        Strobe: store `host_data`, whatever `host_select` is.
+    host_data : ``In(32)``
+        Word to store.
+    host_result : ``Out(32)``
+        Word read.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    HOST_LATENCY = 4
+
+    def __init__(
+        self,
+        depth: int,
+        item_words: int,
+        *,
+        bits: int,
+        read_latency: int = 1,
+        registered: bool = True,
+    ):
+        if not _is_integer(depth, 2, 1 << 24):
+            raise ValueError(f"Depth must be an integer from 2 to {1 << 24}, not {depth!r}")
+        if not _is_integer(item_words, 1, 64):
+            raise ValueError(
+                f"Words of an item must be an integer from 1 to 64, not {item_words!r}"
+            )
+        low, high = 32 * (item_words - 1) + 1, 32 * item_words
+        if not _is_integer(bits, low, high):
+            raise ValueError(
+                f"Bits of an item of {item_words} words must be an integer from {low} to {high}, "
+                f"not {bits!r}"
+            )
+        if read_latency not in (1, 2):
+            raise ValueError(f"Read latency must be 1 or 2, not {read_latency!r}")
+        self._depth = depth
+        self._item_words = item_words
+        self._bits = bits
+        self._read_latency = read_latency
+        self._registered = registered
+        super().__init__(
+            {
+                "address": In(range(depth)),
+                **({} if registered else {"enable": In(1, init=1)}),
+                "data": Out(bits),
+                "host_select": In(1),
+                "host_address": In(range(depth)),
+                "host_sub": In(range(item_words)),
+                "host_write": In(1),
+                "host_data": In(32),
+                "host_result": Out(32),
+            }
+        )
+
+    @property
+    def depth(self) -> int:
+        """Items."""
+        return self._depth
+
+    def elaborate(self, platform):
+        m = Module()
+        host_address = Signal(range(self._depth), reset_less=True)
+        host_data = Signal(32, reset_less=True)
+        accesses = m.d.sync if self._registered else m.d.comb
+        accesses += [host_address.eq(self.host_address), host_data.eq(self.host_data)]
+        # The host's address has been registered already where the memory does not do it.
+        shared = self._read_latency == 2
+        read_address = Mux(
+            self.host_select, self.host_address if shared else host_address, self.address
+        )
+
+        words = []
+        for number in range(self._item_words):
+            # A memory a word: write strobes a word then need no byte enables of the block RAM.
+            width = min(32, self._bits - 32 * number)
+            memory = Memory(shape=width, depth=self._depth, init=[])
+            m.submodules[f"word_{number}"] = memory
+            read, write = memory.read_port(), memory.write_port()
+            accesses += write.en.eq(self.host_write & (self.host_sub == number))
+            m.d.comb += [
+                read.addr.eq(
+                    local_copy(m, read_address, f"address_{number}") if shared else read_address
+                ),
+                # One address for both lets a single-port memory do.
+                write.addr.eq(host_address if self._registered else read_address),
+                write.data.eq(host_data),
+            ]
+            if not self._registered:
+                m.d.comb += read.en.eq(self.enable | self.host_select)
+            words.append(read.data)
+        m.d.comb += self.data.eq(Cat(words))
+
+        if not self._registered:
+            # The cells of a selection have registers for nothing.
+            answers = m.d.sync if self._item_words > 1 else m.d.comb
+            answers += self.host_result.eq(Array(words)[self.host_sub])
+            return m
+        # The block RAM's slow output gets a cycle of its own before the selection.
+        fetched = [
+            Signal.like(word, name=f"fetched_{n}", reset_less=True) for n, word in enumerate(words)
+        ]
+        m.d.sync += [
+            *(register.eq(word) for register, word in zip(fetched, words, strict=True)),
+            self.host_result.eq(Array(fetched)[self.host_sub]),
+        ]
+        return m
+
+
+class ActivationMemory(wiring.Component):
+    """Memory of activations: a bank of bytes for each lane, a row holds one byte of every bank.
+
+    The engine reads and writes a row a cycle at the same time; the host reads and writes 32-bit
+    words (four lanes) through the same ports, so only while the engine does not. Initial contents
+    are not defined; reading and writing one row in the same cycle is not defined either.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+        Gives lanes L, requantizers R and rows (``activation_words``).
+
+    Attributes
+    ----------
+    WRITE_LATENCY : :class:`int`
+        Cycles from `write_valid` to the first cycle in which `read_row` may name the row.
+    HOST_LATENCY : :class:`int`
+        Cycles for which `host_address` and `host_sub` must hold before `host_result` is theirs.
+
+    Members
+    -------
+    read_row : ``In(range(activation_words))``
+        Row that banks from `read_split` on read.
+    read_split : ``In(range(L))``
+        Banks below it read the next row, modulo ``activation_words``.
+    data : ``Out(ArrayLayout(signed(8), L))``
+        A byte of every bank, `read_latency` cycles after its row.
+    write_valid : ``In(1)``
+        Strobe: store `write_data`.
+    write_row : ``In(range(activation_words))``
+        Row to store into.
+    write_beat : ``In(range(L // R))``
+        Banks ``write_beat*R`` to ``write_beat*R + R-1`` are stored.
+    write_data : ``In(ArrayLayout(signed(8), R))``
+        Bytes to store.
+    host_select : ``In(1)``
+        The host owns the read port.
+    host_address : ``In(range(activation_words))``
+        Row the host reads or writes.
+    host_sub : ``In(range(L // 4))``
+        Word within the row: lanes ``4*host_sub`` to ``4*host_sub + 3``, low byte first.
+    host_write : ``In(1)``
+        Strobe: store `host_data`, whatever `host_select` is; never together with `write_valid`.
+    host_data : ``In(32)``
+        Word to store.
+    host_result : ``Out(32)``
+        Word read.
+
+    Raises
+    ------
+    TypeError
+        If `config` is no :class:`~steelyard.contract.accelerator.ArrayConfig`.
+    """
+
+    WRITE_LATENCY = 1
+    HOST_LATENCY = 4
+
+    def __init__(self, config: ArrayConfig):
+        if not isinstance(config, ArrayConfig):
+            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+        self._compact = config.compact
+        self._lanes = config.lanes
+        self._writers = config.requantizers
+        self._depth = config.activation_words
+        super().__init__(
+            {
+                "read_row": In(range(self._depth)),
+                "read_split": In(range(self._lanes)),
+                "data": Out(data.ArrayLayout(signed(8), self._lanes)),
+                "write_valid": In(1),
+                "write_row": In(range(self._depth)),
+                "write_beat": In(range(config.drain_beats)),
+                "write_data": In(data.ArrayLayout(signed(8), self._writers)),
+                "host_select": In(1),
+                "host_address": In(range(self._depth)),
+                "host_sub": In(range(config.activation_item_words)),
+                "host_write": In(1),
+                "host_data": In(32),
+                "host_result": Out(32),
+            }
+        )
+
+    @property
+    def depth(self) -> int:
+        """Rows."""
+        return self._depth
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self._lanes
+        row = Mux(self.host_select, self.host_address, self.read_row)
+        next_row = Signal(range(self._depth))
+        wraps = self._compact and self._depth & (self._depth - 1) == 0
+        m.d.comb += next_row.eq(row + 1 if wraps else Mux(row == self._depth - 1, 0, row + 1))
+
+        # The host stores four lanes at a time, however few the requantizers are.
+        stored = [
+            Signal(8, name=f"stored_{n}", reset_less=True) for n in range(max(4, self._writers))
+        ]
+        store_row = Signal(range(self._depth), reset_less=True)
+        m.d.sync += store_row.eq(Mux(self.host_write, self.host_address, self.write_row))
+        for number, byte in enumerate(stored):
+            m.d.sync += byte.eq(
+                Mux(
+                    self.host_write,
+                    self.host_data.word_select(number % 4, 8),
+                    self.write_data[number % self._writers].as_unsigned(),
+                )
+            )
+
+        outputs = m.d.comb if self._compact else m.d.sync
+        output = [Signal(8, name=f"output_{lane}", reset_less=True) for lane in range(lanes)]
+        for lane in range(lanes):
+            memory = Memory(shape=8, depth=self._depth, init=[])
+            m.submodules[f"bank_{lane}"] = memory
+            read, write = memory.read_port(), memory.write_port()
+            # An address register a bank: nothing but wire lies between it and the block RAM.
+            address = Signal(range(self._depth), name=f"address_{lane}", reset_less=True)
+            ahead = ~self.host_select & (self.read_split > lane)
+            m.d.sync += [
+                address.eq(Mux(ahead, next_row, row)),
+                write.en.eq(
+                    (self.write_valid & (self.write_beat == lane // self._writers))
+                    | (self.host_write & (self.host_sub == lane // 4))
+                ),
+            ]
+            outputs += output[lane].eq(read.data)
+            m.d.comb += [
+                read.addr.eq(address),
+                write.addr.eq(store_row),
+                write.data.eq(stored[lane % len(stored)]),
+                self.data[lane].eq(output[lane]),
+            ]
+
+        words = Array(Cat(output[first : first + 4]) for first in range(0, lanes, 4))
+        m.d.comb += self.host_result.eq(words[self.host_sub])
+        return m

@@ -1,0 +1,254 @@
+"""Sequencer: runs the layers of a network from one start command and counts what they did."""
+
+from amaranth import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from steelyard.contract.accelerator import ArrayConfig
+
+from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout
+
+__all__ = ["COUNTERS", "Sequencer"]
+
+COUNTERS = (
+    "cycles",
+    "issue",
+    "stall_load",
+    "stall_weights",
+    "stall_drain",
+    "words_loaded",
+    "words_written",
+    "vector",
+)
+"""Counters of a layer in the order of their words."""
+
+
+class EventCounters(wiring.Component):
+    """Counts events of every cycle into a memory, one counter's sum a cycle.
+
+    What a counter gathers between two visits, eight cycles apart, stands in four bits of its own;
+    each visit adds them to the sum in memory, three cycles later. After eight more visits without
+    an event all sums are on their way there.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+
+    Members
+    -------
+    begin : ``In(1)``
+        Strobe: the sums start at zero, with the events from the next cycle on.
+    active : ``In(1)``
+        Visit a counter in this cycle.
+    layer : ``In(range(max_layers))``
+        Whose counters; stable while `active`.
+    events : ``In(len(COUNTERS))``
+        What happens in this cycle.
+    read_address, write_address : ``Out``, read_data : ``In(32)``, write, write_data : ``Out``
+        Ports of the counter memory; reading takes a cycle.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._compact = config.compact
+        address = range(config.max_layers * len(COUNTERS))
+        super().__init__(
+            {
+                "begin": In(1),
+                "active": In(1),
+                "layer": In(range(config.max_layers)),
+                "events": In(len(COUNTERS)),
+                "read_address": Out(address),
+                "read_data": In(32),
+                "write": Out(1),
+                "write_address": Out(address),
+                "write_data": Out(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = bits_for(len(COUNTERS))
+        gathered = Array(Signal(bits, name=f"gathered_{name}") for name in COUNTERS)
+        visited = Signal(range(len(COUNTERS)))
+        first_round = Signal()
+        m.d.sync += visited.eq(visited + 1)
+        for number, (count, event) in enumerate(zip(gathered, self.events, strict=True)):
+            m.d.sync += count.eq(Mux(visited == number, 0, count) + event)
+
+        # Read, register (not with `compact`), add, write: a counter is visited again well after.
+        m.d.comb += self.read_address.eq(Cat(visited, self.layer))
+        address, added, begins, valid = (
+            self.read_address,
+            gathered[visited],
+            first_round,
+            self.active,
+        )
+        stages = 3 - self._compact
+        for stage in range(stages):
+            later = Signal.like(address, name=f"address_{stage}", reset_less=True)
+            strobe = Signal(name=f"valid_{stage}")
+            m.d.sync += [later.eq(address), strobe.eq(valid)]
+            address, valid = later, strobe
+            if stage < stages - 1:
+                more = Signal(bits, name=f"added_{stage}", reset_less=True)
+                new = Signal(name=f"begins_{stage}", reset_less=True)
+                m.d.sync += [more.eq(added), new.eq(begins)]
+                added, begins = more, new
+        fetched = self.read_data
+        if not self._compact:
+            fetched = Signal(32, reset_less=True)
+            m.d.sync += fetched.eq(self.read_data)
+        total = Signal(32, reset_less=True)
+        with m.If(begins):
+            m.d.sync += total.eq(added)
+        with m.Else():
+            m.d.sync += total.eq(fetched + added)
+        m.d.comb += [
+            self.write.eq(valid),
+            self.write_address.eq(address),
+            self.write_data.eq(total),
+        ]
+        with m.If(visited == len(COUNTERS) - 1):
+            m.d.sync += first_round.eq(0)
+        with m.If(self.begin):
+            m.d.sync += [visited.eq(0), first_round.eq(1)]
+        return m
+
+
+class Sequencer(wiring.Component):
+    """Runs layers: fetches a descriptor, starts the engines, waits for quiet, stores the counters.
+
+    A layer costs ``DESCRIPTOR_WORDS`` + ``len(COUNTERS)`` + 1 cycles beside those that it counts.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+    settle : :class:`int`
+        Cycles without activity after which all results of a layer are written.
+
+    Members
+    -------
+    start : ``In(1)``, start_first, start_count : ``In(16)``
+        Run `start_count` layers from `start_first`; a count of zero ends at once.
+    busy : ``Out(1)``, finished : ``Out(1)``
+        Running; ended since the last start.
+    total : ``Out(32)``
+        Cycles from the last start to its end.
+    address : ``Out``, data : ``In(32)``
+        Descriptor memory, one cycle of latency.
+    layer : ``Out(LayerLayout)``
+    go : ``Out(1)``
+        Strobe: the engines begin the layer.
+    active : ``In(1)``
+        An engine has work, or results are between the units.
+    events : ``In(len(COUNTERS) - 1)``
+        What happens in this cycle, in the order of ``COUNTERS`` after the cycles.
+    counter_read_address, counter_write_address : ``Out``, counter_read_data : ``In(32)``,
+    counter_write : ``Out(1)``, counter_write_data : ``Out(32)``
+        Ports of the counter memory; reading takes a cycle. The last counter is written three cycles
+        after `busy` falls, or sooner.
+    """
+
+    def __init__(self, config: ArrayConfig, *, settle: int):
+        if not isinstance(settle, int) or settle < 1:
+            raise ValueError(f"Settling time must be a positive number of cycles, not {settle!r}")
+        self._config = config
+        self._settle = settle
+        super().__init__(
+            {
+                "start": In(1),
+                "start_first": In(16),
+                "start_count": In(16),
+                "busy": Out(1),
+                "finished": Out(1),
+                "total": Out(32),
+                "address": Out(range(config.max_layers * DESCRIPTOR_WORDS)),
+                "data": In(32),
+                "layer": Out(LayerLayout(config)),
+                "go": Out(1),
+                "active": In(1),
+                "events": In(len(COUNTERS) - 1),
+                "counter_read_address": Out(range(config.max_layers * len(COUNTERS))),
+                "counter_read_data": In(32),
+                "counter_write": Out(1),
+                "counter_write_address": Out(range(config.max_layers * len(COUNTERS))),
+                "counter_write_data": Out(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        number = Signal(range(self._config.max_layers))
+        left = Signal(range(self._config.max_layers + 1))
+        word = Signal(range(DESCRIPTOR_WORDS))
+        fetched = Signal.like(word)
+        fetching = Signal()
+        quiet = Signal(range(self._settle + 1))
+        counter = Signal(range(len(COUNTERS)))
+        counting = Signal()
+        m.submodules.counters = counters = EventCounters(self._config)
+        m.d.comb += [
+            self.address.eq(Cat(word, number)),
+            counters.layer.eq(number),
+            counters.events.eq(Mux(counting, Cat(Const(1, 1), self.events), 0)),
+            self.counter_read_address.eq(counters.read_address),
+            counters.read_data.eq(self.counter_read_data),
+            self.counter_write.eq(counters.write),
+            self.counter_write_address.eq(counters.write_address),
+            self.counter_write_data.eq(counters.write_data),
+        ]
+        m.d.sync += [fetched.eq(word), fetching.eq(0), self.go.eq(0)]
+        with m.If(self.busy):
+            m.d.sync += self.total.eq(self.total + 1)
+        with m.If(fetching):
+            self._store(m, fetched)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(self.start):
+                    m.d.sync += [
+                        number.eq(self.start_first),
+                        left.eq(self.start_count),
+                        word.eq(0),
+                        self.total.eq(0),
+                        self.finished.eq(self.start_count == 0),
+                        self.busy.eq(self.start_count != 0),
+                    ]
+                    with m.If(self.start_count != 0):
+                        m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += [word.eq(word + 1), fetching.eq(1)]
+                with m.If(word == DESCRIPTOR_WORDS - 1):
+                    m.next = "GO"
+            with m.State("GO"):
+                # The last word arrives in this cycle; engines see `go` with all registers in place.
+                m.d.sync += [self.go.eq(1), quiet.eq(self._settle)]
+                m.d.comb += counters.begin.eq(1)
+                m.next = "WAIT"
+            with m.State("WAIT"):
+                m.next = "RUN"
+                m.d.comb += [counting.eq(1), counters.active.eq(1)]
+            with m.State("RUN"):
+                m.d.comb += [counting.eq(1), counters.active.eq(1)]
+                m.d.sync += quiet.eq(Mux(self.active, self._settle, quiet - 1))
+                with m.If(quiet == 0):
+                    m.d.sync += counter.eq(0)
+                    m.next = "STORE"
+            with m.State("STORE"):
+                m.d.comb += counters.active.eq(1)
+                m.d.sync += counter.eq(counter + 1)
+                with m.If(counter == len(COUNTERS) - 1):
+                    m.d.sync += [number.eq(number + 1), left.eq(left - 1), word.eq(0)]
+                    with m.If(left == 1):
+                        m.d.sync += [self.busy.eq(0), self.finished.eq(1)]
+                        m.next = "IDLE"
+                    with m.Else():
+                        m.next = "FETCH"
+        return m
+
+    def _store(self, m, fetched):
+        """Spread the descriptor word that has arrived over the registers of its fields."""
+        for name, field in FIELDS.items():
+            with m.If(fetched == field.word):
+                m.d.sync += self.layer[name].eq(self.data[field.low : field.low + field.width])

@@ -1,0 +1,142 @@
+"""Weight fetch: the stream of weight items that the array consumes."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.accelerator import ArrayConfig
+
+__all__ = ["WeightFetch"]
+
+
+class WeightFetch(wiring.Component):
+    """Prefetching reader of a layer's weight items, the same items again for every tile.
+
+    The first item is valid six cycles after `start`; sustains one item a cycle, also from the last
+    item of a repetition to the first of the next. A layer without items or repetitions delivers
+    none.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+        Gives the items' width ``columns * weight_bits`` and the memory's depth ``weight_words``.
+
+    Attributes
+    ----------
+    DEPTH : :class:`int`
+        Items fetched ahead of the output register, at most.
+    MEMORY_LATENCY : :class:`int`
+        Cycles from `address` to `data`.
+
+    Members
+    -------
+    base : ``In(range(weight_words))``
+        First item.
+    count : ``In(24)``
+        Items of a repetition.
+    repeats : ``In(24)``
+        Repetitions.
+    start : ``In(1)``
+        Strobe: take the three numbers above and begin; only after all earlier items were taken.
+    address : ``Out(range(weight_words))``
+        Item to read.
+    data : ``In(columns * weight_bits)``
+        The item at the `address` of two cycles before.
+    o : ``Out(stream.Signature(columns * weight_bits))``
+        Items in order.
+
+    Raises
+    ------
+    TypeError
+        If `config` is no :class:`~steelyard.contract.accelerator.ArrayConfig`.
+    """
+
+    DEPTH = 8
+    MEMORY_LATENCY = 2
+
+    def __init__(self, config: ArrayConfig):
+        if not isinstance(config, ArrayConfig):
+            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+        self._width = config.columns * config.weight_bits
+        super().__init__(
+            {
+                "base": In(range(config.weight_words)),
+                "count": In(24),
+                "repeats": In(24),
+                "start": In(1),
+                "address": Out(range(config.weight_words)),
+                "data": In(self._width),
+                "o": Out(stream.Signature(self._width)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.buffer = buffer = fifo.SyncFIFO(width=self._width, depth=self.DEPTH)
+        free = Signal(range(self.DEPTH + 1), init=self.DEPTH)
+        issue = Signal()
+        leaves = Signal()
+        left = Signal()
+        in_flight = Signal(self.MEMORY_LATENCY + 1)
+        item = Signal(self._width, reset_less=True)
+        payload = Signal(self._width, reset_less=True)
+
+        self._walk(m, issue, free != 0)
+        m.d.sync += [
+            # Counted a cycle late, for the array decides late what it takes.
+            left.eq(leaves),
+            free.eq(free + left - issue),
+            in_flight.eq(Cat(issue, in_flight)),
+            # The block RAM's slow output gets a cycle of its own.
+            item.eq(self.data),
+        ]
+        m.d.comb += [
+            buffer.w_data.eq(item),
+            buffer.w_en.eq(in_flight[-1]),
+            leaves.eq(buffer.r_rdy & (~self.o.valid | self.o.ready)),
+            buffer.r_en.eq(leaves),
+            self.o.payload.eq(payload),
+        ]
+        with m.If(leaves):
+            m.d.sync += [payload.eq(buffer.r_data), self.o.valid.eq(1)]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        return m
+
+    def _walk(self, m, issue, room):
+        """Step the address through the repetitions, an item a cycle while there is room."""
+        base = Signal.like(self.base, reset_less=True)
+        address = Signal.like(self.base, reset_less=True)
+        count = Signal(24, reset_less=True)
+        items = Signal(24, reset_less=True)
+        repeats = Signal(24, reset_less=True)
+        # The comparisons with the last item and repetition are made a step ahead: no counter
+        # waits for them.
+        single = Signal(reset_less=True)
+        last_item = Signal(reset_less=True)
+        last_repeat = Signal(reset_less=True)
+        running = Signal()
+
+        m.d.comb += [issue.eq(running & room), self.address.eq(address)]
+        with m.If(issue):
+            m.d.sync += [
+                address.eq(Mux(last_item, base, address + 1)),
+                items.eq(Mux(last_item, count, items - 1)),
+                last_item.eq(Mux(last_item, single, items == 2)),
+            ]
+            with m.If(last_item):
+                m.d.sync += [repeats.eq(repeats - 1), last_repeat.eq(repeats == 2)]
+                with m.If(last_repeat):
+                    m.d.sync += running.eq(0)
+        with m.If(self.start):
+            m.d.sync += [
+                base.eq(self.base),
+                address.eq(self.base),
+                count.eq(self.count),
+                items.eq(self.count),
+                repeats.eq(self.repeats),
+                single.eq(self.count == 1),
+                last_item.eq(self.count == 1),
+                last_repeat.eq(self.repeats == 1),
+                running.eq((self.count != 0) & (self.repeats != 0)),
+            ]

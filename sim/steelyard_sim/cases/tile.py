@@ -1,0 +1,309 @@
+"""Random layers for the bare crossbar tile, with the sums and counts that must come of them.
+
+Everything follows from a seed and knows no simulator.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard.compile import Descriptor, Operation, compile
+from steelyard.compile.crossbar import pack_layer
+from steelyard.contract.tile import TileConfig
+from steelyard.engines.crossbar import (
+    METHODS,
+    Counts,
+    CrossbarConfig,
+    DeviceEffects,
+    LayerMapping,
+    count,
+    map_layer,
+    map_network,
+    run,
+)
+from steelyard.engines.crossbar.arithmetic import Crossbars
+from steelyard.engines.crossbar.config import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
+from steelyard.errors import UserError
+from steelyard.network.random import random_input
+from steelyard.program import Program
+from steelyard_hw.output.stage import Beat
+
+from .program import Script, random_case_network
+
+__all__ = [
+    "TileCase",
+    "TileChecker",
+    "TileScript",
+    "random_crossbar",
+    "random_tile_case",
+    "random_tile_config",
+    "random_tile_program",
+]
+
+ATTEMPTS = 1000
+UNITS = 6
+
+
+def random_crossbar(rng: np.random.Generator, *, cells: int = 240) -> CrossbarConfig:
+    """Random crossbar, over every field, with operation units of at most `cells` cells, from 16."""
+    for _ in range(ATTEMPTS):
+        cell_bits, dac_bits = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
+        signed = str(rng.choice(SIGNED_SCHEMES))
+        bitlines = 8 // cell_bits * (2 if signed == "differential" else 1)
+        ou_rows = int(rng.integers(1, 21))
+        ou_columns = bitlines * int(rng.integers(1, 5))
+        if ou_rows * ou_columns > cells:
+            continue
+        greatest = ou_rows * ((1 << dac_bits) - 1) * ((1 << cell_bits) - 1)
+        ideal = greatest.bit_length()
+        return CrossbarConfig(
+            rows=ou_rows + int(rng.integers(0, 40)),
+            columns=ou_columns + bitlines * int(rng.integers(0, 8)),
+            ou_rows=ou_rows,
+            ou_columns=ou_columns,
+            cell_bits=cell_bits,
+            dac_bits=dac_bits,
+            adc_bits=int(rng.integers(1, ideal + 2)),
+            adc_range=str(rng.choice(ADC_RANGES)),
+            adc_rounding=str(rng.choice(ADC_ROUNDINGS)),
+            signed=signed,
+        )
+    raise ValueError(f"No operation unit of {cells} cells was found")
+
+
+def random_tile_config(rng: np.random.Generator, *, cells: int = 240) -> TileConfig:
+    """Random small tile around a random crossbar."""
+    lanes = int(rng.choice([4, 4, 8]))
+    parallel = int(rng.choice([1, 1, 2, 4]))
+    return TileConfig(
+        lanes=lanes,
+        group=int(rng.choice([4, 8])),
+        requantizers=lanes >> int(rng.integers(0, 3)),
+        window_groups=int(rng.choice([8, 16])),
+        activation_words=256,
+        weight_words=1024,
+        parameter_words=48,
+        partial_sum_channels=int(rng.integers(1, 33)),
+        max_layers=8,
+        ou_parallel=parallel,
+        crossbar=random_crossbar(rng, cells=cells // parallel),
+    )
+
+
+def unit_counts(counts: Counts) -> tuple[int, ...]:
+    """Those that the tile counts, in its order."""
+    return (
+        counts.ou_steps,
+        counts.ou_skipped,
+        counts.adc_conversions,
+        counts.dac_drives,
+        counts.cell_reads,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileCase:
+    """Layer for the bare tile.
+
+    Members
+    -------
+    layer : descriptor
+    items : weight items of the whole layer, in order
+    windows : activations, int8 (tiles, positions, lanes), any in lanes that are not in use
+    sums : expected sums over activations offset by 128, int64 (tiles, channels, lanes)
+    counts : expected counts, in the order of the tile's counters
+    """
+
+    config: TileConfig
+    layer: Descriptor
+    mapping: LayerMapping
+    items: list[int]
+    windows: NDArray[np.int8]
+    sums: NDArray[np.int64]
+    counts: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.config.crossbar.canonical()}, {self.mapping.method}, "
+            f"{self.layer.out_tiles} tiles of {self.config.lanes}, {self.windows.shape[1]} "
+            f"positions -> {self.sums.shape[1]} channels, {len(self.items)} items"
+        )
+
+
+def random_tile_case(
+    seed: int, config: TileConfig | None = None, *, cycles: int = 1500, cells: int = 240
+) -> TileCase:
+    """Random layer of about `cycles` steps at most, by any mapping, in part with device effects.
+
+    Weights and activations are of any density from nothing to dense.
+
+    Parameters
+    ----------
+    config : of the tile, by default a random one
+    cells : of an operation unit of a random configuration, at most
+    """
+    rng = np.random.default_rng([seed, 3])
+    given = config
+    for _ in range(ATTEMPTS):
+        config = given or random_tile_config(rng, cells=cells)
+        kernel = int(rng.choice([1, 1, 2, 3]))
+        inputs = int(rng.integers(1, 9))
+        positions = kernel * kernel * inputs
+        groups = -(-positions // config.group)
+        channels = int(rng.integers(1, config.partial_sum_channels + 1))
+        if groups > config.window_groups:
+            continue
+        weight = rng.integers(-127, 128, (channels, inputs, kernel, kernel)).astype(np.int8)
+        weight[rng.random(weight.shape) < rng.choice([0, 0, 0.5, 0.8, 1])] = 0
+        method = str(rng.choice(list(METHODS)))
+        mapping = map_layer(weight, config.crossbar, method)
+        tiles = int(rng.integers(1, 4))
+        if tiles * mapping.operation_units * config.crossbar.steps > cycles:
+            continue
+        effects = None
+        if rng.random() < 0.3:
+            effects = DeviceEffects(
+                seed=seed, stuck_at_zero=30_000, stuck_at_one=20_000, deviating=100_000, deviation=2
+            )
+        items = pack_layer(mapping, config, effects)
+        last_lanes = int(rng.integers(1, config.lanes + 1))
+        windows = rng.integers(-128, 128, (tiles, positions, config.lanes)).astype(np.int8)
+        windows[rng.random(windows.shape) < rng.choice([0, 0.5, 0.9, 1])] = -128
+        pixels = windows.transpose(1, 0, 2).reshape(positions, -1).view(np.uint8) ^ np.uint8(0x80)
+        used = np.arange(tiles * config.lanes) < (tiles - 1) * config.lanes + last_lanes
+        sums = np.zeros((len(used), channels), np.int64)
+        sums[used] = Crossbars(mapping, effects).accumulate(pixels[:, used])
+        counts = count(mapping, pixels[:, used]).counts
+        layer = Descriptor(
+            op=Operation.CONV,
+            out_base=int(rng.integers(0, 8)),
+            out_pitch=tiles,
+            out_tiles=tiles,
+            last_lanes=last_lanes,
+            chunks=groups,
+            passes=channels,
+            last_columns=1,
+            weight_count=len(items),
+            param_base=int(rng.integers(0, config.parameter_words - channels)),
+        )
+        return TileCase(
+            config=config,
+            layer=layer,
+            mapping=mapping,
+            items=[int.from_bytes(row.astype("<u4").tobytes(), "little") for row in items] * tiles,
+            windows=windows,
+            sums=sums.reshape(tiles, config.lanes, channels).transpose(0, 2, 1),
+            counts=unit_counts(counts),
+        )
+    raise ValueError(f"No layer of {cycles} steps was found")
+
+
+class TileChecker:
+    """Compares the beats that leave the tile with a case; call :meth:`step` for every beat."""
+
+    def __init__(self, case: TileCase) -> None:
+        self._case = case
+        self._layout = Beat(case.config)
+        self._expected = [
+            (tile, channel, beat)
+            for tile in range(case.layer.out_tiles)
+            for channel in range(case.layer.passes)
+            for beat in range(case.config.drain_beats)
+        ]
+        self._seen = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all beats have come."""
+        return self._seen == len(self._expected)
+
+    def step(self, bits: int) -> None:
+        """Check the next beat.
+
+        Raises
+        ------
+        AssertionError
+            If it is not the one expected; names its tile, channel and first lane.
+        """
+        if self.complete:
+            raise AssertionError("The tile gives more beats than the layer has")
+        tile, channel, beat = self._expected[self._seen]
+        self._seen += 1
+        layer, config = self._case.layer, self._case.config
+        actual = self._layout.from_bits(bits)
+        first = beat * config.requantizers
+        sums = self._case.sums[tile, channel, first : first + config.requantizers].tolist()
+        # Sums of lanes that are not in use are 0 here and there.
+        seen = (
+            list(actual.data),
+            actual.row,
+            actual.param,
+            actual.beat,
+            (actual.accumulate, actual.store, actual.hold, actual.join),
+        )
+        row = layer.out_base + channel * layer.out_pitch + tile
+        wanted = (sums, row, layer.param_base + channel, beat, (0, 0, 0, 0))
+        if seen != wanted:
+            raise AssertionError(
+                f"Tile {tile}, channel {channel}, lane {first}: {seen} instead of {wanted}"
+            )
+
+
+class TileScript(Script):
+    """Script of a program for the tile, which also reads the counters of its operation units."""
+
+    def __init__(
+        self, program: Program, x: NDArray[np.int8], rng: Random, *, layerwise: bool = False
+    ) -> None:
+        super().__init__(program, x, rng, layerwise=layerwise)
+        self._units = self._read(UNITS, 0, 16 * len(program.descriptors))
+        config = program.config
+        if not isinstance(config, TileConfig) or program.method is None:
+            raise TypeError(f"Program must be one for the tile, not for {config!r}")
+        mapping = map_network(program.network, config.crossbar, program.method)
+        self.result = run(program.network, mapping, x, effects=program.effects)
+
+    def _golden(self) -> dict[str, NDArray[np.int8]]:
+        return self.result.tensors
+
+    def _check_counters(self, counters: NDArray[np.int64], received: list[int]) -> None:
+        program = self.program
+        units = np.array(received[self._units], np.uint32).view("<u8").reshape(-1, 8)
+        for number, layer in enumerate(program.network.layers):
+            d = Descriptor.from_words(program.descriptors[number])
+            expected: tuple[int, ...] = (0, 0, 0, 0, 0)
+            written = d.in_channels
+            if layer.name in self.result.layers:
+                expected = unit_counts(self.result.layers[layer.name].counts)
+                written = d.passes
+            if tuple(units[number, :5].tolist()) != expected or units[number, 5:].any():
+                raise AssertionError(
+                    f"Layer {layer.name!r} counts {units[number].tolist()} instead of {expected}"
+                )
+            if counters[number, 6] != d.out_tiles * written:
+                raise AssertionError(f"Layer {layer.name!r} writes {counters[number, 6]} words")
+
+
+def random_tile_program(
+    seed: int, config: TileConfig, *, cycles: int = 4000, words: int = 2500
+) -> tuple[Program, NDArray[np.int8]]:
+    """Random program for the tile with one batch of inputs, int8 (batch, ...).
+
+    Parameters are those of :func:`.program_case.random_program`.
+    """
+    rng = np.random.default_rng([seed, 4])
+    for _ in range(ATTEMPTS):
+        try:
+            network, _ = random_case_network(rng, config)
+            batch = int(rng.choice([1, 1, 1, 2, 3, 5]))
+            program = compile(network, config, batch=batch, method=str(rng.choice(list(METHODS))))
+        except UserError:
+            # The draw does not fit its map or the configuration: the next one may.
+            continue
+        x = random_input(network, batch, int(rng.integers(1 << 32)))
+        upload = program.weights.size + program.parameters.size + x.size // 4
+        if sum(entry.predicted_cycles for entry in program.layers) <= cycles and upload <= words:
+            return program, x
+    raise ValueError(f"No program of {cycles} cycles was found")

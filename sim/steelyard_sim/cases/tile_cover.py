@@ -1,0 +1,138 @@
+"""Random configurations of the tile whose fields together meet most pairs of values.
+
+Everything follows from a seed and knows no simulator.
+"""
+
+from itertools import combinations
+
+import numpy as np
+
+from steelyard.contract.tile import TileConfig
+from steelyard.engines.crossbar import CrossbarConfig
+from steelyard.engines.crossbar.config import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
+from steelyard.errors import UserError
+
+__all__ = ["Pair", "covering_configs", "pairs", "possible_pairs", "traits"]
+
+CELLS = 1000
+"""Cells times lanes of an item at most: what a simulation takes to compile grows with them."""
+CANDIDATES = 60
+SAMPLE = 4000
+"""Configurations whose pairs are taken for all that there are."""
+POSITIONS = 144
+"""Least window memory: a 3x3 kernel over 16 channels."""
+
+Pair = tuple[str, str]
+
+
+def random_config(rng: np.random.Generator) -> TileConfig:
+    """Random tile around a random crossbar, over every field of both."""
+    while True:
+        try:
+            return _drawn(rng)
+        except UserError:
+            # A weight item of these operation units is too long.
+            continue
+
+
+def _drawn(rng: np.random.Generator) -> TileConfig:
+    while True:
+        cell_bits, dac_bits = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
+        signed = str(rng.choice(SIGNED_SCHEMES))
+        bitlines = 8 // cell_bits * (2 if signed == "differential" else 1)
+        low, high = ((1, 2), (2, 5), (5, 10), (10, 17))[int(rng.integers(4))]
+        ou_rows = int(rng.integers(low, high))
+        ou_columns = bitlines * int(rng.choice([1, 2, 3, 4, 6]))
+        lanes, parallel = int(rng.choice([4, 8, 16, 32])), int(rng.choice([1, 2, 4]))
+        if lanes * parallel * ou_rows * ou_columns <= CELLS:
+            break
+    greatest = ou_rows * ((1 << dac_bits) - 1) * ((1 << cell_bits) - 1)
+    exact = greatest.bit_length()
+    group = int(rng.choice([4, 8, 16, 32]))
+    least = -(-POSITIONS // group)
+    tight = rng.random() < 0.3
+    return TileConfig(
+        lanes=lanes,
+        group=group,
+        requantizers=lanes >> int(rng.integers(0, 3)),
+        multiplier_stages=int(rng.integers(2, 7)),
+        accumulator_bits=int(rng.integers(16, 33)),
+        window_groups=1 << (least - 1).bit_length() + int(rng.integers(0, 2)),
+        activation_words=16 * int(rng.integers(64, 128)),
+        weight_words=4096,
+        parameter_words=16 * int(rng.integers(6, 12)),
+        partial_sum_channels=int(rng.integers(4, 65)),
+        max_layers=int(rng.integers(8, 33)),
+        max_side=(1 << int(rng.integers(8, 17))) - 1,
+        padded_kernel=int(rng.choice([3, 5, 7])),
+        vector_bits=int(rng.choice([16, 20, 24])),
+        link_words=int(rng.choice([32, 512])),
+        ou_parallel=parallel,
+        crossbar=CrossbarConfig(
+            rows=ou_rows + (0 if tight else int(rng.integers(1, 60))),
+            columns=ou_columns + (0 if tight else bitlines * int(rng.integers(1, 12))),
+            ou_rows=ou_rows,
+            ou_columns=ou_columns,
+            cell_bits=cell_bits,
+            dac_bits=dac_bits,
+            adc_bits=int(rng.choice([1, (exact + 1) // 2, max(exact - 1, 1), exact, exact + 1])),
+            adc_range=str(rng.choice(ADC_RANGES)),
+            adc_rounding=str(rng.choice(ADC_ROUNDINGS)),
+            signed=signed,
+            constants=str(rng.choice(["isaac32", "mnsim", "yu2020"])),
+        ),
+    )
+
+
+def traits(config: TileConfig) -> list[str]:
+    """Values of the fields that meet in pairs, in words; sizes in classes."""
+    unit = config.crossbar
+    exact = unit.greatest_sum.bit_length()
+    short = "1 bit" if unit.adc_bits == 1 else "few bits"
+    adc = short if unit.adc_bits < exact else "exact" if unit.adc_bits == exact else "spare"
+    return [
+        f"lanes {config.lanes}",
+        f"group {config.group}",
+        f"beats {config.drain_beats}",
+        f"OUs in parallel {config.ou_parallel}",
+        f"OU rows {_size_class(unit.ou_rows)}",
+        f"OU weights {_size_class(unit.ou_weights)}",
+        f"cell bits {unit.cell_bits}",
+        f"DAC bits {unit.dac_bits}",
+        f"ADC {adc}",
+        f"range {unit.adc_range}",
+        f"rounding {unit.adc_rounding}",
+        f"scheme {unit.signed}",
+        f"crossbar of one OU {(unit.rows, unit.columns) == (unit.ou_rows, unit.ou_columns)}",
+    ]
+
+
+def _size_class(size: int) -> str:
+    for most, name in ((1, "1"), (4, "2 to 4"), (9, "5 to 9")):
+        if size <= most:
+            return name
+    return "10 or more"
+
+
+def pairs(config: TileConfig) -> set[Pair]:
+    """Pairs of values that a configuration has."""
+    return set(combinations(traits(config), 2))
+
+
+def possible_pairs(seed: int) -> set[Pair]:
+    """Pairs of a great many random configurations."""
+    rng = np.random.default_rng([seed, 6])
+    return set().union(*(pairs(random_config(rng)) for _ in range(SAMPLE)))
+
+
+def covering_configs(seed: int, count: int) -> list[TileConfig]:
+    """Configurations, each with more new pairs than others that were drawn beside it."""
+    rng = np.random.default_rng([seed, 5])
+    met: set[Pair] = set()
+    chosen = []
+    for _ in range(count):
+        candidates = [random_config(rng) for _ in range(CANDIDATES)]
+        best = max(candidates, key=lambda config: len(pairs(config) - met))
+        met |= pairs(best)
+        chosen.append(best)
+    return chosen

@@ -1,0 +1,1 @@
+"""Drivers of the gateware's ports for testbenches that run under cocotb."""

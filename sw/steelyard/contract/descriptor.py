@@ -1,0 +1,211 @@
+"""Layer descriptor: the 32 words that tell the sequencer everything about one layer."""
+
+from dataclasses import asdict, dataclass, replace
+from enum import IntEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from ..network.check import MAX_POOL_STRIDE
+from .accelerator import ArrayConfig
+
+__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "narrowed"]
+
+DESCRIPTOR_WORDS = 32
+"""32-bit words of one descriptor."""
+
+
+class Operation(IntEnum):
+    """What a descriptor computes."""
+
+    CONV = 0
+    MAX_POOL = 1
+    AVG_POOL = 2
+    ADD = 3
+
+
+@dataclass(frozen=True)
+class Field:
+    """Place of one field: bits ``[low + width - 1 : low]`` of a word.
+
+    Members
+    -------
+    signed : two's complement
+    offset : subtracted before storing (kernel sizes are stored less one)
+    """
+
+    word: int
+    low: int
+    width: int
+    signed: bool = False
+    offset: int = 0
+
+    @property
+    def minimum(self) -> int:
+        """Smallest value the field can carry."""
+        return self.offset - (1 << self.width - 1 if self.signed else 0)
+
+    @property
+    def maximum(self) -> int:
+        """Largest value the field can carry."""
+        return self.offset + (1 << self.width - self.signed) - 1
+
+
+FIELDS: dict[str, Field] = {
+    "op": Field(0, 0, 4),
+    "step2": Field(0, 8, 1),
+    "padded": Field(0, 9, 1),
+    "pad_value": Field(0, 16, 8, signed=True),
+    "in_base": Field(1, 0, 32),
+    "in2_base": Field(2, 0, 32),
+    "out_base": Field(3, 0, 32),
+    "in_pitch": Field(4, 0, 32),
+    "out_pitch": Field(5, 0, 32),
+    "out_tiles": Field(6, 0, 32),
+    "last_lanes": Field(7, 0, 8),
+    "batch": Field(8, 0, 16),
+    "out_w": Field(9, 0, 16),
+    "origin": Field(10, 0, 32, signed=True),
+    "delta_pixel": Field(11, 0, 32, signed=True),
+    "delta_row": Field(12, 0, 32, signed=True),
+    "x_origin": Field(13, 0, 16, signed=True),
+    "y_origin": Field(13, 16, 16, signed=True),
+    "in_w": Field(14, 0, 16),
+    "in_h": Field(14, 16, 16),
+    "stride": Field(15, 0, 8),
+    "kernel_w": Field(16, 0, 8, offset=1),
+    "kernel_h": Field(16, 8, 8, offset=1),
+    "in_channels": Field(17, 0, 16),
+    "tap_row": Field(18, 0, 32, signed=True),
+    "chunk_groups": Field(19, 0, 8),
+    "last_chunk_groups": Field(19, 8, 8),
+    "chunks": Field(19, 16, 16),
+    "last_positions": Field(20, 0, 8),
+    "k": Field(20, 8, 8),
+    "k_last": Field(20, 16, 8),
+    "passes": Field(21, 0, 16),
+    "last_columns": Field(21, 16, 8),
+    "weight_base": Field(22, 0, 32),
+    "weight_count": Field(23, 0, 32),
+    "param_base": Field(24, 0, 32),
+    "z_y": Field(25, 0, 8, signed=True),
+    "lo": Field(25, 8, 8, signed=True),
+    "hi": Field(25, 16, 8, signed=True),
+}
+"""Every field by name, as laid out in docs/architecture.md section 6."""
+
+
+def narrowed(config: ArrayConfig) -> dict[str, Field]:
+    """Fields of which a configuration holds fewer bits than the descriptor has, by name."""
+    side = config.max_side.bit_length()
+    widths = {
+        "batch": side,
+        "out_w": side,
+        "x_origin": config.padded_kernel.bit_length() + 1,
+        "y_origin": config.padded_kernel.bit_length() + 1,
+        "in_w": side,
+        "in_h": side,
+        "stride": MAX_POOL_STRIDE.bit_length(),
+        "kernel_w": side,
+        "kernel_h": side,
+        "in_channels": config.activation_words.bit_length(),
+        "chunks": config.weight_words.bit_length(),
+        "passes": (-(-config.parameter_words // config.columns)).bit_length(),
+    }
+    return {
+        name: replace(FIELDS[name], width=width)
+        for name, width in widths.items()
+        if width < FIELDS[name].width
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """Fields of one layer descriptor, named as in docs/architecture.md section 6.
+
+    Fields that an operation does not use are zero.
+    """
+
+    op: int
+    step2: int = 0
+    padded: int = 0
+    pad_value: int = 0
+    in_base: int = 0
+    in2_base: int = 0
+    out_base: int = 0
+    in_pitch: int = 0
+    out_pitch: int = 0
+    out_tiles: int = 0
+    last_lanes: int = 0
+    batch: int = 0
+    out_w: int = 0
+    origin: int = 0
+    delta_pixel: int = 0
+    delta_row: int = 0
+    x_origin: int = 0
+    y_origin: int = 0
+    in_w: int = 0
+    in_h: int = 0
+    stride: int = 0
+    kernel_w: int = 1
+    kernel_h: int = 1
+    in_channels: int = 0
+    tap_row: int = 0
+    chunk_groups: int = 0
+    last_chunk_groups: int = 0
+    chunks: int = 0
+    last_positions: int = 0
+    k: int = 0
+    k_last: int = 0
+    passes: int = 0
+    last_columns: int = 0
+    weight_base: int = 0
+    weight_count: int = 0
+    param_base: int = 0
+    z_y: int = 0
+    lo: int = 0
+    hi: int = 0
+
+    @property
+    def groups(self) -> int:
+        """Weight groups of one output channel."""
+        return max(self.chunks - 1, 0) * self.chunk_groups + self.last_chunk_groups
+
+    def words(self, layer: str, config: ArrayConfig | None = None) -> NDArray[np.uint32]:
+        """Packed words, uint32 (32,).
+
+        Parameters
+        ----------
+        config : if given, values must also fit the registers of this configuration
+
+        Raises
+        ------
+        UserError
+            If a value does not fit its field; names `layer`, the field and its range.
+        """
+        packed = [0] * DESCRIPTOR_WORDS
+        narrow = narrowed(config) if config else {}
+        for name, value in asdict(self).items():
+            field = FIELDS[name]
+            limit = narrow.get(name, field)
+            if not limit.minimum <= value <= limit.maximum:
+                raise UserError(
+                    f"Layer {layer!r} needs {name} = {value}, but a layer descriptor holds "
+                    f"{limit.minimum} to {limit.maximum}"
+                    f"{' with this configuration' * (name in narrow)}; make the layer smaller."
+                )
+            packed[field.word] |= (value - field.offset & (1 << field.width) - 1) << field.low
+        return np.array(packed, np.uint32)
+
+    @classmethod
+    def from_words(cls, words: NDArray[np.uint32]) -> Self:
+        """Descriptor of packed words, uint32 (32,)."""
+        values = {}
+        for name, field in FIELDS.items():
+            value = int(words[field.word]) >> field.low & (1 << field.width) - 1
+            if field.signed and value >> field.width - 1:
+                value -= 1 << field.width
+            values[name] = value + field.offset
+        return cls(**values)

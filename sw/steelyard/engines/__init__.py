@@ -1,0 +1,1 @@
+"""Engines: what computes layers with weights. Each has its own room."""

@@ -1,0 +1,180 @@
+"""Mapping of layers and networks onto crossbars, from their actual weights."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UserError
+from ...network import Conv, Network
+from .blocks import Block, LayerMapping, matrix_of
+from .config import CrossbarConfig
+from .index import IndexReader, IndexWriter
+from .methods import METHODS, Layout
+from .patterns import Area, row_sets
+from .placing import place
+
+__all__ = ["NetworkMapping", "decode_index", "map_layer", "map_network"]
+
+Part = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""Rows and channels of a block."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkMapping:
+    """Mapping of every convolution and fully connected layer, by layer name.
+
+    Crossbars are numbered through the network, and layers may share them.
+    """
+
+    method: str
+    config: CrossbarConfig
+    layers: dict[str, LayerMapping]
+
+    @property
+    def crossbars(self) -> int:
+        """Crossbars in use."""
+        return len(self.fills)
+
+    @property
+    def fills(self) -> NDArray[np.float64]:
+        """Share of the cells of each crossbar that blocks take, float64 (crossbars,)."""
+        return self._cells().sum(axis=0) / (self.config.rows * self.config.columns)
+
+    def shares(self) -> dict[str, float]:
+        """Crossbars that each layer answers for, by name: of a shared one its part of the cells in
+        use, so that they add up to all."""
+        cells = self._cells()
+        parts = (cells / cells.sum(axis=0)).sum(axis=1)
+        return dict(zip(self.layers, parts.tolist(), strict=True))
+
+    def occupancy(self, crossbar: int) -> NDArray[np.int32]:
+        """Number of the layer in every cell of a crossbar, int32 (rows, columns), -1 for none."""
+        cells = np.full((self.config.rows, self.config.columns), -1, np.int32)
+        for number, layer in enumerate(self.layers.values()):
+            cells[layer.occupancy(crossbar) >= 0] = number
+        return cells
+
+    def _cells(self) -> NDArray[np.int64]:
+        """Cells in use, int64 (layers, crossbars)."""
+        found = [layer.cells_by_crossbar for layer in self.layers.values()]
+        cells = np.zeros((len(found), max(map(len, found), default=0)), np.int64)
+        for row, own in zip(cells, found, strict=True):
+            row[: len(own)] = own
+        return cells
+
+    @property
+    def cells(self) -> int:
+        """Cells in use."""
+        return sum(layer.cells for layer in self.layers.values())
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of all layers' indices, places included."""
+        return sum(layer.index_bits for layer in self.layers.values())
+
+
+def map_network(
+    network: Network, config: CrossbarConfig, method: str, *, share: bool = True
+) -> NetworkMapping:
+    """Mapping of a network.
+
+    Parameters
+    ----------
+    share : whether blocks of different layers may stand in one crossbar
+
+    Raises
+    ------
+    UserError
+        If the method is unknown.
+    """
+    layers = [
+        _unplaced(layer.weight, config, method, layer.name, layer.fully_connected)
+        for layer in network.layers
+        if isinstance(layer, Conv)
+    ]
+    placed = place(layers, share=share)
+    return NetworkMapping(method, config, {layer.name: layer for layer in placed})
+
+
+def map_layer(
+    weight: NDArray[np.int8],
+    config: CrossbarConfig,
+    method: str,
+    *,
+    name: str = "layer",
+    fully_connected: bool = False,
+) -> LayerMapping:
+    """Mapping of a layer's weights.
+
+    Parameters
+    ----------
+    weight : int8 (out_channels, in_channels, KH, KW), -127 to 127
+    method : ``traditional``, ``pattern``, ``mixed``, ``ou_row`` or ``structured``
+    fully_connected : whether the kernel is the whole map
+
+    Raises
+    ------
+    UserError
+        If the method is unknown or the weights are not int8 of four axes.
+    """
+    (mapping,) = place([_unplaced(weight, config, method, name, fully_connected)])
+    return mapping
+
+
+def _unplaced(
+    weight: NDArray[np.int8], config: CrossbarConfig, method: str, name: str, fully_connected: bool
+) -> LayerMapping:
+    """Mapping of a layer whose blocks have no places yet."""
+    if method not in METHODS:
+        raise UserError(f"Crossbar mapping {method!r} is unknown; use one of {', '.join(METHODS)}.")
+    if weight.dtype != np.int8 or weight.ndim != 4 or not weight.size:
+        raise UserError(
+            f"Weights of layer {name!r} must be int8 of four axes (out, in, height, width), "
+            f"not {weight.dtype} of shape {weight.shape}; quantize them first."
+        )
+    shape = (weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3])
+    matrix = matrix_of(weight)
+    layout = _layout(shape, config, fully_connected)
+    writer = IndexWriter()
+    plan, _ = METHODS[method]
+    areas = plan(matrix, layout, writer)
+    blocks = tuple(
+        Block(rows, channels, matrix[np.ix_(rows, channels)])
+        for rows, channels in _cut(areas, shape, config)
+    )
+    nowhere = np.zeros((0, 3), np.int32)
+    index, place_index = writer.finish(), IndexWriter().finish()
+    return LayerMapping(name, method, shape, config, blocks, nowhere, index, place_index)
+
+
+def decode_index(mapping: LayerMapping, *, fully_connected: bool = False) -> list[Part]:
+    """Rows and channels of all blocks, in order, from the index bits alone."""
+    layout = _layout(mapping.shape, mapping.config, fully_connected)
+    _, read = METHODS[mapping.method]
+    areas = read(layout, IndexReader(mapping.index))
+    return list(_cut(areas, mapping.shape, mapping.config))
+
+
+def _layout(
+    shape: tuple[int, int, int, int], config: CrossbarConfig, fully_connected: bool
+) -> Layout:
+    sets = row_sets(shape, config, fully_connected=fully_connected)
+    return Layout(shape[1] * shape[2] * shape[3], shape[0], sets, config)
+
+
+def _cut(
+    areas: Iterable[Area], shape: tuple[int, int, int, int], config: CrossbarConfig
+) -> Iterator[Part]:
+    """Areas cut into parts that fit a crossbar, at whole operation units; empty ones vanish."""
+    inputs, height, width = shape[1], config.block_rows, config.block_weights
+    for positions, channels in areas:
+        # Taps of one input channel are zero together more often than taps of several.
+        rows = positions[np.lexsort((positions // inputs, positions % inputs))]
+        for top in range(0, len(rows), height):
+            for left in range(0, len(channels), width):
+                yield (
+                    rows[top : top + height].astype(np.int32),
+                    channels[left : left + width].astype(np.int32),
+                )

@@ -1,0 +1,23 @@
+"""Program file: what the compiler writes and devices run, one archive with checksums."""
+
+from .program import (
+    FORMAT_VERSION,
+    Explanation,
+    LayerEntry,
+    Plane,
+    Program,
+    Use,
+    pack_activations,
+    unpack_activations,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Explanation",
+    "LayerEntry",
+    "Plane",
+    "Program",
+    "Use",
+    "pack_activations",
+    "unpack_activations",
+]

@@ -1,0 +1,398 @@
+"""Program file: everything that an accelerator needs to run one network, and the network itself."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract.accelerator import ArrayConfig
+from ..contract.configuration import shown
+from ..contract.tile import TileConfig
+from ..engines import crossbar
+from ..engines.crossbar import METHODS, DeviceEffects, NetworkMapping, map_network
+from ..errors import FileRefused, UserError
+from ..network import Network, from_arrays, golden, to_arrays
+from .archive import damaged, read_sealed, write_sealed
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Explanation",
+    "LayerEntry",
+    "Plane",
+    "Program",
+    "Use",
+    "pack_activations",
+    "unpack_activations",
+]
+
+FORMAT = "steelyard-program"
+FORMAT_VERSION = 2
+"""Version 1 had no views of the network's input and output."""
+NETWORK = "network/"
+MOST = 1 << 48
+"""More than any number of words, weights or cycles in a program."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Place of a tensor in activation memory: channel `c` begins at word ``base + c * pitch``."""
+
+    base: int
+    pitch: int
+    shape: tuple[int, int, int]
+
+    @property
+    def words(self) -> int:
+        """Activation words of all channels."""
+        return self.shape[0] * self.pitch
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEntry:
+    """Row of the layer table."""
+
+    name: str
+    kind: str
+    k: int | None
+    """Weights kept in every group; None for layers without weights and on the crossbar tile."""
+    first: int
+    """First descriptor."""
+    count: int
+    """Number of descriptors."""
+    output: Plane
+    """Where the layer's output lies until a later layer reuses its words."""
+    nnz: int
+    """Weights that are not zero."""
+    kept: int
+    """Weights stored for the layer's output channels, zeros among them that fill a group or, on the
+    tile, a block of cells."""
+    weight_items: int
+    """Items in the weight memory: a value and an index for each column, or, on the tile, rows of
+    operation units and the cells on them in turn."""
+    activation_words: int
+    """Activation words alive while the layer runs."""
+    ideal_cycles: int
+    """Multiplications by nonzero weights over multipliers, rounded up; on the tile, the steps of
+    all items of cells, none skipped. 0 for layers without weights."""
+    predicted_cycles: int
+    """Cycles of the cycle model: on the array exactly those that the layer takes, for a layer with
+    weights on the tile a bound, since steps without input bits are skipped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What a layer costs, for tables and reports; fields without a text are those of LayerEntry."""
+
+    name: str
+    kind: str
+    k: int | None
+    nnz: int
+    kept: int
+    weight_bytes: int
+    """Of the packed weight items, rounded up once for the layer."""
+    activation_words: int
+    ideal_cycles: int
+    predicted_cycles: int
+    occupancy: float
+    """Ideal over predicted cycles, 0 to 1; 0 for layers without weights."""
+    weight_utilization: float
+    """Share of the weight memory."""
+    activation_utilization: float
+    """Share of the activation memory."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """Used part of one memory of the configuration."""
+
+    memory: str
+    used: int
+    available: int
+
+
+def pack_activations(x: NDArray[np.int8], lanes: int) -> NDArray[np.uint32]:
+    """Activation memory's host words of a batch, uint32 (channels * pitch * lanes / 4,).
+
+    Parameters
+    ----------
+    x : int8 (batch, channels, height, width)
+    """
+    batch, channels, height, width = x.shape
+    pixels = height * width * batch
+    pitch = -(-pixels // lanes)
+    planes = np.zeros((channels, pitch * lanes), np.int8)
+    planes[:, :pixels] = x.transpose(1, 2, 3, 0).reshape(channels, pixels)
+    return planes.reshape(-1).view("<u4").astype(np.uint32, copy=False)
+
+
+def unpack_activations(
+    words: NDArray[np.uint32], shape: tuple[int, int, int], batch: int, lanes: int
+) -> NDArray[np.int8]:
+    """Batch of host words as :func:`pack_activations` makes them, int8 (batch, *shape)."""
+    channels, height, width = shape
+    pixels = height * width * batch
+    planes = np.ascontiguousarray(words, "<u4").view(np.int8).reshape(channels, -1)
+    images = planes[:, :pixels].reshape(channels, height, width, batch)
+    return images.transpose(3, 0, 1, 2).copy()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+    """Compiled network.
+
+    Members
+    -------
+    config : configuration it was compiled for
+    network : the integer network, for the golden model
+    batch : images computed together
+    input : where the network's input goes
+    layers : layer table
+    descriptors : uint32 (n, 32)
+    parameters : uint32 (n, 2)
+    weights : uint32 (n, words of a weight item)
+    method : how the tile's crossbar holds the weights; None for the array
+    effects : faults of the tile's cells, which `weights` has; None for none
+    mapped : what :attr:`mapping` gives, of whom has it already; a file does not hold it
+    """
+
+    config: ArrayConfig
+    network: Network
+    batch: int
+    input: Plane
+    layers: tuple[LayerEntry, ...]
+    descriptors: NDArray[np.uint32]
+    parameters: NDArray[np.uint32]
+    weights: NDArray[np.uint32]
+    method: str | None = None
+    effects: DeviceEffects | None = None
+    mapped: NetworkMapping | None = field(default=None, repr=False)
+
+    @cached_property
+    def mapping(self) -> NetworkMapping | None:
+        """Weights in the tile's crossbars; None for the array."""
+        if self.mapped is not None:
+            return self.mapped
+        if self.method is None or not isinstance(self.config, TileConfig):
+            return None
+        return map_network(self.network, self.config.crossbar, self.method)
+
+    def golden(self, x: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
+        """Every tensor that the accelerator must compute, int8 (images, channels, height, width).
+
+        Parameters
+        ----------
+        x : int8 (images, channels, height, width)
+        """
+        if self.mapping is None:
+            return golden.run(self.network, x, trace=True)
+        return crossbar.run(self.network, self.mapping, x, effects=self.effects).tensors
+
+    @property
+    def output(self) -> Plane:
+        """Where the network's output lies after the last layer."""
+        for layer, entry in zip(self.network.layers, self.layers, strict=True):
+            if layer.output == self.network.output:
+                return entry.output
+        return self.input
+
+    @property
+    def uses(self) -> tuple[Use, ...]:
+        """What the program takes of each memory."""
+        planes = [self.input, *(entry.output for entry in self.layers)]
+        peak = max(plane.base + plane.words for plane in planes)
+        return (
+            Use("activation words", peak, self.config.activation_words),
+            Use("weight words", len(self.weights), self.config.weight_words),
+            Use("parameter words", len(self.parameters), self.config.parameter_words),
+            Use("layer descriptors", len(self.descriptors), self.config.max_layers),
+        )
+
+    def pack_activations(self, x: NDArray[np.int8]) -> NDArray[np.uint32]:
+        """Host words of a batch, uint32 (n,), for any tensor of the network.
+
+        Raises
+        ------
+        UserError
+            If `x` is not int8 (batch, channels, height, width) with the program's batch.
+        """
+        if x.dtype != np.int8 or x.ndim != 4 or len(x) != self.batch:
+            raise UserError(
+                f"Activations must be int8 of shape ({self.batch}, channels, height, width), "
+                f"not {x.dtype} of {x.shape}; fill a short batch by repeating its last image."
+            )
+        return pack_activations(x, self.config.lanes)
+
+    def unpack_activations(
+        self, words: NDArray[np.uint32], shape: tuple[int, int, int]
+    ) -> NDArray[np.int8]:
+        """Tensor of host words, int8 (batch, *shape)."""
+        return unpack_activations(words, shape, self.batch, self.config.lanes)
+
+    def explain(self) -> list[Explanation]:
+        """What each layer costs."""
+        bits = self.config.columns * self.config.weight_bits
+        return [
+            Explanation(
+                name=entry.name,
+                kind=entry.kind,
+                k=entry.k,
+                nnz=entry.nnz,
+                kept=entry.kept,
+                weight_bytes=-(-entry.weight_items * bits // 8),
+                activation_words=entry.activation_words,
+                ideal_cycles=entry.ideal_cycles,
+                predicted_cycles=entry.predicted_cycles,
+                occupancy=entry.ideal_cycles / entry.predicted_cycles,
+                weight_utilization=entry.weight_items / self.config.weight_words,
+                activation_utilization=entry.activation_words / self.config.activation_words,
+            )
+            for entry in self.layers
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program file, atomically and byte for byte the same for equal programs.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be written.
+        """
+        network, own = to_arrays(self.network)
+        arrays = {
+            "descriptors": self.descriptors,
+            "parameters": self.parameters,
+            "weights": self.weights,
+        }
+        manifest = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "config": asdict(self.config),
+            "config_sha256": self.config.hash().hex(),
+            "method": self.method,
+            "effects": None if self.effects is None else asdict(self.effects),
+            "batch": self.batch,
+            "input": asdict(self.input),
+            "layers": [asdict(entry) for entry in self.layers],
+            "network": network,
+        }
+        write_sealed(path, manifest, arrays | {NETWORK + key: own[key] for key in own})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Program of a file.
+
+        Raises
+        ------
+        FileRefused
+            If the file is missing, truncated, altered, newer, or no program.
+        """
+        if not isinstance(path, str | os.PathLike):
+            raise FileRefused(
+                f"A program is read from a file, not from {type(path).__name__}; "
+                "give the path of a .syp file."
+            )
+        manifest, arrays = read_sealed(path, FORMAT, FORMAT_VERSION)
+        with damaged(path):
+            own = {
+                key.removeprefix(NETWORK): array
+                for key, array in arrays.items()
+                if key.startswith(NETWORK)
+            }
+            program = cls(
+                config=_config(manifest["config"]),
+                network=from_arrays(manifest["network"], own),
+                batch=_integer("batch", manifest["batch"], 1),
+                input=_plane(manifest["input"]),
+                layers=tuple(_entry(entry) for entry in manifest["layers"]),
+                descriptors=arrays["descriptors"],
+                parameters=arrays["parameters"],
+                weights=arrays["weights"],
+                method=manifest.get("method"),
+                effects=_effects(manifest.get("effects")),
+            )
+            if manifest["config_sha256"] != program.config.hash().hex():
+                raise ValueError("its configuration does not match its hash")
+            _check(program)
+        return program
+
+
+def _config(values: dict[str, Any]) -> ArrayConfig:
+    return TileConfig.from_dict(values) if "crossbar" in values else ArrayConfig.from_dict(values)
+
+
+def _effects(values: dict[str, Any] | None) -> DeviceEffects | None:
+    return None if values is None else DeviceEffects(**values)
+
+
+def _integer(what: str, value: object, low: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= MOST:
+        raise ValueError(
+            f"{what} must be an integer of at least {low} and at most {MOST}, not {shown(value)}"
+        )
+    return value
+
+
+def _plane(value: Mapping[str, Any]) -> Plane:
+    channels, height, width = (_integer("a side", side, 1) for side in value["shape"])
+    base, pitch = _integer("base", value["base"]), _integer("pitch", value["pitch"], 1)
+    return Plane(base, pitch, (channels, height, width))
+
+
+def _entry(value: Mapping[str, Any]) -> LayerEntry:
+    texts: dict[str, Any] = {key: str(value[key]) for key in ("name", "kind")}
+    numbers: dict[str, Any] = {
+        each.name: _integer(each.name, value[each.name])
+        for each in fields(LayerEntry)
+        if each.type is int
+    }
+    k = None if value["k"] is None else _integer("k", value["k"], 1)
+    return LayerEntry(k=k, output=_plane(value["output"]), **texts, **numbers)
+
+
+def _check(program: Program) -> None:
+    """Check that the parts of a program belong together.
+
+    Raises
+    ------
+    ValueError
+        If they do not; says which.
+    """
+    config, network = program.config, program.network
+    if isinstance(config, TileConfig) != (program.method in METHODS):
+        raise ValueError(f"its mapping {program.method!r} does not belong to its configuration")
+    if program.effects is not None and program.method is None:
+        raise ValueError("its device effects have no crossbar to be in")
+    for what, array, width, limit in (
+        ("descriptors", program.descriptors, 32, config.max_layers),
+        ("parameters", program.parameters, 2, config.parameter_words),
+        ("weights", program.weights, config.weight_item_words, config.weight_words),
+    ):
+        if array.dtype != np.uint32 or array.ndim != 2 or array.shape[1] != width:
+            raise ValueError(
+                f"array {what!r} must be uint32 (n, {width}), not {array.dtype} {array.shape}"
+            )
+        if len(array) > limit:
+            raise ValueError(f"array {what!r} has {len(array)} items where {limit} fit")
+    table = [(entry.name, entry.kind) for entry in program.layers]
+    if table != [(layer.name, layer.kind) for layer in network.layers]:
+        raise ValueError("its layer table is not that of its network")
+    planes = [(program.input, network.input)]
+    first = 0
+    for entry, layer in zip(program.layers, network.layers, strict=True):
+        if entry.first != first or entry.count < 1 or entry.predicted_cycles < 1:
+            raise ValueError(f"layer {entry.name!r} has no descriptors of its own")
+        first += entry.count
+        planes.append((entry.output, layer.output))
+    if first != len(program.descriptors):
+        raise ValueError(f"its layers use {first} of {len(program.descriptors)} descriptors")
+    for plane, tensor in planes:
+        _, height, width = shape = network.tensor(tensor).shape
+        pitch = -(-height * width * program.batch // config.lanes)
+        if (plane.shape, plane.pitch) != (shape, pitch):
+            raise ValueError(f"the place of tensor {tensor!r} does not match its shape")
+        if plane.base + plane.words > config.activation_words:
+            raise ValueError(f"tensor {tensor!r} lies outside the activation memory")

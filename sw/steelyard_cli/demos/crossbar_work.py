@@ -1,0 +1,268 @@
+"""What the crossbar demo does in its worker processes; arguments and results can be pickled."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard import data as dataset
+from steelyard import driver, zoo
+from steelyard.compile import compile as compile_program
+from steelyard.contract.tile import TileConfig
+from steelyard.cost import CONSTANTS, NetworkCost, compare, price
+from steelyard.engines import crossbar
+from steelyard.engines.crossbar import Activity, CrossbarConfig, NetworkMapping, map_network
+from steelyard.network import Conv, Network, golden
+
+from ..commands.prune_crossbar import crossbar_shape
+from .array_work import one_thread, opened
+
+__all__ = [
+    "METHODS",
+    "Checked",
+    "Method",
+    "accuracy",
+    "build",
+    "check",
+    "facts",
+    "pruned",
+    "tested",
+]
+
+BLOCK = 250
+"""Images that pass the crossbars at once, enough to repay the tables of their conversions."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to prune and map.
+
+    Members
+    -------
+    name : constraint of the pruning; ``dense`` prunes nothing
+    mapping : how the crossbars hold what is left
+    sparsity : share of the weights outside the first layer that go
+    """
+
+    name: str
+    mapping: str
+    sparsity: float
+
+
+METHODS = (
+    Method("dense", "traditional", 0.0),
+    Method("unstructured", "ou_row", 0.75),
+    Method("balanced", "ou_row", 0.75),
+    Method("structured", "structured", 0.4),
+    Method("ou_row", "ou_row", 0.75),
+    Method("pattern", "pattern", 0.75),
+    Method("mixed", "mixed", 0.8),
+)
+"""All methods, each at a share that costs it about a point of accuracy or two."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A batch through the tile.
+
+    Members
+    -------
+    images : compared in every layer
+    wrong : what is wrong first, in words
+    counted : whether there were counters to compare with the cost model
+    cycles : of the whole batch; None where nothing counts them
+    """
+
+    images: int
+    wrong: str | None
+    counted: bool
+    cycles: int | None
+
+
+def pruned(
+    method: Method, config: CrossbarConfig, calibration: int, epochs: int, seed: int
+) -> tuple[Network, float]:
+    """Bundled network pruned by a method, quantized: the integer network and what was removed.
+
+    Parameters
+    ----------
+    calibration : bundled calibration images to use, without their labels
+    epochs : of tuning towards the dense network's outputs
+    """
+    from steelyard import prune
+    from steelyard.importer import load
+    from steelyard.quantize import quantize
+    from steelyard.train import augment
+
+    one_thread()
+    model = zoo.load()
+    images = zoo.sample().calibration_input[:calibration]
+    sparsity = 0.0
+    if method.name != "dense":
+        result = prune.prune_for_crossbar(
+            model, images, cast(prune.CrossbarMethod, method.name), method.sparsity,
+            crossbar=crossbar_shape(config), epochs=epochs, augment=augment, seed=seed,
+        )  # fmt: skip
+        model, sparsity = result.model, result.sparsity
+    return load(quantize(model, images)), sparsity
+
+
+def facts(
+    network: Network,
+    config: CrossbarConfig,
+    mapping: str,
+    dense: Network,
+    codes: NDArray[np.int8],
+) -> dict[str, Any]:
+    """What one network costs in its crossbars, over the dense one in the traditional mapping.
+
+    Parameters
+    ----------
+    codes : images whose activity is priced, int8 (images, channels, height, width)
+    """
+    other, other_works = _mapped(dense, config, "traditional", codes)
+    reference = {name: price(other, other_works, name) for name in CONSTANTS}
+    own, works = _mapped(network, config, mapping, codes)
+    weights = [layer.weight for layer in network.layers if isinstance(layer, Conv)]
+    total = sum(weight.size for weight in weights)
+    nonzero = sum(int(np.count_nonzero(weight)) for weight in weights)
+    row = {
+        "weights": total,
+        "nonzero_weights": nonzero,
+        "compression": total / max(1, nonzero),
+        **_costs(total, own, works, reference),
+        "adc_conversions": sum(work.counts.adc_conversions for work in works.values()),
+    }
+    if mapping not in ("traditional", "ou_row"):
+        row["same_weights_ou_row"] = _costs(
+            total, *_mapped(network, config, "ou_row", codes), reference
+        )
+    return row
+
+
+def _costs(
+    total: int,
+    own: NetworkMapping,
+    works: Mapping[str, Activity],
+    reference: Mapping[str, NetworkCost],
+) -> dict[str, Any]:
+    """Costs of a mapping of `total` weights, and over those of a reference under each set."""
+    ratios = {name: asdict(compare(price(own, works, name), reference[name])) for name in reference}
+    stored = sum(layer.weights for layer in own.layers.values())
+    first = next(iter(ratios.values()))
+    return {
+        "mapped_weights": stored,
+        "memory_compression": 8 * total / (8 * stored + own.index_bits),
+        "crossbars": own.crossbars,
+        "area_ratio": {name: ratio["area"] for name, ratio in ratios.items()},
+        "energy_ratio": {name: ratio["energy"] for name, ratio in ratios.items()},
+        "speed_ratio": {name: ratio["speed"] for name, ratio in ratios.items()},
+        "parallel_speed_ratio": {name: r["parallel_speed"] for name, r in ratios.items()},
+        "cells_ratio": first["cells"],
+        "ou_steps_ratio": first["ou_steps"],
+        "executed_steps_ratio": first["executed_steps"],
+        "ou_steps": sum(work.counts.ou_steps for work in works.values()),
+        "ou_skipped": sum(work.counts.ou_skipped for work in works.values()),
+        "index_bits": own.index_bits,
+    }
+
+
+def _mapped(
+    network: Network, config: CrossbarConfig, mapping: str, codes: NDArray[np.int8]
+) -> tuple[NetworkMapping, Mapping[str, Activity]]:
+    mapped = map_network(network, config, mapping)
+    tensors = golden.run(network, codes, trace=True, threads=1)
+    return mapped, crossbar.activity(network, mapped, tensors)
+
+
+@lru_cache(maxsize=1)
+def tested(images: int, folder: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+    """The first test images, uint8 (images, 28, 28), their labels, and where they came from.
+
+    Parameters
+    ----------
+    folder : of the whole data set; without one, up to 1,000 images are the bundled ones
+
+    Raises
+    ------
+    UserError
+        If more are wanted, and the data set cannot be found.
+    """
+    sample = zoo.sample()
+    if folder is None and images <= len(sample.test):
+        return sample.test[:images], sample.test_labels[:images], "the bundled ones"
+    found = dataset.find(folder)
+    return found.test_images[:images], found.test_labels[:images], found.source
+
+
+def accuracy(
+    network: Network, mapping: str, config: CrossbarConfig, images: int, folder: Path | None = None
+) -> float:
+    """Accuracy on test images (:func:`tested`): of the crossbars where the converter loses
+    something, else of the integers."""
+    pixels, labels, _ = tested(images, folder)
+    tensor = network.tensor(network.input)
+    mapped = None if config.adc_is_ideal else map_network(network, config, mapping)
+    right = 0
+    for first in range(0, len(labels), BLOCK):
+        codes = tensor.quantize(zoo.to_input(pixels[first : first + BLOCK]))
+        if mapped is None:
+            scores = golden.run(network, codes, threads=1)
+        else:
+            scores = crossbar.run(network, mapped, codes).output
+        found = scores.reshape(len(codes), -1).argmax(axis=1)
+        right += int((found == labels[first : first + BLOCK]).sum())
+    return right / len(labels)
+
+
+def build(device: str, config: TileConfig) -> None:
+    """Brings the simulation of a configuration into the cache; nothing for other devices."""
+    if device == "sim":
+        from steelyard_sim import build as build_library
+
+        build_library(config)
+
+
+def check(
+    device_name: str,
+    network: Network,
+    mapping: str,
+    config: TileConfig,
+    first: int,
+    codes: NDArray[np.int8],
+) -> Checked:
+    """One batch against the golden crossbar, and its counters against the cost model.
+
+    The first images are compared in every layer, the others in the network's output.
+    """
+    program = compile_program(network, config, batch=len(codes), method=mapping)
+    device = opened(device_name)
+    found = None if first else driver.check_layers(program, codes, device)
+    found = found or driver.check(program, codes, device)
+    if found is not None:
+        found = replace(found, image=found.image + first)
+        return Checked(len(codes), str(found), False, None)
+    expected = golden.run(network, codes, threads=1)
+    wrong = None
+    if config.crossbar.adc_is_ideal and not np.array_equal(device.read_output(), expected):
+        wrong = "the results are not those of the sparse array, though the converter is ideal"
+    counters = {each.name: each.units for each in device.counters() if each.units is not None}
+    if counters and program.mapping is not None:
+        works = crossbar.activity(network, program.mapping, program.golden(codes))
+        wrong = wrong or _miscounted(works, counters)
+    return Checked(len(codes), wrong, bool(counters), device.cycles)
+
+
+def _miscounted(
+    works: Mapping[str, Activity], counted: Mapping[str, driver.UnitCounters]
+) -> str | None:
+    """First layer whose counters are not those of the cost model, in words."""
+    for name, work in works.items():
+        expected = {field: getattr(work.counts, field) for field in asdict(counted[name])}
+        if asdict(counted[name]) != expected:
+            return f"layer {name!r} counts {asdict(counted[name])} instead of {expected}"
+    return None

@@ -1,0 +1,1 @@
+"""What commands show and write: console, tables, pictures, pages, files."""

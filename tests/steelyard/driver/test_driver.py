@@ -1,0 +1,536 @@
+"""Driver against an accelerator that is emulated in memory behind the transport."""
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from steelyard import driver
+from steelyard.compile import compile
+from steelyard.compile.cycles import layer_cycles, predict_program
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.driver import port as port_module
+from steelyard.driver import selftest as selftest_module
+from steelyard.driver.port import HostPort, Space
+from steelyard.driver.serial import SerialTransport
+from steelyard.errors import UserError
+from steelyard.network import golden
+from steelyard.network.random import KINDS, random_input, random_network
+from steelyard.program import Program, pack_activations, unpack_activations
+
+CONFIG = ArrayConfig(lanes=4, columns=4, requantizers=4, weight_words=16384)
+MAGIC = 0x594C5453
+
+
+@dataclass
+class Emulator:
+    """Transport with an accelerator behind it that computes layers with the golden model."""
+
+    program: Program
+    config: ArrayConfig = CONFIG
+    magic: int = MAGIC
+    version: int = 1
+    hangs: bool = False
+    corrupt: dict[tuple[str, bool], tuple[int, int, int, int]] = field(default_factory=dict)
+    """Element (image, channel, row, column) made wrong in a layer, when it is run alone or not."""
+    closed: int = 0
+    starts: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        items = {
+            Space.DESCRIPTORS: (self.config.max_layers * 32, 1),
+            Space.PARAMETERS: (self.config.parameter_words, 2),
+            Space.WEIGHTS: (self.config.weight_words, self.config.weight_item_words),
+            Space.ACTIVATIONS: (self.config.activation_words, self.config.activation_item_words),
+            Space.COUNTERS: (self.config.max_layers * 8, 1),
+        }
+        self.memory = {space: np.zeros(shape, np.uint32) for space, shape in items.items()}
+        digest = np.frombuffer(self.config.hash(), "<u4")
+        registers = np.array([self.magic, self.version, *digest, 0, 0], np.uint32)
+        self.memory[Space.REGISTERS] = registers.reshape(-1, 1)
+        self.answers: list[int] = []
+
+    def write(self, words: np.ndarray, timeout: float) -> None:
+        operation, space = int(words[0]) >> 24, Space(int(words[0]) & 0xFF)
+        first, count = int(words[1]), int(words[2])
+        if operation == 3:
+            self._start(first, count)
+            return
+        memory = self.memory[space]
+        assert count % memory.shape[1] == 0
+        part = memory[first : first + count // memory.shape[1]].reshape(-1)
+        if operation == 1:
+            assert len(words) == 3 + count
+            part[:] = words[3:]
+        else:
+            assert operation == 2 and len(words) == 3
+            self.answers += part.tolist()
+
+    def read(self, count: int, timeout: float) -> np.ndarray:
+        if self.hangs:
+            raise driver.DeviceTimeout("no answer")
+        words, self.answers = self.answers[:count], self.answers[count:]
+        return np.array(words, np.uint32)
+
+    def wait_idle(self, timeout: float) -> None:
+        assert timeout >= 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _start(self, first: int, count: int) -> None:
+        self.starts.append((first, count))
+        layers = [
+            (layer, entry)
+            for layer, entry in zip(self.program.network.layers, self.program.layers, strict=True)
+            if first <= entry.first < first + count
+        ]
+        for layer, entry in layers:
+            output = golden.layer(
+                self.program.network, layer, *(self._tensor(name) for name in layer.inputs)
+            )
+            place = self.corrupt.get((layer.name, len(layers) == 1))
+            if place is not None:
+                output[place] ^= 1
+            words = pack_activations(output, self.config.lanes)
+            plane = entry.output
+            item = self.config.activation_item_words
+            self.memory[Space.ACTIVATIONS][plane.base : plane.base + plane.words] = words.reshape(
+                -1, item
+            )
+            counters = np.arange(1, 9).reshape(8, 1) * 100 + entry.first
+            for each in range(entry.first, entry.first + entry.count):
+                self.memory[Space.COUNTERS][each * 8 : each * 8 + 8] = counters
+        self.memory[Space.REGISTERS][10] = 2
+        self.memory[Space.REGISTERS][11] = 1234
+
+    def _tensor(self, name: str) -> np.ndarray:
+        program = self.program
+        planes = {program.network.input: program.input} | {
+            layer.output: entry.output
+            for layer, entry in zip(program.network.layers, program.layers, strict=True)
+        }
+        plane = planes[name]
+        words = self.memory[Space.ACTIVATIONS][plane.base : plane.base + plane.words]
+        return unpack_activations(
+            words.reshape(-1), plane.shape, program.batch, program.config.lanes
+        )
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return compile(random_network(3, layers=5, max_channels=12), CONFIG, batch=3)
+
+
+def opened(emulator: Emulator, **options: object) -> driver.ArrayDevice:
+    return driver.ArrayDevice("emulated", lambda *_: emulator, config=CONFIG, **options)
+
+
+def test_inference_equals_golden_model_with_a_short_last_batch(program):
+    x = random_input(program.network, 7, 0)
+    emulator = Emulator(program)
+    seen = []
+    with opened(emulator) as device:
+        device.load(program)
+        y = device.infer(x, progress=lambda done, total: seen.append((done, total)))
+        assert device.cycles == 1234
+    np.testing.assert_array_equal(y, golden.run(program.network, x))
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert emulator.starts == [(0, len(program.descriptors))] * 3
+    assert emulator.closed == 1
+
+
+def test_a_check_neither_loads_again_nor_looks_twice_at_the_images(program, monkeypatch):
+    x = random_input(program.network, 7, 0)
+    emulator = Emulator(program)
+    loads, looks = [], []
+    with opened(emulator) as device:
+        original = device._load
+        monkeypatch.setattr(device, "_load", lambda *a: loads.append(a[0]) or original(*a))
+        look = device.check_input
+        monkeypatch.setattr(device, "check_input", lambda x: looks.append(len(x)) or look(x))
+        device.load(program)
+        device.infer(x)
+        assert looks == [7]
+        assert driver.check_layers(program, x, device) is None
+        assert looks == [7, 7]
+        assert driver.check(program, x, device) is None
+        assert loads == [program]
+        # Another program, or a device that was closed, is loaded.
+        other = compile(program.network, CONFIG, batch=3)
+        assert driver.check(other, x[:3], device) is None
+        device.close()
+        assert driver.check(other, x[:3], device) is None
+        assert loads == [program, other, other]
+
+
+class Paced(Emulator):
+    """Emulator that is told how long its runs may take."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.told: list[tuple[int, int]] = []
+        self.timeouts: list[float] = []
+
+    @contextmanager
+    def expecting(self, cycles, words):
+        self.told.append((cycles, words))
+        yield 12.5
+
+    def read(self, count, timeout):
+        self.timeouts.append(timeout)
+        return super().read(count, timeout)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "usual", "run"), [(None, 600, 12.5), (5, 5, 5), (50, 50, 12.5)]
+)
+def test_a_run_may_take_twice_its_predicted_cycles(program, timeout, usual, run):
+    emulator = Paced(program)
+    with opened(emulator, timeout=timeout) as device:
+        device.load(program)
+        assert set(emulator.timeouts) == {usual}
+        device.infer(random_input(program.network, 3, 0))
+        assert emulator.timeouts[-1] == run
+        words = program.output.words * CONFIG.activation_item_words
+        assert emulator.told == [(2 * predict_program(program) + 100_000, words)]
+        emulator.hangs = True
+        with pytest.raises(driver.DeviceTimeout, match="no answer It was to run layer .*takes"):
+            device.run_layers(1, 1)
+        assert emulator.told[1:] == [(2 * layer_cycles(program.layers[1]) + 100_000, 0)]
+
+
+def test_a_board_may_take_the_time_of_its_clock_and_of_its_line():
+    board = SimpleNamespace(clock_hz=50_000_000, _baud=3_000_000)
+    with SerialTransport.expecting(board, 100_000_000, 75_000) as seconds:
+        assert seconds == 30 + 2 + 2 * 75_000 * 40 / 3_000_000
+    board.clock_hz = 0
+    with SerialTransport.expecting(board, 100_000_000, 0) as seconds:
+        assert seconds == 30 + 100
+
+
+class Posting(Emulator):
+    """Emulator that answers later, and loses the answers of some inferences for good."""
+
+    lost: frozenset[int] = frozenset()
+    posts = 0
+
+    def post(self, words, count, timeout):
+        head = 3 + int(words[2])
+        for part in (words[:head], words[head : head + 3], words[head + 3 :]):
+            self.write(part, timeout)
+        self.posts += 1
+        answer = self.read(count, timeout)
+        return None if self.posts in self.lost else answer
+
+    def fetch(self, posted, timeout):
+        return posted
+
+
+@pytest.mark.parametrize("lost", [(), (1,), (2,), (3,), (1, 3)])
+def test_batches_are_posted_ahead_and_run_again_where_an_answer_was_lost(program, lost):
+    x = random_input(program.network, 7, 0)
+    emulator = Posting(program)
+    emulator.lost = frozenset(lost)
+    seen = []
+    with opened(emulator) as device:
+        device.load(program)
+        y = device.infer(x, progress=lambda done, total: seen.append(total))
+        assert device.cycles == 1234
+    np.testing.assert_array_equal(y, golden.run(program.network, x))
+    assert emulator.posts == 3
+    assert seen == [7, 7, 7]
+    assert len(emulator.starts) == 3 + len(lost)
+
+
+def test_loading_can_read_everything_back(program):
+    emulator = Emulator(program)
+    with opened(emulator) as device:
+        device.load(program, verify=True)
+        original = emulator.write
+
+        def write(words, timeout):
+            original(words, timeout)
+            emulator.memory[Space.WEIGHTS][1, 0] = 0x5555
+
+        emulator.write = write
+        with pytest.raises(
+            driver.MemoryFault, match="1 of [0-9]+ words of the weights differ, the first is word 2"
+        ):
+            device.load(program, verify=True)
+        with pytest.raises(UserError, match="has no program"):
+            device.verify()
+
+
+def test_golden_device_has_the_same_answers(program):
+    network = program.network
+    x = random_input(network, 7, 0)
+    with driver.open("golden") as device:
+        device.load(program)
+        np.testing.assert_array_equal(device.infer(x), golden.run(network, x))
+        device.write_input(x[:3])
+        device.run_layers(0, 2)
+        expected = golden.run(network, x[:3], trace=True)
+        np.testing.assert_array_equal(device.read_tensor(1), expected[network.layers[1].output])
+        assert device.cycles is None
+        assert device.counters() == []
+        assert driver.check_layers(program, x, device) is None
+
+
+def test_real_units_are_quantized_on_the_way_in_and_out(program):
+    network = program.network
+    tensor, output = network.tensor(network.input), network.tensor(network.output)
+    x = random_input(network, 2, 1)
+    with opened(Emulator(program)) as device:
+        device.load(program)
+        y = device.infer_float(tensor.dequantize(x).astype(np.float64))
+    assert y.dtype == np.float32
+    expected = output.dequantize(golden.run(network, x))
+    assert expected.shape[2:] == (1, 1)
+    np.testing.assert_array_equal(y, expected[:, :, 0, 0])
+
+
+def test_counters_are_summed_over_the_descriptors_of_a_layer(program):
+    with opened(Emulator(program)) as device:
+        device.load(program)
+        assert device.counters() == []
+        assert device.cycles is None
+        device.write_input(random_input(program.network, 3, 0))
+        device.run_layers(0, 2)
+        counters = device.counters()
+    assert [each.name for each in counters] == [entry.name for entry in program.layers[:2]]
+    entry = program.layers[1]
+    assert counters[1].cycles == entry.count * (100 + entry.first)
+    assert counters[1].vector_operations == entry.count * (800 + entry.first)
+
+
+def test_check_finds_no_difference_in_an_equal_device(program):
+    x = random_input(program.network, 5, 2)
+    with opened(Emulator(program)) as device:
+        assert driver.check(program, x, device) is None
+        assert driver.check_layers(program, x, device) is None
+
+
+@pytest.mark.parametrize("function", [driver.check, driver.check_layers])
+def test_check_names_layer_and_element(program, function):
+    network = program.network
+    x = random_input(network, 5, 2)
+    layer = network.layers[-1]
+    _, height, width = network.tensor(layer.output).shape
+    place = (1, 2, height - 1, width - 1)
+    corrupt = {(layer.name, True): place, (layer.name, False): place}
+    with opened(Emulator(program, corrupt=corrupt)) as device:
+        found = function(program, x, device)
+    assert found is not None
+    assert (found.layer, found.image, found.channel) == (layer.name, 1, 2)
+    assert (found.row, found.column) == (height - 1, width - 1)
+    assert found.expected == found.actual ^ 1
+    assert found.differing == 1
+    assert str(found).startswith(f"layer {layer.name!r}, image 1, channel 2, row {height - 1}")
+
+
+def test_check_finds_a_difference_that_single_layers_do_not_show(program):
+    network = program.network
+    layer = network.layers[-1]
+    corrupt = {(layer.name, False): (0, 0, 0, 0)}
+    with opened(Emulator(program, corrupt=corrupt)) as device:
+        found = driver.check(program, random_input(network, 3, 2), device)
+    assert found is not None
+    assert (found.layer, found.image) == (layer.name, 0)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((1, 1, 1, 1), np.float32), "Images must be int8 codes, not float32; use infer"),
+        (np.zeros((1, 99, 2, 2), np.int8), r"Images must have the shape \(images, .*, not \(1, 99"),
+        (np.zeros((3,), np.int8), r"Images must have the shape .*, not \(3,\)"),
+    ],
+)
+def test_bad_images_are_refused(program, x, message):
+    with opened(Emulator(program)) as device:
+        device.load(program)
+        with pytest.raises(driver.BadInput, match=message):
+            device.infer(x)
+
+
+def test_no_images_are_refused(program):
+    x = random_input(program.network, 2, 0)[:0]
+    with driver.open("golden") as device:
+        device.load(program)
+        with pytest.raises(driver.BadInput, match="the array holds none; give at least one"):
+            device.infer(x)
+
+
+def test_bad_real_images_are_refused(program):
+    shape = (1, *program.input.shape)
+    with driver.open("golden") as device:
+        device.load(program)
+        with pytest.raises(driver.BadInput, match="must be floating point, not int8"):
+            device.infer_float(np.zeros(shape, np.int8))
+        with pytest.raises(driver.BadInput, match="Images hold NaN or infinite"):
+            device.infer_float(np.full(shape, np.nan, np.float32))
+
+
+def test_a_device_without_program_says_so():
+    with (
+        driver.open("golden") as device,
+        pytest.raises(UserError, match="has no program; call load"),
+    ):
+        device.infer(np.zeros((1, 1, 1, 1), np.int8))
+
+
+def test_another_configuration_is_refused_with_the_fields_that_differ(program):
+    other = CONFIG.with_(columns=8, window_groups=64)
+    device = driver.ArrayDevice("emulated", lambda *_: Emulator(program, other), config=other)
+    expected = "columns: 4 != 8; window_groups: 32 != 64 .program != device.; compile it for this"
+    with device, pytest.raises(driver.ConfigurationMismatch, match=expected):
+        device.load(program)
+
+
+def test_another_configuration_that_the_host_does_not_know_is_refused(program):
+    emulator = Emulator(program, CONFIG.with_(columns=8))
+    expected = f"hash {CONFIG.hash().hex()[:16]} != "
+    with opened(emulator) as device, pytest.raises(driver.ConfigurationMismatch, match=expected):
+        device.load(program)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"magic": 0x1234}, "answers 0x00001234 where an accelerator answers 0x594c5453"),
+        ({"version": 2}, "has version 2 and this driver speaks version 1"),
+    ],
+)
+def test_what_is_no_accelerator_is_refused(program, change, message):
+    device = opened(Emulator(program, **change))
+    with device, pytest.raises(driver.WrongDevice, match=message):
+        device.load(program)
+
+
+def test_a_silent_device_times_out(program):
+    with opened(Emulator(program, hangs=True)) as device, pytest.raises(TimeoutError):
+        device.load(program)
+
+
+def test_a_run_that_never_ends_times_out(program, monkeypatch):
+    clock = iter(range(1000))
+    time = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None)
+    monkeypatch.setattr(port_module, "time", time)
+    emulator = Emulator(program)
+    monkeypatch.setattr(emulator, "_start", lambda first, count: None)
+    port = HostPort(emulator, timeout=5)
+    with pytest.raises(driver.DeviceTimeout, match="Descriptors 2 to 4 were not done in 5 seconds"):
+        port.run(2, 3)
+
+
+def test_a_closed_device_asks_to_load_again(program):
+    device = opened(Emulator(program))
+    device.load(program)
+    device.close()
+    device.close()
+    with pytest.raises(UserError, match="Device 'emulated' is closed; load the program again"):
+        device.read_output()
+
+
+def test_unknown_devices_are_refused_with_the_known_ones():
+    with pytest.raises(driver.NoSuchDevice, match=r"no device 'toaster'; use one of golden.*sim"):
+        driver.open("toaster")
+
+
+def test_a_program_of_another_configuration_opens_another_simulation(program):
+    configurations = []
+
+    def factory(address, config, progress):
+        configurations.append(config)
+        return Emulator(program, config)
+
+    other = compile(program.network, CONFIG.with_(columns=8), batch=3)
+    with driver.ArrayDevice("emulated", factory) as device:
+        device.load(program)
+        device.load(program)
+        device.load(other)
+    assert configurations == [CONFIG, other.config]
+
+
+SMALL = CONFIG.with_(
+    activation_words=64, weight_words=80, parameter_words=16, max_layers=2, partial_sum_channels=8
+)
+MEMORIES = ("descriptors", "parameters", "weights", "activations")
+
+
+def test_selftest_tests_every_word_of_every_memory(program):
+    emulator = Emulator(program, SMALL)
+    shares = []
+    with opened(emulator) as device:
+        result = device.selftest([SMALL], progress=lambda share, what: shares.append((share, what)))
+    assert result.passed
+    assert [step.name for step in result.steps] == ["identity", *MEMORIES, "network"]
+    sizes = [emulator.memory[Space[name.upper()]].size for name in MEMORIES]
+    tested = [step.tested for step in result.steps[1:5]]
+    assert tested == [f"{size} of {size} words, 2 patterns" for size in sizes]
+    assert result.steps[-1].tested.startswith("nothing: the memories are too small")
+    assert result.seconds > 0
+    assert [share for share, _ in shares] == sorted(share for share, _ in shares)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", MEMORIES)
+@pytest.mark.parametrize("fault", ["stuck at 0", "stuck at 1", "wire"])
+def test_selftest_names_the_word_of_a_faulty_memory(program, name, fault, quick):
+    emulator = Emulator(program, SMALL)
+    memory = emulator.memory[Space[name.upper()]]
+    place = 0 if quick else 7 % len(memory)
+    original = emulator.write
+
+    def write(words, timeout):
+        original(words, timeout)
+        if fault == "stuck at 0":
+            memory[place, 0] &= ~np.uint32(16)
+        elif fault == "stuck at 1":
+            memory[place, 0] |= np.uint32(16)
+        else:
+            memory[8] = memory[0]
+
+    emulator.write = write
+    with opened(emulator) as device:
+        result = device.selftest([SMALL], quick=quick)
+        with pytest.raises(UserError, match="has no program"):
+            device.read_output()
+    assert not result.passed
+    faulty = [step for step in result.steps if step.fault]
+    assert [step.name for step in faulty] == [name]
+    item = 8 if fault == "wire" else place
+    assert re.fullmatch(
+        f"item {item} gives 0x[0-9a-f]{{8}} in word 0 where 0x[0-9a-f]{{8}} was written",
+        faulty[0].fault,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, ()),
+        ({"requantizer_cycles": 16}, ("add",)),
+        ({"max_side": 15, "padded_kernel": 3, "activation_words": 256}, ()),
+    ],
+)
+def test_the_built_in_network_has_all_layers_that_the_configuration_can_do(changes, missing):
+    program = selftest_module._network_program(CONFIG.with_(**changes))
+    kinds = {layer.kind for layer in program.network.layers}
+    assert kinds == set(KINDS) - set(missing)
+
+
+def test_selftest_of_an_unknown_configuration_asks_for_it(program):
+    emulator = Emulator(program, SMALL)
+    device = driver.ArrayDevice("emulated", lambda *_: emulator)
+    with device, pytest.raises(driver.ConfigurationMismatch, match="give the configuration that"):
+        device.selftest([CONFIG])
+
+
+def test_selftest_needs_hardware():
+    with driver.open("golden") as device, pytest.raises(UserError, match="no memories to test"):
+        device.selftest()

@@ -1,0 +1,255 @@
+"""The golden crossbar: equal to the contract spelled out, and to the integer network."""
+
+import numpy as np
+import pytest
+
+from steelyard.engines.crossbar import (
+    METHODS,
+    CrossbarConfig,
+    DeviceEffects,
+    accumulator_bound,
+    activity,
+    map_layer,
+    map_network,
+    operation_units,
+    run,
+)
+from steelyard.engines.crossbar.arithmetic import Crossbars
+from steelyard.engines.crossbar.cells import bit_slices, block_cells
+from steelyard.engines.crossbar.counts import count
+from steelyard.errors import UserError
+from steelyard.network import golden
+from steelyard.network.random import random_conv, random_input, random_network
+
+
+def random_config(rng):
+    """Any legal configuration with small crossbars."""
+    cell_bits, dac_bits = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
+    signed = str(rng.choice(["differential", "offset"]))
+    bitlines = 8 // cell_bits * (2 if signed == "differential" else 1)
+    weights = int(rng.integers(1, 4))
+    ou_rows = int(rng.integers(1, 13))
+    return CrossbarConfig(
+        rows=ou_rows + int(rng.integers(0, 20)),
+        columns=weights * bitlines + int(rng.integers(0, 70)),
+        ou_rows=ou_rows,
+        ou_columns=weights * bitlines,
+        cell_bits=cell_bits,
+        dac_bits=dac_bits,
+        adc_bits=int(rng.integers(1, 14)),
+        adc_range=str(rng.choice(["unit", "full"])),
+        adc_rounding=str(rng.choice(["floor", "nearest"])),
+        signed=signed,
+    )
+
+
+def spelled_out(mapping, inputs, cells):
+    """Sums and counts by the contract's sentences, one operation unit, step and bitline a time."""
+    config = mapping.config
+    pixels = inputs.shape[1]
+    sums = np.zeros((pixels, mapping.shape[0]), np.int64)
+    counts = dict.fromkeys(("steps", "skipped", "conversions", "drives", "reads", "products"), 0)
+    for unit in operation_units(mapping):
+        levels = cells[unit.block][unit.within]
+        for pixel in range(pixels):
+            u = inputs[unit.rows, pixel].astype(int)
+            worked = False
+            for step in range(config.steps):
+                bits = (u >> (step * config.dac_bits)) & ((1 << config.dac_bits) - 1)
+                if not bits.any():
+                    counts["skipped"] += 1
+                    continue
+                worked = True
+                bitlines = len(unit.channels) * config.weight_bitlines
+                counts["steps"] += 1
+                counts["conversions"] += bitlines
+                counts["drives"] += len(unit.rows)
+                counts["reads"] += len(unit.rows) * bitlines
+                for c, channel in enumerate(unit.channels):
+                    for line in range(config.weight_bitlines):
+                        total = int(bits @ levels[:, c, line].astype(int))
+                        shift = line % config.slices * config.cell_bits + step * config.dac_bits
+                        sign = -1 if line >= config.slices else 1
+                        sums[pixel, channel] += sign * (int(config.convert(total)) << shift)
+            if config.signed == "offset":
+                sums[pixel, unit.channels] -= 128 * u.sum()
+            counts["products"] += worked * len(unit.channels)
+    return sums, counts
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_arithmetic_and_counts_follow_the_contract(seed):
+    rng = np.random.default_rng(seed)
+    config = random_config(rng)
+    shape = (int(rng.integers(1, 9)), int(rng.integers(1, 5)), *rng.integers(1, 4, 2).tolist())
+    weight = rng.integers(-127, 128, shape).astype(np.int8)
+    weight[rng.random(shape) < rng.choice([0.0, 0.5, 0.9])] = 0
+    mapping = map_layer(weight, config, str(rng.choice(list(METHODS))))
+    inputs = rng.integers(0, 256, (mapping.positions, int(rng.integers(1, 4)))).astype(np.uint8)
+    inputs[rng.random(inputs.shape) < 0.5] &= 5
+    effects = None
+    if rng.random() < 0.5:
+        effects = DeviceEffects(
+            seed=seed, stuck_at_zero=50000, stuck_at_one=50000, deviating=300000, deviation=2
+        )
+    sums, counts = spelled_out(mapping, inputs, block_cells(mapping, effects))
+    # Both ways of computing: tables pay only from many pixels.
+    for times in (1, 40):
+        repeated = np.tile(inputs, (1, times))
+        found = Crossbars(mapping, effects).accumulate(repeated)
+        assert np.array_equal(found, np.tile(sums, (times, 1)))
+    assert (np.abs(sums).max(axis=0) <= accumulator_bound(mapping, effects)).all()
+    work = count(mapping, inputs)
+    names = ("ou_steps", "ou_skipped", "adc_conversions", "dac_drives", "cell_reads", "products")
+    assert [getattr(work.counts, name) for name in names] == list(counts.values())
+    assert work.crossbar_steps.sum() == work.counts.ou_steps
+    assert work.counts.input_bytes == sum(len(b.rows) for b in mapping.blocks) * inputs.shape[1]
+    assert work.counts.outputs == shape[0] * inputs.shape[1]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_with_an_ideal_adc_every_tensor_equals_the_integer_network(seed):
+    rng = np.random.default_rng(seed)
+    config = random_config(rng)
+    config = config.with_(adc_bits=max(config.adc_bits, config.greatest_sum.bit_length()))
+    assert config.adc_is_ideal
+    network = random_network(seed, max_pixels=60, max_channels=12, layers=5)
+    x = random_input(network, 3, seed)
+    result = run(network, map_network(network, config, list(METHODS)[seed % 5]), x)
+    for name, expected in golden.run(network, x, trace=True).items():
+        assert np.array_equal(result.tensors[name], expected), name
+    assert np.array_equal(result.output, result.tensors[network.output])
+
+
+@pytest.mark.parametrize("signed", ["differential", "offset"])
+def test_the_bound_of_accumulators_is_reached(signed):
+    rng = np.random.default_rng(7)
+    weight = rng.integers(-127, 128, (6, 5, 3, 3)).astype(np.int8)
+    config = CrossbarConfig(signed=signed, adc_bits=5)
+    for sign in (weight, np.abs(weight), -np.abs(weight)):
+        mapping = map_layer(sign, config, "traditional")
+        found = Crossbars(mapping).accumulate(np.full((45, 1), 255, np.uint8))[0]
+        if signed == "differential" and sign is not weight:
+            assert np.array_equal(np.abs(found), accumulator_bound(mapping))
+        assert (np.abs(found) <= accumulator_bound(mapping)).all()
+
+
+def test_large_operation_units_are_exact_too():
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 128, (3, 3000, 1, 1)).astype(np.int8)
+    inputs = rng.integers(0, 256, (3000, 4)).astype(np.uint8)
+    config = CrossbarConfig(
+        rows=4096, ou_rows=4096, columns=64, cell_bits=8, dac_bits=8, ou_columns=2, adc_bits=24
+    )
+    # Sums of 4096 rows could reach 28 bits, so these 3000 rows see the converter's steps.
+    exact = inputs.T.astype(np.int64) @ weight[:, :, 0, 0].T.astype(np.int64)
+    ideal = map_layer(weight, config.with_(ou_rows=256), "traditional")
+    assert np.array_equal(Crossbars(ideal).accumulate(inputs), exact)
+    rough = map_layer(weight, config.with_(adc_range="full"), "traditional")
+    assert rough.config.adc_shift == 4
+    difference = Crossbars(rough).accumulate(inputs) - exact
+    assert difference.any() and np.abs(difference).max() < 16
+
+
+def test_a_clipping_adc_changes_the_output():
+    network = random_conv(np.random.default_rng(1), in_channels=8, out_channels=6)
+    x = random_input(network, 2, 1)
+    mapping = map_network(network, CrossbarConfig(adc_bits=3), "traditional")
+    assert (run(network, mapping, x).output != golden.run(network, x)).any()
+
+
+def test_activity_of_the_integer_networks_tensors_is_that_of_the_run():
+    network = random_network(5, max_pixels=60, max_channels=12)
+    x = random_input(network, 4, 5)
+    mapping = map_network(network, CrossbarConfig(), "pattern")
+    works = activity(network, mapping, golden.run(network, x, trace=True))
+    layers = run(network, mapping, x).layers
+    assert works.keys() == layers.keys()
+    for name, work in works.items():
+        assert work.counts == layers[name].counts
+        assert np.array_equal(work.crossbar_steps, layers[name].crossbar_steps)
+
+
+def test_inputs_of_zero_skip_every_step():
+    mapping = map_layer(np.ones((4, 3, 3, 3), np.int8), CrossbarConfig(), "traditional")
+    work = count(mapping, np.zeros((27, 5), np.uint8))
+    assert work.counts.ou_steps == work.counts.adc_conversions == work.counts.products == 0
+    assert work.counts.ou_skipped == mapping.operation_units * 8 * 5
+
+
+def test_bit_slices_hold_the_weights_lowest_first():
+    weights = np.array([0x5A, -0x5A, 0, -127], np.int8)
+    differential = bit_slices(weights, CrossbarConfig(cell_bits=4))
+    assert differential.tolist() == [[10, 5, 0, 0], [0, 0, 10, 5], [0, 0, 0, 0], [0, 0, 15, 7]]
+    offset = bit_slices(weights, CrossbarConfig(cell_bits=2, signed="offset"))
+    assert offset.tolist() == [[2, 2, 1, 3], [2, 1, 2, 0], [0, 0, 0, 2], [1, 0, 0, 0]]
+
+
+def test_device_effects_touch_the_stated_share_of_cells():
+    weight = np.random.default_rng(0).integers(-127, 128, (128, 64, 3, 3)).astype(np.int8)
+    mapping = map_layer(weight, CrossbarConfig(), "traditional")
+    clean = np.concatenate([cells.ravel() for cells in block_cells(mapping)])
+
+    def held(**effects):
+        cells = block_cells(mapping, DeviceEffects(seed=3, **effects))
+        return np.concatenate([each.ravel() for each in cells]).astype(int)
+
+    assert np.array_equal(held(), clean)
+    stuck = held(stuck_at_one=100_000)
+    assert set(stuck[stuck != clean]) == {15}
+    assert np.mean(stuck == 15) == pytest.approx(0.1 + 0.9 * np.mean(clean == 15), abs=0.005)
+    assert not held(stuck_at_zero=1_000_000).any()
+    off = held(deviating=200_000, deviation=3) - clean
+    inner = (clean >= 3) & (clean <= 12)
+    assert np.mean(off[inner] != 0) == pytest.approx(0.2, abs=0.01)
+    assert set(off[inner]) == {-3, -2, -1, 0, 1, 2, 3}
+
+
+def test_layers_in_a_shared_crossbar_share_its_faults():
+    """Cells of two layers, read back over the whole crossbar, are one draw of faults."""
+    network = random_network(8, kinds=("conv",), layers=2, max_channels=8)
+    mapping = map_network(network, CrossbarConfig(), "traditional")
+    assert mapping.crossbars == 1
+    effects = DeviceEffects(seed=4, stuck_at_one=500_000)
+    stuck = effects.apply(np.zeros((512, 512), np.uint8), mapping.config, 0) == 15
+    for layer_mapping in mapping.layers.values():
+        cells = block_cells(layer_mapping, effects)
+        clean = block_cells(layer_mapping)
+        for number, (held, written) in enumerate(zip(cells, clean, strict=True)):
+            own = stuck[layer_mapping.window(number)].reshape(held.shape)
+            assert np.array_equal(held, np.where(own, 15, written))
+
+
+def test_device_effects_follow_from_seed_and_place():
+    mapping = map_layer(np.ones((8, 8, 3, 3), np.int8), CrossbarConfig(), "traditional")
+    effects = [DeviceEffects(seed=seed, deviating=500_000) for seed in (1, 1, 2)]
+    first, again, other = (block_cells(mapping, each)[0] for each in effects)
+    assert np.array_equal(first, again)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    "fields, sentence",
+    [
+        ({"stuck_at_one": -1}, "^Device effect 'stuck_at_one' must be a whole number from 0"),
+        ({"stuck_at_one": 600_000, "deviating": 600_000}, "^Device effects must not touch more"),
+        ({"deviation": 0}, "^Device effect 'deviation' must lie between 1 and 255, not 0; "),
+    ],
+)
+def test_bad_device_effects_are_refused(fields, sentence):
+    with pytest.raises(UserError, match=sentence):
+        DeviceEffects(**fields)
+
+
+def test_a_mapping_of_another_network_is_refused():
+    network = random_network(1, kinds=("conv",), layers=1)
+    mapping = map_network(random_network(2, kinds=("fc",), layers=1), CrossbarConfig(), "pattern")
+    with pytest.raises(UserError, match="^The mapping has no layer 'conv0' of shape "):
+        run(network, mapping, random_input(network, 1, 0))
+
+
+def test_an_input_of_another_shape_is_refused():
+    network = random_conv(np.random.default_rng(1))
+    mapping = map_network(network, CrossbarConfig(), "pattern")
+    with pytest.raises(UserError, match=r"must be int8 of shape \(images, 3, 6, 7\), not int8 of"):
+        run(network, mapping, np.zeros((1, 3, 6, 6), np.int8))

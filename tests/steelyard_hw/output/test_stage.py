@@ -1,0 +1,213 @@
+# amaranth: UnusedElaboratable=no
+"""The output stage against plain integers: partial sums, parameters, held products, timing."""
+
+import random
+from fractions import Fraction
+
+import pytest
+from amaranth.sim import Simulator
+
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.output.stage import OutputStage
+
+INT32 = (-(1 << 31), (1 << 31) - 1)
+REREAD = 8
+"""Cycles after which stored partial sums may be read."""
+FLAGS = ("accumulate", "store", "hold", "join")
+
+
+def small(lanes, requantizers):
+    return ArrayConfig(
+        lanes=lanes,
+        requantizers=requantizers,
+        columns=2,
+        partial_sum_channels=3,
+        parameter_words=16,
+        activation_words=64,
+    )
+
+
+def requantize(total, shift, z_y, lo, hi):
+    return min(max(z_y + round(Fraction(total, 1 << shift)), lo), hi)
+
+
+class Layer:
+    """Random parameters and a random schedule, with the writes they must cause."""
+
+    def __init__(self, config, seed):
+        self.config = config
+        self.rng = rng = random.Random(seed)
+        self.z_y = rng.randint(-128, 127)
+        self.lo = rng.randint(-128, self.z_y)
+        self.hi = rng.randint(self.z_y, 127)
+        self.params = [
+            (rng.randint(-(1 << 20), 1 << 20), rng.randint(1, (1 << 24) - 1), rng.randint(30, 46))
+            for _ in range(config.parameter_words)
+        ]
+        self.params[0] = (0, 1 << 22, 22)
+        self.schedule = []  # a beat or None each cycle
+        self.expected = []  # (cycle of o_valid, row, beat, data)
+
+    def idle(self, cycles):
+        self.schedule += [None] * cycles
+
+    def sums(self):
+        bound = 1 << self.rng.choice((12, 20, 28))
+        return [self.rng.randint(-bound, bound) for _ in range(self.config.requantizers)]
+
+    def beat(self, beat, sums, **fields):
+        item = {"data": sums, "beat": beat, "psum": 0, "param": 0, "row": 0} | fields
+        self.schedule.append(dict.fromkeys(FLAGS, 0) | item)
+        return len(self.schedule) - 1
+
+    def writes(self, cycle, row, beat, totals, shift):
+        results = [requantize(total, shift, self.z_y, self.lo, self.hi) for total in totals]
+        self.expected.append((cycle + OutputStage.latency, row, beat, results))
+
+    def convolution(self, chunks, gaps):
+        """All channels of one tile, chunk by chunk."""
+        config, rng = self.config, self.rng
+        row = rng.randrange(config.activation_words)
+        stored = {}
+        for chunk in range(chunks):
+            start = len(self.schedule)
+            for address in range(config.partial_sum_channels * config.drain_beats):
+                while rng.random() < gaps:
+                    self.idle(1)
+                channel, beat = divmod(address, config.drain_beats)
+                sums = self.sums()
+                param = 3 + channel
+                cycle = self.beat(
+                    beat,
+                    sums,
+                    psum=address,
+                    param=param,
+                    row=row + channel & 63,
+                    accumulate=int(chunk > 0),
+                    store=int(chunk < chunks - 1),
+                )
+                earlier = stored.get(address, [0] * len(sums)) if chunk else [0] * len(sums)
+                totals = stored[address] = [a + b for a, b in zip(earlier, sums, strict=True)]
+                if chunk == chunks - 1:
+                    bias, multiplier, shift = self.params[param]
+                    scaled = [(total + bias) * multiplier for total in totals]
+                    self.writes(cycle, row + channel & 63, beat, scaled, shift)
+            # The next chunk's beat of an address follows REREAD cycles after this one at the least.
+            self.idle(max(0, REREAD - (len(self.schedule) - start)))
+
+    def residual(self, words, gaps):
+        """Words of a residual add: operand a's beats, then operand b's."""
+        config, rng = self.config, self.rng
+        for _ in range(words):
+            row = rng.randrange(config.activation_words)
+            products = []
+            for operand, flag in enumerate(("hold", "join")):
+                bias, multiplier, shift = self.params[1 + operand]
+                for beat in range(config.drain_beats):
+                    while rng.random() < gaps:
+                        self.idle(1)
+                    sums = self.sums()
+                    cycle = self.beat(beat, sums, param=1 + operand, row=row, **{flag: 1})
+                    scaled = [(total + bias) * multiplier for total in sums]
+                    if operand:
+                        held = products[beat]
+                        totals = [a + b for a, b in zip(held, scaled, strict=True)]
+                        self.writes(cycle, row, beat, totals, shift)
+                    else:
+                        products.append(scaled)
+
+    def run(self):
+        """Drive the schedule; return what was written and when."""
+        dut = OutputStage(self.config)
+        written = []
+
+        async def parameters(ctx):
+            while True:
+                _, _, address = await ctx.tick().sample(dut.param_address)
+                bias, multiplier, shift = self.params[address]
+                ctx.set(dut.param_data, shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF)
+
+        async def testbench(ctx):
+            ctx.set(dut.z_y, self.z_y)
+            ctx.set(dut.lo, self.lo)
+            ctx.set(dut.hi, self.hi)
+            for cycle in range(len(self.schedule) + dut.latency + 2):
+                item = self.schedule[cycle] if cycle < len(self.schedule) else None
+                ctx.set(dut.i_valid, int(item is not None))
+                if item is not None:
+                    ctx.set(dut.i, item)
+                else:
+                    # What lies there without `i_valid` must not matter.
+                    noise = {flag: self.rng.randrange(2) for flag in FLAGS}
+                    ctx.set(dut.i, noise | {"data": self.sums(), "psum": self.rng.randrange(3)})
+                if ctx.get(dut.o_valid):
+                    lanes = [ctx.get(dut.o_data[n]) for n in range(self.config.requantizers)]
+                    written.append((cycle, ctx.get(dut.o_row), ctx.get(dut.o_beat), lanes))
+                await ctx.tick()
+
+        simulator = Simulator(dut)
+        simulator.add_clock(1e-6)
+        simulator.add_process(parameters)
+        simulator.add_testbench(testbench)
+        simulator.run()
+        return written
+
+    def check(self):
+        for position, (got, wanted) in enumerate(zip(self.run(), self.expected, strict=True)):
+            assert got == wanted, position
+
+
+SHAPES = [(4, 4), (4, 2), (8, 2), (4, 1)]
+
+
+@pytest.mark.parametrize("lanes, requantizers", SHAPES)
+@pytest.mark.parametrize("gaps", [0.0, 0.4])
+def test_chunks_accumulate_and_the_last_one_is_written(lanes, requantizers, gaps):
+    layer = Layer(small(lanes, requantizers), seed=lanes + requantizers)
+    for chunks in (1, 2, 3, 1, 2):
+        layer.convolution(chunks, gaps)
+    layer.check()
+
+
+@pytest.mark.parametrize("lanes, requantizers", SHAPES)
+@pytest.mark.parametrize("gaps", [0.0, 0.4])
+def test_residual_add_joins_the_held_products(lanes, requantizers, gaps):
+    layer = Layer(small(lanes, requantizers), seed=lanes * requantizers)
+    # A beat's shift is its own parameter's; operand b's decides.
+    layer.params[2] = (-7, (1 << 24) - 1, 33)
+    layer.params[1] = (128, (1 << 23) + 5, 33)
+    layer.residual(20, gaps)
+    layer.check()
+
+
+def test_stored_sums_are_read_exactly_8_cycles_later():
+    layer = Layer(small(4, 4), seed=5)
+    layer.z_y, layer.lo, layer.hi = 0, -128, 127
+    for store in (1, 1, 0):
+        accumulate = int(bool(layer.schedule))
+        layer.beat(0, [1, -2, 3, 30], psum=2, param=0, row=9, accumulate=accumulate, store=store)
+        layer.idle(REREAD - 1)
+    layer.writes(2 * REREAD, 9, 0, [total << 22 for total in (3, -6, 9, 90)], 22)
+    layer.check()
+
+
+def test_sums_reach_the_ends_of_int32():
+    layer = Layer(small(4, 4), seed=6)
+    layer.z_y, layer.lo, layer.hi = 0, -128, 127
+    layer.params[4] = (-5, (1 << 24) - 1, 49)
+    sums = [INT32[0] + 5, INT32[1], INT32[1] - 1, 0]
+    cycle = layer.beat(0, sums, param=4, row=63)
+    layer.writes(cycle, 63, 0, [(total - 5) * ((1 << 24) - 1) for total in sums], 49)
+    layer.check()
+
+
+def test_one_address_of_partial_sums_is_enough():
+    config = small(4, 4).with_(columns=1, partial_sum_channels=1)
+    layer = Layer(config, seed=7)
+    layer.convolution(3, 0.0)
+    layer.check()
+
+
+def test_something_else_than_a_configuration_is_refused():
+    with pytest.raises(TypeError, match=r"^Configuration must be an ArrayConfig, not 16$"):
+        OutputStage(16)

@@ -1,0 +1,112 @@
+# amaranth: UnusedElaboratable=no
+"""The vector unit against plain integers: maximum, sum, drain order, tags and timing."""
+
+import random
+
+import pytest
+from amaranth.sim import Simulator
+
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard_hw.output.vector import VectorUnit
+
+MAXIMUM, SUM = 0, 1
+SHAPES = [(4, 4), (4, 2), (8, 2), (4, 1)]
+
+
+def small(lanes, requantizers):
+    return ArrayConfig(
+        lanes=lanes, requantizers=requantizers, parameter_words=32, activation_words=64
+    )
+
+
+def reduce(config, mode, windows, *, gaps=0.0, seed=0):
+    """Feed windows (lists of words) as tightly as allowed; return beats got and beats expected."""
+    rng = random.Random(seed)
+    schedule, expected = [], []
+    free = 0
+    for words in windows:
+        for n, word in enumerate(words):
+            first, last = n == 0, n == len(words) - 1
+            while rng.random() < gaps:
+                schedule.append(None)
+            while last and len(schedule) < free:
+                schedule.append(None)
+            tag = (rng.randrange(32), rng.randrange(64), rng.randrange(2), rng.randrange(2))
+            schedule.append((word, first, last, tag))
+        cycle = len(schedule) - 1
+        free = cycle + config.drain_beats
+        combine = sum if mode == SUM else max
+        results = [combine(lane) for lane in zip(*words, strict=True)]
+        width = config.requantizers
+        for beat in range(config.drain_beats):
+            lanes = results[beat * width : (beat + 1) * width]
+            expected.append((cycle + VectorUnit.latency + beat, lanes, beat, *tag, 0, 0, 0))
+    dut = VectorUnit(config)
+    got = []
+
+    async def testbench(ctx):
+        ctx.set(dut.mode, mode)
+        for cycle in range(len(schedule) + config.drain_beats + dut.latency):
+            item = schedule[cycle] if cycle < len(schedule) else None
+            ctx.set(dut.i_valid, int(item is not None))
+            noise = [rng.randint(-128, 127) for _ in range(config.lanes)]
+            word, first, last, tag = item or (noise, rng.randrange(2), rng.randrange(2), (9,) * 4)
+            ctx.set(dut.i_data, word)
+            ctx.set(dut.i_first, int(first))
+            ctx.set(dut.i_last, int(last))
+            for port, value in zip(
+                (dut.i_param, dut.i_row, dut.i_hold, dut.i_join), tag, strict=True
+            ):
+                ctx.set(port, value & ((1 << len(port)) - 1))
+            if ctx.get(dut.o_valid):
+                beat = dut.o
+                lanes = [ctx.get(beat.data[n]) for n in range(config.requantizers)]
+                fields = (
+                    beat.beat,
+                    beat.param,
+                    beat.row,
+                    beat.hold,
+                    beat.join,
+                    beat.accumulate,
+                    beat.store,
+                    beat.psum,
+                )
+                got.append((cycle, lanes, *(ctx.get(field) for field in fields)))
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    return got, expected
+
+
+def words(rng, lanes, count):
+    edge = rng.choice((None, None, -128, 127))
+    return [
+        [rng.randint(-128, 127) if edge is None else edge for _ in range(lanes)]
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("lanes, requantizers", SHAPES)
+@pytest.mark.parametrize("mode", [MAXIMUM, SUM])
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+def test_windows_of_every_length(lanes, requantizers, mode, gaps):
+    rng = random.Random(lanes + requantizers)
+    windows = [words(rng, lanes, rng.choice((1, 1, 2, 4, 9))) for _ in range(60)]
+    got, expected = reduce(small(lanes, requantizers), mode, windows, gaps=gaps, seed=mode)
+    assert got == expected
+
+
+@pytest.mark.parametrize("value", [-128, 127])
+def test_large_windows_sum_exactly(value):
+    windows = [[[value] * 4] * 300, [[-1 - value] * 4] * 2]
+    got, expected = reduce(small(4, 2), SUM, windows)
+    assert got == expected
+    assert got[0][1] == [300 * value] * 2
+
+
+def test_something_else_than_a_configuration_is_refused():
+    with pytest.raises(TypeError, match=r"^Configuration must be an ArrayConfig, not None$"):
+        VectorUnit(None)

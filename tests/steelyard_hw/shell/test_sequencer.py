@@ -1,0 +1,179 @@
+# amaranth: UnusedElaboratable=no
+"""Sequencer against a model of engines that pause, and the counters that they should leave."""
+
+import re
+from random import Random
+
+import pytest
+from amaranth.sim import Simulator
+
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS
+from steelyard_hw.shell.layer import LayerLayout
+from steelyard_hw.shell.sequencer import COUNTERS, Sequencer
+
+CONFIG = ArrayConfig(max_layers=6, activation_words=256)
+SETTLE = 9
+OVERHEAD = DESCRIPTOR_WORDS + len(COUNTERS) + 4
+"""Cycles of a layer beside its own work, at most."""
+
+
+def fields_of(words):
+    """What the layer's registers must hold: each field as narrow as its register."""
+    layout = LayerLayout(CONFIG)
+    return {
+        name: words[place.word] >> place.low & (1 << min(place.width, layout[name].width)) - 1
+        for name, place in FIELDS.items()
+    }
+
+
+class Bench:
+    """Sequencer with a descriptor memory and engines."""
+
+    def __init__(self, seed):
+        print(f"seed {seed}")
+        self.rng = Random(seed)
+        self.dut = Sequencer(CONFIG, settle=SETTLE)
+        self.descriptors = [self.rng.getrandbits(32) for _ in range(6 * DESCRIPTOR_WORDS)]
+        self.stored = {}
+        self.expected = {}
+        self.went = []
+
+    async def memory(self, ctx):
+        tick = ctx.tick().sample(self.dut.address)
+        while True:
+            _, _, address = await tick
+            # Behind the last layer the idle sequencer may point where nothing is.
+            known = address < len(self.descriptors)
+            ctx.set(self.dut.data, self.descriptors[address] if known else 0)
+
+    async def counters(self, ctx):
+        """Memory of the counters, full of old sums."""
+        dut = self.dut
+        tick = ctx.tick().sample(
+            dut.counter_read_address,
+            dut.counter_write,
+            dut.counter_write_address,
+            dut.counter_write_data,
+        )
+        while True:
+            _, _, read, write, address, data = await tick
+            ctx.set(dut.counter_read_data, self.stored.get(read, 0xDEADBEEF))
+            if write:
+                self.stored[address] = data
+
+    async def engines(self, ctx):
+        """Work for a random time after each go, pausing for less than the settling time."""
+        dut, rng = self.dut, self.rng
+        layout = LayerLayout(CONFIG)
+        while True:
+            while not ctx.get(dut.go):
+                await ctx.tick()
+            number = self.order[len(self.went)]
+            words = self.descriptors[number * DESCRIPTOR_WORDS : (number + 1) * DESCRIPTOR_WORDS]
+            bits = ctx.get(dut.layer.as_value())
+            held = {name: bits >> f.offset & (1 << f.width) - 1 for name, f in layout}
+            assert held == fields_of(words)
+            self.went.append(number)
+            counts = [0] * (len(COUNTERS) - 1)
+            # Engines become active in the cycle after they have seen go.
+            await ctx.tick()
+            for _ in range(rng.randint(1, 4)):
+                for length, active in ((rng.randint(1, 20), 1), (rng.randint(1, SETTLE - 1), 0)):
+                    for _ in range(length):
+                        events = rng.getrandbits(len(counts))
+                        ctx.set(dut.active, active)
+                        ctx.set(dut.events, events)
+                        counts = [n + (events >> bit & 1) for bit, n in enumerate(counts)]
+                        await ctx.tick()
+                        assert not ctx.get(dut.go), "the layer ends while engines work"
+            ctx.set(dut.active, 0)
+            ctx.set(dut.events, 0)
+            self.expected |= {
+                number * len(COUNTERS) + 1 + bit: count for bit, count in enumerate(counts)
+            }
+
+    def run(self, testbench):
+        sim = Simulator(self.dut)
+        sim.add_clock(1e-6)
+        sim.add_testbench(testbench)
+        for process in (self.memory, self.counters, self.engines):
+            sim.add_testbench(process, background=True)
+        sim.run()
+
+    async def start(self, ctx, first, count):
+        """Start layers and wait for their end; cycles that the sequencer was busy."""
+        dut = self.dut
+        self.order, self.went = list(range(first, first + count)), []
+        self.stored, self.expected = {}, {}
+        ctx.set(dut.start, 1)
+        ctx.set(dut.start_first, first)
+        ctx.set(dut.start_count, count)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        # What the host's registers hold later must not matter.
+        ctx.set(dut.start_first, 0xFFFF)
+        ctx.set(dut.start_count, 0xFFFF)
+        busy = 0
+        while ctx.get(dut.busy):
+            assert not ctx.get(dut.finished)
+            await ctx.tick()
+            busy += 1
+            assert busy < 5000, "the sequencer hangs"
+        await ctx.tick().repeat(4)
+        return busy
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_range_of_layers_runs_in_order_and_leaves_its_counters(seed):
+    bench = Bench(seed)
+
+    async def testbench(ctx):
+        for first, count in ((0, 3), (4, 2), (2, 1)):
+            busy = await bench.start(ctx, first, count)
+            assert bench.went == bench.order
+            assert ctx.get(bench.dut.finished)
+            assert ctx.get(bench.dut.total) == busy
+            cycles = [bench.stored.pop(number * len(COUNTERS)) for number in bench.order]
+            assert bench.stored == bench.expected
+            overhead = busy - sum(cycles)
+            assert 0 < overhead <= count * OVERHEAD
+
+    bench.run(testbench)
+
+
+def test_a_start_of_no_layers_ends_at_once():
+    bench = Bench(9)
+
+    async def testbench(ctx):
+        assert await bench.start(ctx, 3, 0) == 0
+        assert ctx.get(bench.dut.finished)
+        assert ctx.get(bench.dut.total) == 0
+        await ctx.tick().repeat(2 * DESCRIPTOR_WORDS)
+        assert bench.went == [] and bench.stored == {}
+
+    bench.run(testbench)
+
+
+def test_a_layer_without_work_ends_after_the_settling_time():
+    bench = Bench(10)
+    bench.engines = idle
+
+    async def testbench(ctx):
+        busy = await bench.start(ctx, 1, 1)
+        assert SETTLE <= bench.stored[len(COUNTERS)] <= SETTLE + 4
+        assert busy <= SETTLE + OVERHEAD
+
+    bench.run(testbench)
+
+
+async def idle(ctx):
+    """Engines that have nothing to do."""
+    await ctx.tick()
+
+
+@pytest.mark.parametrize("settle", [0, -3, 1.5])
+def test_sequencer_refuses_what_is_no_settling_time(settle):
+    sentence = f"Settling time must be a positive number of cycles, not {settle!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        Sequencer(CONFIG, settle=settle)
