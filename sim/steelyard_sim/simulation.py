@@ -16,7 +16,7 @@ from steelyard.driver.errors import DeviceTimeout
 from steelyard.errors import UserError
 
 from .build.handle import Handle
-from .build.library import Progress, build
+from .build.library import Progress, build_library
 
 __all__ = ["Clocked", "Simulation", "SimulationTransport", "open_transport"]
 
@@ -209,5 +209,5 @@ def open_transport(
     """
     if config is None:
         raise UserError("A simulation needs a configuration; give the file of one.")
-    library = build(config, trace=bool(address), progress=progress)
+    library = build_library(config, trace=bool(address), progress=progress)
     return SimulationTransport(Simulation(library, trace=Path(address) if address else None))

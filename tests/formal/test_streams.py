@@ -88,7 +88,7 @@ def streams(component, flow):
 
 def test_no_component_with_a_stream_is_left_out():
     found = set()
-    for module in pkgutil.iter_modules(steelyard_hw.__path__, "steelyard_hw."):
+    for module in pkgutil.walk_packages(steelyard_hw.__path__, "steelyard_hw."):
         for _, thing in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             own = issubclass(thing, wiring.Component) and thing.__module__ == module.name
             if own and "stream.Signature(" in inspect.getsource(thing):

@@ -86,8 +86,10 @@ def words_in_flight(bench, loader, design, config):
 def ring(*pieces, where="loader", config=SMALL):
     """Loader and scheduler on layers of one shape: who holds which group; `pieces` are replaced."""
     bench = Bench()
-    modules = {name: mutated(f"steelyard_hw.{name}", *(pieces if name == where else ()))
-               for name in ("loader", "scheduler")}  # fmt: skip
+    paths = {"loader": "steelyard_hw.load.loader", "scheduler": "steelyard_hw.array.scheduler"}
+    modules = {
+        name: mutated(path, *(pieces if name == where else ())) for name, path in paths.items()
+    }
     modules["loader"].TileWalker = unknown(bench, TileWalker)
     modules["loader"].TapSequence = unknown(bench, TapSequence)
     loader = modules["loader"].Loader(config)

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from steelyard.contract.tile import TileConfig
-from steelyard.program import FORMAT, FORMAT_VERSION, Program
 from steelyard.program.archive import read_sealed, write_sealed
+from steelyard.program.program import FORMAT, FORMAT_VERSION, Program
 from steelyard_sim.cases.faults import CONFIG
 
 from ..commands.small import prepare_data

@@ -10,7 +10,7 @@ import pytest
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.driver import DeviceTimeout
 from steelyard.errors import UserError
-from steelyard_sim import Simulation, SimulationTransport, build, build_verilog
+from steelyard_sim import Simulation, SimulationTransport, build_library, build_verilog
 from steelyard_sim.build import toolchain
 from steelyard_sim.build.toolchain import BuildFailed
 
@@ -132,7 +132,7 @@ def test_every_configuration_is_another_library(monkeypatch, tmp_path):
     )
     monkeypatch.setattr("steelyard_hw.verilog.convert", lambda config: config.canonical())
     configurations = [ArrayConfig(), ArrayConfig(columns=8)]
-    libraries = [build(config) for config in configurations]
+    libraries = [build_library(config) for config in configurations]
     assert [each.read_text() for each in libraries] == [e.canonical() for e in configurations]
 
 

@@ -27,7 +27,7 @@ from steelyard.files import replacing
 from steelyard.network import Network
 from steelyard.program import Program
 
-from ..build.library import Progress, build
+from ..build.library import Progress, build_library
 from ..build.netlist import (
     FAMILIES,
     Family,
@@ -161,7 +161,7 @@ def compare(
         If a simulation cannot be built.
     """
     config = program.config
-    rtl = build(config, progress=progress)
+    rtl = build_library(config, progress=progress)
     what = f"accelerator ({config.outline})"
     library = build_netlist(netlist, family, what, progress=progress)
     start = time.process_time()

@@ -81,7 +81,7 @@ class Result:
 
 def build(config: ArrayConfig) -> None:
     """Puts the simulation of a configuration into the cache."""
-    from steelyard_sim import build as build_library
+    from steelyard_sim import build_library
 
     build_library(config)
 

@@ -64,7 +64,7 @@ def build(device: str, config: ArrayConfig) -> float:
     """Seconds until the simulation of a configuration lies in the cache; nothing for the others."""
     started = time.monotonic()
     if device == "sim":
-        from steelyard_sim import build as build_library
+        from steelyard_sim import build_library
 
         build_library(config)
     return time.monotonic() - started

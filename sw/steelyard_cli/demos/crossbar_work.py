@@ -222,7 +222,7 @@ def accuracy(
 def build(device: str, config: TileConfig) -> None:
     """Brings the simulation of a configuration into the cache; nothing for other devices."""
     if device == "sim":
-        from steelyard_sim import build as build_library
+        from steelyard_sim import build_library
 
         build_library(config)
 

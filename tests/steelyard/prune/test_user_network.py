@@ -317,7 +317,7 @@ def test_several_tensors_are_refused_with_a_hook_that_helps(images, returned):
         (lambda net, x: Net.forward(net, functional.dropout(x)), r"other scores each time"),
         (lambda net, x: Net.forward(net, x + torch.rand(1)), r"other scores each time"),
         (lambda net, x: Net.forward(net, x - x.mean(0)), r"for an image alone than .* beside oth"),
-        (lambda net, x: Net.forward(net, x[:, :2]), r"own.py line \d+ raised RuntimeErr"),
+        (lambda net, x: Net.forward(net, x[:, :2]), r"user_network.py line \d+ raised RuntimeErr"),
         (lambda net, x: Net.forward(net, x.numpy().tolist()), r"raised TypeError"),
         (lambda net, x: sys.exit(3), r"ends the program with status 3"),
         (lambda net, x: net(x), r"RecursionError"),
@@ -423,7 +423,7 @@ def test_single_images_that_fail_are_named(images):
 
     given = images.clone()
     given[13, 0, 0, 0] = 100
-    with pytest.raises(UserError, match=r"fails on images 0 to 23: .*own.py line .* KeyError"):
+    with pytest.raises(UserError, match=r"fails on images 0 to 23: .*_network.py line .* KeyError"):
         prune(Odd(), given, 0.5)
     given[13, 0, 0, 0] = 85
     with pytest.raises(UserError, match=r"NaN or infinite for one of the first 24 calibration"):

@@ -23,10 +23,10 @@ ROOTS = [Path(str(package.__file__)).parents[1] for package in (steelyard, steel
 """Folders of the packages that the gateware comes from."""
 GENERATE = """
 from amaranth.back import rtlil
-from steelyard.config import ArrayConfig
-from steelyard.tile import TileConfig
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 from steelyard_hw import verilog
-from steelyard_hw.link import SerialAccelerator
+from steelyard_hw.link.link import SerialAccelerator
 small = dict(lanes=4, requantizers=1, activation_words=64, weight_words=64, parameter_words=16)
 for config in (
     ArrayConfig(columns=2, partial_sum_channels=16, **small),
@@ -40,7 +40,7 @@ for config in (
 DIGESTS = """
 import sys
 from pathlib import Path
-from steelyard_sim.library import CONVERTER, LINK, gateware_digest
+from steelyard_sim.build.library import CONVERTER, LINK, gateware_digest
 modules = (*CONVERTER, LINK)
 print(gateware_digest(*modules))
 for path in map(Path, sys.argv[1:]):
@@ -91,7 +91,10 @@ def test_a_change_of_a_source_changes_the_key(tmp_path):
     for root in ROOTS:
         shutil.copytree(root, tmp_path, dirs_exist_ok=True, ignore=_all_but_sources)
     found = sources(*CONVERTER, LINK)
-    names = ("compile.descriptor", "_configuration", "_check", "tile", "crossbar.config")
+    names = (
+        "contract.descriptor", "contract.configuration", "network.check", "contract.tile",
+        "engines.crossbar.config",
+    )  # fmt: skip
     chosen = {f"steelyard.{name}" for name in names}
     assert chosen <= found.keys()
     seed = 1

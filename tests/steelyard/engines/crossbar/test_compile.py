@@ -156,7 +156,8 @@ def test_a_compiled_program_maps_its_network_once(tmp_path, monkeypatch):
     program = compile(network, SMALL, method="mixed")
     program.save(tmp_path / "tile.syp")
     loaded = Program.load(tmp_path / "tile.syp").mapping
-    monkeypatch.setattr("steelyard.program.map_network", lambda *_: pytest.fail("mapped again"))
+    again = "steelyard.program.program.map_network"
+    monkeypatch.setattr(again, lambda *_: pytest.fail("mapped again"))
     for name, layer in program.mapping.layers.items():
         assert loaded.layers[name].cells == layer.cells
         assert loaded.layers[name].places.tolist() == layer.places.tolist()

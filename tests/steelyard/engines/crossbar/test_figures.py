@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTE = (ROOT / "docs" / "notes" / "crossbar-pruning.md").read_text(encoding="utf-8")
 KIB = 8192
