@@ -1,0 +1,1 @@
+"""Compiled simulations: from a configuration to a shared library, kept in a cache."""
