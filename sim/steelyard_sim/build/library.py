@@ -14,8 +14,8 @@ from .toolchain import HARNESS, SERIAL_HARNESS, Toolchain, compile_library
 
 __all__ = [
     "Progress",
-    "build_library",
     "build_board",
+    "build_library",
     "build_verilog",
     "cached_library",
     "gateware_digest",
@@ -33,7 +33,9 @@ LINK = "steelyard_hw.link.link"
 """Module that a board's gateware has beside it."""
 
 
-def build_library(config: ArrayConfig, *, trace: bool = False, progress: Progress | None = None) -> Path:
+def build_library(
+    config: ArrayConfig, *, trace: bool = False, progress: Progress | None = None
+) -> Path:
     """Shared library that simulates the accelerator of a configuration.
 
     Taken from the cache unless the configuration, the gateware's sources, a tool or the processor
