@@ -22,7 +22,6 @@ KEPT_OUT = {
 }
 """Distributions that no module of a package imports, not even in a function."""
 LATE: dict[rooms.Edge, str] = {
-    ("steelyard.network.graph", "steelyard.network.check"): "to be parted",
     ("steelyard.importer.builder", "steelyard.importer.ops_constant"): "to be parted",
     ("steelyard.importer.builder", "steelyard.importer.ops_linear"): "to be parted",
     ("steelyard.importer.builder", "steelyard.importer.ops_pool"): "to be parted",

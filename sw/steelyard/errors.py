@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 class FileRefused(UserError):
-    """Program or weight file that is truncated, altered, newer, or not one of ours."""
+    """Program or weight file that is truncated, altered, of another version, or not one of ours."""
 
 
 class DoesNotFit(UserError):

@@ -12,10 +12,10 @@ import pytest
 from steelyard.compile import compile
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.contract.descriptor import FIELDS
+from steelyard.contract.limits import MAX_CONV_STRIDE, MAX_KERNEL, MAX_PADDED_KERNEL
 from steelyard.contract.tile import TileConfig
 from steelyard.driver import port
 from steelyard.engines.crossbar import METHODS, CrossbarConfig
-from steelyard.network.check import MAX_CONV_STRIDE, MAX_KERNEL, MAX_PADDED_KERNEL
 from steelyard.network.random import random_network
 
 DOCS = Path(__file__).parents[2] / "docs"

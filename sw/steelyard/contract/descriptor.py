@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..network.check import MAX_POOL_STRIDE
 from .accelerator import ArrayConfig
+from .limits import MAX_POOL_STRIDE
 
 __all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "narrowed"]
 

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from . import golden
-from .graph import Add, AvgPool, Conv, Layer, MaxPool, Network, Tensor, output_size
+from .graph import Network
+from .kinds import Add, AvgPool, Conv, MaxPool
+from .layer import Layer
+from .tensor import Tensor
+from .window import output_size
 
 __all__ = [
     "KINDS",

@@ -116,12 +116,12 @@ def read_sealed(
     Parameters
     ----------
     kind : the manifest's ``format``
-    version : newest ``version`` of the format that is understood
+    version : the ``version`` of the format that is understood
 
     Raises
     ------
     FileRefused
-        If the file is missing, truncated, altered, newer, or of another kind.
+        If the file is missing, truncated, altered, of another version, or of another kind.
     """
     try:
         with opened(path) as (file, _):
@@ -176,7 +176,7 @@ def _read_manifest(archive: zipfile.ZipFile) -> Any:
     return json.loads(archive.read(MANIFEST))
 
 
-def _check_version(name: str, manifest: object, kind: str, newest: int) -> None:
+def _check_version(name: str, manifest: object, kind: str, understood: int) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != kind:
         raise FileRefused(f"File {name} is not a Steelyard program; give a .syp file.")
     version = manifest.get("version")
@@ -184,10 +184,15 @@ def _check_version(name: str, manifest: object, kind: str, newest: int) -> None:
         raise FileRefused(
             f"Program {name} has the bad format version {version!r}; compile it anew."
         )
-    if version > newest:
+    if version < understood:
         raise FileRefused(
-            f"Program {name} has format version {version} and this Steelyard reads up to "
-            f"{newest}; update Steelyard or compile the program anew."
+            f"Program {name} has format version {version} and this Steelyard reads only "
+            f"{understood}; compile the network anew."
+        )
+    if version > understood:
+        raise FileRefused(
+            f"Program {name} has format version {version} and this Steelyard reads only "
+            f"{understood}; update Steelyard or compile the network anew."
         )
 
 

@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 FORMAT = "steelyard-program"
-FORMAT_VERSION = 2
-"""Version 1 had no views of the network's input and output."""
+FORMAT_VERSION = 3
+"""Fields of layers follow from their types since version 3; files of 1 and 2 are refused."""
 NETWORK = "network/"
 MOST = 1 << 48
 """More than any number of words, weights or cycles in a program."""
@@ -288,7 +288,7 @@ class Program:
         Raises
         ------
         FileRefused
-            If the file is missing, truncated, altered, newer, or no program.
+            If the file is missing, truncated, altered, of another version, or no program.
         """
         if not isinstance(path, str | os.PathLike):
             raise FileRefused(

@@ -8,7 +8,7 @@ from steelyard.compile.layers import serial_scale
 from steelyard.compile.memory import Buffer, assign, lifetimes
 from steelyard.contract.accelerator import MEMORIES, SERIAL_SHIFTS, ArrayConfig
 from steelyard.errors import DoesNotFit, UserError
-from steelyard.network import Add, AvgPool, Conv, MaxPool, Network, Tensor, golden
+from steelyard.network import Add, AvgPool, Conv, MaxPool, Network, Tensor, requantize
 from steelyard.network.random import random_conv, random_network
 
 CONFIG = ArrayConfig(
@@ -361,7 +361,7 @@ def test_scales_of_requantizers_of_several_cycles_keep_every_result(multiplier):
         m, s = serial_scale("conv", multiplier, shift)
         assert least <= s <= most and 0 <= m < 1 << 24
         codes = [
-            golden.requantize(np.array(sums), *scale, 0, -128, 127).tolist()
+            requantize(np.array(sums), *scale, 0, -128, 127).tolist()
             for scale in ((multiplier, shift), (m, s))
         ]
         assert codes[0] == codes[1], (multiplier, shift, m, s)

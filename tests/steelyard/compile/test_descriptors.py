@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard.network import golden
+from steelyard.network import golden, requantize
 from steelyard.network.random import random_conv, random_input, random_network
 from steelyard.program import Program
 
@@ -107,7 +107,7 @@ class Machine:
         return word.astype(np.int64)
 
     def finish(self, d: Descriptor, tile: int, channel: int, product, shift: int) -> None:
-        y = golden.requantize(product, 1, shift, d.z_y, d.lo, d.hi)
+        y = requantize(product, 1, shift, d.z_y, d.lo, d.hi)
         self.memory[d.out_base + channel * d.out_pitch + tile] = y
 
     def fits(self, value: NDArray[np.int64], bits: int) -> bool:

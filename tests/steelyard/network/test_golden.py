@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 
 from steelyard.errors import UserError
-from steelyard.network import Add, AvgPool, Conv, MaxPool, Network, Tensor, golden, output_size
+from steelyard.network import (
+    Add,
+    AvgPool,
+    Conv,
+    MaxPool,
+    Network,
+    Tensor,
+    golden,
+    output_size,
+    requantize,
+)
 from steelyard.network import random as randomnet
+from steelyard.network.kinds import conv as conv_module
 
 
 def _round_half_even(numerator: int, shift: int) -> int:
@@ -165,7 +176,7 @@ def test_sums_beyond_float32_are_exact():
         rng, channels=(600, 1), size=(3, 3), weight=weight, bias=bias, zero_points=(0, 0),
         multiplier=np.array([1 << 10], np.int32), shift=np.array([10], np.int32),
     )  # fmt: skip
-    assert golden.accumulator_bound(network.layers[0]).max() > golden.FLOAT32_EXACT
+    assert network.layers[0].accumulator_bound().max() > conv_module.FLOAT32_EXACT
     images = np.full((3, 600, 3, 3), 127, np.int8)
     images[1, 0, 0, 0] = 126
     images[2, 0, 0, 0] = 120
@@ -199,11 +210,11 @@ def test_sums_at_the_bound_of_float32_are_exact(more):
 def test_float32_sums_are_used_up_to_their_bound_and_no_further(beyond, monkeypatch):
     rng = np.random.default_rng(6)
     network = _conv(rng, channels=(1100, 2), size=(1, 1), kernel=(1, 1))
-    bound = int(golden.accumulator_bound(network.layers[0]).max())
-    monkeypatch.setattr(golden, "FLOAT32_EXACT", bound - beyond)
+    bound = int(network.layers[0].accumulator_bound().max())
+    monkeypatch.setattr(conv_module, "FLOAT32_EXACT", bound - beyond)
     seen = []
-    pad = golden._pad
-    monkeypatch.setattr(golden, "_pad", lambda *args: seen.append(args[-1]) or pad(*args))
+    pad = conv_module.pad
+    monkeypatch.setattr(conv_module, "pad", lambda *args: seen.append(args[-1]) or pad(*args))
     golden.run(network, _images(rng, network))
     assert set(seen) == {np.float64 if beyond else np.float32}
 
@@ -252,10 +263,10 @@ def test_output_is_clamped(clamp):
 
 def test_ties_round_to_even():
     values = np.arange(-9, 10)
-    found = golden.requantize(values, 1, 1, 0, -128, 127)
+    found = requantize(values, 1, 1, 0, -128, 127)
     assert found.tolist() == [-4, -4, -4, -3, -2, -2, -2, -1, 0, 0, 0, 1, 2, 2, 2, 3, 4, 4, 4]
     # The parity that decides is the quotient's, not that of the sum with an odd zero point.
-    assert golden.requantize(np.array([1, 3]), 1, 1, 1, -128, 127).tolist() == [1, 3]
+    assert requantize(np.array([1, 3]), 1, 1, 1, -128, 127).tolist() == [1, 3]
 
 
 def test_convolution_rounds_ties_to_even():
@@ -276,7 +287,7 @@ def test_requantization_equals_exact_fractions(shift):
     sums[:100] >>= rng.integers(0, 39, 100)
     multipliers = rng.integers(0, 1 << 24, len(sums)) >> rng.integers(0, 24, len(sums))
     multipliers[-3:] = (1 << 24) - 1
-    found = golden.requantize(sums, multipliers, shift, -3, -100, 90)
+    found = requantize(sums, multipliers, shift, -3, -100, 90)
     wanted = [
         _clamp(-3 + _round_half_even(a * m, shift), -100, 90)
         for a, m in zip(sums.tolist(), multipliers.tolist(), strict=True)
@@ -335,7 +346,7 @@ def test_accumulator_bound_is_reached_and_never_passed(sign):
     rng = np.random.default_rng(9)
     network = _conv(rng, channels=(4, 5))
     (layer,) = network.layers
-    bound = golden.accumulator_bound(layer)
+    bound = layer.accumulator_bound()
     weight = layer.weight.astype(np.int64)
     highest = np.where(weight > 0, 127, -128)
     lowest = np.where(weight > 0, -128, 127)
@@ -347,7 +358,7 @@ def test_accumulator_bound_is_reached_and_never_passed(sign):
 @pytest.mark.parametrize("window_bytes", [1, 6000])
 def test_a_map_cut_into_bands_equals_direct_evaluation(monkeypatch, stride, window_bytes):
     rng = np.random.default_rng(11)
-    monkeypatch.setattr(golden, "WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(conv_module, "WINDOW_BYTES", window_bytes)
     network = _conv(rng, size=(11, 6), stride=stride, padding=(1, 0, 1, 1))
     _check(network, _images(rng, network))
 

@@ -1,18 +1,23 @@
 """The integer network: validation, manifest, and the random networks used all over the tests."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from steelyard.errors import FileRefused, UserError
 from steelyard.network import (
+    LAYER_KINDS,
     Add,
     AvgPool,
     Conv,
+    Layer,
     MaxPool,
     Network,
+    Rank,
     Tensor,
     from_arrays,
     golden,
@@ -220,6 +225,7 @@ def _edit(path, value):
 @pytest.mark.parametrize(
     "path, value, sentence",
     [
+        (("input_view",), None, "Entry 'input_view' of the network is missing"),
         (("output",), None, "Entry 'output' of the network is missing"),
         (("extra",), 1, "Entry 'extra' of the network is unknown"),
         (("name",), 3, "Entry 'name' of the network cannot be 3"),
@@ -253,8 +259,81 @@ def test_missing_surplus_and_wrong_arrays_are_refused():
         from_arrays(manifest, short)
     with pytest.raises(FileRefused, match=r"Array 'layer2\.bias' belongs to no layer"):
         from_arrays(manifest, {**arrays, "layer2.bias": np.zeros(4, np.int32)})
-    with pytest.raises(UserError, match="Layer 'conv_b': the bias must be int32"):
-        from_arrays(manifest, {**arrays, "layer1.bias": np.zeros(4, np.float32)})
+    for bad, found in ((np.zeros(4, np.float32), "float32"), (np.zeros((4, 1), np.int32), "int32")):
+        with pytest.raises(FileRefused) as info:
+            from_arrays(manifest, {**arrays, "layer1.bias": bad})
+        sentence = f"Array 'layer1.bias' must be int32 of rank 1, not {found} of shape {bad.shape};"
+        assert str(info.value).startswith(sentence)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Everything(Layer):
+    """Kind with a field of every type that files know; its output is its input."""
+
+    key: ClassVar[str] = "everything"
+    slope: float
+    wide: bool
+    mode: str
+    limit: int | None = None
+    steps: tuple[float, ...] = ()
+    pair: tuple[int, str] = (0, "")
+    table: Annotated[NDArray[np.int16], Rank(2)]
+
+    def output_shape(self, *inputs):
+        return inputs[0]
+
+    def check(self, inputs, output):
+        self.check_shape(inputs, output)
+
+    def golden(self, inputs, output):
+        return lambda x: x
+
+
+def _everything(**more):
+    fields = {
+        "slope": np.float32(0.25), "wide": True, "mode": "half", "steps": (0.5, 2),
+        "pair": (np.int64(3), "up"), "table": np.arange(6, dtype=np.int16).reshape(2, 3), **more,
+    }  # fmt: skip
+    layer = Everything(name="all", inputs=("x",), output="y", **fields)
+    tensors = {name: _tensor(name, (2, 3, 3)) for name in ("x", "y")}
+    return Network("any", "x", "y", tensors, (layer,))
+
+
+def test_a_new_kind_needs_an_entry_in_the_registry():
+    with pytest.raises(UserError, match="Everything is no known kind; use Conv, .* or Add"):
+        _everything()
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+def test_files_follow_from_the_types_of_a_kinds_fields(monkeypatch, limit):
+    monkeypatch.setitem(LAYER_KINDS, "everything", Everything)
+    network = _everything(limit=limit)
+    manifest, arrays = to_arrays(network)
+    manifest = json.loads(json.dumps(manifest, allow_nan=False))
+    again = from_arrays(manifest, arrays)
+    _same(network, again)
+    (layer,) = again.layers
+    assert isinstance(layer, Everything)
+    assert layer.wide is True and layer.steps == (0.5, 2.0) and type(layer.steps[1]) is float
+    assert list(arrays) == ["layer0.table"]
+    x = np.arange(-9, 9, dtype=np.int8).reshape(1, 2, 3, 3)
+    assert np.array_equal(golden.run(again, x), x)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("slope", "steep"), ("slope", True), ("slope", None), ("wide", 1), ("mode", 3),
+        ("limit", 1.0), ("steps", [True]), ("steps", 1.0), ("pair", [3]), ("pair", ["up", 3]),
+    ],
+)  # fmt: skip
+def test_a_field_of_another_type_is_refused(monkeypatch, key, value):
+    monkeypatch.setitem(LAYER_KINDS, "everything", Everything)
+    manifest, arrays = to_arrays(_everything())
+    manifest["layers"][0][key] = value
+    with pytest.raises(FileRefused) as info:
+        from_arrays(manifest, arrays)
+    assert str(info.value).startswith(f"Entry {key!r} of layer 0 cannot be {value!r}")
 
 
 def test_random_networks_follow_from_the_seed():

@@ -129,15 +129,14 @@ def forged(path, saved: bytes, *, manifest=None, arrays=None) -> None:
     write_sealed(path, old_manifest, old_arrays)
 
 
-def test_format_version_1_has_no_views(saved, tmp_path):
-    def older(manifest):
-        manifest.update(version=1)
-        del manifest["network"]["input_view"], manifest["network"]["output_view"]
-
-    forged(tmp_path / "old.syp", saved, manifest=older)
-    loaded = Program.load(tmp_path / "old.syp").network
-    shape = loaded.tensor(loaded.output).shape
-    assert loaded.output_view == (shape[:1] if shape[1:] == (1, 1) else shape)
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_format_says_so(saved, tmp_path, version):
+    path = tmp_path / "old.syp"
+    forged(path, saved, manifest=lambda m: m.update(version=version))
+    assert refusal(path) == (
+        f"Program '{path}' has format version {version} and this Steelyard reads only "
+        f"{FORMAT_VERSION}; compile the network anew."
+    )
 
 
 def test_a_newer_format_says_so(saved, tmp_path):
@@ -145,8 +144,8 @@ def test_a_newer_format_says_so(saved, tmp_path):
     forged(path, saved, manifest=lambda m: m.update(version=FORMAT_VERSION + 1))
     assert refusal(path) == (
         f"Program {str(path)!r} has format version {FORMAT_VERSION + 1} and this "
-        f"Steelyard reads up to {FORMAT_VERSION}; "
-        "update Steelyard or compile the program anew."
+        f"Steelyard reads only {FORMAT_VERSION}; "
+        "update Steelyard or compile the network anew."
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ...network import Conv, Network, golden, output_size
+from ...network import Conv, Network, golden, output_size, requantize
 from .arithmetic import Crossbars
 from .blocks import LayerMapping
 from .cells import DeviceEffects
@@ -104,7 +104,7 @@ def layer(
     work = count(mapping, np.zeros((mapping.positions, 0), np.uint8))
     for images, inputs in windows(network, conv, x):
         sums = crossbars.accumulate(inputs) + bias
-        codes = golden.requantize(sums, conv.multiplier, conv.shift, z_y, conv.lo, conv.hi)
+        codes = requantize(sums, conv.multiplier, conv.shift, z_y, conv.lo, conv.hi)
         output[images] = codes.reshape(-1, height, width, len(conv.weight)).transpose(0, 3, 1, 2)
         work += count(mapping, inputs)
     return output, work
