@@ -5,6 +5,8 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import settle
+from steelyard.contract.registers import COUNTERS, MAGIC, REGISTERS, VERSION, Register, Space
 from steelyard.contract.tile import TileConfig
 
 from .array.array import SparseArray
@@ -12,23 +14,18 @@ from .cells.target import Target
 from .crossbar.counters import UnitCounters
 from .crossbar.tile import CrossbarTile
 from .lib.countdown import Countdown
-from .load.loader import Loader, loader_latency
+from .load.loader import Loader
 from .output.serial import SerialOutputStage
 from .output.stage import OutputStage
 from .output.vector import VectorUnit
-from .shell.host import HostPort, Space
+from .shell.host import HostPort
 from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
 from .shell.memory import ActivationMemory, ItemMemory
-from .shell.sequencer import COUNTERS, Sequencer
+from .shell.sequencer import Sequencer
 from .shell.weights import WeightFetch
 from .shell.weights_direct import DirectFetch
 
-__all__ = ["MAGIC", "VERSION", "Accelerator"]
-
-MAGIC = 0x594C5453
-"""First register: the letters STLY."""
-VERSION = 1
-"""Version of the register map, the commands and the descriptors."""
+__all__ = ["Accelerator"]
 
 
 def output_stage(config: ArrayConfig) -> type[OutputStage] | type[SerialOutputStage]:
@@ -39,11 +36,6 @@ def output_stage(config: ArrayConfig) -> type[OutputStage] | type[SerialOutputSt
 def weight_fetch(config: ArrayConfig) -> type[WeightFetch] | type[DirectFetch]:
     """Kind of weight fetch of a configuration."""
     return DirectFetch if config.compact else WeightFetch
-
-
-def settle(config: ArrayConfig) -> int:
-    """Cycles without activity after which every result of a layer has been written."""
-    return max(loader_latency(config) + VectorUnit.latency, output_stage(config).latency) + 4
 
 
 class VectorTags(wiring.Component):
@@ -327,19 +319,16 @@ class Accelerator(wiring.Component):
         ]
 
         digest = config.hash()
-        words = [int.from_bytes(digest[n : n + 4], "little") for n in range(0, 32, 4)]
-        registers = Array(
-            [
-                Const(MAGIC, 32),
-                Const(VERSION, 32),
-                *(Const(word, 32) for word in words),
-                Cat(sequencer.busy, sequencer.finished, Const(0, 30)),
-                sequencer.total,
-                *(Const(0, 32) for _ in range(4)),
-            ]
-        )
+        registers = [Const(0, 32) for _ in range(1 << (REGISTERS - 1).bit_length())]
+        registers[Register.MAGIC] = Const(MAGIC, 32)
+        registers[Register.VERSION] = Const(VERSION, 32)
+        for word in range(8):
+            value = int.from_bytes(digest[4 * word : 4 * word + 4], "little")
+            registers[Register.HASH + word] = Const(value, 32)
+        registers[Register.STATUS] = Cat(sequencer.busy, sequencer.finished, Const(0, 30))
+        registers[Register.TOTAL] = sequencer.total
         register = Signal(32, reset_less=True)
-        m.d.sync += register.eq(registers[host.bus_address[:4]])
+        m.d.sync += register.eq(Array(registers)[host.bus_address[:4]])
 
         results = {}
         for space, target in memories.items():

@@ -7,8 +7,8 @@ import pytest
 
 from steelyard.compile import Descriptor
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import MINIMUM_DRAIN
 from steelyard.network import golden
-from steelyard_hw.array.scheduler import MINIMUM_DRAIN
 from steelyard_hw.output.stage import Beat
 from steelyard_sim.cases.array import BeatChecker, random_array_case
 from steelyard_sim.cases.program import Script, random_program

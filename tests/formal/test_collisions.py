@@ -5,8 +5,9 @@ from amaranth.hdl import Cat, Mux, Signal
 
 from formal.prover import Bench, mutated, prove, refute
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import MINIMUM_DRAIN
 from steelyard_hw.array.array import Drain
-from steelyard_hw.array.scheduler import MINIMUM_DRAIN, Scheduler
+from steelyard_hw.array.scheduler import Scheduler
 from steelyard_hw.output.stage import OutputStage
 from steelyard_hw.shell.layer import Operation
 from steelyard_hw.shell.sequencer import EventCounters, Sequencer
@@ -39,7 +40,8 @@ def clashes(bench, design, name, used=None):
 def drains(minimum=None):
     """Scheduler with the cycles since the last pass ended."""
     bench = Bench()
-    changed = "MINIMUM_DRAIN = 8", f"MINIMUM_DRAIN = {minimum}"
+    told = "from steelyard.contract.latencies import MINIMUM_DRAIN"
+    changed = told, f"MINIMUM_DRAIN = {minimum}"
     module = mutated("steelyard_hw.array.scheduler", *changed) if minimum else None
     scheduler = (module.Scheduler if module else Scheduler)(SMALL)
     design = bench.add("dut", scheduler)

@@ -13,7 +13,7 @@ from amaranth.lib import wiring
 
 from formal.prover import Bench, mutated, prove, refute
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard_hw.load.loader import loader_latency
+from steelyard.contract.latencies import loader_latency
 from steelyard_hw.load.taps import TapSequence
 from steelyard_hw.load.walker import TileWalker
 from steelyard_hw.shell.layer import Operation

@@ -12,9 +12,28 @@ import pytest
 from steelyard.compile import compile
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.contract.descriptor import FIELDS
+from steelyard.contract.frames import (
+    HEAD_FIELDS,
+    LINK_VERSION,
+    OPENED_FIELDS,
+    WINDOW,
+    Reply,
+    Request,
+)
 from steelyard.contract.limits import MAX_CONV_STRIDE, MAX_KERNEL, MAX_PADDED_KERNEL
+from steelyard.contract.registers import (
+    COUNTERS,
+    MAGIC,
+    REGISTERS,
+    UNIT_COUNTERS,
+    VERSION,
+    Command,
+    Register,
+    Space,
+    Status,
+    command_word,
+)
 from steelyard.contract.tile import TileConfig
-from steelyard.driver import port
 from steelyard.engines.crossbar import METHODS, CrossbarConfig
 from steelyard.network.random import random_network
 
@@ -50,12 +69,54 @@ def test_the_table_of_the_descriptor_has_every_field_in_its_place():
     assert {int(word) for word in table if word.isdecimal()} == used
 
 
-def test_the_table_of_the_host_port_has_every_space_and_command():
+def numbered(text: str) -> dict[str, int]:
+    """Names of the rows that begin with a number and a name, with their numbers."""
+    named = (re.match(r"(\d+) `?(\w+)`?$", first) for first in rows(text))
+    return {found[2]: int(found[1]) for found in named if found}
+
+
+def table(text: str, heading: str) -> str:
+    """The table of a text whose first column has a heading."""
+    return next(part for part in text.split("\n\n") if part.startswith(f"| {heading} |"))
+
+
+def test_the_tables_of_the_host_port_are_those_of_the_contract():
     text = section("architecture.md", 7)
-    spaces = {int(f[0]): f[2:] for f in rows(text) if re.match(r"\d ", f)}
-    assert spaces == {space: space.name.lower() for space in port.Space}
-    for name in ("WRITE", "READ", "START"):
-        assert f"| {name} | `0x{getattr(port, name):08X}" in text
+    for command in Command:
+        assert f"| {command.name} | `0x{command_word(command):08X}" in text
+    for heading, members in (("space", Space), ("register", Register)):
+        assert numbered(table(text, heading)) == {each.name.lower(): each for each in members}
+    assert f"`{MAGIC:#010x}`" in text.replace("0x594C5453", "0x594c5453")
+    assert f"| 1 version | {VERSION}:" in text
+    bits = dict(re.findall(r"bit (\d) (\w+)", rows(text)["10 status"]))
+    assert bits == {str(bit.bit_length() - 1): bit.name.lower() for bit in Status}
+    assert list(numbered(table(text, "counter"))) == list(COUNTERS)
+    assert max(Register) + 1 == REGISTERS
+
+
+def test_the_list_of_the_units_counters_is_that_of_the_contract():
+    text = section("crossbar.md", 5)
+    listed = text[text.index("Space 6 of the host port") :].split(", and three zeros")[0]
+    assert re.findall(r"`(\w+)`", listed) == list(UNIT_COUNTERS)
+    assert len(UNIT_COUNTERS) + 3 == len(COUNTERS) == 8
+
+
+def test_the_tables_of_the_link_are_those_of_the_contract():
+    text = section("link.md", 3)
+    low = 0
+    for name, bits in HEAD_FIELDS.items():
+        assert f"{name} `[{low + bits - 1}:{low}]`" in rows(text)["0"]
+        low += bits
+    shown = {
+        name: int(number) for number, name in re.findall(r"^\| (\d+) ([A-Z_]+) \|", text, re.M)
+    }
+    assert shown == {kind.name: kind for kind in (*Request, *Reply)}
+    opened = " ".join(text[text.index("The words of OPENED") :].split())
+    for place, what in (("7:0", f"version of the link ({LINK_VERSION})"), ("19:8", "most words")):
+        assert f"`[{place}]` {what}" in opened
+    assert OPENED_FIELDS == {"version": 8, "payload_words": 12, "answer_words": 12}
+    buffers = section("link.md", 4)
+    assert WINDOW == 2 and "There are two buffers for frames" in buffers
 
 
 @pytest.mark.parametrize("config", [ARRAY, TILE], ids=["array", "tile"])

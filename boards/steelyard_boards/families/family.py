@@ -9,10 +9,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.registers import COUNTERS
 from steelyard.contract.tile import TileConfig
 from steelyard_hw.cells.target import Target
 from steelyard_hw.shell.layer import DESCRIPTOR_WORDS
-from steelyard_hw.shell.sequencer import COUNTERS
 
 __all__ = ["Clock", "Demand", "Device", "Family"]
 

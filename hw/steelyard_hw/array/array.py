@@ -5,22 +5,18 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import array_latency
 
 from ..cells.target import Target, local_copy
 from ..output.stage import Beat
 from ..shell.layer import LayerLayout
-from .column import Column, Control, chain_layout, column_latency
+from .column import Column, Control, chain_layout
 from .scheduler import PassEnd, Scheduler
 
-__all__ = ["COLUMNS_A_COPY", "Drain", "SparseArray", "array_latency"]
+__all__ = ["COLUMNS_A_COPY", "Drain", "SparseArray"]
 
 COLUMNS_A_COPY = 4
 """Columns that share a register of the broadcast."""
-
-
-def array_latency(config: ArrayConfig) -> int:
-    """Cycles from the issue of a pass's last item to the captured sums, less one."""
-    return config.broadcast_stages + column_latency(config) - config.compact
 
 
 class Drain(wiring.Component):

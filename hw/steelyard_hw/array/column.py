@@ -11,19 +11,10 @@ from ..cells.multiplier import lane_multipliers
 from ..cells.multiplier_ice40 import IcePairs
 from ..cells.target import Target, local_copy
 
-__all__ = ["STROBE_LANES", "Column", "Control", "chain_layout", "column_latency"]
+__all__ = ["STROBE_LANES", "Column", "Control", "chain_layout"]
 
 STROBE_LANES = 2
 """Lanes that share a register of the capture strobe: it has 49 loads a lane."""
-
-
-def column_latency(config: ArrayConfig) -> int:
-    """Cycles from a column's `control` with ``last`` to the captured sums.
-
-    Register, memory, output register, multiplier, accumulator; with `compact` memory, output
-    register, multiplier, accumulator, capture.
-    """
-    return 3 + config.multiplier_stages + 1
 
 
 def chain_layout(config: ArrayConfig) -> data.ArrayLayout:
@@ -51,8 +42,8 @@ class Control(data.StructLayout):
 class Column(wiring.Component):
     """Multiplies one weight a cycle with the lanes of the activation that its index selects.
 
-    :func:`column_latency` cycles from `control` with ``last`` to the captured sums; one weight a
-    cycle. Activations are kept offset by 128, as unsigned bytes.
+    `column_latency` cycles from `control` with ``last`` to the captured sums; one weight a cycle.
+    Activations are kept offset by 128, as unsigned bytes.
 
     Parameters
     ----------

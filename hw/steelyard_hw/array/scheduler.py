@@ -6,15 +6,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import MINIMUM_DRAIN
 
 from ..lib.countdown import Countdown
 from ..shell.layer import LayerLayout, Operation
 from .column import Control
 
-__all__ = ["MINIMUM_DRAIN", "PassEnd", "Scheduler"]
-
-MINIMUM_DRAIN = 8
-"""Least cycles between two drains: a stored partial sum is read again no earlier than that."""
+__all__ = ["PassEnd", "Scheduler"]
 
 
 def drain_bits(config: ArrayConfig) -> int:

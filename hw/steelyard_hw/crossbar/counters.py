@@ -4,15 +4,13 @@ from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from steelyard.contract.registers import COUNTERS, UNIT_COUNTERS
 from steelyard.contract.tile import TileConfig
 
 from ..output.requantizer import register
-from ..shell.sequencer import COUNTERS
 
-__all__ = ["UNIT_COUNTERS", "UnitCounters", "UnitEvent"]
+__all__ = ["UnitCounters", "UnitEvent"]
 
-UNIT_COUNTERS = ("ou_steps", "ou_skipped", "adc_conversions", "dac_drives", "cell_reads")
-"""Counters of a layer in the order of their items of 64 bits; the three items after them are 0."""
 BITS = 64
 
 

@@ -4,17 +4,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from steelyard.contract.frames import HEAD_FIELDS
+
 from .crc import Crc32
 
-__all__ = ["FrameReceiver", "FrameSender", "Head"]
+__all__ = ["HEAD", "FrameReceiver", "FrameSender"]
 
-
-class Head(data.Struct):
-    """First word of a frame."""
-
-    kind: 4
-    answers: 12
-    sequence: 16
+HEAD = data.StructLayout(HEAD_FIELDS)
+"""First word of a frame."""
 
 
 def _checked(name: str, value: object, low: int, high: int) -> int:
@@ -46,7 +43,7 @@ class FrameReceiver(wiring.Component):
     frame : ``Out(1)``
         Strobe: an intact frame ended, and its CRC is at `address`. That, `head` and `session`
         belong to it until the next frame's first words are complete.
-    head : ``Out(Head)``, session : ``Out(32)``
+    head : ``Out(HEAD)``, session : ``Out(32)``
         Its first two words.
     """
 
@@ -63,7 +60,7 @@ class FrameReceiver(wiring.Component):
                 "address": Out(range(words)),
                 "word": Out(32),
                 "frame": Out(1),
-                "head": Out(Head),
+                "head": Out(HEAD),
                 "session": Out(32),
             }
         )
@@ -90,7 +87,7 @@ class FrameReceiver(wiring.Component):
         sub = Signal(2)
         word = Signal(32, reset_less=True)
         address = Signal(range(self._words), reset_less=True)
-        head = Signal(Head, reset_less=True)
+        head = Signal(HEAD, reset_less=True)
         session = Signal(32, reset_less=True)
         m.d.comb += [
             self.word.eq(word),

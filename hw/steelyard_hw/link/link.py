@@ -5,33 +5,15 @@ from amaranth.lib import enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.frames import LINK_VERSION, OPENED_FIELDS, Reply, Request
+from steelyard.contract.words import pack
 
 from ..accelerator import Accelerator
 from ..cells.target import Target
-from .frame import FrameReceiver, FrameSender, Head
+from .frame import HEAD, FrameReceiver, FrameSender
 from .uart import UartReceiver, UartTransmitter
 
-__all__ = ["LINK_VERSION", "Link", "Reply", "Request", "SerialAccelerator"]
-
-LINK_VERSION = 1
-"""Version of the frames, which the answer to OPEN carries."""
-
-
-class Request(enum.IntEnum, shape=4):
-    """Kinds of frames to the board."""
-
-    OPEN = 1
-    EXCHANGE = 2
-    EXCHANGE_IDLE = 3
-
-
-class Reply(enum.IntEnum, shape=4):
-    """Kinds of frames from the board."""
-
-    OPENED = 9
-    DONE = 10
-    REFUSED = 12
-    LOST = 13
+__all__ = ["Link", "SerialAccelerator"]
 
 
 class State(enum.IntEnum):
@@ -245,7 +227,7 @@ class Link(wiring.Component):
         ]
 
         # The frame that waits: the receiver overwrites its own registers with the next one.
-        slot = Signal(Head, reset_less=True)
+        slot = Signal(HEAD, reset_less=True)
         slot_stop = Signal.like(receiver.address, reset_less=True)
         slot_half = Signal()
         slot_full = Signal()
@@ -394,9 +376,14 @@ class Link(wiring.Component):
 
     def _answers(self, m):
         """Memory of the replies: what to write there, a cycle later, and the sender's read port."""
-        info = LINK_VERSION | self.payload_words << 8 | self.answer_words << 20
+        opened = pack(
+            OPENED_FIELDS,
+            version=LINK_VERSION,
+            payload_words=self.payload_words,
+            answer_words=self.answer_words,
+        )
         m.submodules.answers = answers = memory.Memory(
-            shape=32, depth=self._words, init=[0, 0, info, self._clock_hz]
+            shape=32, depth=self._words, init=[0, 0, opened, self._clock_hz]
         )
         write = answers.write_port()
         ports = {"addr": Out(write.addr.shape()), "data": Out(32), "en": Out(1)}

@@ -13,7 +13,7 @@ __all__ = ["Aligner"]
 class Aligner(wiring.Component):
     """Rotates the banks to the lanes, decimates by two, fills padding and assembles segments.
 
-    Three cycles of latency; sustains one segment a cycle.
+    `ALIGN_LATENCY` cycles of latency (3); sustains one segment a cycle.
 
     Parameters
     ----------
@@ -40,8 +40,6 @@ class Aligner(wiring.Component):
         A word is complete.
     o_data : ``Out(ArrayLayout(signed(8), lanes))``
     """
-
-    LATENCY = 3
 
     def __init__(self, config: ArrayConfig):
         self._lanes = config.lanes

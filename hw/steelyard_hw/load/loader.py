@@ -7,19 +7,14 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import loader_latency, read_latency
 
 from ..shell.layer import LayerLayout, Operation, pixel_bits
-from ..shell.memory import read_latency
 from .align import Aligner
 from .taps import TapSequence
 from .walker import TileWalker
 
-__all__ = ["Loader", "loader_latency"]
-
-
-def loader_latency(config: ArrayConfig) -> int:
-    """Cycles from the issue of a word's last segment to the word."""
-    return 2 + read_latency(config) + Aligner.LATENCY
+__all__ = ["Loader"]
 
 
 class Loader(wiring.Component):

@@ -4,6 +4,8 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, s
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from steelyard.contract.latencies import REQUANTIZER_LATENCY
+
 from ..cells.multiplier_ecp5 import Multiplier18
 from ..cells.target import Target, local_copy
 
@@ -94,7 +96,7 @@ class Requantizer(wiring.Component):
         Cycles from `i_sum` to `o_y`.
     """
 
-    latency = 14
+    latency = REQUANTIZER_LATENCY
 
     def __init__(self, beats: int, target: Target = Target.PORTABLE):
         if not isinstance(beats, int) or beats < 1:

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import OUTPUT_LATENCY, SUM_LATENCY
 
 from ..cells.target import Target, local_copy
 from .requantizer import Requantizer, register
@@ -137,8 +138,7 @@ class OutputStage(wiring.Component):
         Cycles from `i_valid` to `o_valid`.
     """
 
-    _sum_latency = 4
-    latency = _sum_latency + Requantizer.latency
+    latency = OUTPUT_LATENCY
 
     def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
         self._config = config
@@ -150,7 +150,7 @@ class OutputStage(wiring.Component):
         m.d.comb += self.i_ready.eq(1)
         beats = [self.i]
         valid = [self.i_valid]
-        for n in range(1, self._sum_latency + 1):
+        for n in range(1, SUM_LATENCY + 1):
             beats.append(Signal(Beat(self._config), name=f"beat_{n}", reset_less=True))
             valid.append(Signal(name=f"valid_{n}"))
             m.d.sync += [beats[n].eq(beats[n - 1]), valid[n].eq(valid[n - 1])]

@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import VECTOR_LATENCY
 
 from ..cells.target import local_copy
 from .stage import Beat
@@ -54,7 +55,7 @@ class VectorUnit(wiring.Component):
         Cycles from the last tap to the first beat.
     """
 
-    latency = 3
+    latency = VECTOR_LATENCY
 
     def __init__(self, config: ArrayConfig):
         if not isinstance(config, ArrayConfig):

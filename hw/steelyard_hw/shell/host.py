@@ -1,44 +1,16 @@
 """Host port: the command stream of the host becomes a word bus to the memories."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.descriptor import DESCRIPTOR_WORDS
+from steelyard.contract.registers import COMMAND_FIELDS, Command, Space
 from steelyard.contract.tile import TileConfig
 
-from .layer import DESCRIPTOR_WORDS
-
-__all__ = ["HostPort", "Operation", "Space"]
-
-
-class Operation(enum.IntEnum, shape=8):
-    """High byte of a command word."""
-
-    WRITE = 1
-    READ = 2
-    START = 3
-
-
-class Space(enum.IntEnum, shape=3):
-    """Memories on the word bus."""
-
-    REGISTERS = 0
-    DESCRIPTORS = 1
-    PARAMETERS = 2
-    WEIGHTS = 3
-    ACTIVATIONS = 4
-    COUNTERS = 5
-    UNITS = 6
-
-
-class Command(data.Struct):
-    """First word of a command."""
-
-    space: 3
-    reserved: 21
-    operation: 8
+__all__ = ["HostPort"]
 
 
 class HostPort(wiring.Component):
@@ -77,7 +49,7 @@ class HostPort(wiring.Component):
     start_first, start_count : ``Out(16)``
         Layers to run, together with `start`.
     bus_space : ``Out(3)``
-        Memory addressed, see :class:`Space`.
+        Memory addressed, see :class:`~steelyard.contract.registers.Space`.
     bus_address : ``Out``
         Item, of the largest memory's range.
     bus_sub : ``Out(6)``
@@ -135,17 +107,17 @@ class HostPort(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word = data.View(Command, self.i.payload)
-        known = word.operation.matches(*Operation) & (word.reserved == 0)
+        word = data.View(data.StructLayout(COMMAND_FIELDS), self.i.payload)
+        known = word.operation.matches(*Command) & (word.reserved == 0)
         space = Signal(Space)
         operation = Signal(2)
         remaining = Signal(max(bits_for(self._most_words), 16))
         last = Signal()
         wait = Signal(range(self.READ_LATENCY))
         allowed = Signal()
-        is_start = operation == Operation.START
-        is_write = operation == Operation.WRITE
-        is_register_read = (operation == Operation.READ) & (space == Space.REGISTERS)
+        is_start = operation == Command.START
+        is_write = operation == Command.WRITE
+        is_register_read = (operation == Command.READ) & (space == Space.REGISTERS)
 
         moved = Signal()
         self._step_place(m, space, moved)

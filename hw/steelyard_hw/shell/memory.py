@@ -9,15 +9,7 @@ from steelyard.contract.accelerator import ArrayConfig
 
 from ..cells.target import local_copy
 
-__all__ = ["ActivationMemory", "ItemMemory", "read_latency"]
-
-
-def read_latency(config: ArrayConfig) -> int:
-    """Cycles from a row to its bytes: address register, block RAM, output register.
-
-    Compact configurations have no output register.
-    """
-    return 3 - config.compact
+__all__ = ["ActivationMemory", "ItemMemory"]
 
 
 def _is_integer(value: object, low: int, high: int) -> bool:

@@ -6,22 +6,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.registers import COUNTERS
 
 from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout
 
-__all__ = ["COUNTERS", "Sequencer"]
-
-COUNTERS = (
-    "cycles",
-    "issue",
-    "stall_load",
-    "stall_weights",
-    "stall_drain",
-    "words_loaded",
-    "words_written",
-    "vector",
-)
-"""Counters of a layer in the order of their words."""
+__all__ = ["Sequencer"]
 
 
 class EventCounters(wiring.Component):
@@ -69,7 +58,8 @@ class EventCounters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits = bits_for(len(COUNTERS))
-        gathered = Array(Signal(bits, name=f"gathered_{name}") for name in COUNTERS)
+        names = (name.removesuffix("_operations") for name in COUNTERS)
+        gathered = Array(Signal(bits, name=f"gathered_{name}") for name in names)
         visited = Signal(range(len(COUNTERS)))
         first_round = Signal()
         m.d.sync += visited.eq(visited + 1)

@@ -16,8 +16,8 @@ from steelyard.compile.packing import Schedule, grouped, pack_weights
 from steelyard.compile.proof import OFFSET
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.contract.descriptor import FIELDS
+from steelyard.contract.latencies import MINIMUM_DRAIN
 from steelyard.network.random import random_weight
-from steelyard_hw.array.scheduler import MINIMUM_DRAIN
 from steelyard_hw.output.stage import Beat
 from steelyard_hw.shell.layer import LayerLayout
 

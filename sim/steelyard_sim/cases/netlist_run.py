@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from steelyard import driver
 from steelyard.compile import compile
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.registers import Space
 from steelyard.contract.tile import load_config
 from steelyard.driver.boards import find_board
-from steelyard.driver.port import HostPort, Space
+from steelyard.driver.port import HostPort
 from steelyard.errors import UserError
 from steelyard.files import replacing
 from steelyard.network import Network

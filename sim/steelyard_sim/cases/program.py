@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.registers import (
+    COUNTERS,
+    Command,
+    Register,
+    Space,
+    Status,
+    command_word,
+)
 from steelyard.driver import Mismatch
 from steelyard.errors import UserError
 from steelyard.network import Network, golden
@@ -19,10 +27,7 @@ from steelyard.program import Program
 
 __all__ = ["Script", "random_case_network", "random_program"]
 
-REGISTERS, DESCRIPTORS, PARAMETERS, WEIGHTS, ACTIVATIONS, COUNTERS = range(6)
 INVALID_COMMANDS = (0, 0xFFFFFFFF, 0x04000000, 0x01000008, 0x02800001)
-STATUS_REGISTER = 10
-DONE = 2
 ATTEMPTS = 1000
 
 
@@ -115,10 +120,10 @@ class Script:
         self._rng = rng
         self._outputs: dict[int, slice] = {}
 
-        self._write(DESCRIPTORS, 0, program.descriptors)
-        self._write(PARAMETERS, 0, program.parameters)
-        self._write(WEIGHTS, 0, program.weights)
-        self._write(ACTIVATIONS, program.input.base, program.pack_activations(x))
+        self._write(Space.DESCRIPTORS, 0, program.descriptors)
+        self._write(Space.PARAMETERS, 0, program.parameters)
+        self._write(Space.WEIGHTS, 0, program.weights)
+        self._write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
         if not layerwise:
             self._start(0, len(program.descriptors))
         for index, entry in enumerate(program.layers):
@@ -127,27 +132,28 @@ class Script:
             if layerwise or index == len(program.layers) - 1:
                 plane = entry.output
                 count = plane.words * program.config.activation_item_words
-                self._outputs[index] = self._read(ACTIVATIONS, plane.base, count)
-        self._counters = self._read(COUNTERS, 0, 8 * len(program.descriptors))
-        self._status = self._read(REGISTERS, STATUS_REGISTER, 1)
+                self._outputs[index] = self._read(Space.ACTIVATIONS, plane.base, count)
+        self._counters = self._read(Space.COUNTERS, 0, len(COUNTERS) * len(program.descriptors))
+        self._status = self._read(Space.REGISTERS, Register.STATUS, 1)
 
     def _invalid(self) -> None:
         if self._rng.random() < 0.3:
             self.words.append(self._rng.choice(INVALID_COMMANDS))
 
-    def _write(self, space: int, address: int, data: NDArray[np.uint32]) -> None:
+    def _write(self, space: Space, address: int, data: NDArray[np.uint32]) -> None:
         self._invalid()
-        self.words += [0x01000000 | space, address, data.size, *data.reshape(-1).tolist()]
+        head = [command_word(Command.WRITE, space), address, data.size]
+        self.words += head + data.reshape(-1).tolist()
 
-    def _read(self, space: int, address: int, count: int) -> slice:
+    def _read(self, space: Space, address: int, count: int) -> slice:
         self._invalid()
-        self.words += [0x02000000 | space, address, count]
+        self.words += [command_word(Command.READ, space), address, count]
         self.answers += count
         return slice(self.answers - count, self.answers)
 
     def _start(self, first: int, count: int) -> None:
         self._invalid()
-        self.words += [0x03000000, first, count]
+        self.words += [command_word(Command.START), first, count]
 
     def __str__(self) -> str:
         d = Descriptor.from_words(self.program.descriptors[0])
@@ -186,8 +192,9 @@ class Script:
                     differing=int(different.sum()),
                     compared=expected.size,
                 )
-        self._check_counters(np.array(received[self._counters]).reshape(-1, 8), received)
-        if received[self._status] != [DONE]:
+        counters = np.array(received[self._counters]).reshape(-1, len(COUNTERS))
+        self._check_counters(counters, received)
+        if received[self._status] != [Status.DONE]:
             raise AssertionError(f"Status is {received[self._status]} instead of done and idle")
         return None
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.compile.crossbar import pack_layer
+from steelyard.contract.registers import COUNTERS, Space
 from steelyard.contract.tile import TileConfig
 from steelyard.engines.crossbar import (
     METHODS,
@@ -43,7 +44,6 @@ __all__ = [
 ]
 
 ATTEMPTS = 1000
-UNITS = 6
 
 
 def random_crossbar(rng: np.random.Generator, *, cells: int = 240) -> CrossbarConfig:
@@ -258,7 +258,7 @@ class TileScript(Script):
         self, program: Program, x: NDArray[np.int8], rng: Random, *, layerwise: bool = False
     ) -> None:
         super().__init__(program, x, rng, layerwise=layerwise)
-        self._units = self._read(UNITS, 0, 16 * len(program.descriptors))
+        self._units = self._read(Space.UNITS, 0, 2 * len(COUNTERS) * len(program.descriptors))
         config = program.config
         if not isinstance(config, TileConfig) or program.method is None:
             raise TypeError(f"Program must be one for the tile, not for {config!r}")

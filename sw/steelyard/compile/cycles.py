@@ -8,7 +8,7 @@ passes in closed form. Tiles whose segment counts repeat soon repeat their timin
 whole periods are skipped.
 
 Cycle 0 is the one in which the engines see the sequencer's `go`, the first that a layer counts.
-Core must not import the gateware, so its latencies are constants here, which a test compares.
+The gateware's latencies are those of :mod:`steelyard.contract.latencies`.
 """
 
 from collections import deque
@@ -20,42 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.accelerator import ArrayConfig
-from ..contract.descriptor import DESCRIPTOR_WORDS, Descriptor, Operation
+from ..contract.descriptor import Descriptor, Operation
+from ..contract.latencies import (
+    BETWEEN,
+    MINIMUM_DRAIN,
+    VECTOR_LATENCY,
+    array_latency,
+    loader_latency,
+    settle,
+)
 from ..contract.tile import TileConfig
 
 if TYPE_CHECKING:
     from ..program import LayerEntry, Program
 
 __all__ = ["layer_cycles", "predict", "predict_program", "predict_total"]
-
-VECTOR_LATENCY = 3
-"""``VectorUnit.latency``: from the last tap of a window to its first beat."""
-OUTPUT_LATENCY = 4 + 14
-"""``OutputStage.latency``: from a beat to its write."""
-MINIMUM_DRAIN = 8
-"""``MINIMUM_DRAIN`` of the scheduler: least cycles between two drains, so between the ends of two
-passes."""
-COUNTERS = 8
-"""``len(COUNTERS)`` of the sequencer: counters stored after each layer, one a cycle."""
-BETWEEN = DESCRIPTOR_WORDS + 1 + COUNTERS
-"""Cycles beside a layer's own: its descriptor is fetched, it starts, its counters are stored."""
-
-
-def settle(config: ArrayConfig) -> int:
-    """`settle` of the accelerator: cycles without activity that end a layer."""
-    output = OUTPUT_LATENCY if config.requantizer_cycles == 1 else 0
-    return max(loader_latency(config) + VECTOR_LATENCY, output) + 4
-
-
-def loader_latency(config: ArrayConfig) -> int:
-    """``loader_latency`` of the loader: from the issue of a word's last segment to the word."""
-    return 2 + 3 - config.compact + 3
-
-
-def array_latency(config: ArrayConfig) -> int:
-    """``array_latency`` of the array: from the issue of a pass's last weights to the cycle before
-    its first sums leave."""
-    return config.broadcast_stages + 3 + config.multiplier_stages + 1 - config.compact
 
 
 def walker(config: ArrayConfig) -> Callable[[int, int], int]:

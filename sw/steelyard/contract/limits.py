@@ -1,5 +1,18 @@
 """Limits of the number contract: what a descriptor, a requantizer and a walk can hold."""
 
+__all__ = [
+    "MAX_CONV_STRIDE",
+    "MAX_K",
+    "MAX_KERNEL",
+    "MAX_MULTIPLIER",
+    "MAX_PADDED_KERNEL",
+    "MAX_POOL_STRIDE",
+    "MAX_POSITIONS",
+    "MAX_SHIFT",
+    "MAX_SIDE",
+    "MULTIPLIER_BITS",
+]
+
 MAX_SIDE = 65535
 """Channels, height or width of a tensor."""
 MAX_PADDED_KERNEL = 7
@@ -8,9 +21,12 @@ MAX_KERNEL = 256
 """Side of a kernel without padding."""
 MAX_CONV_STRIDE = 2
 MAX_POOL_STRIDE = 15
-MAX_MULTIPLIER = (1 << 24) - 1
+MULTIPLIER_BITS = 24
+"""Bits of a requantizer's multiplier."""
+MAX_MULTIPLIER = (1 << MULTIPLIER_BITS) - 1
 MAX_SHIFT = 63
+"""Shift of a requantizer."""
 MAX_K = 32
-"""Weights kept in a group: no group is larger."""
+"""Weights that are kept of a group."""
 MAX_POSITIONS = 1 << 24
-"""Weights of one output channel."""
+"""Weights of an output channel."""

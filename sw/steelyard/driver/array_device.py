@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..compile.cycles import layer_cycles
 from ..contract.accelerator import ArrayConfig
+from ..contract.registers import COUNTERS, UNIT_COUNTERS, Space
 from ..contract.tile import TileConfig
 from ..errors import UserError
 from ..program import LayerEntry, Plane, Program
@@ -18,7 +19,7 @@ from .device import Device, LayerCounters, UnitCounters
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .forecast import Forecast, predict_line
 from .link import LinkStatistics
-from .port import COUNTERS, HostPort, Space, inference_words, memories
+from .port import HostPort, inference_words, memories
 from .selftest import Progress as TestProgress
 from .selftest import SelfTest, Step, run_selftest
 from .throughput import Meter, Throughput, Traffic, predict
@@ -319,40 +320,23 @@ class ArrayDevice(Device):
         result = []
         for index in self._ran:
             entry = program.layers[index]
-            with self._closing():
-                words = port.read(Space.COUNTERS, entry.first * COUNTERS, entry.count * COUNTERS)
-            total = words.reshape(-1, COUNTERS).astype(np.int64).sum(axis=0).tolist()
-            result.append(
-                LayerCounters(
-                    name=entry.name,
-                    cycles=total[0],
-                    issue=total[1],
-                    stall_load=total[2],
-                    stall_weights=total[3],
-                    stall_drain=total[4],
-                    words_loaded=total[5],
-                    words_written=total[6],
-                    vector_operations=total[7],
-                    units=self._unit_counters(port, entry),
-                )
-            )
+            counts = self._counts(port, Space.COUNTERS, entry, COUNTERS, "<u4")
+            units = None
+            if isinstance(program.config, TileConfig):
+                units = UnitCounters(**self._counts(port, Space.UNITS, entry, UNIT_COUNTERS, "<u8"))
+            result.append(LayerCounters(name=entry.name, units=units, **counts))
         return result
 
-    def _unit_counters(self, port: HostPort, entry: LayerEntry) -> UnitCounters | None:
-        """Those of a layer's operation units, if the accelerator has a crossbar tile."""
-        if not isinstance(self.program.config, TileConfig):
-            return None
-        first, count = entry.first * COUNTERS, 2 * entry.count * COUNTERS
+    def _counts(
+        self, port: HostPort, space: Space, entry: LayerEntry, names: Sequence[str], kind: str
+    ) -> dict[str, int]:
+        """Counters of a layer by name, those of its descriptors summed."""
+        items = len(COUNTERS)
+        words = np.dtype(kind).itemsize // 4
         with self._closing():
-            words = port.read(Space.UNITS, first, count)
-        total = words.astype("<u4").view("<u8").reshape(-1, COUNTERS).sum(axis=0).tolist()
-        return UnitCounters(
-            ou_steps=total[0],
-            ou_skipped=total[1],
-            adc_conversions=total[2],
-            dac_drives=total[3],
-            cell_reads=total[4],
-        )
+            read = port.read(space, entry.first * items, words * entry.count * items)
+        total = read.astype("<u4").view(kind).reshape(-1, items).astype(np.int64).sum(axis=0)
+        return dict(zip(names, total.tolist(), strict=False))
 
     @property
     def cycles(self) -> int | None:

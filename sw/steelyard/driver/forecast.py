@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from ..compile.cycles import layer_cycles, predict_program
+from ..contract.registers import COUNTERS, REGISTERS
 from ..contract.tile import TileConfig
 from ..program import Plane, Program
-from .port import COUNTERS, memories
+from .port import memories
 from .throughput import FRAME_BYTES
 from .transport import SimulatedLine
 
@@ -13,7 +14,6 @@ __all__ = ["Forecast", "predict_line"]
 
 HEAD_WORDS = 3
 """Words of a command."""
-REGISTERS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def predict_line(
     run = batches * (
         moved(source + 3 * HEAD_WORDS, words(program.output)) + predict_program(program)
     )
-    counted = COUNTERS * (3 if isinstance(program.config, TileConfig) else 1)
+    counted = len(COUNTERS) * (3 if isinstance(program.config, TileConfig) else 1)
     run += sum(moved(HEAD_WORDS, counted * entry.count) for entry in program.layers)
     layers = sum(
         # START and what waits for its end, the state, the layer's output.

@@ -2,37 +2,21 @@
 
 import zlib
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "FrameReader", "Reply", "Request", "decode", "encode"]
+from ..contract.frames import CRC_BYTES, HEAD_FIELDS
+from ..contract.words import pack, unpack
+
+__all__ = ["Frame", "FrameReader", "decode", "encode"]
 
 HEAD_BYTES = 8
-CRC_BYTES = 4
 DELIMITER = b"\0"
 
 MAX_FRAME_BYTES = 4 * 4096 + HEAD_BYTES + CRC_BYTES
 """Longest frame of any board, before stuffing."""
 MAX_LINE_BYTES = MAX_FRAME_BYTES + MAX_FRAME_BYTES // 254 + 1
-
-
-class Request(IntEnum):
-    """Kinds of frames to the board."""
-
-    OPEN = 1
-    EXCHANGE = 2
-    EXCHANGE_IDLE = 3
-
-
-class Reply(IntEnum):
-    """Kinds of frames from the board."""
-
-    OPENED = 9
-    DONE = 10
-    REFUSED = 12
-    LOST = 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +44,7 @@ class Frame:
 
     def pack(self) -> bytes:
         """Words of the frame with their CRC, before stuffing."""
-        head = self.kind | self.answers << 4 | self.sequence << 16
+        head = pack(HEAD_FIELDS, kind=self.kind, answers=self.answers, sequence=self.sequence)
         body = head.to_bytes(4, "little") + self.session.to_bytes(4, "little") + self.payload
         return body + zlib.crc32(body).to_bytes(4, "little")
 
@@ -71,11 +55,8 @@ class Frame:
             return None
         if zlib.crc32(data[:-CRC_BYTES]) != int.from_bytes(data[-CRC_BYTES:], "little"):
             return None
-        head = int.from_bytes(data[:4], "little")
         return cls(
-            kind=head & 15,
-            answers=head >> 4 & 0xFFF,
-            sequence=head >> 16,
+            **unpack(HEAD_FIELDS, int.from_bytes(data[:4], "little")),
             session=int.from_bytes(data[4:8], "little"),
             payload=data[HEAD_BYTES:-CRC_BYTES],
         )

@@ -15,16 +15,22 @@ from typing import NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract.frames import (
+    HEAD_FIELDS,
+    LINK_VERSION,
+    OPENED_FIELDS,
+    WINDOW,
+    Reply,
+    Request,
+)
+from ..contract.words import unpack
 from .errors import DamagedLink, DeviceTimeout, LinkError, SessionLost, WrongDevice
-from .frames import Frame, FrameReader, Reply, Request, encode
+from .frames import Frame, FrameReader, encode
 
 __all__ = ["BytePort", "Link", "LinkStatistics", "Posted", "random_session"]
 
-LINK_VERSION = 1
-SEQUENCES = 1 << 16
-ANSWERS_MASK = 0xFFF
-WINDOW = 2
-"""Frames under way: the board has two buffers."""
+SEQUENCES = 1 << HEAD_FIELDS["sequence"]
+ANSWERS_MASK = (1 << HEAD_FIELDS["answers"]) - 1
 LONGEST_RETRY_SECONDS = 60.0
 """Pauses double up to this: during a long inference a board that is well does not answer, and one
 that is suddenly slower than the line (a simulated one) must not be drowned in repetitions."""
@@ -146,14 +152,14 @@ class Link:
         self._next = 0
         self._flight.clear()
         words = self._finish(self._send(Request.OPEN, b"", 2), self._clock() + timeout)
-        version = int(words[0]) & 0xFF
-        if version != LINK_VERSION:
+        opened = unpack(OPENED_FIELDS, int(words[0]))
+        if opened["version"] != LINK_VERSION:
             raise WrongDevice(
-                f"The board's link has version {version} and this driver speaks version "
+                f"The board's link has version {opened['version']} and this driver speaks version "
                 f"{LINK_VERSION}; build the bitstream with the same release."
             )
-        self.payload_words = int(words[0]) >> 8 & 0xFFF
-        self.answer_words = int(words[0]) >> 20
+        self.payload_words = opened["payload_words"]
+        self.answer_words = opened["answer_words"]
         self.clock_hz = int(words[1])
 
     def send(self, words: NDArray[np.uint32], end: float) -> None:

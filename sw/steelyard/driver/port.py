@@ -4,31 +4,26 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.accelerator import ArrayConfig
+from ..contract.registers import (
+    MAGIC,
+    REGISTERS,
+    VERSION,
+    Command,
+    Register,
+    Space,
+    Status,
+    command_word,
+)
 from ..program import Program
 from .errors import ConfigurationMismatch, DeviceTimeout, WrongDevice
 from .transport import PacedTransport, Transport
 
-__all__ = ["COUNTERS", "TIMEOUT_SECONDS", "HostPort", "Space", "inference_words", "memories"]
-
-MAGIC = 0x594C5453
-VERSION = 1
-
-WRITE, READ, START = 0x01000000, 0x02000000, 0x03000000
-
-REGISTERS = 12
-HASH_REGISTER = 2
-STATUS_REGISTER = 10
-TOTAL_REGISTER = 11
-BUSY, DONE = 1, 2
-
-COUNTERS = 8
-"""Counters of an executed layer."""
+__all__ = ["TIMEOUT_SECONDS", "HostPort", "inference_words", "memories"]
 
 POLL_SECONDS = 0.001
 TIMEOUT_SECONDS = 600.0
@@ -37,19 +32,6 @@ RUN_MARGIN = 2
 """Times its predicted cycles that a run may take,"""
 RUN_CYCLES = 100_000
 """and cycles beside them."""
-
-
-class Space(IntEnum):
-    """Memories behind the host port."""
-
-    REGISTERS = 0
-    DESCRIPTORS = 1
-    PARAMETERS = 2
-    WEIGHTS = 3
-    ACTIVATIONS = 4
-    COUNTERS = 5
-    UNITS = 6
-    """Counters of the crossbar tile's operation units: 64 bits each, none with the array."""
 
 
 def memories(program: Program) -> list[tuple[Space, NDArray[np.uint32]]]:
@@ -62,7 +44,8 @@ def memories(program: Program) -> list[tuple[Space, NDArray[np.uint32]]]:
 
 
 def _write_words(space: Space, address: int, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    return np.concatenate([np.array([WRITE | space, address, words.size], np.uint32), words])
+    head = [command_word(Command.WRITE, space), address, words.size]
+    return np.concatenate([np.array(head, np.uint32), words])
 
 
 def inference_words(
@@ -77,9 +60,10 @@ def inference_words(
     layers : descriptors to run, from the first on
     result, count : activation item of the output, and its words
     """
-    run = [START, 0, layers, READ | Space.ACTIVATIONS, result, count]
+    run = [command_word(Command.START), 0, layers]
+    read = [command_word(Command.READ, Space.ACTIVATIONS), result, count]
     head = _write_words(Space.ACTIVATIONS, source, words)
-    return np.concatenate([head, np.array(run, np.uint32)])
+    return np.concatenate([head, np.array(run + read, np.uint32)])
 
 
 class HostPort:
@@ -144,17 +128,18 @@ class HostPort:
         """Words of the items from `address` on, uint32 (count,)."""
         if not count:
             return np.empty(0, np.uint32)
-        command = np.array([READ | space, address, count], np.uint32)
+        command = np.array([command_word(Command.READ, space), address, count], np.uint32)
         self._transport.write(command, self._timeout)
         return self._transport.read(count, self._timeout)
 
     def finish(self) -> None:
         """Return when all that was written has been taken."""
-        self.read(Space.REGISTERS, STATUS_REGISTER, 1)
+        self.read(Space.REGISTERS, Register.STATUS, 1)
 
     def start(self, first: int, count: int) -> None:
         """Run descriptors; a READ of a memory is answered when all are done."""
-        self._transport.write(np.array([START, first, count], np.uint32), self._timeout)
+        command = np.array([command_word(Command.START), first, count], np.uint32)
+        self._transport.write(command, self._timeout)
 
     def run(self, first: int, count: int) -> None:
         """Run descriptors and return when all are done.
@@ -168,8 +153,8 @@ class HostPort:
         self.start(first, count)
         while True:
             self._transport.wait_idle(max(end - time.monotonic(), 0.0))
-            status = int(self.read(Space.REGISTERS, STATUS_REGISTER, 1)[0])
-            if status & DONE and not status & BUSY:
+            status = int(self.read(Space.REGISTERS, Register.STATUS, 1)[0])
+            if status & Status.DONE and not status & Status.BUSY:
                 return
             if time.monotonic() > end:
                 raise DeviceTimeout(
@@ -180,7 +165,7 @@ class HostPort:
 
     def total_cycles(self) -> int:
         """Cycles of the last run."""
-        return int(self.read(Space.REGISTERS, TOTAL_REGISTER, 1)[0])
+        return int(self.read(Space.REGISTERS, Register.TOTAL, 1)[0])
 
     def check(self, expected: ArrayConfig, known: ArrayConfig | None = None) -> None:
         """Verify that the other end is an accelerator of a configuration.
@@ -217,14 +202,15 @@ class HostPort:
             If the other end is no accelerator, or of another version.
         """
         registers = self.read(Space.REGISTERS, 0, REGISTERS)
-        if registers[0] != MAGIC:
+        magic, version = (int(registers[n]) for n in (Register.MAGIC, Register.VERSION))
+        if magic != MAGIC:
             raise WrongDevice(
-                f"The device answers {int(registers[0]):#010x} where an accelerator answers "
+                f"The device answers {magic:#010x} where an accelerator answers "
                 f"{MAGIC:#010x}; load its bitstream and check the name of the port."
             )
-        if registers[1] != VERSION:
+        if version != VERSION:
             raise WrongDevice(
-                f"The accelerator has version {int(registers[1])} and this driver speaks version "
+                f"The accelerator has version {version} and this driver speaks version "
                 f"{VERSION}; build the bitstream with the same release."
             )
-        return registers[HASH_REGISTER : HASH_REGISTER + 8].astype("<u4").tobytes()
+        return registers[Register.HASH : Register.HASH + 8].astype("<u4").tobytes()

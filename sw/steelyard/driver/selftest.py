@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from ..compile import compile as compile_program
 from ..contract.accelerator import ArrayConfig
 from ..contract.descriptor import DESCRIPTOR_WORDS
+from ..contract.registers import Space
 from ..errors import UserError
 from ..network.random import KINDS, random_input, random_network
 from ..program import Program
 from .check import check
 from .device import Device
 from .errors import MemoryFault
-from .port import HostPort, Space
+from .port import HostPort
 
 __all__ = ["SelfTest", "Step", "run_selftest"]
 

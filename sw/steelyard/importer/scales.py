@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from steelyard.contract.limits import MAX_SHIFT, MULTIPLIER_BITS
 from steelyard.errors import UserError
-
-MULTIPLIER_BITS = 24
-MAX_SHIFT = 63
 
 
 def fixed_point(

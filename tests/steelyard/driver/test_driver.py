@@ -12,9 +12,10 @@ from steelyard import driver
 from steelyard.compile import compile
 from steelyard.compile.cycles import layer_cycles, predict_program
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.registers import Space
 from steelyard.driver import port as port_module
 from steelyard.driver import selftest as selftest_module
-from steelyard.driver.port import HostPort, Space
+from steelyard.driver.port import HostPort
 from steelyard.driver.serial import SerialTransport
 from steelyard.errors import UserError
 from steelyard.network import golden

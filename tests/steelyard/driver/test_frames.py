@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from link_bytes import frame_of_run, line, stuff_reversed
+from steelyard.contract.frames import Reply, Request
 from steelyard.driver import frames
-from steelyard.driver.frames import Frame, FrameReader, Reply, Request, decode, encode
+from steelyard.driver.frames import Frame, FrameReader, decode, encode
 
 
 def random_frame(rng: Random) -> Frame:

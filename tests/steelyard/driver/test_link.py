@@ -11,8 +11,9 @@ import pytest
 from link_bytes import line
 from steelyard import driver
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.frames import Reply, Request
 from steelyard.driver import link as link_module
-from steelyard.driver.frames import Frame, Reply, Request
+from steelyard.driver.frames import Frame
 from steelyard.driver.link import Link
 from steelyard.driver.serial import Address, SerialPort, SerialTransport, open_transport
 

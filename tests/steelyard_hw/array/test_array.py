@@ -8,8 +8,8 @@ from amaranth import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard_hw.array.array import SparseArray, array_latency
-from steelyard_hw.array.scheduler import MINIMUM_DRAIN
+from steelyard.contract.latencies import MINIMUM_DRAIN, array_latency
+from steelyard_hw.array.array import SparseArray
 from steelyard_hw.lib.testing import monitor, send
 from steelyard_sim.cases.array import (
     BeatChecker,

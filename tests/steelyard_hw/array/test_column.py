@@ -9,7 +9,8 @@ from amaranth import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard_hw.array.column import Column, column_latency
+from steelyard.contract.latencies import column_latency
+from steelyard_hw.array.column import Column
 
 CONFIG = ArrayConfig(
     lanes=8, columns=2, group=8, requantizers=2, window_groups=4, accumulator_bits=22

@@ -4,7 +4,8 @@
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.driver.frames import Frame, FrameReader, Reply, Request, encode
+from steelyard.contract.frames import Reply, Request
+from steelyard.driver.frames import Frame, FrameReader, encode
 from steelyard_hw.lib.testing import monitor
 from steelyard_hw.link.link import Link
 

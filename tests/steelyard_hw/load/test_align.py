@@ -7,6 +7,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import ALIGN_LATENCY
 from steelyard_hw.load.align import Aligner
 
 
@@ -60,10 +61,10 @@ def test_words_are_assembled_from_segments_with_gaps_between_them(lanes, step):
                         byte if bit else pad_value
                         for byte, bit in zip(expected, inside, strict=True)
                     ]
-                    due[cycle + dut.LATENCY] = lanes_out
+                    due[cycle + ALIGN_LATENCY] = lanes_out
                 await step_clock(ctx)
                 ctx.set(dut.i_valid, 0)
-        for _ in range(dut.LATENCY + 1):
+        for _ in range(ALIGN_LATENCY + 1):
             await step_clock(ctx)
         assert not due
 

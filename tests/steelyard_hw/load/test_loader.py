@@ -11,10 +11,10 @@ from amaranth.sim import Simulator
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.compile.cycles import segments
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.latencies import loader_latency, read_latency
 from steelyard.network.random import random_network
 from steelyard.program import pack_activations
-from steelyard_hw.load.loader import Loader, loader_latency
-from steelyard_hw.shell.memory import read_latency
+from steelyard_hw.load.loader import Loader
 from steelyard_sim.cases.array import layer_bits
 
 CONFIG = ArrayConfig(

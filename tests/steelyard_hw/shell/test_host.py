@@ -8,8 +8,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.registers import Space
 from steelyard_hw.lib.testing import monitor, receive, send
-from steelyard_hw.shell.host import HostPort, Space
+from steelyard_hw.shell.host import HostPort
 
 CONFIG = ArrayConfig(lanes=16, columns=16, group=16, weight_words=64, activation_words=64)
 ITEM_WORDS = {0: 1, 1: 1, 2: 2, 3: 6, 4: 4, 5: 1, 6: 1}

@@ -8,7 +8,8 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard_hw.shell.memory import ActivationMemory, ItemMemory, read_latency
+from steelyard.contract.latencies import read_latency
+from steelyard_hw.shell.memory import ActivationMemory, ItemMemory
 
 
 def simulate(dut, testbench):

@@ -9,8 +9,9 @@ from amaranth.sim import Simulator
 
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS
+from steelyard.contract.registers import COUNTERS
 from steelyard_hw.shell.layer import LayerLayout
-from steelyard_hw.shell.sequencer import COUNTERS, Sequencer
+from steelyard_hw.shell.sequencer import Sequencer
 
 CONFIG = ArrayConfig(max_layers=6, activation_words=256)
 SETTLE = 9

@@ -1,0 +1,74 @@
+"""Latencies of the gateware, in cycles.
+
+The gateware is built with them, the cycle model counts with them and the gateware's tests measure
+them.
+"""
+
+from .accelerator import ArrayConfig
+from .descriptor import DESCRIPTOR_WORDS
+from .registers import COUNTERS
+
+__all__ = [
+    "ALIGN_LATENCY",
+    "BETWEEN",
+    "MINIMUM_DRAIN",
+    "OUTPUT_LATENCY",
+    "REQUANTIZER_LATENCY",
+    "SUM_LATENCY",
+    "VECTOR_LATENCY",
+    "array_latency",
+    "column_latency",
+    "loader_latency",
+    "read_latency",
+    "settle",
+]
+
+ALIGN_LATENCY = 3
+"""From the bytes of all banks to a word of one lane per output pixel."""
+VECTOR_LATENCY = 3
+"""Of the vector unit, from the last tap of a window to its first beat."""
+SUM_LATENCY = 4
+"""Of the output stage, from a beat to its whole sums."""
+REQUANTIZER_LATENCY = 14
+"""Of a requantizer of one cycle, from a sum to its int8."""
+OUTPUT_LATENCY = SUM_LATENCY + REQUANTIZER_LATENCY
+"""Of the output stage, from a beat to its write."""
+MINIMUM_DRAIN = 8
+"""Least cycles between two drains, so between the ends of two passes: a stored partial sum is read
+again no earlier than that."""
+BETWEEN = DESCRIPTOR_WORDS + 1 + len(COUNTERS)
+"""Beside a layer's own: its descriptor is fetched, it starts, its counters are stored."""
+
+
+def read_latency(config: ArrayConfig) -> int:
+    """From a row of the activation memory to its bytes: address register, block RAM, output
+    register.
+
+    Compact configurations have no output register.
+    """
+    return 3 - config.compact
+
+
+def loader_latency(config: ArrayConfig) -> int:
+    """From the issue of a word's last segment to the word."""
+    return 2 + read_latency(config) + ALIGN_LATENCY
+
+
+def column_latency(config: ArrayConfig) -> int:
+    """From the last weight of a pass in a column's control to the captured sums.
+
+    Register, memory, output register, multiplier, accumulator; with `compact` memory, output
+    register, multiplier, accumulator, capture.
+    """
+    return 3 + config.multiplier_stages + 1
+
+
+def array_latency(config: ArrayConfig) -> int:
+    """From the issue of a pass's last item to the captured sums, less one."""
+    return config.broadcast_stages + column_latency(config) - config.compact
+
+
+def settle(config: ArrayConfig) -> int:
+    """Without activity, after which every result of a layer has been written: the layer ends."""
+    output = OUTPUT_LATENCY if config.requantizer_cycles == 1 else 0
+    return max(loader_latency(config) + VECTOR_LATENCY, output) + 4
