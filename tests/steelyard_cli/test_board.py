@@ -17,9 +17,9 @@ from steelyard.errors import DoesNotFit
 from steelyard.network import golden
 from steelyard.network import random as randomnet
 from steelyard.program import Program
-from steelyard_cli import devices
 from steelyard_cli.commands import compile as compiling
 from steelyard_cli.demos import board as board_demo
+from steelyard_cli.inputs import devices
 from steelyard_sim import virtual
 from steelyard_sim.cases.faults import CONFIG
 
@@ -246,14 +246,6 @@ def test_serial_boards_are_looked_for_among_the_known_ones():
     assert boards_module.find_board("ulx3s_85f").default in known
     assert devices.board_configs("/dev/ttyUSB0") == devices.board_configs("COM3") == known
     assert devices.board_configs("virtual:ulx3s_85f") == []
-
-
-def test_the_largest_batch_fits_and_one_more_image_does_not(network):
-    program = board_demo.largest_batch(network, CONFIG, 64)
-    assert 1 < program.batch < 64
-    with pytest.raises(DoesNotFit):
-        compile_program(network, CONFIG, batch=program.batch + 1)
-    assert board_demo.largest_batch(network, CONFIG, 2).batch == 2
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import onnx
 import pytest
 
 from steelyard import driver
+from steelyard.compile import compile_with_memories
 from steelyard.contract.accelerator import ArrayConfig
+from steelyard.files import replacing
 from steelyard.network import golden
 from steelyard.program import Program
-from steelyard_cli.commands import compile as compiling
-from steelyard_cli.commands import steps
+from steelyard_cli.commands.generate import LEAST_RESET_CYCLES, PORTS
 
 from .conftest import TINY
 
@@ -139,15 +140,6 @@ def test_compile_without_configuration_grows_only_what_is_too_small(steelyard, w
     assert program.config.with_(activation_words=4096) == ArrayConfig()
 
 
-def test_a_fitted_program_is_what_the_compiler_makes_for_its_configuration(work):
-    program = Program.load(work.program)
-    again = compiling.fitted(program.network, TINY.with_(weight_words=16), batch=3)
-    assert again.config == TINY.with_(weight_words=1024)
-    assert np.array_equal(again.descriptors, program.descriptors)
-    assert np.array_equal(again.weights, program.weights)
-    assert again.layers == program.layers
-
-
 def test_report_holds_every_layer_and_wellformed_pictures(steelyard, work, tmp_path):
     result = steelyard("report", work.program, "-o", tmp_path / "report")
     assert result.status == 0, result.err
@@ -190,7 +182,7 @@ def test_program_for_another_configuration_is_refused(steelyard, work, tmp_path,
         driver, "open", lambda name, config=None, **more: original(name, config=TINY, **more)
     )
     compiled = Program.load(work.program)
-    program = compiling.fitted(compiled.network, other, batch=3)
+    program = compile_with_memories(compiled.network, other, batch=3)
     program.save(tmp_path / "other.syp")
     result = steelyard(
         "run", tmp_path / "other.syp", "--input", work.images, "--output", tmp_path / "y.npy"
@@ -205,8 +197,8 @@ def test_generated_verilog_has_the_ports_that_its_description_names(steelyard, w
     verilog = (tmp_path / "v" / "steelyard.sv").read_text()
     description = json.loads((tmp_path / "v" / "accelerator.json").read_text())
     assert f"module {description['top']}(" in verilog
-    assert description["least_reset_cycles"] == steps.LEAST_RESET_CYCLES
-    for name, port in steps.PORTS.items():
+    assert description["least_reset_cycles"] == LEAST_RESET_CYCLES
+    for name, port in PORTS.items():
         width = "" if port["width"] == 1 else f"[{port['width'] - 1}:0] "
         assert f"  {port['direction']}put {width}{name};" in verilog
     assert ArrayConfig.from_toml(tmp_path / "v" / "config.toml") == TINY
@@ -256,8 +248,6 @@ def test_no_report_is_left_beside_a_device(steelyard, work, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".onnx", ".npy"])
 def test_outputs_are_readable_by_others_as_the_umask_says(tmp_path, suffix):
-    from steelyard_cli.view.files import replacing
-
     plain = tmp_path / "plain"
     plain.touch()
     with replacing(tmp_path / f"out{suffix}") as temporary:

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from steelyard import importer
 from steelyard.contract.tile import TileConfig
 from steelyard.cost import compare, price
 from steelyard.engines.crossbar import CrossbarConfig, activity, map_network
 from steelyard.importer import load
 from steelyard.network import Conv, golden
 from steelyard.program import Program
-from steelyard_cli.commands import crossbar as crossbars
 
 
 def test_programs_for_the_crossbar_run_on_the_golden_device(steelyard, work, tmp_path):
@@ -163,7 +163,7 @@ def test_a_network_of_zeros_takes_no_crossbars(steelyard, work, tmp_path, monkey
         replace(layer, weight=0 * layer.weight) if isinstance(layer, Conv) else layer
         for layer in network.layers
     ]
-    monkeypatch.setattr(crossbars, "load", lambda _: replace(network, layers=tuple(zero)))
+    monkeypatch.setattr(importer, "load", lambda _: replace(network, layers=tuple(zero)))
     result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", method)
     assert result.status == 0, result.err
     assert "0, 1 in the traditional mapping; filled none" in result.out

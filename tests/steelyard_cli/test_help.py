@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
 from steelyard.contract.accelerator import ArrayConfig
@@ -22,7 +23,7 @@ COMMANDS = [
     "generate",
     "boards",
     "bitstream",
-    "program",
+    "flash",
     "demo-board",
     "demo-crossbar",
     "bench",
@@ -46,7 +47,9 @@ def test_help_of_a_command_shows_an_example(steelyard, name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options_are_explained_or_carry_a_metavar(name):
-    for parameter in cli.commands[name].params:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    for parameter in command.params:
         if parameter.param_type_name == "option":
             assert parameter.help or parameter.show_default or parameter.metavar
 

@@ -12,7 +12,7 @@ from steelyard.contract.tile import TileConfig, load_config
 from steelyard.errors import UserError
 from steelyard.network.random import random_input, random_network
 from steelyard.program import Program
-from steelyard_cli.commands.compile import plan_document
+from steelyard.report import plan_document
 from steelyard_cli.view.layer_tables import plan_table, run_table
 from steelyard_sim.cases import netlist_run as netlist_case
 from steelyard_sim.cases.tile_cover import covering_configs

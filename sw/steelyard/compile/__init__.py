@@ -6,5 +6,13 @@ The contract with the gateware is docs/architecture.md; `cycles` predicts a desc
 from ..contract.descriptor import Descriptor, Operation
 from . import cycles
 from .compiler import compile
+from .fit import compile_largest_batch, compile_with_memories
 
-__all__ = ["Descriptor", "Operation", "compile", "cycles"]
+__all__ = [
+    "Descriptor",
+    "Operation",
+    "compile",
+    "compile_largest_batch",
+    "compile_with_memories",
+    "cycles",
+]

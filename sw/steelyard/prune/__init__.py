@@ -39,6 +39,7 @@ from steelyard.prune.mixed import MixedGranularity
 from steelyard.prune.ordering import order_channels
 from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import prune_balanced, prune_sequentially, reconstruct
+from steelyard.prune.shape import shape_of
 from steelyard.prune.tuning import finetune, gradual
 from steelyard.prune.user_network import prepared, unwrapped
 
@@ -85,6 +86,7 @@ __all__ = [
     "removed_share",
     "removed_work",
     "sensitivity",
+    "shape_of",
     "sparsest",
     "uniform",
     "unwrapped",

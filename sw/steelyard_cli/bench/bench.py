@@ -18,7 +18,7 @@ from steelyard_sim.build.toolchain import BuildFailed
 
 from ..errors import BadResult
 from ..view.console import note, percent, progress, show, table
-from ..view.files import beside, replacing
+from ..view.output import beside, write_json
 from . import work as bench_work
 from .software import compile_vgg16, golden_demo
 from .work import Job, Result
@@ -190,10 +190,10 @@ def run_bench(output: Path, quick: bool, case: str | None = None) -> None:
     ]
     software = [] if quick or case else _software()
     verdicts = judge([*entries, *software])
-    _write(output, entries)
+    write_json(output, entries)
     other = beside(output, output.with_name("software.json"))
     if software and other:
-        _write(other, software)
+        write_json(other, software)
     _show(entries, verdicts, output)
     missed = [
         f"{target.case}: {target.key}" for target, figure in verdicts if not target.met(figure)
@@ -326,13 +326,6 @@ def judge(entries: list[dict[str, Any]]) -> list[tuple[Target, Any]]:
     ]
 
 
-def _write(output: Path, entries: list[dict[str, Any]]) -> None:
-    import json
-
-    with replacing(output) as temporary:
-        temporary.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n")
-
-
 def _show(entries: list[dict[str, Any]], verdicts: list[tuple[Target, Any]], output: Path) -> None:
     names = {case.name for case in CASES}
     show(
@@ -356,7 +349,7 @@ def _show(entries: list[dict[str, Any]], verdicts: list[tuple[Target, Any]], out
             ],
         ),
         table(
-            "Bars",
+            "Targets",
             ("name", "figure", "target", "met?"),
             [
                 (f"{target.case}: {target.key}", _figure(figure), target.text, target.met(figure))

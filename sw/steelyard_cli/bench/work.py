@@ -7,12 +7,12 @@ import numpy as np
 
 from steelyard import driver
 from steelyard.compile import compile as compile_program
+from steelyard.compile import compile_with_memories
 from steelyard.compile.cycles import predict_program
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.network import Conv, Network, golden
 from steelyard.program import Program
 
-from ..commands.compile import fitted
 from . import networks as bench_networks
 
 __all__ = ["Job", "Layer", "Result", "build", "model", "simulate"]
@@ -93,7 +93,9 @@ def _network(job: Job) -> Network:
 
 def model(job: Job) -> Result:
     """Cycles by the cycle model; memories are as large as the network needs."""
-    program = fitted(_network(job), job.config, batch=job.batch, k="auto" if job.k else "dense")
+    program = compile_with_memories(
+        _network(job), job.config, batch=job.batch, k="auto" if job.k else "dense"
+    )
     cycles = [entry.predicted_cycles for entry in program.layers]
     return Result(_layers(program, cycles), predict_program(program))
 

@@ -1,128 +1,100 @@
 """``steelyard compile``: from quantized ONNX to a program, with the plan in a table."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.table import Table
 
 from steelyard.compile import compile as compile_program
+from steelyard.compile import compile_with_memories
 from steelyard.compile.cycles import predict_program
-from steelyard.contract.accelerator import MEMORIES, ArrayConfig
-from steelyard.contract.tile import TileConfig, load_config
+from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract.tile import TileConfig
 from steelyard.driver.boards import find_board
-from steelyard.errors import DoesNotFit, UserError
-from steelyard.network import Network
+from steelyard.errors import DoesNotFit
 from steelyard.program import Program
+from steelyard.report import plan_document
 from steelyard_sim.build.library import BUILD_TIME
 
+from ..inputs.configs import chosen_config
+from ..options import FILE, OUTPUT_FILE, json_option
 from ..view.console import note, percent, progress, show, table, warn
-from ..view.files import write_json
 from ..view.layer_tables import plan_table
+from ..view.output import write_json
 
-__all__ = [
-    "chosen_config",
-    "compile_network",
-    "fitted",
-    "memory_table",
-    "plan_document",
-]
+__all__ = ["command"]
 
 
-def fitted(
-    network: Network,
-    base: ArrayConfig,
-    *,
-    batch: int = 1,
-    k: str | int | dict[str, int] = "auto",
-    method: str = "pattern",
-) -> Program:
-    """Program for `base` with the memories grown that the network needs larger, to powers of two:
-    networks of like sizes then share a configuration, and with it a compiled simulation.
+class Letters(click.ParamType):
+    """``dense``, ``auto`` or a number."""
 
-    Raises
-    ------
-    UserError
-        If the network cannot be computed, or does not fit the largest memories.
+    name = "dense|auto|N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int:
+        if isinstance(value, int) or value in ("dense", "auto"):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither 'dense', 'auto' nor a whole number")
+
+
+@click.command("compile")
+@click.argument("network", type=FILE, metavar="NET.onnx")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="NET.syp")
+@click.option("--config", type=FILE, metavar="FILE.toml", help="Configuration of the accelerator.")
+@click.option("--board", metavar="NAME",
+              help="Take the default configuration of a board; with --config, check that the board "
+              "holds that one.")  # fmt: skip
+@click.option("--batch", type=int, default=1, show_default=True, help="Images run together.")
+@click.option(
+    "--k", type=Letters(), default="auto", show_default=True,
+    help="Weights kept of each group: each layer's smallest, all, or N in every layer.",
+)  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(("array", "crossbar")),
+    show_default="that of FILE.toml, or array",
+    help="Sparse array, or tile that emulates an RRAM crossbar.",
+)  # fmt: skip
+@click.option(
+    "--mapping", metavar="NAME", default="pattern", show_default=True,
+    help="How the crossbar holds the weights: traditional, structured, ou_row, pattern or mixed.",
+)  # fmt: skip
+@json_option
+def command(
+    network: Path, output: Path, config: Path | None, board: str | None, batch: int, k: str | int,
+    engine: str | None, mapping: str, json_file: Path | None,
+) -> None:  # fmt: skip
+    """Compile a quantized ONNX network for the accelerator and print the plan.
+
+    Without --config and --board the accelerator is the default one (16 lanes, 16 columns, groups of
+    16), with its memories grown where the network needs more. With --engine crossbar that is the
+    default tile (16 lanes, crossbars of 512 x 512 cells, operation units of 9 x 8, groups of 32
+    activations), a FILE.toml has the tables [array] and [crossbar], and --k changes nothing: the
+    mapping keeps what the weights need. --mapping is of the crossbar alone.
+
+    \b
+    Examples:
+      steelyard compile int8.onnx -o net.syp
+      steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
+      steelyard compile int8.onnx -o net.syp --board ulx3s_85f
+      steelyard compile int8.onnx -o net.syp --board ulx3s_85f --config larger.toml
+      steelyard compile int8.onnx -o dense.syp --k dense
+      steelyard compile int8.onnx -o tile.syp --engine crossbar --mapping mixed
     """
-    program = compile_program(network, base.with_(**MEMORIES), batch=batch, k=k, method=method)
-    needs = dict(zip(MEMORIES, (use.used for use in program.uses), strict=True))
-    grown = {}
-    for name, used in needs.items():
-        have = getattr(base, name)
-        grown[name] = have if used <= have else 1 << (used - 1).bit_length()
-    # No schedule depends on the size of these memories, so the program stays the same.
-    return replace(program, config=base.with_(**grown))
-
-
-def chosen_config(
-    config_file: Path | None, board: str | None, engine: str | None = None
-) -> ArrayConfig | None:
-    """Configuration of a file, which a board must hold if one is named, or of the board itself.
-
-    Parameters
-    ----------
-    config_file : names the engine by its tables
-    board : name of the board
-    engine : ``array`` or ``crossbar`` if the user asks for one
-
-    Returns
-    -------
-    None if neither is named
-
-    Raises
-    ------
-    UserError
-        If the file or the board cannot be used, the file is of another engine, or the board cannot
-        hold what the file says.
-    """
-    if config_file is not None:
-        config = load_config(config_file)
-        if engine is not None and engine != engine_of(config):
-            raise UserError(
-                f"--engine {engine} was given with {str(config_file)!r}, which configures the "
-                f"{engine_of(config)}; leave --engine out, for the file's tables say it."
-            )
-        if board is not None:
-            find_board(board).check(config)
-        return config
-    if board is None:
-        return None
-    if engine == "crossbar":
-        raise UserError(
-            f"Board {board!r} has no configuration of the crossbar tile; give one with --config "
-            "beside --board."
-        )
-    return find_board(board).default
-
-
-def engine_of(config: ArrayConfig) -> str:
-    """Engine of a configuration as ``--engine`` names it."""
-    return "crossbar" if isinstance(config, TileConfig) else "array"
-
-
-def compile_network(
-    source: Path,
-    output: Path,
-    config_file: Path | None,
-    board: str | None,
-    batch: int,
-    k: str | int,
-    json_file: Path | None,
-    engine: str | None = None,
-    method: str = "pattern",
-) -> None:
-    """``steelyard compile``."""
-    config = chosen_config(config_file, board, engine)
-    if isinstance(config, TileConfig):
-        for sentence in config.crossbar.warnings():
-            warn(sentence)
     from steelyard.importer import load
 
-    network = load(source)
-    if config is None:
+    chosen = chosen_config(config, board, engine)
+    if isinstance(chosen, TileConfig):
+        for sentence in chosen.crossbar.warnings():
+            warn(sentence)
+    loaded = load(network)
+    if chosen is None:
         base = TileConfig() if engine == "crossbar" else ArrayConfig()
-        program = fitted(network, base, batch=batch, k=k, method=method)
+        program = compile_with_memories(loaded, base, batch=batch, k=k, method=mapping)
         grown = base.differences(program.config)
         what = f"with grown memories ({'; '.join(grown)})" if grown else "as it is"
         note(
@@ -131,27 +103,26 @@ def compile_network(
         )
     else:
         try:
-            with progress("compiling", len(network.layers)) as update:
+            with progress("compiling", len(loaded.layers)) as update:
                 program = compile_program(
-                    network,
-                    config,
+                    loaded,
+                    chosen,
                     batch=batch,
                     k=k,
-                    method=method,
+                    method=mapping,
                     progress=lambda done, _, name: update(done, name),
                 )
         except DoesNotFit as error:
             if board is None or not error.needs:
                 raise
-            advice = _board_advice(board, config, config_file, error)
-            raise DoesNotFit(error.problem, advice) from None
+            raise DoesNotFit(error.problem, _board_advice(board, chosen, config, error)) from None
     program.save(output)
     plan = plan_document(program)
     if json_file:
         write_json(json_file, plan)
-    show(plan_table(program, plan["layers"], str(output)), memory_table(program))
+    show(plan_table(program, plan["layers"], str(output)), _memory_table(program))
     if board is not None:
-        _show_speed(program, board, config_file)
+        _show_speed(program, board, config)
 
 
 def _board_advice(
@@ -197,26 +168,10 @@ def _show_speed(program: Program, name: str, config_file: Path | None) -> None:
         )
 
 
-def memory_table(program: Program) -> Table:
+def _memory_table(program: Program) -> Table:
     """Used part of every memory."""
     return table(
         "Memories",
         ("memory", "used", "available", "share"),
         [(u.memory, u.used, u.available, percent(u.used / u.available)) for u in program.uses],
     )
-
-
-def plan_document(program: Program) -> dict[str, Any]:
-    """Plan of a program as JSON holds it."""
-    if not program.layers:
-        raise UserError("The program has no layers; compile a network that has some.")
-    return {
-        "network": program.network.name,
-        "batch": program.batch,
-        "config": asdict(program.config),
-        "config_sha256": program.config.hash().hex(),
-        "ideal_cycles": sum(entry.ideal_cycles for entry in program.layers),
-        "predicted_cycles": sum(entry.predicted_cycles for entry in program.layers),
-        "memories": [asdict(use) for use in program.uses],
-        "layers": [asdict(each) for each in program.explain()],
-    }

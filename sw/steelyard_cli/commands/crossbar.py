@@ -1,171 +1,91 @@
 """``steelyard crossbar``: a network in crossbars as table, JSON and pictures."""
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from numpy.typing import NDArray
+import click
 from rich.table import Table
 
-from steelyard.cost import CONSTANTS, NetworkCost, compare, constant_set, price
-from steelyard.engines.crossbar import (
-    Activity,
-    CrossbarConfig,
-    NetworkMapping,
-    activity,
-    map_network,
-    most_activity,
-)
-from steelyard.errors import UserError
-from steelyard.importer import load
-from steelyard.network import Network, golden
+from steelyard.driver import float_codes
+from steelyard.report import compare_with_traditional
 
+from ..inputs.arrays import read_array
+from ..inputs.configs import crossbar_config
+from ..options import FILE, OUTPUT_FOLDER
 from ..view.console import note, percent, show, table, warn
-from ..view.files import read_array, write_json, write_text
-from ..view.pictures import WIDTH_INCHES, svg
-from .prune_crossbar import crossbar_config
-from .run import input_codes
+from ..view.output import write_json, write_text
 
-__all__ = ["map_crossbars", "sheets"]
+__all__ = ["command"]
 
-SHEET = (3, 4)
-"""Rows and columns of crossbars in a picture."""
-FREE = 245
-"""Grey of cells that nothing uses."""
-MILLION = 1e6
-"""Picojoules in a microjoule, nanoseconds in a millisecond."""
+FILLS = 4
+"""Crossbars whose fill the last line says."""
+RATIOS = {
+    "crossbars": "xbars x",
+    "crossbar_area": "with index x",
+    "area": "area x",
+    "energy": "energy x",
+    "speed": "speed x",
+    "parallel_speed": "parallel x",
+}
+"""Ratios of the table and their headings."""
 
 
-def map_crossbars(
-    source: Path, output: Path, method: str, config_file: Path | None, images: Path | None
+@click.command("crossbar")
+@click.argument("network", type=FILE, metavar="NET.onnx")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, metavar="DIR")
+@click.option(
+    "--mapping", metavar="NAME", default="pattern", show_default=True,
+    help="How crossbars hold the weights: traditional, structured, ou_row, pattern or mixed.",
+)  # fmt: skip
+@click.option("--config", type=FILE, metavar="FILE.toml",
+              help="Crossbar: a table [crossbar], as of the tile's configuration.")  # fmt: skip
+@click.option("--input", "source", type=FILE, metavar="X.npy",
+              help="Images whose activations count; without, no step is skipped.")  # fmt: skip
+def command(
+    network: Path, output: Path, mapping: str, config: Path | None, source: Path | None
 ) -> None:
-    """``steelyard crossbar``."""
-    config = crossbar_config(config_file)
-    constant_set(config.constants).adc(config.adc_bits)
-    for sentence in config.warnings():
+    """Map a quantized ONNX network onto RRAM crossbars and price it.
+
+    Prints for each layer what it takes of the crossbars, its index, its work, and what energy and
+    time are to those of the traditional mapping of the same network. DIR receives crossbar.json and
+    pictures of the filled crossbars.
+
+    \b
+    Examples:
+      steelyard crossbar int8.onnx -o crossbars
+      steelyard crossbar int8.onnx -o crossbars --mapping mixed --input images.npy
+      steelyard crossbar int8.onnx -o crossbars --config crossbar.toml
+    """
+    from steelyard.importer import load
+
+    # Pictures need a package of their own.
+    from ..view.crossbar_pictures import sheets
+
+    configured = crossbar_config(config)
+    for sentence in configured.warnings():
         warn(sentence)
-    network = load(source)
-    mappings = [map_network(network, config, name) for name in (method, "traditional")]
-    count, works = _works(network, mappings, images)
-    prices: dict[str, tuple[NetworkCost, NetworkCost]] = {}
-    for name in CONSTANTS:
-        if _has_converter(name, config):
-            own, other = (price(m, w, name) for m, w in zip(mappings, works, strict=True))
-            prices[name] = own, other
-    document = _document(network, config, prices, count)
-    for number, sheet in enumerate(sheets(mappings[0])):
+    loaded = load(network)
+    if source is None:
+        note("No --input: no step counts as skipped, so energy and time are the most possible.")
+        codes = None
+    else:
+        codes = float_codes(loaded, read_array(source, "Input"))
+    found = compare_with_traditional(loaded, configured, mapping, codes)
+    document = found.document()
+    pictures = list(sheets(found.mapping))
+    for number, sheet in enumerate(pictures):
         write_text(output / f"crossbars-{number + 1}.svg", sheet + "\n")
     write_json(output / "crossbar.json", document)
-    title = f"{network.name}: {method} mapping, {config.constants}"
-    show(_layer_table(title, document, config.constants), _constants_table(document))
-    filled = ", ".join(percent(fill) for fill in document["fills"][: SHEET[1]])
-    more = ", ..." if len(document["fills"]) > SHEET[1] else ""
+    title = f"{loaded.name}: {mapping} mapping, {configured.constants}"
+    show(_layer_table(title, document, configured.constants), _constants_table(document))
+    filled = ", ".join(percent(fill) for fill in document["fills"][:FILLS])
+    more = ", ..." if len(document["fills"]) > FILLS else ""
     show(
-        f"Crossbars of {config.rows} x {config.columns}: {document['crossbars']}, "
+        f"Crossbars of {configured.rows} x {configured.columns}: {document['crossbars']}, "
         f"{document['traditional']['crossbars']} in the traditional mapping; filled "
         f"{filled or 'none'}{more}",
-        f"{output}/crossbar.json; pictures: {-(-document['crossbars'] // (SHEET[0] * SHEET[1]))}",
+        f"{output}/crossbar.json; pictures: {len(pictures)}",
     )
-
-
-def _works(
-    network: Network, mappings: list[NetworkMapping], images: Path | None
-) -> tuple[int, list[dict[str, Activity]]]:
-    """Number of images, and the work of each mapping on them."""
-    if images is None:
-        note("No --input: no step counts as skipped, so energy and time are the most possible.")
-        return 1, [most_activity(network, mapping) for mapping in mappings]
-    codes = input_codes(network, read_array(images, "Input"))
-    tensors = golden.run(network, codes, trace=True)
-    return len(codes), [activity(network, mapping, tensors) for mapping in mappings]
-
-
-def _has_converter(name: str, config: CrossbarConfig) -> bool:
-    try:
-        CONSTANTS[name].adc(config.adc_bits)
-    except UserError:
-        return False
-    return True
-
-
-def _document(
-    network: Network,
-    config: CrossbarConfig,
-    prices: Mapping[str, tuple[NetworkCost, NetworkCost]],
-    images: int,
-) -> dict[str, Any]:
-    """All figures, as JSON holds them; energy and time of one image."""
-    own, other = prices[config.constants]
-    shares = own.mapping.shares()
-    layers = []
-    for name, mapping in own.mapping.layers.items():
-        counts, reference = own.activities[name].counts, other.activities[name].counts
-        layers.append(
-            {
-                "name": name,
-                "weights": int(np.prod(mapping.shape)),
-                "mapped_weights": mapping.weights,
-                "crossbars": mapping.crossbar_numbers.tolist(),
-                "crossbar_share": shares[name],
-                "cells": mapping.cells,
-                "index_bits": mapping.index_bits,
-                "ou_steps": counts.ou_steps,
-                "ou_skipped": counts.ou_skipped,
-                "traditional_ou_steps": reference.ou_steps,
-                "traditional_ou_skipped": reference.ou_skipped,
-                "constants": {
-                    key: _costs(mine.layers[name], theirs.layers[name], images)
-                    for key, (mine, theirs) in prices.items()
-                },
-            }
-        )
-    return {
-        "network": network.name,
-        "method": own.mapping.method,
-        "images": images,
-        "config": json.loads(config.canonical()),
-        "crossbars": own.mapping.crossbars,
-        "fills": own.mapping.fills.tolist(),
-        "index_bits": own.mapping.index_bits,
-        "layers": layers,
-        "constants": {
-            key: {
-                **_costs(mine.total, theirs.total, images),
-                "ratios": {
-                    k: v if np.isfinite(v) else None
-                    for k, v in asdict(compare(mine, theirs)).items()
-                },
-            }
-            for key, (mine, theirs) in prices.items()
-        },
-        "traditional": {
-            "crossbars": other.mapping.crossbars,
-            "fills": other.mapping.fills.tolist(),
-            "ou_steps": other.ou_steps,
-            "ou_skipped": other.ou_skipped,
-        },
-    }
-
-
-def _costs(own: Any, other: Any, images: int) -> dict[str, float]:
-    """Area in um2, energy in uJ and times in ms of an image, with those of the traditional."""
-    made = {}
-    for prefix, cost in (("", own), ("traditional_", other)):
-        made[f"{prefix}area_um2"] = cost.total_area
-        made[f"{prefix}energy_uj"] = cost.total_energy / images / MILLION
-        made[f"{prefix}serial_ms"] = cost.serial_time / images / MILLION
-        made[f"{prefix}parallel_ms"] = cost.parallel_time / images / MILLION
-    return made
-
-
-def _ratio(other: float, own: float) -> str:
-    return f"{other / own:.2f}" if own else "-"
 
 
 def _layer_table(title: str, document: dict[str, Any], constants: str) -> Table:
@@ -198,6 +118,10 @@ def _layer_table(title: str, document: dict[str, Any], constants: str) -> Table:
     )  # fmt: skip
 
 
+def _ratio(other: float, own: float) -> str:
+    return f"{other / own:.2f}" if own else "-"
+
+
 def _constants_table(document: dict[str, Any]) -> Table:
     rows: list[tuple[object, ...]] = []
     for name, cost in document["constants"].items():
@@ -210,53 +134,3 @@ def _constants_table(document: dict[str, Any]) -> Table:
         ("constants", "area um2", "energy uJ", "serial ms", "parallel ms", *RATIOS.values()),
         rows,
     )
-
-
-RATIOS = {
-    "crossbars": "xbars x",
-    "crossbar_area": "with index x",
-    "area": "area x",
-    "energy": "energy x",
-    "speed": "speed x",
-    "parallel_speed": "parallel x",
-}
-"""Ratios of the table and their headings."""
-
-
-def sheets(mapping: NetworkMapping) -> Iterator[str]:
-    """Pictures of filled crossbars, coloured by layer."""
-    names = list(mapping.layers)
-    hues = matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, max(1, len(names))))[:, :3]
-    high, wide = SHEET
-    for first in range(0, mapping.crossbars, high * wide):
-        numbers = range(first, min(first + high * wide, mapping.crossbars))
-        across = min(wide, len(numbers))
-        down = -(-len(numbers) // across)
-        figure = Figure(figsize=(WIDTH_INCHES, 0.8 + 2.7 * down))
-        grid = figure.subplots(down, across, squeeze=False).ravel()
-        for axes in grid:
-            axes.set_axis_off()
-        for axes, number in zip(grid, numbers, strict=False):
-            axes.set_axis_on()
-            axes.imshow(_picture(mapping, number, hues), interpolation="none")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.set_title(f"{number}: {percent(mapping.fills[number])}", fontsize=9)
-        figure.legend(
-            handles=[Patch(color=hue, label=name) for hue, name in zip(hues, names, strict=True)],
-            loc="lower center", ncols=4, frameon=False, fontsize=8, bbox_to_anchor=(0.5, -0.08),
-        )  # fmt: skip
-        yield svg(figure)
-
-
-def _picture(mapping: NetworkMapping, crossbar: int, hues: NDArray) -> NDArray[np.uint8]:
-    """Pixels (rows, columns, 3) of a crossbar; blocks side by side differ in brightness."""
-    config = mapping.config
-    pixels = np.full((config.rows, config.columns, 3), FREE, np.uint8)
-    for hue, layer in zip(hues, mapping.layers.values(), strict=True):
-        blocks = layer.occupancy(crossbar)
-        for shade, brightness in enumerate((1.0, 0.86, 0.72)):
-            pixels[(blocks >= 0) & (blocks % 3 == shade)] = (255 * hue * brightness).astype(
-                np.uint8
-            )
-    return pixels

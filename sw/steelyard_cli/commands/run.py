@@ -1,65 +1,85 @@
 """``steelyard run``: a program on a device, with float or integer images."""
 
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from steelyard import driver
-from steelyard.network import Network
 from steelyard.program import Program
+from steelyard.report import layer_rows, speed_document
 
-from ..devices import announce, opened
 from ..errors import BadResult
-from ..view.console import progress, show, table
-from ..view.files import read_array, write_array, write_json
-from ..view.layer_tables import occupancy, run_table
+from ..inputs.arrays import read_array
+from ..inputs.devices import announce, opened
+from ..options import DEVICE_HELP, FILE, OUTPUT_FILE, json_option
+from ..view.console import progress, show
+from ..view.layer_tables import run_table
+from ..view.output import write_array, write_json
+from ..view.speed import speed_table
 
-__all__ = ["input_codes", "layer_rows", "run_program", "speed_document", "speed_table"]
-
-MICRO = 1e6
+__all__ = ["command"]
 
 
-def run_program(
-    path: Path,
-    source: Path,
-    output: Path,
-    device_name: str,
-    check: bool,
-    verify: bool,
-    raw: bool,
+@click.command("run")
+@click.argument("program", type=FILE, metavar="NET.syp")
+@click.option("--input", "source", type=FILE, required=True, metavar="X.npy")
+@click.option("--output", type=OUTPUT_FILE, required=True, metavar="Y.npy")
+@click.option("--device", default="sim", show_default=True, help=DEVICE_HELP)
+@click.option(
+    "--check", is_flag=True,
+    help="Compare every layer with the golden model and name the first difference.",
+)  # fmt: skip
+@click.option("--verify", is_flag=True, help="Read weights and parameters back when loaded.")
+@click.option("--raw", is_flag=True, help="Read and write int8 codes in place of float32.")
+@json_option
+def command(
+    program: Path, source: Path, output: Path, device: str, check: bool, verify: bool, raw: bool,
     json_file: Path | None,
-) -> None:
-    """``steelyard run``."""
-    program = Program.load(path)
-    codes = input_codes(program.network, read_array(source, "Input"), raw)
-    with opened(device_name) as device:
-        announce(device, program, len(codes), verify=verify, check=check)
-        device.load(program, verify=verify)
+) -> None:  # fmt: skip
+    """Run a compiled network on a device.
+
+    X.npy holds float32 in the network's own input units, batch first; Y.npy receives float32 in its
+    output units. Any number of images runs, batch by batch. For boards the table says what a batch
+    moves over the line and how many images a second that predicts.
+
+    \b
+    Examples:
+      steelyard run net.syp --input images.npy --output scores.npy
+      steelyard run net.syp --input images.npy --output scores.npy --device /dev/ttyUSB0
+      steelyard run net.syp --input images.npy --output scores.npy --device virtual:ulx3s_85f
+      steelyard run net.syp --input images.npy --output scores.npy --device golden
+      steelyard run net.syp --input codes.npy --output codes_out.npy --raw --check
+    """
+    compiled = Program.load(program)
+    images = read_array(source, "Input")
+    codes_of = driver.int8_codes if raw else driver.float_codes
+    codes = codes_of(compiled.network, images)
+    with opened(device) as found:
+        announce(found, compiled, len(codes), verify=verify, check=check)
+        found.load(compiled, verify=verify)
         started = time.monotonic()
         with progress("running", len(codes)) as update:
-            result = device.infer(codes, progress=lambda done, _: update(done, "images"))
+            result = found.infer(codes, progress=lambda done, _: update(done, "images"))
         seconds = time.monotonic() - started
-        speed = device.throughput
-        moved = device.traffic
-        counters, cycles = device.counters(), device.cycles
-        mismatch = _check(program, codes, device) if check else None
+        speed = found.throughput
+        moved = found.traffic
+        counters, cycles = found.counters(), found.cycles
+        mismatch = _check(compiled, codes, found) if check else None
     if mismatch is not None:
-        raise BadResult(f"Device {device_name!r} differs from the golden model in {mismatch}.")
-    write_array(output, result if raw else driver.real_output(program.network, result))
-    layers = layer_rows(program, counters)
+        raise BadResult(f"Device {device!r} differs from the golden model in {mismatch}.")
+    write_array(output, result if raw else driver.real_output(compiled.network, result))
+    layers = layer_rows(compiled, counters)
     if json_file:
         write_json(
             json_file,
             {
-                "program": str(path),
-                "device": device_name,
+                "program": str(program),
+                "device": device,
                 "images": len(codes),
-                "batch": program.batch,
+                "batch": compiled.batch,
                 "seconds": seconds,
                 "cycles": cycles,
                 "checked": check,
@@ -69,23 +89,12 @@ def run_program(
             },
         )
     if layers:
-        show(run_table(program, layers, cycles or 0))
+        show(run_table(compiled, layers, cycles or 0))
     if moved is not None:
         show(speed_table(moved, speed))
     rate = len(codes) / seconds if seconds else 0.0
     checked = ", every layer equal to the golden model" if check else ""
-    show(f"{output}: {len(codes)} images on {device_name!r}, {rate:.1f} images/s{checked}")
-
-
-def input_codes(network: Network, images: NDArray, raw: bool = False) -> NDArray[np.int8]:
-    """Int8 codes of what the user gave; a missing batch is not guessed.
-
-    Raises
-    ------
-    UserError
-        If the images have another type or shape than the network's input.
-    """
-    return driver.int8_codes(network, images) if raw else driver.float_codes(network, images)
+    show(f"{output}: {len(codes)} images on {device!r}, {rate:.1f} images/s{checked}")
 
 
 def _check(
@@ -95,63 +104,3 @@ def _check(
         return driver.check_layers(
             program, codes, device, progress=lambda done, _: update(done, "images")
         )
-
-
-def layer_rows(program: Program, counters: list[driver.LayerCounters]) -> list[dict[str, Any]]:
-    """Counters of every layer beside its plan; empty where the device counts nothing."""
-    rows = []
-    for entry, counted in zip(program.layers, counters, strict=bool(counters)):
-        row = {
-            "name": entry.name,
-            "kind": entry.kind,
-            "k": entry.k,
-            "nnz": entry.nnz,
-            "ideal_cycles": entry.ideal_cycles,
-            "predicted_cycles": entry.predicted_cycles,
-            **asdict(counted),
-        }
-        rows.append(row | {"occupancy": occupancy(program, row)})
-    return rows
-
-
-def speed_document(moved: driver.Traffic | None, speed: driver.Throughput | None) -> dict[str, Any]:
-    """Traffic of an inference of one batch and the board's speed, as JSON holds them."""
-    return {
-        "traffic": moved and {
-            **asdict(moved),
-            "bytes_sent_per_batch": moved.bytes_sent / moved.batches,
-            "bytes_received_per_batch": moved.bytes_received / moved.batches,
-            "cpu_seconds_per_batch": moved.cpu_seconds / moved.batches,
-        },
-        "throughput": speed and {
-            **asdict(speed),
-            "transfer_seconds": speed.transfer_seconds,
-            "sequential_seconds": speed.sequential_seconds,
-            "pipelined_seconds": speed.pipelined_seconds,
-            "sequential_images_per_second": speed.sequential_images_per_second,
-            "pipelined_images_per_second": speed.pipelined_images_per_second,
-        },
-    }  # fmt: skip
-
-
-def speed_table(moved: driver.Traffic, speed: driver.Throughput | None) -> Table:
-    """Traffic of an inference of one batch and the board's speed."""
-    rows: list[tuple[object, ...]] = [
-        ("bytes sent", round(moved.bytes_sent / moved.batches)),
-        ("bytes received", round(moved.bytes_received / moved.batches)),
-        ("frames sent again, in all", moved.repeated),
-        ("processor time of the driver, us", round(moved.cpu_seconds / moved.batches * MICRO)),
-    ]
-    if speed is not None:
-        at = f"at {speed.baud / MICRO:.3g} Mbaud"
-        rows += [
-            (f"transfer {at}, us", round(speed.transfer_seconds * MICRO)),
-            (f"computation at {speed.clock_hz / MICRO:g} MHz, us",
-             round(speed.compute_seconds * MICRO)),
-            ("predicted images/s, one batch after the other",
-             f"{speed.sequential_images_per_second:.1f}"),
-            ("predicted images/s, the next batch sent meanwhile",
-             f"{speed.pipelined_images_per_second:.1f}"),
-        ]  # fmt: skip
-    images = "image" if moved.images == moved.batches else "batch"
-    return table(f"Link, for one {images}", ("", "value"), rows)

@@ -3,33 +3,49 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import click
+
 from steelyard.contract.tile import load_config
 from steelyard.driver import SelfTest
 
-from ..devices import board_configs, opened
 from ..errors import BadResult
+from ..inputs.devices import board_configs, opened
+from ..options import DEVICE_HELP, FILE, json_option
 from ..view.console import progress, show, table
-from ..view.files import write_json
+from ..view.output import write_json
 
-__all__ = ["run_selftest"]
+__all__ = ["command"]
 
 
-def run_selftest(name: str, config_file: Path | None, quick: bool, json_file: Path | None) -> None:
-    """``steelyard selftest``.
+@click.command("selftest")
+@click.option("--device", required=True, help=DEVICE_HELP)
+@click.option(
+    "--config", type=FILE, metavar="FILE.toml",
+    help="Configuration of the accelerator, if it is no board's default one.",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="Test the memories in some places only.")
+@json_option
+def command(device: str, config: Path | None, quick: bool, json_file: Path | None) -> None:
+    """Test a device: identity, memories and a small network.
 
-    Raises
-    ------
-    BadResult
-        If something is wrong with the device.
+    Compares the configuration's hash, writes and reads every word of every memory with two
+    patterns, and compares a small built-in network with the golden model. What was loaded before is
+    overwritten. Exit status 1 if something is wrong.
+
+    \b
+    Examples:
+      steelyard selftest --device /dev/ttyUSB0
+      steelyard selftest --device virtual:ulx3s_85f --quick
+      steelyard selftest --device sim --config accelerator.toml
     """
-    configs = [load_config(config_file)] if config_file else board_configs(name)
-    with opened(name) as device, progress("testing", 1) as update:
-        result = device.selftest(configs, quick=quick, progress=update)
+    configs = [load_config(config)] if config else board_configs(device)
+    with opened(device) as found, progress("testing", 1) as update:
+        result = found.selftest(configs, quick=quick, progress=update)
     if json_file:
-        write_json(json_file, _document(name, quick, result))
+        write_json(json_file, _document(device, quick, result))
     show(
         table(
-            f"Device {name!r}: {result.config.outline}",
+            f"Device {device!r}: {result.config.outline}",
             ("part", "tested", "good", "seconds"),
             [(s.name, s.tested, not s.fault, f"{s.seconds:.2f}") for s in result.steps],
             left=2,
@@ -37,7 +53,7 @@ def run_selftest(name: str, config_file: Path | None, quick: bool, json_file: Pa
     )
     faults = [f"{step.name}: {step.fault}" for step in result.steps if step.fault]
     if faults:
-        raise BadResult(f"Device {name!r} is faulty: {'; '.join(faults)}.")
+        raise BadResult(f"Device {device!r} is faulty: {'; '.join(faults)}.")
 
 
 def _document(name: str, quick: bool, result: SelfTest) -> dict[str, object]:

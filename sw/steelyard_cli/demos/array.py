@@ -20,12 +20,13 @@ from steelyard.contract.accelerator import ArrayConfig
 from steelyard.driver import DeviceTimeout, LayerCounters
 from steelyard.network import Network
 from steelyard.program import Program
+from steelyard.report import prune_document
 from steelyard_sim.build.toolchain import BuildFailed
 
-from ..commands.steps import one_thread, prune_document
 from ..errors import BadResult
+from ..threads import one_thread
 from ..view.console import note, percent, progress, show, steps_of, table
-from ..view.files import write_array, write_json
+from ..view.output import write_array, write_json
 from . import array_work as demo_work
 
 __all__ = ["CONFIG", "Clock", "pruned_network", "run_demo", "workers"]

@@ -1,6 +1,5 @@
 """What the demo does in its worker processes; arguments and results can be pickled."""
 
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,8 @@ from steelyard.errors import UserError
 from steelyard.network import Network, golden
 from steelyard.program import Program
 
+from ..threads import one_thread
+
 __all__ = [
     "Baseline",
     "Checked",
@@ -24,7 +25,6 @@ __all__ = [
     "build",
     "check",
     "measure",
-    "one_thread",
     "opened",
 ]
 
@@ -129,13 +129,6 @@ def _accuracy(
         scores = golden.run(network, codes, threads=1).reshape(len(codes), -1)
         right += int((scores.argmax(1) == labels[start : start + block]).sum())
     return right / len(images)
-
-
-def one_thread() -> None:
-    """Holds torch to one thread: the processes of the demo share the processors."""
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1") or "1"))
 
 
 def measure(device_name: str, program: Program, codes: NDArray[np.int8]) -> Measured:

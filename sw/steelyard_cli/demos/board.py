@@ -8,21 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard import driver, zoo
-from steelyard.compile import compile as compile_program
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.compile import compile_largest_batch
 from steelyard.driver.boards import BoardFacts, find_board
-from steelyard.errors import DoesNotFit
 from steelyard.network import Network, golden
 from steelyard.program import Program
+from steelyard.report import layer_rows, speed_document
 
-from ..commands.run import layer_rows, speed_document, speed_table
-from ..devices import announce, opened
 from ..errors import BadResult
+from ..inputs.devices import announce, opened
 from ..view.console import note, progress, show, table
-from ..view.files import write_json
+from ..view.output import write_json
+from ..view.speed import speed_table
 from .array import Clock, pruned_network
 
-__all__ = ["largest_batch", "run_board_demo", "run_images"]
+__all__ = ["run_board_demo", "run_images"]
 
 DEMO = Path("build/demo")
 """Where ``steelyard demo`` leaves the pruned and quantized network."""
@@ -43,7 +42,7 @@ def run_board_demo(name: str, images: int, folder: Path, device_name: str | None
     board = find_board(name)
     clock = Clock()
     network = _network(clock)
-    program = largest_batch(network, board.default, min(images, MOST_IMAGES))
+    program = compile_largest_batch(network, board.default, min(images, MOST_IMAGES))
     clock.step("compile", f"compiled for board {name!r}: batch {program.batch}")
     pixels = zoo.sample().test_input
     codes = network.tensor(network.input).quantize(np.resize(pixels, (images, *pixels.shape[1:])))
@@ -82,26 +81,6 @@ def _network(clock: Clock) -> Network:
     network = load(path)
     clock.step("network", f"took the pruned network from {path}")
     return network
-
-
-def largest_batch(network: Network, config: ArrayConfig, most: int) -> Program:
-    """Program with the largest batch that the configuration's memories hold, at most `most`.
-
-    Raises
-    ------
-    DoesNotFit
-        If not even one image fits.
-    """
-    program = compile_program(network, config)
-    fits, too_many = 1, most + 1
-    while too_many - fits > 1:
-        # Memories are small: doubling ends sooner than halving the whole range.
-        batch = min(2 * fits, (fits + too_many) // 2)
-        try:
-            program, fits = compile_program(network, config, batch=batch), batch
-        except DoesNotFit:
-            too_many = batch
-    return program
 
 
 def run_images(device: driver.Device, program: Program, codes: NDArray[np.int8]) -> dict[str, Any]:

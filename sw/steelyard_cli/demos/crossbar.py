@@ -17,11 +17,12 @@ from steelyard.driver import DeviceTimeout
 from steelyard.engines.crossbar import CrossbarConfig, map_network
 from steelyard.errors import UserError
 from steelyard.network import Network
+from steelyard.report import cost_over_dense
 from steelyard_sim.build.toolchain import BuildFailed
 
 from ..errors import BadResult
 from ..view.console import note, progress, show, table
-from ..view.files import write_json
+from ..view.output import write_json
 from . import crossbar_work as work
 from .array import Clock, workers
 from .crossbar_pictures import write_pictures
@@ -181,7 +182,7 @@ def _chain(
     clock.step("prune", f"pruned and quantized {len(methods)} networks, no labels used")
     codes = _codes(networks[0], images)
     known = [
-        pool.submit(work.facts, network, CONFIG.crossbar, method.mapping, networks[0], codes)
+        pool.submit(cost_over_dense, network, CONFIG.crossbar, method.mapping, networks[0], codes)
         for method, network in zip(methods, networks, strict=True)
     ]
     prices = _gathered("mapping", known)

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from steelyard.engines.crossbar import NetworkMapping
 
-from ..commands.crossbar import sheets
-from ..view.files import write_text
+from ..view.crossbar_pictures import sheets
+from ..view.output import write_text
 from ..view.pictures import WIDTH_INCHES, svg
 
 __all__ = ["write_pictures"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,12 @@ from steelyard import data as dataset
 from steelyard import driver, zoo
 from steelyard.compile import compile as compile_program
 from steelyard.contract.tile import TileConfig
-from steelyard.cost import CONSTANTS, NetworkCost, compare, price
 from steelyard.engines import crossbar
-from steelyard.engines.crossbar import Activity, CrossbarConfig, NetworkMapping, map_network
-from steelyard.network import Conv, Network, golden
+from steelyard.engines.crossbar import Activity, CrossbarConfig, map_network
+from steelyard.network import Network, golden
 
-from ..commands.prune_crossbar import crossbar_shape
-from .array_work import one_thread, opened
+from ..threads import one_thread
+from .array_work import opened
 
 __all__ = [
     "METHODS",
@@ -28,7 +27,6 @@ __all__ = [
     "accuracy",
     "build",
     "check",
-    "facts",
     "pruned",
     "tested",
 ]
@@ -105,78 +103,10 @@ def pruned(
     if method.name != "dense":
         result = prune.prune_for_crossbar(
             model, images, cast(prune.CrossbarMethod, method.name), method.sparsity,
-            crossbar=crossbar_shape(config), epochs=epochs, augment=augment, seed=seed,
+            crossbar=prune.shape_of(config), epochs=epochs, augment=augment, seed=seed,
         )  # fmt: skip
         model, sparsity = result.model, result.sparsity
     return load(quantize(model, images)), sparsity
-
-
-def facts(
-    network: Network,
-    config: CrossbarConfig,
-    mapping: str,
-    dense: Network,
-    codes: NDArray[np.int8],
-) -> dict[str, Any]:
-    """What one network costs in its crossbars, over the dense one in the traditional mapping.
-
-    Parameters
-    ----------
-    codes : images whose activity is priced, int8 (images, channels, height, width)
-    """
-    other, other_works = _mapped(dense, config, "traditional", codes)
-    reference = {name: price(other, other_works, name) for name in CONSTANTS}
-    own, works = _mapped(network, config, mapping, codes)
-    weights = [layer.weight for layer in network.layers if isinstance(layer, Conv)]
-    total = sum(weight.size for weight in weights)
-    nonzero = sum(int(np.count_nonzero(weight)) for weight in weights)
-    row = {
-        "weights": total,
-        "nonzero_weights": nonzero,
-        "compression": total / max(1, nonzero),
-        **_costs(total, own, works, reference),
-        "adc_conversions": sum(work.counts.adc_conversions for work in works.values()),
-    }
-    if mapping not in ("traditional", "ou_row"):
-        row["same_weights_ou_row"] = _costs(
-            total, *_mapped(network, config, "ou_row", codes), reference
-        )
-    return row
-
-
-def _costs(
-    total: int,
-    own: NetworkMapping,
-    works: Mapping[str, Activity],
-    reference: Mapping[str, NetworkCost],
-) -> dict[str, Any]:
-    """Costs of a mapping of `total` weights, and over those of a reference under each set."""
-    ratios = {name: asdict(compare(price(own, works, name), reference[name])) for name in reference}
-    stored = sum(layer.weights for layer in own.layers.values())
-    first = next(iter(ratios.values()))
-    return {
-        "mapped_weights": stored,
-        "memory_compression": 8 * total / (8 * stored + own.index_bits),
-        "crossbars": own.crossbars,
-        "area_ratio": {name: ratio["area"] for name, ratio in ratios.items()},
-        "energy_ratio": {name: ratio["energy"] for name, ratio in ratios.items()},
-        "speed_ratio": {name: ratio["speed"] for name, ratio in ratios.items()},
-        "parallel_speed_ratio": {name: r["parallel_speed"] for name, r in ratios.items()},
-        "cells_ratio": first["cells"],
-        "ou_steps_ratio": first["ou_steps"],
-        "executed_steps_ratio": first["executed_steps"],
-        "ou_steps": sum(work.counts.ou_steps for work in works.values()),
-        "ou_skipped": sum(work.counts.ou_skipped for work in works.values()),
-        "index_bits": own.index_bits,
-    }
-
-
-def _mapped(
-    network: Network, config: CrossbarConfig, mapping: str, codes: NDArray[np.int8]
-) -> tuple[NetworkMapping, Mapping[str, Activity]]:
-    mapped = map_network(network, config, mapping)
-    tensors = golden.run(network, codes, trace=True, threads=1)
-    return mapped, crossbar.activity(network, mapped, tensors)
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from steelyard.program import Program
 
 from .console import percent, table
 
-__all__ = ["occupancy", "plan_table", "run_table"]
+__all__ = ["plan_table", "run_table"]
 
 Row = Mapping[str, Any]
 """Layer as JSON holds it."""
@@ -104,17 +104,6 @@ def _plan_columns(program: Program) -> tuple[Column, ...]:
         _field("max. cyc.", "predicted_cycles", added=True),
         OCCUPANCY,
     )
-
-
-def occupancy(program: Program, row: Row) -> float:
-    """Share of a layer's cycles in which the engine is at work.
-
-    Parameters
-    ----------
-    row : layer as it ran; steps that a tile skips are no work
-    """
-    work = row["ideal_cycles"] if program.mapping is None else row["issue"]
-    return work / row["cycles"] if row["cycles"] else 0.0
 
 
 def plan_table(program: Program, rows: Sequence[Row], title: str) -> Table:

@@ -1,69 +1,53 @@
-"""HTML of a program's report; the pictures are inlined so that one file can be sent around."""
+"""HTML page of a program's report; its pictures are inlined so that one file can be sent around."""
 
-__all__ = ["PAGE"]
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{{ title }}</title>
-<style>
-  body { font-family: sans-serif; margin: 2em auto; max-width: 72em; color: #222; }
-  table { border-collapse: collapse; margin: 1em 0; font-size: 90%; }
-  th, td { padding: .25em .7em; text-align: right; border-bottom: 1px solid #ddd; }
-  th { border-bottom: 2px solid #888; }
-  .text { text-align: left; }
-  svg { max-width: 100%; height: auto; }
-  code { font-size: 90%; }
-</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-<p>Batch of {{ plan.batch }} on {{ outline }}
-{%- if array %}, groups of {{ plan.config.group }}{% endif %}.
-{{ "{:,}".format(plan.predicted_cycles) }} cycles predicted{% if not array %} at most{% endif %}
-{%- if measured %},
-{{ "{:,}".format(measured.cycles) }} measured on device <code>{{ measured.device }}</code>
-{%- endif %};
-{{ "{:,}".format(plan.ideal_cycles) }} would be enough if {{ "no multiplier ever waited" if array
-else "no step were skipped and none ever waited" }}.</p>
-<h2>Layers</h2>
-<table>
-<tr><th class="text">layer</th><th class="text">kind</th>{% if array %}<th>K</th>{% endif %}
-<th>nonzero</th>
-<th>weight bytes</th><th>activation words</th><th>ideal cycles</th><th>predicted</th>
-{%- if measured %}<th>measured</th>{% endif %}<th>occupancy</th></tr>
-{% for row in layers -%}
-<tr><td class="text">{{ row.name }}</td><td class="text">{{ row.kind }}</td>
-{%- if array %}<td>{{ row.k if row.k else "&ndash;"|safe }}</td>{% endif %}
-<td>{{ "{:,}".format(row.nnz) }}</td>
-<td>{{ "{:,}".format(row.weight_bytes) }}</td><td>{{ "{:,}".format(row.activation_words) }}</td>
-<td>{{ "{:,}".format(row.ideal_cycles) }}</td><td>{{ "{:,}".format(row.predicted_cycles) }}</td>
-{%- if measured %}<td>{{ "{:,}".format(row.cycles) }}</td>{% endif %}
-<td>{{ "%.1f %%"|format(100 * row.occupancy) if row.ideal_cycles else "&ndash;"|safe }}</td></tr>
-{% endfor -%}
-</table>
-<h2>Memories</h2>
-<table>
-<tr><th class="text">memory</th><th>used</th><th>available</th><th>share</th></tr>
-{% for use in plan.memories -%}
-<tr><td class="text">{{ use.memory }}</td><td>{{ "{:,}".format(use.used) }}</td>
-<td>{{ "{:,}".format(use.available) }}</td>
-<td>{{ "%.1f %%"|format(100 * use.used / use.available) }}</td></tr>
-{% endfor -%}
-</table>
-{% for picture in pictures -%}
-<h2>{{ picture.title }}</h2>
-<p>{{ picture.caption }}</p>
-{{ picture.svg|safe }}
-{% endfor -%}
-<h2>Configuration</h2>
-<p>SHA-256 <code>{{ plan.config_sha256 }}</code></p>
-<table>
-{% for name, value in config -%}
-<tr><td class="text">{{ name }}</td><td>{{ value }}</td></tr>
-{% endfor -%}
-</table>
-</body>
-</html>
-"""
+import jinja2
+
+from steelyard.program import Program
+
+from .program_pictures import Picture
+
+__all__ = ["report_page"]
+
+TEMPLATE = "report.html.jinja"
+
+
+def report_page(
+    program: Program,
+    plan: dict[str, Any],
+    measured: dict[str, Any] | None,
+    pictures: Sequence[Picture],
+) -> str:
+    """HTML of a report.
+
+    Parameters
+    ----------
+    plan : of the program, its layers with their measured cycles if it ran
+    measured : what a run counted
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(TEMPLATE).render(
+        title=f"{program.network.name} on Steelyard",
+        plan=plan,
+        layers=plan["layers"],
+        outline=program.config.outline,
+        array=program.mapping is None,
+        config=_fields(plan["config"]),
+        measured=measured,
+        pictures=pictures,
+    )
+
+
+def _fields(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of a configuration; those of a table in it behind its name."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _fields(value, f"{name}.")
+        else:
+            yield prefix + name, f"{value:,}" if isinstance(value, int) else str(value)

@@ -12,12 +12,11 @@ import torch
 
 import steelyard
 from qdq_graphs import Qdq, images, runtime_output
-from steelyard import importer
+from steelyard import driver, importer
 from steelyard.compile import compile
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.errors import UserError
 from steelyard.program import Program
-from steelyard_cli.commands.run import input_codes
 
 SHAPE = (3, 9, 9)
 CONFIG = ArrayConfig(lanes=4, columns=4, requantizers=4, weight_words=16384)
@@ -89,7 +88,7 @@ def test_images_and_scores_have_the_shapes_of_the_graph(
         planes = x.reshape(5, *network.tensor(network.input).shape)
         np.testing.assert_array_equal(device.infer_float(planes), result)
         np.testing.assert_array_equal(
-            device.infer(input_codes(network, x)),
+            device.infer(driver.float_codes(network, x)),
             device.infer(network.tensor(network.input).quantize(planes)),
         )
 

@@ -8,8 +8,8 @@ from steelyard.contract.accelerator import ArrayConfig
 from steelyard.program import Program
 from steelyard_sim.build.toolchain import BuildFailed
 
-from .errors import BadResult
-from .view.console import duration, note
+from ..errors import BadResult
+from ..view.console import duration, note
 
 __all__ = ["announce", "board_configs", "opened"]
 

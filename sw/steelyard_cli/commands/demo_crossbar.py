@@ -1,72 +1,16 @@
-"""The commands that try a device, with their options and help."""
+"""``steelyard demo-crossbar``."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..options import DEVICE_HELP, FILE, FOLDER, OUTPUT_FOLDER, json_option
+from ..options import FOLDER, OUTPUT_FOLDER
 
-__all__ = ["demo_board", "demo_crossbar", "selftest"]
-
-
-@click.command(short_help="Test a device: identity, memories and a small network.")
-@click.option("--device", required=True, help=DEVICE_HELP)
-@click.option(
-    "--config", type=FILE, metavar="FILE.toml",
-    help="Configuration of the accelerator, if it is no board's default one.",
-)  # fmt: skip
-@click.option("--quick", is_flag=True, help="Test the memories in some places only.")
-@json_option
-def selftest(device: str, config: Path | None, quick: bool, json_file: Path | None) -> None:
-    """Test a device: identity, memories and a small network.
-
-    Compares the configuration's hash, writes and reads every word of every memory with two
-    patterns, and compares a small built-in network with the golden model. What was loaded before is
-    overwritten. Exit status 1 if something is wrong.
-
-    \b
-    Examples:
-      steelyard selftest --device /dev/ttyUSB0
-      steelyard selftest --device virtual:ulx3s_85f --quick
-      steelyard selftest --device sim --config accelerator.toml
-    """
-    from .selftest import run_selftest
-
-    run_selftest(device, config, quick, json_file)
+__all__ = ["command"]
 
 
-@click.command("demo-board", short_help="Run the demo's network on a board's simulated gateware.")
-@click.option("--board", required=True, metavar="NAME", help="'steelyard boards' lists them.")
-@click.option("--images", type=click.IntRange(1), default=100, show_default=True)
-@click.option(
-    "-o", "--output", type=OUTPUT_FOLDER, default=Path("build/demo-board"), show_default=True,
-    metavar="DIR", help="Folder of the report.",
-)  # fmt: skip
-@click.option(
-    "--device", metavar="DEVICE",
-    help="What runs it in place of virtual:NAME, for example a real board's port.",
-)  # fmt: skip
-def demo_board(board: str, images: int, output: Path, device: str | None) -> None:
-    """Run the demo's network on a board's simulated gateware, through its serial port.
-
-    The network is compiled for the board's default configuration, with the largest batch that fits,
-    and every output is compared with the golden model. Says what the board's time goes into. The
-    report is DIR/report.json.
-
-    \b
-    Examples:
-      steelyard demo-board --board ulx3s_85f
-      steelyard demo-board --board ulx3s_85f --device /dev/ttyUSB0
-    """
-    from ..demos.board import run_board_demo
-
-    run_board_demo(board, images, output, device)
-
-
-@click.command(
-    "demo-crossbar", short_help="Prune the bundled network for RRAM crossbars, side by side."
-)
+@click.command("demo-crossbar")
 @click.option(
     "-o", "--output", type=OUTPUT_FOLDER, default=Path("build/demo-crossbar"), show_default=True,
     metavar="DIR", help="Folder of the report and the pictures.",
@@ -97,7 +41,7 @@ def demo_board(board: str, images: int, output: Path, device: str | None) -> Non
     "--device", default="sim", show_default=True, help="What runs the programs: sim or golden."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def demo_crossbar(
+def command(
     output: Path, methods: tuple[str, ...], **settings: Any
 ) -> None:  # fmt: skip
     """Prune the bundled network for RRAM crossbars in every way, side by side.

@@ -1,41 +1,15 @@
-"""Files that commands read and write; every output is written aside and moved into place."""
+"""Arrays of .npy files."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
-from steelyard.files import is_stream, replacing
 from steelyard.npy import read_npy
 from steelyard.reading import first_line, opened
 
-__all__ = ["beside", "read_array", "replacing", "write_array", "write_json", "write_text"]
-
-
-def beside(output: Path, neighbour: Path) -> Path | None:
-    """A file that goes along with an output; None beside a device, where no file belongs."""
-    return None if is_stream(output) else neighbour
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes a JSON document."""
-    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
-
-
-def write_array(path: Path, values: NDArray) -> None:
-    """Writes a .npy file."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
+__all__ = ["calibration_images", "read_array"]
 
 
 def read_array(path: Path, what: str) -> NDArray:
@@ -66,3 +40,20 @@ def read_array(path: Path, what: str) -> NDArray:
             "write it with numpy.save."
         )
     return values
+
+
+def calibration_images(path: Path) -> NDArray[np.float32]:
+    """Calibration images as float32; other floating-point types are converted.
+
+    Raises
+    ------
+    UserError
+        If the file holds no floating-point array.
+    """
+    images = read_array(path, "Calibration")
+    if not np.issubdtype(images.dtype, np.floating):
+        raise UserError(
+            f"Calibration file {str(path)!r} holds {images.dtype}, float32 network inputs are "
+            "needed; convert the array."
+        )
+    return images.astype(np.float32, copy=False)

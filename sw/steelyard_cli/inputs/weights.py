@@ -17,7 +17,7 @@ from steelyard.prune import unwrapped
 from steelyard.reading import MALFORMED, opened
 from steelyard.state import read_state
 
-from .view.console import note
+from ..view.console import note
 
 __all__ = ["load_weights"]
 

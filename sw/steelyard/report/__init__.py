@@ -1,0 +1,23 @@
+"""Reports: what is known of a program, a run, a mapping or a pruning, as documents for JSON.
+
+The command line shows and writes what these functions give.
+"""
+
+from .crossbars import Comparison, compare_with_traditional, cost_over_dense
+from .plan import plan_document
+from .run import layer_rows, occupancy, read_run, speed_document
+from .steps import crossbar_prune_document, prune_document, quantize_document
+
+__all__ = [
+    "Comparison",
+    "compare_with_traditional",
+    "cost_over_dense",
+    "crossbar_prune_document",
+    "layer_rows",
+    "occupancy",
+    "plan_document",
+    "prune_document",
+    "quantize_document",
+    "read_run",
+    "speed_document",
+]

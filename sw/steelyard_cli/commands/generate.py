@@ -1,0 +1,66 @@
+"""``steelyard generate``."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from steelyard.contract.tile import load_config
+
+from ..options import FILE, OUTPUT_FOLDER
+from ..view.console import progress, show
+from ..view.output import write_json, write_text
+
+__all__ = ["LEAST_RESET_CYCLES", "PORTS", "command"]
+
+PORTS = {
+    "clk": {"direction": "in", "width": 1},
+    "rst": {"direction": "in", "width": 1},
+    "i__valid": {"direction": "in", "width": 1},
+    "i__ready": {"direction": "out", "width": 1},
+    "i__payload": {"direction": "in", "width": 32},
+    "o__valid": {"direction": "out", "width": 1},
+    "o__ready": {"direction": "in", "width": 1},
+    "o__payload": {"direction": "out", "width": 32},
+    "busy": {"direction": "out", "width": 1},
+}
+"""Ports of the accelerator's top module, docs/architecture.md section 7."""
+LEAST_RESET_CYCLES = 4
+"""Cycles that ``rst`` must be held, of the same section."""
+
+
+@click.command("generate")
+@click.option("--config", type=FILE, required=True, metavar="FILE.toml")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, metavar="DIR")
+def command(config: Path, output: Path) -> None:
+    """Write the Verilog of a configured accelerator.
+
+    FILE.toml has a table [array], and a table [crossbar] if the engine is a crossbar tile; fields
+    left out take their defaults. DIR receives steelyard.sv, config.toml (all fields) and
+    accelerator.json (top module, ports, configuration and its hash).
+
+    \b
+    Example:
+      steelyard generate --config accelerator.toml -o build/verilog
+    """
+    accelerator = load_config(config)
+    from steelyard_hw.verilog import TOP, convert
+
+    with progress("generating Verilog") as update:
+        update(0, accelerator.outline)
+        text = convert(accelerator)
+    write_text(output / "steelyard.sv", text)
+    accelerator.to_toml(output / "config.toml")
+    digest = accelerator.hash().hex()
+    write_json(
+        output / "accelerator.json",
+        {
+            "top": TOP,
+            "verilog": "steelyard.sv",
+            "config_sha256": digest,
+            "config": asdict(accelerator),
+            "ports": PORTS,
+            "least_reset_cycles": LEAST_RESET_CYCLES,
+        },
+    )
+    show(f"{output}: steelyard.sv, config.toml, accelerator.json ({digest[:16]})")

@@ -1,0 +1,1 @@
+"""What users name on the command line: networks, weights, configurations, arrays and devices."""

@@ -1,0 +1,35 @@
+"""Files that commands write; every one is written aside and moved into place."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard.files import is_stream, replacing
+
+__all__ = ["beside", "write_array", "write_json", "write_text"]
+
+
+def beside(output: Path, neighbour: Path) -> Path | None:
+    """A file that goes along with an output; None beside a device, where no file belongs."""
+    return None if is_stream(output) else neighbour
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: Mapping[str, Any] | list[Any]) -> None:
+    """Writes a JSON document."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def write_array(path: Path, values: NDArray) -> None:
+    """Writes a .npy file."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
