@@ -158,7 +158,7 @@ RUN = (
         for name, says in (
             ("cut", "copy it again or compile it anew"),
             ("altered", "copy it again or compile it anew"),
-            ("newer", "update Steelyard or compile the program anew"),
+            ("newer", "update Steelyard or compile the network anew"),
             ("odd", "compile it anew"),
         )
     ),
@@ -190,9 +190,9 @@ RUN = (
         ("selftest --device sim --config tiny.toml",),
     ),
     Remedy(
-        "program ulx3s_85f --bitstream none.bit --dry-run",
+        "flash ulx3s_85f --bitstream none.bit --dry-run",
         "name one with --bitstream",
-        ("program ulx3s_85f --bitstream some.bit --dry-run",),
+        ("flash ulx3s_85f --bitstream some.bit --dry-run",),
     ),
 )
 REMEDIES = (*IMPORT, *PRUNE, *COMPILE, *RUN)
