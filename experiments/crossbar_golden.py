@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from steelyard.engines.crossbar import METHODS, Counts, CrossbarConfig, map_network, run
-from steelyard.network import Conv, MaxPool, Network, Tensor, golden
+from steelyard.network import NetworkBuilder, golden
 
 PLAN = (128, 128, "P", 256, 256, "P", 512, 512, "P", "FC1024", "FC10")
 
@@ -20,34 +20,23 @@ PLAN = (128, 128, "P", 256, 256, "P", 512, 512, "P", "FC1024", "FC10")
 def vgg8(seed=0):
     """Dense VGG8 with random int8 weights; sums come out at 40 codes of deviation."""
     rng = np.random.default_rng(seed)
-    tensors = {"input": Tensor("input", (3, 32, 32), 1 / 64, 0)}
-    layers, last = [], "input"
+    builder = NetworkBuilder("vgg8", (3, 32, 32), scale=1 / 64)
     for number, item in enumerate(PLAN):
-        channels, height, width = tensors[last].shape
-        zero, name = tensors[last].zero_point, f"t{number}"
+        name = f"t{number}"
         if item == "P":
-            tensors[name] = Tensor(name, (channels, height // 2, width // 2), 1 / 64, zero)
-            layers.append(MaxPool(name=name, inputs=(last,), output=name, kernel=(2, 2), stride=2))
-            last = name
+            builder.max_pool(2, name=name, stride=2)
             continue
+        channels, height, width = builder.last.shape
         full = isinstance(item, str)
         outputs = int(item[2:]) if full else item
         kernel = (height, width) if full else (3, 3)
-        size = (1, 1) if full else (height, width)
         weight = np.clip(np.rint(rng.normal(0, 30, (outputs, channels, *kernel))), -127, 127)
         deviation = 30 * 40 * np.sqrt(weight[0].size)
-        tensors[name] = Tensor(name, (outputs, *size), 1 / 64, -128)
-        layers.append(
-            Conv(
-                name=name, inputs=(last,), output=name, lo=-128, hi=127,
-                weight=weight.astype(np.int8), bias=np.zeros(outputs, np.int32),
-                multiplier=np.full(outputs, int(60 / deviation * 2**30), np.int32),
-                shift=np.full(outputs, 30, np.int32),
-                padding=(0, 0, 0, 0) if full else (1, 1, 1, 1), fully_connected=full,
-            )
+        builder.conv(
+            weight.astype(np.int8), name=name, zero_point=-128, padding=0 if full else 1,
+            multiplier=int(60 / deviation * 2**30), shift=30, fully_connected=full,
         )  # fmt: skip
-        last = name
-    return Network("vgg8", "input", last, tensors, tuple(layers))
+    return builder.network()
 
 
 def main():

@@ -31,7 +31,7 @@ LATE: dict[rooms.Edge, str] = {
 }
 """Imports that close a circle, each with its reason."""
 LINES = 450
-LONG = {"steelyard.network.random", "steelyard_hw.link.link"}
+LONG = {"steelyard_hw.link.link"}
 """Modules with more, to be parted."""
 ELABORATE = 80
 LONG_ELABORATES = {"steelyard_hw.link.link.Link", "steelyard_hw.load.walker.TileWalker"}

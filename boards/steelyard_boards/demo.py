@@ -10,7 +10,7 @@ from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.errors import UserError
-from steelyard.network import Add, AvgPool, Conv, Layer, MaxPool, Network, Tensor
+from steelyard.network import Network, NetworkBuilder
 
 __all__ = ["demo_cycles", "demo_network"]
 
@@ -22,55 +22,35 @@ KEPT = 4
 
 def demo_network() -> Network:
     """Network of the demo's shape (`steelyard.zoo.models.fashion`), with arbitrary weights."""
-    tensors = {"input": Tensor("input", (1, 28, 28), 1.0, 0)}
-    layers: list[Layer] = []
-
-    def add(layer: Layer, shape: tuple[int, int, int]) -> str:
-        tensors[layer.output] = Tensor(layer.output, shape, 1.0, 0)
-        layers.append(layer)
-        return layer.output
+    builder = NetworkBuilder("demo", (1, 28, 28))
 
     def convolve(
         source: str, channels: int, kept: int = KEPT, *, stride: int = 1, kernel: int = 3
     ) -> str:
-        inputs, height, width = tensors[source].shape
-        name = f"layer{len(layers)}"
-        border = kernel // 2
-        return add(
-            Conv(
-                name=name,
-                inputs=(source,),
-                output=name,
-                weight=_weight(channels, inputs, kernel, kept),
-                bias=np.zeros(channels, np.int32),
-                multiplier=np.ones(channels, np.int32),
-                shift=np.ones(channels, np.int32),
-                stride=stride,
-                padding=(border,) * 4,
-                fully_connected=kernel == 1,
-            ),
-            (channels, -(-height // stride), -(-width // stride)),
+        return builder.conv(
+            _weight(channels, builder.tensors[source].shape[0], kernel, kept),
+            source,
+            name=f"layer{len(builder.layers)}",
+            multiplier=1,
+            shift=1,
+            stride=stride,
+            padding=kernel // 2,
+            fully_connected=kernel == 1,
         )
 
     def residual(source: str, first_kept: int) -> str:
-        channels = tensors[source].shape[0]
+        channels = builder.tensors[source].shape[0]
         inner = convolve(convolve(source, channels, first_kept), channels)
-        name = f"layer{len(layers)}"
-        sizes = {"multiplier_a": 1, "multiplier_b": 1, "shift": 1}
-        layer = Add(name=name, inputs=(inner, source), output=name, **sizes)
-        return add(layer, tensors[inner].shape)
+        name = f"layer{len(builder.layers)}"
+        return builder.add(inner, source, name=name, multipliers=(1, 1), shift=1)
 
     image = convolve("input", 16, DENSE)
-    image = add(
-        MaxPool(name="pool", inputs=(image,), output="pool", kernel=(2, 2), stride=2), (16, 14, 14)
-    )
+    image = builder.max_pool(2, image, name="pool", stride=2)
     image = residual(convolve(image, 32, KEPT + 1), KEPT)
     image = residual(convolve(image, 64, stride=2), KEPT - 1)
-    mean = AvgPool(
-        name="mean", inputs=(image,), output="mean", kernel=(7, 7), multiplier=1, shift=1
-    )
-    output = convolve(add(mean, (64, 1, 1)), 10, DENSE, kernel=1)
-    return Network("demo", "input", output, tensors, tuple(layers))
+    image = builder.avg_pool(None, image, name="mean", multiplier=1, shift=1)
+    convolve(image, 10, DENSE, kernel=1)
+    return builder.network()
 
 
 def _weight(channels: int, inputs: int, kernel: int, kept: int) -> np.ndarray:

@@ -7,6 +7,5 @@ hands them to the `ops_*` modules, `complete` adds quantizers that a file misses
 from steelyard.importer.complete import complete
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.loader import load
-from steelyard.importer.scales import add_fixed_point, fixed_point
 
-__all__ = ["NotQuantized", "add_fixed_point", "complete", "fixed_point", "load"]
+__all__ = ["NotQuantized", "complete", "load"]

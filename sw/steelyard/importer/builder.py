@@ -12,7 +12,6 @@ from steelyard.importer.errors import REQUANTIZE, NotQuantized
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import Graph
 from steelyard.importer.node import Node
-from steelyard.importer.scales import real_to_code
 from steelyard.importer.unscaled import AvgPoolDraft
 from steelyard.importer.values import (
     Activation,
@@ -23,6 +22,7 @@ from steelyard.importer.values import (
     Value,
 )
 from steelyard.network import Layer, Network, Tensor
+from steelyard.network.scales import real_to_code
 
 Handler = Callable[["Builder", Node], None]
 

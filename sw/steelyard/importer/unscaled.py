@@ -8,8 +8,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.importer.scales import add_fixed_point, fixed_point
 from steelyard.network import Add, AvgPool, Conv, Layer, MaxPool, Tensor
+from steelyard.network.scales import add_fixed_point, fixed_point
 
 Padding = tuple[int, int, int, int]
 

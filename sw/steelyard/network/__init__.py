@@ -1,14 +1,16 @@
 """Integer networks: the graph, its layer kinds, and the golden model that all hardware must equal.
 
-`kinds` holds one module a layer kind, `golden` computes a network in numpy, `arrays` takes it to
-files and back, `random` makes networks for tests.
+`kinds` holds one module a layer kind, `builder` makes networks layer by layer, `golden` computes
+them in numpy, `arrays` takes them to files and back, `random` makes networks for tests.
 """
 
 from .arithmetic import requantize
 from .arrays import from_arrays, to_arrays
+from .builder import NetworkBuilder
 from .graph import Network
 from .kinds import LAYER_KINDS, Add, AvgPool, Conv, MaxPool
 from .layer import Layer, Rank
+from .scales import add_fixed_point, fixed_point
 from .tensor import Shape, Tensor
 from .window import Padding, Window, output_size
 
@@ -20,11 +22,14 @@ __all__ = [
     "Layer",
     "MaxPool",
     "Network",
+    "NetworkBuilder",
     "Padding",
     "Rank",
     "Shape",
     "Tensor",
     "Window",
+    "add_fixed_point",
+    "fixed_point",
     "from_arrays",
     "output_size",
     "requantize",

@@ -5,8 +5,6 @@ layer takes any plane and its weight has the shape of a convolution over the who
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..errors import UserError
@@ -92,10 +90,12 @@ class Network:
             if layer.name in names:
                 raise UserError(f"Layer {layer.name!r} occurs twice; give each layer its own name.")
             names.add(layer.name)
-            with _naming(layer):
+            try:
                 self._check_wiring(layer, known)
                 layer.check_clamp()
                 layer.check(self.inputs_of(layer), self.tensors[layer.output])
+            except UserError as error:
+                raise layer.error(str(error)) from None
             known.add(layer.output)
         if self.output not in known:
             raise UserError(
@@ -131,12 +131,3 @@ class Network:
             raise UserError(
                 f"output {layer.output!r} is made twice; give each output its own name."
             )
-
-
-@contextmanager
-def _naming(layer: Layer) -> Iterator[None]:
-    """Puts the layer's name before the sentence of an error."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"Layer {layer.name!r}: {error}") from None

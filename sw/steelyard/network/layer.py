@@ -63,7 +63,7 @@ class Layer(ABC):
         Raises
         ------
         UserError
-            If a kernel does not fit the map.
+            If a weight or window is none, or does not fit the map.
         """
 
     @abstractmethod
@@ -79,6 +79,10 @@ class Layer(ABC):
     @abstractmethod
     def golden(self, inputs: Sequence[Tensor], output: Tensor) -> BlockFunction:
         """Function from the inputs' blocks to the output's, with all parameters prepared."""
+
+    def error(self, sentence: str) -> UserError:
+        """Error whose sentence has the layer's name before it."""
+        return UserError(f"Layer {self.name!r}: {sentence}")
 
     def check_clamp(self) -> None:
         """Refuse bad clamps.

@@ -6,17 +6,18 @@ outputs spread over int8 instead of sticking at a clamp.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
 from . import golden
+from .builder import NetworkBuilder
 from .graph import Network
 from .kinds import Add, AvgPool, Conv, MaxPool
 from .layer import Layer
-from .tensor import Tensor
+from .tensor import Shape
 from .window import output_size
 
 __all__ = [
@@ -87,7 +88,7 @@ def random_conv(
     UserError
         If the kernel, stride or padding is out of range or does not fit the map.
     """
-    chain = _Chain.start(rng, (in_channels, *size))
+    chain = _Chain("random conv", rng, (in_channels, *size))
     chain.conv(
         out_channels,
         size if fully_connected else kernel,
@@ -97,7 +98,7 @@ def random_conv(
         group=group,
         fully_connected=fully_connected,
     )
-    return chain.network("random conv")
+    return chain.network()
 
 
 def random_network(
@@ -143,8 +144,8 @@ def random_network(
     height = int(rng.integers(1, min(max_pixels, 20) + 1))
     width = int(rng.integers(1, min(max_pixels // height, 20) + 1))
     height, width = _grown(height, width, max_pixels)
-    chain = _Chain.start(rng, (_channels(rng, max_channels), height, width), max_pixels)
-    chain.max_kernel = max_kernel
+    shape = (_channels(rng, max_channels), height, width)
+    chain = _Chain(f"random {seed}", rng, shape, max_pixels=max_pixels, max_kernel=max_kernel)
     extra = [str(rng.choice(list(kinds))) for _ in range(layers - len(kinds))]
     order = rng.permutation([*kinds, *extra])[:layers].tolist()
     if rng.random() < 0.7:
@@ -169,7 +170,7 @@ def random_network(
                 chain.residual(own_k, group)
             case _:
                 chain.random_pool(kind)
-    return chain.network(f"random {seed}")
+    return chain.network()
 
 
 def random_chain(
@@ -191,11 +192,11 @@ def random_chain(
     outputs : channels of the fully connected layer
     k, group : weights kept in every group, as in :func:`random_weight`
     """
-    chain = _Chain.start(np.random.default_rng(seed), shape)
+    chain = _Chain(f"chain {seed}", np.random.default_rng(seed), shape)
     for channels, stride in convolutions:
         chain.conv(channels, (3, 3), stride=stride, padding=(1, 1, 1, 1), k=k, group=group)
     chain.conv(outputs, chain.size, k=k, group=group, fully_connected=True)
-    return chain.network(f"chain {seed}")
+    return chain.network()
 
 
 def random_input(network: Network, images: int, seed: int) -> NDArray[np.int8]:
@@ -205,10 +206,10 @@ def random_input(network: Network, images: int, seed: int) -> NDArray[np.int8]:
     all 127.
     """
     rng = np.random.default_rng(seed)
-    return _codes(rng, (images, *network.tensor(network.input).shape))
+    return random_codes(rng, (images, *network.tensor(network.input).shape))
 
 
-def _codes(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
+def random_codes(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
     codes = rng.integers(-128, 128, shape).astype(np.int8)
     extremes = rng.choice(np.array([-128, 127], np.int8), shape)
     codes = np.where(rng.random(shape) < 0.1, extremes, codes)
@@ -228,41 +229,35 @@ def _grown(height: int, width: int, max_pixels: int) -> tuple[int, int]:
     return height, width
 
 
-@dataclass
 class _Chain:
     """Network under construction, with the sample images at every tensor."""
 
-    rng: np.random.Generator
-    max_pixels: int
-    max_kernel: int = 7
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    samples: dict[str, NDArray[np.int8]] = field(default_factory=dict)
-    layers: list[Layer] = field(default_factory=list)
-    last: str = "input"
-
-    @classmethod
-    def start(
-        cls, rng: np.random.Generator, shape: tuple[int, int, int], max_pixels: int = 0
-    ) -> "_Chain":
-        chain = cls(rng, max_pixels)
-        chain.tensors["input"] = chain._tensor("input", shape, one_sided=True)
-        chain.samples["input"] = _codes(rng, (SAMPLE_IMAGES, *shape))
-        return chain
-
-    @property
-    def _next(self) -> str:
-        return f"t{len(self.layers)}"
+    def __init__(
+        self,
+        name: str,
+        rng: np.random.Generator,
+        shape: Shape,
+        *,
+        max_pixels: int = 0,
+        max_kernel: int = 7,
+    ) -> None:
+        self.rng = rng
+        self.max_pixels = max_pixels
+        self.max_kernel = max_kernel
+        self._builder = NetworkBuilder(name, shape, **self._codes(one_sided=True))
+        self._samples = {"input": random_codes(rng, (SAMPLE_IMAGES, *shape))}
 
     @property
     def size(self) -> tuple[int, int]:
-        return self.tensors[self.last].shape[1], self.tensors[self.last].shape[2]
+        _, height, width = self._builder.last.shape
+        return height, width
 
     @property
     def channels(self) -> int:
-        return self.tensors[self.last].shape[0]
+        return self._builder.last.shape[0]
 
-    def network(self, name: str) -> Network:
-        return Network(name, "input", self.last, self.tensors, tuple(self.layers))
+    def network(self) -> Network:
+        return self._builder.network()
 
     def conv(
         self,
@@ -277,9 +272,10 @@ class _Chain:
     ) -> None:
         shape = (out_channels, self.channels, *kernel)
         weight = random_weight(self.rng, shape, group=group, k=k)
-        out = (out_channels, *output_size(self.size, kernel, stride, padding))
-        z_x = self.tensors[self.last].zero_point
-        sums = _sums(self.samples[self.last], z_x, weight, stride, padding)
+        # Refuses a kernel that does not fit before sums are made of it.
+        output_size(self.size, kernel, stride, padding)
+        x = self._builder.last
+        sums = _sums(self._samples[x.name], x.zero_point, weight, stride, padding)
         centre, deviation = _statistics(sums)
         # Half of the channels are balanced by their bias, as training would; others run off centre.
         balanced = self.rng.random(out_channels) < 0.5
@@ -292,25 +288,20 @@ class _Chain:
             for c, d, b in zip(centre, deviation, balanced, strict=True)
         ]
         multiplier, shift = (np.array(column, np.int32) for column in zip(*scaling, strict=True))
-        y = self._tensor(self._next, out, one_sided=True)
-        lo, hi = self._clamp(y)
+        codes = self._codes(one_sided=True)
         self._append(
-            Conv(
-                name=self._name("fc" if fully_connected else "conv"),
-                inputs=(self.last,),
-                output=y.name,
-                lo=lo,
-                hi=hi,
-                weight=weight,
-                bias=bias,
-                multiplier=multiplier,
-                shift=shift,
-                stride=stride,
-                padding=padding,
-                fully_connected=fully_connected,
-                k=k,
-            ),
-            y,
+            Conv,
+            name=self._name("fc" if fully_connected else "conv"),
+            **codes,
+            **self._clamp(codes["zero_point"]),
+            weight=weight,
+            bias=bias,
+            multiplier=multiplier,
+            shift=shift,
+            stride=stride,
+            padding=padding,
+            fully_connected=fully_connected,
+            k=k,
         )
 
     def random_conv(self, out_channels: int, k: int | None, group: int) -> None:
@@ -323,34 +314,20 @@ class _Chain:
         kernel, padding = self._window(4, stride)
         if kind == "avg_pool" and self.rng.random() < 0.4:
             kernel, padding, stride = self.size, (0, 0, 0, 0), 1
-        shape = (self.channels, *output_size(self.size, kernel, stride, padding))
-        x = self.tensors[self.last]
+        fields: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
         if kind == "max_pool":
-            y = Tensor(self._next, shape, x.scale, x.zero_point)
-            lo, hi = self._clamp(y)
-            self._append(
-                MaxPool(
-                    name=self._name(kind), inputs=(x.name,), output=y.name, lo=lo, hi=hi,
-                    kernel=kernel, stride=stride, padding=padding,
-                ),
-                y,
-            )  # fmt: skip
+            self._append(MaxPool, **self._clamp(self._builder.last.zero_point), **fields)
             return
-        y = self._tensor(self._next, shape, one_sided=False)
-        lo, hi = self._clamp(y)
+        codes = self._codes(one_sided=False)
+        clamp = self._clamp(codes["zero_point"])
         multiplier, shift = self._scaling(kernel[0] * kernel[1] * SPREAD, odd=False)
-        self._append(
-            AvgPool(
-                name=self._name(kind), inputs=(x.name,), output=y.name, lo=lo, hi=hi,
-                kernel=kernel, stride=stride, padding=padding, multiplier=multiplier, shift=shift,
-            ),
-            y,
-        )  # fmt: skip
+        self._append(AvgPool, **codes, **clamp, **fields, multiplier=multiplier, shift=shift)
 
     def residual(self, k: int | None, group: int) -> None:
-        mine = self.last
-        shape = self.tensors[mine].shape
-        others = [n for n, tensor in self.tensors.items() if tensor.shape == shape and n != mine]
+        mine = self._builder.last.name
+        tensors = self._builder.tensors
+        shape = tensors[mine].shape
+        others = [n for n, tensor in tensors.items() if tensor.shape == shape and n != mine]
         if others and self.rng.random() < 0.5:
             other = str(self.rng.choice(others))
         else:
@@ -359,42 +336,35 @@ class _Chain:
             self.conv(shape[0], kernel, padding=padding, k=k, group=group)
         shift = int(self.rng.integers(3, 25))
         a, b = (int(m) for m in self.rng.integers(1 << (shift - 2), 1 << (shift - 1), 2))
-        y = self._tensor(self._next, shape, one_sided=False)
-        lo, hi = self._clamp(y)
-        inputs = (other, self.last) if self.rng.random() < 0.5 else (self.last, other)
-        self._append(
-            Add(
-                name=self._name("add"), inputs=inputs, output=y.name,
-                lo=lo, hi=hi, multiplier_a=a, multiplier_b=b, shift=shift,
-            ),
-            y,
-        )  # fmt: skip
+        codes = self._codes(one_sided=False)
+        clamp = self._clamp(codes["zero_point"])
+        last = self._builder.last.name
+        sources = (other, last) if self.rng.random() < 0.5 else (last, other)
+        self._append(Add, *sources, **codes, **clamp, multiplier_a=a, multiplier_b=b, shift=shift)
 
-    def _append(self, layer: Layer, tensor: Tensor) -> None:
-        self.tensors[tensor.name] = tensor
-        self.layers.append(layer)
-        self.last = layer.output
-        network = self.network("sample")
-        self.samples[layer.output] = golden.layer(
-            network, layer, *(self.samples[name] for name in layer.inputs)
-        )
+    def _append(self, kind: type[Layer], *sources: str, **fields: Any) -> None:
+        self._builder.append(kind, *sources, output=f"t{len(self._builder.layers)}", **fields)
+        network = self.network()
+        layer = network.layers[-1]
+        inputs = (self._samples[name] for name in layer.inputs)
+        self._samples[layer.output] = golden.layer(network, layer, *inputs)
 
-    def _tensor(self, name: str, shape: tuple[int, int, int], one_sided: bool) -> Tensor:
-        """Tensor with a nonzero zero point, at times at the end of int8 as behind a ReLU."""
+    def _codes(self, one_sided: bool) -> dict[str, Any]:
+        """Scale and nonzero zero point, at times at the end of int8 as behind a ReLU."""
         zero_point = int(self.rng.integers(-60, 61))
         if one_sided and self.rng.random() < 0.3:
             zero_point = int(self.rng.choice([-128, 127]))
         scale = float(np.float32(self.rng.integers(1, 1000)) / np.float32(4096))
-        return Tensor(name, shape, scale, zero_point or 1)
+        return {"scale": scale, "zero_point": zero_point or 1}
 
     def _name(self, kind: str) -> str:
-        return f"{kind}{len(self.layers)}"
+        return f"{kind}{len(self._builder.layers)}"
 
-    def _clamp(self, y: Tensor) -> tuple[int, int]:
+    def _clamp(self, zero_point: int) -> dict[str, int]:
         """Usually all of int8, at times a narrower range, as fused activations leave it."""
         lo = int(self.rng.integers(-120, -20)) if self.rng.random() < 0.3 else -128
         hi = int(self.rng.integers(20, 120)) if self.rng.random() < 0.3 else 127
-        return min(lo, y.zero_point), max(hi, y.zero_point)
+        return {"lo": min(lo, zero_point), "hi": max(hi, zero_point)}
 
     def _scaling(self, deviation: int, odd: bool = True) -> tuple[int, int]:
         """Multiplier and shift that bring a deviation of sums to about :data:`SPREAD` codes.

@@ -1,11 +1,9 @@
 """Integer networks of the benchmark: published shapes with seeded random balanced weights."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.network import Add, Conv, Layer, MaxPool, Network, Tensor, output_size
+from steelyard.network import Network, NetworkBuilder
 
 __all__ = ["GROUP", "balanced_weight", "codes", "reference", "resnet18", "single", "vgg16"]
 
@@ -51,30 +49,15 @@ def codes(network: Network, images: int, seed: int) -> NDArray[np.int8]:
     return rng.integers(-128, 128, (images, *network.tensor(network.input).shape), np.int8)
 
 
-@dataclass
-class _Builder:
-    """Network under construction; `k` holds for all convolutions but the first."""
+class _Builder(NetworkBuilder):
+    """Network under construction; `k` holds for all convolutions but dense ones."""
 
-    name: str
-    shape: tuple[int, int, int]
-    k: int | None
-    seed: int = 0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    layers: list[Layer] = field(default_factory=list)
+    def __init__(self, name: str, shape: tuple[int, int, int], k: int | None) -> None:
+        super().__init__(name, shape, zero_point=ZERO_POINT)
+        self._k = k
+        self._rng = np.random.default_rng(0)
 
-    def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed)
-        self.tensors["input"] = Tensor("input", self.shape, 1.0, ZERO_POINT)
-
-    @property
-    def network(self) -> Network:
-        return Network(self.name, "input", self.layers[-1].output, self.tensors, tuple(self.layers))
-
-    def _output(self, name: str, shape: tuple[int, int, int]) -> str:
-        self.tensors[name] = Tensor(name, shape, 1.0, ZERO_POINT)
-        return name
-
-    def conv(
+    def random_conv(
         self,
         name: str,
         source: str,
@@ -83,64 +66,39 @@ class _Builder:
         stride: int = 1,
         dense: bool = False,
     ) -> str:
-        inputs, *size = self.tensors[source].shape
-        pad = (kernel // 2,) * 4
-        rows, columns = output_size((size[0], size[1]), (kernel, kernel), stride, pad)
-        k = None if dense else self.k
-        weight = balanced_weight(self.rng, (channels, inputs, kernel, kernel), k)
+        k = None if dense else self._k
+        inputs = self.tensors[source].shape[0]
+        weight = balanced_weight(self._rng, (channels, inputs, kernel, kernel), k)
         kept = np.count_nonzero(weight[0])
         scale = SPREAD / (WEIGHT_RMS * ACTIVATION_RMS * np.sqrt(kept))
-        self.layers.append(
-            Conv(
-                name=name,
-                inputs=(source,),
-                output=self._output(f"{name}.out", (channels, rows, columns)),
-                weight=weight,
-                bias=np.zeros(channels, np.int32),
-                multiplier=np.full(channels, round(scale * 2.0**SHIFT), np.int32),
-                shift=np.full(channels, SHIFT, np.int32),
-                stride=stride,
-                padding=pad,
-                k=k,
-            )
+        return self.conv(
+            weight,
+            source,
+            name=name,
+            output=f"{name}.out",
+            multiplier=round(scale * 2.0**SHIFT),
+            shift=SHIFT,
+            stride=stride,
+            padding=kernel // 2,
+            k=k,
         )
-        return f"{name}.out"
 
-    def pool(self, name: str, source: str, kernel: int, padding: int = 0) -> str:
-        channels, *size = self.tensors[source].shape
-        pad = (padding,) * 4
-        rows, columns = output_size((size[0], size[1]), (kernel, kernel), 2, pad)
-        self.layers.append(
-            MaxPool(
-                name=name,
-                inputs=(source,),
-                output=self._output(f"{name}.out", (channels, rows, columns)),
-                kernel=(kernel, kernel),
-                stride=2,
-                padding=pad,
-            )
+    def half(self, name: str, source: str, kernel: int, padding: int = 0) -> str:
+        """Max pooling at stride 2."""
+        return self.max_pool(
+            kernel, source, name=name, output=f"{name}.out", stride=2, padding=padding
         )
-        return f"{name}.out"
 
-    def add(self, name: str, a: str, b: str) -> str:
-        self.layers.append(
-            Add(
-                name=name,
-                inputs=(a, b),
-                output=self._output(f"{name}.out", self.tensors[a].shape),
-                multiplier_a=3 << 20,
-                multiplier_b=3 << 20,
-                shift=22,
-            )
-        )
-        return f"{name}.out"
+    def join(self, name: str, a: str, b: str) -> str:
+        """Three quarters of a sum."""
+        return self.add(a, b, name=name, output=f"{name}.out", multipliers=(3 << 20,) * 2, shift=22)
 
 
 def reference(k: int | None) -> Network:
     """The reference layer: 16 channels of 16x16 to 32, 3x3, same padding; 1,179,648 MAC."""
     builder = _Builder("reference", (16, 16, 16), k)
-    builder.conv("conv", "input", 32, 3)
-    return builder.network
+    builder.random_conv("conv", "input", 32, 3)
+    return builder.network()
 
 
 def vgg16(size: int, k: int | None) -> Network:
@@ -152,26 +110,26 @@ def vgg16(size: int, k: int | None) -> Network:
     ):
         for number in range(1, repeat + 1):
             first = last == "input"
-            last = builder.conv(f"conv{stage}_{number}", last, width, 3, dense=first)
-        last = builder.pool(f"pool{stage}", last, 2)
-    return builder.network
+            last = builder.random_conv(f"conv{stage}_{number}", last, width, 3, dense=first)
+        last = builder.half(f"pool{stage}", last, 2)
+    return builder.network()
 
 
 def resnet18(k: int | None) -> Network:
     """The convolutions, adds and first pool of ResNet-18 for 3x224x224, the first layer dense."""
     builder = _Builder("resnet18 224", (3, 224, 224), k)
-    last = builder.conv("conv1", "input", 64, 7, stride=2, dense=True)
-    last = builder.pool("pool1", last, 3, padding=1)
+    last = builder.random_conv("conv1", "input", 64, 7, stride=2, dense=True)
+    last = builder.half("pool1", last, 3, padding=1)
     for stage, width in enumerate((64, 128, 256, 512), start=1):
         for block in range(2):
             name = f"layer{stage}.{block}"
             stride = 2 if stage > 1 and block == 0 else 1
-            y = builder.conv(f"{name}.conv1", last, width, 3, stride=stride)
-            y = builder.conv(f"{name}.conv2", y, width, 3)
+            y = builder.random_conv(f"{name}.conv1", last, width, 3, stride=stride)
+            y = builder.random_conv(f"{name}.conv2", y, width, 3)
             if stride == 2:
-                last = builder.conv(f"{name}.shortcut", last, width, 1, stride=2)
-            last = builder.add(f"{name}.add", y, last)
-    return builder.network
+                last = builder.random_conv(f"{name}.shortcut", last, width, 1, stride=2)
+            last = builder.join(f"{name}.add", y, last)
+    return builder.network()
 
 
 def single(network: Network, name: str) -> Network:

@@ -8,7 +8,7 @@ import pytest
 from steelyard.cost import CONSTANTS, compare, constant_set, price
 from steelyard.engines.crossbar import METHODS, CrossbarConfig, activity, map_network
 from steelyard.errors import UserError
-from steelyard.network import Conv, Network, Tensor, golden
+from steelyard.network import NetworkBuilder, golden
 
 CONFIG = CrossbarConfig(rows=128, columns=128)
 SPARSE = [method for method in METHODS if method != "traditional"]
@@ -16,20 +16,10 @@ SPARSE = [method for method in METHODS if method != "traditional"]
 
 def network_of(*weights):
     """Chain of 3x3 convolutions with ReLU on an 8x8 map; zero points as behind a ReLU."""
-    tensors = {"input": Tensor("input", (weights[0].shape[1], 8, 8), 1.0, -128)}
-    layers, last = [], "input"
-    for number, weight in enumerate(weights):
-        channels, name = len(weight), f"conv{number}"
-        tensors[name] = Tensor(name, (channels, 8, 8), 1.0, -128)
-        layers.append(
-            Conv(
-                name=name, inputs=(last,), output=name, weight=weight, padding=(1, 1, 1, 1),
-                bias=np.zeros(channels, np.int32), multiplier=np.full(channels, 1, np.int32),
-                shift=np.full(channels, 10, np.int32),
-            )
-        )  # fmt: skip
-        last = name
-    return Network("chain", "input", last, tensors, tuple(layers))
+    builder = NetworkBuilder("chain", (weights[0].shape[1], 8, 8), zero_point=-128)
+    for weight in weights:
+        builder.conv(weight, padding=1, multiplier=1, shift=10)
+    return builder.network()
 
 
 def weights(share, seed=0, channels=(16, 64, 64)):

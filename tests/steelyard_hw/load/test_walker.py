@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 
 from steelyard.compile.layers import walk
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard.network import MaxPool, Network, Tensor, output_size
+from steelyard.network import NetworkBuilder, output_size
 from steelyard_hw.load.walker import TileWalker
 from steelyard_sim.cases.array import layer_bits
 
@@ -55,12 +55,10 @@ def model(size, kernel, stride, padding, batch, step):
 
 
 def descriptor(size, kernel, stride, padding, batch):
-    out = output_size(size, kernel, stride, padding)
-    tensors = {"x": Tensor("x", (1, *size), 1.0, 0), "y": Tensor("y", (1, *out), 1.0, 0)}
-    layer = MaxPool(
-        name="pool", inputs=("x",), output="y", kernel=kernel, stride=stride, padding=padding
-    )
-    return walk(Network("n", "x", "y", tensors, (layer,)), layer, batch, LANES)
+    builder = NetworkBuilder("n", (1, *size))
+    builder.max_pool(kernel, stride=stride, padding=padding)
+    network = builder.network()
+    return walk(network, network.layers[0], batch, LANES)
 
 
 @pytest.mark.parametrize("config", [CONFIG, SMALL, COMPACT], ids=["large", "small", "compact"])

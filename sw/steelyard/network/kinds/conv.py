@@ -79,6 +79,8 @@ class Conv(Layer):
     def output_shape(self, *inputs: Shape) -> Shape:
         """A channel for each kernel, and as many pixels as windows."""
         ((_, height, width),) = inputs
+        self._check_weight()
+        self.window.check(MAX_CONV_STRIDE)
         return (len(self.weight), *self.window.output_size((height, width)))
 
     def accumulator_bound(self) -> NDArray[np.int64]:
@@ -95,8 +97,8 @@ class Conv(Layer):
     def check(self, inputs: Sequence[Tensor], output: Tensor) -> None:
         """Refuse weights, windows, shapes and scalings that do not fit."""
         (x,) = inputs
-        self._check_weight(x)
-        self.window.check(MAX_CONV_STRIDE)
+        self.check_shape(inputs, output)
+        self._check_values(x)
         if self.weight[0].size > MAX_POSITIONS:
             raise UserError(
                 f"an output channel may have up to {MAX_POSITIONS} weights, "
@@ -111,18 +113,20 @@ class Conv(Layer):
                 f"without padding at stride 1, not {kernel[0]}x{kernel[1]} with padding "
                 f"{self.padding} at stride {self.stride}."
             )
-        self.check_shape(inputs, output)
         self._check_channels()
         if self.k is not None:
             check_integer("k", self.k, 1, MAX_K)
 
-    def _check_weight(self, x: Tensor) -> None:
+    def _check_weight(self) -> None:
         weight = self.weight
         if weight.dtype != np.int8 or weight.ndim != 4 or 0 in weight.shape:
             raise UserError(
                 "the weight must be int8 (out_channels, in_channels, kernel_h, kernel_w), "
                 f"not {weight.dtype} {weight.shape}."
             )
+
+    def _check_values(self, x: Tensor) -> None:
+        weight = self.weight
         if weight.shape[1] != x.shape[0]:
             raise UserError(
                 f"the weight has {weight.shape[1]} input channels where {x.name!r} has "

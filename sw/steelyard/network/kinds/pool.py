@@ -33,11 +33,11 @@ class _Pool(Layer):
     def output_shape(self, *inputs: Shape) -> Shape:
         """The input's channels, and as many pixels as windows."""
         ((channels, height, width),) = inputs
+        self.window.check(MAX_POOL_STRIDE)
         return (channels, *self.window.output_size((height, width)))
 
     def check(self, inputs: Sequence[Tensor], output: Tensor) -> None:
         """Refuse windows and shapes that do not fit."""
-        self.window.check(MAX_POOL_STRIDE)
         self.check_shape(inputs, output)
 
 

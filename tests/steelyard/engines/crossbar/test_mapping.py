@@ -18,7 +18,7 @@ from steelyard.engines.crossbar import (
 from steelyard.engines.crossbar.index import IndexReader, IndexWriter
 from steelyard.engines.crossbar.packing import pack
 from steelyard.errors import UserError
-from steelyard.network import Conv, Network, Tensor
+from steelyard.network import NetworkBuilder
 from steelyard.network.random import random_network
 
 SHAPES = [
@@ -361,20 +361,10 @@ def test_only_bands_of_blocks_need_their_places_in_the_index():
 
 def layers_of(weights):
     """Chain of convolutions on an 8x8 map."""
-    tensors = {"input": Tensor("input", (weights[0].shape[1], 8, 8), 1.0, 0)}
-    made, last = [], "input"
-    for number, weight in enumerate(weights):
-        name, around = f"conv{number}", weight.shape[2] // 2
-        tensors[name] = Tensor(name, (len(weight), 8, 8), 1.0, 0)
-        made.append(
-            Conv(
-                name=name, inputs=(last,), output=name, weight=weight, padding=(around,) * 4,
-                bias=np.zeros(len(weight), np.int32), shift=np.ones(len(weight), np.int32),
-                multiplier=np.ones(len(weight), np.int32),
-            )
-        )  # fmt: skip
-        last = name
-    return Network("layers", "input", last, tensors, tuple(made))
+    builder = NetworkBuilder("layers", (weights[0].shape[1], 8, 8))
+    for weight in weights:
+        builder.conv(weight, padding=weight.shape[2] // 2, multiplier=1, shift=1)
+    return builder.network()
 
 
 CHAIN = [(24, 3, 3, 3), (40, 24, 3, 3), (70, 40, 3, 3), (10, 70, 1, 1)]

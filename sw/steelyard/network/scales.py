@@ -1,12 +1,12 @@
 """Real scales as the integer multiplier and shift of the requantizer."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from steelyard.contract.limits import MAX_SHIFT, MULTIPLIER_BITS
-from steelyard.errors import UserError
+from ..contract.limits import MAX_SHIFT, MULTIPLIER_BITS
+from ..errors import UserError
+
+__all__ = ["add_fixed_point", "fixed_point", "real_to_code"]
 
 
 def fixed_point(
