@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from platformdirs import user_cache_path
 
 from steelyard.errors import UserError
-from steelyard.folders import user_cache
 from steelyard.reading import opened
 
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -146,8 +146,8 @@ def load(folder: Path, source: str | None = None) -> FashionMnist:
 
 
 def cache_folder() -> Path:
-    """The folder in which fetched files are kept, below XDG_CACHE_HOME or ``~/.cache``."""
-    return user_cache() / "steelyard" / "fashion-mnist"
+    """The folder in which fetched files are kept, in the user's folder of caches."""
+    return user_cache_path("steelyard", appauthor=False) / "fashion-mnist"
 
 
 def find(folder: Path | None = None) -> FashionMnist:

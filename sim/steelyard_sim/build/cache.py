@@ -5,17 +5,19 @@ seen for what it is and replaced: loaded, a cut library ends the whole program.
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+from platformdirs import user_cache_path
+
 from steelyard.errors import UserError
-from steelyard.folders import user_cache
 
 __all__ = ["cache_folder", "cached_file"]
 
@@ -24,8 +26,9 @@ KEY_DIGITS, CONTENT_DIGITS = 40, 32
 
 
 def cache_folder() -> Path:
-    """Folder of the files: ``$XDG_CACHE_HOME/steelyard``, by default ``~/.cache/steelyard``."""
-    return user_cache() / "steelyard"
+    """Folder of the files: on Linux ``$XDG_CACHE_HOME/steelyard``, by default
+    ``~/.cache/steelyard``."""
+    return user_cache_path("steelyard", appauthor=False)
 
 
 def cached_file(
@@ -67,6 +70,9 @@ def cached_file(
 
 
 def _check_owner(folder: Path) -> None:
+    if sys.platform == "win32":
+        # No owners as numbers; the folder lies in the user's own profile.
+        return
     status = folder.stat()
     if status.st_uid != os.geteuid():
         raise UserError(
@@ -85,11 +91,15 @@ def _find(folder: Path, name: str, suffix: str) -> Path | None:
     """Whole file of a name, None if there is none; damaged ones are removed."""
     for path in sorted(folder.glob(f"{name}-*{suffix}")):
         status = path.lstat()
-        own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        own = stat.S_ISREG(status.st_mode) and _is_own(status)
         if own and path.name == f"{name}-{_content(path)}{suffix}":
             return path
         path.unlink(missing_ok=True)
     return None
+
+
+def _is_own(status: os.stat_result) -> bool:
+    return sys.platform == "win32" or status.st_uid == os.geteuid()
 
 
 def _content(path: Path) -> str:
@@ -102,7 +112,7 @@ def _make(folder: Path, name: str, suffix: str, make: Callable[[Path], None]) ->
         made = Path(aside) / f"made{suffix}"
         make(made)
         # A name must never reach the disk before what it names.
-        with made.open("rb") as file:
+        with made.open("rb+") as file:
             os.fsync(file.fileno())
         target = folder / f"{name}-{_content(made)}{suffix}"
         os.replace(made, target)
@@ -113,10 +123,11 @@ def _make(folder: Path, name: str, suffix: str, make: Callable[[Path], None]) ->
 def _lock(path: Path) -> Iterator[None]:
     """Exclusive lock between processes and threads; the file stays, for removing it would race.
 
-    Opened neither through a link nor for truncation: what the name leads to may be no lock.
+    What the name leads to may be no lock: it is opened neither through a link nor for truncation.
     """
+    lock = FileLock(path, mode=0o600)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        lock.acquire()
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -124,6 +135,7 @@ def _lock(path: Path) -> Iterator[None]:
             f"The lock {str(path)!r} of the cache of simulations is a link, which nothing of "
             "Steelyard makes; delete it."
         ) from None
-    with open(descriptor, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.release()

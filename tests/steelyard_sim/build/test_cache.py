@@ -92,7 +92,7 @@ def test_a_change_of_a_source_changes_the_key(tmp_path):
         shutil.copytree(root, tmp_path, dirs_exist_ok=True, ignore=_all_but_sources)
     found = sources(*CONVERTER, LINK)
     names = (
-        "contract.descriptor", "contract.configuration", "network.check", "contract.tile",
+        "contract.descriptor", "contract.configuration", "contract.limits", "contract.tile",
         "engines.crossbar.config",
     )  # fmt: skip
     chosen = {f"steelyard.{name}" for name in names}
