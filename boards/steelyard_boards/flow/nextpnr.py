@@ -14,6 +14,7 @@ from typing import ClassVar
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.files import replacing
 from steelyard_hw.lib.synthesis import AFTER_READ, KEEP_COPIES, SHORT_ADDERS, TOP
+from steelyard_hw.lib.tools import find_yosys
 
 from ..board import MHZ, Board
 from .flow import Flow, Job, plan
@@ -53,8 +54,10 @@ class NextpnrFlow(Flow):
     headroom: ClassVar[float] = 2
 
     def find_tools(self) -> dict[str, Command]:
-        pairs = (("YOSYS", "yosys"), self.nextpnr, self.packer)
-        return {variable: require_tool(variable, name) for variable, name in pairs}
+        tools = {"YOSYS": find_yosys("Building a bitstream").command}
+        for variable, name in (self.nextpnr, self.packer):
+            tools[variable] = require_tool(variable, name)
+        return tools
 
     def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
         return plan(

@@ -1,7 +1,5 @@
 """Finding tools and running them, with what they are at reported."""
 
-import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -10,13 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from steelyard.errors import UserError
+from steelyard_hw.lib.tools import Command, named_tool
 
 __all__ = ["BuildFailed", "Command", "Report", "find_tool", "last_line", "require_tool", "run_tool"]
 
 POLL_SECONDS = 0.5
 
-Command = tuple[str, ...]
-"""Beginning of a tool's command line."""
 Report = Callable[[str], None]
 """Called often with what is at work."""
 
@@ -33,15 +30,9 @@ def find_tool(variable: str, name: str) -> Command | None:
     UserError
         If the variable names a command that is not here.
     """
-    chosen = os.environ.get(variable)
-    if chosen:
-        command = tuple(shlex.split(chosen))
-        if shutil.which(command[0]) is None:
-            raise UserError(
-                f"The variable {variable} names the command {command[0]!r}, which is not here; "
-                "give the path of the tool or unset it."
-            )
-        return command
+    named = named_tool(variable)
+    if named is not None:
+        return named
     beside_python = str(Path(sys.executable).parent)
     found = (
         shutil.which(f"yowasp-{name}", path=beside_python)

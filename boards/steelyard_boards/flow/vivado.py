@@ -12,11 +12,12 @@ from pathlib import Path
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.files import replacing
 from steelyard_hw.lib.synthesis import AFTER_READ, TOP
+from steelyard_hw.lib.tools import find_yosys
 
 from ..board import MHZ, Board
 from .flow import Flow, Job, plan
 from .summary import Outcome
-from .tools import BuildFailed, Command, find_tool, require_tool, run_tool
+from .tools import BuildFailed, Command, find_tool, run_tool
 
 __all__ = ["Vivado"]
 
@@ -45,7 +46,7 @@ class Vivado(Flow):
         vivado = find_tool("VIVADO", "vivado")
         if vivado is not None:
             return {"VIVADO": vivado}
-        return {"YOSYS": require_tool("YOSYS", "yosys")}
+        return {"YOSYS": find_yosys("The estimate without Vivado").command}
 
     def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
         report = f'puts "{SLACK} [get_property SLACK [get_timing_paths]]"'

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,11 +154,21 @@ def gateware_digest(*modules: str) -> str:
             "Simulation needs Amaranth, which is not installed; "
             "install it with 'pip install amaranth', or use the device 'golden'."
         )
-    digest = hashlib.sha256(repr(versions).encode())
+    digest = hashlib.sha256(repr((versions, _chosen_yosys())).encode())
     for name, path in sources(*modules).items():
         content = path.read_bytes()
         digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def _chosen_yosys() -> str | None:
+    """Version of the Yosys that the environment names in place of those from PyPI."""
+    if not os.environ.get("YOSYS"):
+        return None
+    # With this comes Amaranth, which takes a second.
+    from steelyard_hw.lib.tools import find_yosys
+
+    return find_yosys("Generating Verilog", synthesis=False).version
 
 
 def _version(distribution: str) -> str | None:

