@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from typing import Any
 
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.program import Program
@@ -66,7 +67,7 @@ class Board:
         divider_for(self.clock_hz, self.baud)
         check(self.name, self.device, config, program)
 
-    def row(self) -> dict[str, object]:
+    def row(self) -> dict[str, Any]:
         """Facts of the board with its default configuration, as ``steelyard boards`` lists them."""
         config = self.default
         return {

@@ -76,7 +76,7 @@ class GowinClock(Clock):
     reset_less = False
 
     def __init__(self, input_hz: int, clock_hz: int):
-        self._dividers = None if input_hz == clock_hz else choose_dividers(input_hz, clock_hz)
+        self.check(input_hz, clock_hz)
         super().__init__(input_hz, clock_hz)
 
     @classmethod
@@ -90,7 +90,7 @@ class GowinClock(Clock):
         pin = platform.request(platform.default_clk, 0, dir="-")
         m.submodules.pin = buffer = io.Buffer("i", pin)
         locked, good, reset = Signal(), Signal(), Signal(init=1)
-        if self._dividers is None:
+        if self._input_hz == self._clock_hz:
             m.d.comb += [started.clk.eq(buffer.i), locked.eq(1)]
         else:
             m.submodules.pll = self._pll(platform, buffer.i, started.clk, locked)
@@ -100,7 +100,7 @@ class GowinClock(Clock):
         return m
 
     def _pll(self, platform, oscillator, clock, locked) -> Instance:
-        dividers = self._dividers
+        dividers = choose_dividers(self._input_hz, self._clock_hz)
         return Instance(
             "rPLL",
             p_FCLKIN=f"{self._input_hz / MHZ:g}",

@@ -89,7 +89,7 @@ class Ice40Clock(Clock):
     reset_less = False
 
     def __init__(self, input_hz: int, clock_hz: int):
-        self._dividers = None if input_hz == clock_hz else choose_dividers(input_hz, clock_hz)
+        self.check(input_hz, clock_hz)
         super().__init__(input_hz, clock_hz)
 
     @classmethod
@@ -102,7 +102,7 @@ class Ice40Clock(Clock):
         m.domains.started = started = ClockDomain("started", reset_less=True, local=True)
         pin = platform.request(platform.default_clk, 0, dir="-")
         locked = Signal()
-        if self._dividers is None:
+        if self._input_hz == self._clock_hz:
             m.submodules.pin = buffer = io.Buffer("i", pin)
             m.d.comb += [started.clk.eq(buffer.i), locked.eq(1)]
         else:
@@ -125,7 +125,7 @@ class Ice40Clock(Clock):
         return self._instance("SB_PLL40_CORE", clock, locked, i_REFERENCECLK=buffer.i)
 
     def _instance(self, cell: str, clock, locked, **source) -> Instance:
-        dividers = self._dividers
+        dividers = choose_dividers(self._input_hz, self._clock_hz)
         return Instance(
             cell,
             a_FREQUENCY_PIN_PLLOUTGLOBAL=f"{self._clock_hz / MHZ:.6g}",
