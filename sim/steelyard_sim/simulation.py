@@ -43,7 +43,7 @@ class Simulation(Handle):
 
     Parameters
     ----------
-    library : shared library of :func:`steelyard_sim.build.library.build`
+    library : shared library of :func:`steelyard_sim.build.library.build_library`
     trace : path of a VCD to write, for libraries built with tracing; complete after `close`
     seed : of what has no initial value in a library built with ``unknown="unique"``; 0 means zero
 

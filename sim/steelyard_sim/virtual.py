@@ -113,7 +113,7 @@ class BoardSimulation(Handle):
 class VirtualBoard:
     """Simulated board whose serial port is a pseudo-terminal, run by a thread of its own.
 
-    Use it as a context manager and give :attr:`path` to the device ``serial``.
+    Use it as a context manager and give ``path`` to the device ``serial``.
 
     Parameters
     ----------

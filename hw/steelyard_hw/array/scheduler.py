@@ -42,7 +42,7 @@ class Loops:
     Attributes
     ----------
     tiles, chunks, passes, groups, items : :class:`Countdown`
-    pass_ends : :class:`Value`
+    pass_ends : a value
         The present item is the last of a pass.
     """
 

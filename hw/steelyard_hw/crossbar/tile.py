@@ -46,7 +46,7 @@ class UnitIssue(wiring.Component):
     item : ``Out(CellsItem)``
         The one at work.
     step : ``Out(steps)``, valid, first, last : ``Out(1)``
-        For :class:`.crossbar_bitlines.Bitlines`.
+        For :class:`.bitlines.Bitlines`.
     token : ``Out(Token)``
         With its last step.
     working, held : ``Out(1)``
@@ -166,14 +166,14 @@ class CrossbarTile(wiring.Component):
     busy : ``Out(1)``
         Sums are on their way out.
     weights : ``In(stream.Signature(weight_bits))``
-        :class:`.crossbar_items.RowsItem` or :class:`.crossbar_items.CellsItem`.
+        :class:`.items.RowsItem` or :class:`.items.CellsItem`.
     word, window_valid, window_address, group_loaded : ``In``
         Activations from the loader.
     group_free : ``Out(1)``
     o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
         Sums, `requantizers` lanes at a time.
     event : ``Out(UnitEvent)``
-        For :class:`.crossbar_counters.UnitCounters`.
+        For :class:`.counters.UnitCounters`.
     issue, stall_load, stall_weights, stall_drain : ``Out(1)``
         For the performance counters; one is high in every cycle until `done`.
     """

@@ -399,7 +399,7 @@ class SerialAccelerator(wiring.Component):
     ----------
     config : :class:`~steelyard.contract.accelerator.ArrayConfig`
     divider : :class:`int`
-        Clock cycles of a bit on the line, at least 4; :func:`.link_uart.divider_for` finds it.
+        Clock cycles of a bit on the line, at least 4; :func:`.uart.divider_for` finds it.
     clock_hz : :class:`int`
         Frequency of the clock, told to the host.
     target : :class:`.target.Target`

@@ -35,7 +35,7 @@ class Loader(wiring.Component):
     done : ``Out(1)``
         Everything of the layer has been issued.
     read_row, read_split : ``Out``
-        Address for :class:`ActivationMemory`.
+        Address for :class:`.memory.ActivationMemory`.
     read_data : ``In(ArrayLayout(signed(8), lanes))``
     group_free : ``In(1)``
         The array has released one group of the ring.

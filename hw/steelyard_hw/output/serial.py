@@ -15,7 +15,7 @@ __all__ = ["SerialOutputStage"]
 class SerialOutputStage(wiring.Component):
     """Partial sums, bias and requantization, R lanes in ``requantizer_cycles``.
 
-    Ports are those of :class:`.output.OutputStage`. A beat is held with `i_valid` until the cycle
+    Ports are those of :class:`.stage.OutputStage`. A beat is held with `i_valid` until the cycle
     in which `i_ready` is high, its last; its result is written in that cycle. Stored partial sums
     hold the bias from the first chunk on. Takes no beats of residual additions.
 

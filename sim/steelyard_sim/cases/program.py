@@ -102,7 +102,7 @@ def random_case_network(rng: np.random.Generator, config: ArrayConfig) -> tuple[
 class Script:
     """Words for the host port that upload a program, run it and read everything back.
 
-    Send :attr:`words`, receive :attr:`answers` words and :meth:`check` them.
+    Send ``words``, receive ``answers`` words and :meth:`check` them.
 
     Parameters
     ----------

@@ -291,7 +291,7 @@ def random_tile_program(
 ) -> tuple[Program, NDArray[np.int8]]:
     """Random program for the tile with one batch of inputs, int8 (batch, ...).
 
-    Parameters are those of :func:`.program_case.random_program`.
+    Parameters are those of :func:`.program.random_program`.
     """
     rng = np.random.default_rng([seed, 4])
     for _ in range(ATTEMPTS):

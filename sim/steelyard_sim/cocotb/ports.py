@@ -36,7 +36,7 @@ async def begin(dut: Any, inputs: Iterable[str]) -> None:
 
 
 class StreamSource:
-    """Sends :attr:`items` into a stream, with idle cycles before some of them.
+    """Sends ``items`` into a stream, with idle cycles before some of them.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class StreamSource:
 
 
 class StreamSink:
-    """Receives a stream into :attr:`items`, not ready in some cycles, and watches its contract.
+    """Receives a stream into ``items``, not ready in some cycles, and watches its contract.
 
     Parameters are those of :class:`StreamSource`.
 

@@ -53,7 +53,7 @@ def int8_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
 
 
 def real_output(network: Network, codes: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Real output float32 (images, *network.output_view) of int8 codes of the output tensor."""
+    """Real output of int8 codes, float32 ``(images, *network.output_view)``."""
     real = network.tensor(network.output).dequantize(codes)
     return real.reshape(len(codes), *network.output_view)
 

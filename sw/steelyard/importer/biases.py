@@ -24,7 +24,7 @@ def rounded_bias(
     Parameters
     ----------
     node : adds the constant, for messages
-    constant : broadcasts against (batch, *view) without changing along the map
+    constant : broadcasts against ``(batch, *view)`` without changing along the map
     scale : float64 (output channels,), real value of one accumulator step
     view : shape of the sums without batch, channels first
 

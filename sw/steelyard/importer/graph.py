@@ -58,7 +58,7 @@ class Graph:
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether a model has quantizers: it is for :func:`load` or :func:`complete`, not for float."""
+    """Whether a model has quantizers: it is for :func:`~steelyard.importer.load`, not for float."""
     return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
 
 

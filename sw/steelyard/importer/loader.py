@@ -27,7 +27,7 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Network:
     Raises
     ------
     NotQuantized
-        If a value misses its quantizer, which :func:`complete` adds.
+        If a value misses its quantizer, which :func:`.complete` adds.
     UserError
         If the file is not ONNX or not quantized, or a node is not supported; the sentence names the
         node, what is allowed and what to do.

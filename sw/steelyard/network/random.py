@@ -120,7 +120,7 @@ def random_network(
     Parameters
     ----------
     seed : fixes everything
-    kinds : some of :data:`KINDS`
+    kinds : some of ``KINDS``
     layers : layers to draw
     max_pixels, max_channels : limits of every tensor
     max_kernel : largest side of a kernel that is not the whole map

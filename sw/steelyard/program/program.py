@@ -132,7 +132,7 @@ def pack_activations(x: NDArray[np.int8], lanes: int) -> NDArray[np.uint32]:
 def unpack_activations(
     words: NDArray[np.uint32], shape: tuple[int, int, int], batch: int, lanes: int
 ) -> NDArray[np.int8]:
-    """Batch of host words as :func:`pack_activations` makes them, int8 (batch, *shape)."""
+    """Batch of host words as :func:`pack_activations` makes them, int8 ``(batch, *shape)``."""
     channels, height, width = shape
     pixels = height * width * batch
     planes = np.ascontiguousarray(words, "<u4").view(np.int8).reshape(channels, -1)
@@ -229,7 +229,7 @@ class Program:
     def unpack_activations(
         self, words: NDArray[np.uint32], shape: tuple[int, int, int]
     ) -> NDArray[np.int8]:
-        """Tensor of host words, int8 (batch, *shape)."""
+        """Tensor of host words, int8 ``(batch, *shape)``."""
         return unpack_activations(words, shape, self.batch, self.config.lanes)
 
     def explain(self) -> list[Explanation]:

@@ -63,7 +63,7 @@ def factor(system: torch.Tensor) -> torch.Tensor:
 
 
 def product_score(moments: Moments, rows: torch.Tensor) -> torch.Tensor:
-    """|weight| times the root mean square of its input, (oc, d)."""
+    """Size of a weight times the root mean square of its input, (oc, d)."""
     power = moments.gram.diagonal() + moments.input_mean.square()
     return rows.double().abs() * power.clamp_min(0.0).sqrt()
 

@@ -48,7 +48,7 @@ def run(
 
     Parameters
     ----------
-    mapping : of this network, as of :func:`map_network`
+    mapping : of this network, as of :func:`.map_network`
     x : int8 (images, channels, height, width), codes of the network's input tensor
     effects : effects of real devices on the cells
     progress : called with the name of every finished layer
