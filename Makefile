@@ -13,7 +13,7 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
+.PHONY: docs wheel wheel-test demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -24,6 +24,9 @@ help:
 	@echo "make fuzz        malformed files of all kinds, thousands of each: SEED=n"
 	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
+	@echo "make docs        the pages and the API as HTML -> build/docs"
+	@echo "make wheel       -> dist"
+	@echo "make wheel-test  the wheel in an empty environment away from here: boards, demo, examples"
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
 	@echo "make mutants     mistakes made in copies of the sources, and whether the tests notice -> build/mutants.json"
 	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
@@ -65,6 +68,15 @@ formal: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+wheel:
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+
+wheel-test:
+	$(PYTHON) tests/packaging/wheel.py
 
 regression: $(STAMP)
 	$(BIN)/python tests/cocotb/regression.py --sim $(SIM) --seed $(SEED) --count $(COUNT)
