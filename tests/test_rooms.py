@@ -22,11 +22,6 @@ KEPT_OUT = {
 }
 """Distributions that no module of a package imports, not even in a function."""
 LATE: dict[rooms.Edge, str] = {
-    ("steelyard.importer.builder", "steelyard.importer.ops_constant"): "to be parted",
-    ("steelyard.importer.builder", "steelyard.importer.ops_linear"): "to be parted",
-    ("steelyard.importer.builder", "steelyard.importer.ops_pool"): "to be parted",
-    ("steelyard.importer.builder", "steelyard.importer.ops_quantize"): "to be parted",
-    ("steelyard.importer.builder", "steelyard.importer.ops_shape"): "to be parted",
     ("steelyard.contract.tile", "steelyard.engines.crossbar"): "to be parted",
 }
 """Imports that close a circle, each with its reason."""

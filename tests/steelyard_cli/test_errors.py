@@ -267,7 +267,7 @@ def test_missing_packages_name_their_extra(
     # What an earlier test imported would be found without asking.
     for name in ("steelyard_cli.view.program_pictures", "steelyard_cli.view.report_page",
                  "steelyard.importer", "steelyard.importer.loader",
-                 "steelyard.importer.builder", "steelyard.importer.graph"):  # fmt: skip
+                 "steelyard.importer.walk", "steelyard.importer.graph"):  # fmt: skip
         monkeypatch.delitem(__import__("sys").modules, name, raising=False)
     monkeypatch.setattr(builtins, "__import__", absent)
     values = {"int8_onnx": work.int8_onnx, "program": work.program}

@@ -1,4 +1,4 @@
-"""What the importer raises where a quantizer is missing, in terms that :mod:`.complete` can use."""
+"""What the importer raises where a quantizer is missing, for `steelyard.quantize` to add it."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ __all__ = [
     "parse",
     "read_constants",
     "read_model",
+    "single_input",
+    "surplus_ends",
 ]
 
 MAX_BATCH = 65535
@@ -80,15 +83,8 @@ def parse(model: onnx.ModelProto) -> Graph:
         )
     opset = check_opset(model, label)
     constants = read_constants(graph, label)
-    inputs = [item for item in graph.input if item.name not in constants]
-    for kind, values in (("inputs", inputs), ("outputs", list(graph.output))):
-        if len(values) != 1:
-            names = ", ".join(repr(item.name) for item in values) or "none"
-            raise UserError(
-                f"ONNX graph {label!r} has {len(values)} {kind} ({names}), one is allowed; "
-                "export the network with one input and one output."
-            )
-    source, output = inputs[0], graph.output[0].name
+    source = single_input(graph, constants)
+    output = graph.output[0].name
     shape = _input_shape(source)
     needed = needed_nodes(graph, output, {source.name, *constants})
     return Graph(
@@ -101,6 +97,33 @@ def parse(model: onnx.ModelProto) -> Graph:
         tuple(read_node(proto, opset) for proto in needed),
         constants,
     )
+
+
+def surplus_ends(graph: onnx.GraphProto, constants: Container[str], what: str) -> list[str]:
+    """Sentences on inputs and outputs, called those of `what`, unless there is one of each."""
+    inputs = [item for item in graph.input if item.name not in constants]
+    found = []
+    for kind, values in (("inputs", inputs), ("outputs", list(graph.output))):
+        if len(values) != 1:
+            names = ", ".join(repr(item.name) for item in values) or "none"
+            found.append(
+                f"{what} has {len(values)} {kind} ({names}), one is allowed; "
+                "export the network with one input and one output."
+            )
+    return found
+
+
+def single_input(graph: onnx.GraphProto, constants: Container[str]) -> onnx.ValueInfoProto:
+    """The one input of a graph that has one output.
+
+    Raises
+    ------
+    UserError
+        If it has several of one of them, or none; names them.
+    """
+    for sentence in surplus_ends(graph, constants, f"ONNX graph {graph.name or 'network'!r}"):
+        raise UserError(sentence)
+    return next(item for item in graph.input if item.name not in constants)
 
 
 def model_name(source: object, graph: Graph) -> str:

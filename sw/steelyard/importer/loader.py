@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from steelyard.importer.builder import Builder
+from steelyard.importer import operators  # noqa: F401 - they enter the registry
 from steelyard.importer.graph import model_name, parse, read_model
+from steelyard.importer.walk import Walk
 from steelyard.network import Network
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Network:
     Raises
     ------
     NotQuantized
-        If a value misses its quantizer, which :func:`.complete` adds.
+        If a value misses its quantizer, which :func:`steelyard.quantize.complete` adds.
     UserError
         If the file is not ONNX or not quantized, or a node is not supported; the sentence names the
         node, what is allowed and what to do.
     """
     graph = parse(read_model(source))
-    return Builder(graph, model_name(source, graph)).build()
+    return Walk(graph, model_name(source, graph)).build()

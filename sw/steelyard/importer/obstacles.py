@@ -7,22 +7,19 @@ differ. Which operators run does not depend on scales: every activation gets the
 from __future__ import annotations
 
 import math
-import pkgutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-import steelyard.importer as room
 from steelyard.errors import UserError
-from steelyard.importer.builder import OPERATORS, Builder
-from steelyard.importer.graph import Graph, is_quantized, read_constants
+from steelyard.importer.graph import Graph, is_quantized, read_constants, surplus_ends
 from steelyard.importer.node import Node
+from steelyard.importer.registry import OPERATORS
 from steelyard.importer.schema import opset_of, read_node
-from steelyard.importer.unscaled import AvgPoolDraft, ConvDraft, MaxPoolDraft
+from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledConv, UnscaledMaxPool
 from steelyard.importer.values import (
     Activation,
     Constant,
@@ -31,7 +28,8 @@ from steelyard.importer.values import (
     QuantizedConstant,
     Value,
 )
-from steelyard.network import Network, Tensor
+from steelyard.importer.walk import Walk
+from steelyard.network import NetworkBuilder, Tensor
 
 if TYPE_CHECKING:
     import onnx
@@ -70,20 +68,9 @@ def obstacles(model: onnx.ModelProto) -> list[str]:
     """
     if is_quantized(model):
         return []
-    for module in pkgutil.iter_modules(room.__path__):
-        # The handlers of operators register themselves.
-        if module.name.startswith("ops_"):
-            import_module(f"{room.__name__}.{module.name}")
     constants = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in constants]
-    found: list[str] = []
-    for kind, values in (("inputs", inputs), ("outputs", list(model.graph.output))):
-        if len(values) != 1:
-            names = ", ".join(repr(item.name) for item in values) or "none"
-            found.append(
-                f"The network has {len(values)} {kind} ({names}), one is allowed; export it with "
-                "one input and one output."
-            )
+    found = surplus_ends(model.graph, constants, "The network")
     if found:
         return found
     shapes = _shapes(model)
@@ -148,7 +135,7 @@ def _graph(model: onnx.ModelProto, shapes: dict[str, Shape]) -> Graph:
     )
 
 
-class _Survey(Builder):
+class _Survey(Walk):
     """Walk that goes on behind a node that cannot run, with the shape that it would have given."""
 
     def __init__(self, graph: Graph, shapes: dict[str, Shape]) -> None:
@@ -211,17 +198,20 @@ class _Survey(Builder):
     def _unfit(self, node: Node) -> str | None:
         """Why the layer that a node has become is none that accelerators compute, if it is none."""
         value = self._values.get(node.outputs[0])
-        draft = value.draft if isinstance(value, Pending) else None
-        if not isinstance(draft, ConvDraft | AvgPoolDraft | MaxPoolDraft):
+        layer = value.layer if isinstance(value, Pending) else None
+        if not isinstance(layer, UnscaledConv | UnscaledAvgPool | UnscaledMaxPool):
             return None
-        if draft.name != node.name:
+        if layer.name != node.name:
             return None  # A clamp of a layer that was judged before.
-        scale = float(draft.scale.max()) if isinstance(draft, ConvDraft) else 1.0
-        output = replace(self._tensor(draft.shape), scale=scale)
+        scale = float(layer.scale.max()) if isinstance(layer, UnscaledConv) else 1.0
+        output = replace(self._tensor(layer.shape), scale=scale)
         try:
-            made, layers = draft.finish(output, -128, 127)
-            tensors = {tensor.name: tensor for tensor in (draft.source, *made)}
-            Network(node.name, draft.source.name, output.name, tensors, tuple(layers))
+            x = layer.source
+            builder = NetworkBuilder(
+                node.name, x.shape, scale=x.scale, zero_point=x.zero_point, input=x.name
+            )
+            layer.finish(builder, output, -128, 127)
+            builder.network()
         except UserError as error:
             reason = str(error).removeprefix(f"Layer {node.name!r}: ").rstrip(".")
             return str(node.error(f"cannot run: {reason}; change the layer so that it is."))
@@ -261,7 +251,7 @@ class _Survey(Builder):
             yield {**form, **constants}
 
     def _activation(self, value: Pending | NetworkInput) -> Activation:
-        shape = value.draft.shape if isinstance(value, Pending) else _plane(value.view)
+        shape = value.layer.shape if isinstance(value, Pending) else _plane(value.view)
         return Activation(self._tensor(shape), value.view)
 
     def _tensor(self, shape: tuple[int, int, int]) -> Tensor:
@@ -290,8 +280,8 @@ class _Survey(Builder):
         shapes = [v.array.shape for v in values if isinstance(v, Constant)]
         if any(shape not in wanted for shape in shapes):
             return False
-        draft = AvgPoolDraft(node.name, value.tensor.shape, value.tensor)
-        self.bind(node, Pending(draft, value.view))
+        layer = UnscaledAvgPool(node.name, value.tensor.shape, value.tensor)
+        self.bind(node, Pending(layer, value.view))
         return True
 
     def _assume(self, node: Node) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.network import Add, AvgPool, Conv, Layer, MaxPool, Tensor
+from steelyard.network import Add, AvgPool, Conv, MaxPool, NetworkBuilder, Tensor
 from steelyard.network.scales import add_fixed_point, fixed_point
 
 Padding = tuple[int, int, int, int]
 
 
-class Draft(Protocol):
+class UnscaledLayer(Protocol):
     """Layer that waits for its output tensor."""
 
     @property
@@ -27,17 +27,23 @@ class Draft(Protocol):
         """Shape of the output tensor."""
         ...
 
-    def renamed(self, name: str) -> Draft:
+    def renamed(self, name: str) -> UnscaledLayer:
         """The same under another name."""
         ...
 
-    def finish(self, output: Tensor, lo: int, hi: int) -> tuple[list[Tensor], list[Layer]]:
-        """New tensors (the output last) and the layers that make them."""
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """Append the layers that make a tensor of the output's name, scale and zero point.
+
+        Raises
+        ------
+        UserError
+            If the scales fit no multiplier.
+        """
         ...
 
 
 class _Renamed:
-    """A draft's own name is the only thing that a copy may differ in."""
+    """A layer's own name is the only thing that a copy may differ in."""
 
     def renamed(self, name: str) -> Self:
         """The same under another name."""
@@ -45,7 +51,7 @@ class _Renamed:
 
 
 @dataclass(frozen=True)
-class ConvDraft(_Renamed):
+class UnscaledConv(_Renamed):
     """Convolution or fully connected layer with weights, bias and the scale of its accumulator."""
 
     name: str
@@ -60,13 +66,14 @@ class ConvDraft(_Renamed):
     padding: Padding = (0, 0, 0, 0)
     fully_connected: bool = False
 
-    def finish(self, output: Tensor, lo: int, hi: int) -> tuple[list[Tensor], list[Layer]]:
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Conv."""
         multiplier, shift = fixed_point(self.scale / output.scale, f"Layer {self.name!r}")
-        layer = Conv(
+        builder.append(
+            Conv,
+            self.source.name,
             name=self.name,
-            inputs=(self.source.name,),
-            output=output.name,
+            **codes_of(output),
             lo=lo,
             hi=hi,
             weight=self.weight,
@@ -77,11 +84,10 @@ class ConvDraft(_Renamed):
             padding=self.padding,
             fully_connected=self.fully_connected,
         )
-        return [output], [layer]
 
 
 @dataclass(frozen=True)
-class AvgPoolDraft(_Renamed):
+class UnscaledAvgPool(_Renamed):
     """Average pooling times a factor; a 1x1 window is the plain requantization of a tensor."""
 
     name: str
@@ -92,15 +98,16 @@ class AvgPoolDraft(_Renamed):
     padding: Padding = (0, 0, 0, 0)
     factor: float = 1.0
 
-    def finish(self, output: Tensor, lo: int, hi: int) -> tuple[list[Tensor], list[Layer]]:
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One AvgPool."""
         window = self.kernel[0] * self.kernel[1]
         ratio = self.factor * self.source.scale / (output.scale * window)
         multiplier, shift = fixed_point(ratio, f"Layer {self.name!r}")
-        layer = AvgPool(
+        builder.append(
+            AvgPool,
+            self.source.name,
             name=self.name,
-            inputs=(self.source.name,),
-            output=output.name,
+            **codes_of(output),
             lo=lo,
             hi=hi,
             kernel=self.kernel,
@@ -109,11 +116,10 @@ class AvgPoolDraft(_Renamed):
             multiplier=int(multiplier),
             shift=int(shift),
         )
-        return [output], [layer]
 
 
 @dataclass(frozen=True)
-class MaxPoolDraft(_Renamed):
+class UnscaledMaxPool(_Renamed):
     """Max pooling; where the output's scale differs from the input's, a requantization follows."""
 
     name: str
@@ -123,32 +129,30 @@ class MaxPoolDraft(_Renamed):
     stride: int
     padding: Padding
 
-    def finish(self, output: Tensor, lo: int, hi: int) -> tuple[list[Tensor], list[Layer]]:
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """MaxPool, and a 1x1 AvgPool where scale or zero point change."""
-        same = output.scale == self.source.scale and output.zero_point == self.source.zero_point
-        pooled = output
-        tensors: list[Tensor] = []
-        following: list[Layer] = []
-        if not same:
-            pooled = replace(self.source, name=f"{output.name}/pooled", shape=self.shape)
-            rescale = AvgPoolDraft(f"{self.name}/requantize", self.shape, pooled)
-            tensors, following = rescale.finish(output, lo, hi)
-            tensors = [pooled, *tensors]
-        layer = MaxPool(
+        x = self.source
+        same = output.scale == x.scale and output.zero_point == x.zero_point
+        pooled = output.name if same else f"{output.name}/pooled"
+        builder.append(
+            MaxPool,
+            x.name,
             name=self.name,
-            inputs=(self.source.name,),
-            output=pooled.name,
+            output=pooled,
             lo=lo if same else -128,
             hi=hi if same else 127,
             kernel=self.kernel,
             stride=self.stride,
             padding=self.padding,
         )
-        return tensors or [output], [layer, *following]
+        if not same:
+            tensor = builder.tensors[pooled]
+            rescaled = UnscaledAvgPool(f"{self.name}/requantize", self.shape, tensor)
+            rescaled.finish(builder, output, lo, hi)
 
 
 @dataclass(frozen=True)
-class AddDraft(_Renamed):
+class UnscaledAdd(_Renamed):
     """Residual add of two tensors of one shape."""
 
     name: str
@@ -156,19 +160,25 @@ class AddDraft(_Renamed):
     a: Tensor
     b: Tensor
 
-    def finish(self, output: Tensor, lo: int, hi: int) -> tuple[list[Tensor], list[Layer]]:
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Add."""
         multiplier_a, multiplier_b, shift = add_fixed_point(
             self.a.scale / output.scale, self.b.scale / output.scale, f"Layer {self.name!r}"
         )
-        layer = Add(
+        builder.append(
+            Add,
+            self.a.name,
+            self.b.name,
             name=self.name,
-            inputs=(self.a.name, self.b.name),
-            output=output.name,
+            **codes_of(output),
             lo=lo,
             hi=hi,
             multiplier_a=multiplier_a,
             multiplier_b=multiplier_b,
             shift=shift,
         )
-        return [output], [layer]
+
+
+def codes_of(output: Tensor) -> dict[str, Any]:
+    """Name, scale and zero point of an output, as :meth:`NetworkBuilder.append` takes them."""
+    return {"output": output.name, "scale": output.scale, "zero_point": output.zero_point}

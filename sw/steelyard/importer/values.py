@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.importer.node import Node
-from steelyard.importer.unscaled import Draft
+from steelyard.importer.unscaled import UnscaledLayer
 from steelyard.network import Tensor
 
 Padding = tuple[int, int, int, int]
@@ -94,7 +94,7 @@ class Activation:
 class Pending:
     """Real result of a layer that waits for its QuantizeLinear, clamped to [`low`, `high`]."""
 
-    draft: Draft
+    layer: UnscaledLayer
     view: tuple[int, ...]
     low: float = -np.inf
     high: float = np.inf

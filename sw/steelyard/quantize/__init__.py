@@ -1,9 +1,11 @@
 """Float networks as ONNX, and ONNX quantized to int8 with QuantizeLinear/DequantizeLinear pairs.
 
 `normalize` brings the files of all exporters to one form, `static` has onnxruntime quantize it,
-`proof` compares the result with the float network, layer by layer.
+`proof` compares the result with the float network, layer by layer; `complete` adds quantizers that
+a file misses.
 """
 
+from steelyard.quantize.complete import complete
 from steelyard.quantize.export import OPSET, export_onnx
 from steelyard.quantize.proof import LayerNoise
 from steelyard.quantize.static import (
@@ -15,6 +17,6 @@ from steelyard.quantize.static import (
 )
 
 __all__ = [
-    "METHODS", "OPSET", "LayerNoise", "Quantized", "export_onnx", "obstacles_of", "quantize",
-    "quantize_measured",
+    "METHODS", "OPSET", "LayerNoise", "Quantized", "complete", "export_onnx", "obstacles_of",
+    "quantize", "quantize_measured",
 ]  # fmt: skip

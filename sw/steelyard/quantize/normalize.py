@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
-from steelyard.importer.graph import check_batch, read_constants, read_model
+from steelyard.importer.graph import check_batch, read_constants, read_model, single_input
 from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
@@ -122,23 +122,16 @@ def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> No
 
     graph = model.graph
     constants = read_constants(graph, graph.name or "network")
-    inputs = [item for item in graph.input if item.name not in constants]
-    for kind, values in (("inputs", inputs), ("outputs", list(graph.output))):
-        if len(values) != 1:
-            names = ", ".join(repr(item.name) for item in values) or "none"
-            raise UserError(
-                f"ONNX graph {graph.name!r} has {len(values)} {kind} ({names}), one is allowed; "
-                "export the network with one input and one output."
-            )
-    tensor = inputs[0].type.tensor_type
+    source = single_input(graph, constants)
+    tensor = source.type.tensor_type
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
     if tensor.elem_type not in floats:
         found = TensorProto.DataType.Name(tensor.elem_type)
         raise UserError(
-            f"Network input {inputs[0].name!r} is of type {found}, allowed are FLOAT, FLOAT16 and "
+            f"Network input {source.name!r} is of type {found}, allowed are FLOAT, FLOAT16 and "
             "DOUBLE; export the network with a float input."
         )
-    _check_shape(inputs[0], images)
+    _check_shape(source, images)
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
             continue

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.files import replacing
-from steelyard.importer.builder import Builder
-from steelyard.importer.complete import complete
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import is_quantized, parse, read_model
 from steelyard.importer.obstacles import obstacles
+from steelyard.importer.walk import Walk
+from steelyard.quantize.complete import complete
 from steelyard.quantize.export import export_onnx
 from steelyard.quantize.images import checked_images
 from steelyard.quantize.normalize import Normalized, batches, normalized
@@ -230,7 +230,7 @@ def _quantized(
 def _completed(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.ModelProto:
     """Graph with the quantizers that onnxruntime left out, as before a Relu that comes first."""
     try:
-        Builder(parse(model), model.graph.name).build()
+        Walk(parse(model), model.graph.name).build()
     except NotQuantized:
         return complete(model, images)
     except UserError:

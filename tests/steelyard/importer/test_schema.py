@@ -17,14 +17,7 @@ from onnx import TensorProto, defs, helper
 from qdq_graphs import Qdq, assert_within_a_step, images
 from steelyard import importer
 from steelyard.errors import UserError
-from steelyard.importer import (  # noqa: F401 - these register operators
-    ops_constant,
-    ops_linear,
-    ops_pool,
-    ops_quantize,
-    ops_shape,
-)
-from steelyard.importer.builder import OPERATORS
+from steelyard.importer.registry import OPERATORS
 from steelyard.importer.schema import OLDEST
 from steelyard.network import Conv, Network
 

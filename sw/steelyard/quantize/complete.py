@@ -7,8 +7,7 @@ arithmetic may; the accelerator computes integers only, so every tensor needs a 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import UserError
-from steelyard.importer.builder import Builder
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import needed_nodes, parse, read_model
+from steelyard.importer.walk import Walk
+from steelyard.quantize.images import checked_images
+from steelyard.quantize.normalize import batches
+from steelyard.quantize.sessions import Session
 
 if TYPE_CHECKING:
     import onnx
@@ -57,7 +59,7 @@ def complete(
     Parameters
     ----------
     source : path, content of a file, or loaded model that has QuantizeLinear nodes
-    images : floating point (n, channels, height, width) or (n, features), as the network takes them
+    images : float32 (n, channels, height, width) or (n, features), as the network takes them
 
     Raises
     ------
@@ -68,7 +70,7 @@ def complete(
     import onnx
 
     original = read_model(source)
-    given = _checked(images)
+    given = checked_images(images)
     model = onnx.ModelProto()
     model.CopyFrom(original)
     graph = parse(model)
@@ -76,7 +78,7 @@ def complete(
     # Every round adds what the importer asks for, which is at most every input of every node.
     for _ in range(sum(len(node.input) for node in original.graph.node) + 2):
         try:
-            Builder(parse(model), graph.name).build()
+            Walk(parse(model), graph.name).build()
         except NotQuantized as missing:
             editor.add(missing)
         else:
@@ -123,7 +125,6 @@ def measure(
         If onnxruntime cannot run the images through the model, or a value is NaN or infinite.
     """
     import onnx
-    import onnxruntime
 
     constants = {item.name for item in model.graph.initializer}
     source = next(item for item in model.graph.input if item.name not in constants)
@@ -141,17 +142,10 @@ def measure(
         ranges[source.name] = Range(float(images.min()), float(images.max()), dtype)
     if not inner:
         return ranges
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     fixed = source.type.tensor_type.shape.dim[0].dim_value
-    what = f"ONNX graph {model.graph.name!r} cannot be run by onnxruntime"
-    with _refusals(what, "export the network again, with opset 21 or lower"):
-        session = onnxruntime.InferenceSession(watched.SerializeToString(), options)
-    for chunk in _chunks(images, fixed or min(CHUNK, len(images))):
-        what = f"Calibration images of shape {images.shape} do not run through the network"
-        with _refusals(what, "give images of the shape that it takes"):
-            found = session.run(inner, {source.name: chunk.astype(dtype)})
+    session = Session(watched)
+    for batch in batches(images, fixed or min(CHUNK, len(images))):
+        found = session.run({source.name: batch})
         for name, values in zip(inner, found, strict=True):
             if not np.all(np.isfinite(values)):
                 raise UserError(
@@ -163,52 +157,6 @@ def measure(
             low, high = min(low, before.low), max(high, before.high)
             ranges[name] = Range(low, high, values.dtype)
     return ranges
-
-
-@contextmanager
-def _refusals(what: str, advice: str) -> Iterator[None]:
-    """Turns what onnxruntime raises into a sentence."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
-
-    try:
-        yield
-    except (
-        runtime.Fail,
-        runtime.InvalidArgument,
-        runtime.InvalidGraph,
-        runtime.NotImplemented,
-        runtime.RuntimeException,
-    ) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(f"{what} ({reason}); {advice}.") from None
-
-
-def _chunks(images: NDArray[np.float32], size: int) -> Iterable[NDArray[np.float32]]:
-    """Parts of exactly `size` images; the last one repeats its last image."""
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
-        yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-
-
-def _checked(images: ArrayLike) -> NDArray[np.float32]:
-    try:
-        given = np.asarray(images)
-    except (RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(
-            f"Calibration images are no array ({reason}); give a floating-point numpy array."
-        ) from None
-    if not np.issubdtype(given.dtype, np.floating) or given.ndim not in (2, 4) or not given.size:
-        raise UserError(
-            f"Calibration images are {given.dtype} of shape {given.shape}, allowed is floating "
-            "point (n, channels, height, width) or (n, features) with n at least 1; "
-            "convert the array."
-        )
-    if not np.all(np.isfinite(given)):
-        raise UserError(
-            "Calibration images hold NaN or infinite values, allowed are finite ones; replace them."
-        )
-    return given.astype(np.float32)
 
 
 def _existing_pairs(model: onnx.ModelProto) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from steelyard.importer.builder import Builder, operator
 from steelyard.importer.node import Node
-from steelyard.importer.ops_shape import axes_of
-from steelyard.importer.unscaled import AvgPoolDraft, MaxPoolDraft
+from steelyard.importer.operators.shapes import axes_of
+from steelyard.importer.registry import operator
+from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledMaxPool
 from steelyard.importer.values import NO_PADDING, Activation, Codes, Pending
+from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, Window, read_window
 
 
@@ -16,12 +17,12 @@ from steelyard.importer.windows import WINDOW, Window, read_window
     reads=(*WINDOW, "ceil_mode"),
     ignores={"storage_order": "it orders the indices of the second output, which is refused"},
 )
-def max_pool(builder: Builder, node: Node) -> None:
+def max_pool(walk: Walk, node: Node) -> None:
     """Max pooling, of real values or of codes; ceil_mode becomes padding, which never wins."""
-    given = builder.value(node, 0)
+    given = walk.value(node, 0)
     # The largest code belongs to the largest value, so codes are pooled as real values are.
     codes = given if isinstance(given, Codes) else None
-    source, _ = builder.plane(node, value=builder.dequantized(codes) if codes else None)
+    source, _ = walk.plane(node, value=walk.dequantized(codes) if codes else None)
     if source.padding != NO_PADDING and source.tensor.zero_point != -128:
         raise node.error(
             "follows a Pad node whose zeros can be the maximum; "
@@ -33,20 +34,20 @@ def max_pool(builder: Builder, node: Node) -> None:
     top, left, bottom, right = window.padding
     shape = (source.tensor.shape[0], *window.output_size)
     padding = (top, left, bottom + window.ceil_excess[0], right + window.ceil_excess[1])
-    draft = MaxPoolDraft(node.name, shape, source.tensor, window.kernel, window.stride, padding)
-    pooled = Pending(draft, shape)
+    layer = UnscaledMaxPool(node.name, shape, source.tensor, window.kernel, window.stride, padding)
+    pooled = Pending(layer, shape)
     if codes:
         name = node.outputs[0]
         parameters = (codes.scale, codes.zero_point, codes.unsigned)
-        builder.bind(node, Codes(pooled, name, *parameters, shape))
+        walk.bind(node, Codes(pooled, name, *parameters, shape))
     else:
-        builder.bind(node, pooled)
+        walk.bind(node, pooled)
 
 
 @operator("AveragePool", inputs=1, reads=(*WINDOW, "ceil_mode", "count_include_pad"))
-def average_pool(builder: Builder, node: Node) -> None:
+def average_pool(walk: Walk, node: Node) -> None:
     """Average pooling whose padding counts as zeros."""
-    source, _ = builder.plane(node)
+    source, _ = walk.plane(node)
     window = _pooling_window(node, source)
     if any(window.own_padding) and not node.attributes["count_include_pad"]:
         raise node.error(
@@ -59,31 +60,31 @@ def average_pool(builder: Builder, node: Node) -> None:
             "remove ceil_mode or pad the map."
         )
     shape = (source.tensor.shape[0], *window.output_size)
-    draft = AvgPoolDraft(
+    layer = UnscaledAvgPool(
         node.name, shape, source.tensor, window.kernel, window.stride, window.padding
     )
-    builder.bind(node, Pending(draft, shape))
+    walk.bind(node, Pending(layer, shape))
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", inputs=1)
-def global_pool(builder: Builder, node: Node) -> None:
+def global_pool(walk: Walk, node: Node) -> None:
     """Pooling over the whole map."""
-    source, (channels, height, width) = builder.plane(node)
+    source, (channels, height, width) = walk.plane(node)
     source.unpadded(node)
     shape, kernel = (channels, 1, 1), (height, width)
     if node.op == "GlobalAveragePool":
-        builder.bind(node, Pending(AvgPoolDraft(node.name, shape, source.tensor, kernel), shape))
+        walk.bind(node, Pending(UnscaledAvgPool(node.name, shape, source.tensor, kernel), shape))
     else:
-        draft = MaxPoolDraft(node.name, shape, source.tensor, kernel, 1, NO_PADDING)
-        builder.bind(node, Pending(draft, shape))
+        layer = UnscaledMaxPool(node.name, shape, source.tensor, kernel, 1, NO_PADDING)
+        walk.bind(node, Pending(layer, shape))
 
 
 @operator("ReduceMean", inputs=2, reads=("axes", "keepdims", "noop_with_empty_axes"))
-def reduce_mean(builder: Builder, node: Node) -> None:
+def reduce_mean(walk: Walk, node: Node) -> None:
     """Mean over height and width, which is global average pooling."""
-    source, (channels, height, width) = builder.plane(node)
+    source, (channels, height, width) = walk.plane(node)
     source.unpadded(node)
-    axes = axes_of(builder, node, 4)
+    axes = axes_of(walk, node, 4)
     if not axes and node.attributes.get("noop_with_empty_axes"):
         raise node.error(
             "has noop_with_empty_axes = 1 and no axes, which leaves its input as it is; "
@@ -95,8 +96,8 @@ def reduce_mean(builder: Builder, node: Node) -> None:
             "use global average pooling."
         )
     view = (channels, 1, 1) if node.attributes["keepdims"] else (channels,)
-    draft = AvgPoolDraft(node.name, (channels, 1, 1), source.tensor, (height, width))
-    builder.bind(node, Pending(draft, view))
+    layer = UnscaledAvgPool(node.name, (channels, 1, 1), source.tensor, (height, width))
+    walk.bind(node, Pending(layer, view))
 
 
 def _pooling_window(node: Node, source: Activation) -> Window:

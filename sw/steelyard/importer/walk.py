@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from steelyard.errors import UserError
-from steelyard.importer.errors import REQUANTIZE, NotQuantized
+from steelyard.importer.errors import NotQuantized
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import Graph
 from steelyard.importer.node import Node
-from steelyard.importer.unscaled import AvgPoolDraft
+from steelyard.importer.registry import HINTS, OPERATORS
+from steelyard.importer.unscaled import UnscaledAvgPool
 from steelyard.importer.values import (
     Activation,
     Codes,
@@ -21,64 +22,11 @@ from steelyard.importer.values import (
     Pending,
     Value,
 )
-from steelyard.network import Layer, Network, Tensor
+from steelyard.network import Network, NetworkBuilder, Shape, Tensor
 from steelyard.network.scales import real_to_code
 
-Handler = Callable[["Builder", Node], None]
 
-
-@dataclass(frozen=True)
-class Operator:
-    """How an operator is imported.
-
-    Members
-    -------
-    handler : lowers a node
-    inputs : how many inputs it reads
-    reads : attributes whose every value is taken or refused
-    ignores : attributes that change nothing, with the reason
-    """
-
-    handler: Handler
-    inputs: int
-    reads: tuple[str, ...] = ()
-    ignores: Mapping[str, str] | None = None
-
-
-OPERATORS: dict[str, Operator] = {}
-
-HINTS = {
-    "BatchNormalization": (
-        "place it right behind a convolution or fully connected layer, where 'steelyard quantize' "
-        "folds it"
-    ),
-    "Softmax": "leave it out and take the largest score on the host",
-    "LogSoftmax": "leave it out and take the largest score on the host",
-    "QLinearConv": f"{REQUANTIZE} into the QDQ format",
-    "QLinearMatMul": f"{REQUANTIZE} into the QDQ format",
-    "ConvInteger": f"{REQUANTIZE} into the QDQ format",
-    "Concat": "use a residual add instead",
-    "Cast": "export the network in float32",
-}
-
-
-def operator(
-    *names: str,
-    inputs: int,
-    reads: tuple[str, ...] = (),
-    ignores: Mapping[str, str] | None = None,
-) -> Callable[[Handler], Handler]:
-    """Decorator that registers a handler for operator types, as :class:`Operator` says."""
-
-    def register(handler: Handler) -> Handler:
-        for name in names:
-            OPERATORS[name] = Operator(handler, inputs, reads, ignores)
-        return handler
-
-    return register
-
-
-class Builder:
+class Walk:
     """Values seen so far, and the tensors and layers made of them.
 
     Parameters
@@ -92,9 +40,7 @@ class Builder:
         self._name = name
         self._values: dict[str, Value] = {n: Constant(a) for n, a in graph.constants.items()}
         self._values[graph.input] = NetworkInput(graph.input, graph.input_shape)
-        self._tensors: dict[str, Tensor] = {}
-        self._layers: list[Layer] = []
-        self._input: Tensor | None = None
+        self._builder: NetworkBuilder | None = None  # From the input's quantizer on.
         self._input_is_read = False
         self._quantized: dict[tuple[object, ...], Tensor] = {}
         self._label = _output_label(graph)
@@ -108,15 +54,6 @@ class Builder:
         UserError
             If a node is not supported or the output is not quantized.
         """
-        # The handlers register themselves and need `operator` from here.
-        from steelyard.importer import (  # noqa: F401
-            ops_constant,
-            ops_linear,
-            ops_pool,
-            ops_quantize,
-            ops_shape,
-        )
-
         for node in self.graph.nodes:
             self._lower(node)
         name = self.graph.output
@@ -129,7 +66,7 @@ class Builder:
                 "and DequantizeLinear",
                 name,
             )
-        if not isinstance(output, Activation) or self._input is None:
+        if not isinstance(output, Activation) or self._builder is None:
             raise UserError(
                 f"Network output {name!r} is not computed from the input by quantized layers, as "
                 "it must be; export the network so."
@@ -139,16 +76,18 @@ class Builder:
                 f"Network output {name!r} is a Pad node's, which only convolutions and pooling "
                 "may follow; remove the padding."
             )
-        self._keep_used(output.tensor.name)
-        return Network(
-            self._name,
-            self._input.name,
-            output.tensor.name,
-            self._tensors,
-            tuple(self._layers),
-            self.graph.input_shape,
-            output.view,
+        return self._builder.network(
+            output.tensor.name, input_view=self.graph.input_shape, output_view=output.view
         )
+
+    @property
+    def _tensors(self) -> Mapping[str, Tensor]:
+        return {} if self._builder is None else self._builder.tensors
+
+    @property
+    def _input(self) -> Tensor | None:
+        """Tensor of the network's input, None before its quantizer."""
+        return self._tensors.get(self.graph.input)
 
     def value(self, node: Node, index: int) -> Value | None:
         """What an input of a node stands for; None for an optional input that is absent."""
@@ -215,8 +154,7 @@ class Builder:
         unread = tensor is self._input and not was_read
         if value.view != tensor.shape and unread and len(value.view) == 3:
             channels, height, width = value.view
-            tensor = replace(tensor, shape=(channels, height, width))
-            self._input = self._tensors[tensor.name] = tensor
+            tensor = self._begin((channels, height, width), tensor.scale, tensor.zero_point)
             value = replace(value, tensor=tensor)
         if value.view != tensor.shape:
             raise node.error(
@@ -287,8 +225,8 @@ class Builder:
                         f"Codes of {codes.name!r} are clamped to a range without zero behind a Pad "
                         "node; pad behind the clamp."
                     )
-                draft = AvgPoolDraft(f"{codes.name}/requantize", tensor.shape, tensor)
-                tensor = self._finished(codes, Pending(draft, source.view))
+                layer = UnscaledAvgPool(f"{codes.name}/requantize", tensor.shape, tensor)
+                tensor = self._finished(codes, Pending(layer, source.view))
             return Activation(tensor, codes.view, source.padding)
         return Activation(self._finished(codes, source), codes.view)
 
@@ -297,32 +235,38 @@ class Builder:
         key = (codes.name, codes.scale, codes.zero_point, codes.lo, codes.hi)
         if key not in self._quantized:
             name = self._unused(self._label.get(codes.name, codes.name))
-            output = Tensor(name, pending.draft.shape, codes.scale, codes.zero_point)
+            output = Tensor(name, pending.layer.shape, codes.scale, codes.zero_point)
             lo, hi = (
                 min(max(real_to_code(v, codes.scale, codes.zero_point), codes.lo), codes.hi)
                 for v in (pending.low, pending.high)
             )
-            draft = pending.draft.renamed(self._unused_layer(pending.draft.name))
-            tensors, layers = draft.finish(output, lo, hi)
-            self._tensors.update((tensor.name, tensor) for tensor in tensors)
-            self._layers.extend(layers)
+            layer = pending.layer.renamed(self._unused_layer(pending.layer.name))
+            assert self._builder is not None  # Whatever waits reads a quantized tensor.
+            layer.finish(self._builder, output, lo, hi)
             self._quantized[key] = output
         return self._quantized[key]
 
     def _quantize_input(self, codes: Codes, source: NetworkInput) -> Tensor:
         """Tensor of the network's input; a second QuantizeLinear must agree with the first."""
         parameters = (codes.scale, codes.zero_point)
-        if self._input is None:
+        tensor = self._input
+        if tensor is None:
             view = source.view if len(source.view) == 3 else (source.view[0], 1, 1)
-            shape = (view[0], view[1], view[2])
-            self._input = Tensor(self.graph.input, shape, *parameters)
-            self._tensors[self._input.name] = self._input
-        if (self._input.scale, self._input.zero_point) != parameters:
+            tensor = self._begin((view[0], view[1], view[2]), *parameters)
+        if (tensor.scale, tensor.zero_point) != parameters:
             raise UserError(
                 f"Network input {self.graph.input!r} is quantized with two scales, one is allowed; "
                 "use one QuantizeLinear for it."
             )
-        return self._input
+        return tensor
+
+    def _begin(self, shape: Shape, scale: float, zero_point: int) -> Tensor:
+        """Network of no layers with an input of this shape; returns the input."""
+        name = self.graph.input
+        self._builder = NetworkBuilder(
+            self._name, shape, scale=scale, zero_point=zero_point, input=name
+        )
+        return self._builder.tensors[name]
 
     def _lower(self, node: Node) -> None:
         if self._fold(node):
@@ -359,25 +303,13 @@ class Builder:
 
     def _unused_layer(self, name: str) -> str:
         """The name, with a number where a layer has it that quantizes the same result otherwise."""
-        taken = {layer.name for layer in self._layers}
+        taken = {layer.name for layer in self._builder.layers} if self._builder else set()
         count = 1
         candidate = name
         while candidate in taken:
             count += 1
             candidate = f"{name}/{count}"
         return candidate
-
-    def _keep_used(self, output: str) -> None:
-        """Drop layers that the output does not depend on."""
-        needed = {output}
-        kept: list[Layer] = []
-        for layer in reversed(self._layers):
-            if layer.output in needed:
-                needed.update(layer.inputs)
-                kept.append(layer)
-        self._layers = kept[::-1]
-        needed.add(self.graph.input)
-        self._tensors = {n: t for n, t in self._tensors.items() if n in needed}
 
 
 def _output_label(graph: Graph) -> dict[str, str]:

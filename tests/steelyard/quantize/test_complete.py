@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from qdq_graphs import Qdq, assert_agrees, images, runtime_output, scores, start
-from steelyard import importer
+from steelyard import importer, quantize
 from steelyard.errors import UserError
 
 
@@ -75,7 +75,7 @@ def test_missing_quantizers_are_added(case: Callable[[Qdq, str], str]) -> None:
     with pytest.raises(importer.NotQuantized, match="; add the missing quantizers with 'steelyard"):
         importer.load(model)
     x = images((3, 9, 9), 200, seed=4)
-    completed = importer.complete(model, x)
+    completed = quantize.complete(model, x)
     assert model.SerializeToString() == before
     assert count(completed) == count(model) + CASES[case]
     network = importer.load(completed)
@@ -92,7 +92,7 @@ def test_last_layer_keeps_its_sums_to_half_a_step() -> None:
     graph, value = start()
     model = graph.model(float_output(graph, value))
     x = images((3, 9, 9), 64, seed=1)
-    network = importer.load(importer.complete(model, x))
+    network = importer.load(quantize.complete(model, x))
     expected = runtime_output(model, x)
     step = network.tensor(network.output).scale
     assert np.abs(scores(network, x) - expected).max() <= 0.501 * step
@@ -104,9 +104,9 @@ def test_model_of_a_fixed_batch_is_measured(batch: int) -> None:
     graph, value = start()
     model = graph.model(float_output(graph, value))
     x = images((3, 9, 9), 10, seed=1)
-    expected = importer.load(importer.complete(model, x))
+    expected = importer.load(quantize.complete(model, x))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
-    found = importer.load(importer.complete(model, x))
+    found = importer.load(quantize.complete(model, x))
     assert found.tensor(found.output) == expected.tensor(expected.output)
 
 
@@ -120,7 +120,7 @@ def test_half_precision_is_completed_in_half_precision() -> None:
     for item in (model.graph.input[0], model.graph.output[0]):
         item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
     x = images((3, 9, 9), 20, seed=1)
-    completed = importer.complete(model, x)
+    completed = quantize.complete(model, x)
     network = importer.load(completed)
     expected = runtime_output(completed, x.astype(np.float16))
     assert expected.dtype == np.float16
@@ -132,10 +132,10 @@ def test_dead_nodes_are_left_alone() -> None:
     graph, value = start()
     model = graph.model(float_output(graph, value))
     x = images((3, 9, 9), 2, seed=0)
-    expected = importer.load(importer.complete(model, x))
+    expected = importer.load(quantize.complete(model, x))
     for op in ("QuantizeLinear", "DequantizeLinear", "Nothing"):
         model.graph.node.add(op_type=op, output=[f"dead {op}"])
-    found = importer.load(importer.complete(model, x))
+    found = importer.load(quantize.complete(model, x))
     assert found.tensor(found.output) == expected.tensor(expected.output)
 
 
@@ -143,14 +143,14 @@ def test_opset_that_onnxruntime_does_not_run_is_refused() -> None:
     graph = Qdq(3, 9, 9, opset=28)
     model = graph.model(float_output(graph, graph.pair("x", 0.02)))
     with pytest.raises(UserError, match="cannot be run by onnxruntime .*; export the network aga"):
-        importer.complete(model, images((3, 9, 9), 2, seed=0))
+        quantize.complete(model, images((3, 9, 9), 2, seed=0))
 
 
 def test_complete_graph_is_sent_to_compile() -> None:
     graph, value = start()
     model = graph.model(graph.pair(graph.conv(value), 0.1))
     with pytest.raises(UserError, match="misses no quantizer; give it to 'steelyard compile'"):
-        importer.complete(model, images((3, 9, 9), 2, seed=0))
+        quantize.complete(model, images((3, 9, 9), 2, seed=0))
     assert importer.load(model).layers
 
 
@@ -176,7 +176,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], object, str]] = {
         r"Calibration images of shape \(2, 3, 2, 2\) do not run through the network",
     ),
     "type": (float_output, np.zeros((2, 3, 9, 9), np.uint8), "images are uint8 of shape"),
-    "ragged list": (float_output, [[1.0], [1.0, 2.0]], "Calibration images are no array"),
+    "ragged list": (float_output, [[1.0], [1.0, 2.0]], "are a list of which numpy makes no array"),
     "NaN": (float_output, np.full((2, 3, 9, 9), np.nan), "hold NaN or infinite values"),
     "no image": (float_output, np.zeros((0, 3, 9, 9)), "with n at least 1"),
     "infinite weight": (
@@ -192,5 +192,5 @@ def test_what_cannot_be_completed_is_refused(case: str) -> None:
     build, given, sentence = REFUSED[case]
     graph, value = start()
     with pytest.raises(UserError, match=sentence) as caught:
-        importer.complete(graph.model(build(graph, value)), given)
+        quantize.complete(graph.model(build(graph, value)), given)
     assert "\n" not in str(caught.value)

@@ -7,23 +7,24 @@ from dataclasses import replace
 import numpy as np
 
 from steelyard.importer.biases import INT32, rounded_bias
-from steelyard.importer.builder import Builder, operator
 from steelyard.importer.errors import REQUANTIZE
 from steelyard.importer.node import Node
-from steelyard.importer.unscaled import AvgPoolDraft, ConvDraft
+from steelyard.importer.registry import operator
+from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledConv
 from steelyard.importer.values import Activation, Constant, Pending, QuantizedConstant
+from steelyard.importer.walk import Walk
 
 FOLD = f"{REQUANTIZE}, which folds constants into layers"
 
 
 @operator("Mul", "Div", inputs=2)
-def multiply(builder: Builder, node: Node) -> None:
+def multiply(walk: Walk, node: Node) -> None:
     """Positive constant factor, which goes into the scale of the sums or a requantization."""
     positions = (0, 1) if node.op == "Mul" else (1,)
     for index in positions:
-        constant = constant_operand(builder, node, index)
+        constant = constant_operand(walk, node, index)
         if constant is not None:
-            _scale_by(builder, node, 1 - index, constant)
+            _scale_by(walk, node, 1 - index, constant)
             return
     raise node.error(
         "combines two activations, allowed is a constant factor; "
@@ -32,20 +33,20 @@ def multiply(builder: Builder, node: Node) -> None:
 
 
 @operator("Sub", inputs=2)
-def subtract(builder: Builder, node: Node) -> None:
+def subtract(walk: Walk, node: Node) -> None:
     """Constant that goes into a layer's bias."""
-    constant = constant_operand(builder, node, 1)
+    constant = constant_operand(walk, node, 1)
     if constant is None:
         raise node.error(
             "subtracts an activation, allowed is a constant; replace it by an add of a layer whose "
             "weights have the other sign."
         )
-    add_constant(builder, node, 0, constant, sign=-1)
+    add_constant(walk, node, 0, constant, sign=-1)
 
 
-def constant_operand(builder: Builder, node: Node, index: int) -> QuantizedConstant | None:
+def constant_operand(walk: Walk, node: Node, index: int) -> QuantizedConstant | None:
     """Real constant at an input of a node, with scale 1 where it is float, or else None."""
-    value = builder.value(node, index)
+    value = walk.value(node, index)
     if isinstance(value, Constant):
         if value.array.dtype.kind not in "fiu":
             raise node.error(
@@ -58,7 +59,7 @@ def constant_operand(builder: Builder, node: Node, index: int) -> QuantizedConst
 
 
 def add_constant(
-    builder: Builder, node: Node, index: int, constant: QuantizedConstant, sign: int = 1
+    walk: Walk, node: Node, index: int, constant: QuantizedConstant, sign: int = 1
 ) -> None:
     """Bind the sum of the value at input `index` and a constant.
 
@@ -67,32 +68,32 @@ def add_constant(
     UserError
         If the value is no layer's own sums, or the constant is no bias of it.
     """
-    value = builder.value(node, index)
-    draft = value.draft if isinstance(value, Pending) else None
+    value = walk.value(node, index)
+    layer = value.layer if isinstance(value, Pending) else None
     free = isinstance(value, Pending) and (value.low, value.high) == (-np.inf, np.inf)
-    if not isinstance(value, Pending) or not isinstance(draft, ConvDraft) or not free:
+    if not isinstance(value, Pending) or not isinstance(layer, UnscaledConv) or not free:
         what = "subtracts" if sign < 0 else "adds"
         raise node.error(
             f"{what} a constant where no layer can take it, allowed is a constant right behind a "
             f"convolution or fully connected layer; {FOLD}."
         )
-    total = rounded_bias(node, constant, draft.scale, value.view, sign).astype(np.int64)
-    if draft.bias is not None:
-        total += draft.bias
+    total = rounded_bias(node, constant, layer.scale, value.view, sign).astype(np.int64)
+    if layer.bias is not None:
+        total += layer.bias
     if np.any(np.abs(total) > INT32.max):
         raise node.error(
             "brings a bias beyond 32 bits at the accumulator's scale; "
             f"{REQUANTIZE}, on images that reach this layer."
         )
-    builder.bind(node, replace(value, draft=replace(draft, bias=total.astype(np.int32))))
+    walk.bind(node, replace(value, layer=replace(layer, bias=total.astype(np.int32))))
 
 
-def _scale_by(builder: Builder, node: Node, index: int, constant: QuantizedConstant) -> None:
+def _scale_by(walk: Walk, node: Node, index: int, constant: QuantizedConstant) -> None:
     factors = constant.values
     if node.op == "Div":
         with np.errstate(divide="ignore"):
             factors = 1 / factors
-    value = builder.value(node, index)
+    value = walk.value(node, index)
     view = value.view if isinstance(value, Pending | Activation) else ()
     # One number of more axes would give the result these axes too.
     single = factors.size == 1 and factors.ndim <= 1 + len(view)
@@ -103,19 +104,19 @@ def _scale_by(builder: Builder, node: Node, index: int, constant: QuantizedConst
             f"allowed is one positive number; {FOLD}."
         )
     factor = float(factors.reshape(-1)[0])
-    draft = value.draft if isinstance(value, Pending) else None
-    if isinstance(value, Pending) and isinstance(draft, ConvDraft | AvgPoolDraft):
-        scaled: ConvDraft | AvgPoolDraft
-        if isinstance(draft, ConvDraft):
-            scaled = replace(draft, scale=draft.scale * factor)
+    layer = value.layer if isinstance(value, Pending) else None
+    if isinstance(value, Pending) and isinstance(layer, UnscaledConv | UnscaledAvgPool):
+        scaled: UnscaledConv | UnscaledAvgPool
+        if isinstance(layer, UnscaledConv):
+            scaled = replace(layer, scale=layer.scale * factor)
         else:
-            scaled = replace(draft, factor=draft.factor * factor)
+            scaled = replace(layer, factor=layer.factor * factor)
         low, high = value.low * factor, value.high * factor
-        builder.bind(node, replace(value, draft=scaled, low=low, high=high))
+        walk.bind(node, replace(value, layer=scaled, low=low, high=high))
         return
-    source: Activation = builder.activation(node, index).unpadded(node)
-    scaled = AvgPoolDraft(node.name, source.tensor.shape, source.tensor, factor=factor)
-    builder.bind(node, Pending(scaled, source.view))
+    source: Activation = walk.activation(node, index).unpadded(node)
+    scaled = UnscaledAvgPool(node.name, source.tensor.shape, source.tensor, factor=factor)
+    walk.bind(node, Pending(scaled, source.view))
 
 
 def _number(constant: QuantizedConstant, of: object) -> str:

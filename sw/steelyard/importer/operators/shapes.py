@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from steelyard.importer.builder import Builder, operator
 from steelyard.importer.node import Node
+from steelyard.importer.registry import operator
 from steelyard.importer.values import (
     Activation,
     Codes,
@@ -18,14 +18,15 @@ from steelyard.importer.values import (
     QuantizedConstant,
     Value,
 )
+from steelyard.importer.walk import Walk
 
 
 @operator("Identity", inputs=1)
-def identity(builder: Builder, node: Node) -> None:
+def identity(walk: Walk, node: Node) -> None:
     """The value itself."""
-    value = builder.value(node, 0)
+    value = walk.value(node, 0)
     if value is not None:
-        builder.bind(node, value)
+        walk.bind(node, value)
 
 
 @operator(
@@ -36,57 +37,57 @@ def identity(builder: Builder, node: Node) -> None:
         "seed": "a dropout does nothing in inference",
     },
 )
-def dropout(builder: Builder, node: Node) -> None:
+def dropout(walk: Walk, node: Node) -> None:
     """The value itself: a dropout does nothing in inference."""
-    training = builder.constant(node, 2)
+    training = walk.constant(node, 2)
     if training is not None and np.any(training):
         raise node.error(
             "has training_mode set, allowed is inference; export the model in evaluation mode."
         )
-    identity(builder, node)
+    identity(walk, node)
 
 
 @operator(
     "Flatten", "Reshape", "Squeeze", "Unsqueeze", inputs=2, reads=("axis", "axes", "allowzero")
 )
-def reshape(builder: Builder, node: Node) -> None:
+def reshape(walk: Walk, node: Node) -> None:
     """View of the same elements in the same order; the batch stays the first axis."""
-    value = _viewable(builder, node)
+    value = _viewable(walk, node)
     # A dynamic batch counts as 1, which no other size can be mistaken for.
-    batch = builder.graph.batch or 1
+    batch = walk.graph.batch or 1
     old = (batch, *value.view)
     if node.op == "Flatten":
         new = _flattened(node, old)
     elif node.op == "Reshape":
-        new = _reshaped(builder, node, old)
+        new = _reshaped(walk, node, old)
     else:
-        new = _squeezed(builder, node, old)
+        new = _squeezed(walk, node, old)
     if len(new) < 2 or new[0] != batch or min(new) < 1 or math.prod(new) != math.prod(old):
         raise node.error(
             f"turns {('batch', *old[1:])} into {new}, allowed are shapes of the same elements with "
             "the batch as first axis; use a flatten from axis 1."
         )
-    builder.bind(node, replace(value, view=new[1:]))
+    walk.bind(node, replace(value, view=new[1:]))
 
 
 @operator("Shape", inputs=1, reads=("start", "end"))
-def shape(builder: Builder, node: Node) -> None:
+def shape(walk: Walk, node: Node) -> None:
     """Constant shape, a dynamic batch as 1."""
-    dims = (builder.graph.batch or 1, *_viewable(builder, node).view)
+    dims = (walk.graph.batch or 1, *_viewable(walk, node).view)
     part = slice(node.attributes.get("start"), node.attributes.get("end"))
-    builder.bind(node, Constant(np.array(dims[part], np.int64)))
+    walk.bind(node, Constant(np.array(dims[part], np.int64)))
 
 
 @operator("Pad", inputs=4, reads=("mode", "pads", "value"))
-def pad(builder: Builder, node: Node) -> None:
+def pad(walk: Walk, node: Node) -> None:
     """Zeros around a map, taken over by the convolution or pooling behind it."""
-    source, _ = builder.plane(node)
+    source, _ = walk.plane(node)
     mode = node.attributes["mode"]
-    fill = builder.constant(node, 2)
+    fill = walk.constant(node, 2)
     given = node.attributes.get("pads")
-    amounts = given if len(node.inputs) < 2 else builder.integers(node, 1)
+    amounts = given if len(node.inputs) < 2 else walk.integers(node, 1)
     values = [node.attributes.get("value") or 0.0] if fill is None else fill.reshape(-1).tolist()
-    places = builder.integers(node, 3)
+    places = walk.integers(node, 3)
     axes = list(range(4)) if places is None else _in_range(node, places, 4)
     before, after = [0] * 4, [0] * 4
     fits = amounts is not None and len(amounts) == 2 * len(axes) and len(set(axes)) == len(axes)
@@ -102,13 +103,13 @@ def pad(builder: Builder, node: Node) -> None:
         )
     top, left, bottom, right = source.padding
     padding = (top + before[2], left + before[3], bottom + after[2], right + after[3])
-    builder.bind(node, replace(source, padding=padding))
+    walk.bind(node, replace(source, padding=padding))
 
 
 @operator("Transpose", inputs=1, reads=("perm",))
-def transpose(builder: Builder, node: Node) -> None:
+def transpose(walk: Walk, node: Node) -> None:
     """Transposed quantized weight; activations keep the order (channels, height, width)."""
-    value = builder.value(node, 0)
+    value = walk.value(node, 0)
     if not isinstance(value, QuantizedConstant):
         raise node.error(
             "reorders the axes of an activation, allowed is the order (batch, channels, height, "
@@ -122,10 +123,10 @@ def transpose(builder: Builder, node: Node) -> None:
             "export the network again."
         )
     axis = order.index(value.axis) if rank else 0
-    builder.bind(node, replace(value, codes=value.codes.transpose(order), axis=axis))
+    walk.bind(node, replace(value, codes=value.codes.transpose(order), axis=axis))
 
 
-def axes_of(builder: Builder, node: Node, rank: int) -> list[int] | None:
+def axes_of(walk: Walk, node: Node, rank: int) -> list[int] | None:
     """Axes of a node from 0 on, from its attribute or (in newer opsets) its second input.
 
     Raises
@@ -133,7 +134,7 @@ def axes_of(builder: Builder, node: Node, rank: int) -> list[int] | None:
     UserError
         If they are no constant or not within the rank.
     """
-    axes = builder.integers(node, 1) if len(node.inputs) > 1 else node.attributes.get("axes")
+    axes = walk.integers(node, 1) if len(node.inputs) > 1 else node.attributes.get("axes")
     return None if axes is None else _in_range(node, axes, rank)
 
 
@@ -147,8 +148,8 @@ def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
     return [axis % rank for axis in axes]
 
 
-def _viewable(builder: Builder, node: Node) -> Activation | Pending | NetworkInput | Codes:
-    value: Value | None = builder.value(node, 0)
+def _viewable(walk: Walk, node: Node) -> Activation | Pending | NetworkInput | Codes:
+    value: Value | None = walk.value(node, 0)
     if isinstance(value, Activation):
         return value.unpadded(node)
     if not isinstance(value, Pending | NetworkInput | Codes):
@@ -170,8 +171,8 @@ def _flattened(node: Node, old: tuple[int, ...]) -> tuple[int, ...]:
     return math.prod(old[:axis]), math.prod(old[axis:])
 
 
-def _reshaped(builder: Builder, node: Node, old: tuple[int, ...]) -> tuple[int, ...]:
-    sizes = list(builder.integers(node, 1) or [])
+def _reshaped(walk: Walk, node: Node, old: tuple[int, ...]) -> tuple[int, ...]:
+    sizes = list(walk.integers(node, 1) or [])
     if not node.attributes.get("allowzero"):
         sizes = [old[i] if size == 0 and i < len(old) else size for i, size in enumerate(sizes)]
     if sizes.count(-1) == 1:
@@ -180,8 +181,8 @@ def _reshaped(builder: Builder, node: Node, old: tuple[int, ...]) -> tuple[int, 
     return tuple(sizes)
 
 
-def _squeezed(builder: Builder, node: Node, old: tuple[int, ...]) -> tuple[int, ...]:
-    given = builder.integers(node, 1) if len(node.inputs) > 1 else node.attributes.get("axes")
+def _squeezed(walk: Walk, node: Node, old: tuple[int, ...]) -> tuple[int, ...]:
+    given = walk.integers(node, 1) if len(node.inputs) > 1 else node.attributes.get("axes")
     rank = len(old) + (len(given or []) if node.op == "Unsqueeze" else 0)
     axes = [] if given is None else _in_range(node, given, rank)
     if not axes or 0 in axes or len(set(axes)) < len(axes):

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from steelyard.importer.builder import Builder, operator
 from steelyard.importer.errors import REQUANTIZE
 from steelyard.importer.node import Node
-from steelyard.importer.unscaled import AvgPoolDraft
+from steelyard.importer.registry import operator
+from steelyard.importer.unscaled import UnscaledAvgPool
 from steelyard.importer.values import (
     Activation,
     Codes,
@@ -19,6 +19,7 @@ from steelyard.importer.values import (
     QuantizedConstant,
     along,
 )
+from steelyard.importer.walk import Walk
 
 CODE_TYPES = ("int8", "uint8", "int16", "uint16", "int32")
 """Types of constant codes; activations have the first two."""
@@ -35,42 +36,42 @@ FLOAT8_ONLY = {"saturate": "it is about codes of 8-bit floating point, which are
     reads=("axis", "block_size", "output_dtype", "precision"),
     ignores=FLOAT8_ONLY,
 )
-def quantize_linear(builder: Builder, node: Node) -> None:
+def quantize_linear(walk: Walk, node: Node) -> None:
     """Names an activation's scale; the DequantizeLinear finishes the layer."""
-    dtype = _code_type(builder, node)
+    dtype = _code_type(walk, node)
     _check_options(node)
-    value = builder.value(node, 0)
+    value = walk.value(node, 0)
     if isinstance(value, Constant):
-        builder.bind(node, _quantized_constant(builder, node, value.array, dtype))
+        walk.bind(node, _quantized_constant(walk, node, value.array, dtype))
         return
-    scale, zero, unsigned = _activation_parameters(builder, node, dtype)
+    scale, zero, unsigned = _activation_parameters(walk, node, dtype)
     if not isinstance(value, NetworkInput | Pending | Activation):
         raise node.error(
             "takes codes or a quantized constant, allowed is a real value; "
             "leave the second quantization out."
         )
     name = node.inputs[0]
-    builder.bind(node, Codes(value, name, scale, zero, unsigned, value.view))
+    walk.bind(node, Codes(value, name, scale, zero, unsigned, value.view))
 
 
 @operator("DequantizeLinear", inputs=3, reads=("axis", "block_size", "output_dtype"))
-def dequantize_linear(builder: Builder, node: Node) -> None:
+def dequantize_linear(walk: Walk, node: Node) -> None:
     """Makes codes real; scale and zero point must be those they were quantized with."""
     _check_options(node)
-    value = builder.value(node, 0)
+    value = walk.value(node, 0)
     if isinstance(value, Constant):
-        builder.bind(node, _stored_constant(builder, node, value.array))
+        walk.bind(node, _stored_constant(walk, node, value.array))
     elif isinstance(value, QuantizedConstant) and not value.real:
-        builder.bind(node, _requantized_constant(builder, node, value))
+        walk.bind(node, _requantized_constant(walk, node, value))
     elif isinstance(value, Codes):
         dtype = np.dtype(np.uint8 if value.unsigned else np.int8)
-        zero = builder.constant(node, 2)
+        zero = walk.constant(node, 2)
         if zero is not None and zero.dtype != dtype:
             raise node.error(
                 f"has a zero point of {zero.dtype} for codes of {dtype}, allowed is one type; "
                 "export the network again."
             )
-        scale, zero_point, _ = _activation_parameters(builder, node, dtype)
+        scale, zero_point, _ = _activation_parameters(walk, node, dtype)
         if (scale, zero_point) != (value.scale, value.zero_point):
             offset = 128 if value.unsigned else 0
             here, before = str(np.float32(scale)), str(np.float32(value.scale))
@@ -79,7 +80,7 @@ def dequantize_linear(builder: Builder, node: Node) -> None:
                 f"before it has {before} and {value.zero_point + offset}, allowed are equal ones; "
                 f"make them equal, or {REQUANTIZE}."
             )
-        builder.bind(node, builder.dequantized(value))
+        walk.bind(node, walk.dequantized(value))
     else:
         raise node.error(
             "takes a real value, allowed are integer codes behind a QuantizeLinear or stored in "
@@ -88,17 +89,17 @@ def dequantize_linear(builder: Builder, node: Node) -> None:
 
 
 @operator("Relu", inputs=1)
-def relu(builder: Builder, node: Node) -> None:
+def relu(walk: Walk, node: Node) -> None:
     """Clamp from zero on."""
-    _clamp(builder, node, 0.0, np.inf)
+    _clamp(walk, node, 0.0, np.inf)
 
 
 @operator("Clip", inputs=3, reads=("min", "max"))
-def clip(builder: Builder, node: Node) -> None:
+def clip(walk: Walk, node: Node) -> None:
     """Clamp to constant bounds, of real values or of codes."""
     bounds = [node.attributes.get("min"), node.attributes.get("max")]
     for index in (1, 2):
-        array = builder.constant(node, index)
+        array = walk.constant(node, index)
         if array is not None and array.size != 1:
             raise node.error(
                 f"has {array.size} numbers as input {index}, allowed is one; use one bound."
@@ -114,15 +115,15 @@ def clip(builder: Builder, node: Node) -> None:
             f"has bounds {low:g} and {high:g}, allowed is a lower bound up to the upper one; "
             "exchange the bounds."
         )
-    _clamp(builder, node, low, high)
+    _clamp(walk, node, low, high)
 
 
-def _clamp(builder: Builder, node: Node, low: float, high: float) -> None:
+def _clamp(walk: Walk, node: Node, low: float, high: float) -> None:
     """Narrows a pending layer or codes; behind a DequantizeLinear it is a layer of its own."""
-    value = builder.value(node, 0)
+    value = walk.value(node, 0)
     if isinstance(value, QuantizedConstant) and not value.real:
         codes = np.clip(value.codes.astype(np.float64), low, high).astype(value.codes.dtype)
-        builder.bind(node, replace(value, codes=codes))
+        walk.bind(node, replace(value, codes=codes))
         return
     if isinstance(value, Codes):
         offset = 128 if value.unsigned else 0
@@ -134,17 +135,17 @@ def _clamp(builder: Builder, node: Node, low: float, high: float) -> None:
                 f"clamps codes to {low:g} to {high:g}, where their type has none; "
                 "export the network again."
             )
-        builder.bind(node, replace(value, lo=lo, hi=hi))
+        walk.bind(node, replace(value, lo=lo, hi=hi))
         return
     if isinstance(value, Pending):
         pending = value
     else:
-        source = builder.activation(node).unpadded(node)
-        draft = AvgPoolDraft(node.name, source.tensor.shape, source.tensor)
-        pending = Pending(draft, source.view)
+        source = walk.activation(node).unpadded(node)
+        layer = UnscaledAvgPool(node.name, source.tensor.shape, source.tensor)
+        pending = Pending(layer, source.view)
     # Clamping to [a, b] and then to [low, high] is clamping to the bounds below.
     bounds = [min(max(bound, low), high) for bound in (pending.low, pending.high)]
-    builder.bind(node, replace(pending, low=bounds[0], high=bounds[1]))
+    walk.bind(node, replace(pending, low=bounds[0], high=bounds[1]))
 
 
 def _data_type(number: object) -> str:
@@ -170,9 +171,9 @@ def _check_options(node: Node) -> None:
         )
 
 
-def _code_type(builder: Builder, node: Node) -> np.dtype:
+def _code_type(walk: Walk, node: Node) -> np.dtype:
     """Type of the codes of a QuantizeLinear: that of its zero point, or else `output_dtype`."""
-    zero = builder.constant(node, 2)
+    zero = walk.constant(node, 2)
     number = node.attributes.get("output_dtype")
     named = _data_type(number) if number else None
     if zero is None:
@@ -191,7 +192,7 @@ def _code_type(builder: Builder, node: Node) -> np.dtype:
     return np.dtype(found)
 
 
-def _scale(builder: Builder, node: Node) -> np.ndarray:
+def _scale(walk: Walk, node: Node) -> np.ndarray:
     """Scale as float32 of one axis.
 
     Raises
@@ -199,7 +200,7 @@ def _scale(builder: Builder, node: Node) -> np.ndarray:
     UserError
         If it is absent, not of real numbers, blocked, or outside what float32 can compute with.
     """
-    scale = builder.constant(node, 1)
+    scale = walk.constant(node, 1)
     if scale is None or scale.ndim > 1 or not np.issubdtype(scale.dtype, np.floating):
         # bfloat16 and the like are no numpy types.
         what = "none" if scale is None else f"{scale.dtype} of shape {scale.shape}"
@@ -223,12 +224,10 @@ def _scale(builder: Builder, node: Node) -> np.ndarray:
     return exact.astype(np.float32)
 
 
-def _activation_parameters(
-    builder: Builder, node: Node, dtype: np.dtype
-) -> tuple[float, int, bool]:
+def _activation_parameters(walk: Walk, node: Node, dtype: np.dtype) -> tuple[float, int, bool]:
     """Scale and int8 zero point of an activation, and whether its codes are unsigned."""
-    scale = _scale(builder, node)
-    zero = builder.constant(node, 2)
+    scale = _scale(walk, node)
+    zero = walk.constant(node, 2)
     if scale.size != 1 or (zero is not None and zero.size != 1):
         raise node.error(
             f"has {scale.size} scales for an activation, one is allowed; "
@@ -245,11 +244,11 @@ def _activation_parameters(
 
 
 def _constant_parameters(
-    builder: Builder, node: Node, rank: int, shape: tuple[int, ...], dtype: np.dtype
+    walk: Walk, node: Node, rank: int, shape: tuple[int, ...], dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Scale, zero point and axis of a constant."""
-    scale = _scale(builder, node)
-    zero = builder.constant(node, 2)
+    scale = _scale(walk, node)
+    zero = walk.constant(node, 2)
     if zero is None:
         zero = np.zeros((), dtype)  # the standard's default
     elif zero.dtype != dtype or zero.size not in (1, scale.size):
@@ -268,18 +267,18 @@ def _constant_parameters(
     return scale, zero, axis % rank
 
 
-def _stored_constant(builder: Builder, node: Node, codes: np.ndarray) -> QuantizedConstant:
+def _stored_constant(walk: Walk, node: Node, codes: np.ndarray) -> QuantizedConstant:
     if str(codes.dtype) not in CODE_TYPES:
         raise node.error(
             f"has constant codes of {codes.dtype}, allowed are int8 weights and int32 biases; "
             f"{REQUANTIZE}, to signed 8 bits."
         )
-    scale, zero, axis = _constant_parameters(builder, node, codes.ndim, codes.shape, codes.dtype)
+    scale, zero, axis = _constant_parameters(walk, node, codes.ndim, codes.shape, codes.dtype)
     return QuantizedConstant(codes, scale, zero, axis, real=True)
 
 
 def _quantized_constant(
-    builder: Builder, node: Node, values: np.ndarray, dtype: np.dtype
+    walk: Walk, node: Node, values: np.ndarray, dtype: np.dtype
 ) -> QuantizedConstant:
     """Codes of a constant that the file stores in floats in front of a QuantizeLinear."""
     if not np.issubdtype(values.dtype, np.floating):
@@ -294,7 +293,7 @@ def _quantized_constant(
         )
     if dtype == np.int32:
         raise node.error(f"quantizes to int32, allowed are 8 and 16 bits; {REQUANTIZE}.")
-    scale, zero, axis = _constant_parameters(builder, node, values.ndim, values.shape, dtype)
+    scale, zero, axis = _constant_parameters(walk, node, values.ndim, values.shape, dtype)
     limits = np.iinfo(dtype)
     # A value beyond float32's range of codes saturates.
     with np.errstate(over="ignore"):
@@ -304,10 +303,8 @@ def _quantized_constant(
     return QuantizedConstant(codes, scale, zero, axis)
 
 
-def _requantized_constant(
-    builder: Builder, node: Node, value: QuantizedConstant
-) -> QuantizedConstant:
+def _requantized_constant(walk: Walk, node: Node, value: QuantizedConstant) -> QuantizedConstant:
     """Constant codes with the scale and zero point of the DequantizeLinear."""
     codes = value.codes
-    scale, zero, axis = _constant_parameters(builder, node, codes.ndim, codes.shape, codes.dtype)
+    scale, zero, axis = _constant_parameters(walk, node, codes.ndim, codes.shape, codes.dtype)
     return QuantizedConstant(codes, scale, zero, axis, real=True)

@@ -6,20 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.importer.biases import rounded_bias
-from steelyard.importer.builder import Builder, operator
 from steelyard.importer.errors import REQUANTIZE, NotQuantized
 from steelyard.importer.node import Node
-from steelyard.importer.ops_constant import add_constant, constant_operand
-from steelyard.importer.unscaled import AddDraft, ConvDraft
+from steelyard.importer.operators.constants import add_constant, constant_operand
+from steelyard.importer.registry import operator
+from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
 from steelyard.importer.values import Constant, Pending, QuantizedConstant
+from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, read_window
 
 
 @operator("Conv", inputs=3, reads=(*WINDOW, "group"))
-def conv(builder: Builder, node: Node) -> None:
+def conv(walk: Walk, node: Node) -> None:
     """Convolution of one group."""
-    source, (channels, height, width) = builder.plane(node)
-    weight, weight_scale = _weight(builder, node, 1, axis=0)
+    source, (channels, height, width) = walk.plane(node)
+    weight, weight_scale = _weight(walk, node, 1, axis=0)
     if weight.ndim != 4:
         raise node.error(
             f"has a weight of {weight.ndim} axes, allowed are 4 (two-dimensional convolution); "
@@ -42,9 +43,9 @@ def conv(builder: Builder, node: Node) -> None:
         )
     window = read_window(node, kernel, (height, width), source.padding)
     scale = source.tensor.scale * weight_scale
-    bias = _bias(builder, node, scale)
+    bias = _bias(walk, node, scale)
     shape = (weight.shape[0], *window.output_size)
-    draft = ConvDraft(
+    layer = UnscaledConv(
         node.name,
         shape,
         source.tensor,
@@ -54,13 +55,13 @@ def conv(builder: Builder, node: Node) -> None:
         window.stride,
         window.padding,
     )
-    builder.bind(node, Pending(draft, shape))
+    walk.bind(node, Pending(layer, shape))
 
 
 @operator("Gemm", "MatMul", inputs=3, reads=("alpha", "beta", "transA", "transB"))
-def fully_connected(builder: Builder, node: Node) -> None:
+def fully_connected(walk: Walk, node: Node) -> None:
     """Fully connected layer, as a convolution whose kernel is the map before the flatten."""
-    source = builder.activation(node).unpadded(node)
+    source = walk.activation(node).unpadded(node)
     alpha, beta = (node.attributes.get(key, 1.0) for key in ("alpha", "beta"))
     for name, value, fits in (
         ("alpha", alpha, 0 < alpha < np.inf),
@@ -78,7 +79,7 @@ def fully_connected(builder: Builder, node: Node) -> None:
             "flatten the tensor before the fully connected layer."
         )
     transposed = bool(node.attributes.get("transB", 0))
-    weight, weight_scale = _weight(builder, node, 1, axis=0 if transposed else 1)
+    weight, weight_scale = _weight(walk, node, 1, axis=0 if transposed else 1)
     matrix = weight if transposed else weight.T
     if matrix.ndim != 2 or matrix.shape[1] != source.tensor.size or not len(matrix):
         raise node.error(
@@ -86,9 +87,9 @@ def fully_connected(builder: Builder, node: Node) -> None:
             "features; export the network again."
         )
     scale = source.tensor.scale * weight_scale * alpha
-    bias = _bias(builder, node, scale, beta) if node.op == "Gemm" else None
+    bias = _bias(walk, node, scale, beta) if node.op == "Gemm" else None
     outputs = matrix.shape[0]
-    draft = ConvDraft(
+    layer = UnscaledConv(
         node.name,
         (outputs, 1, 1),
         source.tensor,
@@ -97,32 +98,32 @@ def fully_connected(builder: Builder, node: Node) -> None:
         scale,
         fully_connected=True,
     )
-    builder.bind(node, Pending(draft, (outputs,)))
+    walk.bind(node, Pending(layer, (outputs,)))
 
 
 @operator("Add", inputs=2)
-def add(builder: Builder, node: Node) -> None:
+def add(walk: Walk, node: Node) -> None:
     """Residual add of two activations, or a constant that goes into a layer's bias."""
     for index in (0, 1):
-        constant = constant_operand(builder, node, index)
+        constant = constant_operand(walk, node, index)
         if constant is not None:
-            add_constant(builder, node, 1 - index, constant)
+            add_constant(walk, node, 1 - index, constant)
             return
-    a = builder.activation(node, 0).unpadded(node)
-    b = builder.activation(node, 1).unpadded(node)
+    a = walk.activation(node, 0).unpadded(node)
+    b = walk.activation(node, 1).unpadded(node)
     if a.tensor.shape != b.tensor.shape or a.view != b.view:
         raise node.error(
             f"adds tensors of shapes {('batch', *a.view)} and {('batch', *b.view)}, only equal "
             "shapes are allowed; bring both to one shape with a 1x1 convolution."
         )
-    builder.bind(node, Pending(AddDraft(node.name, a.tensor.shape, a.tensor, b.tensor), a.view))
+    walk.bind(node, Pending(UnscaledAdd(node.name, a.tensor.shape, a.tensor, b.tensor), a.view))
 
 
 def _weight(
-    builder: Builder, node: Node, index: int, axis: int
+    walk: Walk, node: Node, index: int, axis: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """Int8 weight and its float64 scale (output channels along `axis`,)."""
-    value = builder.value(node, index)
+    value = walk.value(node, index)
     if isinstance(value, Constant) and value.array.ndim > axis and value.array.size:
         raise NotQuantized(
             f"{node.title} has a weight that is not quantized, allowed is int8",
@@ -167,12 +168,12 @@ def _weight(
 
 
 def _bias(
-    builder: Builder, node: Node, scale: NDArray[np.float64], factor: float = 1.0
+    walk: Walk, node: Node, scale: NDArray[np.float64], factor: float = 1.0
 ) -> NDArray[np.int32] | None:
     """Bias at input 2 times `factor`, in accumulator steps of `scale`; None if absent."""
-    if builder.value(node, 2) is None:
+    if walk.value(node, 2) is None:
         return None
-    constant = constant_operand(builder, node, 2)
+    constant = constant_operand(walk, node, 2)
     if constant is None:
         raise node.error(
             "has a bias that is computed from data, allowed is a constant; "
