@@ -21,7 +21,7 @@ from amaranth.hdl import ClockDomain, Module, Signal
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard_hw.cells.target import Target
 from steelyard_hw.lib.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
-from steelyard_hw.link.link import SerialAccelerator
+from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.verilog import bare_memories
 
 

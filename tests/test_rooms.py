@@ -26,10 +26,10 @@ LATE: dict[rooms.Edge, str] = {
 }
 """Imports that close a circle, each with its reason."""
 LINES = 450
-LONG = {"steelyard_hw.link.link"}
+LONG: set[str] = set()
 """Modules with more, to be parted."""
 ELABORATE = 80
-LONG_ELABORATES = {"steelyard_hw.link.link.Link", "steelyard_hw.load.walker.TileWalker"}
+LONG_ELABORATES = {"steelyard_hw.load.walker.TileWalker"}
 """Longer ones, to be parted."""
 
 MODULES = rooms.sources(rooms.packages())

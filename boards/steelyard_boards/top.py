@@ -4,7 +4,7 @@ from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
 
 from steelyard.contract.accelerator import ArrayConfig
-from steelyard_hw.link.link import SerialAccelerator
+from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.link.uart import divider_for
 
 from .board import Board

@@ -6,8 +6,8 @@ from amaranth.lib import wiring
 
 from formal.prover import Bench, mutated, prove, refute
 from steelyard_hw.link.crc import Crc32
+from steelyard_hw.link.executor import State
 from steelyard_hw.link.frame import FrameReceiver, FrameSender
-from steelyard_hw.link.link import State
 
 SPACING = 10
 """Cycles between two bytes, at least, that the receiver's docstring asks for."""

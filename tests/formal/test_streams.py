@@ -21,7 +21,8 @@ from steelyard_hw.array.scheduler import Scheduler
 from steelyard_hw.crossbar.gather import Gather
 from steelyard_hw.crossbar.tile import CrossbarTile, UnitIssue
 from steelyard_hw.link.frame import FrameSender
-from steelyard_hw.link.link import Link, Payloads
+from steelyard_hw.link.link import Link
+from steelyard_hw.link.payloads import Payloads
 from steelyard_hw.link.uart import UartReceiver, UartTransmitter
 from steelyard_hw.shell.host import HostPort
 from steelyard_hw.shell.weights import WeightFetch

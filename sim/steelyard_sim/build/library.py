@@ -30,7 +30,7 @@ BUILD_TIME = "once, half a minute to three minutes on two free cores"
 REMARK = f" ({BUILD_TIME}; the device 'golden' starts at once)"
 CONVERTER = ("steelyard_hw.verilog",)
 """Module that makes the Verilog of an accelerator."""
-LINK = "steelyard_hw.link.link"
+LINK = "steelyard_hw.link.serial"
 """Module that a board's gateware has beside it."""
 
 
@@ -96,7 +96,7 @@ def build_board(
     """
 
     def verilog() -> str:
-        from steelyard_hw.link.link import SerialAccelerator
+        from steelyard_hw.link.serial import SerialAccelerator
         from steelyard_hw.verilog import convert_component
 
         board = SerialAccelerator(config, divider=divider, clock_hz=clock_hz)

@@ -26,7 +26,7 @@ from amaranth.back import rtlil
 from steelyard.contract.accelerator import ArrayConfig
 from steelyard.contract.tile import TileConfig
 from steelyard_hw import verilog
-from steelyard_hw.link.link import SerialAccelerator
+from steelyard_hw.link.serial import SerialAccelerator
 small = dict(lanes=4, requantizers=1, activation_words=64, weight_words=64, parameter_words=16)
 for config in (
     ArrayConfig(columns=2, partial_sum_channels=16, **small),
