@@ -2,13 +2,16 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
+from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["Crc32"]
 
-POLYNOMIAL = 0xEDB88320
-"""IEEE 802.3, bits reversed; the same as zlib's."""
-RESIDUE = 0xDEBB20E3
+ALGORITHM = catalog.CRC32_ETHERNET(data_width=8)
+"""CRC-32 of IEEE 802.3, the same as zlib's."""
+POLYNOMIAL = int(f"{ALGORITHM.algorithm.polynomial:032b}"[::-1], 2)
+"""Its polynomial, the highest power in the lowest bit: bytes come low bit first."""
+RESIDUE = ALGORITHM.residue()
 """Register after data and their CRC, low byte first."""
 
 
@@ -16,7 +19,9 @@ class Crc32(wiring.Component):
     """CRC-32 of a run of bytes, eight cycles a byte.
 
     A byte of a UART takes at least 40 cycles, so a bit a cycle is fast enough and a quarter of the
-    logic of a byte a cycle.
+    logic of a byte a cycle. Amaranth's own ``crc.Processor`` of one bit a cycle gives the same bits
+    but takes data in the cycle in which it starts anew, which nobody needs here, for 62 LUTs in
+    place of 42 on the iCE40 (95 and 75 on the ECP5).
 
     Members
     -------
