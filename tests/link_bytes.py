@@ -30,3 +30,10 @@ def frame_of_run(length: int) -> Frame:
     payload = bytes(1 + n % 255 for n in range(length)) + b"\0"
     payload += bytes([5] * (-len(payload) % 4))
     return Frame(kind=2, answers=0x111, sequence=0x2222, session=0x00333333, payload=payload)
+
+
+def frame_with_a_run_at_its_end() -> Frame:
+    """Frame that ends with 254 bytes other than 0, all that one code stands for."""
+    # The zero before the run is the second byte, the number of answers.
+    payload = bytes([7] * (254 - 2 - 4 - 4))
+    return Frame(kind=2, answers=1, sequence=0x2222, session=0x11333333, payload=payload)

@@ -170,7 +170,7 @@ LIGHT = {
     "steelyard.engines.crossbar": {"numpy", "threadpoolctl"},
     "steelyard.compile": {"numpy", "threadpoolctl"},
     "steelyard.program": {"numpy", "threadpoolctl"},
-    "steelyard.driver": {"numpy", "threadpoolctl"},
+    "steelyard.driver": {"cobs", "numpy", "threadpoolctl"},
 }
 """Packages that the light core takes, as `steelyard/__init__.py` says."""
 

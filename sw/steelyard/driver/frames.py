@@ -4,6 +4,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from cobs import cobs
 from numpy.typing import NDArray
 
 from ..contract.frames import CRC_BYTES, HEAD_FIELDS
@@ -62,21 +63,8 @@ class Frame:
         )
 
 
-def _stuff(data: bytes) -> bytes:
-    """COBS: no byte is 0, and each run of up to 254 others follows a byte with its length + 1."""
-    out = bytearray()
-    for run in data.split(DELIMITER):
-        while len(run) >= 254:
-            out.append(255)
-            out += run[:254]
-            run = run[254:]
-        out.append(len(run) + 1)
-        out += run
-    return bytes(out)
-
-
 def _unstuff(line: bytes) -> bytes | None:
-    """Bytes of reversed COBS, None if it breaks off.
+    """Bytes of reversed COBS, which no library knows, None if it breaks off.
 
     Each run is followed by a byte with its length + 1, and that by the next run, with a 0 between
     them unless that byte is 255.
@@ -97,7 +85,7 @@ def _unstuff(line: bytes) -> bytes | None:
 
 def encode(frame: Frame) -> bytes:
     """Bytes of a frame to the board, delimiters on both sides."""
-    return DELIMITER + _stuff(frame.pack()) + DELIMITER
+    return DELIMITER + cobs.encode(frame.pack()) + DELIMITER
 
 
 def decode(line: bytes) -> Frame | None:

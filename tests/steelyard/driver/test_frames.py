@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_bytes import frame_of_run, line, stuff_reversed
+from link_bytes import frame_of_run, frame_with_a_run_at_its_end, line, stuff_reversed
 from steelyard.contract.frames import Reply, Request
 from steelyard.driver import frames
 from steelyard.driver.frames import Frame, FrameReader, decode, encode
@@ -74,6 +74,14 @@ def test_long_runs_before_a_zero_are_stuffed_to_the_byte(length):
     wanted += bytes([rest + 1]) + run[254 * full :]
     # Behind the delimiter, a code and the seven bytes before the zero.
     assert data[9 : 9 + len(wanted)] == wanted
+    assert decode(line(frame)[1:-1]) == frame
+
+
+def test_a_run_at_the_end_of_a_frame_needs_no_further_code():
+    frame = frame_with_a_run_at_its_end()
+    data = encode(frame)
+    assert len(frame.pack()) == 256 and 0 not in frame.pack()[2:]
+    assert data == b"\0" + bytes([2, frame.pack()[0], 255]) + frame.pack()[2:] + b"\0"
     assert decode(line(frame)[1:-1]) == frame
 
 

@@ -9,7 +9,7 @@ from amaranth.hdl import Module
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
-from link_bytes import frame_of_run
+from link_bytes import frame_of_run, frame_with_a_run_at_its_end
 from steelyard.driver.frames import Frame, decode, encode
 from steelyard_hw.lib.testing import monitor, receive
 from steelyard_hw.link.frame import FrameReceiver, FrameSender
@@ -120,7 +120,7 @@ RUNS = (253, 254, 255, 508)
 
 def test_long_runs_before_a_zero_are_taken_apart():
     bench = Receiving(256)
-    frames = [frame_of_run(length) for length in RUNS]
+    frames = [*(frame_of_run(length) for length in RUNS), frame_with_a_run_at_its_end()]
 
     async def testbench(ctx):
         ctx.set(bench.dut.room, 1)
