@@ -1,8 +1,9 @@
 """Steelyard: balanced sparse CNNs on FPGA.
 
 The light core: configuration, integer network, golden model, crossbar, compiler, program file and
-driver need numpy and threadpoolctl, the driver also cobs, and pyserial for a board; `prune` needs
-torch, and `quantize`, `importer`, `train` and `zoo` import torch or onnx when a function needs them.
+driver need numpy and threadpoolctl, the driver cobs too, and pyserial for a board; `prune` needs
+torch, and `quantize`, `importer`, `train` and `zoo` import torch or onnx when a function needs
+them.
 """
 
 __version__ = "0.1.0"
