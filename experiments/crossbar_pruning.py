@@ -151,8 +151,8 @@ class Bench:
 
         def attempt(share):
             return prune.prune_for_crossbar(
-                self.model, self.calibration, method, share, crossbar=self.shape,
-                constraint=rules if keeps else rules[names[0]], keeps=keeps,
+                self.model, self.calibration, rules[names[0]], share, crossbar=self.shape,
+                constraints=rules if keeps else None, keeps=keeps,
                 select=options.select, work=options.work * share or None, epochs=options.epochs,
                 stages=options.stages, tuning=self.tuning[0],
                 labels=self.tuning[1] if options.labels else None,
@@ -193,7 +193,7 @@ def columns(mapped, shape):
     return dict(found)
 
 
-def tell(step, number, count):
+def tell(number, count, step):
     """Say which of a method's steps begins."""
     print(f"  {time.process_time():.0f} CPU-s: {step} {number + 1} of {count}", flush=True)
 

@@ -79,8 +79,8 @@ def main():
     with torch.no_grad():
         exact = model(torch.from_numpy(x)).numpy()
     compare("float", exact + 1e-9, exact, labels)
-    for method in quantize.METHODS:
-        content = quantize.quantize(model, sample.calibration_input[:500], method=method)
+    for method in quantize.RANGES:
+        content = quantize.quantize(model, sample.calibration_input[:500], ranges=method)
         compare(method, scores(importer.load(content), x), exact, labels)
     content = quantize.quantize(model, sample.calibration_input[:500])
     for title, level, precise in (

@@ -206,7 +206,7 @@ UNFOLLOWED = {
     "for example with 'apt-get install g\\+\\+'": "as above, of the system",
     "apt-get install libusb": "as above, of the system",
     "build it with 'steelyard bitstream": "minutes; make bitstream-ci builds one",
-    "try --method minmax": "the default, of which no input is known that onnxruntime refuses",
+    "try --ranges minmax": "the default, of which no input is known that onnxruntime refuses",
     "apt-get download": "no advice: what a command of the system said",
 }
 """Advice that no row follows, with the reason."""

@@ -166,7 +166,7 @@ def test_quantize_refuses_what_is_not_float(steelyard, work, tmp_path, empty):
     integers = save(tmp_path / "integers.npy", np.zeros((2, 1, 8, 8), np.int64))
     steelyard("quantize", work.float_onnx, "--calibration", integers, "-o", output).refused("int64")
     steelyard(
-        "quantize", work.float_onnx, "--calibration", work.images, "-o", output, "--method", "guess"
+        "quantize", work.float_onnx, "--calibration", work.images, "-o", output, "--ranges", "guess"
     ).refused("guess")
 
 

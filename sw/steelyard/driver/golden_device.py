@@ -9,6 +9,7 @@ from ..engines import crossbar
 from ..errors import UserError
 from ..network import Conv, golden
 from ..program import Program
+from ..progress import Progress
 from .device import Device, LayerCounters
 
 __all__ = ["GoldenDevice"]
@@ -29,29 +30,19 @@ class GoldenDevice(Device):
     def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
         return self._output(x)
 
-    def _output(
-        self, x: NDArray[np.int8], progress: Callable[[int], None] | None = None
-    ) -> NDArray[np.int8]:
+    def _output(self, x: NDArray[np.int8], progress: Progress | None = None) -> NDArray[np.int8]:
         network = self.program.network
         if self.program.mapping is None:
             return golden.run(network, x, progress=progress)
         output = self.program.golden(x)[network.output]
         if progress is not None:
-            progress(len(x))
+            progress(len(x), len(x), "images")
         return output
 
     def _infer(
         self, x: NDArray[np.int8], progress: Callable[[int, int], None] | None
     ) -> NDArray[np.int8]:
-        done = 0
-
-        def report(images: int) -> None:
-            nonlocal done
-            done += images
-            if progress is not None:
-                progress(done, len(x))
-
-        return self._output(x, report)
+        return self._output(x, progress and (lambda done, total, _: progress(done, total)))
 
     def _write_input(self, x: NDArray[np.int8]) -> None:
         self._tensors[self.program.network.input] = x

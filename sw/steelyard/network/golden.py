@@ -5,7 +5,6 @@ own function on blocks of images (`steelyard.network.arithmetic`); this runs the
 """
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Literal, overload
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from ..errors import UserError
+from ..progress import Progress
 from .arithmetic import Block, BlockFunction
 from .graph import Network
 from .layer import Layer
@@ -69,7 +69,7 @@ def run(
     *,
     trace: Literal[False] = False,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.int8]: ...
 
 
@@ -80,7 +80,7 @@ def run(
     *,
     trace: Literal[True],
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, NDArray[np.int8]]: ...
 
 
@@ -90,7 +90,7 @@ def run(
     *,
     trace: bool = False,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.int8] | dict[str, NDArray[np.int8]]:
     """Output of the network, or with `trace` every tensor by name.
 
@@ -99,7 +99,7 @@ def run(
     x : int8 (images, channels, height, width), codes of the network's input tensor
     trace : whether to keep all tensors, the input among them
     threads : blocks of images at work at once; by default the machine's processors, at most 4
-    progress : called with the number of images in every finished block
+    progress : called with the images that are done, their number, and ``images``
 
     Raises
     ------
@@ -132,9 +132,11 @@ def run(
         return min(step, len(x) - start)
 
     with _single_threaded_blas(), ThreadPoolExecutor(threads) as pool:
+        done = 0
         for count in pool.map(run_block, range(0, len(x), step)):
+            done += count
             if progress is not None:
-                progress(count)
+                progress(done, len(x), "images")
     return results if trace else results[network.output]
 
 

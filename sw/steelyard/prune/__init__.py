@@ -26,8 +26,7 @@ from steelyard.prune.crossbar_report import CrossbarLayerReport, CrossbarPruneRe
 from steelyard.prune.dependency import weight_dependency
 from steelyard.prune.for_array import METHODS, LayerReport, PruneResult, prune
 from steelyard.prune.for_crossbar import (
-    CROSSBAR_METHODS,
-    CrossbarMethod,
+    CONSTRAINTS,
     constraint_of,
     prune_for_crossbar,
     sparsest,
@@ -44,14 +43,13 @@ from steelyard.prune.tuning import finetune, gradual
 from steelyard.prune.user_network import prepared, unwrapped
 
 __all__ = [
-    "CROSSBAR_METHODS",
+    "CONSTRAINTS",
     "GROUP",
     "METHODS",
     "Balanced",
     "BalancedGroups",
     "Constraint",
     "CrossbarLayerReport",
-    "CrossbarMethod",
     "CrossbarPruneResult",
     "CrossbarShape",
     "KernelPatterns",

@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from steelyard.errors import UserError
+from steelyard.progress import Progress
 from steelyard.prune.constraints import Constraint, MatrixShape
 from steelyard.prune.groups import stored_weight, to_rows
 from steelyard.prune.layers import Structure, as_input
-from steelyard.prune.repair import Progress, prunable_layer
+from steelyard.prune.repair import prunable_layer
 from steelyard.prune.solve import factor, regularize
 from steelyard.prune.statistics import Moments
 from steelyard.prune.tuning import BATCH, RATE, Augment, check_following, following_loss
@@ -172,7 +173,7 @@ def admm(
     for number in range(rounds):
         for epoch in range(epochs):
             if progress is not None:
-                progress("admm", number * epochs + epoch, rounds * epochs)
+                progress(number * epochs + epoch, rounds * epochs, "admm")
             order = torch.randperm(len(x), generator=generator)
             for start in range(0, len(x), BATCH):
                 chosen = order[start : start + BATCH]

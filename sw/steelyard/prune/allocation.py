@@ -12,14 +12,10 @@ import torch
 from torch import nn
 
 from steelyard.errors import UserError
+from steelyard.progress import Progress
 from steelyard.prune.groups import GROUP, check_finite, check_k, to_rows
 from steelyard.prune.layers import LayerInfo, Structure, as_input, inspect
-from steelyard.prune.repair import (
-    Progress,
-    layer_moments,
-    prunable_layer,
-    set_fit,
-)
+from steelyard.prune.repair import layer_moments, prunable_layer, set_fit
 from steelyard.prune.solve import RIDGE, choose, regularize, solve
 from steelyard.prune.statistics import Moments, Positions, wanted_outputs
 from steelyard.prune.trial import forwarded
@@ -129,7 +125,7 @@ def sensitivity(
     damage: dict[str, dict[int, float]] = {}
     for number, info in enumerate(structure.prunable):
         if progress is not None:
-            progress(info.name, number, len(structure.prunable))
+            progress(number, len(structure.prunable), info.name)
         layer = prunable_layer(trial, info.name)
         check_finite(info.name, layer.weight)
         found = layer_moments(trial, info, images, wanted[info.name], positions)

@@ -60,7 +60,7 @@ class CrossbarPruneResult:
     ----------
     model
         Pruned copy in evaluation mode; pruned weights are exactly 0.
-    method
+    constraint
         Name of the constraint.
     masks
         Bool, in the shape of each pruned layer's weight: which weights may be nonzero.
@@ -77,7 +77,7 @@ class CrossbarPruneResult:
     """
 
     model: nn.Module
-    method: str
+    constraint: str
     masks: dict[str, torch.Tensor]
     keeps: dict[str, float]
     sparsity: float
@@ -88,7 +88,7 @@ class CrossbarPruneResult:
 
 def report(
     sparse: nn.Module,
-    method: str,
+    constraint: str,
     structure: Structure,
     keeps: Mapping[str, float],
     found: Mapping[str, Found],
@@ -101,7 +101,7 @@ def report(
     ----------
     sparse
         The pruned network; it becomes the result's own.
-    method
+    constraint
         Name of the constraint.
     structure
         Of the dense network.
@@ -138,7 +138,7 @@ def report(
         )
     return CrossbarPruneResult(
         sparse,
-        method,
+        constraint,
         masks,
         {name: keeps[name] for name in found},
         gone / max(1, structure.weights_outside_first),

@@ -12,24 +12,19 @@ import torch
 from torch import nn
 
 from steelyard.errors import UserError
+from steelyard.progress import Progress
 from steelyard.prune.allocation import (
     allocate,
-    check_sparsity,
     removed_share,
     removed_work,
     uniform,
 )
 from steelyard.prune.groups import GROUP, Map, check_k, finish, verify
-from steelyard.prune.layers import Structure, as_input, inspect
-from steelyard.prune.repair import (
-    Progress,
-    check_ks,
-    prune_balanced,
-    prune_sequentially,
-)
+from steelyard.prune.layers import Structure
+from steelyard.prune.repair import check_ks, prune_balanced, prune_sequentially
 from steelyard.prune.solve import RIDGE
 from steelyard.prune.tuning import Augment, finetune
-from steelyard.prune.user_network import prepared
+from steelyard.prune.user_network import examined
 
 Method = Literal["magnitude", "reconstruct", "finetune"]
 METHODS = ("magnitude", "reconstruct", "finetune")
@@ -151,7 +146,7 @@ def prune(
     seed
         Of every random choice.
     progress
-        Called with a step's name, its number and the number of steps.
+        Called with the steps done, their number and what is being done.
 
     Raises
     ------
@@ -159,15 +154,12 @@ def prune(
         If an argument is out of range, the target cannot be reached, a weight is NaN, or a layer
         in ``ks`` cannot be pruned.
     """
-    check_sparsity(sparsity)
     check_k("every layer", least, group)
     if method not in METHODS:
         raise UserError(
             f"There is no pruning method {method!r}; choose one of {', '.join(METHODS)}."
         )
-    images = as_input(calibration)
-    model = prepared(model, images)
-    structure = inspect(model, images, exclude)
+    dense, images, structure = examined(model, calibration, sparsity, exclude)
     bound = sparsity if work is None else work
     if ks is not None:
         check_ks(structure, ks, group)
@@ -176,7 +168,7 @@ def prune(
         chosen = uniform(structure, sparsity, group)
     else:
         chosen = allocate(
-            model,
+            dense,
             images,
             sparsity,
             group,
@@ -187,7 +179,6 @@ def prune(
             progress=progress,
         )
     chosen = {i.name: chosen[i.name] for i in structure.prunable if i.name in chosen}
-    dense = model
     sparse = copy.deepcopy(dense)
     errors: dict[str, float] = {}
     if method == "magnitude":

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from steelyard.errors import UserError
+from steelyard.progress import Progress
 from steelyard.prune.admm import ROUNDS
-from steelyard.prune.allocation import check_sparsity
 from steelyard.prune.constraints import (
     USUAL,
     Balanced,
@@ -26,22 +26,28 @@ from steelyard.prune.constraints import (
 from steelyard.prune.crossbar_report import CrossbarPruneResult, report
 from steelyard.prune.dependency import weight_dependency
 from steelyard.prune.groups import finish
-from steelyard.prune.layers import Structure, as_input, inspect
+from steelyard.prune.layers import Structure, as_input
 from steelyard.prune.layerwise import allocate_keeps, prune_layers
 from steelyard.prune.mixed import MixedGranularity
 from steelyard.prune.patterns import KernelPatterns
-from steelyard.prune.repair import Progress
 from steelyard.prune.solve import RIDGE
 from steelyard.prune.tuning import RATE, Augment, check_following, finetune
-from steelyard.prune.user_network import prepared
+from steelyard.prune.user_network import examined
 
-CrossbarMethod = Literal["unstructured", "structured", "ou_row", "balanced", "pattern", "mixed"]
-CROSSBAR_METHODS = ("unstructured", "structured", "ou_row", "balanced", "pattern", "mixed")
 Select = Literal["magnitude", "energy", "admm"]
 SELECTIONS = ("magnitude", "energy", "admm")
+CONSTRAINTS: dict[str, Callable[[CrossbarShape], Constraint]] = {
+    "unstructured": lambda crossbar: Unstructured(),
+    "structured": lambda crossbar: Structured(),
+    "ou_row": OuRows,
+    "balanced": lambda crossbar: Balanced(),
+    "pattern": lambda crossbar: KernelPatterns(crossbar=crossbar),
+    "mixed": MixedGranularity,
+}
+"""Constraints by name, each for a crossbar with the settings that serve as a rule."""
 
 
-def constraint_of(method: str, crossbar: CrossbarShape = USUAL) -> Constraint:
+def constraint_of(name: str, crossbar: CrossbarShape = USUAL) -> Constraint:
     """The constraint of a name for a crossbar, with the settings that serve as a rule.
 
     Raises
@@ -49,30 +55,30 @@ def constraint_of(method: str, crossbar: CrossbarShape = USUAL) -> Constraint:
     UserError
         If there is none of the name.
     """
-    made: dict[str, Constraint] = {
-        "unstructured": Unstructured(),
-        "structured": Structured(),
-        "ou_row": OuRows(crossbar),
-        "balanced": Balanced(),
-        "pattern": KernelPatterns(crossbar=crossbar),
-        "mixed": MixedGranularity(crossbar),
-    }
-    if method not in made:
+    if name not in CONSTRAINTS:
         raise UserError(
-            f"There is no pruning method {method!r} for crossbars; choose one of "
-            f"{', '.join(CROSSBAR_METHODS)}."
+            f"There is no constraint {name!r} for crossbars; choose one of "
+            f"{', '.join(CONSTRAINTS)}."
         )
-    return made[method]
+    return CONSTRAINTS[name](crossbar)
+
+
+def name_of(constraint: Constraint) -> str:
+    """Name of a constraint, whatever its settings; of one that has none, its class's."""
+    for name, made in CONSTRAINTS.items():
+        if type(constraint) is type(made(USUAL)):
+            return name
+    return type(constraint).__name__
 
 
 def prune_for_crossbar(
     model: nn.Module,
     calibration: torch.Tensor | np.ndarray,
-    method: CrossbarMethod = "pattern",
+    constraint: str | Constraint = "pattern",
     sparsity: float = 0.85,
     *,
     crossbar: CrossbarShape = USUAL,
-    constraint: Constraint | Mapping[str, Constraint] | None = None,
+    constraints: Mapping[str, Constraint] | None = None,
     keeps: Mapping[str, float] | None = None,
     work: float | None = None,
     select: Select = "admm",
@@ -99,17 +105,16 @@ def prune_for_crossbar(
         Trained network; it is left as it is.
     calibration
         Network inputs without labels, batch first.
-    method
-        ``pattern``, ``mixed``, or one to compare with: ``unstructured``, ``structured``,
-        ``ou_row``, ``balanced``.
+    constraint
+        Shape of the zeros: ``pattern``, ``mixed``, or one to compare with, ``unstructured``,
+        ``structured``, ``ou_row`` or ``balanced``; or a constraint with settings of its own.
     sparsity
         Share of the weights outside the first layer that must go, at least 0 and below 1, by
         layer as the sensitivity of the network's outputs says.
     crossbar
         Sizes of crossbar and operation unit; 512 x 512 cells, 9 x 8 of 4 bits unless given.
-    constraint
-        In place of the method's own settings, for all layers or, with ``keeps``, by layer: those
-        that it leaves out take the method's own.
+    constraints
+        With ``keeps``, other constraints for some layers, by name.
     keeps
         Share of the weights that stays by layer, in place of a target; other layers stay dense.
     work
@@ -144,32 +149,27 @@ def prune_for_crossbar(
     seed
         Of every random choice.
     progress
-        Called with a step's name, its number and the number of steps.
+        Called with the steps done, their number and what is being done.
 
     Raises
     ------
     UserError
         If an argument is out of range, the target cannot be reached, a weight is NaN, a layer in
-        ``keeps`` or ``constraint`` cannot be pruned, or there are constraints by layer and no
+        ``keeps`` or ``constraints`` cannot be pruned, or there are constraints by layer and no
         ``keeps``.
 
     Notes
     -----
     Pruning in stages follows Zhu & Gupta, "To prune, or not to prune" (arXiv 1710.01878).
     """
-    check_sparsity(sparsity)
     if select not in SELECTIONS:
         raise UserError(
             f"There is no selection {select!r} of weights; choose one of {', '.join(SELECTIONS)}."
         )
-    usual = constraint_of(method, crossbar)
-    given = constraint if isinstance(constraint, Mapping) else {}
-    rule = usual if constraint is None or isinstance(constraint, Mapping) else constraint
-    images = as_input(calibration)
-    model = prepared(model, images)
-    structure = inspect(model, images, exclude)
+    rule = constraint_of(constraint, crossbar) if isinstance(constraint, str) else constraint
+    given = constraints or {}
+    dense, images, structure = examined(model, calibration, sparsity, exclude)
     rules = {info.name: given.get(info.name, rule) for info in structure.prunable}
-    dense = model
     structured = any(isinstance(own, Structured) for own in rules.values())
     depends = weight_dependency(dense, structure) if structured else {}
     if keeps is None:
@@ -183,7 +183,8 @@ def prune_for_crossbar(
         )  # fmt: skip
     else:
         _check_keeps(structure, keeps)
-        _check_known(structure, given)
+        for name in given:
+            structure.check_prunable(name)
         shares = dict(keeps)
     follow = images if tuning is None else as_input(tuning, "The set of tuning images")
     _check_stages(stages, len(follow))
@@ -216,7 +217,7 @@ def prune_for_crossbar(
                 progress=progress,
             )
         finish(sparse)
-    return report(sparse, method, structure, shares, found, crossbar, seed)
+    return report(sparse, name_of(rule), structure, shares, found, crossbar, seed)
 
 
 def _check_stages(stages: Sequence[tuple[float, int]], images: int) -> None:
@@ -242,18 +243,7 @@ def _check_keeps(structure: Structure, keeps: Mapping[str, float]) -> None:
                 f"Layer {name!r} is to keep the share {keep!r} of its weights; give a share above "
                 "0 and up to 1."
             )
-    _check_known(structure, keeps)
-
-
-def _check_known(structure: Structure, names: Collection[str]) -> None:
-    known = [info.name for info in structure.prunable]
-    reasons = dict(structure.left_dense)
-    for name in names:
-        if name not in known:
-            raise UserError(
-                f"Layer {name!r} cannot be pruned ({reasons.get(name, 'no such layer')}); "
-                f"choose among {', '.join(known) or 'none'}."
-            )
+        structure.check_prunable(name)
 
 
 def sparsest(

@@ -86,6 +86,22 @@ class Structure:
         """The flattened maps of the prunable Linear layers."""
         return {info.name: info.source for info in self.prunable if info.source is not None}
 
+    def check_prunable(self, name: str) -> None:
+        """Refuse the name of a layer that cannot be pruned.
+
+        Raises
+        ------
+        UserError
+            Names the reason and the layers that can be.
+        """
+        known = [info.name for info in self.prunable]
+        if name not in known:
+            reason = dict(self.left_dense).get(name, "no such layer")
+            raise UserError(
+                f"Layer {name!r} cannot be pruned ({reason}); "
+                f"choose among {', '.join(known) or 'none'}."
+            )
+
 
 class _Watch(TorchFunctionMode):
     """What a forward pass does with the layers' weights, their outputs and flattened maps."""

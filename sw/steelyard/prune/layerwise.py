@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from steelyard.progress import Progress
 from steelyard.prune.admm import layer_admm
 from steelyard.prune.allocation import (
     check_reachable,
@@ -20,7 +21,7 @@ from steelyard.prune.allocation import (
 from steelyard.prune.constraints import Constraint, MatrixShape
 from steelyard.prune.groups import from_rows, to_rows
 from steelyard.prune.layers import LayerInfo, Structure
-from steelyard.prune.repair import Progress, hold, layer_moments, prunable_layer, set_fit
+from steelyard.prune.repair import hold, layer_moments, prunable_layer, set_fit
 from steelyard.prune.solve import fit_error, regularize, solve
 from steelyard.prune.statistics import Moments, Positions, wanted_outputs
 
@@ -120,7 +121,7 @@ def prune_layers(
     results: dict[str, Found] = {}
     for number, info in enumerate(infos):
         if progress is not None:
-            progress(info.name, number, len(infos))
+            progress(number, len(infos), info.name)
         layer = prunable_layer(sparse, info.name)
         found = layer_moments(sparse, info, images, wanted[info.name], positions)
         rows = to_rows(layer.weight.detach(), info.source)
@@ -133,7 +134,7 @@ def prune_layers(
         set_fit(sparse, info, fitted, found)
         results[info.name] = Found(mask, chosen, error)
     if progress is not None:
-        progress("done", len(infos), len(infos))
+        progress(len(infos), len(infos), "done")
     return results
 
 

@@ -6,7 +6,7 @@ gives it, it returns what the dense layer returns on the dense network's inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from steelyard.errors import UserError
+from steelyard.progress import Progress
 from steelyard.prune.calls import Layer
 from steelyard.prune.groups import (
     GROUP,
@@ -28,9 +29,6 @@ from steelyard.prune.groups import (
 from steelyard.prune.layers import LayerInfo, Structure, as_input, inspect
 from steelyard.prune.solve import RIDGE, choose, fit_error, regularize, solve
 from steelyard.prune.statistics import Moments, Positions, moments, wanted_outputs
-
-Progress = Callable[[str, int, int], None]
-"""Called with the step's name, the number of the step and the number of steps."""
 
 
 def prunable_layer(model: nn.Module, name: str) -> Layer:
@@ -51,15 +49,9 @@ def prunable_layer(model: nn.Module, name: str) -> Layer:
 
 def check_ks(structure: Structure, ks: Mapping[str, int], group: int) -> None:
     """Raises UserError unless every layer of ``ks`` can be pruned and its K suits the group."""
-    known = [info.name for info in structure.prunable]
-    reasons = dict(structure.left_dense)
     for name, k in ks.items():
         check_k(name, k, group)
-        if name not in known:
-            raise UserError(
-                f"Layer {name!r} cannot be pruned ({reasons.get(name, 'no such layer')}); "
-                f"choose among {', '.join(known) or 'none'}."
-            )
+        structure.check_prunable(name)
 
 
 def has_offset(model: nn.Module, info: LayerInfo) -> bool:
@@ -126,7 +118,7 @@ def prune_sequentially(
     errors = {}
     for number, info in enumerate(infos):
         if progress is not None:
-            progress(info.name, number, len(infos))
+            progress(number, len(infos), info.name)
         layer = prunable_layer(sparse, info.name)
         check_finite(info.name, layer.weight)
         found = layer_moments(sparse, info, calibration, wanted[info.name], positions)
@@ -140,7 +132,7 @@ def prune_sequentially(
         set_fit(sparse, info, fitted, found)
         errors[info.name] = fit_error(found, fitted)
     if progress is not None:
-        progress("done", len(infos), len(infos))
+        progress(len(infos), len(infos), "done")
     return errors
 
 

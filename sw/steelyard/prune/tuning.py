@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from steelyard.errors import UserError
+from steelyard.progress import Progress
 from steelyard.prune.groups import GROUP, layer_mask
 from steelyard.prune.layers import Structure, as_input
-from steelyard.prune.repair import Progress, prune_balanced
+from steelyard.prune.repair import prune_balanced
 from steelyard.prune.trial import reason
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -109,7 +110,7 @@ def finetune(
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for epoch in range(epochs):
         if progress is not None:
-            progress("tune", epoch, epochs)
+            progress(epoch, epochs, "tune")
         tightens = 0 < epoch < len(schedule) and schedule[epoch] != schedule[epoch - 1]
         if tightens and structure is not None:
             prune_balanced(model, schedule[epoch], group, structure=structure)

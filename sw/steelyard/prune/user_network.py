@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
@@ -17,8 +18,41 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from steelyard.errors import UserError
+from steelyard.prune.allocation import check_sparsity
 from steelyard.prune.groups import check_finite, layer_mask
+from steelyard.prune.layers import Structure, as_input, inspect
 from steelyard.prune.trial import check_scores, reason
+
+
+def examined(
+    model: nn.Module,
+    calibration: torch.Tensor | np.ndarray,
+    sparsity: float,
+    exclude: Collection[str],
+) -> tuple[nn.Module, torch.Tensor, Structure]:
+    """How every pruning begins: the network as it can be pruned, its inputs and its layers.
+
+    Parameters
+    ----------
+    model
+        Trained network; it is left as it is.
+    calibration
+        Network inputs, batch first.
+    sparsity
+        Share of the weights that must go.
+    exclude
+        Layers to leave dense.
+
+    Raises
+    ------
+    UserError
+        If the sparsity is out of range, the inputs are none, or as :func:`prepared` and
+        :func:`steelyard.prune.inspect`.
+    """
+    check_sparsity(sparsity)
+    images = as_input(calibration)
+    ready = prepared(model, images)
+    return ready, images, inspect(ready, images, exclude)
 
 
 def prepared(model: nn.Module, images: torch.Tensor) -> nn.Module:

@@ -9,7 +9,7 @@ from steelyard.quantize.complete import complete
 from steelyard.quantize.export import OPSET, export_onnx
 from steelyard.quantize.proof import LayerNoise
 from steelyard.quantize.static import (
-    METHODS,
+    RANGES,
     Quantized,
     obstacles_of,
     quantize,
@@ -17,6 +17,6 @@ from steelyard.quantize.static import (
 )
 
 __all__ = [
-    "METHODS", "OPSET", "LayerNoise", "Quantized", "complete", "export_onnx", "obstacles_of",
+    "OPSET", "RANGES", "LayerNoise", "Quantized", "complete", "export_onnx", "obstacles_of",
     "quantize", "quantize_measured",
 ]  # fmt: skip

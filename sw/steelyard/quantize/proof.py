@@ -8,7 +8,6 @@ graph's output up to half a step of it. All that is left is rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
+from steelyard.progress import Progress
 from steelyard.quantize.edit import Edit
 from steelyard.quantize.normalize import Normalized, batches
 from steelyard.quantize.sessions import Session
@@ -23,7 +23,6 @@ from steelyard.quantize.sessions import Session
 if TYPE_CHECKING:
     import onnx
 
-Progress = Callable[[int, int, str], None]
 
 PROOF_IMAGES = 64
 """Calibration images on which layers are compared, spread evenly over all."""
@@ -73,7 +72,7 @@ class LayerNoise:
         if self.snr_db < LOW_DB:
             return (
                 f"Layer {self.name!r} is left with a signal-to-noise ratio of {self.snr_db:.1f} dB "
-                f"({LOW_DB:g} is little); calibrate with more images or another --method."
+                f"({LOW_DB:g} is little); calibrate with more images or other --ranges."
             )
         return None
 

@@ -23,11 +23,12 @@ from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import is_quantized, parse, read_model
 from steelyard.importer.obstacles import obstacles
 from steelyard.importer.walk import Walk
+from steelyard.progress import Progress
 from steelyard.quantize.complete import complete
 from steelyard.quantize.export import export_onnx
 from steelyard.quantize.images import checked_images
 from steelyard.quantize.normalize import Normalized, batches, normalized
-from steelyard.quantize.proof import LayerNoise, Progress, prove
+from steelyard.quantize.proof import LayerNoise, prove
 from steelyard.quantize.restore import restore_clamps
 from steelyard.quantize.sessions import quiet, reason_of, refusals
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-METHODS = ("minmax", "percentile", "entropy")
+RANGES = ("minmax", "percentile", "entropy")
+"""How the range of an activation is found: of all values, of most, or by what is lost."""
 MAX_BATCH = 64
 
 
@@ -65,7 +67,7 @@ def quantize(
     calibration: NDArray[np.float32],
     path: str | os.PathLike[str] | None = None,
     *,
-    method: str = "minmax",
+    ranges: str = "minmax",
 ) -> bytes:
     """Int8 ONNX model in QDQ format; also written to `path` where given.
 
@@ -79,14 +81,14 @@ def quantize(
     calibration : (n, channels, height, width) or (n, features) in the network's input units: a
         floating-point array, or what numpy makes one of (a list, a torch tensor)
     path : file to write
-    method : how activation ranges are found: ``minmax``, ``percentile`` (99.99 %) or ``entropy``
+    ranges : how those of activations are found: ``minmax``, ``percentile`` (99.99 %) or ``entropy``
 
     Raises
     ------
     UserError
         As :func:`quantize_measured`.
     """
-    content = quantize_measured(model, calibration, method=method).content
+    content = quantize_measured(model, calibration, ranges=ranges).content
     if path is not None:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
@@ -97,7 +99,7 @@ def quantize_measured(
     model: nn.Module | str | os.PathLike[str],
     calibration: NDArray[np.float32],
     *,
-    method: str = "minmax",
+    ranges: str = "minmax",
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Quantized:
@@ -105,7 +107,7 @@ def quantize_measured(
 
     Parameters
     ----------
-    model, calibration, method : as :func:`quantize` takes them
+    model, calibration, ranges : as :func:`quantize` takes them
     progress : called with images done, images in all and what is being done
     warn : called with a sentence for everything that :func:`steelyard.compile.compile` will refuse,
         before the work begins, and for each layer whose codes say little, at its end
@@ -117,10 +119,8 @@ def quantize_measured(
         infinite, shapes do not fit, or the quantized network computes anything else than the float
         one with rounded weights and activations; names the layer.
     """
-    if method not in METHODS:
-        raise UserError(
-            f"Calibration method must be one of {', '.join(METHODS)}, not {method!r}; choose one."
-        )
+    if ranges not in RANGES:
+        raise UserError(f"Ranges must be one of {', '.join(RANGES)}, not {ranges!r}; choose one.")
     images = checked_images(calibration)
     tell = progress or (lambda done, total, now: None)
     with tempfile.TemporaryDirectory() as name:
@@ -142,7 +142,7 @@ def quantize_measured(
                 warn(f"This network will not compile: {sentence}")
         tell(0, len(images), "calibrating")
         with quiet():
-            quantized = _completed(_quantized(reference, images, method, folder), images)
+            quantized = _completed(_quantized(reference, images, ranges, folder), images)
         layers, count = prove(reference, quantized, images, tell)
         result = Quantized(quantized.SerializeToString(), tuple(layers), count)
         if warn is not None:
@@ -177,7 +177,7 @@ def obstacles_of(model: nn.Module, images: NDArray[np.float32]) -> list[str]:
 
 
 def _quantized(
-    reference: Normalized, images: NDArray[np.float32], method: str, folder: Path
+    reference: Normalized, images: NDArray[np.float32], ranges: str, folder: Path
 ) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import (
@@ -195,7 +195,7 @@ def _quantized(
         # Else a pooling or reshape that the network begins with stays in float.
         "ForceQuantizeNoInputCheck": True,
     }
-    if method == "percentile":
+    if ranges == "percentile":
         options["CalibPercentile"] = 99.99
     try:
         # Scales of nothing are found by the proof.
@@ -213,13 +213,13 @@ def _quantized(
                     "minmax": CalibrationMethod.MinMax,
                     "percentile": CalibrationMethod.Percentile,
                     "entropy": CalibrationMethod.Entropy,
-                }[method],
+                }[ranges],
                 extra_options=options,
             )
     except refusals(AttributeError, IndexError, KeyError) as error:
         raise UserError(
             f"ONNX graph {reference.model.graph.name!r} cannot be quantized by onnxruntime "
-            f"({reason_of(error)}); try --method minmax, or simplify the model before it is "
+            f"({reason_of(error)}); try --ranges minmax, or simplify the model before it is "
             "exported."
         ) from None
     model = onnx.load(target)

@@ -26,7 +26,7 @@ def crossbar_prune_document(result: "CrossbarPruneResult") -> dict[str, Any]:
     """Report of a pruning for the crossbar."""
     return {
         "engine": "crossbar",
-        "constraint": result.method,
+        "constraint": result.constraint,
         "sparsity": result.sparsity,
         "seed": result.seed,
         **_layers(result),
@@ -40,10 +40,10 @@ def _layers(result: "PruneResult | CrossbarPruneResult") -> dict[str, Any]:
     }
 
 
-def quantize_document(result: "Quantized", method: str) -> dict[str, Any]:
+def quantize_document(result: "Quantized", ranges: str) -> dict[str, Any]:
     """Report of a quantization; a layer without noise has no ratio."""
     layers = [asdict(each) for each in result.layers]
     for row in layers:
         row["snr_db"] = None if math.isinf(row["snr_db"]) else row["snr_db"]
-    return {"method": method, "images_compared": result.images, "layers": layers,
+    return {"ranges": ranges, "images_compared": result.images, "layers": layers,
             "warnings": result.warnings()}  # fmt: skip

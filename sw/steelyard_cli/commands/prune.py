@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import numpy as np
@@ -118,7 +118,7 @@ def command(model: str, output: Path, json_file: Path | None, **options: Any) ->
         else:
             result = _prune_crossbar(ready, images, options)
             document, layers = crossbar_prune_document(result), _crossbar_table(output, result)
-            lines = [f"constraint {result.method}, seed {result.seed}"]
+            lines = [f"constraint {result.constraint}, seed {result.seed}"]
         export_onnx(result.model, images, output)
     report = json_file or beside(output, output.with_suffix(".json"))
     if report:
@@ -214,10 +214,9 @@ def _prune_crossbar(
         return prune_for_crossbar(
             network,
             images,
-            cast(Any, constraint),
+            rule,
             options["sparsity"],
             crossbar=shape,
-            constraint=rule,
             keeps=_by_layer("--keep", "SHARE", "c2=0.2", options["keep"], float),
             exclude=options["exclude"],
             epochs=options["epochs"] if method == "finetune" else 0,

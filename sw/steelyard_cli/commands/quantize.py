@@ -29,13 +29,13 @@ __all__ = ["command"]
               help="float32 network inputs, batch first, no labels.")  # fmt: skip
 @click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="Q.onnx")
 @click.option(
-    "--method", default="minmax", show_default=True, metavar="minmax|percentile|entropy",
+    "--ranges", default="minmax", show_default=True, metavar="minmax|percentile|entropy",
     help="How the ranges of activations are found.",
 )  # fmt: skip
 @click.option("--json", "json_file", type=OUTPUT_FILE, metavar="FILE",
               help="The report as JSON; Q.json beside the network if left out.")  # fmt: skip
 def command(
-    network: Path, calibration: Path, output: Path, method: str, json_file: Path | None
+    network: Path, calibration: Path, output: Path, ranges: str, json_file: Path | None
 ) -> None:
     """Quantize a float ONNX network to int8; pruned weights stay zero.
 
@@ -55,7 +55,7 @@ def command(
         result = quantize_measured(
             network,
             images,
-            method=method,
+            ranges=ranges,
             progress=lambda done, _, now: update(done, now),
             warn=warn,
         )
@@ -63,21 +63,21 @@ def command(
         temporary.write_bytes(result.content)
     report = json_file or beside(output, output.with_suffix(".json"))
     if report is not None:
-        write_json(report, quantize_document(result, method))
+        write_json(report, quantize_document(result, ranges))
     if result.layers:
-        show(_layer_table(output, method, len(images), result))
+        show(_layer_table(output, ranges, len(images), result))
     else:
         show(f"{output}: missing quantizers added, ranges of {result.images} images")
 
 
-def _layer_table(output: Path, method: str, images: int, result: "Quantized") -> "Table":
+def _layer_table(output: Path, ranges: str, images: int, result: "Quantized") -> "Table":
     rows = [
         (e.name, e.operator, f"{e.low:.4g}", f"{e.high:.4g}", f"{e.scale:.4g}",
          percent(e.clipped), "exact" if math.isinf(e.snr_db) else f"{e.snr_db:.1f}")
         for e in result.layers
     ]  # fmt: skip
     return table(
-        f"{output}: int8, ranges by {method} of {images} images; float against int8 on "
+        f"{output}: int8, ranges by {ranges} of {images} images; float against int8 on "
         f"{result.images} of them",
         ("layer", "operator", "least", "greatest", "step", "clipped", "SNR dB"),
         rows,

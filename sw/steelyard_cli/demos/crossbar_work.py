@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +101,7 @@ def pruned(
     sparsity = 0.0
     if method.name != "dense":
         result = prune.prune_for_crossbar(
-            model, images, cast(prune.CrossbarMethod, method.name), method.sparsity,
+            model, images, method.name, method.sparsity,
             crossbar=prune.shape_of(config), epochs=epochs, augment=augment, seed=seed,
         )  # fmt: skip
         model, sparsity = result.model, result.sparsity

@@ -9,13 +9,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from steelyard.progress import Progress
 
 __all__ = ["Update", "duration", "note", "percent", "progress", "show", "steps_of", "table", "warn"]
 
@@ -126,7 +128,7 @@ def progress(title: str, total: float | None = None) -> Iterator[Update]:
     if not console.is_terminal:
         yield _sparse_lines(title, total)
         return
-    bar = Progress(
+    bar = ProgressBar(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %" if total else ""),
@@ -141,15 +143,15 @@ def progress(title: str, total: float | None = None) -> Iterator[Update]:
         yield lambda done, now: bar.update(task, completed=done, now=now)
 
 
-def steps_of(update: Update) -> Callable[[str, int, int], None]:
-    """What shows the steps of a pruning: their name, their number from 0, and how many they are.
+def steps_of(update: Update) -> Progress:
+    """What shows the steps of a pruning by their name and number.
 
     Parameters
     ----------
     update : of a progress bar without a total
     """
 
-    def step(name: str, number: int, of: int) -> None:
+    def step(number: int, of: int, name: str) -> None:
         update(number, f"{name}, {number + 1} of {of}" if number < of else name)
 
     return step

@@ -368,9 +368,11 @@ def test_blocks_threads_and_trace_do_not_change_the_result():
     network = _conv(rng, size=(9, 8), padding=(1, 1, 1, 1))
     images = _images(rng, network, 150)
     single = golden.run(network, images, threads=1)
-    seen: list[int] = []
-    traced = golden.run(network, images, trace=True, threads=3, progress=seen.append)
-    assert sum(seen) == 150
+    seen: list[tuple[int, int, str]] = []
+    traced = golden.run(
+        network, images, trace=True, threads=3, progress=lambda *step: seen.append(step)
+    )
+    assert seen[-1] == (150, 150, "images") and seen == sorted(seen) and len(seen) > 1
     assert list(traced) == ["y", "x"]
     np.testing.assert_array_equal(traced["x"], images)
     np.testing.assert_array_equal(traced["y"], single)

@@ -8,7 +8,7 @@ from torch import nn
 
 from steelyard.errors import UserError
 from steelyard.prune import (
-    CROSSBAR_METHODS,
+    CONSTRAINTS,
     CrossbarShape,
     KernelPatterns,
     MatrixShape,
@@ -65,14 +65,14 @@ def change(model: nn.Module, reference: nn.Module, x: torch.Tensor) -> float:
         return float((model(x) - wanted).square().mean() / wanted.var())
 
 
-@pytest.mark.parametrize("method", CROSSBAR_METHODS)
-def test_every_method_reaches_the_target_on_the_same_path(net, images, method):
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_every_constraint_reaches_the_target_on_the_same_path(net, images, constraint):
     before = copy.deepcopy(net.state_dict())
     result = prune_for_crossbar(
-        net, images, method, 0.5, crossbar=SIZE, select="energy", exclude=("10",), seed=3
+        net, images, constraint, 0.5, crossbar=SIZE, select="energy", exclude=("10",), seed=3
     )
     again = prune_for_crossbar(
-        net, images, method, keeps=result.keeps, crossbar=SIZE, select="energy", seed=3
+        net, images, constraint, keeps=result.keeps, crossbar=SIZE, select="energy", seed=3
     )
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
     first, second = result.model.state_dict(), again.model.state_dict()
@@ -88,7 +88,7 @@ def test_every_method_reaches_the_target_on_the_same_path(net, images, method):
         assert report.kept == int(result.masks[report.name].sum())
         assert 0.0 <= report.error <= 1.0
     assert ("10", "excluded") in result.left_dense
-    assert result.seed == 3
+    assert (result.constraint, result.seed) == (constraint, 3)
     assert 0.0 < change(result.model, net, images) < 1.0
 
 
@@ -148,7 +148,7 @@ def test_admm_drives_the_weights_towards_the_constraint(net, images):
         model, images, constraint, keeps, structure, teacher=net, rounds=4, epochs=4,
         pull=0.3, rate=5e-3, progress=lambda *step: seen.append(step),
     )  # fmt: skip
-    assert seen[-1] == ("admm", 15, 16)
+    assert seen[-1] == (15, 16, "admm")
     first = {
         name: constraint.project(
             to_rows(net.get_submodule(name).weight.detach()).double().square(),
@@ -179,7 +179,7 @@ def test_pruning_in_stages_tunes_between_and_ends_at_the_same_share(net, images)
     seen: list[str] = []
     result = prune_for_crossbar(
         net, images, "mixed", keeps={"3": 0.2, "7": 0.2}, crossbar=SIZE, select="energy",
-        stages=((6.0, 60), (1.5, 40)), epochs=2, progress=lambda step, *_: seen.append(step),
+        stages=((6.0, 60), (1.5, 40)), epochs=2, progress=lambda _, __, step: seen.append(step),
     )  # fmt: skip
     # The first step would keep more than all: it tunes the dense network.
     assert seen == [
@@ -199,11 +199,11 @@ def test_pruning_in_stages_tunes_between_and_ends_at_the_same_share(net, images)
         assert staged.error < single.error
 
 
-def test_constraints_by_layer_leave_the_method_to_the_others(net, images):
+def test_constraints_by_layer_leave_the_others_to_the_one(net, images):
     single = MixedGranularity(SIZE, width=1)
     result = prune_for_crossbar(
         net, images, "mixed", keeps={"3": 0.2, "7": 0.2}, crossbar=SIZE, select="energy",
-        constraint={"7": single},
+        constraints={"7": single},
     )  # fmt: skip
     assert [report.constraint.width for report in result.layers] == [None, 1]
     usual = prune_for_crossbar(
@@ -220,7 +220,7 @@ def test_a_stage_without_images_only_repairs(net, images):
     staged, single = (
         prune_for_crossbar(
             net, images, "mixed", keeps=keeps, crossbar=SIZE, stages=stages,
-            progress=lambda step, *_: seen.append(step),
+            progress=lambda _, __, step: seen.append(step),
         )
         for stages in (((2.0, 0),), ())
     )  # fmt: skip
@@ -235,9 +235,10 @@ def test_mixed_thresholds_are_chosen_by_measurement(net, images):
     for variant in MixedGranularity(SIZE).variants():
         fixed = OneSetting(variant)
         other = prune_for_crossbar(
-            net, images, "mixed", keeps={"7": 0.3}, constraint=fixed, select="energy"
+            net, images, fixed, keeps={"7": 0.3}, crossbar=SIZE, select="energy"
         )
         assert chosen.error <= other.layers[0].error + 1e-12
+        assert other.constraint == "OneSetting"
 
 
 class OneSetting:
@@ -302,7 +303,7 @@ def test_search_finds_the_sparsest_network_within_the_budget(net, images):
         ({"sparsity": 1.0}, r"target sparsity must be at least 0 and below 1"),
         ({"sparsity": 0.99}, r"target sparsity 0\.99 cannot be reached: one weight of 48"),
         ({"work": 0.99}, r"work 0\.99 cannot be reached: .* and 97\.2 % of the work"),
-        ({"method": "luck"}, r"no pruning method 'luck' for crossbars"),
+        ({"constraint": "luck"}, r"no constraint 'luck' for crossbars; choose one of unstructured"),
         ({"select": "luck"}, r"no selection 'luck' of weights; choose one of magnitude"),
         ({"keeps": {"3": 0.0}}, r"Layer '3' is to keep the share 0\.0"),
         ({"stages": ((2.0, 9), (2.0, 9))}, r"keep 2, 2 times what stays in the end; give factors"),
@@ -311,9 +312,9 @@ def test_search_finds_the_sparsest_network_within_the_budget(net, images):
         ({"labels": torch.zeros(7)}, r"There are \(7,\) labels for 120 images"),
         ({"keeps": {"0": 0.5}}, r"Layer '0' cannot be pruned \(first layer\)"),
         ({"keeps": {"x": 0.5}}, r"Layer 'x' cannot be pruned \(no such layer\)"),
-        ({"constraint": {"3": Unstructured()}}, r"by layer need the shares that the layers keep"),
+        ({"constraints": {"3": Unstructured()}}, r"by layer need the shares that the layers keep"),
         (
-            {"keeps": {"3": 0.5}, "constraint": {"x": Unstructured()}},
+            {"keeps": {"3": 0.5}, "constraints": {"x": Unstructured()}},
             r"Layer 'x' cannot be pruned \(no such layer\)",
         ),
     ],

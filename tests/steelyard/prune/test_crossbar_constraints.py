@@ -7,7 +7,7 @@ import torch
 from steelyard.engines.crossbar import CrossbarConfig, map_layer, matrix_of, row_sets
 from steelyard.errors import UserError
 from steelyard.prune import (
-    CROSSBAR_METHODS,
+    CONSTRAINTS,
     CrossbarShape,
     KernelPatterns,
     MatrixShape,
@@ -41,20 +41,20 @@ def as_weight(mask: torch.Tensor, shape: MatrixShape) -> np.ndarray:
     return from_rows(mask, size).numpy().astype(np.int8)
 
 
-def mapped_weights(mask: torch.Tensor, shape: MatrixShape, method: str) -> int:
+def mapped_weights(mask: torch.Tensor, shape: MatrixShape, mapping: str) -> int:
     weight = as_weight(mask, shape)
-    return map_layer(weight, CONFIG, method, fully_connected=shape.fully_connected).weights
+    return map_layer(weight, CONFIG, mapping, fully_connected=shape.fully_connected).weights
 
 
-@pytest.mark.parametrize("method", CROSSBAR_METHODS)
+@pytest.mark.parametrize("name", CONSTRAINTS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("keep", [0.1, 0.25, 0.6])
-def test_every_constraint_meets_its_budget_and_repeats_itself(method, shape, keep):
-    constraint, energy = constraint_of(method, SMALL), energy_of(shape)
+def test_every_constraint_meets_its_budget_and_repeats_itself(name, shape, keep):
+    constraint, energy = constraint_of(name, SMALL), energy_of(shape)
     mask = constraint.project(energy, shape, keep)
     assert mask.dtype == torch.bool
     assert mask.shape == energy.shape
-    if method != "balanced" or shape.positions % 16 == 0:
+    if name != "balanced" or shape.positions % 16 == 0:
         assert 0 < int(mask.sum()) <= keep * mask.numel() + SMALL.ou_rows * SMALL.ou_channels
     assert torch.equal(mask, constraint.project(energy, shape, keep))
     best = Unstructured().project(energy, shape, max(keep, float(mask.double().mean())))
@@ -219,7 +219,7 @@ def test_columns_that_need_the_same_rows_are_joined():
         (lambda: KernelPatterns(kernel_cost=-1.0), r"cost of a kernel must be at least 0"),
         (lambda: MixedGranularity(remove=-0.1), r"Threshold 'remove' .* not -0\.1"),
         (lambda: MixedGranularity(width=3), r"cannot be 3 columns wide; give from 1 to 2, the"),
-        (lambda: constraint_of("luck"), r"no pruning method 'luck' for crossbars; choose one of"),
+        (lambda: constraint_of("luck"), r"no constraint 'luck' for crossbars; choose one of"),
         (
             lambda: Unstructured().project(torch.ones(2, 2), MatrixShape(2, 2, 1), 0.0),
             r"share above 0 and up to 1, not 0\.0",

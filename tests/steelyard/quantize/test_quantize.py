@@ -57,11 +57,11 @@ def test_export_folds_batch_norm_and_leaves_the_batch_open(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("method", quantize.METHODS)
-def test_quantization_is_deterministic_and_close(method: str) -> None:
+@pytest.mark.parametrize("ranges", quantize.RANGES)
+def test_quantization_is_deterministic_and_close(ranges: str) -> None:
     model, x = network(), images()
-    content = quantize.quantize(model, x, method=method)
-    assert content == quantize.quantize(model, x, method=method)
+    content = quantize.quantize(model, x, ranges=ranges)
+    assert content == quantize.quantize(model, x, ranges=ranges)
     options = onnxruntime.SessionOptions()
     # Without this entry, x86 processors that lack VNNI saturate sums of two products at 16 bits.
     options.add_session_config_entry("session.x64quantprecision", "1")
@@ -76,7 +76,7 @@ def test_quantization_is_deterministic_and_close(method: str) -> None:
 def test_histogram_methods_take_any_number_of_images_and_print_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert quantize.quantize(network(), images(67), method="percentile")
+    assert quantize.quantize(network(), images(67), ranges="percentile")
     assert capsys.readouterr().out == ""
 
 
@@ -161,7 +161,7 @@ def test_quantized_file_is_not_quantized_twice(tmp_path: Path) -> None:
 
 def test_unknown_method_is_refused() -> None:
     with pytest.raises(UserError, match="must be one of minmax, percentile, entropy, not 'best'"):
-        quantize.quantize(network(), images(), method="best")
+        quantize.quantize(network(), images(), ranges="best")
 
 
 def test_importing_the_rooms_loads_neither_torch_nor_onnx() -> None:
