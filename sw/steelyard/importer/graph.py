@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.errors import UserError
+from steelyard.importer.model_file import read_model
 from steelyard.importer.node import Node
-from steelyard.importer.reading import read_model
 from steelyard.importer.schema import check_opset, read_node
 
 if TYPE_CHECKING:

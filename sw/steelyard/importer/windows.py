@@ -14,7 +14,7 @@ WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 
 
 @dataclass(frozen=True)
-class Window:
+class NodeWindow:
     """Geometry of a windowed layer.
 
     Members
@@ -35,7 +35,7 @@ class Window:
 
 def read_window(
     node: Node, kernel: tuple[int, int], size: tuple[int, int], before: Padding
-) -> Window:
+) -> NodeWindow:
     """Window of a node over a map of `size`, with the padding of a Pad node `before` it.
 
     Raises
@@ -80,7 +80,7 @@ def read_window(
             if length % stride and begins < size[axis] + lead:
                 excess[axis] = stride - length % stride
     taken = (rows + (excess[0] > 0), columns + (excess[1] > 0))
-    return Window(kernel, stride, padding, own, taken, (excess[0], excess[1]))
+    return NodeWindow(kernel, stride, padding, own, taken, (excess[0], excess[1]))
 
 
 def _own_padding(

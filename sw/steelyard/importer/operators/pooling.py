@@ -8,7 +8,7 @@ from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledMaxPool
 from steelyard.importer.values import NO_PADDING, Activation, Codes, Pending
 from steelyard.importer.walk import Walk
-from steelyard.importer.windows import WINDOW, Window, read_window
+from steelyard.importer.windows import WINDOW, NodeWindow, read_window
 
 
 @operator(
@@ -100,7 +100,7 @@ def reduce_mean(walk: Walk, node: Node) -> None:
     walk.bind(node, Pending(layer, view))
 
 
-def _pooling_window(node: Node, source: Activation) -> Window:
+def _pooling_window(node: Node, source: Activation) -> NodeWindow:
     _, height, width = source.tensor.shape
     kernel = tuple(node.attributes["kernel_shape"])
     if len(kernel) != 2:
