@@ -30,6 +30,7 @@ templates_path = ["templates"]
 html_theme = "alabaster"
 html_theme_options = {"page_width": "1100px", "sidebar_width": "240px"}
 html_show_sourcelink = False
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 autosummary_generate = True
 autosummary_ignore_module_all = True

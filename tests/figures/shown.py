@@ -19,15 +19,15 @@ class Table:
     -------
     page : file of the table
     heading : its first line
-    source : name of the kept file
-    rows : cells of each row from the second on, as made of the result; None for one that holds no
-        figure of ours
+    sources : names of the kept files
+    rows : cells of each row from the second on, as made of the results; None for one that holds no
+        figure of these
     """
 
     page: str
     heading: str
-    source: str
-    rows: Callable[[Result], Mapping[str, tuple[str | None, ...]]]
+    sources: tuple[str, ...]
+    rows: Callable[..., Mapping[str, tuple[str | None, ...]]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ ARRAY = {
     "VGG16 at 224x224": "vgg16_224",
     "ResNet-18 at 224x224": "resnet18_224",
 }
-"""Cases of the benchmark by their rows of README."""
+"""Cases of the benchmark by their rows of docs/results.md."""
 
 
 def case(result: Result, name: str) -> Mapping[str, Any]:
@@ -95,9 +95,43 @@ def _demo(result: Result) -> dict[str, tuple[str | None, ...]]:
     }
 
 
+def _summary(demo: Result, bench: Result, crossbars: Result) -> dict[str, tuple[str | None, ...]]:
+    facts = _demo(demo)
+    removed, accuracies, equal, whole, _ = (cells[0] for cells in facts.values())
+    rows: dict[str, tuple[str | None, ...]] = {
+        "demo network, weights removed": (removed, "`make demo`"),
+        "its accuracy: float dense, int8 dense, int8 sparse": (accuracies, "`make demo`"),
+        "its images equal to the golden model in every layer": (equal, "`make demo`"),
+        "its cycles over those of the same array run dense": (f"{whole} fewer", "`make demo`"),
+    }
+    for label, name in (
+        ("VGG16 at 32x32, batch 8, 75 % pruned: over dense, occupancy", "vgg16_32 batch 8"),
+        ("VGG16 at 224x224: the same", "vgg16_224"),
+        ("ResNet-18 at 224x224: the same", "resnet18_224"),
+    ):
+        found = case(bench, name)
+        cell = f"{found['speedup']:.2f} x, {percent(found['occupancy'])}"
+        rows[label] = (cell, "`make bench`")
+    for label, board in (
+        ("ULX3S-85F, 256 products a cycle, routed", "ulx3s_85f"),
+        ("iCEBreaker, 16 products a cycle, routed", "icebreaker"),
+    ):
+        rows[label] = (None, f"`make bitstream BOARD={board}`")
+    methods = {row["method"]: row for row in crossbars["report"]["methods"]}
+    for label, name in (
+        ("crossbars, patterns of kernels: energy, speed over dense", "pattern"),
+        ("crossbars, operation-unit rows: energy, speed over dense", "ou_row"),
+    ):
+        ratios = [methods[name][f"{key}_ratio"]["isaac32"] for key in ("energy", "speed")]
+        rows[label] = (", ".join(f"{each:.2f} x" for each in ratios), "`make demo-crossbar`")
+    return rows
+
+
+RESULTS = "docs/results.md"
 TABLES = (
-    Table("README.md", "| case | array | cycles | dense |", "bench", _array),
-    Table("README.md", "| | |", "demo", _demo),
+    Table(RESULTS, "| case | array | cycles | dense |", ("bench",), _array),
+    Table(RESULTS, "| | |", ("demo",), _demo),
+    Table("README.md", "| what | result |", ("demo", "bench", "demo-crossbar"), _summary),
 )
 
 
@@ -107,7 +141,7 @@ def _on_board(text: str) -> Callable[[Result], str]:
 
 SENTENCES = (
     Sentence(
-        "README.md",
+        RESULTS,
         "bench",
         _on_board(
             "makes {gops_per_multiplier:.2f} dense-equivalent GOPS a multiplier (`make bench`, "
@@ -120,7 +154,7 @@ SENTENCES = (
         _on_board("makes {gops_per_multiplier:.2f} dense-equivalent GOPS a multiplier at 80 MHz"),
     ),
     Sentence(
-        "README.md",
+        RESULTS,
         "demo",
         lambda result: f"{percent(result['report']['accuracy_float_dense'], 2)} float accuracy",
     ),

@@ -33,12 +33,13 @@ def rows(table: Table) -> dict[str, list[str]]:
 
 
 def name(each: Table | Sentence) -> str:
-    return f"{each.page}, {each.source}"
+    return f"{each.page}, {each.source if isinstance(each, Sentence) else each.sources}"
 
 
 @pytest.mark.parametrize("table", TABLES, ids=name)
 def test_a_table_holds_what_was_measured(table):
-    found, expected = rows(table), table.rows(read(table.source)["result"])
+    results = [read(source)["result"] for source in table.sources]
+    found, expected = rows(table), table.rows(*results)
     assert list(found) == list(expected)
     for label, cells in expected.items():
         assert len(found[label]) == len(cells), label
@@ -65,8 +66,19 @@ def test_a_kept_file_says_its_command_and_commit(kept):
 
 def test_every_kept_file_is_compared_with_a_page():
     # Those of the crossbars have tests of their own.
-    here = {each.source for each in (*TABLES, *SENTENCES)}
-    assert here <= set(KEPT) <= here | {"crossbar-pruning", "demo-crossbar"}
+    here = {each.source for each in SENTENCES}.union(*(each.sources for each in TABLES))
+    assert here <= set(KEPT) <= here | {"crossbar-pruning"}
+
+
+@pytest.mark.parametrize(
+    ("board", "note"), [("ulx3s_85f", "bitstreams"), ("icebreaker", "small-boards")]
+)
+def test_readme_says_the_clock_that_its_note_and_the_results_say(board, note):
+    row = next(cells for cells in rows(TABLES[-1]).values() if board in cells[-1])
+    clock = row[0].removesuffix(" MHz")
+    assert clock in (ROOT / "docs" / "notes" / f"{note}.md").read_text(encoding="utf-8")
+    lines = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    assert any(f"| {clock} MHz (" in line and board in line for line in lines)
 
 
 @pytest.mark.parametrize(

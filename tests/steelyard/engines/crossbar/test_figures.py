@@ -1,4 +1,4 @@
-"""Tables of crossbars in README and docs/, against the kept results of the commands beside them."""
+"""Tables of crossbars in docs/, against the kept results of the commands beside them."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[4]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 NOTE = (ROOT / "docs" / "notes" / "crossbar-pruning.md").read_text(encoding="utf-8")
 KIB = 8192
 
@@ -46,9 +46,9 @@ def test_the_table_of_the_demo_network_is_the_demos():
         expected.append([percent(row["accuracy"], 1), lost, *demo_costs(row)])
         if "same_weights_ou_row" in row:
             expected.append(["", "", *demo_costs(row["same_weights_ou_row"])])
-    assert [row[1:] for row in table(README, "the demo network")] == expected
-    assert f"of {report['accuracy_images']:,} test images" in README
-    assert f"the first {report['converter_images']:,}" in " ".join(README.split())
+    assert [row[1:] for row in table(RESULTS, "the demo network")] == expected
+    assert f"of {report['accuracy_images']:,} test images" in RESULTS
+    assert f"the first {report['converter_images']:,}" in " ".join(RESULTS.split())
 
 
 def demo_costs(row: dict[str, Any]) -> list[str]:
@@ -69,7 +69,7 @@ def small_rows() -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return order
 
 
-def test_the_table_of_vgg_small_in_readme_is_the_experiments():
+def test_the_table_of_vgg_small_in_results_is_the_experiments():
     expected = []
     for row, cost in small_rows():
         ratios = cost["ratios"]["yu2020"]
@@ -77,7 +77,7 @@ def test_the_table_of_vgg_small_in_readme_is_the_experiments():
         saved = times(*(ratios[key] for key in ("crossbar_area", "area", "energy", "speed")))
         costs = [*times(cost["memory_compression"]), str(cost["crossbars"]), *saved]
         expected.append([*own, *costs])
-    assert [row[1:] for row in table(README, "VGG-small")] == expected
+    assert [row[1:] for row in table(RESULTS, "VGG-small")] == expected
 
 
 def test_the_table_of_vgg_small_in_the_note_is_the_experiments():
@@ -95,7 +95,7 @@ def test_the_table_of_vgg_small_in_the_note_is_the_experiments():
 
 def test_what_mixed_does_to_columns_is_told():
     columns = next(row["columns"] for row, _ in small_rows() if "columns" in row)
-    for page in (README, NOTE):
+    for page in (RESULTS, NOTE):
         text = " ".join(page.split())
         for key in ("all", "removed", "in strips of 1"):
             assert f"{columns[key]:,}" in text

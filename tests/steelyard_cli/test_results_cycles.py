@@ -1,4 +1,4 @@
-"""README's table of cycles, against the cycle model, which is equal to the gateware."""
+"""Cycles in docs/results.md, against the cycle model, which is equal to the gateware."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from steelyard_cli.bench import bench
 from steelyard_cli.bench import work as bench_work
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+RESULTS = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
 CASES = {
     "16x16x16 -> 32, 3x3, start to done": "reference 8x4",
     "the same": "reference 16x4",
@@ -19,11 +19,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("title", CASES)
-def test_readme_has_the_cycles_of_the_model(title):
+def test_results_have_the_cycles_of_the_model(title):
     (case,) = [one for one in bench.CASES if one.name == CASES[title]]
     sparse, dense = (bench_work.model(case.job(k)) for k in (bench.K, None))
     entry = bench._entry(case, sparse, dense)
-    (row,) = [line for line in README.splitlines() if line.startswith(f"| {title} | ")]
+    (row,) = [line for line in RESULTS.splitlines() if line.startswith(f"| {title} | ")]
     lanes, columns = entry["lanes"], entry["columns"]
     assert [cell.strip() for cell in row.strip("|").split("|")][2:6] == [
         f"{entry['cycles']:,}",
