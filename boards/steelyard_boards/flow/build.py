@@ -11,20 +11,15 @@ from steelyard.files import replacing
 
 from ..board import MHZ, Board
 from ..demo import demo_cycles
+from . import nextpnr
 from .flow import Flow, Job
-from .nextpnr import Apicula, IceStorm, Trellis
 from .summary import Outcome, Summary
 from .tools import Report
 from .vivado import Vivado
 
 __all__ = ["FLOWS", "bitstream_file", "build", "prepare"]
 
-FLOWS: dict[str, Flow] = {
-    "nextpnr-ecp5": Trellis(),
-    "nextpnr-ice40": IceStorm(),
-    "nextpnr-himbaechel-gowin": Apicula(),
-    "vivado": Vivado(),
-}
+FLOWS: dict[str, Flow] = {flow.toolchain: flow for flow in (*nextpnr.FLOWS, Vivado())}
 """Flows by the families' toolchains."""
 
 

@@ -36,9 +36,11 @@ class Flow(ABC):
 
     Attributes
     ----------
+    toolchain : what a family calls it
     suffix : of the bitstream's name
     """
 
+    toolchain: ClassVar[str]
     suffix: ClassVar[str]
 
     @abstractmethod

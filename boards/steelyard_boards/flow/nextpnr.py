@@ -21,7 +21,7 @@ from .flow import Flow, Job, plan
 from .summary import Outcome
 from .tools import Command, require_tool, run_tool
 
-__all__ = ["Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
+__all__ = ["FLOWS", "Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ def _arguments(files: Mapping[str, str], variable: str) -> list[str]:
 class Trellis(NextpnrFlow):
     """Flow of the ECP5."""
 
+    toolchain = "nextpnr-ecp5"
     suffix = ".bit"
     nextpnr = ("NEXTPNR_ECP5", "nextpnr-ecp5")
     packer = ("ECPPACK", "ecppack")
@@ -159,6 +160,7 @@ class Trellis(NextpnrFlow):
 class IceStorm(NextpnrFlow):
     """Flow of the iCE40."""
 
+    toolchain = "nextpnr-ice40"
     suffix = ".bin"
     nextpnr = ("NEXTPNR_ICE40", "nextpnr-ice40")
     packer = ("ICEPACK", "icepack")
@@ -181,6 +183,7 @@ class IceStorm(NextpnrFlow):
 class Apicula(NextpnrFlow):
     """Flow of Gowin's devices."""
 
+    toolchain = "nextpnr-himbaechel-gowin"
     suffix = ".fs"
     nextpnr = ("NEXTPNR_GOWIN", "nextpnr-himbaechel-gowin")
     packer = ("GOWIN_PACK", "gowin_pack")
@@ -205,3 +208,6 @@ class Apicula(NextpnrFlow):
 def _cells(netlist: dict, prefix: str) -> int:
     """Cells of the netlist whose type begins with a prefix."""
     return sum(cell["type"].startswith(prefix) for cell in netlist["cells"].values())
+
+
+FLOWS = (Trellis(), IceStorm(), Apicula())

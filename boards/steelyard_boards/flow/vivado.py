@@ -40,6 +40,7 @@ LUTS_OF = {
 class Vivado(Flow):
     """Flow of the 7 series."""
 
+    toolchain = "vivado"
     suffix = ".bit"
 
     def find_tools(self) -> dict[str, Command]:
