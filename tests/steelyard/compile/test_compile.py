@@ -8,7 +8,7 @@ from steelyard.compile.layers import serial_scale
 from steelyard.compile.memory import Buffer, assign, lifetimes
 from steelyard.contract.accelerator import MEMORIES, SERIAL_SHIFTS, ArrayConfig
 from steelyard.errors import DoesNotFit, UserError
-from steelyard.network import Add, AvgPool, Conv, MaxPool, Network, Tensor, requantize
+from steelyard.network import Network, NetworkBuilder, requantize
 from steelyard.network.random import random_conv, random_network
 
 CONFIG = ArrayConfig(
@@ -25,60 +25,31 @@ CONFIG = ArrayConfig(
 )
 
 
-def conv(name: str, x: str, y: str, weight: np.ndarray, bias: int = 0, **changes) -> Conv:
-    channels = len(weight)
-    return Conv(
-        name=name,
-        inputs=(x,),
-        output=y,
-        weight=weight.astype(np.int8),
-        bias=np.full(channels, bias, np.int32),
-        multiplier=np.full(channels, 3, np.int32),
-        shift=np.full(channels, 9, np.int32),
-        **changes,
-    )
-
-
 def single(weight: np.ndarray, size: tuple[int, int], *, zero_point: int = 5, bias: int = 0):
     """Network of one convolution without padding."""
-    out = (len(weight), size[0] - weight.shape[2] + 1, size[1] - weight.shape[3] + 1)
-    tensors = {
-        "x": Tensor("x", (weight.shape[1], *size), 0.5, zero_point),
-        "y": Tensor("y", out, 0.25, -7),
-    }
-    return Network("one", "x", "y", tensors, (conv("only", "x", "y", weight, bias),))
+    builder = NetworkBuilder(
+        "one", (weight.shape[1], *size), scale=0.5, zero_point=zero_point, input="x"
+    )
+    builder.conv(
+        weight.astype(np.int8), name="only", output="y", bias=bias, multiplier=3, shift=9,
+        scale=0.25, zero_point=-7,
+    )  # fmt: skip
+    return builder.network()
 
 
 def residual() -> Network:
     """conv, conv, add with the first conv's output, max pool, average pool."""
-    rng = np.random.default_rng(1)
-    shape = (4, 6, 6)
-    tensors = {
-        "x": Tensor("x", shape, 0.5, 3),
-        "a": Tensor("a", shape, 0.5, -5),
-        "b": Tensor("b", shape, 0.5, 7),
-        "c": Tensor("c", shape, 0.5, 11),
-        "d": Tensor("d", (4, 3, 3), 0.5, 11),
-        "e": Tensor("e", (4, 1, 1), 0.5, -2),
-    }
-    weight = rng.integers(-5, 6, (4, 4, 3, 3))
-    padding = (1, 1, 1, 1)
-    layers = (
-        conv("first", "x", "a", weight, padding=padding),
-        conv("second", "a", "b", weight, padding=padding),
-        Add(
-            name="join",
-            inputs=("a", "b"),
-            output="c",
-            lo=-100,
-            multiplier_a=77,
-            multiplier_b=99,
-            shift=8,
-        ),
-        MaxPool(name="max", inputs=("c",), output="d", kernel=(2, 2), stride=2, hi=90),
-        AvgPool(name="mean", inputs=("d",), output="e", kernel=(3, 3), multiplier=1234, shift=13),
+    weight = np.random.default_rng(1).integers(-5, 6, (4, 4, 3, 3)).astype(np.int8)
+    builder = NetworkBuilder("residual", (4, 6, 6), scale=0.5, zero_point=3, input="x")
+    scaling = {"multiplier": 3, "shift": 9, "padding": 1}
+    a = builder.conv(weight, name="first", output="a", zero_point=-5, **scaling)
+    b = builder.conv(weight, name="second", output="b", zero_point=7, **scaling)
+    builder.add(
+        a, b, name="join", output="c", zero_point=11, lo=-100, multipliers=(77, 99), shift=8
     )
-    return Network("residual", "x", "e", tensors, layers)
+    builder.max_pool(2, name="max", output="d", stride=2, hi=90)
+    builder.avg_pool(name="mean", output="e", zero_point=-2, multiplier=1234, shift=13)
+    return builder.network()
 
 
 def test_too_small_memories_are_named_with_the_amounts():
@@ -134,7 +105,7 @@ def test_impossible_batches_are_refused(batch):
 
 
 def test_a_network_without_layers_is_refused():
-    network = Network("none", "x", "x", {"x": Tensor("x", (1, 1, 1), 1.0, 0)})
+    network = NetworkBuilder("none", (1, 1, 1)).network()
     with pytest.raises(UserError, match="Network 'none' has no layers; add at least one."):
         compile(network, CONFIG)
 
@@ -237,11 +208,9 @@ def test_step2_is_for_single_images_at_stride_2(batch, step2):
 
 
 def test_padding_that_no_tap_reaches_is_dropped():
-    tensors = {"x": Tensor("x", (1, 4, 4), 0.5, 3), "y": Tensor("y", (1, 2, 2), 0.5, 3)}
-    pool = MaxPool(
-        name="p", inputs=("x",), output="y", kernel=(2, 2), stride=2, padding=(0, 0, 1, 1)
-    )
-    program = compile(Network("pool", "x", "y", tensors, (pool,)), CONFIG)
+    builder = NetworkBuilder("pool", (1, 4, 4))
+    builder.max_pool(2, stride=2, padding=(0, 0, 1, 1))
+    program = compile(builder.network(), CONFIG)
     assert Descriptor.from_words(program.descriptors[0]).padded == 0
 
 
