@@ -15,7 +15,7 @@ from steelyard.contract.tile import load_config
 from steelyard.driver import boards as boards_module
 from steelyard.errors import DoesNotFit
 from steelyard.network import golden
-from steelyard.network import random as randomnet
+from steelyard.network.random import random_input, random_network
 from steelyard.program import Program
 from steelyard_cli.commands import compile as compiling
 from steelyard_cli.demos import board as board_demo
@@ -38,7 +38,7 @@ class Facts:
 
 @pytest.fixture
 def network():
-    return randomnet.random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
+    return random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
 
 
 def test_compile_takes_the_configuration_of_a_board(steelyard, work, tmp_path):
@@ -159,7 +159,7 @@ def test_an_unknown_board_is_refused_with_the_known_ones(steelyard, work, tmp_pa
 def test_run_on_a_virtual_board_tells_what_the_line_moved(steelyard, network, tmp_path):
     program = compile_program(network, CONFIG)
     program.save(tmp_path / "net.syp")
-    codes = randomnet.random_input(network, 3, 0)
+    codes = random_input(network, 3, 0)
     np.save(tmp_path / "x.npy", codes)
     result = steelyard(
         *("run", tmp_path / "net.syp", "--input", tmp_path / "x.npy", "--raw", "--verify"),
@@ -181,7 +181,7 @@ def test_run_on_a_virtual_board_tells_what_the_line_moved(steelyard, network, tm
 def test_a_slow_run_is_announced_before_it_is_loaded(steelyard, network, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "SLOW_SECONDS", 0.0)
     compile_program(network, CONFIG).save(tmp_path / "net.syp")
-    np.save(tmp_path / "x.npy", randomnet.random_input(network, 3, 0))
+    np.save(tmp_path / "x.npy", random_input(network, 3, 0))
     command = ("run", tmp_path / "net.syp", "--input", tmp_path / "x.npy", "--raw")
     output = ("--output", tmp_path / "y.npy")
     result = steelyard(*command, *output, "--device", "virtual:", "--check")
@@ -252,7 +252,7 @@ def test_serial_boards_are_looked_for_among_the_known_ones():
 def demo(monkeypatch, network):
     """Demo's network and sample replaced by small ones."""
     tensor = network.tensor(network.input)
-    codes = randomnet.random_input(network, 5, 0)
+    codes = random_input(network, 5, 0)
 
     class Sample:
         test_input = tensor.dequantize(codes)

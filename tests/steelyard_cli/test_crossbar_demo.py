@@ -13,7 +13,7 @@ from steelyard import driver
 from steelyard.contract.tile import TileConfig
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import UserError
-from steelyard.network import random as randomnet
+from steelyard.network.random import random_input, random_network
 from steelyard_cli.demos import (
     array_work as demo_work,
 )
@@ -58,7 +58,7 @@ def here():
 
 @pytest.fixture
 def network():
-    return randomnet.random_network(3, layers=3, max_pixels=40, max_channels=6)
+    return random_network(3, layers=3, max_pixels=40, max_channels=6)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def fresh_devices(monkeypatch):
 
 
 def check(network, device="golden", mapping="pattern", first=30):
-    codes = randomnet.random_input(network, 3, 0)
+    codes = random_input(network, 3, 0)
     return crossbar_demo_work.check(device, network, mapping, SMALL, first, codes)
 
 

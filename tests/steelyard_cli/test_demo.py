@@ -8,7 +8,7 @@ import pytest
 from steelyard import zoo
 from steelyard.compile import compile as compile_program
 from steelyard.importer import load
-from steelyard.network import random as randomnet
+from steelyard.network.random import random_input, random_network
 from steelyard.quantize import quantize
 from steelyard_cli.demos import array as demo
 from steelyard_cli.demos import array_work as demo_work
@@ -32,14 +32,14 @@ class Here:
 @pytest.fixture
 def programs(monkeypatch):
     monkeypatch.setattr(demo_work, "_opened", {})
-    network = randomnet.random_network(5, layers=5, max_pixels=60, max_channels=12, k=4)
+    network = random_network(5, layers=5, max_pixels=60, max_channels=12, k=4)
     config = TINY.with_(activation_words=4096, weight_words=4096)
     sparse = compile_program(network, config, batch=demo.BATCH)
     return sparse, compile_program(network, config, batch=demo.BATCH, k="dense")
 
 
 def simulate(programs, device="golden", batches=3):
-    codes = randomnet.random_input(programs[0].network, batches * demo.BATCH, 0)
+    codes = random_input(programs[0].network, batches * demo.BATCH, 0)
     return demo._simulate(Here(), device, *programs, codes)
 
 

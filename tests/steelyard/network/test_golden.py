@@ -17,8 +17,8 @@ from steelyard.network import (
     output_size,
     requantize,
 )
-from steelyard.network import random as randomnet
 from steelyard.network.kinds import conv as conv_module
+from steelyard.network.random import random_input, random_network
 
 
 def _round_half_even(numerator: int, shift: int) -> int:
@@ -409,8 +409,8 @@ def test_thread_count_must_be_positive():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_networks_equal_direct_evaluation(seed):
-    network = randomnet.random_network(seed, max_pixels=16, max_channels=6)
-    images = randomnet.random_input(network, 3, seed)
+    network = random_network(seed, max_pixels=16, max_channels=6)
+    images = random_input(network, 3, seed)
     traced = golden.run(network, images, trace=True)
     for layer in network.layers:
         inputs = [traced[name] for name in layer.inputs]

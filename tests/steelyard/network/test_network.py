@@ -24,7 +24,7 @@ from steelyard.network import (
     output_size,
     to_arrays,
 )
-from steelyard.network import random as randomnet
+from steelyard.network.random import KINDS, random_conv, random_input, random_network, random_weight
 
 
 def _tensor(name, shape, scale=0.5, zero_point=3):
@@ -197,7 +197,7 @@ def _same(one, other):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_manifest_round_trip_through_json(seed):
-    network = randomnet.random_network(seed)
+    network = random_network(seed)
     manifest, arrays = to_arrays(network)
     again = from_arrays(json.loads(json.dumps(manifest, allow_nan=False)), arrays)
     _same(network, again)
@@ -337,18 +337,18 @@ def test_a_field_of_another_type_is_refused(monkeypatch, key, value):
 
 
 def test_random_networks_follow_from_the_seed():
-    _same(randomnet.random_network(11), randomnet.random_network(11))
-    one, other = (to_arrays(randomnet.random_network(seed))[0] for seed in (11, 12))
+    _same(random_network(11), random_network(11))
+    one, other = (to_arrays(random_network(seed))[0] for seed in (11, 12))
     assert one != other
 
 
 def test_random_networks_cover_the_contract():
     limits = {"max_pixels": 80, "max_channels": 20}
-    networks = [randomnet.random_network(seed, **limits) for seed in range(60)]
+    networks = [random_network(seed, **limits) for seed in range(60)]
     layers = [layer for network in networks for layer in network.layers]
     convs = [layer for layer in layers if isinstance(layer, Conv)]
     tensors = [tensor for network in networks for tensor in network.tensors.values()]
-    assert {layer.kind for layer in layers} == set(randomnet.KINDS)
+    assert {layer.kind for layer in layers} == set(KINDS)
     assert all(tensor.zero_point for tensor in tensors)
     assert all(t.shape[0] <= 20 and t.shape[1] * t.shape[2] <= 80 for t in tensors)
     assert {side for conv in convs for side in conv.weight.shape[2:]} >= set(range(1, 8))
@@ -365,7 +365,7 @@ def test_random_networks_cover_the_contract():
 @pytest.mark.parametrize("k", [1, 3])
 def test_random_weights_keep_at_most_k_of_every_group(group, k):
     rng = np.random.default_rng(group + k)
-    weight = randomnet.random_weight(rng, (9, 5, 3, 3), group=group, k=k)
+    weight = random_weight(rng, (9, 5, 3, 3), group=group, k=k)
     flat = weight.transpose(0, 2, 3, 1).reshape(9, -1)
     flat = np.pad(flat, ((0, 0), (0, -flat.shape[1] % group)))
     kept = np.count_nonzero(flat.reshape(9, -1, group), axis=2)
@@ -376,8 +376,8 @@ def test_random_weights_keep_at_most_k_of_every_group(group, k):
 def test_random_outputs_are_seldom_stuck_at_a_clamp():
     stuck = []
     for seed in range(30):
-        network = randomnet.random_network(seed)
-        images = randomnet.random_input(network, 4, seed)
+        network = random_network(seed)
+        images = random_input(network, 4, seed)
         traced = golden.run(network, images, trace=True, threads=1)
         stuck += [len(np.unique(traced[layer.output])) < 4 for layer in network.layers]
     assert np.mean(stuck) < 0.1
@@ -385,7 +385,7 @@ def test_random_outputs_are_seldom_stuck_at_a_clamp():
 
 def test_random_conv_makes_the_layer_asked_for():
     rng = np.random.default_rng(0)
-    network = randomnet.random_conv(
+    network = random_conv(
         rng, in_channels=7, out_channels=3, size=(5, 8), kernel=(2, 5), stride=2,
         padding=(1, 0, 0, 3), k=2, group=8,
     )  # fmt: skip
@@ -393,20 +393,20 @@ def test_random_conv_makes_the_layer_asked_for():
     assert isinstance(layer, Conv)
     assert layer.weight.shape == (3, 7, 2, 5)
     assert (layer.stride, layer.padding, layer.k) == (2, (1, 0, 0, 3), 2)
-    (full,) = randomnet.random_conv(rng, size=(4, 9), fully_connected=True).layers
+    (full,) = random_conv(rng, size=(4, 9), fully_connected=True).layers
     assert full.kind == "fc"
 
 
 def test_random_input_mixes_in_extremes():
-    network = randomnet.random_network(1)
-    images = randomnet.random_input(network, 5, 3)
+    network = random_network(1)
+    images = random_input(network, 5, 3)
     assert images.dtype == np.int8
     assert (images[0] == -128).all() and (images[1] == 127).all()
-    np.testing.assert_array_equal(images, randomnet.random_input(network, 5, 3))
+    np.testing.assert_array_equal(images, random_input(network, 5, 3))
 
 
 def test_unknown_kinds_and_limits_are_refused():
     with pytest.raises(UserError, match="Random kinds must be some of conv, fc, "):
-        randomnet.random_network(0, kinds=("lstm",))
+        random_network(0, kinds=("lstm",))
     with pytest.raises(UserError, match="at least 1 layer, pixel and channel, not 6, 0 and 40"):
-        randomnet.random_network(0, max_pixels=0)
+        random_network(0, max_pixels=0)
