@@ -269,4 +269,5 @@ def make(seed: int, number: int) -> Case:
 if __name__ == "__main__":
     work()
     imports = [f"steelyard_cli.commands.{name}" for name in ("run", "report", "crossbar")]
-    sys.exit(main(make, COUNT, __doc__, [*imports, "steelyard_cli.inputs.models", "steelyard.prune"]))
+    imports += ["steelyard_cli.inputs.models", "steelyard.prune"]
+    sys.exit(main(make, COUNT, __doc__, imports))
