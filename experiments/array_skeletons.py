@@ -25,8 +25,18 @@ LATENCY = {"plain": 2, "registered": 3, "pair": 5}
 class Options:
     """The choices that distinguish one design from another."""
 
-    def __init__(self, array, multiplier, accumulator, lanes, columns, *, output_register=False,
-                 local_strobes=False, model=False):
+    def __init__(
+        self,
+        array,
+        multiplier,
+        accumulator,
+        lanes,
+        columns,
+        *,
+        output_register=False,
+        local_strobes=False,
+        model=False,
+    ):
         self.array = array
         self.multiplier = multiplier
         self.accumulator = accumulator
@@ -41,10 +51,16 @@ class Options:
 
     @property
     def name(self):
-        return "-".join([
-            self.array, self.multiplier, self.accumulator,
-            "outreg" if self.output_register else "noreg",
-            "local" if self.local_strobes else "shared", f"{self.lanes}x{self.columns}"])
+        return "-".join(
+            [
+                self.array,
+                self.multiplier,
+                self.accumulator,
+                "outreg" if self.output_register else "noreg",
+                "local" if self.local_strobes else "shared",
+                f"{self.lanes}x{self.columns}",
+            ]
+        )
 
     def memory_output(self, m, data):
         """Read data of a block RAM after its output register, if it has one.
@@ -77,9 +93,18 @@ def copies(m, options, name, signal):
             m.d.sync += bit.eq(signal)
         else:
             m.submodules[f"{name}_{lane}"] = Instance(
-                "TRELLIS_FF", p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR",
-                p_REGSET="RESET", p_SRMODE="LSR_OVER_CE",
-                i_CLK=ClockSignal(), i_LSR=Const(0), i_DI=signal, o_Q=bit)
+                "TRELLIS_FF",
+                p_GSR="DISABLED",
+                p_CEMUX="1",
+                p_CLKMUX="CLK",
+                p_LSRMUX="LSR",
+                p_REGSET="RESET",
+                p_SRMODE="LSR_OVER_CE",
+                i_CLK=ClockSignal(),
+                i_LSR=Const(0),
+                i_DI=signal,
+                o_Q=bit,
+            )
         bits += [bit] * 2
     return bits
 
@@ -107,9 +132,15 @@ class Multiplier18(Elaboratable):
             m.d.comb += product.eq(a_reg * b_reg)
             m.d.comb += self.p.eq(delay(m, product, 2))
             return m
-        ports = {"i_CLK0": ClockSignal(), "i_CE0": Const(1), "i_RST0": Const(0),
-                 "i_SIGNEDA": Const(0 if self._a_unsigned else 1), "i_SIGNEDB": Const(1),
-                 "i_SOURCEA": Const(0), "i_SOURCEB": Const(0)}
+        ports = {
+            "i_CLK0": ClockSignal(),
+            "i_CE0": Const(1),
+            "i_RST0": Const(0),
+            "i_SIGNEDA": Const(0 if self._a_unsigned else 1),
+            "i_SIGNEDB": Const(1),
+            "i_SOURCEA": Const(0),
+            "i_SOURCEB": Const(0),
+        }
         for bit in range(18):
             ports[f"i_A{bit}"] = self.a[bit]
             ports[f"i_B{bit}"] = self.b[bit]
@@ -149,7 +180,8 @@ class ColumnMultipliers(Elaboratable):
         elif kind == "registered":
             for lane, product in enumerate(self.products):
                 m.submodules[f"dsp_{lane}"] = dsp = Multiplier18(
-                    a_unsigned=False, model=self._options.model)
+                    a_unsigned=False, model=self._options.model
+                )
                 m.d.comb += [
                     dsp.a.eq(self.operands.word_select(lane, 8).as_signed()),
                     dsp.b.eq(self.weight),
@@ -162,8 +194,7 @@ class ColumnMultipliers(Elaboratable):
 
     def _pair(self, m, lane):
         low, high = (self.operands.word_select(lane + n, 8) for n in range(2))
-        m.submodules[f"dsp_{lane}"] = dsp = Multiplier18(
-            a_unsigned=True, model=self._options.model)
+        m.submodules[f"dsp_{lane}"] = dsp = Multiplier18(a_unsigned=True, model=self._options.model)
         m.d.comb += [dsp.a.eq(Cat(low, Const(0, 2), high)), dsp.b.eq(self.weight)]
 
         # The low six bits of high * weight, in step with the multiplier's three registers.
@@ -173,7 +204,7 @@ class ColumnMultipliers(Elaboratable):
         for bit in (0, 2, 4):
             width = 6 - bit
             term = Signal(width, reset_less=True)
-            m.d.sync += term.eq(Mux(w[bit], a[:width], 0) + Mux(w[bit + 1], a[:width - 1] << 1, 0))
+            m.d.sync += term.eq(Mux(w[bit], a[:width], 0) + Mux(w[bit + 1], a[: width - 1] << 1, 0))
             terms.append(term)
         overlap = Signal(6, reset_less=True)
         m.d.sync += overlap.eq(terms[0] + (terms[1] << 2) + (terms[2] << 4))
@@ -182,10 +213,12 @@ class ColumnMultipliers(Elaboratable):
         # two carry chains, with a register between.
         difference = delay(m, (dsp.p[10:16] - overlap)[:7], 1)
         low_bits, high_bits, overlap = (
-            delay(m, bits, 1) for bits in (dsp.p[:10], dsp.p[16:26], overlap))
+            delay(m, bits, 1) for bits in (dsp.p[:10], dsp.p[16:26], overlap)
+        )
         # P[25:16] + sign - borrow in one chain: the extra low bit injects the sign.
-        corrected = (Cat(Const(1, 1), high_bits)
-                     + Cat(difference[5], difference[6].replicate(10)))[1:11]
+        corrected = (Cat(Const(1, 1), high_bits) + Cat(difference[5], difference[6].replicate(10)))[
+            1:11
+        ]
         m.d.comb += [
             self.products[lane].eq(delay(m, Cat(low_bits, difference[:6]), 1)),
             self.products[lane + 1].eq(delay(m, Cat(overlap, corrected), 1)),
@@ -216,11 +249,23 @@ class ClearableAdder(Elaboratable):
             m.submodules[f"bits_{bit}"] = Instance(
                 "CCU2C",
                 # LUT4 at D=1: C ? B : A ^ B; the LUT2 that generates the carry is B.
-                p_INIT0=Const(0xC6CC, 16), p_INIT1=Const(0xC6CC, 16),
-                p_INJECT1_0="NO", p_INJECT1_1="NO",
-                i_A0=self.a[bit], i_B0=self.b[bit], i_C0=self.clear, i_D0=Const(1),
-                i_A1=self.a[bit + 1], i_B1=self.b[bit + 1], i_C1=self.clear, i_D1=Const(1),
-                i_CIN=carry, o_S0=self.total[bit], o_S1=self.total[bit + 1], o_COUT=carry_out)
+                p_INIT0=Const(0xC6CC, 16),
+                p_INIT1=Const(0xC6CC, 16),
+                p_INJECT1_0="NO",
+                p_INJECT1_1="NO",
+                i_A0=self.a[bit],
+                i_B0=self.b[bit],
+                i_C0=self.clear,
+                i_D0=Const(1),
+                i_A1=self.a[bit + 1],
+                i_B1=self.b[bit + 1],
+                i_C1=self.clear,
+                i_D1=Const(1),
+                i_CIN=carry,
+                o_S0=self.total[bit],
+                o_S1=self.total[bit + 1],
+                o_COUT=carry_out,
+            )
             carry = carry_out
         return m
 
@@ -259,7 +304,8 @@ class Core(Elaboratable):
             m.d.sync += hold_valid.eq(strobes[0] | neighbour_valid)
             for lane, (strobe, value) in enumerate(zip(strobes, values, strict=True)):
                 m.d.sync += hold.word_select(lane, ACC_BITS).eq(
-                    Mux(strobe, value, neighbour[ACC_BITS * lane:ACC_BITS * (lane + 1)]))
+                    Mux(strobe, value, neighbour[ACC_BITS * lane : ACC_BITS * (lane + 1)])
+                )
             neighbour, neighbour_valid = hold, hold_valid
         return neighbour, neighbour_valid
 
@@ -285,7 +331,8 @@ class GroupBroadcast(Core):
         for column, weight in enumerate(self.weights):
             control, write, weight = (delay(m, s, 1) for s in (control, write, weight))
             m.submodules[f"operands_{column}"] = operands = Memory(
-                shape=8 * self.options.lanes, depth=2 * GROUP, init=[])
+                shape=8 * self.options.lanes, depth=2 * GROUP, init=[]
+            )
             writer, reader = operands.write_port(), operands.read_port(domain="comb")
             m.submodules[f"multipliers_{column}"] = multipliers = ColumnMultipliers(self.options)
             m.d.comb += [
@@ -302,7 +349,8 @@ class GroupBroadcast(Core):
             pass_number = delay(m, early[4:], 1)
             for lane, product in enumerate(multipliers.products):
                 m.submodules[f"sums_{column}_{lane}"] = sums = Memory(
-                    shape=signed(ACC_BITS), depth=PASSES, init=[])
+                    shape=signed(ACC_BITS), depth=PASSES, init=[]
+                )
                 m.submodules[f"adder_{column}_{lane}"] = adder = ClearableAdder(self.options)
                 writer, reader = sums.write_port(), sums.read_port(domain="comb")
                 m.d.comb += [
@@ -333,8 +381,7 @@ class WindowMemory(Core):
         self.first_chunk = Signal()
 
     def inputs(self):
-        return [*super().inputs(), self.slot, self.first, self.last, self.restart,
-                self.first_chunk]
+        return [*super().inputs(), self.slot, self.first, self.last, self.restart, self.first_chunk]
 
     def elaborate(self, platform):
         m = Module()
@@ -345,7 +392,8 @@ class WindowMemory(Core):
         for column, weight in enumerate(self.weights):
             control, write, weight = (delay(m, s, 1) for s in (control, write, weight))
             m.submodules[f"window_{column}"] = window = Memory(
-                shape=8 * self.options.lanes, depth=WINDOW_DEPTH, init=[])
+                shape=8 * self.options.lanes, depth=WINDOW_DEPTH, init=[]
+            )
             writer, reader = window.write_port(), window.read_port()
             m.submodules[f"multipliers_{column}"] = multipliers = ColumnMultipliers(self.options)
             m.d.comb += [
@@ -374,7 +422,8 @@ class WindowMemory(Core):
     def _partial_sums(self, m, data, valid):
         """Adds what the chain delivers to a running total; a word every second cycle."""
         m.submodules.partial_sums = sums = Memory(
-            shape=ACC_BITS * self.options.lanes, depth=WINDOW_DEPTH, init=[])
+            shape=ACC_BITS * self.options.lanes, depth=WINDOW_DEPTH, init=[]
+        )
         writer, reader = sums.write_port(), sums.read_port()
         address = Signal(WINDOW_DEPTH.bit_length() - 1)
         held = Signal.like(data, reset_less=True)
@@ -383,8 +432,11 @@ class WindowMemory(Core):
         with m.If(self.restart):
             m.d.sync += address.eq(0)
         m.d.comb += reader.addr.eq(address)
-        previous = (self.options.memory_output(m, reader.data) if self.options.output_register
-                    else delay(m, reader.data, 1))
+        previous = (
+            self.options.memory_output(m, reader.data)
+            if self.options.output_register
+            else delay(m, reader.data, 1)
+        )
         first_chunk = delay(m, self.first_chunk, 1)
         total = Signal.like(data, reset_less=True)
         for lane in range(self.options.lanes):
@@ -442,6 +494,7 @@ class Squeeze(Elaboratable):
             with m.If(load):
                 m.d.sync += held_in[block].eq(pins_in[block])
             m.d.sync += pins_out[block].eq(
-                Mux(load, results[block], Cat(Const(0, 1), pins_out)[block]))
+                Mux(load, results[block], Cat(Const(0, 1), pins_out)[block])
+            )
         m.d.comb += [Cat(*self._core.inputs()).eq(held_in), self.shift_out.eq(pins_out[-1])]
         return m

@@ -17,7 +17,7 @@ from crossbar_golden import vgg8
 
 from steelyard import driver
 from steelyard.compile import compile
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.engines.crossbar import METHODS, CrossbarConfig, map_network
 from steelyard.engines.crossbar import run as crossbar_run
 from steelyard.network import Conv
@@ -47,7 +47,8 @@ def main():
     parser.add_argument("--bound", action="store_true", help="without simulating")
     options = parser.parse_args()
     network = thinned(vgg8(), options.zeros)
-    config = TileConfig(
+    config = configure(
+        "crossbar",
         ou_parallel=options.ou_parallel,
         crossbar=CrossbarConfig(cell_bits=options.cell_bits),
         activation_words=32768,
@@ -55,7 +56,7 @@ def main():
         parameter_words=4096,
         partial_sum_channels=1024,
     )
-    program = compile(network, config, batch=1, method=options.method)
+    program = compile(network, config, batch=1, mapping=options.method)
     bound = sum(layer.predicted_cycles for layer in program.layers)
     print(f"the compiler's bound: {bound:,} cycles, {bound / CLOCK_HZ:.3f} s")
     if options.bound:
@@ -68,7 +69,9 @@ def main():
         y = device.infer(x)
         cycles, counters = device.cycles, device.counters()
     print(f"simulated in {time.process_time() - begin:.0f} CPU-s")
-    expected = crossbar_run(network, map_network(network, config.crossbar, options.method), x)
+    expected = crossbar_run(
+        network, map_network(network, config.engine.crossbar, options.method), x
+    )
     print("equal to the golden crossbar:", bool(np.array_equal(y, expected.output)))
     for name, work in expected.layers.items():
         units = next(each.units for each in counters if each.name == name)

@@ -13,24 +13,23 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard_boards.configs import LARGE, UP5K_COMPACT
 from steelyard_cli.demos.array import CONFIG as DEMO
 from steelyard_cli.demos.crossbar import CONFIG as DEMO_TILE
 from steelyard_hw.accelerator import Accelerator
 
 CONFIGURATIONS = {
-    "default array": ArrayConfig(),
+    "default array": configure("array"),
     "demo": DEMO,
     "ECP5-85F": LARGE,
     "compact": UP5K_COMPACT,
-    "default tile": TileConfig(),
+    "default tile": configure("crossbar"),
     "crossbar demo, two units": DEMO_TILE.with_(ou_parallel=2),
 }
 
 
-def text(config: ArrayConfig, *, without_hash: bool) -> str:
+def text(config: AcceleratorConfig, *, without_hash: bool) -> str:
     """RTLIL of the accelerator, with zeros for the words of the hash if these do not count."""
     found = rtlil.convert(Accelerator(config), emit_src=False)
     if without_hash:

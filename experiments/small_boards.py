@@ -18,7 +18,7 @@ from accelerator_sizing import place_of
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard_hw.cells.target import Target
 from steelyard_hw.lib.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
 from steelyard_hw.link.serial import SerialAccelerator
@@ -88,7 +88,7 @@ def by_place(netlist):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for field in fields(ArrayConfig):
+    for field in fields(AcceleratorConfig):
         parser.add_argument(
             "--" + field.name.replace("_", "-"), type=int, default=DEFAULT.get(field.name)
         )
@@ -100,8 +100,8 @@ def main():
     parser.add_argument("--freq", default="30")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/small"))
     arguments = parser.parse_args()
-    values = {f.name: getattr(arguments, f.name) for f in fields(ArrayConfig)}
-    config = ArrayConfig(**{n: v for n, v in values.items() if v is not None})
+    values = {f.name: getattr(arguments, f.name) for f in fields(AcceleratorConfig)}
+    config = configure("array", **{n: v for n, v in values.items() if v is not None})
     folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     synthesize(config, folder, arguments)
@@ -157,7 +157,6 @@ DEFAULT = {
     "partial_sum_channels": 64,
     "max_layers": 8,
     "accumulator_bits": 22,
-    "requantizer_cycles": 16,
     "max_side": 31,
     "padded_kernel": 3,
     "vector_bits": 0,

@@ -21,9 +21,7 @@ KEPT_OUT = {
     "steelyard_boards": {"torch", "onnx", "onnxruntime", "matplotlib", "click"},
 }
 """Distributions that no module of a package imports, not even in a function."""
-LATE: dict[rooms.Edge, str] = {
-    ("steelyard.contract.tile", "steelyard.engines.crossbar"): "to be parted",
-}
+LATE: dict[rooms.Edge, str] = {}
 """Imports that close a circle, each with its reason."""
 LINES = 450
 LONG: set[str] = set()

@@ -1,6 +1,6 @@
 """Digilent Arty A7-35T: an Artix-7, whose bitstream Vivado makes."""
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.cells.multiplier_xilinx import XilinxPairs
 
 from .board import MHZ, Board
@@ -17,7 +17,8 @@ BOARDS = (
         oscillator_hz=100 * MHZ,
         clock_hz=100 * MHZ,
         # Pairs: 64 of 90 multipliers serve 128 lanes, 12 requantize.
-        default=ArrayConfig(
+        default=configure(
+            "array",
             lanes=8,
             columns=16,
             requantizers=4,

@@ -4,7 +4,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.program import Program
 from steelyard_hw.link.uart import divider_for
 
@@ -39,7 +39,7 @@ class Board:
     device: Device
     oscillator_hz: int
     clock_hz: int
-    default: ArrayConfig
+    default: AcceleratorConfig
     loader: tuple[str, ...]
     baud: int = 3_000_000
 
@@ -54,7 +54,7 @@ class Board:
         module, _, name = self.platform_path.partition(":")
         return getattr(importlib.import_module(module), name)()
 
-    def check(self, config: ArrayConfig, program: Program | None = None) -> None:
+    def check(self, config: AcceleratorConfig, program: Program | None = None) -> None:
         """Refuse what cannot fit, before anything is built.
 
         Raises
@@ -76,9 +76,9 @@ class Board:
             "device": self.device.name,
             "multipliers": self.device.multipliers,
             "multipliers_used": self.device.family.demand(config).multipliers,
-            "macs_per_cycle": config.macs_per_cycle,
-            "weight_bytes": config.weight_words * config.columns,
-            "activation_bytes": config.activation_words * config.lanes,
+            "macs_per_cycle": config.engine.macs_per_cycle,
+            "weight_bytes": config.memory.weight_words * config.engine.width,
+            "activation_bytes": config.memory.activation_words * config.engine.lanes,
             "block_ram_bytes": self.device.block_ram_bytes,
             "toolchain": self.device.family.toolchain,
             "clock_mhz": self.clock_hz / MHZ,

@@ -1,9 +1,7 @@
 """Refusal of what a board cannot hold, before anything is built."""
 
-from dataclasses import dataclass
-
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig, registry
+from steelyard.engines import Limits
 from steelyard.errors import DoesNotFit
 from steelyard.program import Program
 
@@ -12,31 +10,9 @@ from .families import Device
 __all__ = ["check"]
 
 
-@dataclass(frozen=True)
-class _Words:
-    """What an engine's needs come from, in words."""
-
-    multiplications: str
-    multipliers: str
-    memories: str
-    logic: str
-
-
-def _tile_words(config: TileConfig, device: Device) -> _Words:
-    requantizers = device.family.requantizer_multipliers * config.requantizers
-    own = device.family.demand(config).multipliers - requantizers
-    # Cells of several bits need no multiplier if the inputs have one.
-    bits = "dac_bits, ou_rows, ou_columns" if config.crossbar.dac_bits > 1 else "lanes"
-    return _Words(
-        f"{own} for cells and counters of the {config.outline}",
-        f"{bits} or requantizers",
-        f", {config.window_groups} window_groups or {config.partial_sum_channels} "
-        "partial_sum_channels",
-        "lanes, ou_rows, ou_columns, ou_parallel or requantizers",
-    )
-
-
-def check(board: str, device: Device, config: ArrayConfig, program: Program | None = None) -> None:
+def check(
+    board: str, device: Device, config: AcceleratorConfig, program: Program | None = None
+) -> None:
     """Refuse a configuration that a board's device cannot hold, or a program of another one.
 
     Raises
@@ -46,20 +22,13 @@ def check(board: str, device: Device, config: ArrayConfig, program: Program | No
     """
     needs = device.family.demand(config)
     room = int(device.luts * device.family.routable)
-    if isinstance(config, TileConfig):
-        words = _tile_words(config, device)
-    else:
-        words = _Words(
-            config.outline,
-            "columns or requantizers",
-            f" or {config.columns} columns",
-            "lanes, columns or requantizers",
-        )
+    multipliers = device.family.engine_multipliers(config)
+    words: Limits = registry.engine(config.engine.kind).limits(config, multipliers)
     if needs.multipliers > device.multipliers:
         raise DoesNotFit(
             f"Board {board!r} has {device.multipliers} multipliers and the configuration needs "
             f"{needs.multipliers}: {words.multiplications} and "
-            f"{device.family.requantizer_multipliers} for each of {config.requantizers} "
+            f"{device.family.requantizer_multipliers} for each of {config.output.requantizers} "
             "requantizers",
             f"use fewer {words.multipliers}.",
         )
@@ -67,14 +36,14 @@ def check(board: str, device: Device, config: ArrayConfig, program: Program | No
         raise DoesNotFit(
             f"Board {board!r} has {device.block_rams} block RAMs and the configuration needs "
             f"{needs.block_rams}",
-            f"use fewer than {config.activation_words} activation_words, {config.weight_words} "
-            f"weight_words{words.memories}.",
+            f"use fewer than {config.memory.activation_words} activation_words, "
+            f"{config.memory.weight_words} weight_words{words.memories}.",
         )
     if needs.large_rams > device.large_rams:
         raise DoesNotFit(
             f"Board {board!r} has {device.large_rams} large RAMs and the weights of the "
             f"configuration need {needs.large_rams}",
-            f"use fewer than {config.weight_words} weight_words.",
+            f"use fewer than {config.memory.weight_words} weight_words.",
         )
     if needs.luts > room:
         raise DoesNotFit(

@@ -1,10 +1,11 @@
 """Default configurations that several boards share."""
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 
 __all__ = ["GW1NR_COMPACT", "HX8K_COMPACT", "LARGE", "MIDDLE", "SMALL", "UP5K_COMPACT"]
 
-SMALL = ArrayConfig(
+SMALL = configure(
+    "array",
     lanes=4,
     columns=6,
     requantizers=1,
@@ -14,7 +15,8 @@ SMALL = ArrayConfig(
     max_layers=16,
 )
 """ECP5-25F: 24 of 28 multipliers multiply weights; one requantizer is enough for four lanes."""
-MIDDLE = ArrayConfig(
+MIDDLE = configure(
+    "array",
     lanes=8,
     columns=8,
     requantizers=2,
@@ -23,7 +25,8 @@ MIDDLE = ArrayConfig(
     max_layers=32,
 )
 """ECP5-45F: 64 of 72 multipliers multiply weights."""
-LARGE = ArrayConfig(
+LARGE = configure(
+    "array",
     lanes=16,
     columns=16,
     requantizers=4,
@@ -34,11 +37,12 @@ LARGE = ArrayConfig(
     partial_sum_channels=128,
 )
 """ECP5-85F: 256 multiplications on 128 of 156 multipliers, and 12 more for the requantizers."""
-UP5K_COMPACT = ArrayConfig(
+UP5K_COMPACT = configure(
+    "array",
+    "compact",
     lanes=4,
     columns=4,
     requantizers=1,
-    requantizer_cycles=16,
     accumulator_bits=22,
     window_groups=16,
     activation_words=1024,

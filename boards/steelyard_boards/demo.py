@@ -8,7 +8,7 @@ import numpy as np
 
 from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.errors import UserError
 from steelyard.network import Network, NetworkBuilder
 
@@ -61,7 +61,7 @@ def _weight(channels: int, inputs: int, kernel: int, kept: int) -> np.ndarray:
     return np.ascontiguousarray(flat.transpose(0, 3, 1, 2), np.int8)
 
 
-def demo_cycles(config: ArrayConfig) -> int | None:
+def demo_cycles(config: AcceleratorConfig) -> int | None:
     """Cycles of one image of the demo network, None if the configuration cannot run it.
 
     Of a crossbar tile the most that they can be: steps without an input bit are skipped.

@@ -5,7 +5,7 @@ instead: pin 1 (Y18) receives, pin 2 (Y19) sends, pins 5 and 11 are ground; an a
 there. The clock is the 125 MHz that the Ethernet PHY gives to pin H16 from power-up on.
 """
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.cells.multiplier_xilinx import XilinxPairs
 
 from .board import MHZ, Board
@@ -22,7 +22,8 @@ BOARDS = (
         oscillator_hz=125 * MHZ,
         clock_hz=100 * MHZ,
         # Pairs: 128 of 220 multipliers serve 256 lanes, 24 requantize.
-        default=ArrayConfig(
+        default=configure(
+            "array",
             lanes=16,
             columns=16,
             requantizers=8,

@@ -3,7 +3,7 @@
 from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.link.uart import divider_for
 
@@ -18,7 +18,7 @@ class Top(Elaboratable):
     Parameters
     ----------
     board : :class:`.board.Board`
-    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Raises
     ------
@@ -26,7 +26,7 @@ class Top(Elaboratable):
         If the board's clock cannot be made, or the clock not the rate of its serial line.
     """
 
-    def __init__(self, board: Board, config: ArrayConfig):
+    def __init__(self, board: Board, config: AcceleratorConfig):
         divider = divider_for(board.clock_hz, board.baud)
         self._clock = board.device.family.clock(board.oscillator_hz, board.clock_hz)
         self._accelerator = SerialAccelerator(

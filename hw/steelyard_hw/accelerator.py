@@ -4,10 +4,9 @@ from amaranth import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import settle
 from steelyard.contract.registers import COUNTERS, MAGIC, REGISTERS, VERSION, Register, Space
-from steelyard.contract.tile import TileConfig
 
 from .array.array import SparseArray
 from .cells.target import Target
@@ -28,14 +27,14 @@ from .shell.weights_direct import DirectFetch
 __all__ = ["Accelerator"]
 
 
-def output_stage(config: ArrayConfig) -> type[OutputStage] | type[SerialOutputStage]:
+def output_stage(config: AcceleratorConfig) -> type[OutputStage] | type[SerialOutputStage]:
     """Kind of output stage of a configuration."""
-    return SerialOutputStage if config.compact else OutputStage
+    return OutputStage if config.output.requantizer_cycles == 1 else SerialOutputStage
 
 
-def weight_fetch(config: ArrayConfig) -> type[WeightFetch] | type[DirectFetch]:
+def weight_fetch(config: AcceleratorConfig) -> type[WeightFetch] | type[DirectFetch]:
     """Kind of weight fetch of a configuration."""
-    return DirectFetch if config.compact else WeightFetch
+    return WeightFetch if config.memory.weight_queue else DirectFetch
 
 
 class VectorTags(wiring.Component):
@@ -43,21 +42,21 @@ class VectorTags(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
     layer : ``In(LayerLayout)``
     start : ``In(1)``
     advance : ``In(1)``
-        A word with the last tap of its window passes, or with `compact` its last beat.
+        A word with the last tap of its window passes, or without `tag_registers` its last beat.
     operand : ``In(1)``
         It belongs to the second operand of an add.
     param, row : ``Out``
         Of that word, in the same cycle.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__(
             {
@@ -65,8 +64,8 @@ class VectorTags(wiring.Component):
                 "start": In(1),
                 "advance": In(1),
                 "operand": In(1),
-                "param": Out(range(config.parameter_words)),
-                "row": Out(range(config.activation_words)),
+                "param": Out(range(config.memory.parameter_words)),
+                "row": Out(range(config.memory.activation_words)),
             }
         )
 
@@ -103,7 +102,7 @@ class Accelerator(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
     target : :class:`.target.Target`
         Whose cells to instantiate; results and cycles do not depend on it.
 
@@ -117,9 +116,9 @@ class Accelerator(wiring.Component):
         A network is running.
     """
 
-    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
-        if not isinstance(config, ArrayConfig):
-            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+    def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._config = config
         self._target = target
         super().__init__(
@@ -136,17 +135,20 @@ class Accelerator(wiring.Component):
         m.submodules.host = host = HostPort(config)
         m.submodules.sequencer = sequencer = Sequencer(config, settle=settle(config))
         m.submodules.descriptors = descriptors = ItemMemory(
-            config.max_layers * DESCRIPTOR_WORDS, 1, bits=32, registered=not config.compact
+            config.memory.max_layers * DESCRIPTOR_WORDS,
+            1,
+            bits=32,
+            registered=config.memory.read_registers,
         )
         m.submodules.parameters = parameters = ItemMemory(
-            config.parameter_words, 2, bits=64, registered=not config.compact
+            config.memory.parameter_words, 2, bits=64, registered=config.memory.read_registers
         )
         m.submodules.weights = weights = ItemMemory(
-            config.weight_words,
-            config.weight_item_words,
-            bits=config.columns * config.weight_bits,
+            config.memory.weight_words,
+            config.engine.weight_item_words,
+            bits=config.engine.weight_item_bits,
             read_latency=weight_fetch(config).MEMORY_LATENCY,
-            registered=not config.compact,
+            registered=config.memory.weight_queue,
         )
         m.submodules.activations = activations = ActivationMemory(config)
 
@@ -161,7 +163,7 @@ class Accelerator(wiring.Component):
             descriptors.address.eq(sequencer.address),
         ]
         array = self._engines(m, sequencer, parameters, weights, activations)
-        if isinstance(config, TileConfig):
+        if config.engine.kind == "crossbar":
             self._unit_counters(m, host, sequencer, array)
         memories = {
             Space.DESCRIPTORS: descriptors,
@@ -177,7 +179,7 @@ class Accelerator(wiring.Component):
         config = self._config
         layer, go = sequencer.layer, sequencer.go
         m.submodules.loader = loader = Loader(config)
-        tile = isinstance(config, TileConfig)
+        tile = config.engine.kind == "crossbar"
         m.submodules.array = array = (
             CrossbarTile(config) if tile else SparseArray(config, self._target)
         )
@@ -196,7 +198,7 @@ class Accelerator(wiring.Component):
             array.group_loaded.eq(loader.group_loaded),
         ]
         self._weight_fetch(m, layer, go, weights, array)
-        vector = self._vector(m, layer, go, loader) if config.vector_bits else None
+        vector = self._vector(m, layer, go, loader) if config.vector.bits else None
         output = self._output(m, layer, array, vector, parameters, activations)
         m.d.comb += sequencer.active.eq(
             ~loader.done | ~array.done | array.busy | output.i_valid | loader.vector_valid
@@ -256,9 +258,9 @@ class Accelerator(wiring.Component):
             tags.layer.eq(layer),
             tags.start.eq(go),
             tags.advance.eq(
-                vector.o_valid & vector.o_ready & (vector.o.beat == config.drain_beats - 1)
-                if config.compact
-                else loader.vector_valid & loader.vector_last
+                loader.vector_valid & loader.vector_last
+                if config.vector.tag_registers
+                else vector.o_valid & vector.o_ready & (vector.o.beat == config.drain_beats - 1)
             ),
             tags.operand.eq(loader.vector_operand),
             vector.i_valid.eq(loader.vector_valid),
@@ -306,7 +308,7 @@ class Accelerator(wiring.Component):
         config = self._config
         m.d.comb += host.busy.eq(sequencer.busy)
         m.submodules.counters = counters = memory.Memory(
-            shape=32, depth=config.max_layers * len(COUNTERS), init=[]
+            shape=32, depth=config.memory.max_layers * len(COUNTERS), init=[]
         )
         count = counters.write_port()
         read = counters.read_port()

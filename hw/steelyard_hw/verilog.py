@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 from .accelerator import Accelerator
 from .lib.tools import find_yosys
@@ -24,7 +24,7 @@ MEMORY = re.compile(
 )
 
 
-def convert(config: ArrayConfig) -> str:
+def convert(config: AcceleratorConfig) -> str:
     """SystemVerilog of the accelerator of a configuration, the same text for the same sources.
 
     The top module is :data:`TOP` with ports ``clk``, ``rst``, ``i__valid``, ``i__ready``,

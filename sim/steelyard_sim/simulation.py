@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.driver.errors import DeviceTimeout
 from steelyard.errors import UserError
 
@@ -193,7 +193,7 @@ class SimulationTransport:
 
 
 def open_transport(
-    address: str, config: ArrayConfig | None, progress: Progress | None = None
+    address: str, config: AcceleratorConfig | None, progress: Progress | None = None
 ) -> SimulationTransport:
     """Transport of a fresh simulation of a configuration, the driver's device ``sim``.
 

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl
 
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import load_config
+from steelyard.contract import AcceleratorConfig
 from steelyard.driver.boards import find_board
 from steelyard.driver.errors import BadAddress
 from steelyard.driver.serial import BITS_A_BYTE, WORD_BYTES, SerialPort, SerialTransport
@@ -130,7 +129,7 @@ class VirtualBoard:
 
     def __init__(
         self,
-        config: ArrayConfig,
+        config: AcceleratorConfig,
         *,
         divider: int = DIVIDER,
         clock_hz: int = CLOCK_HZ,
@@ -227,7 +226,7 @@ class VirtualTransport(SerialTransport):
             raise
 
     @property
-    def board_config(self) -> ArrayConfig:
+    def board_config(self) -> AcceleratorConfig:
         """Configuration of the accelerator."""
         return self.board.config
 
@@ -326,7 +325,7 @@ class Address:
 
 
 def open_transport(
-    address: str, config: ArrayConfig | None, progress: Progress | None = None
+    address: str, config: AcceleratorConfig | None, progress: Progress | None = None
 ) -> VirtualTransport:
     """Transport to a fresh virtual board, the driver's device ``virtual``.
 
@@ -354,7 +353,7 @@ def open_transport(
         config, clock_hz = board.default, board.clock_hz
         divider = round(board.clock_hz / board.baud)
     if where.config is not None:
-        config = load_config(where.config)
+        config = AcceleratorConfig.from_toml(where.config)
     if config is None:
         raise UserError(
             "A virtual board needs a configuration; name a board as in 'virtual:ulx3s_85f', or "

@@ -7,9 +7,9 @@ them.
 """
 
 __version__ = "0.1.0"
-__all__ = ["ArrayConfig", "UserError", "open"]
+__all__ = ["AcceleratorConfig", "UserError", "open"]
 
-from .contract.accelerator import ArrayConfig
+from .contract import AcceleratorConfig
 from .errors import UserError
 
 

@@ -7,8 +7,7 @@ from random import Random
 
 import cocotb
 
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard_sim.cases.program import Script, random_program
 from steelyard_sim.cases.tile import TileScript, random_tile_program
 from steelyard_sim.cocotb.ports import HostBench
@@ -24,9 +23,12 @@ async def random_program_agrees(dut):
     rng = Random(seed)
     kind: type[Script]
     if "crossbar" in tomllib.loads(path.read_text()):
-        kind, (program, x) = TileScript, random_tile_program(seed, TileConfig.from_toml(path))
+        kind, (program, x) = (
+            TileScript,
+            random_tile_program(seed, AcceleratorConfig.from_toml(path)),
+        )
     else:
-        kind, (program, x) = Script, random_program(seed, ArrayConfig.from_toml(path))
+        kind, (program, x) = Script, random_program(seed, AcceleratorConfig.from_toml(path))
     stalls = rng.choice(STALLS), rng.choice(STALLS)
     script = kind(program, x, rng, layerwise=rng.random() < 0.5)
     print(f"CASE {script}, stalls {stalls[0]} {stalls[1]}", flush=True)

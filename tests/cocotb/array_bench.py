@@ -5,7 +5,7 @@ from random import Random
 
 import cocotb
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard_sim.cases.array import random_array_case
 from steelyard_sim.cocotb.ports import ArrayBench
 
@@ -16,7 +16,7 @@ STALLS = (0.0, 0.2, 0.7)
 async def random_layer(dut):
     """Sums, flags, addresses and spacing of one layer."""
     seed = int(os.environ["STEELYARD_SEED"])
-    config = ArrayConfig.from_toml(os.environ["STEELYARD_CONFIG"])
+    config = AcceleratorConfig.from_toml(os.environ["STEELYARD_CONFIG"])
     rng = Random(seed)
     case = random_array_case(seed, config)
     stalls = rng.choice(STALLS), rng.choice(STALLS), rng.choice(STALLS)

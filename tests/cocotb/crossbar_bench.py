@@ -5,7 +5,7 @@ from random import Random
 
 import cocotb
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard_sim.cases.tile import random_tile_case
 from steelyard_sim.cocotb.tile_ports import TilePorts
 
@@ -16,7 +16,7 @@ STALLS = (0.0, 0.2, 0.7)
 async def random_layer(dut):
     """Sums, addresses and counts of one layer."""
     seed = int(os.environ["STEELYARD_SEED"])
-    config = TileConfig.from_toml(os.environ["STEELYARD_CONFIG"])
+    config = AcceleratorConfig.from_toml(os.environ["STEELYARD_CONFIG"])
     rng = Random(seed)
     case = random_tile_case(seed, config)
     stalls = rng.choice(STALLS), rng.choice(STALLS), rng.choice(STALLS)

@@ -21,12 +21,12 @@ from xml.etree import ElementTree
 import click
 from cocotb_tools.runner import Runner, get_runner
 
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import PRESETS, AcceleratorConfig, configure
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import UserError
 
-TINY = ArrayConfig(
+TINY = configure(
+    "array",
     lanes=4,
     columns=2,
     group=4,
@@ -45,10 +45,11 @@ CONFIGS = (
     ),
     TINY.with_(columns=5, group=16, requantizers=1, window_groups=2, accumulator_bits=22),
     TINY.with_(lanes=16, columns=4, group=32, requantizers=8, partial_sum_channels=64),
-    TINY.with_(columns=3, requantizer_cycles=16, partial_sum_channels=9),
+    TINY.with_(**PRESETS["compact"], columns=3, partial_sum_channels=9),
 )
 """Seed n uses configuration n modulo their number."""
-TINY_TILE = TileConfig(
+TINY_TILE = configure(
+    "crossbar",
     lanes=4,
     group=4,
     requantizers=2,
@@ -94,7 +95,7 @@ TILES = (
     ),
 )
 """The same for the crossbar tile."""
-BENCHES: dict[str, tuple[str, tuple[ArrayConfig, ...]]] = {
+BENCHES: dict[str, tuple[str, tuple[AcceleratorConfig, ...]]] = {
     "array": ("sparse_array", CONFIGS),
     "accelerator": ("steelyard", (*CONFIGS, TINY_TILE)),
     "crossbar": ("crossbar_tile", TILES),
@@ -117,7 +118,7 @@ class Result:
     replay: str
 
 
-def _verilog(bench: str, config: ArrayConfig) -> str:
+def _verilog(bench: str, config: AcceleratorConfig) -> str:
     from steelyard_hw.array.array import SparseArray
     from steelyard_hw.crossbar.tile import CrossbarTile
     from steelyard_hw.verilog import TOP, convert, convert_component
@@ -125,7 +126,7 @@ def _verilog(bench: str, config: ArrayConfig) -> str:
     top = BENCHES[bench][0]
     if top == TOP:
         return convert(config)
-    tile = isinstance(config, TileConfig)
+    tile = config.engine.kind == "crossbar"
     return convert_component(CrossbarTile(config) if tile else SparseArray(config), top)
 
 
@@ -159,7 +160,7 @@ def _runner(sim: str) -> Runner:
     return get_runner("verilator")
 
 
-def _build(sim: str, bench: str, config: ArrayConfig, folder: Path) -> tuple[Runner, Path]:
+def _build(sim: str, bench: str, config: AcceleratorConfig, folder: Path) -> tuple[Runner, Path]:
     """Compiled testbench, taken from `folder` if the same Verilog was compiled there before."""
     runner = _runner(sim)
     text = _verilog(bench, config)

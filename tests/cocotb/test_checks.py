@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from steelyard.compile import Descriptor
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.latencies import MINIMUM_DRAIN
 from steelyard.network import golden
 from steelyard_hw.output.stage import Beat
 from steelyard_sim.cases.array import BeatChecker, random_array_case
 from steelyard_sim.cases.program import Script, random_program
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=4,
     columns=2,
     group=4,
@@ -39,10 +40,12 @@ def right_beats(case):
     for tile in range(d.out_tiles):
         for chunk in range(d.chunks):
             for channel in range(case.sums.shape[2]):
-                if channel % CONFIG.columns == 0:
+                if channel % CONFIG.engine.columns == 0:
                     yield from [None] * MINIMUM_DRAIN
                 for beat in range(CONFIG.drain_beats):
-                    lanes = slice(beat * CONFIG.requantizers, (beat + 1) * CONFIG.requantizers)
+                    lanes = slice(
+                        beat * CONFIG.output.requantizers, (beat + 1) * CONFIG.output.requantizers
+                    )
                     fields = {
                         "data": case.sums[tile, chunk, channel, lanes].tolist(),
                         "accumulate": int(chunk > 0),
@@ -100,7 +103,7 @@ def faultless_answers(script):
         taps = d.kernel_h * d.kernel_w * d.in_channels * (2 if d.op == 3 else 1)
         channels = d.in_channels
         if d.op == 0:
-            channels = (d.passes - 1) * CONFIG.columns + d.last_columns
+            channels = (d.passes - 1) * CONFIG.engine.columns + d.last_columns
         counts = [d.weight_count, 0, 0, 0, taps, channels, 0 if d.op == 0 else taps]
         answers += [1 << 20, *(d.out_tiles * count for count in counts)]
     return [*answers, 2]

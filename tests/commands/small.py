@@ -41,14 +41,18 @@ def small():
 
 model = small()
 """
-ARRAY = """[array]
+ARRAY = """[engine]
 lanes = 4
 columns = 2
+partial_sum_channels = 16
+
+[output]
 requantizers = 4
+
+[memory]
 activation_words = 512
 weight_words = 1024
 parameter_words = 64
-partial_sum_channels = 16
 max_layers = 16
 """
 CROSSBAR = "[crossbar]\nrows = 64\ncolumns = 64\n"

@@ -116,7 +116,7 @@ def test_pythons_example_of_the_readme_runs(tmp_path, monkeypatch):
     import numpy as np
 
     from steelyard.compile import compile as compile_program
-    from steelyard.contract.accelerator import ArrayConfig
+    from steelyard.contract import AcceleratorConfig
     from steelyard.network.random import random_network
 
     from .small import ARRAY
@@ -125,7 +125,7 @@ def test_pythons_example_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("array.toml").write_text(ARRAY)
     network = random_network(1, layers=2, max_channels=4, max_pixels=20)
-    compile_program(network, ArrayConfig.from_toml("array.toml")).save("net.syp")
+    compile_program(network, AcceleratorConfig.from_toml("array.toml")).save("net.syp")
     names = {"images": np.zeros((2, *network.tensor(network.input).shape), np.float32)}
     exec(code, names)
     assert len(names["scores"]) == 2

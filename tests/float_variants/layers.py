@@ -232,13 +232,7 @@ def relu_with_two_readers(rng):
 def pool_first(rng):
     op = pick(rng, "AveragePool", "MaxPool")
     return (
-        draft(rng)
-        .node(op, kernel_shape=[2, 2], strides=[2, 2])
-        .half()
-        .conv()
-        .relu()
-        .tail()
-        .model()
+        draft(rng).node(op, kernel_shape=[2, 2], strides=[2, 2]).half().conv().relu().tail().model()
     )
 
 

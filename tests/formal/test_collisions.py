@@ -4,7 +4,7 @@
 from amaranth.hdl import Cat, Mux, Signal
 
 from formal.prover import Bench, mutated, prove, refute
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.latencies import MINIMUM_DRAIN
 from steelyard_hw.array.array import Drain
 from steelyard_hw.array.scheduler import Scheduler
@@ -12,7 +12,8 @@ from steelyard_hw.output.stage import OutputStage
 from steelyard_hw.shell.layer import Operation
 from steelyard_hw.shell.sequencer import EventCounters, Sequencer
 
-SMALL = ArrayConfig(
+SMALL = configure(
+    "array",
     lanes=4,
     columns=1,
     group=4,
@@ -47,7 +48,7 @@ def drains(minimum=None):
     design = bench.add("dut", scheduler)
     columns = bench.constant(2, "columns")
     bench.assume(scheduler.layer.last_columns == columns)
-    bench.assume((columns != 0) & (columns <= SMALL.columns))
+    bench.assume((columns != 0) & (columns <= SMALL.engine.columns))
     bench.assume(~scheduler.start | (scheduler.layer.op == Operation.CONV))
     ends = scheduler.pass_end.valid
     since = Signal(range(32), init=31, name="since")
@@ -77,7 +78,7 @@ def sums(apart=MINIMUM_DRAIN):
     bench.m.d.sync += since.eq(Mux(ends, 1, since + (since != 31)))
     bench.assume(~ends | (since >= apart))
     bench.assume(~drain.start | ((since == 31) & ~ends))
-    bench.assume(drain.layer.last_columns == SMALL.columns)
+    bench.assume(drain.layer.last_columns == SMALL.engine.columns)
     clashes(bench, design, "memory")
     return bench
 

@@ -12,8 +12,7 @@ from amaranth.lib import stream, wiring
 import steelyard_hw
 from formal.netlist import Netlist
 from formal.prover import Bench, mutated, prove, refute
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.array.array import SparseArray
@@ -28,7 +27,8 @@ from steelyard_hw.shell.host import HostPort
 from steelyard_hw.shell.weights import WeightFetch
 from steelyard_hw.shell.weights_direct import DirectFetch
 
-SMALL = ArrayConfig(
+SMALL = configure(
+    "array",
     lanes=4,
     columns=2,
     group=4,
@@ -40,7 +40,8 @@ SMALL = ArrayConfig(
     partial_sum_channels=2,
     max_layers=1,
 )
-TILE = TileConfig(
+TILE = configure(
+    "crossbar",
     lanes=4,
     group=4,
     requantizers=4,
@@ -55,7 +56,7 @@ TILE = TileConfig(
 COMPONENTS = {
     Accelerator: lambda: Accelerator(SMALL),
     CrossbarTile: lambda: CrossbarTile(TILE),
-    DirectFetch: lambda: DirectFetch(SMALL.with_(requantizer_cycles=16)),
+    DirectFetch: lambda: DirectFetch(SMALL.with_(weight_queue=False)),
     FrameSender: lambda: FrameSender(4),
     Gather: lambda: Gather(TILE),
     HostPort: lambda: HostPort(SMALL),

@@ -5,20 +5,19 @@ The proof has two parts. Loader and scheduler never name the same group in one c
 and taps; and both ways into the window memories have the same number of registers.
 """
 
-from dataclasses import replace
-
 import pytest
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from formal.prover import Bench, mutated, prove, refute
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.latencies import loader_latency
 from steelyard_hw.load.taps import TapSequence
 from steelyard_hw.load.walker import TileWalker
 from steelyard_hw.shell.layer import Operation
 
-SMALL = ArrayConfig(
+SMALL = configure(
+    "array",
     lanes=4,
     columns=2,
     group=4,
@@ -70,14 +69,14 @@ def words_in_flight(bench, loader, design, config):
 
     Returns how many groups end there, and whether the places count on to the word issued next.
     """
-    place = loader.window_address[: (config.group - 1).bit_length()]
+    place = loader.window_address[: (config.engine.group - 1).bit_length()]
     sound = Const(1, 1)
     ends = []
     for stage in range(loader_latency(config), 0, -1):
         flags = design[f"flags_{stage}"]
         word, end = flags[0], flags[1]
         sound &= ~end | word
-        sound &= ~word | end | (place != config.group - 1)
+        sound &= ~word | end | (place != config.engine.group - 1)
         place = Mux(word, Mux(end, 0, place + 1), place)[: len(place)]
         ends.append(end)
     return total(ends), sound & (place == design["position"])
@@ -103,7 +102,7 @@ def ring(*pieces, where="loader", config=SMALL):
         scheduler.group_loaded.eq(loader.group_loaded),
         loader.group_free.eq(scheduler.group_free),
     ]
-    layer, size = loader.layer, config.window_groups
+    layer, size = loader.layer, config.engine.window_groups
     for name in ("chunk_groups", "last_chunk_groups"):
         bench.assume((layer[name] != 0) & (layer[name] <= size))
     bench.assume(layer.op == Operation.CONV)
@@ -202,7 +201,7 @@ def test_a_tile_keeps_its_number_of_segments():
 def ways(*pieces, columns=2):
     """Array: registers from loader and scheduler to each window memory."""
     bench = Bench()
-    config = replace(SMALL, columns=columns, partial_sum_channels=columns)
+    config = SMALL.with_(columns=columns, partial_sum_channels=columns)
     array = mutated("steelyard_hw.array.array", *pieces).SparseArray(config)
     design = bench.add("dut", array)
     cycles = 2 + (columns > 8)

@@ -16,7 +16,7 @@ from harness import Case, main
 
 from steelyard import quantize
 from steelyard.compile import compile as compile_program
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.importer import load
 
 COUNT = 1000
@@ -73,7 +73,7 @@ class Work:
             folder = Path(name)
             quantize.export_onnx(model, images, folder / "net.onnx")
             quantize.quantize(model, images, folder / "q.onnx")
-            program = compile_program(load(folder / "q.onnx"), ArrayConfig())
+            program = compile_program(load(folder / "q.onnx"), configure("array"))
             program.save(folder / "net.syp")
             np.save(folder / "x.npy", images)
             (folder / "net.py").write_text(MODEL)

@@ -10,8 +10,7 @@ import numpy as np
 from harness import Case, main
 
 from steelyard import quantize
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard_hw import verilog
 
 COUNT = 500
@@ -22,18 +21,19 @@ VALUES = (
     "9999-99-99", '"""\nlong\n"""', "'ideal'", "'16'", "[" * 500 + "]" * 500, "[" * 500,
     "{a=" * 300 + "1" + "}" * 300,
 )  # fmt: skip
-FIELDS = ("lanes", "colour", "a.b.c", "'odd key'", '""', "crossbar", "array", "ü")
+FIELDS = ("lanes", "colour", "a.b.c", "'odd key'", '""', "crossbar", "engine", "kind", "ü")
 WHOLE = (
-    "", "\0", "[" * 500, "[[array]]\nlanes = 4\n", "[array]\n[array]\n", "array = 1\n",
-    "[array.lanes]\n", "a." * 400 + "b = 1\n", "[" + "a." * 400 + "b]\n", "#" * 100_000,
-    "[array]\nlanes = 4\nlanes = 4\n", "\ufeff[array]\n", "[array]\r\nlanes = 4\r", "x" * 100_000,
+    "", "\0", "[" * 500, "[[engine]]\nlanes = 4\n", "[engine]\n[engine]\n", "engine = 1\n",
+    "[engine.lanes]\n", "a." * 400 + "b = 1\n", "[" + "a." * 400 + "b]\n", "#" * 100_000,
+    "[engine]\nlanes = 4\nlanes = 4\n", "\ufeff[engine]\n", "[engine]\r\nlanes = 4\r",
+    "x" * 100_000,
 )  # fmt: skip
 
 
-def text(kind: type[ArrayConfig]) -> list[str]:
+def text(engine: str) -> list[str]:
     """Lines of a configuration that is right."""
     with tempfile.TemporaryDirectory() as folder:
-        kind().to_toml(Path(folder) / "config.toml")
+        configure(engine).to_toml(Path(folder) / "config.toml")
         return (Path(folder) / "config.toml").read_text().splitlines()
 
 
@@ -93,13 +93,13 @@ def make(seed: int, number: int) -> Case:
     draw = random.Random(f"{seed} {number}")
     name = draw.choice([*COMMANDS])
     tile = draw.random() < 0.1 if name in ("compile", "generate") else draw.random() < 0.9
-    content = mutate(text(TileConfig if tile else ArrayConfig), draw)
+    content = mutate(text("crossbar" if tile else "array"), draw)
     files = {"c.toml": content, "net.onnx": NETWORK, "x.npy": IMAGES, "net.py": MODEL}
     return Case(name, files, (*COMMANDS[name], "--config", "c.toml"))
 
 
 if __name__ == "__main__":
     # Reading is what is tried here, not Yosys, which takes seconds and 4 GiB of addresses.
-    verilog.convert = lambda config: f"{config.lanes}"
+    verilog.convert = lambda config: f"{config.engine.lanes}"
     imports = ["steelyard_cli.commands.compile", "steelyard_cli.commands.crossbar"]
     sys.exit(main(make, COUNT, __doc__, imports))

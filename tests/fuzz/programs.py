@@ -16,8 +16,7 @@ import numpy as np
 from harness import Case, main
 
 from steelyard.compile import compile as compile_program
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.network.random import random_network
 
 COUNT = 2000
@@ -33,9 +32,9 @@ ODD = (
 def programs() -> tuple[tuple[bytes, bytes], ...]:
     """Bytes of a program for the array and one for a tile, each with an input for it."""
     small = {"activation_words": 2048, "weight_words": 4096, "parameter_words": 64}
-    array = ArrayConfig(lanes=8, columns=4, group=8, window_groups=8, **small)
+    array = configure("array", lanes=8, columns=4, group=8, window_groups=8, **small)
     made = []
-    for seed, config in ((3, array), (5, TileConfig())):
+    for seed, config in ((3, array), (5, configure("crossbar"))):
         network = random_network(seed, kinds=KINDS, layers=5, max_pixels=24, max_channels=6)
         program = compile_program(network, config, batch=2)
         with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from steelyard.compile import compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.descriptor import FIELDS
 from steelyard.contract.frames import (
     HEAD_FIELDS,
@@ -33,13 +33,12 @@ from steelyard.contract.registers import (
     Status,
     command_word,
 )
-from steelyard.contract.tile import TileConfig
 from steelyard.engines.crossbar import METHODS, CrossbarConfig
 from steelyard.network.random import random_network
 
 DOCS = Path(__file__).parents[2] / "docs"
-ARRAY = ArrayConfig(lanes=4, columns=4, requantizers=4)
-TILE = TileConfig(lanes=4, requantizers=4, crossbar=CrossbarConfig(rows=64, columns=64))
+ARRAY = configure("array", lanes=4, columns=4, requantizers=4)
+TILE = configure("crossbar", lanes=4, requantizers=4, crossbar=CrossbarConfig(rows=64, columns=64))
 NETWORK_SEED = 4
 
 
@@ -144,7 +143,7 @@ def test_readme_promises_the_kernels_that_the_check_allows():
     assert MAX_CONV_STRIDE == 2
     promise = f"stride 1 or 2; kernels up to {padded} with padding, up to {bare} without"
     assert promise in text
-    assert ArrayConfig().padded_kernel == MAX_PADDED_KERNEL
+    assert configure("array").load.padded_kernel == MAX_PADDED_KERNEL
 
 
 def test_the_layer_table_of_the_tile_says_what_its_docstring_says():
@@ -168,8 +167,8 @@ LIGHT = {
     "steelyard.network": {"numpy"},
     "steelyard.network.golden": {"numpy", "threadpoolctl"},
     "steelyard.engines.crossbar": {"numpy", "threadpoolctl"},
-    "steelyard.compile": {"numpy", "threadpoolctl"},
-    "steelyard.program": {"numpy", "threadpoolctl"},
+    "steelyard.compile": {"numpy"},
+    "steelyard.program": {"numpy"},
     "steelyard.driver": {"cobs", "numpy", "threadpoolctl"},
 }
 """Packages that the light core takes, as `steelyard/__init__.py` says."""

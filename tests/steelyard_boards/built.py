@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard_boards import board
 
 LEAST_BYTES = 50_000
@@ -20,7 +20,7 @@ def check(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     bitstream = Path(summary["bitstream"])
     built = board(bitstream.stem)
-    config = ArrayConfig.from_toml(folder / "config.toml")
+    config = AcceleratorConfig.from_toml(folder / "config.toml")
     needs = built.device.family.demand(config)
     facts = {
         "the bitstream is one": bitstream.stat().st_size > LEAST_BYTES,
@@ -30,7 +30,7 @@ def check(folder: Path) -> None:
         "LUTs are about as expected": abs(summary["lut"] / needs.luts - 1) < 0.15,
         "registers were used": summary["ff"] > 1000,
         "the logic of a MAC is stated": summary["lut_per_mac"]
-        == round(summary["lut"] / config.macs_per_cycle, 1),
+        == round(summary["lut"] / config.engine.macs_per_cycle, 1),
     }
     wrong = [fact for fact, holds in facts.items() if not holds]
     if wrong:

@@ -63,7 +63,7 @@ def test_the_default_fits_and_runs_the_demo_where_that_fits(each):
         # Room for the router: wires get scarce long before LUTs do.
         assert needs.luts <= 0.6 * each.device.luts
     row = each.row()
-    assert row["macs_per_cycle"] == each.default.macs_per_cycle
+    assert row["macs_per_cycle"] == each.default.engine.macs_per_cycle
     assert row["weight_bytes"] + row["activation_bytes"] < row["block_ram_bytes"]
 
 

@@ -7,9 +7,8 @@ import pytest
 
 from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program, predict_total
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.descriptor import Descriptor
-from steelyard.contract.tile import TileConfig
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import DoesNotFit
 from steelyard_boards import Demand, board
@@ -22,10 +21,10 @@ SYNTHESIZED = [
     (board("ulx3s_25f").default, Demand(7264, 51, 27)),
     (board("ulx3s_45f").default, Demand(10714, 85, 70)),
     (
-        ArrayConfig(lanes=8, columns=8, requantizers=4, weight_words=8192),
+        configure("array", lanes=8, columns=8, requantizers=4, weight_words=8192),
         Demand(12004, 99, 76),
     ),
-    (ArrayConfig(lanes=16, columns=8, requantizers=8, **WIDE), Demand(19784, 94, 152)),
+    (configure("array", lanes=16, columns=8, requantizers=8, **WIDE), Demand(19784, 94, 152)),
     (board("ulx3s_85f").default, Demand(32431, 157, 140)),
 ]
 """Cells that nextpnr counted in designs with link and PLL (docs/notes/bitstreams.md)."""
@@ -39,7 +38,8 @@ def test_the_estimate_is_what_synthesis_makes(config, cells):
     assert needs.luts == pytest.approx(cells.luts, rel=0.1)
 
 
-TILE = TileConfig(
+TILE = configure(
+    "crossbar",
     lanes=4,
     group=16,
     requantizers=1,
@@ -63,7 +63,7 @@ TILES = [
     (TILE.with_(crossbar=CrossbarConfig(adc_bits=4)), (6598, 1481, 81), 27, 6),
     (TILE.with_(crossbar=CrossbarConfig(signed="offset")), (7565, 1578, 84), 27, 6),
     (TILE.with_(crossbar=CrossbarConfig(dac_bits=8, ou_rows=4)), (4917, 1578, 41), 22, 134),
-    (TileConfig(), (21060, 5365, 90), 198, 27),
+    (configure("crossbar"), (21060, 5365, 90), 198, 27),
 ]
 """Cells that yosys counted on the ulx3s_85f, with link and PLL: LUT4, CCU2C and LUT RAMs, then
 block RAMs and multipliers (docs/notes/bitstreams.md)."""
@@ -105,7 +105,7 @@ def refusal(name, config, program=None):
 
 
 def test_too_many_multipliers_are_refused():
-    assert refusal("ulx3s_25f", ArrayConfig(lanes=8, columns=8, requantizers=4)) == (
+    assert refusal("ulx3s_25f", configure("array", lanes=8, columns=8, requantizers=4)) == (
         "Board 'ulx3s_25f' has 28 multipliers and the configuration needs 76: 8 lanes x 8 columns "
         "and 3 for each of 4 requantizers; use fewer columns or requantizers."
     )
@@ -153,8 +153,9 @@ def test_the_demo_network_may_not_fit():
 def test_the_icebreakers_multipliers_serve_two_lanes_only_in_compact_configurations():
     family = board("icebreaker").device.family
     compact = board("icebreaker").default
-    plain = compact.with_(columns=1, requantizer_cycles=1, vector_bits=24)
-    assert family.demand(compact).multipliers == compact.columns * 2
+    sizes = {"lanes": 4, "columns": 1, "requantizers": 1, "activation_words": 1024}
+    plain = configure("array", **sizes, accumulator_bits=22, weight_words=1024)
+    assert family.demand(compact).multipliers == compact.engine.columns * 2
     assert family.demand(plain).multipliers == 4 + 3
     # Inference would change instantiated multipliers.
     assert "-dsp" not in family.synthesis_of(compact).split()
@@ -163,7 +164,7 @@ def test_the_icebreakers_multipliers_serve_two_lanes_only_in_compact_configurati
 
 def test_the_tiles_cycles_are_those_of_its_program():
     """A descriptor alone does not tell them: it says nothing of operation units."""
-    config = TileConfig(weight_words=32768, parameter_words=1024)
+    config = configure("crossbar", weight_words=32768, parameter_words=1024)
     program = compile_program(demo_network(), config)
     found = demo_cycles(config)
     assert found == predict_program(program)
@@ -171,6 +172,6 @@ def test_the_tiles_cycles_are_those_of_its_program():
     layers = [Descriptor.from_words(words) for words in program.descriptors]
     with pytest.raises(ValueError, match=r"tile's convolution .* \(predict_program\)"):
         predict_total(layers, config)
-    array = compile_program(demo_network(), ArrayConfig())
+    array = compile_program(demo_network(), configure("array"))
     layers = [Descriptor.from_words(words) for words in array.descriptors]
-    assert demo_cycles(ArrayConfig()) == predict_total(layers, array.config)
+    assert demo_cycles(configure("array")) == predict_total(layers, array.config)

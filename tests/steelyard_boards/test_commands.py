@@ -2,7 +2,7 @@
 
 import json
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard_boards import BOARDS, board
 from steelyard_boards.flow import prepare
 
@@ -35,7 +35,7 @@ def test_a_configuration_that_does_not_fit_is_refused_before_anything_is_written
 
 
 def test_the_bitstream_of_a_tile_is_held_against_the_tiles_own_needs(steelyard, tmp_path):
-    TileConfig().to_toml(tmp_path / "tile.toml")
+    configure("crossbar").to_toml(tmp_path / "tile.toml")
     command = ("bitstream", "ulx3s_25f", "--config", tmp_path / "tile.toml", "-o", tmp_path / "out")
     result = steelyard(*command)
     assert result.status == 2
@@ -45,7 +45,8 @@ def test_the_bitstream_of_a_tile_is_held_against_the_tiles_own_needs(steelyard, 
 
 
 def test_the_design_of_a_tile_is_prepared_for_synthesis():
-    config = TileConfig(
+    config = configure(
+        "crossbar",
         lanes=4, requantizers=1, window_groups=8, activation_words=64, weight_words=64,
         parameter_words=16, partial_sum_channels=16, max_layers=4,
     )  # fmt: skip

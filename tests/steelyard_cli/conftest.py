@@ -11,11 +11,12 @@ from torch import nn
 
 from steelyard import quantize
 from steelyard.compile import compile as compile_program
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.importer import load
 from steelyard_cli import main
 
-TINY = ArrayConfig(
+TINY = configure(
+    "array",
     lanes=4,
     columns=2,
     group=16,

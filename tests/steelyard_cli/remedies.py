@@ -93,7 +93,7 @@ COMPILE = (
     Remedy("compile", "see '(.*)'", ("{0}",)),
     Remedy(
         "compile int8.onnx -o n.syp --engine crossbar --config tiny.toml",
-        "leave --engine out, for the file's tables say it",
+        "leave --engine out, for the file says it",
         ("compile int8.onnx -o n.syp --config tiny.toml",),
     ),
     Remedy(
@@ -129,7 +129,7 @@ COMPILE = (
     ),
     Remedy(
         "compile int8.onnx -o n.syp --config bare.toml",
-        r"put all fields under '\[array\]'",
+        r"put each field under its table",
         ("compile int8.onnx -o n.syp --config tiny.toml",),
     ),
 )
@@ -198,6 +198,7 @@ RUN = (
 REMEDIES = (*IMPORT, *PRUNE, *COMPILE, *RUN)
 
 UNFOLLOWED = {
+    "install Yosys with 'pip install": "packages of this installation stay as they are",
     "install the Debian package": "of the system; nothing is installed by a test",
     "leave it dense with --exclude": "a check of scores in a batch refuses such networks first",
     "is not installed; install it with": "packages of this installation stay as they are",

@@ -10,8 +10,7 @@ import pytest
 from steelyard import driver
 from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import load_config
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.driver import boards as boards_module
 from steelyard.errors import DoesNotFit
 from steelyard.network import golden
@@ -31,14 +30,14 @@ class Facts:
     """Board whose simulation the tests of the virtual board use too."""
 
     name: str = "small"
-    default: ArrayConfig = CONFIG
+    default: AcceleratorConfig = CONFIG
     clock_hz: int = virtual.CLOCK_HZ
     baud: int = virtual.CLOCK_HZ // virtual.DIVIDER
 
 
 @pytest.fixture
 def network():
-    return random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
+    return random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.engine.group)
 
 
 def test_compile_takes_the_configuration_of_a_board(steelyard, work, tmp_path):
@@ -114,7 +113,7 @@ def test_what_no_memory_helps_keeps_its_own_advice(steelyard, work, tmp_path, mo
 
 
 def test_a_configuration_that_the_board_cannot_hold_is_refused(steelyard, work, tmp_path):
-    ArrayConfig().to_toml(tmp_path / "large.toml")
+    configure("array").to_toml(tmp_path / "large.toml")
     result = steelyard(
         *("compile", work.int8_onnx, "-o", tmp_path / "net.syp"),
         *("--board", "ulx3s_12f", "--config", tmp_path / "large.toml"),
@@ -127,7 +126,10 @@ def test_the_configuration_of_one_board_is_written(steelyard, tmp_path):
     result = steelyard("boards", "ulx3s_45f", "-o", tmp_path / "b.toml")
     assert result.status == 0, result.err
     assert "ulx3s_45f" in result.out and "ulx3s_12f" not in result.out
-    assert load_config(tmp_path / "b.toml") == boards_module.find_board("ulx3s_45f").default
+    assert (
+        AcceleratorConfig.from_toml(tmp_path / "b.toml")
+        == boards_module.find_board("ulx3s_45f").default
+    )
     steelyard("boards", "-o", tmp_path / "b.toml").refused(
         "name the board, as in 'steelyard boards"
     )
@@ -143,7 +145,7 @@ def test_networks_of_like_sizes_share_a_configuration_and_its_simulation(steelya
         assert "'steelyard run --device golden' starts at once" in result.err
         configs.add(Program.load(path).config)
     (config,) = configs
-    assert config == ArrayConfig(activation_words=8192)
+    assert config == configure("array", activation_words=8192)
 
 
 @pytest.mark.parametrize("command", ["compile", "demo-board", "selftest"])

@@ -12,7 +12,7 @@ import pytest
 
 from steelyard import driver
 from steelyard.compile import compile_with_memories
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.files import replacing
 from steelyard.network import golden
 from steelyard.program import Program
@@ -136,8 +136,8 @@ def test_compile_without_configuration_grows_only_what_is_too_small(steelyard, w
     assert result.status == 0, result.err
     assert "grown memories (activation_words" in result.err
     program = Program.load(tmp_path / "n.syp")
-    assert program.config.activation_words == 8192
-    assert program.config.with_(activation_words=4096) == ArrayConfig()
+    assert program.config.memory.activation_words == 8192
+    assert program.config.with_(activation_words=4096) == configure("array")
 
 
 def test_report_holds_every_layer_and_wellformed_pictures(steelyard, work, tmp_path):
@@ -201,7 +201,7 @@ def test_generated_verilog_has_the_ports_that_its_description_names(steelyard, w
     for name, port in PORTS.items():
         width = "" if port["width"] == 1 else f"[{port['width'] - 1}:0] "
         assert f"  {port['direction']}put {width}{name};" in verilog
-    assert ArrayConfig.from_toml(tmp_path / "v" / "config.toml") == TINY
+    assert AcceleratorConfig.from_toml(tmp_path / "v" / "config.toml") == TINY
     assert description["config_sha256"] == TINY.hash().hex()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from steelyard import importer
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.cost import compare, price
 from steelyard.engines.crossbar import CrossbarConfig, activity, map_network
 from steelyard.importer import load
@@ -20,8 +20,8 @@ def test_programs_for_the_crossbar_run_on_the_golden_device(steelyard, work, tmp
     result = steelyard("compile", work.int8_onnx, "-o", path, "--engine", "crossbar")
     assert result.status == 0, result.err
     program = Program.load(path)
-    assert isinstance(program.config, TileConfig)
-    assert program.config.crossbar == CrossbarConfig()
+    assert program.config.engine.kind == "crossbar"
+    assert program.config.engine.crossbar == CrossbarConfig()
     output = tmp_path / "y.npy"
     files = ("--input", work.images, "--output", output, "--device", "golden", "--check")
     result = steelyard("run", path, *files)
@@ -107,12 +107,14 @@ def test_a_crossbar_needs_a_known_mapping_and_no_board(steelyard, work, tmp_path
     assert result.err.startswith("error: Crossbar mapping 'random' is unknown; use one of")
     result = steelyard(*command, "--board", "ulx3s_85f")
     assert result.status == 2
-    assert result.err.startswith("error: Board 'ulx3s_85f' has no configuration of the crossbar")
+    assert result.err.startswith(
+        "error: Board 'ulx3s_85f' has no configuration with the engine 'crossbar'"
+    )
 
 
 def test_a_converter_that_clips_is_warned_about(steelyard, work, tmp_path):
     config = tmp_path / "tile.toml"
-    TileConfig(crossbar=CrossbarConfig(adc_bits=5)).to_toml(config)
+    configure("crossbar", crossbar=CrossbarConfig(adc_bits=5)).to_toml(config)
     command = ("compile", work.int8_onnx, "-o", tmp_path / "tile.syp", "--engine", "crossbar")
     result = steelyard(*command, "--config", config)
     assert result.status == 0, result.err
@@ -184,7 +186,7 @@ def test_crossbars_are_drawn_on_as_many_pictures_as_they_need(steelyard, work, t
 
 def test_a_tiles_configuration_names_the_crossbar_too(steelyard, work, tmp_path):
     config = tmp_path / "tile.toml"
-    TileConfig(crossbar=CrossbarConfig(rows=64, adc_bits=7)).to_toml(config)
+    configure("crossbar", crossbar=CrossbarConfig(rows=64, adc_bits=7)).to_toml(config)
     result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--config", config)
     assert result.status == 0
     assert "warning: The 7-bit ADC clips bitline sums above 127" in result.err

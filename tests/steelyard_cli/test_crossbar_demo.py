@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from steelyard import driver
-from steelyard.contract.tile import TileConfig
-from steelyard.engines.crossbar import CrossbarConfig
+from steelyard.contract import configure
+from steelyard.engines.crossbar import CrossbarConfig, UnitCounters
 from steelyard.errors import UserError
 from steelyard.network.random import random_input, random_network
 from steelyard_cli.demos import (
@@ -28,7 +28,8 @@ ROW_KEYS = {
     "method", "accuracy", "compression", "crossbars", "area_ratio", "energy_ratio", "speed_ratio",
     "ou_steps", "index_bits", "bit_exact", "images_checked",
 }  # fmt: skip
-SMALL = TileConfig(
+SMALL = configure(
+    "crossbar",
     lanes=4,
     group=4,
     requantizers=2,
@@ -121,9 +122,7 @@ def test_a_wrong_layer_is_named_with_its_image(network, monkeypatch):
 
 def test_counters_that_differ_from_the_cost_model_are_told(network, monkeypatch):
     assert check(network) == crossbar_demo_work.Checked(3, None, False, None)
-    nothing = driver.UnitCounters(
-        ou_steps=0, ou_skipped=0, adc_conversions=0, dac_drives=0, cell_reads=0
-    )
+    nothing = UnitCounters(ou_steps=0, ou_skipped=0, adc_conversions=0, dac_drives=0, cell_reads=0)
     cycles = ("cycles", "issue", "stall_load", "stall_weights", "stall_drain")
     words = ("words_loaded", "words_written", "vector_operations")
     counted = [

@@ -63,7 +63,10 @@ def test_compile_with_a_k_that_the_weights_exceed(steelyard, work, empty):
 
 def test_compile_for_a_configuration_that_is_too_small(steelyard, work, tmp_path, empty):
     config = tmp_path / "small.toml"
-    config.write_text("[array]\nlanes = 4\ncolumns = 2\nrequantizers = 4\nweight_words = 16\n")
+    config.write_text(
+        "[engine]\nlanes = 4\ncolumns = 2\n"
+        "[output]\nrequantizers = 4\n[memory]\nweight_words = 16\n"
+    )
     result = steelyard(
         "compile", work.int8_onnx, "-o", empty / "n.syp", "--config", config, "--json",
         empty / "plan.json",
@@ -73,7 +76,7 @@ def test_compile_for_a_configuration_that_is_too_small(steelyard, work, tmp_path
 
 def test_compile_with_a_bad_configuration_file(steelyard, work, tmp_path, empty):
     config = tmp_path / "bad.toml"
-    config.write_text("[array]\nlanes = 5\n")
+    config.write_text("[engine]\nlanes = 5\n")
     steelyard("compile", work.int8_onnx, "-o", empty / "n.syp", "--config", config).refused(
         "lanes", "5"
     )

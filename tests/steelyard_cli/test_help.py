@@ -6,8 +6,7 @@ import sys
 import click
 import pytest
 
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard_cli.app import cli
 
 COMMANDS = [
@@ -72,12 +71,15 @@ def test_help_imports_nothing_heavy():
 
 def test_help_of_compile_says_the_defaults_of_both_engines(steelyard):
     text = " ".join(steelyard("compile", "--help").out.split())
-    array, tile = ArrayConfig(), TileConfig()
-    unit = tile.crossbar
-    assert f"({array.lanes} lanes, {array.columns} columns, groups of {array.group})" in text
+    array, tile = configure("array"), configure("crossbar")
+    unit = tile.engine.crossbar
     assert (
-        f"({tile.lanes} lanes, crossbars of {unit.rows} x {unit.columns} cells, operation units of "
-        f"{unit.ou_rows} x {unit.ou_columns}, groups of {tile.group} activations)"
+        f"({array.engine.lanes} lanes, {array.engine.columns} columns, "
+        f"groups of {array.engine.group})" in text
+    )
+    assert (
+        f"({tile.engine.lanes} lanes, crossbars of {unit.rows} x {unit.columns} cells, "
+        f"operation units of {unit.ou_rows} x {unit.ou_columns}, groups of {tile.engine.group} activations)"
     ) in text
 
 

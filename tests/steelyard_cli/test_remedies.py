@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.program.archive import read_sealed, write_sealed
 from steelyard.program.program import FORMAT, FORMAT_VERSION, Program
 from steelyard_sim.cases.faults import CONFIG
@@ -56,7 +56,7 @@ def room(work, tmp_path, monkeypatch) -> Path:
     program = Program.load(work.program)
     tensor = program.network.tensor(program.network.input)
     np.save("codes.npy", tensor.quantize(np.load(work.images)))
-    TileConfig().to_toml("tile.toml")
+    configure("crossbar").to_toml("tile.toml")
     CONFIG.to_toml("board.toml")
     Path("bare.toml").write_text("lanes = 4\n")
     Path("some.bit").write_text("bits")
@@ -76,8 +76,9 @@ def test_the_advice_of_an_error_works(steelyard, room, remedy):
         if words[0] == "set":
             _, name, field, value = words
             lines = Path(name).read_text().splitlines(keepends=True)
-            kept = [line for line in lines if not line.startswith(f"{field} ")]
-            Path(name).write_text("".join([*kept, f"{field} = {value}\n"]))
+            own = f"{field} "
+            changed = [f"{own}= {value}\n" if line.startswith(own) else line for line in lines]
+            Path(name).write_text("".join(changed))
             continue
         if words[0] == "python":
             subprocess.run(

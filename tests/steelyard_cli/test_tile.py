@@ -7,8 +7,7 @@ import pytest
 from rich.table import Table
 
 from steelyard.compile import compile
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig, load_config
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.errors import UserError
 from steelyard.network.random import random_input, random_network
 from steelyard.program import Program
@@ -17,7 +16,7 @@ from steelyard_cli.view.layer_tables import plan_table, run_table
 from steelyard_sim.cases import netlist_run as netlist_case
 from steelyard_sim.cases.tile_cover import covering_configs
 
-CONFIG = covering_configs(1, 1)[0]
+CONFIG = covering_configs(1, 1)[0].with_(padded_kernel=7)
 """Tile whose simulations the tests of the tile use too."""
 
 
@@ -28,10 +27,10 @@ def toml(tmp_path):
 
 
 def test_the_file_says_which_engine(toml, tmp_path):
-    assert load_config(toml) == CONFIG
-    ArrayConfig(columns=8).to_toml(tmp_path / "array.toml")
-    found = load_config(tmp_path / "array.toml")
-    assert (type(found), found) == (ArrayConfig, ArrayConfig(columns=8))
+    assert AcceleratorConfig.from_toml(toml) == CONFIG
+    configure("array", columns=8).to_toml(tmp_path / "array.toml")
+    found = AcceleratorConfig.from_toml(tmp_path / "array.toml")
+    assert (type(found), found) == (AcceleratorConfig, configure("array", columns=8))
 
 
 def test_generate_writes_the_tile(steelyard, toml, tmp_path):
@@ -40,9 +39,9 @@ def test_generate_writes_the_tile(steelyard, toml, tmp_path):
     verilog = (tmp_path / "out" / "steelyard.sv").read_text()
     assert CONFIG.canonical() in verilog.splitlines()[1]
     assert "bitlines" in verilog
-    assert load_config(tmp_path / "out" / "config.toml") == CONFIG
+    assert AcceleratorConfig.from_toml(tmp_path / "out" / "config.toml") == CONFIG
     described = json.loads((tmp_path / "out" / "accelerator.json").read_text())
-    assert TileConfig.from_dict(described["config"]) == CONFIG
+    assert AcceleratorConfig.from_dict(described["config"]) == CONFIG
     assert described["config_sha256"] == CONFIG.hash().hex()
 
 
@@ -53,11 +52,11 @@ def test_selftest_of_a_simulated_tile(steelyard, toml, device):
     result = steelyard("selftest", "--device", name, "--quick", *options)
     assert result.status == 0, result.err
     assert CONFIG.outline in " ".join(result.out.split())
-    assert CONFIG.outline.startswith(f"crossbar tile of {CONFIG.lanes} lanes with ")
+    assert CONFIG.outline.startswith(f"crossbar tile of {CONFIG.engine.lanes} lanes with ")
 
 
 def test_compile_takes_the_engine_from_the_file(steelyard, work, tmp_path):
-    large = TileConfig(weight_words=512)
+    large = configure("crossbar", weight_words=512)
     large.to_toml(tmp_path / "tile.toml")
     command = ("compile", work.int8_onnx, "-o", tmp_path / "net.syp", "--config")
     for engine in ((), ("--engine", "crossbar")):
@@ -71,7 +70,7 @@ def test_compile_takes_the_engine_from_the_file(steelyard, work, tmp_path):
     result = steelyard(*command, tmp_path / "tile.toml", "--board", "ulx3s_85f")
     assert result.status == 0, result.err
     assert "at least" in result.out.splitlines()[-1]
-    TileConfig(lanes=32, ou_parallel=4).to_toml(tmp_path / "tile.toml")
+    configure("crossbar", lanes=32, ou_parallel=4).to_toml(tmp_path / "tile.toml")
     result = steelyard(*command, tmp_path / "tile.toml", "--board", "ulx3s_85f")
     result.refused("Board 'ulx3s_85f' has 208 block RAMs", "256 window_groups or")
 
@@ -126,7 +125,7 @@ def test_the_plan_of_a_tile_has_the_columns_of_a_tile(steelyard, work, tmp_path)
 
 def test_the_run_of_a_tile_has_the_columns_of_a_tile(steelyard, tmp_path):
     network = random_network(3, layers=3, max_channels=6, max_pixels=40, group=4)
-    program = compile(network, CONFIG, method="ou_row")
+    program = compile(network, CONFIG, mapping="ou_row")
     program.save(tmp_path / "tile.syp")
     codes = random_input(network, 2, 0)
     np.save(tmp_path / "x.npy", codes)

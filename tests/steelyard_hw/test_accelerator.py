@@ -8,12 +8,13 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.compile import Descriptor, Operation
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.accelerator import MAGIC, VERSION, Accelerator
 from steelyard_hw.lib.testing import monitor, receive, send
 from steelyard_sim.cases.program import Script, random_program
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=4,
     columns=2,
     group=4,
@@ -119,6 +120,6 @@ def test_registers_identify_configuration_and_say_when_it_is_idle():
 
 
 def test_accelerator_refuses_what_is_no_configuration():
-    sentence = "Configuration must be an ArrayConfig, not 16"
+    sentence = "Configuration must be an AcceleratorConfig, not 16"
     with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):
         Accelerator(16)

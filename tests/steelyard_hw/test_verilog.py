@@ -1,17 +1,22 @@
 """Conversion of the gateware to SystemVerilog."""
 
-
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw import verilog
 from steelyard_hw.lib import tools
 
-SMALL = ArrayConfig(
-    lanes=4, columns=1, requantizers=1, window_groups=2, partial_sum_channels=4, max_layers=1
+SMALL = configure(
+    "array",
+    lanes=4,
+    columns=1,
+    requantizers=1,
+    window_groups=2,
+    partial_sum_channels=4,
+    max_layers=1,
 )
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from steelyard import driver
 from steelyard.compile import compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.network import golden
 from steelyard.network.random import random_input, random_network
 
-CONFIG = ArrayConfig(lanes=4, columns=4, requantizers=2, weight_words=16384)
+CONFIG = configure("array", lanes=4, columns=4, requantizers=2, weight_words=16384)
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,17 @@ import pytest
 
 from steelyard import driver
 from steelyard.compile import Descriptor, compile, cycles
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.contract.descriptor import Operation
 from steelyard.contract.registers import COUNTERS, Space
 from steelyard.driver.port import HostPort
 from steelyard.network.random import KINDS, random_network
 from steelyard_sim import open_transport
 
-SMALL = ArrayConfig(lanes=4, columns=4, requantizers=2, weight_words=16384)
+SMALL = configure("array", lanes=4, columns=4, requantizers=2, weight_words=16384)
 """Fast drains: columns share a least interval between passes."""
-SLOW = ArrayConfig(
+SLOW = configure(
+    "array",
     lanes=8,
     columns=3,
     group=8,
@@ -27,11 +28,12 @@ SLOW = ArrayConfig(
     partial_sum_channels=48,
 )
 """Eight beats a column and a ring of few groups: drains and loads hold up the array."""
-SERIAL = ArrayConfig(
+SERIAL = configure(
+    "array",
+    "compact",
     lanes=4,
     columns=4,
     requantizers=1,
-    requantizer_cycles=16,
     accumulator_bits=20,
     window_groups=16,
     weight_words=16384,
@@ -45,10 +47,10 @@ SERIAL = ArrayConfig(
 """Of a small device: every beat takes 16 cycles."""
 
 
-def drawn(rng: np.random.Generator, config: ArrayConfig) -> Descriptor:
+def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
     """Random layer whose time does not depend on what the memories hold: all addresses are zero."""
     # Compact configurations cannot add.
-    op = Operation(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15]) % (4 - config.compact))
+    op = Operation(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15]) % (3 + config.vector.additions))
     stride, batch = int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2, 3, 7]))
     in_w = int(rng.integers(1, 24))
     out_w = int(rng.choice([in_w, -(-in_w // stride), max(in_w - 2, 1)]))
@@ -58,7 +60,7 @@ def drawn(rng: np.random.Generator, config: ArrayConfig) -> Descriptor:
         op=op,
         step2=int(batch == 1 and stride == 2),
         out_tiles=int(rng.choice([1, 2, 5, 30, 80])),
-        last_lanes=int(rng.integers(1, config.lanes + 1)),
+        last_lanes=int(rng.integers(1, config.engine.lanes + 1)),
         batch=batch,
         out_w=out_w,
         delta_pixel=stride * batch - (batch - 1),
@@ -73,11 +75,11 @@ def drawn(rng: np.random.Generator, config: ArrayConfig) -> Descriptor:
     if op != Operation.CONV:
         return base
     positions = kernel_h * kernel_w * channels
-    groups = -(-positions // config.group)
-    last_positions = positions - (groups - 1) * config.group
-    k = int(rng.integers(1, config.group + 1))
-    chunk_groups = int(rng.integers(1, min(groups, config.window_groups) + 1))
-    if groups <= config.window_groups and rng.random() < 0.3:
+    groups = -(-positions // config.engine.group)
+    last_positions = positions - (groups - 1) * config.engine.group
+    k = int(rng.integers(1, config.engine.group + 1))
+    chunk_groups = int(rng.integers(1, min(groups, config.engine.window_groups) + 1))
+    if groups <= config.engine.window_groups and rng.random() < 0.3:
         chunk_groups = groups
     chunks = -(-groups // chunk_groups)
     passes = int(rng.choice([1, 1, 2, 3, 6]))
@@ -90,18 +92,18 @@ def drawn(rng: np.random.Generator, config: ArrayConfig) -> Descriptor:
         k=k,
         k_last=min(k, last_positions),
         passes=passes,
-        last_columns=int(rng.integers(1, config.columns + 1)),
+        last_columns=int(rng.integers(1, config.engine.columns + 1)),
         weight_count=passes * ((groups - 1) * k + min(k, last_positions)),
     )
 
 
 @pytest.fixture(scope="module", params=[SMALL, SLOW, SERIAL], ids=["small", "slow", "serial"])
-def config(request: pytest.FixtureRequest) -> ArrayConfig:
+def config(request: pytest.FixtureRequest) -> AcceleratorConfig:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def port(config: ArrayConfig) -> Iterator[HostPort]:
+def port(config: AcceleratorConfig) -> Iterator[HostPort]:
     transport = open_transport("", config)
     yield HostPort(transport, 600)
     transport.close()
@@ -130,22 +132,24 @@ def test_random_descriptors_take_exactly_the_predicted_cycles(config, port, seed
 def test_random_descriptors_are_held_up_by_loads_and_by_drains(config, port):
     rng = np.random.default_rng(0)
     found = measured(port, [drawn(rng, config) for _ in range(24)])
-    serial = config.requantizer_cycles > 1
+    serial = config.output.requantizer_cycles > 1
     for cause in ("stall_drain",) if serial else ("stall_load", "stall_drain"):
         assert sum(c[cause] > c["cycles"] // 4 for c in found) >= 3
 
 
 @pytest.mark.parametrize(("seed", "batch", "k"), [(2, 1, "auto"), (3, 2, "auto"), (5, 3, "dense")])
 def test_compiled_networks_take_exactly_the_predicted_cycles(config, seed, batch, k):
-    kinds = KINDS if config.requantizer_cycles == 1 else tuple(k for k in KINDS if k != "add")
+    kinds = (
+        KINDS if config.output.requantizer_cycles == 1 else tuple(k for k in KINDS if k != "add")
+    )
     network = random_network(
         seed,
         kinds=kinds,
         layers=7,
         max_pixels=60,
         max_channels=12,
-        max_kernel=config.padded_kernel,
-        group=config.group,
+        max_kernel=config.load.padded_kernel,
+        group=config.engine.group,
     )
     program = compile(network, config, batch=batch, k=k)
     with driver.open("sim", config=config) as device:

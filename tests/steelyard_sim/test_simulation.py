@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.driver import DeviceTimeout
 from steelyard.errors import UserError
 from steelyard_sim import Simulation, SimulationTransport, build_library, build_verilog
@@ -131,7 +131,7 @@ def test_every_configuration_is_another_library(monkeypatch, tmp_path):
         lambda verilog, top, target, tools, trace: target.write_text(verilog),
     )
     monkeypatch.setattr("steelyard_hw.verilog.convert", lambda config: config.canonical())
-    configurations = [ArrayConfig(), ArrayConfig(columns=8)]
+    configurations = [configure("array"), configure("array", columns=8)]
     libraries = [build_library(config) for config in configurations]
     assert [each.read_text() for each in libraries] == [e.canonical() for e in configurations]
 

@@ -5,17 +5,18 @@ import pytest
 
 from steelyard import driver
 from steelyard.compile import Descriptor, compile, cycles
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.errors import UserError
 from steelyard.network import golden
 from steelyard.network.random import KINDS, random_chain, random_input, random_network
 from steelyard_boards import board
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
+    "compact",
     lanes=4,
     columns=4,
     requantizers=1,
-    requantizer_cycles=16,
     accumulator_bits=20,
     window_groups=16,
     weight_words=16384,
@@ -52,7 +53,11 @@ def test_every_layer_of_a_random_network_equals_the_golden_model(device, seed):
 @pytest.mark.parametrize(
     ("changes", "kinds", "sentence"),
     [
-        ({}, ("add",), "is a residual addition, .*; set requantizer_cycles to 1"),
+        (
+            {},
+            ("add",),
+            "is a residual addition, .*; set additions to true, with requantizer_cycles = 1",
+        ),
         ({"vector_bits": 8}, ("avg_pool",), "averages .* pixels, .*; raise vector_bits"),
         ({"vector_bits": 0}, ("max_pool",), "pools, and .* no vector unit; set vector_bits"),
         ({"max_side": 15}, ("conv",), "needs in_. = .* holds 0 to 15 with this configuration; "),

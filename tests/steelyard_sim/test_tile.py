@@ -24,7 +24,7 @@ def chain():
     for seed in range(1000):
         case = random_case(np.random.default_rng(seed), CONFIG)
         kinds = {layer.kind for layer in case.program.network.layers}
-        if len(kinds) > 1 and len(case.convolutions) > 1 and case.program.effects is None:
+        if len(kinds) > 1 and len(case.convolutions) > 1 and case.program.settings.effects is None:
             return case
     raise AssertionError("no such program")
 

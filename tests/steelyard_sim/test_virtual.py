@@ -10,7 +10,7 @@ import pytest
 from steelyard import driver
 from steelyard.compile import Descriptor, compile
 from steelyard.compile.cycles import layer_cycles, predict_program
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.errors import UserError
 from steelyard.network import golden
 from steelyard.network.random import random_input, random_network
@@ -21,7 +21,7 @@ from steelyard_sim.virtual import Address, VirtualBoard
 
 @pytest.fixture(scope="module")
 def program():
-    network = random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
+    network = random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.engine.group)
     return compile(network, CONFIG)
 
 
@@ -168,7 +168,7 @@ def test_counters_and_cycles_are_those_of_the_simulation_without_serial_port(dev
 
 
 def test_another_configuration_is_refused(device):
-    network = random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
+    network = random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.engine.group)
     other = compile(network, CONFIG.with_(max_layers=16))
     with (
         VirtualBoard(CONFIG) as board,
@@ -230,7 +230,7 @@ class Facts:
     """Board whose simulation the other tests use too."""
 
     name: str = "small"
-    default: ArrayConfig = CONFIG
+    default: AcceleratorConfig = CONFIG
     clock_hz: int = virtual.CLOCK_HZ
     baud: int = virtual.CLOCK_HZ // virtual.DIVIDER
 
@@ -279,7 +279,7 @@ def test_selftest_runs_a_network_and_names_what_it_tested(small_board):
 
 @pytest.fixture(scope="module")
 def bench():
-    return FaultBench(1, CONFIG.link_words)
+    return FaultBench(1, CONFIG.link.words)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -8,9 +8,8 @@ from typing import ClassVar
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, registry
 from steelyard.contract.registers import COUNTERS
-from steelyard.contract.tile import TileConfig
 from steelyard_hw.cells.target import Target
 from steelyard_hw.shell.layer import DESCRIPTOR_WORDS
 
@@ -71,8 +70,8 @@ class Demand:
     luts : the family's LUTs, a fit within about 10 % of what placement counts
     block_rams, multipliers : exactly as many as the build takes; for a crossbar tile exact on the
         ECP5 alone
-    large_rams : RAMs with one port, for the weights of a compact configuration where the family
-        has them
+    large_rams : RAMs with one port, for the weights of a configuration without a queue of them,
+        where the family has them
     """
 
     luts: int
@@ -93,12 +92,12 @@ class Family:
     lut, block_ram, multiplier : names of the cells that are counted
     block_ram_shapes : words and bits of a block RAM as synthesis uses it
     block_ram_bytes : bytes of one, without parity bits
-    large_ram : words and bits of a RAM with one port, which takes the weights of a compact
-        configuration; zeros for none
+    large_ram : words and bits of a RAM with one port, which takes the weights of a configuration
+        without a queue of them; zeros for none
     clock : makes the design's clock
     synthesis : options of yosys' synthesis
-    inference : further ones that make multipliers of plain arithmetic, one a lane; without
-        effect on compact configurations, which have multipliers of the family's own alone
+    inference : further ones that make multipliers of plain arithmetic, one a lane; not for
+        configurations that take multipliers of the family's own alone
     routable : share of a device's LUTs beyond which the router does not find all wires
     growth : cells placed for each one of the LUT estimate, which counts those of an ECP5
     lanes_per_multiplier : lanes that one multiplier serves
@@ -130,15 +129,17 @@ class Family:
     large_ram: tuple[int, int] = (0, 0)
     seeds: int = 3
 
-    def synthesis_of(self, config: ArrayConfig) -> str:
+    def synthesis_of(self, config: AcceleratorConfig) -> str:
         """Options of yosys' synthesis for a configuration."""
-        return self.synthesis if config.compact else f"{self.synthesis} {self.inference}".strip()
+        if not config.engine.infers_multipliers:
+            return self.synthesis
+        return f"{self.synthesis} {self.inference}".strip()
 
-    def demand(self, config: ArrayConfig) -> Demand:
+    def demand(self, config: AcceleratorConfig) -> Demand:
         """Needs of a configuration; LUTs as placement counts them, within about 10 %."""
         memories, large_rams = [*_memories(config)], 0
         depth, bits = self.large_ram
-        if depth and config.compact:
+        if depth and not config.memory.weight_queue:
             large_rams = sum(-(-d // depth) * -(-b // bits) for d, b in _weight_memories(config))
         else:
             memories += _weight_memories(config)
@@ -149,90 +150,57 @@ class Family:
             large_rams=large_rams,
         )
 
-    def _luts(self, config: ArrayConfig) -> int:
-        """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
-        if config.compact:
-            return _compact_luts(config) + self.multiplier_luts * config.macs_per_cycle
-        if isinstance(config, TileConfig):
-            engine, products = _tile_luts(config), _tile_multipliers(config)
-        else:
-            mac = 47 + (self.pair_luts if self._paired(config) else 0)
-            engine, products = 4200 + mac * config.macs_per_cycle, config.macs_per_cycle
-        synthesized = engine + 620 * config.requantizers + 190 * config.lanes
-        return round(self.growth * round(1.09 * synthesized)) + self.multiplier_luts * products
-
-    def _multipliers(self, config: ArrayConfig) -> int:
+    def engine_multipliers(self, config: AcceleratorConfig) -> int:
+        """Multipliers of the engine alone."""
         if self.multiplier_luts:
             return 0
-        if isinstance(config, TileConfig):
-            return _tile_multipliers(config) + self.requantizer_multipliers * config.requantizers
         shared = 2 if self._paired(config) else self.lanes_per_multiplier
-        column = -(-config.lanes // shared)
-        each = self.requantizer_multipliers if config.requantizer_cycles == 1 else 0
-        return column * config.columns + each * config.requantizers
+        multipliers: int = registry.engine(config.engine.kind).multipliers(config, shared)
+        return multipliers
 
-    def _paired(self, config: ArrayConfig) -> bool:
+    def _luts(self, config: AcceleratorConfig) -> int:
+        """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
+        engine = registry.engine(config.engine.kind)
+        own = engine.luts(config, self.pair_luts if self._paired(config) else 0)
+        products: int = self.multiplier_luts * engine.products(config)
+        if config.output.requantizer_cycles > 1:
+            return own + products
+        synthesized = own + 620 * config.output.requantizers + 190 * config.engine.lanes
+        return round(self.growth * round(1.09 * synthesized)) + products
+
+    def _multipliers(self, config: AcceleratorConfig) -> int:
+        if self.multiplier_luts:
+            return 0
+        each = self.requantizer_multipliers if config.output.requantizer_cycles == 1 else 0
+        return self.engine_multipliers(config) + each * config.output.requantizers
+
+    def _paired(self, config: AcceleratorConfig) -> bool:
         """Whether two lanes share a multiplier of the family's own."""
-        inferred = bool(self.inference) and not config.compact
-        return config.multiplier_stages == self.paired_stages and not inferred
+        inferred = bool(self.inference) and config.engine.infers_multipliers
+        return 0 < config.engine.paired_stages == self.paired_stages and not inferred
 
     def _block_rams(self, depth: int, bits: int) -> int:
         """Block RAMs of a memory, in the shape that takes fewest."""
         return min(-(-depth // words) * -(-bits // width) for words, width in self.block_ram_shapes)
 
 
-def _compact_luts(config: ArrayConfig) -> int:
-    """Fit to compact configurations of 4 lanes on the iCE40 (docs/notes/small-boards.md)."""
-    lane = 2 * config.accumulator_bits
-    return 3500 + 110 * config.lanes + config.columns * (config.lanes * lane + 30)
-
-
-def _tile_luts(config: TileConfig) -> int:
-    """Fit to crossbar tiles on the ECP5 (docs/notes/bitstreams.md), less what all engines have.
-
-    Each cell of an operation unit gates its bits for every lane and adds them to its bitline; each
-    weight has an accumulator in every lane.
-    """
-    unit = config.crossbar
-    bits = unit.cell_bits * (1 if _products(config) else unit.dac_bits)
-    cells = config.lanes * unit.ou_rows * config.item_columns
-    return round(4100 + 3.3 * cells * bits + 119 * config.lanes * config.item_weights)
-
-
-def _products(config: TileConfig) -> bool:
-    """Whether inputs and cells of a tile are both of several bits, and a multiplier's work."""
-    return config.crossbar.dac_bits > 1 and config.crossbar.cell_bits > 1
-
-
-def _tile_multipliers(config: TileConfig) -> int:
-    """Multipliers of the counters, and of the cells where these take any."""
-    cells = config.lanes * config.crossbar.ou_rows * config.item_columns
-    return (3 if config.ou_parallel == 1 else 6) + cells * _products(config)
-
-
-def _weight_memories(config: ArrayConfig) -> list[tuple[int, int]]:
+def _weight_memories(config: AcceleratorConfig) -> list[tuple[int, int]]:
     """Words and bits of the memories of the weights, one for each 32-bit word of an item."""
-    words, rest = divmod(config.columns * config.weight_bits, 32)
+    words, rest = divmod(config.engine.weight_item_bits, 32)
     widths = [32] * words + [rest] * (rest > 0)
-    return [(config.weight_words, width) for width in widths]
+    return [(config.memory.weight_words, width) for width in widths]
 
 
-def _memories(config: ArrayConfig) -> Iterator[tuple[int, int]]:
+def _memories(config: AcceleratorConfig) -> Iterator[tuple[int, int]]:
     """Words and bits of every other memory that becomes block RAM."""
-    for _ in range(config.columns):
-        yield config.window_groups * config.group, 8 * config.lanes
-    if isinstance(config, TileConfig):
-        yield config.partial_sum_channels, 32 * config.lanes
-        yield config.max_layers * len(COUNTERS), 64
-    else:
-        yield config.partial_sum_channels * config.drain_beats, 32 * config.requantizers
-    for _ in range(config.lanes):
-        yield config.activation_words, 8
+    yield from registry.engine(config.engine.kind).memories(config)
+    for _ in range(config.engine.lanes):
+        yield config.memory.activation_words, 8
     for _ in range(2):
-        yield config.parameter_words, 32
-        yield config.link_words, 32
-    yield config.max_layers * DESCRIPTOR_WORDS, 32
-    yield config.max_layers * len(COUNTERS), 32
+        yield config.memory.parameter_words, 32
+        yield config.link.words, 32
+    yield config.memory.max_layers * DESCRIPTOR_WORDS, 32
+    yield config.memory.max_layers * len(COUNTERS), 32
 
 
 @dataclass(frozen=True)

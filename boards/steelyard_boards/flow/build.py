@@ -5,8 +5,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.files import replacing
 
 from ..board import MHZ, Board
@@ -23,7 +22,7 @@ FLOWS: dict[str, Flow] = {flow.toolchain: flow for flow in (*nextpnr.FLOWS, Viva
 """Flows by the families' toolchains."""
 
 
-def prepare(board: Board, config: ArrayConfig) -> dict[str, str]:
+def prepare(board: Board, config: AcceleratorConfig) -> dict[str, str]:
     """Files of a build by name: netlist, scripts and constraints.
 
     Raises
@@ -41,7 +40,7 @@ def bitstream_file(board: Board, folder: Path) -> Path:
 
 def build(
     board: Board,
-    config: ArrayConfig,
+    config: AcceleratorConfig,
     folder: Path,
     *,
     seeds: Sequence[int] = (1, 2, 3),
@@ -78,10 +77,10 @@ def build(
     return _summary(board, config, outcome), outcome
 
 
-def _summary(board: Board, config: ArrayConfig, outcome: Outcome) -> Summary:
+def _summary(board: Board, config: AcceleratorConfig, outcome: Outcome) -> Summary:
     cycles = demo_cycles(config)
     seeds = outcome.fmax_seeds
-    macs = None if isinstance(config, TileConfig) else config.macs_per_cycle
+    macs = config.engine.macs_per_cycle
     return Summary(
         lut=outcome.lut,
         ff=outcome.ff,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard_hw.lib.synthesis import TOP
 from steelyard_hw.verilog import bare_memories
 
@@ -54,7 +54,7 @@ class Flow(ABC):
         """
 
     @abstractmethod
-    def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
+    def prepare(self, board: Board, config: AcceleratorConfig) -> dict[str, str]:
         """Files of a build by name: design, scripts and constraints.
 
         Raises
@@ -74,7 +74,7 @@ class Flow(ABC):
         """
 
 
-def plan(board: Board, config: ArrayConfig, **overrides: str) -> dict[str, str]:
+def plan(board: Board, config: AcceleratorConfig, **overrides: str) -> dict[str, str]:
     """Files that the board's platform makes of the design, by name.
 
     Raises

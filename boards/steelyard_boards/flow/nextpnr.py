@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.files import replacing
 from steelyard_hw.lib.synthesis import AFTER_READ, KEEP_COPIES, SHORT_ADDERS, TOP
 from steelyard_hw.lib.tools import find_yosys
@@ -59,7 +59,7 @@ class NextpnrFlow(Flow):
             tools[variable] = require_tool(variable, name)
         return tools
 
-    def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
+    def prepare(self, board: Board, config: AcceleratorConfig) -> dict[str, str]:
         return plan(
             board,
             config,

@@ -9,7 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.files import replacing
 from steelyard_hw.lib.synthesis import AFTER_READ, TOP
 from steelyard_hw.lib.tools import find_yosys
@@ -49,7 +49,7 @@ class Vivado(Flow):
             return {"VIVADO": vivado}
         return {"YOSYS": find_yosys("The estimate without Vivado").command}
 
-    def prepare(self, board: Board, config: ArrayConfig) -> dict[str, str]:
+    def prepare(self, board: Board, config: AcceleratorConfig) -> dict[str, str]:
         report = f'puts "{SLACK} [get_property SLACK [get_timing_paths]]"'
         files = plan(board, config, script_after_route=report)
         files["build.tcl"] = files[f"{TOP}.tcl"]

@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import array_latency
 
 from ..cells.target import Target, local_copy
@@ -29,7 +29,7 @@ class Drain(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -42,7 +42,7 @@ class Drain(wiring.Component):
     o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__(
             {
@@ -60,7 +60,7 @@ class Drain(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, layer = self._config, self.layer
-        left = Signal(range(config.columns * config.drain_beats + 1))
+        left = Signal(range(config.engine.columns * config.drain_beats + 1))
         beat = Signal(range(max(config.drain_beats, 2)))
         kind = Signal.like(self.pass_end)
         sums = Signal(self.o.psum.shape(), name="partial_sum")
@@ -79,7 +79,7 @@ class Drain(wiring.Component):
             self.o.row.eq(row),
             self.o.beat.eq(beat),
         ]
-        m.d.comb += [self.o.data[n].eq(self.sums[n]) for n in range(config.requantizers)]
+        m.d.comb += [self.o.data[n].eq(self.sums[n]) for n in range(config.output.requantizers)]
 
         with m.If((left != 0) & self.o_ready):
             m.d.sync += [
@@ -97,7 +97,7 @@ class Drain(wiring.Component):
                     tile_row.eq(tile_row + kind.last_chunk),
                 ]
         with m.If(self.pass_end.valid):
-            columns = Mux(self.pass_end.last_pass, layer.last_columns, config.columns)
+            columns = Mux(self.pass_end.last_pass, layer.last_columns, config.engine.columns)
             m.d.sync += [left.eq(columns * config.drain_beats), kind.eq(self.pass_end)]
         with m.If(self.start):
             m.d.sync += [
@@ -119,7 +119,7 @@ class SparseArray(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
     target : :class:`.target.Target`
 
     Members
@@ -141,7 +141,7 @@ class SparseArray(wiring.Component):
         For the performance counters.
     """
 
-    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
+    def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
         self._config = config
         self._target = target
         super().__init__(
@@ -150,10 +150,10 @@ class SparseArray(wiring.Component):
                 "start": In(1),
                 "done": Out(1),
                 "busy": Out(1),
-                "weights": In(stream.Signature(config.columns * config.weight_bits)),
-                "word": In(8 * config.lanes),
+                "weights": In(stream.Signature(config.engine.columns * config.engine.weight_bits)),
+                "word": In(8 * config.engine.lanes),
                 "window_valid": In(1),
-                "window_address": In(range(config.window_groups * config.group)),
+                "window_address": In(range(config.engine.window_groups * config.engine.group)),
                 "group_loaded": In(1),
                 "group_free": Out(1),
                 "o_valid": Out(1),
@@ -208,14 +208,14 @@ class SparseArray(wiring.Component):
         """The columns, what they take and the chain of their sums."""
         config = self._config
         control = Signal(Control(config))
-        weights = Signal(config.columns * config.weight_bits, reset_less=True)
+        weights = Signal(config.engine.columns * config.engine.weight_bits, reset_less=True)
         window_valid = Signal()
         window_address = Signal.like(self.window_address, reset_less=True)
         window_word = Signal.like(self.word, reset_less=True)
         # Signed activations become unsigned ones, offset by 128.
-        offset = Const(0x80, 8).replicate(config.lanes)
+        offset = Const(0x80, 8).replicate(config.engine.lanes)
         # One register less where logic counts: the columns have another.
-        domain = m.d.comb if config.compact else m.d.sync
+        domain = m.d.sync if config.engine.carry_registers else m.d.comb
         domain += [
             control.eq(scheduler.control),
             weights.eq(self.weights.payload),
@@ -224,18 +224,18 @@ class SparseArray(wiring.Component):
             window_word.eq(self.word ^ offset),
         ]
         shared = Cat(control, window_valid, window_address, window_word)
-        for n in range(config.broadcast_stages):
+        for n in range(config.engine.broadcast_stages):
             later = Signal.like(weights, name=f"weights_{n + 1}", reset_less=True)
             m.d.sync += later.eq(weights)
             weights = later
 
-        bits = config.weight_bits
-        columns = [Column(config, self._target) for _ in range(config.columns)]
+        bits = config.engine.weight_bits
+        columns = [Column(config, self._target) for _ in range(config.engine.columns)]
         for number, column in enumerate(columns):
             m.submodules[f"column_{number}"] = column
-            if config.broadcast_stages and number % COLUMNS_A_COPY == 0:
+            if config.engine.broadcast_stages and number % COLUMNS_A_COPY == 0:
                 copy = local_copy(m, shared, f"shared_{number}")
-            elif not config.broadcast_stages:
+            elif not config.engine.broadcast_stages:
                 copy = shared
             m.d.comb += [
                 Cat(
@@ -247,6 +247,6 @@ class SparseArray(wiring.Component):
                 column.weight.eq(weights[number * bits : (number + 1) * bits]),
                 column.shift.eq(drain.o_ready),
             ]
-            if number + 1 < config.columns:
+            if number + 1 < config.engine.columns:
                 m.d.comb += column.chain_in.eq(columns[number + 1].chain_out)
         m.d.comb += drain.sums.eq(columns[0].chain_out)

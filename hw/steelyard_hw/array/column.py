@@ -5,7 +5,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 from ..cells.multiplier import lane_multipliers
 from ..cells.multiplier_ice40 import IcePairs
@@ -17,9 +17,9 @@ STROBE_LANES = 2
 """Lanes that share a register of the capture strobe: it has 49 loads a lane."""
 
 
-def chain_layout(config: ArrayConfig) -> data.ArrayLayout:
+def chain_layout(config: AcceleratorConfig) -> data.ArrayLayout:
     """Sums that leave a column in one cycle."""
-    return data.ArrayLayout(signed(config.accumulator_bits), config.requantizers)
+    return data.ArrayLayout(signed(config.engine.accumulator_bits), config.output.requantizers)
 
 
 class Control(data.StructLayout):
@@ -35,8 +35,10 @@ class Control(data.StructLayout):
         Group of the window memory.
     """
 
-    def __init__(self, config: ArrayConfig):
-        super().__init__({"valid": 1, "last": 1, "slot": (config.window_groups - 1).bit_length()})
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__(
+            {"valid": 1, "last": 1, "slot": (config.engine.window_groups - 1).bit_length()}
+        )
 
 
 class Column(wiring.Component):
@@ -47,7 +49,7 @@ class Column(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
     target : :class:`.target.Target`
 
     Members
@@ -64,17 +66,17 @@ class Column(wiring.Component):
     shift : ``In(1)``
     """
 
-    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
+    def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
         self._config = config
         self._target = target
         chain = chain_layout(config)
         super().__init__(
             {
                 "window_valid": In(1),
-                "window_address": In(range(config.window_groups * config.group)),
-                "window_word": In(8 * config.lanes),
+                "window_address": In(range(config.engine.window_groups * config.engine.group)),
+                "window_word": In(8 * config.engine.lanes),
                 "control": In(Control(config)),
-                "weight": In(config.weight_bits),
+                "weight": In(config.engine.weight_bits),
                 "chain_in": In(chain),
                 "chain_out": Out(chain),
                 "shift": In(1),
@@ -91,12 +93,14 @@ class Column(wiring.Component):
             return register
 
         m.submodules.window = window = memory.Memory(
-            shape=8 * config.lanes, depth=config.window_groups * config.group, init=[]
+            shape=8 * config.engine.lanes,
+            depth=config.engine.window_groups * config.engine.group,
+            init=[],
         )
         write = window.write_port()
         read = window.read_port()
         writes = Cat(self.window_valid, self.window_address, self.window_word)
-        if not config.compact:
+        if config.engine.carry_registers:
             writes = local_copy(m, writes, "writes")
         m.d.comb += Cat(write.en, write.addr, write.data).eq(writes)
 
@@ -104,7 +108,7 @@ class Column(wiring.Component):
         valid = Signal(name="valid_1")
         # A reset captures too, which clears the accumulators: they need no reset of their own.
         captures = Signal(name="captures_1", init=1)
-        if config.compact:
+        if not config.engine.carry_registers:
             m.d.comb += valid.eq(self.control.valid)
         else:
             slot, weight = local_copy(m, slot, "slot"), registered(weight, "weight_1")
@@ -124,29 +128,33 @@ class Column(wiring.Component):
             multipliers.activations.as_value().eq(activations),
             multipliers.weight.eq(value.as_signed()),
         ]
-        for n in range(1 + config.multiplier_stages):
+        for n in range(1 + config.engine.multiplier_stages):
             captures = registered(captures, f"captures_{n + 2}")
 
-        chain = config.requantizers * config.accumulator_bits
-        captured = Signal(config.lanes * config.accumulator_bits, reset_less=True)
+        chain = config.output.requantizers * config.engine.accumulator_bits
+        captured = Signal(config.engine.lanes * config.engine.accumulator_bits, reset_less=True)
         shifted = Cat(captured[chain:], self.chain_in.as_value())
         m.d.comb += self.chain_out.as_value().eq(captured[:chain])
-        for lane in range(config.lanes):
+        for lane in range(config.engine.lanes):
             if lane % STROBE_LANES == 0:
                 strobe = local_copy(m, captures, f"strobe_{lane}")
             accumulator = Signal(
-                signed(config.accumulator_bits), name=f"accumulator_{lane}", reset_less=True
+                signed(config.engine.accumulator_bits), name=f"accumulator_{lane}", reset_less=True
             )
-            total = Signal(signed(config.accumulator_bits), name=f"total_{lane}")
-            own = slice(lane * config.accumulator_bits, (lane + 1) * config.accumulator_bits)
+            total = Signal(signed(config.engine.accumulator_bits), name=f"total_{lane}")
+            own = slice(
+                lane * config.engine.accumulator_bits, (lane + 1) * config.engine.accumulator_bits
+            )
             m.d.comb += total.eq(accumulator + multipliers.products[lane])
             m.d.sync += accumulator.eq(total)
             # Cleared after the last weight: registers do that for nothing, an adder's input not.
-            # Compact configurations have an idle cycle for it, in which the sum is a register.
+            # Without `carry_registers` an idle cycle is for it, in which the sum is a register.
             with m.If(strobe):
                 m.d.sync += accumulator.eq(0)
-                m.d.sync += captured[own].eq(accumulator if config.compact else total)
+                m.d.sync += captured[own].eq(
+                    total if config.engine.carry_registers else accumulator
+                )
             # A drain of a beat a cycle takes every cycle after a capture: nothing holds the sums.
-            with m.Elif(self.shift | (config.requantizer_cycles == 1)):
+            with m.Elif(self.shift | (config.output.requantizer_cycles == 1)):
                 m.d.sync += captured[own].eq(shifted[own])
         return m

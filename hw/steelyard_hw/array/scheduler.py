@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import MINIMUM_DRAIN
 
 from ..lib.countdown import Countdown
@@ -15,15 +15,15 @@ from .column import Control
 __all__ = ["PassEnd", "Scheduler"]
 
 
-def drain_bits(config: ArrayConfig) -> int:
+def drain_bits(config: AcceleratorConfig) -> int:
     """Bits of a count of drain cycles of one pass."""
-    return bits_for(max(config.columns * config.drain_cycles, MINIMUM_DRAIN))
+    return bits_for(max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN))
 
 
 class PassEnd(data.StructLayout):
     """What a finished pass means to the drain."""
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         super().__init__({"valid": 1, "first_chunk": 1, "last_chunk": 1, "last_pass": 1})
 
 
@@ -118,7 +118,7 @@ class Scheduler(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -135,14 +135,14 @@ class Scheduler(wiring.Component):
         What the array does in this cycle; at most one is high.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
                 "start": In(1),
                 "done": Out(1, init=1),
-                "weights": In(stream.Signature(config.columns * config.weight_bits)),
+                "weights": In(stream.Signature(config.engine.columns * config.engine.weight_bits)),
                 "group_loaded": In(1),
                 "group_free": Out(1),
                 "control": Out(Control(config)),
@@ -163,15 +163,15 @@ class Scheduler(wiring.Component):
         m.d.comb += begin.eq(self.start & (layer.op == Operation.CONV))
 
         group = Signal.like(layer.chunk_groups)
-        head = Signal(range(config.window_groups))
-        loaded = Signal(range(config.window_groups + 1))
+        head = Signal(range(config.engine.window_groups))
+        loaded = Signal(range(config.engine.window_groups + 1))
         first_chunk = Signal()
 
         no_group = group >= loaded
         no_drain = loops.pass_ends & ~self._drained(m, loops, begin)
         running = Signal()
         m.d.comb += running.eq(~self.done)
-        if config.compact:
+        if not config.engine.carry_registers:
             # The columns take a cycle for the capture alone.
             captures = Signal()
             m.d.sync += captures.eq(self.pass_end.valid)
@@ -221,7 +221,7 @@ class Scheduler(wiring.Component):
         last_pass = Signal(drain_bits(config))
         drained = Signal(init=1)
         cycles = layer.last_columns * config.drain_cycles
-        full = max(config.columns * config.drain_cycles, MINIMUM_DRAIN) - 1
+        full = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN) - 1
         with m.If(~drained):
             m.d.sync += [left.eq(left - 1), drained.eq(left == 1)]
         with m.If(self.issue & loops.pass_ends):

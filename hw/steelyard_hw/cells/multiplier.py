@@ -5,7 +5,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 from .multiplier_ecp5 import EcpPairs
 from .multiplier_ice40 import IcePairs
@@ -84,8 +84,8 @@ class LaneMultipliers(wiring.Component):
         return m
 
 
-def lane_multipliers(config: ArrayConfig, target: Target) -> wiring.Component:
-    """Multipliers of a column for a target, with the latency ``config.multiplier_stages``.
+def lane_multipliers(config: AcceleratorConfig, target: Target) -> wiring.Component:
+    """Multipliers of a column for a target, with the latency ``config.engine.multiplier_stages``.
 
     A target's own cells are used where they can have that latency, else plain arithmetic. Those of
     the iCE40 register their operands, for which the column then has no registers; only compact
@@ -93,9 +93,11 @@ def lane_multipliers(config: ArrayConfig, target: Target) -> wiring.Component:
     requantizers, changes instances into plain 16x16 multipliers.
     """
     version = {Target.ECP5: EcpPairs, Target.XILINX: XilinxPairs}.get(target)
-    if version is not None and config.multiplier_stages == version.STAGES:
-        return version(config.lanes, multiplier_signature(config.lanes))
-    instantiates = config.compact and config.multiplier_stages + 1 == IcePairs.STAGES
+    if version is not None and config.engine.multiplier_stages == version.STAGES:
+        return version(config.engine.lanes, multiplier_signature(config.engine.lanes))
+    instantiates = (
+        not config.engine.carry_registers and config.engine.multiplier_stages + 1 == IcePairs.STAGES
+    )
     if target is Target.ICE40 and instantiates:
-        return IcePairs(config.lanes, multiplier_signature(config.lanes))
-    return LaneMultipliers(config.lanes, config.multiplier_stages)
+        return IcePairs(config.engine.lanes, multiplier_signature(config.engine.lanes))
+    return LaneMultipliers(config.engine.lanes, config.engine.multiplier_stages)

@@ -7,7 +7,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.engines.crossbar import CrossbarConfig
 
 from ..output.requantizer import register
@@ -84,7 +84,7 @@ class Bitlines(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.tile.TileConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Attributes
     ----------
@@ -103,27 +103,31 @@ class Bitlines(wiring.Component):
         The lanes of the first weight first.
     """
 
-    def __init__(self, config: TileConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
-        unit = config.crossbar
+        unit = config.engine.crossbar
         terms = len(slice_terms(unit)) + (unit.signed == "offset")
         self.latency = 1 + tree_stages(unit.ou_rows) + 1 + tree_stages(terms) + 1
         product = Signal(product_shape(unit)).shape()
         super().__init__(
             {
-                "inputs": In(data.ArrayLayout(8, unit.ou_rows * config.lanes)),
-                "cells": In(data.ArrayLayout(unit.cell_bits, unit.ou_rows * config.item_columns)),
+                "inputs": In(data.ArrayLayout(8, unit.ou_rows * config.engine.lanes)),
+                "cells": In(
+                    data.ArrayLayout(unit.cell_bits, unit.ou_rows * config.engine.item_columns)
+                ),
                 "step": In(unit.steps),
                 "valid": In(1),
                 "first": In(1),
                 "last": In(1),
-                "products": Out(data.ArrayLayout(product, config.item_weights * config.lanes)),
+                "products": Out(
+                    data.ArrayLayout(product, config.engine.item_weights * config.engine.lanes)
+                ),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        config, unit = self._config, self._config.crossbar
+        config, unit = self._config, self._config.engine.crossbar
         cells = Signal.like(self.cells, reset_less=True)
         m.d.sync += cells.eq(self.cells)
         number = Signal(range(max(unit.steps, 2)))
@@ -137,16 +141,16 @@ class Bitlines(wiring.Component):
             m.d.sync += control.eq(before)
             before = control
         number = register(m, number, self.latency - 1)
-        for lane in range(config.lanes):
+        for lane in range(config.engine.lanes):
             bits = self._selected(m, lane)
             products = self._steps(m, lane, bits, cells)
             for weight, term in enumerate(products):
-                self._accumulate(m, term, number, control, weight * config.lanes + lane)
+                self._accumulate(m, term, number, control, weight * config.engine.lanes + lane)
         return m
 
     def _selected(self, m, lane) -> list[Signal]:
         """Input bits of a lane's rows in the present step, one cycle later."""
-        unit, lanes = self._config.crossbar, self._config.lanes
+        unit, lanes = self._config.engine.crossbar, self._config.engine.lanes
         selected = []
         for row in range(unit.ou_rows):
             byte = self.inputs[row * lanes + lane]
@@ -163,7 +167,7 @@ class Bitlines(wiring.Component):
 
     def _steps(self, m, lane, bits, cells) -> list[Term]:
         """Products of a lane with each weight in one step, before the step's own shift."""
-        unit = self._config.crossbar
+        unit = self._config.engine.crossbar
         digit, level = (1 << unit.dac_bits) - 1, (1 << unit.cell_bits) - 1
         correction = []
         if unit.signed == "offset":
@@ -172,13 +176,13 @@ class Bitlines(wiring.Component):
             most = 128 * unit.ou_rows * digit
             correction = [Term(-(register(m, total.value) << 7), -most, 0)]
         products = []
-        for weight in range(self._config.item_weights):
+        for weight in range(self._config.engine.item_weights):
             terms = list(correction)
             for number, (sign, shift) in enumerate(slice_terms(unit)):
                 column = weight * unit.weight_bitlines + number
                 rows = []
                 for row, digits in enumerate(bits):
-                    cell = cells[row * self._config.item_columns + column]
+                    cell = cells[row * self._config.engine.item_columns + column]
                     product = Mux(digits, cell, 0) if unit.dac_bits == 1 else digits * cell
                     rows.append(Term(product, 0, digit * level))
                 total, _ = add_tree(m, rows, f"bitline_{lane}_{column}")
@@ -191,7 +195,7 @@ class Bitlines(wiring.Component):
 
     def _converted(self, m, value, name) -> Signal:
         """What the converter makes of a bitline sum, a cycle later."""
-        unit = self._config.crossbar
+        unit = self._config.engine.crossbar
         half = (1 << unit.adc_shift) >> 1 if unit.adc_rounding == "nearest" else 0
         code = (value + half)[unit.adc_shift :] if unit.adc_shift else value
         top = (1 << unit.adc_bits) - 1
@@ -203,7 +207,7 @@ class Bitlines(wiring.Component):
 
     def _accumulate(self, m, term, number, control, place):
         """Shift a step's product and add it to those of the other steps."""
-        unit = self._config.crossbar
+        unit = self._config.engine.crossbar
         valid, first, last = control
         shape = self.products[place].shape()
         shift = number << (unit.dac_bits.bit_length() - 1)

@@ -4,8 +4,8 @@ from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.registers import COUNTERS, UNIT_COUNTERS
-from steelyard.contract.tile import TileConfig
 
 from ..output.requantizer import register
 
@@ -32,16 +32,16 @@ class UnitEvent(data.StructLayout):
         Bitlines in use, of all.
     """
 
-    def __init__(self, config: TileConfig):
-        unit = config.crossbar
+    def __init__(self, config: AcceleratorConfig):
+        unit = config.engine.crossbar
         super().__init__(
             {
                 "valid": 1,
-                "pairs": range(config.lanes * unit.steps + 1),
-                "lanes": range(config.lanes + 1),
-                "units": range(config.ou_parallel + 1),
+                "pairs": range(config.engine.lanes * unit.steps + 1),
+                "lanes": range(config.engine.lanes + 1),
+                "units": range(config.engine.ou_parallel + 1),
                 "rows": range(unit.ou_rows + 1),
-                "columns": range(config.item_columns + 1),
+                "columns": range(config.engine.item_columns + 1),
             }
         )
 
@@ -51,7 +51,7 @@ class UnitCounters(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.tile.TileConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -66,9 +66,9 @@ class UnitCounters(wiring.Component):
         What is stored at the `address` of the cycle before.
     """
 
-    def __init__(self, config: TileConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
-        address = range(config.max_layers * len(COUNTERS))
+        address = range(config.memory.max_layers * len(COUNTERS))
         super().__init__(
             {
                 "start": In(1),
@@ -84,11 +84,11 @@ class UnitCounters(wiring.Component):
         m = Module()
         config, event = self._config, self.event
         m.submodules.memory = stored = memory.Memory(
-            shape=BITS, depth=config.max_layers * len(COUNTERS), init=[]
+            shape=BITS, depth=config.memory.max_layers * len(COUNTERS), init=[]
         )
         write, read = stored.write_port(), stored.read_port()
 
-        all_steps = event.lanes * config.crossbar.steps
+        all_steps = event.lanes * config.engine.crossbar.steps
         skipped = register(m, (all_steps - event.pairs)[: len(all_steps)])
         executed = register(m, event.pairs)
         drives = register(m, event.pairs * event.rows)

@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 
 from ..output.requantizer import register
 from ..shell.layer import LayerLayout
@@ -24,8 +24,8 @@ class GatheredRun(data.StructLayout):
         They belong to the last tile of pixels.
     """
 
-    def __init__(self, config: TileConfig):
-        super().__init__({"count": config.count_bits, "final": 1})
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__({"count": config.engine.count_bits, "final": 1})
 
 
 class Gather(wiring.Component):
@@ -37,7 +37,7 @@ class Gather(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.tile.TileConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Attributes
     ----------
@@ -68,25 +68,25 @@ class Gather(wiring.Component):
 
     PAIRS_LATENCY = 2
 
-    def __init__(self, config: TileConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
-        unit = config.crossbar
+        unit = config.engine.crossbar
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
                 "start": In(1),
-                "word": In(8 * config.lanes),
+                "word": In(8 * config.engine.lanes),
                 "window_valid": In(1),
-                "window_address": In(range(config.window_positions)),
+                "window_address": In(range(config.engine.window_positions)),
                 "group_loaded": In(1),
                 "group_free": Out(1),
                 "rows": In(stream.Signature(RowsItem(config))),
                 "full": Out(1),
                 "steps": Out(unit.steps),
                 "take": In(1),
-                "inputs": Out(data.ArrayLayout(8, unit.ou_rows * config.lanes)),
+                "inputs": Out(data.ArrayLayout(8, unit.ou_rows * config.engine.lanes)),
                 "run": Out(GatheredRun(config)),
-                "pairs": Out(range(config.lanes * unit.steps + 1)),
+                "pairs": Out(range(config.engine.lanes * unit.steps + 1)),
             }
         )
 
@@ -94,26 +94,26 @@ class Gather(wiring.Component):
         m = Module()
         config, layer = self._config, self.layer
         m.submodules.window = window = memory.Memory(
-            shape=8 * config.lanes, depth=config.window_positions, init=[]
+            shape=8 * config.engine.lanes, depth=config.engine.window_positions, init=[]
         )
         write, read = window.write_port(), window.read_port()
         # Signed activations become unsigned ones, offset by 128.
-        offset = Const(0x80, 8).replicate(config.lanes)
+        offset = Const(0x80, 8).replicate(config.engine.lanes)
         m.d.sync += [
             write.en.eq(self.window_valid),
             write.addr.eq(self.window_address),
             write.data.eq(self.word ^ offset),
         ]
 
-        head = Signal(range(config.window_positions))
-        loaded = Signal(range(config.window_groups + 1))
+        head = Signal(range(config.engine.window_positions))
+        loaded = Signal(range(config.engine.window_groups + 1))
         advance = Signal()
-        item, have, row = Signal(RowsItem(config)), Signal(), Signal(config.count_bits)
+        item, have, row = Signal(RowsItem(config)), Signal(), Signal(config.engine.count_bits)
         final = Signal()
         ends = Signal()
         issue, release = Signal(), Signal()
-        place = Signal(config.address_bits)
-        group = place >> (config.group.bit_length() - 1)
+        place = Signal(config.engine.address_bits)
+        group = place >> (config.engine.group.bit_length() - 1)
         m.d.comb += [
             place.eq(item.addresses[0]),
             ends.eq(item.count == row + 1),
@@ -124,7 +124,7 @@ class Gather(wiring.Component):
         ]
         with m.If(issue):
             m.d.sync += [
-                item.addresses.eq(item.addresses.as_value()[config.address_bits :]),
+                item.addresses.eq(item.addresses.as_value()[config.engine.address_bits :]),
                 row.eq(row + 1),
                 have.eq(~ends),
             ]
@@ -138,9 +138,11 @@ class Gather(wiring.Component):
         m.d.comb += advance.eq(~(valid[1] & self.full))
         flags = Cat(row, ends, final)
         travelling = [Signal(len(flags), name=f"flags_{n}", reset_less=True) for n in range(2)]
-        word = Signal(8 * config.lanes, reset_less=True)
-        lane_mask = Signal(config.lanes)
-        m.d.sync += lane_mask.eq(Cat(layer.last_lanes > lane for lane in range(config.lanes)))
+        word = Signal(8 * config.engine.lanes, reset_less=True)
+        lane_mask = Signal(config.engine.lanes)
+        m.d.sync += lane_mask.eq(
+            Cat(layer.last_lanes > lane for lane in range(config.engine.lanes))
+        )
         with m.If(advance):
             m.d.sync += [
                 valid[0].eq(issue),
@@ -148,7 +150,7 @@ class Gather(wiring.Component):
                 travelling[0].eq(flags),
                 travelling[1].eq(travelling[0]),
             ]
-            for lane in range(config.lanes):
+            for lane in range(config.engine.lanes):
                 used = lane_mask[lane] | ~travelling[0][-1]
                 own = slice(8 * lane, 8 * lane + 8)
                 m.d.sync += word[own].eq(Mux(used, read.data[own], 0))
@@ -161,7 +163,7 @@ class Gather(wiring.Component):
         """Free the groups of a tile whose last rows were read, as soon as all are loaded."""
         config, layer = self._config, self.layer
         groups = layer.chunks
-        freed = Signal(range(2 * config.window_groups + 1))
+        freed = Signal(range(2 * config.engine.window_groups + 1))
         left = Signal.like(layer.out_tiles)
         frees = Signal()
         # The last word of a group is written a cycle after it came.
@@ -177,7 +179,7 @@ class Gather(wiring.Component):
         with m.If(frees):
             m.d.sync += [
                 release.eq(0),
-                head.eq(head + (groups << (config.group.bit_length() - 1))),
+                head.eq(head + (groups << (config.engine.group.bit_length() - 1))),
                 left.eq(left - 1),
                 final.eq(left == 2),
             ]
@@ -194,9 +196,9 @@ class Gather(wiring.Component):
 
     def _rows(self, m, valid, word, flags):
         """Fill the next rows, and keep the present ones."""
-        config, unit = self._config, self._config.crossbar
-        lanes = config.lanes
-        row, ends, final = flags[: config.count_bits], flags[-2], flags[-1]
+        config, unit = self._config, self._config.engine.crossbar
+        lanes = config.engine.lanes
+        row, ends, final = flags[: config.engine.count_bits], flags[-2], flags[-1]
         rows = [Signal(8 * lanes, name=f"next_{n}", reset_less=True) for n in range(unit.ou_rows)]
         any_lane = Signal(8, reset_less=True)
         any_row = Signal(8 * lanes, reset_less=True)
@@ -238,5 +240,5 @@ class Gather(wiring.Component):
 
     def _live(self, byte):
         """Steps in which a byte has a bit."""
-        bits = self._config.crossbar.dac_bits
+        bits = self._config.engine.crossbar.dac_bits
         return Cat(byte[n : n + bits].any() for n in range(0, 8, bits))

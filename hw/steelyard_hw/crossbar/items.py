@@ -2,7 +2,7 @@
 
 from amaranth.lib import data
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 
 __all__ = ["CellsItem", "RowsItem"]
 
@@ -12,7 +12,7 @@ class RowsItem(data.StructLayout):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.tile.TileConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -26,13 +26,15 @@ class RowsItem(data.StructLayout):
         Flattened positions.
     """
 
-    def __init__(self, config: TileConfig):
+    def __init__(self, config: AcceleratorConfig):
         super().__init__(
             {
                 "kind": 1,
                 "last": 1,
-                "count": config.count_bits,
-                "addresses": data.ArrayLayout(config.address_bits, config.crossbar.ou_rows),
+                "count": config.engine.count_bits,
+                "addresses": data.ArrayLayout(
+                    config.engine.address_bits, config.engine.crossbar.ou_rows
+                ),
             }
         )
 
@@ -42,7 +44,7 @@ class CellsItem(data.StructLayout):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.tile.TileConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -58,15 +60,17 @@ class CellsItem(data.StructLayout):
         Row by row.
     """
 
-    def __init__(self, config: TileConfig):
-        unit = config.crossbar
-        cells = data.ArrayLayout(unit.cell_bits, unit.ou_rows * config.item_columns)
+    def __init__(self, config: AcceleratorConfig):
+        unit = config.engine.crossbar
+        cells = data.ArrayLayout(unit.cell_bits, unit.ou_rows * config.engine.item_columns)
         super().__init__(
             {
                 "kind": 1,
                 "last": 1,
-                "count": config.count_bits,
-                "channels": data.ArrayLayout(config.channel_bits, config.item_weights),
+                "count": config.engine.count_bits,
+                "channels": data.ArrayLayout(
+                    config.engine.channel_bits, config.engine.item_weights
+                ),
                 "cells": cells,
             }
         )

@@ -5,7 +5,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
 from ..output.stage import Beat
@@ -31,13 +31,15 @@ class Token(data.StructLayout):
         Their output channels, all different.
     """
 
-    def __init__(self, config: TileConfig):
+    def __init__(self, config: AcceleratorConfig):
         super().__init__(
             {
                 "valid": 1,
                 "last": 1,
-                "count": config.count_bits,
-                "channels": data.ArrayLayout(config.channel_bits, config.item_weights),
+                "count": config.engine.count_bits,
+                "channels": data.ArrayLayout(
+                    config.engine.channel_bits, config.engine.item_weights
+                ),
             }
         )
 
@@ -51,7 +53,7 @@ class ChannelSums(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.tile.TileConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Attributes
     ----------
@@ -72,15 +74,17 @@ class ChannelSums(wiring.Component):
 
     DISTANCE = 4
 
-    def __init__(self, config: TileConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
-        product = Signal(product_shape(config.crossbar)).shape()
+        product = Signal(product_shape(config.engine.crossbar)).shape()
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
                 "start": In(1),
                 "token": In(Token(config)),
-                "products": In(data.ArrayLayout(product, config.item_weights * config.lanes)),
+                "products": In(
+                    data.ArrayLayout(product, config.engine.item_weights * config.engine.lanes)
+                ),
                 "ready": Out(1),
                 "drained": Out(1),
                 "o_valid": Out(1),
@@ -92,12 +96,12 @@ class ChannelSums(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        depth = config.partial_sum_channels
+        depth = config.engine.partial_sum_channels
         m.submodules.sums = sums = memory.Memory(
-            shape=SUM_BITS * config.lanes, depth=depth, init=[]
+            shape=SUM_BITS * config.engine.lanes, depth=depth, init=[]
         )
         read, write = sums.read_port(), sums.write_port()
-        fetched = Signal(SUM_BITS * config.lanes, reset_less=True)
+        fetched = Signal(SUM_BITS * config.engine.lanes, reset_less=True)
         m.d.sync += fetched.eq(read.data)
         m.d.comb += read.en.eq(0)
 
@@ -124,16 +128,16 @@ class ChannelSums(wiring.Component):
 
     def _add(self, m, read, write, fetched):
         """Add a token's products one by one; whether none is left to begin."""
-        config, lanes = self._config, self._config.lanes
-        left = Signal(config.count_bits)
-        number = Signal(range(max(config.item_weights, 2)))
-        channels = Signal(config.item_weights * config.channel_bits, reset_less=True)
+        config, lanes = self._config, self._config.engine.lanes
+        left = Signal(config.engine.count_bits)
+        number = Signal(range(max(config.engine.item_weights, 2)))
+        channels = Signal(config.engine.item_weights * config.engine.channel_bits, reset_less=True)
         with m.If(left != 0):
-            m.d.comb += [read.en.eq(1), read.addr.eq(channels[: config.channel_bits])]
+            m.d.comb += [read.en.eq(1), read.addr.eq(channels[: config.engine.channel_bits])]
             m.d.sync += [
                 left.eq(left - 1),
                 number.eq(number + 1),
-                channels.eq(channels[config.channel_bits :]),
+                channels.eq(channels[config.engine.channel_bits :]),
             ]
         with m.If(self.token.valid):
             m.d.sync += [
@@ -142,17 +146,17 @@ class ChannelSums(wiring.Component):
                 channels.eq(self.token.channels.as_value()),
             ]
 
-        valid, address = left != 0, channels[: config.channel_bits]
+        valid, address = left != 0, channels[: config.engine.channel_bits]
         for stage in range(3):
             strobe = Signal(name=f"valid_{stage}")
-            place = Signal(config.channel_bits, name=f"place_{stage}", reset_less=True)
+            place = Signal(config.engine.channel_bits, name=f"place_{stage}", reset_less=True)
             m.d.sync += [strobe.eq(valid), place.eq(address)]
             valid, address = strobe, place
         m.d.comb += [write.en.eq(valid), write.addr.eq(address)]
         width = len(self.products[0])
         own = Signal(width * lanes, name="own")
         with m.Switch(number):
-            for weight in range(config.item_weights):
+            for weight in range(config.engine.item_weights):
                 with m.Case(weight):
                     part = slice(weight * lanes * width, (weight + 1) * lanes * width)
                     m.d.comb += own.eq(self.products.as_value()[part])
@@ -171,15 +175,15 @@ class ChannelSums(wiring.Component):
     def _drain(self, m, begin, read, write, fetched):
         """Give the sums away in channel order, and clear them behind."""
         config, layer = self._config, self.layer
-        beat_bits = SUM_BITS * config.requantizers
-        word = Signal(SUM_BITS * config.lanes, reset_less=True)
+        beat_bits = SUM_BITS * config.output.requantizers
+        word = Signal(SUM_BITS * config.engine.lanes, reset_less=True)
         left = Signal(range(config.drain_beats + 1))
         final = Signal()
         move = Signal()
         next_read = Signal()
         pending = Signal()
         there = Signal()
-        address = Signal(config.channel_bits)
+        address = Signal(config.engine.channel_bits)
         channels = Countdown("channels", layer.passes.shape())
         leaves = (left != 0) & self.o_ready
         m.d.comb += [
@@ -190,7 +194,7 @@ class ChannelSums(wiring.Component):
             self.drained.eq(leaves & (left == 1) & final),
         ]
         m.d.sync += pending.eq(next_read)
-        read_address = Signal(config.channel_bits)
+        read_address = Signal(config.engine.channel_bits)
         m.d.comb += read_address.eq(Mux(begin, 0, address + 1))
         with m.If(next_read):
             m.d.comb += [read.en.eq(1), read.addr.eq(read_address)]

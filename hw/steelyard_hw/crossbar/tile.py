@@ -4,7 +4,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
 from ..output.stage import Beat
@@ -27,7 +27,7 @@ class UnitIssue(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.tile.TileConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -53,9 +53,9 @@ class UnitIssue(wiring.Component):
         An item is at work; it waits for the sums.
     """
 
-    def __init__(self, config: TileConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
-        steps = config.crossbar.steps
+        steps = config.engine.crossbar.steps
         super().__init__(
             {
                 "open": In(1),
@@ -79,7 +79,7 @@ class UnitIssue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        steps = self._config.crossbar.steps
+        steps = self._config.engine.crossbar.steps
         load, finishes = Signal(), Signal()
         is_last, is_new, empty = Signal(), Signal(), Signal()
         rest = Signal(steps)
@@ -132,8 +132,8 @@ class UnitIssue(wiring.Component):
     def _spacing(self, m, finishes, is_new):
         """Whether the sums cannot take products yet, after those of the item that `finishes`."""
         more = ChannelSums.DISTANCE - 1
-        busy = Signal(self._config.count_bits)
-        unwritten = Signal(range(2**self._config.count_bits + more))
+        busy = Signal(self._config.engine.count_bits)
+        unwritten = Signal(range(2**self._config.engine.count_bits + more))
         with m.If(busy != 0):
             m.d.sync += busy.eq(busy - 1)
         with m.If(unwritten != 0):
@@ -154,7 +154,7 @@ class CrossbarTile(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.tile.TileConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -178,7 +178,7 @@ class CrossbarTile(wiring.Component):
         For the performance counters; one is high in every cycle until `done`.
     """
 
-    def __init__(self, config: TileConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__(
             {
@@ -186,10 +186,10 @@ class CrossbarTile(wiring.Component):
                 "start": In(1),
                 "done": Out(1, init=1),
                 "busy": Out(1),
-                "weights": In(stream.Signature(config.weight_bits)),
-                "word": In(8 * config.lanes),
+                "weights": In(stream.Signature(config.engine.weight_bits)),
+                "word": In(8 * config.engine.lanes),
                 "window_valid": In(1),
-                "window_address": In(range(config.window_positions)),
+                "window_address": In(range(config.engine.window_positions)),
                 "group_loaded": In(1),
                 "group_free": Out(1),
                 "o_valid": Out(1),
@@ -301,15 +301,15 @@ class CrossbarTile(wiring.Component):
         config = self._config
         event = Signal(UnitEvent(config))
         begins = Signal()
-        each = config.crossbar.ou_weights
-        firsts = range(0, config.item_weights, each)
+        each = config.engine.crossbar.ou_weights
+        firsts = range(0, config.engine.item_weights, each)
         m.d.sync += begins.eq(unit.begins)
         m.d.comb += [
             event.valid.eq(begins),
-            event.lanes.eq(Mux(gather.run.final, self.layer.last_lanes, config.lanes)),
+            event.lanes.eq(Mux(gather.run.final, self.layer.last_lanes, config.engine.lanes)),
             event.rows.eq(gather.run.count),
             event.units.eq(sum(unit.item.count > first for first in firsts)),
-            event.columns.eq(unit.item.count * config.crossbar.weight_bitlines),
+            event.columns.eq(unit.item.count * config.engine.crossbar.weight_bitlines),
         ]
         for n in range(gather.PAIRS_LATENCY):
             later = Signal.like(event, name=f"event_{n}")

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 from ..accelerator import Accelerator
 from ..cells.target import Target
@@ -19,7 +19,7 @@ class SerialAccelerator(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
     divider : :class:`int`
         Clock cycles of a bit on the line, at least 4; :func:`.uart.divider_for` finds it.
     clock_hz : :class:`int`
@@ -38,7 +38,7 @@ class SerialAccelerator(wiring.Component):
 
     def __init__(
         self,
-        config: ArrayConfig,
+        config: AcceleratorConfig,
         *,
         divider: int,
         clock_hz: int = 0,
@@ -47,7 +47,9 @@ class SerialAccelerator(wiring.Component):
         self._accelerator = Accelerator(config, target)
         self._receiver = UartReceiver(divider)
         self._transmitter = UartTransmitter(divider)
-        self._link = Link(words=config.link_words, clock_hz=clock_hz, registered=not config.compact)
+        self._link = Link(
+            words=config.link.words, clock_hz=clock_hz, registered=config.link.registered
+        )
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
 
     def elaborate(self, platform):

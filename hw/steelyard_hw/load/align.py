@@ -5,7 +5,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 __all__ = ["Aligner"]
 
@@ -17,7 +17,7 @@ class Aligner(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -41,16 +41,16 @@ class Aligner(wiring.Component):
     o_data : ``Out(ArrayLayout(signed(8), lanes))``
     """
 
-    def __init__(self, config: ArrayConfig):
-        self._lanes = config.lanes
-        word = data.ArrayLayout(signed(8), config.lanes)
+    def __init__(self, config: AcceleratorConfig):
+        self._lanes = config.engine.lanes
+        word = data.ArrayLayout(signed(8), config.engine.lanes)
         super().__init__(
             {
                 "i_valid": In(1),
                 "i_data": In(word),
-                "i_rotate": In(range(config.lanes)),
-                "i_from": In(range(config.lanes)),
-                "i_inside": In(config.lanes),
+                "i_rotate": In(range(config.engine.lanes)),
+                "i_from": In(range(config.engine.lanes)),
+                "i_inside": In(config.engine.lanes),
                 "i_done": In(1),
                 "step2": In(1),
                 "pad_value": In(signed(8)),

@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import loader_latency, read_latency
 
 from ..shell.layer import LayerLayout, Operation, pixel_bits
@@ -26,7 +26,7 @@ class Loader(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -55,21 +55,21 @@ class Loader(wiring.Component):
         No group of the ring is free.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
-        word = data.ArrayLayout(signed(8), config.lanes)
+        word = data.ArrayLayout(signed(8), config.engine.lanes)
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
                 "start": In(1),
                 "done": Out(1, init=1),
-                "read_row": Out(range(config.activation_words)),
-                "read_split": Out(range(config.lanes)),
+                "read_row": Out(range(config.memory.activation_words)),
+                "read_split": Out(range(config.engine.lanes)),
                 "read_data": In(word),
                 "group_free": In(1),
                 "word": Out(word),
                 "window_valid": Out(1),
-                "window_address": Out(range(config.window_groups * config.group)),
+                "window_address": Out(range(config.engine.window_groups * config.engine.group)),
                 "group_loaded": Out(1),
                 "vector_valid": Out(1),
                 "vector_first": Out(1),
@@ -85,13 +85,13 @@ class Loader(wiring.Component):
         m.submodules.walker = walker = TileWalker(config)
         m.submodules.taps = taps = TapSequence(config)
         convolution = Signal()
-        if config.vector_bits:
+        if config.vector.bits:
             m.d.sync += convolution.eq(layer.op == Operation.CONV)
         else:
             m.d.comb += convolution.eq(1)
 
-        segment = Signal(range(config.lanes))
-        position = Signal(range(config.group))
+        segment = Signal(range(config.engine.lanes))
+        position = Signal(range(config.engine.group))
         have_tile = Signal()
         last_segment, group_ends, issue = Signal(), Signal(), Signal()
         begins_group = convolution & (position == 0) & (segment == 0)
@@ -104,7 +104,7 @@ class Loader(wiring.Component):
             taps.start.eq(self.start),
             taps.step.eq(issue & last_segment),
             last_segment.eq(segment == walker.segments_last),
-            group_ends.eq((position == config.group - 1) | taps.ends),
+            group_ends.eq((position == config.engine.group - 1) | taps.ends),
             self.stalled.eq(have_tile & begins_group & ~self._ring(m, issue & begins_group)),
             issue.eq(have_tile & ~self.stalled & ~blocked),
         ]
@@ -130,7 +130,7 @@ class Loader(wiring.Component):
 
     def _tiles(self, m, walker, have_tile, tile_ends):
         """Take tile after tile from the walker; `done` once the last has ended."""
-        if self._config.compact:
+        if not self._config.load.ahead:
             m.d.comb += [have_tile.eq(walker.ready), walker.take.eq(tile_ends)]
             with m.If(tile_ends):
                 m.d.sync += self.done.eq(walker.last)
@@ -148,10 +148,10 @@ class Loader(wiring.Component):
 
     def _ring(self, m, taken):
         """Whether a group of the window ring is free; `taken` uses one up."""
-        free = Signal(range(self._config.window_groups + 1))
+        free = Signal(range(self._config.engine.window_groups + 1))
         m.d.sync += free.eq(free + self.group_free - taken)
         with m.If(self.start):
-            m.d.sync += free.eq(self._config.window_groups)
+            m.d.sync += free.eq(self._config.engine.window_groups)
         return free != 0
 
     def _spacing(self, m, finishes, issue):
@@ -169,7 +169,7 @@ class Loader(wiring.Component):
     def _pipeline(self, m, walker, taps, issue, last_segment, flags):
         """From an issued segment to the word: address, memory, alignment."""
         config, layer = self._config, self.layer
-        lane_bits = bits_for(config.lanes - 1)
+        lane_bits = bits_for(config.engine.lanes - 1)
 
         def delayed(value, cycles, name, reset_less=True):
             for n in range(cycles):
@@ -181,7 +181,7 @@ class Loader(wiring.Component):
         pixel = Signal(signed(pixel_bits(config)), reset_less=True)
         base = Signal.like(layer.in_base, reset_less=True)
         lane = Signal(lane_bits, reset_less=True)
-        kx = Signal(bits_for(config.padded_kernel), reset_less=True)
+        kx = Signal(bits_for(config.load.padded_kernel), reset_less=True)
         ky = Signal.like(kx)
         m.d.sync += [
             pixel.eq(walker.origin + taps.tap),
@@ -192,7 +192,7 @@ class Loader(wiring.Component):
         ]
 
         rotate = Signal(lane_bits, reset_less=True)
-        inside = Signal(config.lanes, reset_less=True)
+        inside = Signal(config.engine.lanes, reset_less=True)
         start = Signal(lane_bits, reset_less=True)
         row = Signal.like(self.read_row, reset_less=True)
         split = Signal.like(self.read_split, reset_less=True)
@@ -202,8 +202,8 @@ class Loader(wiring.Component):
             rotate.eq(pixel[:lane_bits] - Mux(layer.step2, lane << 1, lane)),
             start.eq(lane),
         ]
-        side = config.padded_kernel
-        for n in range(config.lanes):
+        side = config.load.padded_kernel
+        for n in range(config.engine.lanes):
             own = slice(n * side, (n + 1) * side)
             column = walker.valid_x[own].bit_select(kx, 1)
             line = walker.valid_y[own].bit_select(ky, 1)
@@ -233,7 +233,7 @@ class Loader(wiring.Component):
         ]
         # The words' places follow from their order, so they need not travel with them.
         with m.If(self.window_valid):
-            ends = Mux(self.group_loaded, config.group - 1, 0)
+            ends = Mux(self.group_loaded, config.engine.group - 1, 0)
             m.d.sync += self.window_address.eq((self.window_address | ends) + 1)
         with m.If(self.start):
             m.d.sync += self.window_address.eq(0)

@@ -5,7 +5,7 @@ from amaranth.hdl import signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
 from ..shell.layer import LayerLayout, Operation, adds, pixel_bits
@@ -22,7 +22,7 @@ class TapSequence(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -45,7 +45,7 @@ class TapSequence(wiring.Component):
         Last word of the tile.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
         layer = LayerLayout(config)
         super().__init__(
@@ -67,7 +67,7 @@ class TapSequence(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        convolution = layer.op == Operation.CONV if self._config.vector_bits else Const(1, 1)
+        convolution = layer.op == Operation.CONV if self._config.vector.bits else Const(1, 1)
         add = adds(layer, self._config)
 
         # Whether a loop is at its end is worked out a step ahead: no comparison lies in the path

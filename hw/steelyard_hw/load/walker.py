@@ -6,7 +6,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
 from ..shell.layer import LayerLayout, pixel_bits
@@ -18,12 +18,12 @@ class TileWalker(wiring.Component):
     """Visits the lanes of one output tile after the other and describes the tile.
 
     One lane a cycle; a tile is ready ``lanes`` cycles after the one before was taken. The
-    description of the tile in use stays while the next one is prepared. With `compact` there is
+    description of the tile in use stays while the next one is prepared. Without `ahead` there is
     one description alone: that of the tile that is ready, which `take` ends.
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -34,7 +34,7 @@ class TileWalker(wiring.Component):
     ready : ``Out(1)``
         The next tile is described.
     take : ``In(1)``
-        Makes the next tile the one in use, or with `compact` ends its use; only while `ready`.
+        Makes the next tile the one in use, or without `ahead` ends its use; only while `ready`.
     last : ``Out(1)``
         The tile described is the layer's last.
     segment : ``In(range(lanes))``
@@ -48,9 +48,9 @@ class TileWalker(wiring.Component):
         from the second cycle after `take` to the first after the next one.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
-        lanes = config.lanes
+        lanes = config.engine.lanes
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
@@ -62,18 +62,18 @@ class TileWalker(wiring.Component):
                 "origin": Out(signed(pixel_bits(config))),
                 "lane": Out(range(lanes)),
                 "segments_last": Out(range(lanes)),
-                "valid_x": Out(lanes * config.padded_kernel),
-                "valid_y": Out(lanes * config.padded_kernel),
+                "valid_x": Out(lanes * config.load.padded_kernel),
+                "valid_y": Out(lanes * config.load.padded_kernel),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        lanes, layer, compact = self._config.lanes, self.layer, self._config.compact
-        taps, pixel = self._config.padded_kernel, pixel_bits(self._config)
+        lanes, layer, ahead = self._config.engine.lanes, self.layer, self._config.load.ahead
+        taps, pixel = self._config.load.padded_kernel, pixel_bits(self._config)
 
         m.submodules.segments = segments = memory.Memory(
-            shape=pixel + bits_for(lanes - 1), depth=lanes if compact else 2 * lanes, init=[]
+            shape=pixel + bits_for(lanes - 1), depth=2 * lanes if ahead else lanes, init=[]
         )
         write = segments.write_port()
         read = segments.read_port(domain="comb")
@@ -110,10 +110,10 @@ class TileWalker(wiring.Component):
         ]
         number = Mux(lane == 0, 0, segment + begins)[: len(segment)]
         m.d.comb += [
-            write.addr.eq(number if compact else Cat(number, bank)),
+            write.addr.eq(Cat(number, bank) if ahead else number),
             write.data.eq(Cat(origin, lane)),
             write.en.eq(running & present & begins),
-            read.addr.eq(self.segment if compact else Cat(self.segment, ~bank)),
+            read.addr.eq(Cat(self.segment, ~bank) if ahead else self.segment),
             Cat(self.origin, self.lane).eq(read.data),
         ]
 
@@ -161,7 +161,7 @@ class TileWalker(wiring.Component):
         # A cycle later, for what decides to take a tile comes late and these are many.
         taken = Signal()
         m.d.sync += taken.eq(self.take)
-        if compact:
+        if not ahead:
             m.d.comb += [
                 self.segments_last.eq(segment),
                 self.valid_x.eq(shadow_x),
@@ -194,7 +194,7 @@ class TileWalker(wiring.Component):
 
     def _inside(self, m, name, first, size):
         """Validity of the taps of a lane whose first tap lies at `first` on an axis of `size`."""
-        taps = self._config.padded_kernel
+        taps = self._config.load.padded_kernel
         low = bits_for(taps)
         room = Signal(signed(len(first) + 1), name=f"room_{name}")
         bits = Signal(taps, name=f"inside_{name}")

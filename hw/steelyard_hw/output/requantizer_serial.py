@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import SERIAL_SHIFTS
+from steelyard.contract.sections import SERIAL_SHIFTS
 
 __all__ = ["SerialRequantizer"]
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 from .requantizer_serial import SerialRequantizer
 from .stage import Parameter, output_signature
@@ -21,25 +21,25 @@ class SerialOutputStage(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
     """
 
     latency = 0
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__(output_signature(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        cycles, lanes = config.requantizer_cycles, config.requantizers
+        cycles, lanes = config.output.requantizer_cycles, config.output.requantizers
         phase = Signal(range(cycles))
         with m.If(self.i_valid):
             m.d.sync += phase.eq(phase + 1)
 
         m.submodules.memory = memory = Memory(
-            shape=32 * lanes, depth=config.partial_sum_channels * config.drain_beats, init=[]
+            shape=32 * lanes, depth=config.engine.partial_sum_channels * config.drain_beats, init=[]
         )
         read, write = memory.read_port(), memory.write_port()
         parameter = Signal(Parameter)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import OUTPUT_LATENCY, SUM_LATENCY
 
 from ..cells.target import Target, local_copy
@@ -19,7 +19,7 @@ class Beat(data.StructLayout):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
         Configuration of the array; R is its `requantizers`.
 
     Members
@@ -44,17 +44,17 @@ class Beat(data.StructLayout):
         Which R lanes of the word.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: AcceleratorConfig):
         super().__init__(
             {
-                "data": data.ArrayLayout(signed(32), config.requantizers),
+                "data": data.ArrayLayout(signed(32), config.output.requantizers),
                 "accumulate": 1,
                 "store": 1,
                 "hold": 1,
                 "join": 1,
-                "psum": range(config.partial_sum_channels * config.drain_beats),
-                "param": range(config.parameter_words),
-                "row": range(config.activation_words),
+                "psum": range(config.engine.partial_sum_channels * config.drain_beats),
+                "param": range(config.memory.parameter_words),
+                "row": range(config.memory.activation_words),
                 "beat": range(config.drain_beats),
             }
         )
@@ -69,16 +69,16 @@ class Parameter(data.Struct):
     reserved: 2
 
 
-def output_signature(config: ArrayConfig) -> wiring.Signature:
+def output_signature(config: AcceleratorConfig) -> wiring.Signature:
     """Ports of both output stages, as documented in :class:`OutputStage`.
 
     Raises
     ------
     TypeError
-        If `config` is no :class:`~steelyard.contract.accelerator.ArrayConfig`.
+        If `config` is no :class:`~steelyard.contract.AcceleratorConfig`.
     """
-    if not isinstance(config, ArrayConfig):
-        raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+    if not isinstance(config, AcceleratorConfig):
+        raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
     return wiring.Signature(
         {
             "i_valid": In(1),
@@ -87,12 +87,12 @@ def output_signature(config: ArrayConfig) -> wiring.Signature:
             "z_y": In(signed(8)),
             "lo": In(signed(8)),
             "hi": In(signed(8)),
-            "param_address": Out(range(config.parameter_words)),
+            "param_address": Out(range(config.memory.parameter_words)),
             "param_data": In(64),
             "o_valid": Out(1),
-            "o_row": Out(range(config.activation_words)),
+            "o_row": Out(range(config.memory.activation_words)),
             "o_beat": Out(range(config.drain_beats)),
-            "o_data": Out(data.ArrayLayout(signed(8), config.requantizers)),
+            "o_data": Out(data.ArrayLayout(signed(8), config.output.requantizers)),
         }
     )
 
@@ -107,7 +107,7 @@ class OutputStage(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
         Configuration of the array.
     target : :class:`.target.Target`
 
@@ -140,7 +140,7 @@ class OutputStage(wiring.Component):
 
     latency = OUTPUT_LATENCY
 
-    def __init__(self, config: ArrayConfig, target: Target = Target.PORTABLE):
+    def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
         self._config = config
         self._target = target
         super().__init__(output_signature(config))
@@ -195,10 +195,10 @@ class OutputStage(wiring.Component):
 
     def _partial_sums(self, m: Module, beats: list, valid: list) -> list[Signal]:
         """Sums of the lanes, with the stored ones where asked for; stores them likewise."""
-        lanes = self._config.requantizers
+        lanes = self._config.output.requantizers
         m.submodules.memory = memory = Memory(
             shape=unsigned(32 * lanes),
-            depth=self._config.partial_sum_channels * self._config.drain_beats,
+            depth=self._config.engine.partial_sum_channels * self._config.drain_beats,
             init=[],
         )
         # Reads are enabled only where used, so that no address is read while it is written.

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import VECTOR_LATENCY
 
 from ..cells.target import local_copy
@@ -24,7 +24,7 @@ class VectorUnit(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
         Configuration of the array.
 
     Members
@@ -38,8 +38,8 @@ class VectorUnit(wiring.Component):
     mode : ``In(1)``
         0 maximum, 1 sum, which must fit `vector_bits`; static while taps are in flight.
     i_param : ``In(range(parameter_words))``
-        Address of the parameters, taken with the last tap; with `compact` all tags are those of the
-        word that drains.
+        Address of the parameters, taken with the last tap; without `tag_registers` all tags are
+        those of the word that drains.
     i_row : ``In(range(activation_words))``
         Activation word to write, taken with the last tap.
     i_hold, i_join : ``In(1)``
@@ -57,19 +57,19 @@ class VectorUnit(wiring.Component):
 
     latency = VECTOR_LATENCY
 
-    def __init__(self, config: ArrayConfig):
-        if not isinstance(config, ArrayConfig):
-            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._config = config
         super().__init__(
             {
                 "i_valid": In(1),
-                "i_data": In(data.ArrayLayout(signed(8), config.lanes)),
+                "i_data": In(data.ArrayLayout(signed(8), config.engine.lanes)),
                 "i_first": In(1),
                 "i_last": In(1),
                 "mode": In(1),
-                "i_param": In(range(config.parameter_words)),
-                "i_row": In(range(config.activation_words)),
+                "i_param": In(range(config.memory.parameter_words)),
+                "i_row": In(range(config.memory.activation_words)),
                 "i_hold": In(1),
                 "i_join": In(1),
                 "o_valid": Out(1),
@@ -96,13 +96,13 @@ class VectorUnit(wiring.Component):
             taps.eq(self.i_data),
             finished.eq(valid & last),
         ]
-        bits = self._config.vector_bits
+        bits = self._config.vector.bits
         copies = [
             local_copy(m, valid & last, f"finished_{lane}")
-            for lane in range(0, self._config.lanes, _COPY_LANES)
+            for lane in range(0, self._config.engine.lanes, _COPY_LANES)
         ]
         results = []
-        for lane in range(self._config.lanes):
+        for lane in range(self._config.engine.lanes):
             if lane % _COPY_LANES == 0:
                 mode = local_copy(m, self.mode, f"mode_{lane}")
                 first = local_copy(m, self.i_first, f"first_{lane}")
@@ -121,13 +121,13 @@ class VectorUnit(wiring.Component):
     ) -> None:
         """Drive `o` with the lanes of finished windows."""
         config = self._config
-        lanes, width, bits = config.lanes, config.requantizers, config.vector_bits
+        lanes, width, bits = config.engine.lanes, config.output.requantizers, config.vector.bits
         tag = {"param": self.i_param, "row": self.i_row, "hold": self.i_hold, "join": self.i_join}
         queue = [Signal(signed(bits), name=f"queue_{n}", reset_less=True) for n in range(lanes)]
         busy = Signal()
         beat = Signal(range(self._config.drain_beats), reset_less=True)
         for name, value in tag.items():
-            if config.compact:
+            if not config.vector.tag_registers:
                 m.d.comb += self.o[name].eq(value)
                 continue
             # Two cycles of company for the tap, then frozen for as long as its word drains.

@@ -5,10 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.descriptor import DESCRIPTOR_WORDS
 from steelyard.contract.registers import COMMAND_FIELDS, Command, Space
-from steelyard.contract.tile import TileConfig
 
 __all__ = ["HostPort"]
 
@@ -24,7 +23,7 @@ class HostPort(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
         Gives the 32-bit words of an item of each space.
 
     Attributes
@@ -64,28 +63,28 @@ class HostPort(wiring.Component):
     Raises
     ------
     TypeError
-        If `config` is no :class:`~steelyard.contract.accelerator.ArrayConfig`.
+        If `config` is no :class:`~steelyard.contract.AcceleratorConfig`.
     """
 
     READ_LATENCY = 6
     READ_CYCLES = READ_LATENCY + 1
     START_GUARD = 4
 
-    def __init__(self, config: ArrayConfig):
-        if not isinstance(config, ArrayConfig):
-            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._item_words = {
             Space.PARAMETERS: 2,
-            Space.WEIGHTS: config.weight_item_words,
+            Space.WEIGHTS: config.engine.weight_item_words,
             Space.ACTIVATIONS: config.activation_item_words,
         }
-        if isinstance(config, TileConfig):
+        if config.engine.kind == "crossbar":
             self._item_words[Space.UNITS] = 2
         depths = {
-            Space.DESCRIPTORS: config.max_layers * DESCRIPTOR_WORDS,
-            Space.PARAMETERS: config.parameter_words,
-            Space.WEIGHTS: config.weight_words,
-            Space.ACTIVATIONS: config.activation_words,
+            Space.DESCRIPTORS: config.memory.max_layers * DESCRIPTOR_WORDS,
+            Space.PARAMETERS: config.memory.parameter_words,
+            Space.WEIGHTS: config.memory.weight_words,
+            Space.ACTIVATIONS: config.memory.activation_words,
         }
         self._most_words = max(n * self._item_words.get(s, 1) for s, n in depths.items())
         super().__init__(

@@ -4,20 +4,20 @@ from amaranth.hdl import Const, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, narrowed
 
 __all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "adds", "pixel_bits"]
 
 
-def pixel_bits(config: ArrayConfig) -> int:
+def pixel_bits(config: AcceleratorConfig) -> int:
     """Bits of a signed linear pixel: the activation memory with room for padding on both sides."""
-    return bits_for(config.activation_words - 1) + bits_for(config.lanes - 1) + 2
+    return bits_for(config.memory.activation_words - 1) + bits_for(config.engine.lanes - 1) + 2
 
 
-def adds(layer, config: ArrayConfig) -> Value:
-    """Whether a layer is a residual addition, which compact configurations never run."""
-    return Const(0, 1) if config.compact else layer.op == Operation.ADD
+def adds(layer, config: AcceleratorConfig) -> Value:
+    """Whether a layer is a residual addition, which a configuration may leave out."""
+    return layer.op == Operation.ADD if config.vector.additions else Const(0, 1)
 
 
 class LayerLayout(data.StructLayout):
@@ -27,11 +27,11 @@ class LayerLayout(data.StructLayout):
     the offset.
     """
 
-    def __init__(self, config: ArrayConfig):
-        row = bits_for(config.activation_words - 1)
-        group = bits_for(config.group)
-        slot = bits_for(config.window_groups)
-        weight = bits_for(config.weight_words)
+    def __init__(self, config: AcceleratorConfig):
+        row = bits_for(config.memory.activation_words - 1)
+        group = bits_for(config.engine.group)
+        slot = bits_for(config.engine.window_groups)
+        weight = bits_for(config.memory.weight_words)
         narrower = {
             "in_base": row,
             "in2_base": row,
@@ -39,7 +39,7 @@ class LayerLayout(data.StructLayout):
             "in_pitch": row,
             "out_pitch": row,
             "out_tiles": row + 1,
-            "last_lanes": bits_for(config.lanes),
+            "last_lanes": bits_for(config.engine.lanes),
             "origin": pixel_bits(config),
             "delta_pixel": pixel_bits(config),
             "delta_row": pixel_bits(config),
@@ -49,10 +49,10 @@ class LayerLayout(data.StructLayout):
             "last_positions": group,
             "k": group,
             "k_last": group,
-            "last_columns": bits_for(config.columns),
+            "last_columns": bits_for(config.engine.width),
             "weight_base": weight,
             "weight_count": weight,
-            "param_base": bits_for(config.parameter_words - 1),
+            "param_base": bits_for(config.memory.parameter_words - 1),
             **{name: field.width for name, field in narrowed(config).items()},
         }
         super().__init__(

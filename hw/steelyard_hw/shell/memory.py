@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 from ..cells.target import local_copy
 
@@ -179,7 +179,7 @@ class ActivationMemory(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
         Gives lanes L, requantizers R and rows (``activation_words``).
 
     Attributes
@@ -221,19 +221,19 @@ class ActivationMemory(wiring.Component):
     Raises
     ------
     TypeError
-        If `config` is no :class:`~steelyard.contract.accelerator.ArrayConfig`.
+        If `config` is no :class:`~steelyard.contract.AcceleratorConfig`.
     """
 
     WRITE_LATENCY = 1
     HOST_LATENCY = 4
 
-    def __init__(self, config: ArrayConfig):
-        if not isinstance(config, ArrayConfig):
-            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
-        self._compact = config.compact
-        self._lanes = config.lanes
-        self._writers = config.requantizers
-        self._depth = config.activation_words
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
+        self._registered = config.memory.read_registers
+        self._lanes = config.engine.lanes
+        self._writers = config.output.requantizers
+        self._depth = config.memory.activation_words
         super().__init__(
             {
                 "read_row": In(range(self._depth)),
@@ -262,7 +262,7 @@ class ActivationMemory(wiring.Component):
         lanes = self._lanes
         row = Mux(self.host_select, self.host_address, self.read_row)
         next_row = Signal(range(self._depth))
-        wraps = self._compact and self._depth & (self._depth - 1) == 0
+        wraps = not self._registered and self._depth & (self._depth - 1) == 0
         m.d.comb += next_row.eq(row + 1 if wraps else Mux(row == self._depth - 1, 0, row + 1))
 
         # The host stores four lanes at a time, however few the requantizers are.
@@ -280,7 +280,7 @@ class ActivationMemory(wiring.Component):
                 )
             )
 
-        outputs = m.d.comb if self._compact else m.d.sync
+        outputs = m.d.sync if self._registered else m.d.comb
         output = [Signal(8, name=f"output_{lane}", reset_less=True) for lane in range(lanes)]
         for lane in range(lanes):
             memory = Memory(shape=8, depth=self._depth, init=[])

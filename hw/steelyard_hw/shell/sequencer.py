@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.registers import COUNTERS
 
 from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout
@@ -22,7 +22,7 @@ class EventCounters(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Members
     -------
@@ -38,14 +38,14 @@ class EventCounters(wiring.Component):
         Ports of the counter memory; reading takes a cycle.
     """
 
-    def __init__(self, config: ArrayConfig):
-        self._compact = config.compact
-        address = range(config.max_layers * len(COUNTERS))
+    def __init__(self, config: AcceleratorConfig):
+        self._registered = config.memory.read_registers
+        address = range(config.memory.max_layers * len(COUNTERS))
         super().__init__(
             {
                 "begin": In(1),
                 "active": In(1),
-                "layer": In(range(config.max_layers)),
+                "layer": In(range(config.memory.max_layers)),
                 "events": In(len(COUNTERS)),
                 "read_address": Out(address),
                 "read_data": In(32),
@@ -66,7 +66,7 @@ class EventCounters(wiring.Component):
         for number, (count, event) in enumerate(zip(gathered, self.events, strict=True)):
             m.d.sync += count.eq(Mux(visited == number, 0, count) + event)
 
-        # Read, register (not with `compact`), add, write: a counter is visited again well after.
+        # Read, register (with `read_registers`), add, write: a counter is visited again well after.
         m.d.comb += self.read_address.eq(Cat(visited, self.layer))
         address, added, begins, valid = (
             self.read_address,
@@ -74,7 +74,7 @@ class EventCounters(wiring.Component):
             first_round,
             self.active,
         )
-        stages = 3 - self._compact
+        stages = 3 if self._registered else 2
         for stage in range(stages):
             later = Signal.like(address, name=f"address_{stage}", reset_less=True)
             strobe = Signal(name=f"valid_{stage}")
@@ -86,7 +86,7 @@ class EventCounters(wiring.Component):
                 m.d.sync += [more.eq(added), new.eq(begins)]
                 added, begins = more, new
         fetched = self.read_data
-        if not self._compact:
+        if self._registered:
             fetched = Signal(32, reset_less=True)
             m.d.sync += fetched.eq(self.read_data)
         total = Signal(32, reset_less=True)
@@ -113,7 +113,7 @@ class Sequencer(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
     settle : :class:`int`
         Cycles without activity after which all results of a layer are written.
 
@@ -140,7 +140,7 @@ class Sequencer(wiring.Component):
         after `busy` falls, or sooner.
     """
 
-    def __init__(self, config: ArrayConfig, *, settle: int):
+    def __init__(self, config: AcceleratorConfig, *, settle: int):
         if not isinstance(settle, int) or settle < 1:
             raise ValueError(f"Settling time must be a positive number of cycles, not {settle!r}")
         self._config = config
@@ -153,24 +153,24 @@ class Sequencer(wiring.Component):
                 "busy": Out(1),
                 "finished": Out(1),
                 "total": Out(32),
-                "address": Out(range(config.max_layers * DESCRIPTOR_WORDS)),
+                "address": Out(range(config.memory.max_layers * DESCRIPTOR_WORDS)),
                 "data": In(32),
                 "layer": Out(LayerLayout(config)),
                 "go": Out(1),
                 "active": In(1),
                 "events": In(len(COUNTERS) - 1),
-                "counter_read_address": Out(range(config.max_layers * len(COUNTERS))),
+                "counter_read_address": Out(range(config.memory.max_layers * len(COUNTERS))),
                 "counter_read_data": In(32),
                 "counter_write": Out(1),
-                "counter_write_address": Out(range(config.max_layers * len(COUNTERS))),
+                "counter_write_address": Out(range(config.memory.max_layers * len(COUNTERS))),
                 "counter_write_data": Out(32),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        number = Signal(range(self._config.max_layers))
-        left = Signal(range(self._config.max_layers + 1))
+        number = Signal(range(self._config.memory.max_layers))
+        left = Signal(range(self._config.memory.max_layers + 1))
         word = Signal(range(DESCRIPTOR_WORDS))
         fetched = Signal.like(word)
         fetching = Signal()

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 __all__ = ["WeightFetch"]
 
@@ -18,7 +18,7 @@ class WeightFetch(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
         Gives the items' width ``columns * weight_bits`` and the memory's depth ``weight_words``.
 
     Attributes
@@ -48,23 +48,23 @@ class WeightFetch(wiring.Component):
     Raises
     ------
     TypeError
-        If `config` is no :class:`~steelyard.contract.accelerator.ArrayConfig`.
+        If `config` is no :class:`~steelyard.contract.AcceleratorConfig`.
     """
 
     DEPTH = 8
     MEMORY_LATENCY = 2
 
-    def __init__(self, config: ArrayConfig):
-        if not isinstance(config, ArrayConfig):
-            raise TypeError(f"Configuration must be an ArrayConfig, not {config!r}")
-        self._width = config.columns * config.weight_bits
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
+        self._width = config.engine.weight_item_bits
         super().__init__(
             {
-                "base": In(range(config.weight_words)),
+                "base": In(range(config.memory.weight_words)),
                 "count": In(24),
                 "repeats": In(24),
                 "start": In(1),
-                "address": Out(range(config.weight_words)),
+                "address": Out(range(config.memory.weight_words)),
                 "data": In(self._width),
                 "o": Out(stream.Signature(self._width)),
             }

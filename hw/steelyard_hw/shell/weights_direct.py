@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 
 __all__ = ["DirectFetch"]
 
@@ -17,7 +17,7 @@ class DirectFetch(wiring.Component):
 
     Parameters
     ----------
-    config : :class:`~steelyard.contract.accelerator.ArrayConfig`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
 
     Attributes
     ----------
@@ -39,14 +39,14 @@ class DirectFetch(wiring.Component):
 
     MEMORY_LATENCY = 1
 
-    def __init__(self, config: ArrayConfig):
-        width = config.columns * config.weight_bits
+    def __init__(self, config: AcceleratorConfig):
+        width = config.engine.weight_item_bits
         super().__init__(
             {
-                "base": In(range(config.weight_words)),
-                "count": In(range(config.weight_words + 1)),
+                "base": In(range(config.memory.weight_words)),
+                "count": In(range(config.memory.weight_words + 1)),
                 "start": In(1),
-                "address": Out(range(config.weight_words)),
+                "address": Out(range(config.memory.weight_words)),
                 "read": Out(1),
                 "data": In(width),
                 "o": Out(stream.Signature(width)),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.errors import UserError
 
 from .cache import cached_file
@@ -28,14 +28,19 @@ Progress = Callable[[str], None]
 BUILD_TIME = "once, half a minute to three minutes on two free cores"
 """How long a build takes, in words."""
 REMARK = f" ({BUILD_TIME}; the device 'golden' starts at once)"
-CONVERTER = ("steelyard_hw.verilog",)
+CONVERTER = (
+    "steelyard_hw.verilog",
+    # The registry imports these when a configuration is read, which no import statement shows.
+    "steelyard.engines.array.config",
+    "steelyard.engines.crossbar.config",
+)
 """Module that makes the Verilog of an accelerator."""
 LINK = "steelyard_hw.link.serial"
 """Module that a board's gateware has beside it."""
 
 
 def build_library(
-    config: ArrayConfig, *, trace: bool = False, progress: Progress | None = None
+    config: AcceleratorConfig, *, trace: bool = False, progress: Progress | None = None
 ) -> Path:
     """Shared library that simulates the accelerator of a configuration.
 
@@ -73,7 +78,7 @@ def build_library(
 
 
 def build_board(
-    config: ArrayConfig,
+    config: AcceleratorConfig,
     *,
     divider: int,
     clock_hz: int,
@@ -103,7 +108,8 @@ def build_board(
         return convert_component(board, "steelyard_board")
 
     return cached_library(
-        f"board {divider} {clock_hz}\n{config.canonical()}\n{gateware_digest(*CONVERTER, LINK)}",
+        f"board {divider} {clock_hz} {config.link}\n{config.canonical()}\n"
+        f"{gateware_digest(*CONVERTER, LINK)}",
         verilog,
         "steelyard_board",
         f"board ({config.outline})",

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard_hw.lib.synthesis import AFTER_READ, SHORT_ADDERS, TOP, ULTRAPLUS, ULTRAPLUS_INFERENCE
 from steelyard_hw.lib.tools import Yosys, find_yosys
 
@@ -123,7 +123,7 @@ def synthesize(component: "Component", family: Family, *, compact: bool = False)
 
 
 def accelerator_netlist(
-    config: ArrayConfig, family: Family, progress: Progress | None = None
+    config: AcceleratorConfig, family: Family, progress: Progress | None = None
 ) -> str:
     """Netlist of the accelerator of a configuration, as :func:`synthesize` gives it, cached.
 
@@ -142,7 +142,7 @@ def accelerator_netlist(
         if progress is not None:
             progress(f"Synthesizing {config.outline}")
         accelerator = Accelerator(config, Target[family.target])
-        netlist = synthesize(accelerator, family, compact=config.compact)
+        netlist = synthesize(accelerator, family, compact=not config.engine.carry_registers)
         path.write_text(netlist, encoding="utf-8")
 
     source = inspect.getsource(synthesize)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, Operation
-from steelyard.compile.packing import Schedule, grouped, pack_weights
-from steelyard.compile.proof import OFFSET
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.descriptor import FIELDS
 from steelyard.contract.latencies import MINIMUM_DRAIN
+from steelyard.engines.array.packing import Schedule, pack_weights
+from steelyard.engines.proof import OFFSET, grouped
 from steelyard.network.random import random_weight
 from steelyard_hw.output.stage import Beat
 from steelyard_hw.shell.layer import LayerLayout
@@ -33,7 +33,7 @@ __all__ = [
 ATTEMPTS = 1000
 
 
-def layer_bits(config: ArrayConfig, descriptor: Descriptor) -> int:
+def layer_bits(config: AcceleratorConfig, descriptor: Descriptor) -> int:
     """A descriptor as the bits of the gateware's ``LayerLayout``."""
     layout = LayerLayout(config)
     bits = 0
@@ -62,7 +62,7 @@ class ArrayCase:
         (tiles, chunks, channels, lanes)
     """
 
-    config: ArrayConfig
+    config: AcceleratorConfig
     layer: Descriptor
     items: list[int]
     windows: NDArray[np.int8]
@@ -76,21 +76,21 @@ class ArrayCase:
         )
 
 
-def random_array_case(seed: int, config: ArrayConfig, *, work: int = 1500) -> ArrayCase:
+def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500) -> ArrayCase:
     """Random convolution of about `work` weight items at most, for any K, chunks and passes.
 
     Half of all layers need partial sums. One activation in ten is -128 or 127, one weight in ten
     -127 or 127.
     """
     rng = np.random.default_rng([seed, 1])
-    group, half = config.group, config.window_groups // 2
+    group, half = config.engine.group, config.engine.window_groups // 2
     for _ in range(ATTEMPTS):
         chunked = bool(rng.random() < 0.5)
         if chunked:
             chunk_groups = int(rng.integers(1, half + 1))
             groups = chunk_groups + int(rng.integers(1, 2 * half + 2))
         else:
-            chunk_groups = groups = int(rng.integers(1, config.window_groups + 1))
+            chunk_groups = groups = int(rng.integers(1, config.engine.window_groups + 1))
         last = int(rng.integers(1, group + 1))
         k = int(rng.integers(1, group + 1))
         cut = Schedule(
@@ -100,24 +100,24 @@ def random_array_case(seed: int, config: ArrayConfig, *, work: int = 1500) -> Ar
             last_positions=last,
             chunk_groups=chunk_groups,
         )
-        most = config.partial_sum_channels // config.columns if chunked else 5
+        most = config.engine.partial_sum_channels // config.engine.columns if chunked else 5
         passes = int(rng.integers(1, min(most, 5) + 1))
         tiles = int(rng.integers(1, 5))
         if tiles * passes * cut.slots <= work:
             break
     else:
         raise ValueError(f"No convolution of {work} weight items was found")
-    last_columns = int(rng.integers(1, config.columns + 1))
-    channels = (passes - 1) * config.columns + last_columns
+    last_columns = int(rng.integers(1, config.engine.columns + 1))
+    channels = (passes - 1) * config.engine.columns + last_columns
     positions = (groups - 1) * group + last
     weights = grouped(random_weight(rng, (channels, positions, 1, 1), group=group, k=k), group)
-    windows = rng.integers(-128, 128, (tiles, positions, config.lanes)).astype(np.int8)
+    windows = rng.integers(-128, 128, (tiles, positions, config.engine.lanes)).astype(np.int8)
     extremes = rng.choice(np.array([-128, 127], np.int8), windows.shape)
     windows = np.where(rng.random(windows.shape) < 0.1, extremes, windows)
-    filled = np.zeros((tiles, groups * group, config.lanes), np.int64)
+    filled = np.zeros((tiles, groups * group, config.engine.lanes), np.int64)
     filled[:, :positions] = windows.astype(np.int64) + OFFSET
-    grouped_windows = filled.reshape(tiles, groups, group, config.lanes)
-    sums = np.zeros((tiles, cut.chunks, channels, config.lanes), np.int64)
+    grouped_windows = filled.reshape(tiles, groups, group, config.engine.lanes)
+    sums = np.zeros((tiles, cut.chunks, channels, config.engine.lanes), np.int64)
     for chunk in range(cut.chunks):
         part = slice(chunk * chunk_groups, min((chunk + 1) * chunk_groups, groups))
         sums[:, chunk] = np.einsum(
@@ -128,7 +128,7 @@ def random_array_case(seed: int, config: ArrayConfig, *, work: int = 1500) -> Ar
         out_base=int(rng.integers(0, 8)),
         out_pitch=tiles,
         out_tiles=tiles,
-        last_lanes=config.lanes,
+        last_lanes=config.engine.lanes,
         chunk_groups=chunk_groups,
         last_chunk_groups=cut.last_chunk_groups,
         chunks=cut.chunks,
@@ -138,7 +138,7 @@ def random_array_case(seed: int, config: ArrayConfig, *, work: int = 1500) -> Ar
         passes=passes,
         last_columns=last_columns,
         weight_count=passes * cut.slots,
-        param_base=int(rng.integers(0, config.parameter_words - channels)),
+        param_base=int(rng.integers(0, config.memory.parameter_words - channels)),
     )
     return ArrayCase(
         config=config,
@@ -153,7 +153,7 @@ class WindowCase(Protocol):
     """Case with windows, int8 (tiles, positions, lanes), for the array or the tile."""
 
     @property
-    def config(self) -> ArrayConfig: ...
+    def config(self) -> AcceleratorConfig: ...
     @property
     def windows(self) -> NDArray[np.int8]: ...
 
@@ -171,17 +171,17 @@ class WindowFeeder:
     def __init__(self, case: WindowCase, rng: Random, stall: float) -> None:
         self._rng, self._stall = rng, stall
         config, positions = case.config, case.windows.shape[1]
-        self._free = config.window_groups
+        self._free = config.engine.window_groups
         self._writes: list[tuple[int, int, bool, bool]] = []
         slot = 0
         for tile in case.windows:
             for position, lanes in enumerate(tile):
-                index = position % config.group
-                ends = index == config.group - 1 or position == positions - 1
+                index = position % config.engine.group
+                ends = index == config.engine.group - 1 or position == positions - 1
                 word = int.from_bytes(lanes.tobytes(), "little")
-                self._writes.append((slot * config.group + index, word, index == 0, ends))
+                self._writes.append((slot * config.engine.group + index, word, index == 0, ends))
                 if ends:
-                    slot = (slot + 1) % config.window_groups
+                    slot = (slot + 1) % config.engine.window_groups
         self._writes.reverse()
 
     def step(self, freed: int) -> tuple[int, int, int, int]:
@@ -215,8 +215,8 @@ class BeatTaker:
     stall : probability of a cycle in which a beat is not taken yet
     """
 
-    def __init__(self, config: ArrayConfig, rng: Random, stall: float) -> None:
-        self._most, self._rng, self._stall = config.requantizer_cycles - 1, rng, stall
+    def __init__(self, config: AcceleratorConfig, rng: Random, stall: float) -> None:
+        self._most, self._rng, self._stall = config.output.requantizer_cycles - 1, rng, stall
 
     def ready(self, waited: int) -> bool:
         """Whether a beat that has waited for `waited` cycles is taken in this one."""
@@ -234,7 +234,7 @@ class BeatChecker:
         self._layout = Beat(case.config)
         self._cycle = self._seen = 0
         # An output stage of several cycles a beat has stored a sum before it takes the next.
-        self._spacing = 0 if case.config.compact else MINIMUM_DRAIN
+        self._spacing = 0 if case.config.output.requantizer_cycles > 1 else MINIMUM_DRAIN
         self._begun = -MINIMUM_DRAIN
         self._stored: dict[int, int] = {}
         self._expected = [
@@ -267,7 +267,7 @@ class BeatChecker:
         self._seen += 1
         case, layer, config = self._case, self._case.layer, self._case.config
         actual = self._layout.from_bits(bits)
-        lanes = slice(beat * config.requantizers, (beat + 1) * config.requantizers)
+        lanes = slice(beat * config.output.requantizers, (beat + 1) * config.output.requantizers)
         last_chunk = chunk == layer.chunks - 1
         self._check(
             place, "sums", list(actual.data), case.sums[tile, chunk, channel, lanes].tolist()
@@ -286,7 +286,7 @@ class BeatChecker:
             row = layer.out_base + channel * layer.out_pitch + tile
             self._check(place, "row", actual.row, row)
             self._check(place, "parameter", actual.param, layer.param_base + channel)
-        if channel % config.columns == 0 and beat == 0:
+        if channel % config.engine.columns == 0 and beat == 0:
             if self._cycle - self._begun < self._spacing:
                 raise AssertionError(f"Two drains begin {self._cycle - self._begun} cycles apart")
             self._begun = self._cycle
@@ -298,5 +298,5 @@ class BeatChecker:
             tile, chunk, channel, beat = place
             raise AssertionError(
                 f"Tile {tile}, chunk {chunk}, channel {channel}, lane "
-                f"{beat * self._case.config.requantizers}: {what} {is_} instead of {want}"
+                f"{beat * self._case.config.output.requantizers}: {what} {is_} instead of {want}"
             )

@@ -19,7 +19,7 @@ import numpy as np
 
 from steelyard import driver
 from steelyard.compile import compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.driver.link import LinkStatistics
 from steelyard.driver.serial import SerialTransport
 from steelyard.network import Network, golden
@@ -32,7 +32,8 @@ from ..virtual import CLOCK_HZ, DIVIDER, BoardSimulation
 
 __all__ = ["CONFIG", "FAULTS", "FaultBench", "FaultError"]
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=4,
     columns=2,
     group=4,
@@ -96,7 +97,7 @@ class FaultBench:
             layers=2,
             max_channels=6,
             max_pixels=40,
-            group=CONFIG.group,
+            group=CONFIG.engine.group,
             kinds=("conv", "max_pool", "add"),
         )
         self._program = self._compiled(network, config)
@@ -108,7 +109,7 @@ class FaultBench:
         sessions = Random(seed + 1)
 
         def transport(
-            address: str, config: ArrayConfig | None, progress: object = None
+            address: str, config: AcceleratorConfig | None, progress: object = None
         ) -> SerialTransport:
             made = SerialTransport(
                 self._port,
@@ -175,14 +176,14 @@ class FaultBench:
         return outcome
 
     @staticmethod
-    def _compiled(network: Network, config: ArrayConfig) -> Program:
+    def _compiled(network: Network, config: AcceleratorConfig) -> Program:
         """Program with the smallest batch that needs two frames, so that two are under way."""
         batch = 1
         while True:
             program = compile(network, config, batch=batch)
             # With three words of each of WRITE, START and READ; three of a frame's are its own.
             words = program.input.words * config.activation_item_words + 9
-            if words > config.link_words // 2 - 3:
+            if words > config.link.words // 2 - 3:
                 return program
             batch += 1
 

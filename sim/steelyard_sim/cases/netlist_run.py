@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from steelyard import driver
 from steelyard.compile import compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.contract.registers import Space
-from steelyard.contract.tile import load_config
 from steelyard.driver.boards import find_board
 from steelyard.driver.port import HostPort
 from steelyard.errors import UserError
@@ -42,7 +41,8 @@ from ..simulation import Simulation, SimulationTransport
 
 __all__ = ["CONFIG", "Result", "compare", "cut", "demo_program"]
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=4,
     columns=4,
     requantizers=1,
@@ -89,7 +89,7 @@ class Result:
     difference: str | None
 
 
-def demo_program(config: ArrayConfig, layers: int | None, progress: Progress) -> Program:
+def demo_program(config: AcceleratorConfig, layers: int | None, progress: Progress) -> Program:
     """Pruned demo network or its first layers, compiled for single images.
 
     Parameters
@@ -225,7 +225,7 @@ class _Run:
         """Random bytes in the whole activation memory: the simulations begin with different ones,
         and lanes past the last pixel keep what they find."""
         config = self._program.config
-        words = config.activation_words * config.activation_item_words
+        words = config.memory.activation_words * config.activation_item_words
         filling = self._rng.integers(0, 1 << 32, words, np.uint32)
         self._port.write(Space.ACTIVATIONS, 0, filling)
 
@@ -255,7 +255,7 @@ class _Run:
         self._device.run_layers(0, len(self._program.network.layers))
         self._device.counters()
         self.cycles = self._device.cycles or 0
-        words = config.activation_words * config.activation_item_words
+        words = config.memory.activation_words * config.activation_item_words
         self.compared += self._port.read(Space.ACTIVATIONS, 0, words).nbytes
 
 
@@ -289,15 +289,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(result.difference is not None)
 
 
-def _config(options: argparse.Namespace) -> ArrayConfig:
+def _config(options: argparse.Namespace) -> AcceleratorConfig:
     if options.compact:
         return find_board(COMPACT_BOARD).default.with_(**COMPACT_CHANGES)
     if options.board is not None:
         return find_board(options.board).default
-    return CONFIG if options.config is None else load_config(options.config)
+    return CONFIG if options.config is None else AcceleratorConfig.from_toml(options.config)
 
 
-def _case(config: ArrayConfig, options: argparse.Namespace) -> Result:
+def _case(config: AcceleratorConfig, options: argparse.Namespace) -> Result:
     from steelyard import zoo
 
     def progress(text: str) -> None:
@@ -313,7 +313,7 @@ def _case(config: ArrayConfig, options: argparse.Namespace) -> Result:
     return compare(program, x, netlist, family, seed=options.seed, progress=progress)
 
 
-def _show(result: Result, config: ArrayConfig) -> None:
+def _show(result: Result, config: AcceleratorConfig) -> None:
     rate = result.cycles / result.seconds if result.seconds else 0.0
     rows = {
         "accelerator": config.outline,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, Operation, compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.contract.registers import (
     COUNTERS,
     Command,
@@ -32,7 +32,7 @@ ATTEMPTS = 1000
 
 
 def random_program(
-    seed: int, config: ArrayConfig, *, cycles: int = 4000, words: int = 2500
+    seed: int, config: AcceleratorConfig, *, cycles: int = 4000, words: int = 2500
 ) -> tuple[Program, NDArray[np.int8]]:
     """Random program with one batch of inputs, int8 (batch, channels, height, width).
 
@@ -64,9 +64,11 @@ def random_program(
     raise ValueError(f"No program of {cycles} cycles was found")
 
 
-def random_case_network(rng: np.random.Generator, config: ArrayConfig) -> tuple[Network, int | str]:
+def random_case_network(
+    rng: np.random.Generator, config: AcceleratorConfig
+) -> tuple[Network, int | str]:
     """Network, and the K to compile it for."""
-    group = config.group
+    group = config.engine.group
     kept = None if rng.random() < 0.15 else int(rng.integers(1, group + 1))
     k: int | str = (
         "auto" if kept is None or rng.random() < 0.7 else int(rng.integers(kept, group + 1))
@@ -76,7 +78,7 @@ def random_case_network(rng: np.random.Generator, config: ArrayConfig) -> tuple[
             int(rng.integers(1 << 32)),
             layers=int(rng.integers(2, 5)),
             max_pixels=40,
-            max_channels=2 * config.columns + 1,
+            max_channels=2 * config.engine.width + 1,
             group=group,
             k=kept,
         )
@@ -87,7 +89,7 @@ def random_case_network(rng: np.random.Generator, config: ArrayConfig) -> tuple[
     network = random_conv(
         rng,
         in_channels=int(rng.integers(1, 10)),
-        out_channels=int(rng.integers(1, 3 * config.columns + 2)),
+        out_channels=int(rng.integers(1, 3 * config.engine.width + 2)),
         size=(int(rng.integers(1, 11)), int(rng.integers(1, 11))),
         kernel=kernel,
         stride=int(rng.integers(1, 3)),
@@ -209,7 +211,7 @@ class Script:
             taps = d.kernel_h * d.kernel_w * d.in_channels
             channels = d.in_channels
             if d.op == Operation.CONV:
-                channels = (d.passes - 1) * config.columns + d.last_columns
+                channels = (d.passes - 1) * config.engine.width + d.last_columns
             elif d.op == Operation.ADD:
                 taps *= 2
             vector = 0 if d.op == Operation.CONV else taps

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, Operation, compile
-from steelyard.compile.crossbar import pack_layer
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.contract.registers import COUNTERS, Space
-from steelyard.contract.tile import TileConfig
 from steelyard.engines.crossbar import (
     METHODS,
     Counts,
@@ -21,11 +20,11 @@ from steelyard.engines.crossbar import (
     LayerMapping,
     count,
     map_layer,
-    map_network,
     run,
 )
 from steelyard.engines.crossbar.arithmetic import Crossbars
-from steelyard.engines.crossbar.config import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
+from steelyard.engines.crossbar.crossbar import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
+from steelyard.engines.crossbar.weights import pack_layer
 from steelyard.errors import UserError
 from steelyard.network.random import random_input
 from steelyard.program import Program
@@ -73,11 +72,12 @@ def random_crossbar(rng: np.random.Generator, *, cells: int = 240) -> CrossbarCo
     raise ValueError(f"No operation unit of {cells} cells was found")
 
 
-def random_tile_config(rng: np.random.Generator, *, cells: int = 240) -> TileConfig:
+def random_tile_config(rng: np.random.Generator, *, cells: int = 240) -> AcceleratorConfig:
     """Random small tile around a random crossbar."""
     lanes = int(rng.choice([4, 4, 8]))
     parallel = int(rng.choice([1, 1, 2, 4]))
-    return TileConfig(
+    return configure(
+        "crossbar",
         lanes=lanes,
         group=int(rng.choice([4, 8])),
         requantizers=lanes >> int(rng.integers(0, 3)),
@@ -116,7 +116,7 @@ class TileCase:
     counts : expected counts, in the order of the tile's counters
     """
 
-    config: TileConfig
+    config: AcceleratorConfig
     layer: Descriptor
     mapping: LayerMapping
     items: list[int]
@@ -126,14 +126,14 @@ class TileCase:
 
     def __str__(self) -> str:
         return (
-            f"{self.config.crossbar.canonical()}, {self.mapping.method}, "
-            f"{self.layer.out_tiles} tiles of {self.config.lanes}, {self.windows.shape[1]} "
+            f"{self.config.engine.crossbar.canonical()}, {self.mapping.method}, "
+            f"{self.layer.out_tiles} tiles of {self.config.engine.lanes}, {self.windows.shape[1]} "
             f"positions -> {self.sums.shape[1]} channels, {len(self.items)} items"
         )
 
 
 def random_tile_case(
-    seed: int, config: TileConfig | None = None, *, cycles: int = 1500, cells: int = 240
+    seed: int, config: AcceleratorConfig | None = None, *, cycles: int = 1500, cells: int = 240
 ) -> TileCase:
     """Random layer of about `cycles` steps at most, by any mapping, in part with device effects.
 
@@ -151,16 +151,16 @@ def random_tile_case(
         kernel = int(rng.choice([1, 1, 2, 3]))
         inputs = int(rng.integers(1, 9))
         positions = kernel * kernel * inputs
-        groups = -(-positions // config.group)
-        channels = int(rng.integers(1, config.partial_sum_channels + 1))
-        if groups > config.window_groups:
+        groups = -(-positions // config.engine.group)
+        channels = int(rng.integers(1, config.engine.partial_sum_channels + 1))
+        if groups > config.engine.window_groups:
             continue
         weight = rng.integers(-127, 128, (channels, inputs, kernel, kernel)).astype(np.int8)
         weight[rng.random(weight.shape) < rng.choice([0, 0, 0.5, 0.8, 1])] = 0
         method = str(rng.choice(list(METHODS)))
-        mapping = map_layer(weight, config.crossbar, method)
+        mapping = map_layer(weight, config.engine.crossbar, method)
         tiles = int(rng.integers(1, 4))
-        if tiles * mapping.operation_units * config.crossbar.steps > cycles:
+        if tiles * mapping.operation_units * config.engine.crossbar.steps > cycles:
             continue
         effects = None
         if rng.random() < 0.3:
@@ -168,11 +168,13 @@ def random_tile_case(
                 seed=seed, stuck_at_zero=30_000, stuck_at_one=20_000, deviating=100_000, deviation=2
             )
         items = pack_layer(mapping, config, effects)
-        last_lanes = int(rng.integers(1, config.lanes + 1))
-        windows = rng.integers(-128, 128, (tiles, positions, config.lanes)).astype(np.int8)
+        last_lanes = int(rng.integers(1, config.engine.lanes + 1))
+        windows = rng.integers(-128, 128, (tiles, positions, config.engine.lanes)).astype(np.int8)
         windows[rng.random(windows.shape) < rng.choice([0, 0.5, 0.9, 1])] = -128
         pixels = windows.transpose(1, 0, 2).reshape(positions, -1).view(np.uint8) ^ np.uint8(0x80)
-        used = np.arange(tiles * config.lanes) < (tiles - 1) * config.lanes + last_lanes
+        used = (
+            np.arange(tiles * config.engine.lanes) < (tiles - 1) * config.engine.lanes + last_lanes
+        )
         sums = np.zeros((len(used), channels), np.int64)
         sums[used] = Crossbars(mapping, effects).accumulate(pixels[:, used])
         counts = count(mapping, pixels[:, used]).counts
@@ -186,7 +188,7 @@ def random_tile_case(
             passes=channels,
             last_columns=1,
             weight_count=len(items),
-            param_base=int(rng.integers(0, config.parameter_words - channels)),
+            param_base=int(rng.integers(0, config.memory.parameter_words - channels)),
         )
         return TileCase(
             config=config,
@@ -194,7 +196,7 @@ def random_tile_case(
             mapping=mapping,
             items=[int.from_bytes(row.astype("<u4").tobytes(), "little") for row in items] * tiles,
             windows=windows,
-            sums=sums.reshape(tiles, config.lanes, channels).transpose(0, 2, 1),
+            sums=sums.reshape(tiles, config.engine.lanes, channels).transpose(0, 2, 1),
             counts=unit_counts(counts),
         )
     raise ValueError(f"No layer of {cycles} steps was found")
@@ -233,8 +235,8 @@ class TileChecker:
         self._seen += 1
         layer, config = self._case.layer, self._case.config
         actual = self._layout.from_bits(bits)
-        first = beat * config.requantizers
-        sums = self._case.sums[tile, channel, first : first + config.requantizers].tolist()
+        first = beat * config.output.requantizers
+        sums = self._case.sums[tile, channel, first : first + config.output.requantizers].tolist()
         # Sums of lanes that are not in use are 0 here and there.
         seen = (
             list(actual.data),
@@ -260,10 +262,10 @@ class TileScript(Script):
         super().__init__(program, x, rng, layerwise=layerwise)
         self._units = self._read(Space.UNITS, 0, 2 * len(COUNTERS) * len(program.descriptors))
         config = program.config
-        if not isinstance(config, TileConfig) or program.method is None:
+        if config.engine.kind != "crossbar":
             raise TypeError(f"Program must be one for the tile, not for {config!r}")
-        mapping = map_network(program.network, config.crossbar, program.method)
-        self.result = run(program.network, mapping, x, effects=program.effects)
+        mapping = program.mapping
+        self.result = run(program.network, mapping, x, effects=program.settings.effects)
 
     def _golden(self) -> dict[str, NDArray[np.int8]]:
         return self.result.tensors
@@ -287,7 +289,7 @@ class TileScript(Script):
 
 
 def random_tile_program(
-    seed: int, config: TileConfig, *, cycles: int = 4000, words: int = 2500
+    seed: int, config: AcceleratorConfig, *, cycles: int = 4000, words: int = 2500
 ) -> tuple[Program, NDArray[np.int8]]:
     """Random program for the tile with one batch of inputs, int8 (batch, ...).
 
@@ -298,7 +300,7 @@ def random_tile_program(
         try:
             network, _ = random_case_network(rng, config)
             batch = int(rng.choice([1, 1, 1, 2, 3, 5]))
-            program = compile(network, config, batch=batch, method=str(rng.choice(list(METHODS))))
+            program = compile(network, config, batch=batch, mapping=str(rng.choice(list(METHODS))))
         except UserError:
             # The draw does not fit its map or the configuration: the next one may.
             continue

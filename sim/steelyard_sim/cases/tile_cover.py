@@ -7,9 +7,9 @@ from itertools import combinations
 
 import numpy as np
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.engines.crossbar import CrossbarConfig
-from steelyard.engines.crossbar.config import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
+from steelyard.engines.crossbar.crossbar import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
 from steelyard.errors import UserError
 
 __all__ = ["Pair", "covering_configs", "pairs", "possible_pairs", "traits"]
@@ -25,7 +25,7 @@ POSITIONS = 144
 Pair = tuple[str, str]
 
 
-def random_config(rng: np.random.Generator) -> TileConfig:
+def random_config(rng: np.random.Generator) -> AcceleratorConfig:
     """Random tile around a random crossbar, over every field of both."""
     while True:
         try:
@@ -35,7 +35,7 @@ def random_config(rng: np.random.Generator) -> TileConfig:
             continue
 
 
-def _drawn(rng: np.random.Generator) -> TileConfig:
+def _drawn(rng: np.random.Generator) -> AcceleratorConfig:
     while True:
         cell_bits, dac_bits = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
         signed = str(rng.choice(SIGNED_SCHEMES))
@@ -51,11 +51,11 @@ def _drawn(rng: np.random.Generator) -> TileConfig:
     group = int(rng.choice([4, 8, 16, 32]))
     least = -(-POSITIONS // group)
     tight = rng.random() < 0.3
-    return TileConfig(
+    return configure(
+        "crossbar",
         lanes=lanes,
         group=group,
         requantizers=lanes >> int(rng.integers(0, 3)),
-        multiplier_stages=int(rng.integers(2, 7)),
         accumulator_bits=int(rng.integers(16, 33)),
         window_groups=1 << (least - 1).bit_length() + int(rng.integers(0, 2)),
         activation_words=16 * int(rng.integers(64, 128)),
@@ -84,17 +84,17 @@ def _drawn(rng: np.random.Generator) -> TileConfig:
     )
 
 
-def traits(config: TileConfig) -> list[str]:
+def traits(config: AcceleratorConfig) -> list[str]:
     """Values of the fields that meet in pairs, in words; sizes in classes."""
-    unit = config.crossbar
+    unit = config.engine.crossbar
     exact = unit.greatest_sum.bit_length()
     short = "1 bit" if unit.adc_bits == 1 else "few bits"
     adc = short if unit.adc_bits < exact else "exact" if unit.adc_bits == exact else "spare"
     return [
-        f"lanes {config.lanes}",
-        f"group {config.group}",
+        f"lanes {config.engine.lanes}",
+        f"group {config.engine.group}",
         f"beats {config.drain_beats}",
-        f"OUs in parallel {config.ou_parallel}",
+        f"OUs in parallel {config.engine.ou_parallel}",
         f"OU rows {_size_class(unit.ou_rows)}",
         f"OU weights {_size_class(unit.ou_weights)}",
         f"cell bits {unit.cell_bits}",
@@ -114,7 +114,7 @@ def _size_class(size: int) -> str:
     return "10 or more"
 
 
-def pairs(config: TileConfig) -> set[Pair]:
+def pairs(config: AcceleratorConfig) -> set[Pair]:
     """Pairs of values that a configuration has."""
     return set(combinations(traits(config), 2))
 
@@ -125,7 +125,7 @@ def possible_pairs(seed: int) -> set[Pair]:
     return set().union(*(pairs(random_config(rng)) for _ in range(SAMPLE)))
 
 
-def covering_configs(seed: int, count: int) -> list[TileConfig]:
+def covering_configs(seed: int, count: int) -> list[AcceleratorConfig]:
     """Configurations, each with more new pairs than others that were drawn beside it."""
     rng = np.random.default_rng([seed, 5])
     met: set[Pair] = set()

@@ -23,7 +23,7 @@ from rich.progress import Progress
 
 from steelyard import driver
 from steelyard.compile import Descriptor, compile
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.engines import crossbar
 from steelyard.engines.crossbar import METHODS, DeviceEffects, NetworkMapping
 from steelyard.errors import UserError
@@ -65,8 +65,8 @@ class Case:
             for layer in self.convolutions
         )
         return (
-            f"{self.program.method}, {names} ({shapes}), batch {self.program.batch}"
-            f"{', device effects' * (self.program.effects is not None)}"
+            f"{self.program.settings.mapping}, {names} ({shapes}), batch {self.program.batch}"
+            f"{', device effects' * (self.program.settings.effects is not None)}"
         )
 
 
@@ -106,9 +106,9 @@ class Summary:
     differences: list[str] = field(default_factory=list)
 
 
-def _random_network(rng: np.random.Generator, config: TileConfig) -> Network:
+def _random_network(rng: np.random.Generator, config: AcceleratorConfig) -> Network:
     """Convolution of any shape, fully connected layer or short chain, of any sparsity."""
-    group, most = config.group, min(config.partial_sum_channels, 20)
+    group, most = config.engine.group, min(config.engine.partial_sum_channels, 20)
     k = (0, None, int(rng.integers(1, group + 1)))[int(rng.choice(3, p=[0.06, 0.24, 0.7]))]
     if rng.random() < 0.25:
         network = random_network(
@@ -116,7 +116,7 @@ def _random_network(rng: np.random.Generator, config: TileConfig) -> Network:
             layers=int(rng.integers(2, 5)),
             max_pixels=40,
             max_channels=min(most, 12),
-            max_kernel=min(config.padded_kernel, 4),
+            max_kernel=min(config.load.padded_kernel, 4),
             group=group,
             k=k,
         )
@@ -147,7 +147,9 @@ def _random_network(rng: np.random.Generator, config: TileConfig) -> Network:
     return replace(network, layers=tuple(layers))
 
 
-def random_case(rng: np.random.Generator, config: TileConfig, *, cycles: int = CYCLES) -> Case:
+def random_case(
+    rng: np.random.Generator, config: AcceleratorConfig, *, cycles: int = CYCLES
+) -> Case:
     """Random program for a tile with one batch of inputs.
 
     Parameters
@@ -165,7 +167,7 @@ def random_case(rng: np.random.Generator, config: TileConfig, *, cycles: int = C
             batch, method = int(rng.choice([1, 1, 2, 3, 5])), str(rng.choice(list(METHODS)))
             effects = DeviceEffects(seed=int(rng.integers(1 << 31)), **EFFECTS)
             worn = effects if rng.random() < 0.25 else None
-            program = compile(network, config, batch=batch, method=method, effects=worn)
+            program = compile(network, config, batch=batch, mapping=method, effects=worn)
         except UserError:
             # The draw does not fit its map or the configuration: the next one may.
             continue
@@ -186,7 +188,7 @@ class TileBench:
     summary : what was done is added to it
     """
 
-    def __init__(self, config: TileConfig, summary: Summary) -> None:
+    def __init__(self, config: AcceleratorConfig, summary: Summary) -> None:
         self._config = config
         self._summary = summary
         self._device = driver.open("sim", config=config, timeout=TIMEOUT_SECONDS)
@@ -200,9 +202,9 @@ class TileBench:
         program, device = case.program, self._device
         mapping = program.mapping
         assert mapping is not None
-        result = crossbar.run(program.network, mapping, case.x, effects=program.effects)
+        result = crossbar.run(program.network, mapping, case.x, effects=program.settings.effects)
         self._describe(case, mapping, result)
-        if self._config.crossbar.adc_is_ideal and case.program.effects is None:
+        if self._config.engine.crossbar.adc_is_ideal and case.program.settings.effects is None:
             whole = golden.run(program.network, case.x, trace=True)
             for name, tensor in whole.items():
                 if not np.array_equal(result.tensors[name], tensor):
@@ -274,9 +276,9 @@ class TileBench:
                 "more than 70 % zeros": np.mean(layer.weight == 0) > 0.7,
                 "steps skipped": counts.ou_skipped > 0,
                 "all steps skipped": counts.ou_skipped > 0 and not counts.ou_steps,
-                "device effects": case.program.effects is not None,
-                "equal to the integer network": self._config.crossbar.adc_is_ideal
-                and case.program.effects is None,
+                "device effects": case.program.settings.effects is not None,
+                "equal to the integer network": self._config.engine.crossbar.adc_is_ideal
+                and case.program.settings.effects is None,
                 "behind other layers": layer.inputs[0] != shapes.input,
             }
             summary.kinds.update(name for name, holds in kinds.items() if holds)

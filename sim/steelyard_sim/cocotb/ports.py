@@ -269,8 +269,10 @@ class ArrayBench(EngineBench):
         if not self._checker.complete or issued != len(case.items):
             raise AssertionError(f"The array ended after {issued} of {len(case.items)} items")
         layer = case.layer
-        # Compact columns take a cycle for each capture but the last, which nothing follows.
-        captures = (layer.out_tiles * layer.chunks * layer.passes - 1) * case.config.compact
+        # Without `carry_registers` each capture takes a cycle but the last, which nothing follows.
+        captures = (layer.out_tiles * layer.chunks * layer.passes - 1) * (
+            not case.config.engine.carry_registers
+        )
         if silent != captures:
             raise AssertionError(f"{silent} cycles pass without one of {EVENTS}, not {captures}")
 

@@ -57,7 +57,7 @@ class _Counts:
 
     def __init__(self, case: TileCase) -> None:
         self._layout = UnitEvent(case.config)
-        self._steps = case.config.crossbar.steps
+        self._steps = case.config.engine.crossbar.steps
         self.total = [0] * len(case.counts)
 
     def step(self, bits: int) -> None:

@@ -1,41 +1,21 @@
 """From an integer network to descriptors, parameters, packed weights and a memory plan."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.accelerator import MEMORIES, ArrayConfig
-from ..contract.descriptor import DESCRIPTOR_WORDS, Descriptor
-from ..contract.tile import TileConfig
-from ..engines.crossbar import (
-    DeviceEffects,
-    LayerMapping,
-    NetworkMapping,
-    accumulator_bound,
-    map_network,
-)
+from ..contract import DESCRIPTOR_WORDS, AcceleratorConfig, Descriptor, registry
+from ..contract.sections import MEMORIES
+from ..engines import Engine, Plan
 from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
 from ..program import LayerEntry, Plane, Program
-from .crossbar import cells_items, estimate, pack_layer, tile_convolution
 from .cycles import predict
-from .layers import (
-    KRequest,
-    check_features,
-    choose_k,
-    convolution,
-    pieces,
-    pool_parameters,
-    requested_k,
-    schedule,
-    serial_scale,
-    walk,
-)
+from .layers import check_features, pool_parameters, serial_scale, walk
 from .memory import Buffer, assign, lifetimes
-from .packing import Schedule, grouped, nonzeros, pack_weights
-from .proof import fold_bias, group_bounds
 
 __all__ = ["compile"]
 
@@ -43,18 +23,21 @@ Progress = Callable[[int, int, str], None]
 """Called with layers done, layers in all, and the name of the layer being packed."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Plan:
-    """Everything about a layer that is known before its weights are packed."""
+    """Everything about a layer that is known before its weights are packed.
+
+    Members
+    -------
+    engine : what the engine decided, None for a layer without weights
+    """
 
     layer: Layer
     descriptors: tuple[Descriptor, ...]
     channels: tuple[tuple[int, int], ...]
     parameters: NDArray[np.uint32]
-    cut: Schedule | None = None
-    mapping: LayerMapping | None = None
-    effects: DeviceEffects | None = None
-    nnz: int = 0
+    predicted_cycles: int
+    engine: Plan | None = None
 
     @property
     def weight_items(self) -> int:
@@ -66,9 +49,9 @@ def _parameter_words(
     bias: NDArray[np.int32],
     multiplier: NDArray[np.int32],
     shift: NDArray[np.int32],
-    config: ArrayConfig,
+    config: AcceleratorConfig,
 ) -> NDArray[np.uint32]:
-    if config.requantizer_cycles > 1:
+    if config.output.requantizer_cycles > 1:
         pairs = zip(multiplier.tolist(), shift.tolist(), strict=True)
         scales = [serial_scale(layer, *pair) for pair in pairs]
         multiplier, shift = np.array(scales, np.int32).T
@@ -76,84 +59,41 @@ def _parameter_words(
     return np.stack([bias.astype(np.int32).view(np.uint32), high], axis=1)
 
 
-def _plan_conv(
-    network: Network, conv: Conv, base: Descriptor, requested: int | None, config: ArrayConfig
-) -> _Plan:
-    weights = grouped(conv.weight, config.group)
-    counts = nonzeros(weights)
-    bounds = group_bounds(weights)
-    k = choose_k(conv.name, counts, requested, config.group)
-    zero = network.tensor(conv.inputs[0]).zero_point
-    bias = fold_bias(conv.name, conv.bias, zero, conv.weight, bounds)
-    cut = schedule(conv, base, k, bounds, config)
-    channels = pieces(len(weights), cut, config)
-    return _Plan(
-        layer=conv,
-        descriptors=tuple(convolution(base, last - first, cut, config) for first, last in channels),
-        channels=tuple(channels),
-        parameters=_parameter_words(conv.name, bias, conv.multiplier, conv.shift, config),
-        cut=cut,
-        nnz=int(counts.sum(dtype=np.int64)),
-    )
-
-
-def _plan_mapped(
-    network: Network,
-    conv: Conv,
-    base: Descriptor,
-    mapping: LayerMapping,
-    effects: DeviceEffects | None,
-    config: TileConfig,
-) -> _Plan:
-    zero = network.tensor(conv.inputs[0]).zero_point
-    bounds = group_bounds(grouped(conv.weight, config.group))
-    bias = fold_bias(conv.name, conv.bias, zero, conv.weight, bounds)
-    # A converter that rounds up, or a cell that is off, can exceed what the weights allow.
-    reach = accumulator_bound(mapping, effects) + np.abs(bias.astype(np.int64))
-    if reach.max() >= 1 << 31:
-        raise DoesNotFit(
-            f"Layer {conv.name!r} can reach sums of {reach.max()} in output channel "
-            f"{reach.argmax()}, which 32 bits do not hold; use smaller weights or bias."
-        )
-    return _Plan(
-        layer=conv,
-        descriptors=(tile_convolution(base, mapping, config),),
-        channels=((0, len(conv.weight)),),
-        parameters=_parameter_words(conv.name, bias, conv.multiplier, conv.shift, config),
-        mapping=mapping,
-        effects=effects,
-        nnz=int(np.count_nonzero(conv.weight)),
-    )
-
-
 def _plan(
     network: Network,
     layer: Layer,
-    k: dict[str, int | None],
     batch: int,
-    config: ArrayConfig,
-    mapping: NetworkMapping | None,
-    effects: DeviceEffects | None,
+    config: AcceleratorConfig,
+    engine: Engine,
+    prepared: Any,
 ) -> _Plan:
-    base = walk(network, layer, batch, config.lanes)
+    base = walk(network, layer, batch, config.engine.lanes)
     base.words(layer.name, config)
     check_features(network, layer, base, config)
     if isinstance(layer, Conv):
-        if isinstance(config, TileConfig) and mapping is not None:
-            own = mapping.layers[layer.name]
-            return _plan_mapped(network, layer, base, own, effects, config)
-        return _plan_conv(network, layer, base, k[layer.name], config)
+        own = engine.plan(network, layer, base, config, prepared)
+        return _Plan(
+            layer=layer,
+            descriptors=own.descriptors,
+            channels=own.channels,
+            parameters=_parameter_words(
+                layer.name, own.bias, layer.multiplier, layer.shift, config
+            ),
+            predicted_cycles=own.predicted_cycles,
+            engine=own,
+        )
     bias, multiplier, shift = np.array(pool_parameters(network, layer), np.int32).T
     return _Plan(
         layer=layer,
         descriptors=(base,),
         channels=((0, base.in_channels),),
         parameters=_parameter_words(layer.name, bias, multiplier, shift, config),
+        predicted_cycles=predict(base, config),
     )
 
 
 def _check_capacity(
-    network: Network, plans: list[_Plan], activation_words: int, config: ArrayConfig
+    network: Network, plans: list[_Plan], activation_words: int, config: AcceleratorConfig
 ) -> None:
     needs = (
         ("activation words", "activation_words", activation_words),
@@ -163,7 +103,7 @@ def _check_capacity(
     )
     short, grown = [], {}
     for what, name, need in needs:
-        have = getattr(config, name)
+        have = getattr(config.memory, name)
         if need > have:
             excess = f"{need - have} too many"
             short.append(f"{need} {what} where the configuration has {have} ({excess})")
@@ -214,77 +154,40 @@ def _entries(
     linked: list[tuple[Descriptor, ...]],
     buffers: list[Buffer],
     bases: dict[str, int],
-    config: ArrayConfig,
 ) -> list[LayerEntry]:
     """Layer table of the program."""
     entries = []
     first = 0
     for index, (plan, descriptors) in enumerate(zip(plans, linked, strict=True)):
         shape = network.tensor(plan.layer.output).shape
-        pixels = descriptors[0].batch * shape[1] * shape[2]
+        own = plan.engine
         entries.append(
             LayerEntry(
                 name=plan.layer.name,
                 kind=plan.layer.kind,
-                k=plan.cut.k if plan.cut else None,
+                k=own.k if own else None,
                 first=first,
                 count=len(descriptors),
                 output=Plane(bases[plan.layer.output], descriptors[0].out_pitch, shape),
-                nnz=plan.nnz,
-                kept=_kept(plan),
+                nnz=own.nnz if own else 0,
+                kept=own.kept if own else 0,
                 weight_items=plan.weight_items,
                 activation_words=sum(b.words for b in buffers if b.first <= index <= b.last),
-                ideal_cycles=_ideal_cycles(plan, descriptors, pixels, config),
-                predicted_cycles=_predicted_cycles(plan, descriptors, config),
+                ideal_cycles=own.ideal_cycles if own else 0,
+                predicted_cycles=plan.predicted_cycles,
             )
         )
         first += len(descriptors)
     return entries
 
 
-def _kept(plan: _Plan) -> int:
-    """Weights stored for a layer."""
-    if plan.mapping is not None:
-        return plan.mapping.weights
-    return len(plan.parameters) * plan.cut.slots if plan.cut else 0
-
-
-def _ideal_cycles(
-    plan: _Plan, descriptors: tuple[Descriptor, ...], pixels: int, config: ArrayConfig
-) -> int:
-    if plan.mapping is not None and isinstance(config, TileConfig):
-        steps = cells_items(plan.mapping, config) * config.crossbar.steps
-        return sum(descriptor.out_tiles for descriptor in descriptors) * steps
-    return -(-plan.nnz * pixels // config.macs_per_cycle)
-
-
-def _predicted_cycles(plan: _Plan, descriptors: tuple[Descriptor, ...], config: ArrayConfig) -> int:
-    if plan.mapping is not None and isinstance(config, TileConfig):
-        return sum(estimate(each, plan.mapping, config) for each in descriptors)
-    return sum(predict(each, config) for each in descriptors)
-
-
-def _packed(
-    plan: _Plan, descriptors: tuple[Descriptor, ...], config: ArrayConfig
-) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """Weight items of each descriptor with the place of the first."""
-    if plan.mapping is not None and isinstance(config, TileConfig):
-        yield descriptors[0].weight_base, pack_layer(plan.mapping, config, plan.effects)
-    elif plan.cut is not None and isinstance(plan.layer, Conv):
-        weights = grouped(plan.layer.weight, config.group)
-        for each, (first, last) in zip(descriptors, plan.channels, strict=True):
-            yield each.weight_base, pack_weights(weights[first:last], plan.cut, config)
-
-
 def compile(
     network: Network,
-    config: ArrayConfig,
+    config: AcceleratorConfig,
     *,
     batch: int = 1,
-    k: KRequest = "auto",
-    method: str = "pattern",
-    effects: DeviceEffects | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Program:
     """Program of a network for one configuration.
 
@@ -293,52 +196,48 @@ def compile(
     network : integer network
     config : the accelerator's configuration
     batch : images computed together, 1 to 65535
-    k : weights kept in each group: ``"auto"`` takes each layer's smallest, ``"dense"`` the whole
-        group, an integer holds for all layers, a mapping for the layers it names (others: auto);
-        only the array looks at it
-    method : how a tile's crossbar holds the weights, see
-        :func:`steelyard.engines.crossbar.map_network`;
-        only the tile looks at it
-    effects : faults of the tile's cells, which its cells then hold as a real crossbar's would
     progress : called with layers done, layers in all and the layer's name
+    options : of the engine. The array has `k`, weights kept in each group: ``"auto"`` (unless
+        given) takes each layer's smallest, ``"dense"`` the whole group, an integer holds for all
+        layers, a mapping for the layers it names (others: auto). The crossbar has `mapping`, how
+        its crossbars hold the weights (``"pattern"`` unless given), and `effects`,
+        :class:`~steelyard.engines.crossbar.DeviceEffects` of its cells.
 
     Raises
     ------
     UserError
         If a layer cannot be computed, or `k` is smaller than its weights need; names the layer.
-        If there are effects, but no crossbar to have them.
+        If the engine has no such option.
     DoesNotFit
         If memories or accumulators are too small; says by how much, before any weight is packed.
     """
-    if not isinstance(network, Network) or not isinstance(config, ArrayConfig):
+    if not isinstance(network, Network) or not isinstance(config, AcceleratorConfig):
         given = f"{type(network).__name__} and {type(config).__name__}"
         raise UserError(
-            f"A network is compiled for an ArrayConfig or TileConfig, but {given} were given; "
+            f"A network is compiled for an AcceleratorConfig, but {given} were given; "
             "load an ONNX file with steelyard.importer.load first."
         )
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 65535:
         raise UserError(f"The batch must be an integer from 1 to 65535, not {batch!r}; use 1.")
     if not network.layers:
         raise UserError(f"Network {network.name!r} has no layers; add at least one.")
-    requested = requested_k(k, network, config.group)
-    tile = config if isinstance(config, TileConfig) else None
-    if effects is not None and tile is None:
-        raise UserError(
-            "Device effects are those of a crossbar's cells, which the sparse array does not have; "
-            "give a TileConfig."
-        )
-    mapping = map_network(network, tile.crossbar, method) if tile else None
+    engine: Engine = registry.engine(config.engine.kind)
+    for name in options:
+        if name not in engine.options:
+            own = ", ".join(engine.options) or "none"
+            raise UserError(
+                f"The {config.engine.title} has no option {name!r}; its options are {own}."
+            )
+    settings, mapping, prepared = engine.prepare(network, config, options)
     # With memories that hold everything: how large they are changes no plan, and what is too much
     # for those of the configuration is said of the whole network.
     room = config.with_(**MEMORIES)
-    plans = [
-        _plan(network, layer, requested, batch, room, mapping, effects) for layer in network.layers
-    ]
-    buffers = lifetimes(network, batch, config.lanes)
+    plans = [_plan(network, layer, batch, room, engine, prepared) for layer in network.layers]
+    buffers = lifetimes(network, batch, config.engine.lanes)
     peak, bases = assign(buffers)
     _check_capacity(network, plans, peak, config)
     linked = _link(network, plans, bases)
-    entries = _entries(network, plans, linked, buffers, bases, config)
+    entries = _entries(network, plans, linked, buffers, bases)
 
     descriptors = [
         each.words(plan.layer.name, config)
@@ -346,12 +245,15 @@ def compile(
         for each in layer
     ]
     total = sum(plan.weight_items for plan in plans)
-    items = np.zeros((total, config.weight_item_words), np.uint32)
+    items = np.zeros((total, config.engine.weight_item_words), np.uint32)
     for done, (plan, layer) in enumerate(zip(plans, linked, strict=True)):
         if progress is not None:
             progress(done, len(plans), plan.layer.name)
-        for base, packed in _packed(plan, layer, config):
-            items[base : base + len(packed)] = packed
+        if plan.engine is None or not isinstance(plan.layer, Conv):
+            continue
+        packed = engine.pack(plan.layer, plan.engine, config)
+        for each, words in zip(layer, packed, strict=True):
+            items[each.weight_base : each.weight_base + len(words)] = words
     if progress is not None:
         progress(len(plans), len(plans), plans[-1].layer.name)
 
@@ -362,8 +264,7 @@ def compile(
         batch=batch,
         input=Plane(bases[network.input], plans[0].descriptors[0].in_pitch, shape),
         layers=tuple(entries),
-        method=method if tile else None,
-        effects=effects,
+        settings=settings,
         mapped=mapping,
         descriptors=np.array(descriptors, np.uint32).reshape(-1, DESCRIPTOR_WORDS),
         parameters=np.concatenate([plan.parameters for plan in plans]),

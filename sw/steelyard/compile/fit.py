@@ -1,8 +1,10 @@
 """Programs that fit: memories as large as a network needs, and the largest batch of a memory."""
 
 from dataclasses import replace
+from typing import Any
 
-from ..contract.accelerator import MEMORIES, ArrayConfig
+from ..contract import AcceleratorConfig
+from ..contract.sections import MEMORIES
 from ..errors import DoesNotFit
 from ..network import Network
 from ..program import Program
@@ -13,11 +15,10 @@ __all__ = ["compile_largest_batch", "compile_with_memories"]
 
 def compile_with_memories(
     network: Network,
-    base: ArrayConfig,
+    base: AcceleratorConfig,
     *,
     batch: int = 1,
-    k: str | int | dict[str, int] = "auto",
-    method: str = "pattern",
+    **options: Any,
 ) -> Program:
     """Program for `base` with the memories grown that the network needs larger.
 
@@ -29,17 +30,17 @@ def compile_with_memories(
     UserError
         If the network cannot be computed, or does not fit the largest memories.
     """
-    program = compile(network, base.with_(**MEMORIES), batch=batch, k=k, method=method)
+    program = compile(network, base.with_(**MEMORIES), batch=batch, **options)
     needs = dict(zip(MEMORIES, (use.used for use in program.uses), strict=True))
     grown = {}
     for name, used in needs.items():
-        have = getattr(base, name)
+        have = getattr(base.memory, name)
         grown[name] = have if used <= have else 1 << (used - 1).bit_length()
     # No schedule depends on the size of these memories, so the program stays the same.
     return replace(program, config=base.with_(**grown))
 
 
-def compile_largest_batch(network: Network, config: ArrayConfig, most: int) -> Program:
+def compile_largest_batch(network: Network, config: AcceleratorConfig, most: int) -> Program:
     """Program with the largest batch that the configuration's memories hold, at most `most`.
 
     Raises

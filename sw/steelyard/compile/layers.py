@@ -1,35 +1,15 @@
-"""One layer at a time: its walk over the planes, its K, its schedule and its parameters."""
+"""One layer at a time: its walk over the planes, what it needs, and its parameters."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
-
-from ..contract.accelerator import SERIAL_SHIFTS, ArrayConfig
+from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor, Operation
-from ..errors import DoesNotFit, UserError
+from ..contract.sections import SERIAL_SHIFTS
+from ..errors import UserError
 from ..network import Add, AvgPool, Conv, Layer, MaxPool, Network
-from .cycles import predict
 from .memory import plane_pitch
-from .packing import Schedule
-from .proof import Bounds, overflowing_channel
 
-__all__ = [
-    "check_features",
-    "choose_k",
-    "pieces",
-    "pool_parameters",
-    "requested_k",
-    "schedule",
-    "serial_scale",
-    "walk",
-]
+__all__ = ["check_features", "pool_parameters", "serial_scale", "walk"]
 
-MAX_CHUNK_GROUPS = 255
 MULTIPLIER_BITS = 24
-
-KRequest = str | int | Mapping[str, int | str]
 
 
 def walk(network: Network, layer: Layer, batch: int, lanes: int) -> Descriptor:
@@ -96,7 +76,9 @@ def walk(network: Network, layer: Layer, batch: int, lanes: int) -> Descriptor:
     )
 
 
-def check_features(network: Network, layer: Layer, base: Descriptor, config: ArrayConfig) -> None:
+def check_features(
+    network: Network, layer: Layer, base: Descriptor, config: AcceleratorConfig
+) -> None:
     """Refuse a layer that needs what a configuration leaves out.
 
     Raises
@@ -105,171 +87,31 @@ def check_features(network: Network, layer: Layer, base: Descriptor, config: Arr
         If its padded kernel is too large, its average too long, or it is an addition or pooling
         that there is no unit for; names layer and field.
     """
-    if base.op == Operation.ADD and config.requantizer_cycles > 1:
+    if base.op == Operation.ADD and not config.vector.additions:
+        cycles = config.output.requantizer_cycles
+        one = "" if cycles == 1 else ", with requantizer_cycles = 1"
         raise UserError(
-            f"Layer {layer.name!r} is a residual addition, which requantizers of "
-            f"{config.requantizer_cycles} cycles cannot do; set requantizer_cycles to 1."
+            f"Layer {layer.name!r} is a residual addition, which the configuration leaves out; set "
+            f"additions to true{one}."
         )
-    if base.op in (Operation.MAX_POOL, Operation.AVG_POOL) and not config.vector_bits:
+    if base.op in (Operation.MAX_POOL, Operation.AVG_POOL) and not config.vector.bits:
         raise UserError(
             f"Layer {layer.name!r} pools, and the configuration has no vector unit; set "
             "vector_bits to 8 or more, or use convolutions of stride 2."
         )
     side = max(base.kernel_w, base.kernel_h)
-    if base.padded and side > config.padded_kernel:
+    if base.padded and side > config.load.padded_kernel:
         raise UserError(
             f"Layer {layer.name!r} has a padded kernel of side {side} and the configuration takes "
-            f"up to {config.padded_kernel}; raise padded_kernel or use a smaller kernel."
+            f"up to {config.load.padded_kernel}; raise padded_kernel or use a smaller kernel."
         )
     taps = base.kernel_w * base.kernel_h
     bits = 8 + (taps - 1).bit_length()
-    if base.op == Operation.AVG_POOL and bits > config.vector_bits:
+    if base.op == Operation.AVG_POOL and bits > config.vector.bits:
         raise UserError(
             f"Layer {layer.name!r} averages {taps} pixels, whose sum takes {bits} bits, and the "
-            f"configuration's vector unit has {config.vector_bits}; raise vector_bits."
+            f"configuration's vector unit has {config.vector.bits}; raise vector_bits."
         )
-
-
-def requested_k(k: KRequest, network: Network, group: int) -> dict[str, int | None]:
-    """Weights to keep in a group by layer, None for the smallest that holds all weights.
-
-    Raises
-    ------
-    UserError
-        If `k` is out of range or names something that has no weights.
-    """
-    convs = [layer.name for layer in network.layers if isinstance(layer, Conv)]
-
-    def value(entry: int | str) -> int | None:
-        if entry == "auto":
-            return None
-        if entry == "dense":
-            return group
-        if isinstance(entry, bool) or not isinstance(entry, int) or not 1 <= entry <= group:
-            raise UserError(
-                f"K must be 'auto', 'dense' or an integer from 1 to {group}, not {entry!r}; "
-                "choose one of them."
-            )
-        return entry
-
-    if isinstance(k, Mapping):
-        for name in k:
-            if name not in convs:
-                raise UserError(
-                    f"K is given for {name!r}, but the layers with weights are "
-                    f"{', '.join(convs)}; name one of them."
-                )
-        return {name: value(k.get(name, "auto")) for name in convs}
-    return dict.fromkeys(convs, value(k))
-
-
-def choose_k(layer: str, counts: NDArray[np.uint8], requested: int | None, group: int) -> int:
-    """Weights kept in every group.
-
-    Parameters
-    ----------
-    counts : nonzero weights of each group, uint8 (out_channels, groups)
-
-    Raises
-    ------
-    UserError
-        If some group holds more weights than requested; names layer, channel and group.
-    """
-    needed = max(1, int(counts.max()))
-    if requested is None:
-        return needed
-    if requested < needed:
-        channel, index = (int(i) for i in np.argwhere(counts > requested)[0])
-        raise UserError(
-            f"Layer {layer!r} cannot keep K = {requested} of every {group} weights: output channel "
-            f"{channel} has {counts[channel, index]} nonzero weights in group {index}; "
-            f"use a K of at least {needed}, or prune the layer to {requested}."
-        )
-    return requested
-
-
-def pieces(channels: int, cut: Schedule, config: ArrayConfig) -> list[tuple[int, int]]:
-    """First and last output channel (exclusive) of each descriptor of a convolution.
-
-    Several chunks keep partial sums of all passes, so a layer with more output channels than their
-    memory is cut evenly.
-    """
-    passes = -(-channels // config.columns)
-    if cut.chunks == 1:
-        return [(0, channels)]
-    count = -(-passes // (config.partial_sum_channels // config.columns))
-    step = -(-passes // count) * config.columns
-    return [(first, min(first + step, channels)) for first in range(0, channels, step)]
-
-
-def convolution(base: Descriptor, channels: int, cut: Schedule, config: ArrayConfig) -> Descriptor:
-    """Descriptor `base` with the schedule of a convolution of `channels` output channels."""
-    passes = -(-channels // config.columns)
-    return replace(
-        base,
-        chunk_groups=cut.chunk_groups,
-        last_chunk_groups=cut.last_chunk_groups,
-        chunks=cut.chunks,
-        last_positions=cut.last_positions,
-        k=cut.k,
-        k_last=cut.k_last,
-        passes=passes,
-        last_columns=channels - (passes - 1) * config.columns,
-        weight_count=passes * cut.slots,
-    )
-
-
-def schedule(conv: Conv, base: Descriptor, k: int, bounds: Bounds, config: ArrayConfig) -> Schedule:
-    """Cut of the weight groups into chunks.
-
-    Balanced chunks, one if they fit, of at most the window memory: small ones load while the chunk
-    before is in use, large ones drain more rarely. The cycle model chooses among all of them that
-    cannot overflow an accumulator; chunks are halved further while each could.
-
-    Raises
-    ------
-    DoesNotFit
-        If a single group could overflow the accumulator; names the layer.
-    """
-    channels = len(conv.weight)
-    positions = conv.weight[0].size
-    groups = -(-positions // config.group)
-    last_positions = positions - (groups - 1) * config.group
-
-    def cut(chunk_groups: int) -> Schedule:
-        return Schedule(
-            groups=groups,
-            k=k,
-            k_last=min(k, last_positions),
-            last_positions=last_positions,
-            chunk_groups=chunk_groups,
-        )
-
-    def cost(candidate: Schedule) -> int:
-        return sum(
-            predict(convolution(base, last - first, candidate, config), config)
-            for first, last in pieces(channels, candidate, config)
-        )
-
-    half = config.window_groups // 2
-    limit = min(config.window_groups, MAX_CHUNK_GROUPS)
-    counts = range(-(-groups // limit), -(-groups // half) + 1)
-    candidates = [cut(size) for size in sorted({-(-groups // n) for n in counts}, reverse=True)]
-    bits = config.accumulator_bits
-    safe = [c for c in candidates if overflowing_channel(bounds, c.chunk_groups, bits) is None]
-    chunk_groups = min(half, groups)
-    while not safe and chunk_groups > 1:
-        chunk_groups = -(-chunk_groups // 2)
-        if overflowing_channel(bounds, chunk_groups, bits) is None:
-            safe.append(cut(chunk_groups))
-    if not safe:
-        channel, needed = overflowing_channel(bounds, 1, bits) or (0, bits)
-        raise DoesNotFit(
-            f"Layer {conv.name!r} can overflow the accumulator: output channel {channel} needs "
-            f"{needed} bits for one group of {config.group} weights and the configuration has "
-            f"{bits}; raise accumulator_bits to {needed}."
-        )
-    return min(safe, key=cost) if len(safe) > 1 else safe[0]
 
 
 def serial_scale(layer: str, multiplier: int, shift: int) -> tuple[int, int]:

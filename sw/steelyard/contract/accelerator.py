@@ -1,152 +1,246 @@
-"""Configuration of the sparse array: one frozen dataclass that every room reads."""
+"""Configuration of an accelerator: an engine and the parts around it, which every room reads."""
 
-from dataclasses import dataclass, fields
-from typing import ClassVar
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Generic, Self, TypeVar
 
 from ..errors import UserError
-from .configuration import Configuration
+from .configuration import Configuration, shown
+from .engine import EngineConfig
+from .registry import config_class
+from .sections import LinkConfig, LoadConfig, MemoryConfig, OutputConfig, VectorConfig
+from .toml import read_toml, write_toml
 
-__all__ = ["MEMORIES", "SERIAL_SHIFTS", "ArrayConfig"]
+__all__ = ["PRESETS", "AcceleratorConfig", "configure"]
 
-SERIAL_SHIFTS = (15, 42)
-"""Least and greatest shift of a 24-bit multiplier that a requantizer of several cycles takes."""
-MEMORIES = {
-    "activation_words": 1 << 24,
-    "weight_words": 1 << 24,
-    "parameter_words": 1 << 20,
-    "max_layers": 1024,
+PRESETS: dict[str, dict[str, Any]] = {
+    "compact": {
+        "requantizer_cycles": 16,
+        "carry_registers": False,
+        "ahead": False,
+        "read_registers": False,
+        "weight_queue": False,
+        "additions": False,
+        "tag_registers": False,
+        "link_registered": False,
+    },
 }
-"""Fields that say how large a network may be, with their greatest values; no schedule depends on
-them."""
+"""Fields by the name of what they are together. Of "compact" logic counts more than clock: few
+registers that only carry, no queues, no residual additions."""
 
-
-def _power_of_two(value: int) -> bool:
-    return value > 0 and value & (value - 1) == 0
+EngineT = TypeVar("EngineT", bound=EngineConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArrayConfig(Configuration):
-    """Shape and memories of one accelerator.
+class AcceleratorConfig(Generic[EngineT]):
+    """Shape and memories of one accelerator, composed of its engine and the parts around it.
+
+    :func:`configure` makes one of plain names.
 
     Raises
     ------
     UserError
-        If a field is out of range; the sentence names the field, the value and what is allowed.
+        If two parts do not fit together; the sentence names the field, the value and what is
+        allowed.
     """
 
-    _engine: ClassVar[str] = "sparse array"
-    _table: ClassVar[str] = "array"
-    _example: ClassVar[str] = "lanes = 16"
-
-    lanes: int = 16
-    """Output pixels that share a decoded weight (multipliers a column): 4, 8, 16 or 32."""
-    columns: int = 16
-    """Output channels in flight (columns of the array): 1 to 64."""
-    group: int = 16
-    """Weights in a group along the flattened (ky, kx, ic) axis: 4, 8, 16 or 32."""
-    requantizers: int = 8
-    """Lanes drained and requantized a cycle: a power of two that divides `lanes`."""
-    requantizer_cycles: int = 1
-    """Cycles of a requantizer for one sum: 1, or 16 or 32 without multipliers. More than 1 takes
-    no scales below 2**-19 and no residual additions."""
-    multiplier_stages: int = 2
-    """Registers from a multiplier's operands to its product, cycles: 2 to 6. The ECP5 boards'
-    multipliers that serve two lanes each take 4."""
-    accumulator_bits: int = 24
-    """Width of the signed accumulator of one multiplier, bits: 16 to 32."""
-    window_groups: int = 32
-    """Weight groups of activations that a window memory holds: a power of two, 2 to 256."""
-    activation_words: int = 4096
-    """Activation memory, words of `lanes` bytes: a multiple of 16, up to 2**24."""
-    weight_words: int = 4096
-    """Weight memory, words of `columns` (value, index) pairs: a multiple of 16, up to 2**24."""
-    parameter_words: int = 1024
-    """Parameter memory, output channels of the whole network: a multiple of 16, up to 2**20."""
-    partial_sum_channels: int = 512
-    """Output channels whose partial sums fit the shared memory: `columns` to 4096."""
-    max_layers: int = 64
-    """Layer descriptors that fit: 1 to 1024."""
-    max_side: int = 65535
-    """Largest height, width and kernel side of a map, and largest batch: 2**n - 1, 15 to 65535."""
-    padded_kernel: int = 7
-    """Largest side of a kernel with padding: 3, 5 or 7."""
-    vector_bits: int = 24
-    """Width of the vector unit's sums, bits: 8 (no average pooling) to 24, or 0 for no unit: then
-    there is no pooling either, and `requantizer_cycles` is more than 1."""
-    link_words: int = 512
-    """Words of each of the two memories of a board's serial link: a power of two, 32 to 4096."""
+    engine: EngineT
+    """What computes layers with weights."""
+    load: LoadConfig = field(default_factory=LoadConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    vector: VectorConfig = field(default_factory=VectorConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
 
     def __post_init__(self) -> None:
-        self._integers(*(field.name for field in fields(ArrayConfig)))
-        self._one_of("lanes", (4, 8, 16, 32))
-        self._between("columns", 1, 64)
-        self._one_of("group", (4, 8, 16, 32))
-        self._one_of("requantizers", tuple(1 << n for n in range(self.lanes.bit_length())))
-        self._one_of("requantizer_cycles", (1, 16, 32))
-        self._between("multiplier_stages", 2, 6)
-        self._between("accumulator_bits", 16, 32)
-        self._one_of("window_groups", tuple(1 << n for n in range(1, 9)))
-        for name in ("activation_words", "weight_words", "parameter_words"):
-            self._between(name, 16, MEMORIES[name])
-            if getattr(self, name) % 16:
-                raise UserError(
-                    f"Configuration field {name!r} must be a multiple of 16, "
-                    f"not {getattr(self, name)}; round it up."
-                )
-        self._between("partial_sum_channels", self.columns, 4096)
-        self._between("max_layers", 1, MEMORIES["max_layers"])
-        self._one_of("max_side", tuple((1 << n) - 1 for n in range(4, 17)))
-        self._one_of("padded_kernel", (3, 5, 7))
-        if self.vector_bits or not self.compact:
-            self._between("vector_bits", 8, 24)
-        self._one_of("link_words", tuple(32 << n for n in range(8)))
+        output, vector = self.output, self.vector
+        output._one_of("requantizers", tuple(1 << n for n in range(self.engine.lanes.bit_length())))
+        if vector.additions and output.requantizer_cycles > 1:
+            raise UserError(
+                f"Requantizers of {output.requantizer_cycles} cycles do no residual additions; set "
+                "'requantizer_cycles' to 1 or 'additions' to false."
+            )
+        if vector.additions and not vector.tag_registers:
+            raise UserError(
+                "Residual additions need the vector unit's registers; set 'tag_registers' to true "
+                "or 'additions' to false."
+            )
+        self.engine.check(self)
 
     @property
     def outline(self) -> str:
         """Shape in a few words, for messages and titles."""
-        return f"{self.lanes} lanes x {self.columns} columns"
-
-    @property
-    def macs_per_cycle(self) -> int:
-        """Multiplications of the array in one cycle: ``lanes * columns``."""
-        return self.lanes * self.columns
-
-    @property
-    def index_bits(self) -> int:
-        """Bits of a weight's index within its group."""
-        return (self.group - 1).bit_length()
-
-    @property
-    def weight_bits(self) -> int:
-        """Bits of one packed weight: int8 value and index."""
-        return 8 + self.index_bits
-
-    @property
-    def weight_item_words(self) -> int:
-        """32-bit words of one weight item (all columns of one cycle)."""
-        return -(-self.columns * self.weight_bits // 32)
+        return self.engine.outline
 
     @property
     def activation_item_words(self) -> int:
-        """32-bit words of one activation item (all lanes)."""
-        return self.lanes // 4
+        """32-bit words of one activation word (all lanes)."""
+        return self.engine.lanes // 4
 
     @property
     def drain_beats(self) -> int:
-        """Beats to drain one column: ``lanes / requantizers``."""
-        return self.lanes // self.requantizers
-
-    @property
-    def compact(self) -> bool:
-        """Whether logic counts more than clock: few registers that only carry, no buffers."""
-        return self.requantizer_cycles > 1
+        """Beats to drain the sums of all lanes: ``lanes / requantizers``."""
+        return self.engine.lanes // self.output.requantizers
 
     @property
     def drain_cycles(self) -> int:
-        """Cycles to drain one column: its beats, each as long as a requantizer needs."""
-        return self.drain_beats * self.requantizer_cycles
+        """Cycles to drain the sums of all lanes: beats, each as long as a requantizer needs."""
+        return self.drain_beats * self.output.requantizer_cycles
 
-    @property
-    def broadcast_stages(self) -> int:
-        """Registers that spread control and window words over the columns, cycles."""
-        return 1 if self.columns > 8 else 0
+    def values(self, *, hashed: bool = False) -> dict[str, Any]:
+        """Plain values by part, as JSON and TOML hold them; that of the engine has its kind.
+
+        Parameters
+        ----------
+        hashed : only those of the hash
+        """
+        parts = {
+            each.name: getattr(self, each.name).values(hashed=hashed)
+            for each in fields(self)
+            if not (hashed and each.name == "link")
+        }
+        return parts | {"engine": {"kind": self.engine.kind, **parts["engine"]}}
+
+    def canonical(self) -> str:
+        """Canonical JSON text of what the hardware computes with, the input of the hash."""
+        return json.dumps(self.values(hashed=True), sort_keys=True, separators=(",", ":"))
+
+    def hash(self) -> bytes:
+        """SHA-256 of the canonical text, 32 bytes; also in the accelerator's registers."""
+        return hashlib.sha256(self.canonical().encode()).digest()
+
+    def differences(self, other: "AcceleratorConfig") -> list[str]:
+        """Fields of the hash in which `other` differs, ``name: mine != its``; first the engine."""
+        mine, theirs = _flat(self), _flat(other)
+        engines = (("engine", self.engine.title, other.engine.title),)
+        common = ((name, mine[name], theirs[name]) for name in mine if name in theirs)
+        return [f"{name}: {own} != {its}" for name, own, its in (*engines, *common) if own != its]
+
+    def with_(self, **changes: Any) -> Self:
+        """Copy with some fields changed, named as :func:`configure` does, validated again."""
+        parts: dict[str, dict[str, Any]] = {}
+        for name, value in changes.items():
+            part, own = _place(type(self.engine), name)
+            parts.setdefault(part, {})[own] = value
+        changed = {part: replace(getattr(self, part), **own) for part, own in parts.items()}
+        return replace(self, **changed)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Configuration of the plain values of its parts; what is missing takes its default.
+
+        Raises
+        ------
+        UserError
+            If a part or field is unknown, or a value is out of range.
+        """
+        names = [each.name for each in fields(cls)]
+        for key, value in values.items():
+            if key not in names:
+                raise UserError(
+                    f"Configuration has no table {key!r}; allowed are {', '.join(names)}."
+                )
+            if not isinstance(value, dict):
+                raise UserError(
+                    f"Configuration's {key!r} must be a table; write fields under '[{key}]'."
+                )
+        engine = dict(values.get("engine", {}))
+        kind = engine.pop("kind", "array")
+        parts: dict[str, Any] = {
+            each.name: _PARTS[each.name].from_dict(values.get(each.name, {}))
+            for each in fields(cls)
+            if each.name in _PARTS
+        }
+        return cls(engine=config_class(kind).from_dict(engine), **parts)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """Configuration of a TOML file with a table for each part, ``[engine]`` with its kind.
+
+        Raises
+        ------
+        UserError
+            If the file is missing, is not TOML, or holds a bad field.
+        """
+        document = read_toml(path, "lanes = 16", "[engine]")
+        names = [each.name for each in fields(cls)]
+        if "engine" not in document or not set(document) <= set(names):
+            tables = ", ".join(f"'[{name}]'" for name in names)
+            raise UserError(
+                f"Configuration file {str(path)!r} must hold the table '[engine]', and may hold "
+                f"others of {tables}, not {sorted(document)}; put each field under its table."
+            )
+        return cls.from_dict(document)
+
+    def to_toml(self, path: str | os.PathLike[str]) -> None:
+        """Write all fields as TOML, atomically."""
+        write_toml(path, self.values())
+
+
+_PARTS: dict[str, type[Configuration]] = {
+    "load": LoadConfig,
+    "memory": MemoryConfig,
+    "vector": VectorConfig,
+    "output": OutputConfig,
+    "link": LinkConfig,
+}
+
+
+def configure(engine: str = "array", *presets: str, **values: Any) -> AcceleratorConfig[Any]:
+    """Configuration of plain names, whichever part they belong to.
+
+    Parameters
+    ----------
+    engine : kind of the engine, ``"array"`` or ``"crossbar"``
+    presets : of :data:`PRESETS`; later ones, and then `values`, override their fields
+    values : fields of any part; those whose name says too little alone have their part's before
+        it, as ``link_words`` and ``vector_bits``
+
+    Raises
+    ------
+    UserError
+        If a name is no field, or a value is out of range.
+    """
+    kind = config_class(engine)
+    chosen: dict[str, Any] = {}
+    for preset in presets:
+        if preset not in PRESETS:
+            raise UserError(
+                f"There is no preset {shown(preset)} of a configuration; use one of "
+                f"{', '.join(PRESETS)}."
+            )
+        chosen |= PRESETS[preset]
+    chosen |= values
+    parts: dict[str, dict[str, Any]] = {"engine": {}, **{name: {} for name in _PARTS}}
+    for name, value in chosen.items():
+        part, own = _place(kind, name)
+        parts[part][own] = value
+    made: dict[str, Any] = {name: part(**parts[name]) for name, part in _PARTS.items()}
+    return AcceleratorConfig(engine=kind(**parts["engine"]), **made)
+
+
+def _place(engine: type[Any], label: str) -> tuple[str, str]:
+    """Part and field of a plain name."""
+    places = {
+        kind.label(each.name): (part, each.name)
+        for part, kind in {"engine": engine, **_PARTS}.items()
+        for each in fields(kind)
+    }
+    if label not in places:
+        raise UserError(f"Configuration has no field {label!r}; allowed are {', '.join(places)}.")
+    return places[label]
+
+
+def _flat(config: AcceleratorConfig) -> dict[str, Any]:
+    """Fields of the hash by plain names; with a dot those of a table inside a part."""
+    flat: dict[str, Any] = {}
+    for part, values in config.values(hashed=True).items():
+        kind = getattr(config, part)
+        for name, value in values.items():
+            if isinstance(value, dict):
+                flat |= {f"{name}.{inner}": own for inner, own in value.items()}
+            elif name != "kind":
+                flat[kind.label(name)] = value
+    return flat

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .accelerator import ArrayConfig
+from .accelerator import AcceleratorConfig
 from .limits import MAX_POOL_STRIDE
 
 __all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "narrowed"]
@@ -97,22 +97,22 @@ FIELDS: dict[str, Field] = {
 """Every field by name, as laid out in docs/architecture.md section 6."""
 
 
-def narrowed(config: ArrayConfig) -> dict[str, Field]:
+def narrowed(config: AcceleratorConfig) -> dict[str, Field]:
     """Fields of which a configuration holds fewer bits than the descriptor has, by name."""
-    side = config.max_side.bit_length()
+    side = config.load.max_side.bit_length()
     widths = {
         "batch": side,
         "out_w": side,
-        "x_origin": config.padded_kernel.bit_length() + 1,
-        "y_origin": config.padded_kernel.bit_length() + 1,
+        "x_origin": config.load.padded_kernel.bit_length() + 1,
+        "y_origin": config.load.padded_kernel.bit_length() + 1,
         "in_w": side,
         "in_h": side,
         "stride": MAX_POOL_STRIDE.bit_length(),
         "kernel_w": side,
         "kernel_h": side,
-        "in_channels": config.activation_words.bit_length(),
-        "chunks": config.weight_words.bit_length(),
-        "passes": (-(-config.parameter_words // config.columns)).bit_length(),
+        "in_channels": config.memory.activation_words.bit_length(),
+        "chunks": config.memory.weight_words.bit_length(),
+        "passes": (-(-config.memory.parameter_words // config.engine.width)).bit_length(),
     }
     return {
         name: replace(FIELDS[name], width=width)
@@ -173,7 +173,7 @@ class Descriptor:
         """Weight groups of one output channel."""
         return max(self.chunks - 1, 0) * self.chunk_groups + self.last_chunk_groups
 
-    def words(self, layer: str, config: ArrayConfig | None = None) -> NDArray[np.uint32]:
+    def words(self, layer: str, config: AcceleratorConfig | None = None) -> NDArray[np.uint32]:
         """Packed words, uint32 (32,).
 
         Parameters

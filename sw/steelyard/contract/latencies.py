@@ -4,7 +4,7 @@ The gateware is built with them, the cycle model counts with them and the gatewa
 them.
 """
 
-from .accelerator import ArrayConfig
+from .accelerator import AcceleratorConfig
 from .descriptor import DESCRIPTOR_WORDS
 from .registers import COUNTERS
 
@@ -40,35 +40,36 @@ BETWEEN = DESCRIPTOR_WORDS + 1 + len(COUNTERS)
 """Beside a layer's own: its descriptor is fetched, it starts, its counters are stored."""
 
 
-def read_latency(config: ArrayConfig) -> int:
+def read_latency(config: AcceleratorConfig) -> int:
     """From a row of the activation memory to its bytes: address register, block RAM, output
     register.
 
-    Compact configurations have no output register.
+    Without `read_registers` there is no output register.
     """
-    return 3 - config.compact
+    return 3 if config.memory.read_registers else 2
 
 
-def loader_latency(config: ArrayConfig) -> int:
+def loader_latency(config: AcceleratorConfig) -> int:
     """From the issue of a word's last segment to the word."""
     return 2 + read_latency(config) + ALIGN_LATENCY
 
 
-def column_latency(config: ArrayConfig) -> int:
+def column_latency(config: AcceleratorConfig) -> int:
     """From the last weight of a pass in a column's control to the captured sums.
 
-    Register, memory, output register, multiplier, accumulator; with `compact` memory, output
-    register, multiplier, accumulator, capture.
+    Register, memory, output register, multiplier, accumulator; without `carry_registers` memory,
+    output register, multiplier, accumulator, capture.
     """
-    return 3 + config.multiplier_stages + 1
+    return 3 + config.engine.multiplier_stages + 1
 
 
-def array_latency(config: ArrayConfig) -> int:
+def array_latency(config: AcceleratorConfig) -> int:
     """From the issue of a pass's last item to the captured sums, less one."""
-    return config.broadcast_stages + column_latency(config) - config.compact
+    engine = config.engine
+    return engine.broadcast_stages + column_latency(config) - (not engine.carry_registers)
 
 
-def settle(config: ArrayConfig) -> int:
+def settle(config: AcceleratorConfig) -> int:
     """Without activity, after which every result of a layer has been written: the layer ends."""
-    output = OUTPUT_LATENCY if config.requantizer_cycles == 1 else 0
+    output = OUTPUT_LATENCY if config.output.requantizer_cycles == 1 else 0
     return max(loader_latency(config) + VECTOR_LATENCY, output) + 4

@@ -5,11 +5,11 @@
 
 import os
 
-from ..contract.accelerator import ArrayConfig
+from ..contract import AcceleratorConfig
 from ..errors import UserError
 from .array_device import ArrayDevice
 from .check import Mismatch, check, check_layers
-from .device import Device, LayerCounters, UnitCounters
+from .device import Device, LayerCounters
 from .errors import (
     BadAddress,
     BadInput,
@@ -52,7 +52,6 @@ __all__ = [
     "Throughput",
     "Traffic",
     "Transport",
-    "UnitCounters",
     "WrongDevice",
     "check",
     "check_layers",
@@ -67,7 +66,7 @@ __all__ = [
 def open(
     device: str | os.PathLike[str] = "sim",
     *,
-    config: ArrayConfig | None = None,
+    config: AcceleratorConfig | None = None,
     timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Device:
@@ -95,10 +94,10 @@ def open(
             f"A device is given by its name, not as {type(device).__name__}; "
             f"use one of {', '.join(['golden', *transport_names()])}."
         )
-    if config is not None and not isinstance(config, ArrayConfig):
+    if config is not None and not isinstance(config, AcceleratorConfig):
         raise UserError(
-            f"A device's configuration is an ArrayConfig or TileConfig, not "
-            f"{type(config).__name__}; read a file with ArrayConfig.from_toml."
+            f"A device's configuration is an AcceleratorConfig, not "
+            f"{type(config).__name__}; read a file with AcceleratorConfig.from_toml."
         )
     device = os.fsdecode(device)
     name, _, address = device.partition(":")

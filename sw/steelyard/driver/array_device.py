@@ -4,18 +4,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..compile.cycles import layer_cycles
-from ..contract.accelerator import ArrayConfig
-from ..contract.registers import COUNTERS, UNIT_COUNTERS, Space
-from ..contract.tile import TileConfig
+from ..contract import AcceleratorConfig
+from ..contract.registers import COUNTERS, Space
 from ..errors import UserError
 from ..program import LayerEntry, Plane, Program
-from .device import Device, LayerCounters, UnitCounters
+from .device import Device, LayerCounters
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .forecast import Forecast, predict_line
 from .link import LinkStatistics
@@ -54,7 +54,7 @@ class ArrayDevice(Device):
         factory: TransportFactory,
         address: str = "",
         *,
-        config: ArrayConfig | None = None,
+        config: AcceleratorConfig | None = None,
         timeout: float | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -67,11 +67,11 @@ class ArrayDevice(Device):
         self._progress = progress
         self._transport: Transport | None = None
         self._port: HostPort | None = None
-        self._opened: ArrayConfig | None = None
+        self._opened: AcceleratorConfig | None = None
         self._ran: range = range(0)
         self._traffic: Traffic | None = None
 
-    def _open(self, config: ArrayConfig | None) -> HostPort:
+    def _open(self, config: AcceleratorConfig | None) -> HostPort:
         if self._port is None or (self._fixed is None and self._opened != config):
             self.close()
             self._transport = self._factory(self._address, config, self._progress)
@@ -122,7 +122,7 @@ class ArrayDevice(Device):
 
     def selftest(
         self,
-        configs: Sequence[ArrayConfig] = (),
+        configs: Sequence[AcceleratorConfig] = (),
         *,
         quick: bool = False,
         progress: TestProgress | None = None,
@@ -141,7 +141,7 @@ class ArrayDevice(Device):
         self._program = None
         return result
 
-    def _identified(self, port: HostPort, candidates: list[ArrayConfig]) -> ArrayConfig:
+    def _identified(self, port: HostPort, candidates: list[AcceleratorConfig]) -> AcceleratorConfig:
         """That of the candidates, or of the transport's own configuration, which the hash is of."""
         found = port.identify()
         own = [self._opened] if self._opened is not None else []
@@ -321,9 +321,10 @@ class ArrayDevice(Device):
         for index in self._ran:
             entry = program.layers[index]
             counts = self._counts(port, Space.COUNTERS, entry, COUNTERS, "<u4")
-            units = None
-            if isinstance(program.config, TileConfig):
-                units = UnitCounters(**self._counts(port, Space.UNITS, entry, UNIT_COUNTERS, "<u8"))
+            kind, units = program.engine.counters, None
+            if kind is not None:
+                names = [each.name for each in fields(kind)]
+                units = kind(**self._counts(port, Space.UNITS, entry, names, "<u8"))
             result.append(LayerCounters(name=entry.name, units=units, **counts))
         return result
 

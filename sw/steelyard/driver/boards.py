@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 from typing import Protocol, cast
 
-from ..contract.accelerator import ArrayConfig
+from ..contract import AcceleratorConfig
 from .errors import NoSuchDevice
 
 __all__ = ["BoardFacts", "find_board"]
@@ -29,12 +29,12 @@ class BoardFacts(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def default(self) -> ArrayConfig: ...
+    def default(self) -> AcceleratorConfig: ...
     @property
     def clock_hz(self) -> int: ...
     @property
     def baud(self) -> int: ...
-    def check(self, config: ArrayConfig) -> None:
+    def check(self, config: AcceleratorConfig) -> None:
         """Refuse a configuration that cannot fit; raises UserError."""
 
 

@@ -5,12 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..contract.accelerator import ArrayConfig
+from ..contract import AcceleratorConfig
 from ..errors import UserError
 from ..program import Program
 from .inputs import float_codes, int8_codes, real_output
@@ -20,27 +20,7 @@ if TYPE_CHECKING:
     from .forecast import Forecast
     from .selftest import SelfTest
 
-__all__ = ["Device", "LayerCounters", "UnitCounters"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitCounters:
-    """What the crossbar tile's operation units did, as section 4 of docs/crossbar.md counts it.
-
-    Members
-    -------
-    ou_steps : executed steps of all operation units
-    ou_skipped : steps left out, for all selected input bits were 0
-    adc_conversions : bitlines in use, summed over executed steps
-    dac_drives : wordlines in use, summed over executed steps
-    cell_reads : cells in use, summed over executed steps
-    """
-
-    ou_steps: int
-    ou_skipped: int
-    adc_conversions: int
-    dac_drives: int
-    cell_reads: int
+__all__ = ["Device", "LayerCounters"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +36,9 @@ class LayerCounters:
     words_loaded : window or vector words that the loader made
     words_written : activation words written
     vector_operations : words through the vector unit
-    units : of the crossbar tile, zeros in a layer without weights; None with the sparse array
+    units : those that only the engine has, such as
+        :class:`~steelyard.engines.crossbar.UnitCounters`, zeros in a layer without weights; None
+        for none
     """
 
     name: str
@@ -68,7 +50,7 @@ class LayerCounters:
     words_loaded: int
     words_written: int
     vector_operations: int
-    units: UnitCounters | None = None
+    units: Any = None
 
 
 class Device(ABC):
@@ -165,7 +147,7 @@ class Device(ABC):
 
     def selftest(
         self,
-        configs: Sequence[ArrayConfig] = (),
+        configs: Sequence[AcceleratorConfig] = (),
         *,
         quick: bool = False,
         progress: Callable[[float, str], None] | None = None,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from ..compile.cycles import layer_cycles, predict_program
 from ..contract.registers import COUNTERS, REGISTERS
-from ..contract.tile import TileConfig
 from ..program import Plane, Program
 from .port import memories
 from .throughput import FRAME_BYTES
@@ -68,7 +67,7 @@ def predict_line(
     run = batches * (
         moved(source + 3 * HEAD_WORDS, words(program.output)) + predict_program(program)
     )
-    counted = len(COUNTERS) * (3 if isinstance(program.config, TileConfig) else 1)
+    counted = len(COUNTERS) * (1 if program.engine.counters is None else 3)
     run += sum(moved(HEAD_WORDS, counted * entry.count) for entry in program.layers)
     layers = sum(
         # START and what waits for its end, the state, the layer's output.

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines import crossbar
 from ..errors import UserError
 from ..network import Conv, golden
 from ..program import Program
@@ -32,7 +31,7 @@ class GoldenDevice(Device):
 
     def _output(self, x: NDArray[np.int8], progress: Progress | None = None) -> NDArray[np.int8]:
         network = self.program.network
-        if self.program.mapping is None:
+        if self.program.engine.integer:
             return golden.run(network, x, progress=progress)
         output = self.program.golden(x)[network.output]
         if progress is not None:
@@ -51,12 +50,8 @@ class GoldenDevice(Device):
         network = self.program.network
         for layer in network.layers[first : first + count]:
             inputs = [self._tensor(name) for name in layer.inputs]
-            mapping = self.program.mapping
-            if mapping is not None and isinstance(layer, Conv):
-                own = mapping.layers[layer.name]
-                output, _ = crossbar.layer(
-                    network, layer, own, inputs[0], effects=self.program.effects
-                )
+            if isinstance(layer, Conv):
+                output = self.program.engine.golden_layer(self.program, layer, inputs[0])
             else:
                 output = golden.layer(network, layer, *inputs)
             self._tensors[layer.output] = output

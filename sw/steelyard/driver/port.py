@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.accelerator import ArrayConfig
+from ..contract import AcceleratorConfig
 from ..contract.registers import (
     MAGIC,
     REGISTERS,
@@ -167,7 +167,7 @@ class HostPort:
         """Cycles of the last run."""
         return int(self.read(Space.REGISTERS, Register.TOTAL, 1)[0])
 
-    def check(self, expected: ArrayConfig, known: ArrayConfig | None = None) -> None:
+    def check(self, expected: AcceleratorConfig, known: AcceleratorConfig | None = None) -> None:
         """Verify that the other end is an accelerator of a configuration.
 
         Parameters

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compile import compile as compile_program
-from ..contract.accelerator import ArrayConfig
+from ..contract import AcceleratorConfig
 from ..contract.descriptor import DESCRIPTOR_WORDS
 from ..contract.registers import Space
 from ..errors import UserError
@@ -67,7 +67,7 @@ class SelfTest:
     steps : its parts in order
     """
 
-    config: ArrayConfig
+    config: AcceleratorConfig
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -93,7 +93,7 @@ class SelfTest:
 def run_selftest(
     device: Device,
     port: HostPort,
-    config: ArrayConfig,
+    config: AcceleratorConfig,
     *,
     quick: bool = False,
     progress: Progress | None = None,
@@ -127,15 +127,15 @@ def run_selftest(
     return result
 
 
-def _memories(config: ArrayConfig) -> list[tuple[Space, int, list[int]]]:
+def _memories(config: AcceleratorConfig) -> list[tuple[Space, int, list[int]]]:
     """Memories that can be written and read: items, and the bits of each word of an item."""
-    weight_bits = config.columns * config.weight_bits
-    weights = [min(32, weight_bits - 32 * word) for word in range(config.weight_item_words)]
+    weight_bits = config.engine.weight_item_bits
+    weights = [min(32, weight_bits - 32 * word) for word in range(config.engine.weight_item_words)]
     return [
-        (Space.DESCRIPTORS, config.max_layers * DESCRIPTOR_WORDS, [32]),
-        (Space.PARAMETERS, config.parameter_words, [32, PARAMETER_BITS - 32]),
-        (Space.WEIGHTS, config.weight_words, weights),
-        (Space.ACTIVATIONS, config.activation_words, [32] * config.activation_item_words),
+        (Space.DESCRIPTORS, config.memory.max_layers * DESCRIPTOR_WORDS, [32]),
+        (Space.PARAMETERS, config.memory.parameter_words, [32, PARAMETER_BITS - 32]),
+        (Space.WEIGHTS, config.memory.weight_words, weights),
+        (Space.ACTIVATIONS, config.memory.activation_words, [32] * config.activation_item_words),
     ]
 
 
@@ -203,7 +203,7 @@ def _pattern(first: int, last: int, words: int) -> NDArray[np.uint32]:
     return (number ^ number >> np.uint32(16)).reshape(-1, words)
 
 
-def _test_network(device: Device, config: ArrayConfig) -> tuple[str, str]:
+def _test_network(device: Device, config: AcceleratorConfig) -> tuple[str, str]:
     """Run a small built-in network and compare it with the golden model.
 
     It has as many kinds of layers as the configuration can do.
@@ -225,7 +225,7 @@ def _test_network(device: Device, config: ArrayConfig) -> tuple[str, str]:
     return tested, "the output differs" if found is None else str(found)
 
 
-def _network_program(config: ArrayConfig) -> Program | None:
+def _network_program(config: AcceleratorConfig) -> Program | None:
     """Largest built-in network that the configuration can compute, None if it can none."""
     for kinds, (channels, pixels), seed in product(NETWORK_KINDS, NETWORK_SIZES, NETWORK_SEEDS):
         network = random_network(
@@ -234,8 +234,8 @@ def _network_program(config: ArrayConfig) -> Program | None:
             layers=7,
             max_channels=channels,
             max_pixels=pixels,
-            max_kernel=config.padded_kernel,
-            group=config.group,
+            max_kernel=config.load.padded_kernel,
+            group=config.engine.group,
         )
         # Whatever the compiler refuses, another network may do.
         with suppress(UserError):

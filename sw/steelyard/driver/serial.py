@@ -10,7 +10,7 @@ import numpy as np
 import serial
 from numpy.typing import NDArray
 
-from ..contract.accelerator import ArrayConfig
+from ..contract import AcceleratorConfig
 from .errors import BadAddress, DeviceBusy, DeviceTimeout, LinkError, NoSuchDevice
 from .link import BytePort, Link, LinkStatistics, Posted, random_session
 from .transport import Progress
@@ -340,7 +340,7 @@ class Address:
 
 
 def open_transport(
-    address: str, config: ArrayConfig | None = None, progress: Progress | None = None
+    address: str, config: AcceleratorConfig | None = None, progress: Progress | None = None
 ) -> SerialTransport:
     """Transport of a serial port, the driver's device ``serial``.
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.accelerator import ArrayConfig
+from ..contract import AcceleratorConfig
 from .errors import NoSuchDevice
 from .link import LinkStatistics
 
@@ -141,7 +141,7 @@ class TransportFactory(Protocol):
     """Function behind an entry point."""
 
     def __call__(
-        self, address: str, config: ArrayConfig | None, progress: Progress | None = None
+        self, address: str, config: AcceleratorConfig | None, progress: Progress | None = None
     ) -> Transport:
         """Transport of what follows the colon in the device's name.
 

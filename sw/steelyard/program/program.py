@@ -9,13 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.accelerator import ArrayConfig
+from ..contract import AcceleratorConfig, registry
 from ..contract.configuration import shown
-from ..contract.tile import TileConfig
-from ..engines import crossbar
-from ..engines.crossbar import METHODS, DeviceEffects, NetworkMapping, map_network
+from ..engines import Engine
 from ..errors import FileRefused, UserError
-from ..network import Network, from_arrays, golden, to_arrays
+from ..network import Network, from_arrays, to_arrays
 from .archive import damaged, read_sealed, write_sealed
 
 __all__ = [
@@ -31,7 +29,8 @@ __all__ = [
 
 FORMAT = "steelyard-program"
 FORMAT_VERSION = 3
-"""Fields of layers follow from their types since version 3; files of 1 and 2 are refused."""
+"""Version 2 had another configuration and fields of layers by name, version 1 no views of the
+network's input and output: both are refused."""
 NETWORK = "network/"
 MOST = 1 << 48
 """More than any number of words, weights or cycles in a program."""
@@ -58,7 +57,7 @@ class LayerEntry:
     name: str
     kind: str
     k: int | None
-    """Weights kept in every group; None for layers without weights and on the crossbar tile."""
+    """Weights kept in every group; None for layers without weights and engines without groups."""
     first: int
     """First descriptor."""
     count: int
@@ -154,12 +153,11 @@ class Program:
     descriptors : uint32 (n, 32)
     parameters : uint32 (n, 2)
     weights : uint32 (n, words of a weight item)
-    method : how the tile's crossbar holds the weights; None for the array
-    effects : faults of the tile's cells, which `weights` has; None for none
+    settings : what the engine keeps of the compilation, None for nothing
     mapped : what :attr:`mapping` gives, of whom has it already; a file does not hold it
     """
 
-    config: ArrayConfig
+    config: AcceleratorConfig
     network: Network
     batch: int
     input: Plane
@@ -167,18 +165,19 @@ class Program:
     descriptors: NDArray[np.uint32]
     parameters: NDArray[np.uint32]
     weights: NDArray[np.uint32]
-    method: str | None = None
-    effects: DeviceEffects | None = None
-    mapped: NetworkMapping | None = field(default=None, repr=False)
+    settings: Any = None
+    mapped: Any = field(default=None, repr=False)
+
+    @property
+    def engine(self) -> Engine:
+        """What computes the layers with weights."""
+        found: Engine = registry.engine(self.config.engine.kind)
+        return found
 
     @cached_property
-    def mapping(self) -> NetworkMapping | None:
-        """Weights in the tile's crossbars; None for the array."""
-        if self.mapped is not None:
-            return self.mapped
-        if self.method is None or not isinstance(self.config, TileConfig):
-            return None
-        return map_network(self.network, self.config.crossbar, self.method)
+    def mapping(self) -> Any:
+        """How the engine holds the weights, where that is more than their items; else None."""
+        return self.engine.mapping(self) if self.mapped is None else self.mapped
 
     def golden(self, x: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
         """Every tensor that the accelerator must compute, int8 (images, channels, height, width).
@@ -187,9 +186,7 @@ class Program:
         ----------
         x : int8 (images, channels, height, width)
         """
-        if self.mapping is None:
-            return golden.run(self.network, x, trace=True)
-        return crossbar.run(self.network, self.mapping, x, effects=self.effects).tensors
+        return self.engine.golden(self, x)
 
     @property
     def output(self) -> Plane:
@@ -205,10 +202,10 @@ class Program:
         planes = [self.input, *(entry.output for entry in self.layers)]
         peak = max(plane.base + plane.words for plane in planes)
         return (
-            Use("activation words", peak, self.config.activation_words),
-            Use("weight words", len(self.weights), self.config.weight_words),
-            Use("parameter words", len(self.parameters), self.config.parameter_words),
-            Use("layer descriptors", len(self.descriptors), self.config.max_layers),
+            Use("activation words", peak, self.config.memory.activation_words),
+            Use("weight words", len(self.weights), self.config.memory.weight_words),
+            Use("parameter words", len(self.parameters), self.config.memory.parameter_words),
+            Use("layer descriptors", len(self.descriptors), self.config.memory.max_layers),
         )
 
     def pack_activations(self, x: NDArray[np.int8]) -> NDArray[np.uint32]:
@@ -224,17 +221,17 @@ class Program:
                 f"Activations must be int8 of shape ({self.batch}, channels, height, width), "
                 f"not {x.dtype} of {x.shape}; fill a short batch by repeating its last image."
             )
-        return pack_activations(x, self.config.lanes)
+        return pack_activations(x, self.config.engine.lanes)
 
     def unpack_activations(
         self, words: NDArray[np.uint32], shape: tuple[int, int, int]
     ) -> NDArray[np.int8]:
         """Tensor of host words, int8 ``(batch, *shape)``."""
-        return unpack_activations(words, shape, self.batch, self.config.lanes)
+        return unpack_activations(words, shape, self.batch, self.config.engine.lanes)
 
     def explain(self) -> list[Explanation]:
         """What each layer costs."""
-        bits = self.config.columns * self.config.weight_bits
+        bits = self.config.engine.weight_item_bits
         return [
             Explanation(
                 name=entry.name,
@@ -247,8 +244,8 @@ class Program:
                 ideal_cycles=entry.ideal_cycles,
                 predicted_cycles=entry.predicted_cycles,
                 occupancy=entry.ideal_cycles / entry.predicted_cycles,
-                weight_utilization=entry.weight_items / self.config.weight_words,
-                activation_utilization=entry.activation_words / self.config.activation_words,
+                weight_utilization=entry.weight_items / self.config.memory.weight_words,
+                activation_utilization=entry.activation_words / self.config.memory.activation_words,
             )
             for entry in self.layers
         ]
@@ -270,10 +267,9 @@ class Program:
         manifest = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
-            "config": asdict(self.config),
+            "config": self.config.values(),
             "config_sha256": self.config.hash().hex(),
-            "method": self.method,
-            "effects": None if self.effects is None else asdict(self.effects),
+            "settings": self.engine.settings_to_dict(self.settings),
             "batch": self.batch,
             "input": asdict(self.input),
             "layers": [asdict(entry) for entry in self.layers],
@@ -302,8 +298,10 @@ class Program:
                 for key, array in arrays.items()
                 if key.startswith(NETWORK)
             }
+            config: AcceleratorConfig = AcceleratorConfig.from_dict(manifest["config"])
+            engine: Engine = registry.engine(config.engine.kind)
             program = cls(
-                config=_config(manifest["config"]),
+                config=config,
                 network=from_arrays(manifest["network"], own),
                 batch=_integer("batch", manifest["batch"], 1),
                 input=_plane(manifest["input"]),
@@ -311,21 +309,12 @@ class Program:
                 descriptors=arrays["descriptors"],
                 parameters=arrays["parameters"],
                 weights=arrays["weights"],
-                method=manifest.get("method"),
-                effects=_effects(manifest.get("effects")),
+                settings=engine.settings_from_dict(manifest["settings"]),
             )
             if manifest["config_sha256"] != program.config.hash().hex():
                 raise ValueError("its configuration does not match its hash")
             _check(program)
         return program
-
-
-def _config(values: dict[str, Any]) -> ArrayConfig:
-    return TileConfig.from_dict(values) if "crossbar" in values else ArrayConfig.from_dict(values)
-
-
-def _effects(values: dict[str, Any] | None) -> DeviceEffects | None:
-    return None if values is None else DeviceEffects(**values)
 
 
 def _integer(what: str, value: object, low: int = 0) -> int:
@@ -362,14 +351,10 @@ def _check(program: Program) -> None:
         If they do not; says which.
     """
     config, network = program.config, program.network
-    if isinstance(config, TileConfig) != (program.method in METHODS):
-        raise ValueError(f"its mapping {program.method!r} does not belong to its configuration")
-    if program.effects is not None and program.method is None:
-        raise ValueError("its device effects have no crossbar to be in")
     for what, array, width, limit in (
-        ("descriptors", program.descriptors, 32, config.max_layers),
-        ("parameters", program.parameters, 2, config.parameter_words),
-        ("weights", program.weights, config.weight_item_words, config.weight_words),
+        ("descriptors", program.descriptors, 32, config.memory.max_layers),
+        ("parameters", program.parameters, 2, config.memory.parameter_words),
+        ("weights", program.weights, config.engine.weight_item_words, config.memory.weight_words),
     ):
         if array.dtype != np.uint32 or array.ndim != 2 or array.shape[1] != width:
             raise ValueError(
@@ -391,8 +376,8 @@ def _check(program: Program) -> None:
         raise ValueError(f"its layers use {first} of {len(program.descriptors)} descriptors")
     for plane, tensor in planes:
         _, height, width = shape = network.tensor(tensor).shape
-        pitch = -(-height * width * program.batch // config.lanes)
+        pitch = -(-height * width * program.batch // config.engine.lanes)
         if (plane.shape, plane.pitch) != (shape, pitch):
             raise ValueError(f"the place of tensor {tensor!r} does not match its shape")
-        if plane.base + plane.words > config.activation_words:
+        if plane.base + plane.words > config.memory.activation_words:
             raise ValueError(f"tensor {tensor!r} lies outside the activation memory")

@@ -22,7 +22,7 @@ def plan_document(program: Program) -> dict[str, Any]:
     return {
         "network": program.network.name,
         "batch": program.batch,
-        "config": asdict(program.config),
+        "config": program.config.values(),
         "config_sha256": program.config.hash().hex(),
         "ideal_cycles": sum(entry.ideal_cycles for entry in program.layers),
         "predicted_cycles": sum(entry.predicted_cycles for entry in program.layers),

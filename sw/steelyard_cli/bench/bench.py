@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.driver import DeviceTimeout
 from steelyard.errors import UserError
 from steelyard_boards import board
@@ -30,9 +30,12 @@ SPARSITY = 0.75
 WORKERS = 2
 
 SMALL = {"activation_words": 2048, "weight_words": 2048, "parameter_words": 32}
-ARRAY_8X4 = ArrayConfig(lanes=8, columns=4, requantizers=8, partial_sum_channels=32, **SMALL)
-ARRAY_16X4 = ArrayConfig(lanes=16, columns=4, requantizers=16, partial_sum_channels=32, **SMALL)
-ARRAY_16X16 = ArrayConfig(
+ARRAY_8X4 = configure("array", lanes=8, columns=4, requantizers=8, partial_sum_channels=32, **SMALL)
+ARRAY_16X4 = configure(
+    "array", lanes=16, columns=4, requantizers=16, partial_sum_channels=32, **SMALL
+)
+ARRAY_16X16 = configure(
+    "array",
     lanes=16,
     columns=16,
     requantizers=8,
@@ -65,7 +68,7 @@ class Case:
 
     name: str
     network: str
-    config: ArrayConfig
+    config: AcceleratorConfig
     source: str
     batch: int = 1
     layer: str = ""
@@ -82,7 +85,7 @@ class Case:
         )
 
 
-def _reference(name: str, config: ArrayConfig) -> Case:
+def _reference(name: str, config: AcceleratorConfig) -> Case:
     return Case(name, "reference", config, "rtl", quick=True, every_layer=True, start_to_done=True)
 
 
@@ -270,8 +273,8 @@ def _entry(case: Case, sparse: Result, dense: Result) -> dict[str, Any]:
     weights = sum(layer.nnz for layer in dense_layers)
     entry: dict[str, Any] = {
         "name": case.name,
-        "lanes": case.config.lanes,
-        "columns": case.config.columns,
+        "lanes": case.config.engine.lanes,
+        "columns": case.config.engine.columns,
         "sparsity": 1 - sum(layer.nnz for layer in layers) / weights,
         "batch": case.batch,
         "cycles": cycles,
@@ -290,7 +293,9 @@ def _entry(case: Case, sparse: Result, dense: Result) -> dict[str, Any]:
     }
     if case.on_board:
         # Operations that a dense array had to carry out, over the whole network's time.
-        operations = 2 * case.config.macs_per_cycle * sum(e.ideal_cycles for e in dense_layers)
+        operations = (
+            2 * case.config.engine.macs_per_cycle * sum(e.ideal_cycles for e in dense_layers)
+        )
         multipliers = BOARD.device.family.demand(case.config).multipliers
         rate = BOARD.clock_hz / sparse.total_cycles
         entry["gops_per_multiplier"] = operations * rate / multipliers / 1e9

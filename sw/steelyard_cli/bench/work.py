@@ -9,7 +9,7 @@ from steelyard import driver
 from steelyard.compile import compile as compile_program
 from steelyard.compile import compile_with_memories
 from steelyard.compile.cycles import predict_program
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.network import Conv, Network, golden
 from steelyard.program import Program
 
@@ -38,7 +38,7 @@ class Job:
     """
 
     network: str
-    config: ArrayConfig
+    config: AcceleratorConfig
     batch: int = 1
     k: int | None = None
     layer: str = ""
@@ -79,7 +79,7 @@ class Result:
     seconds: float = 0.0
 
 
-def build(config: ArrayConfig) -> None:
+def build(config: AcceleratorConfig) -> None:
     """Puts the simulation of a configuration into the cache."""
     from steelyard_sim import build_library
 
@@ -127,8 +127,8 @@ def _layers(program: Program, cycles: list[int]) -> tuple[Layer, ...]:
         array = 0
         if isinstance(layer, Conv):
             channels, rows_out, columns_out = network.tensor(layer.output).shape
-            tiles = -(-rows_out * columns_out * program.batch // config.lanes)
-            array = tiles * -(-channels // config.columns) * layer.weight[0].size
+            tiles = -(-rows_out * columns_out * program.batch // config.engine.lanes)
+            array = tiles * -(-channels // config.engine.columns) * layer.weight[0].size
         rows.append(
             Layer(
                 name=entry.name,

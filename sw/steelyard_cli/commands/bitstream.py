@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from steelyard.contract.tile import load_config
+from steelyard.contract import AcceleratorConfig
 from steelyard.files import check_output
 
 from ..errors import BadResult
@@ -58,7 +58,7 @@ def command(board: str, config: Path | None, seeds: int | None, output: Path | N
     from steelyard_boards.flow import BuildFailed, build
 
     target = find_board(board)
-    configured = load_config(config) if config else target.default
+    configured = AcceleratorConfig.from_toml(config) if config else target.default
     folder = output or Path("build") / board
     check_output(folder / "summary.json")
     with progress(f"building {target.name}") as update:

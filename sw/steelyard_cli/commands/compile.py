@@ -9,8 +9,7 @@ from rich.table import Table
 from steelyard.compile import compile as compile_program
 from steelyard.compile import compile_with_memories
 from steelyard.compile.cycles import predict_program
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig, configure, registry
 from steelyard.driver.boards import find_board
 from steelyard.errors import DoesNotFit
 from steelyard.program import Program
@@ -73,7 +72,7 @@ def command(
     Without --config and --board the accelerator is the default one (16 lanes, 16 columns, groups of
     16), with its memories grown where the network needs more. With --engine crossbar that is the
     default tile (16 lanes, crossbars of 512 x 512 cells, operation units of 9 x 8, groups of 32
-    activations), a FILE.toml has the tables [array] and [crossbar], and --k changes nothing: the
+    activations), a FILE.toml says kind = "crossbar", and --k changes nothing: the
     mapping keeps what the weights need. --mapping is of the crossbar alone.
 
     \b
@@ -88,13 +87,13 @@ def command(
     from steelyard.importer import load
 
     chosen = chosen_config(config, board, engine)
-    if isinstance(chosen, TileConfig):
-        for sentence in chosen.crossbar.warnings():
-            warn(sentence)
+    for sentence in () if chosen is None else chosen.engine.warnings():
+        warn(sentence)
     loaded = load(network)
     if chosen is None:
-        base = TileConfig() if engine == "crossbar" else ArrayConfig()
-        program = compile_with_memories(loaded, base, batch=batch, k=k, method=mapping)
+        base = configure(engine or "array")
+        options = _options(base, k=k, mapping=mapping)
+        program = compile_with_memories(loaded, base, batch=batch, **options)
         grown = base.differences(program.config)
         what = f"with grown memories ({'; '.join(grown)})" if grown else "as it is"
         note(
@@ -108,8 +107,7 @@ def command(
                     loaded,
                     chosen,
                     batch=batch,
-                    k=k,
-                    method=mapping,
+                    **_options(chosen, k=k, mapping=mapping),
                     progress=lambda done, _, name: update(done, name),
                 )
         except DoesNotFit as error:
@@ -125,8 +123,14 @@ def command(
         _show_speed(program, board, config)
 
 
+def _options(config: AcceleratorConfig, **given: Any) -> dict[str, Any]:
+    """Those of the options that the configuration's engine has."""
+    known = registry.engine(config.engine.kind).options
+    return {name: value for name, value in given.items() if name in known}
+
+
 def _board_advice(
-    name: str, config: ArrayConfig, config_file: Path | None, error: DoesNotFit
+    name: str, config: AcceleratorConfig, config_file: Path | None, error: DoesNotFit
 ) -> str:
     """What to do about a network that a board's configuration is too small for.
 
@@ -155,7 +159,7 @@ def _show_speed(program: Program, name: str, config_file: Path | None) -> None:
     """Speed at the board's clock, and what its bitstream needs."""
     clock_hz = find_board(name).clock_hz
     cycles = predict_program(program)
-    most = "at most " * isinstance(program.config, TileConfig)
+    most = "at most " * (not program.engine.exact)
     rate = clock_hz / cycles * program.batch
     show(
         f"board {name} at {clock_hz / 1e6:g} MHz: {most}{cycles / clock_hz * 1e3:.3g} ms a batch, "

@@ -1,11 +1,10 @@
 """``steelyard generate``."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from steelyard.contract.tile import load_config
+from steelyard.contract import AcceleratorConfig
 
 from ..options import FILE, OUTPUT_FOLDER
 from ..view.console import progress, show
@@ -43,7 +42,7 @@ def command(config: Path, output: Path) -> None:
     Example:
       steelyard generate --config accelerator.toml -o build/verilog
     """
-    accelerator = load_config(config)
+    accelerator: AcceleratorConfig = AcceleratorConfig.from_toml(config)
     from steelyard_hw.verilog import TOP, convert
 
     with progress("generating Verilog") as update:
@@ -58,7 +57,7 @@ def command(config: Path, output: Path) -> None:
             "top": TOP,
             "verilog": "steelyard.sv",
             "config_sha256": digest,
-            "config": asdict(accelerator),
+            "config": accelerator.values(),
             "ports": PORTS,
             "least_reset_cycles": LEAST_RESET_CYCLES,
         },

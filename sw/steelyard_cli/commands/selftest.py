@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from steelyard.contract.tile import load_config
+from steelyard.contract import AcceleratorConfig
 from steelyard.driver import SelfTest
 
 from ..errors import BadResult
@@ -38,7 +38,7 @@ def command(device: str, config: Path | None, quick: bool, json_file: Path | Non
       steelyard selftest --device virtual:ulx3s_85f --quick
       steelyard selftest --device sim --config accelerator.toml
     """
-    configs = [load_config(config)] if config else board_configs(device)
+    configs = [AcceleratorConfig.from_toml(config)] if config else board_configs(device)
     with opened(device) as found, progress("testing", 1) as update:
         result = found.selftest(configs, quick=quick, progress=update)
     if json_file:

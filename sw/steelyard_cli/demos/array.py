@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from steelyard import zoo
 from steelyard.compile import compile as compile_program
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.driver import DeviceTimeout, LayerCounters
 from steelyard.network import Network
 from steelyard.program import Program
@@ -31,7 +31,8 @@ from . import array_work as demo_work
 
 __all__ = ["CONFIG", "Clock", "pruned_network", "run_demo", "workers"]
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=16,
     columns=8,
     requantizers=16,
@@ -274,7 +275,7 @@ def _show(report: dict[str, Any], folder: Path) -> None:
         (
             row["name"],
             row["kind"],
-            f"{row['k']}/{CONFIG.group}" if row["k"] else None,
+            f"{row['k']}/{CONFIG.engine.group}" if row["k"] else None,
             row["nnz"] if row["k"] else None,
             row["ideal_cycles"] if row["k"] else None,
             row["cycles"],
@@ -285,7 +286,7 @@ def _show(report: dict[str, Any], folder: Path) -> None:
     ]
     show(
         table(
-            f"One batch of {BATCH} images on {CONFIG.lanes} lanes x {CONFIG.columns} columns",
+            f"One batch of {BATCH} images on {CONFIG.outline}",
             ("layer", "kind", "K", "nnz", "ideal cyc.", "cycles", "dense cyc.", "occup."),
             rows,
             left=2,

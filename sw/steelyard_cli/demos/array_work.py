@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from steelyard import data as dataset
 from steelyard import driver, zoo
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.errors import UserError
 from steelyard.network import Network, golden
 from steelyard.program import Program
@@ -60,7 +60,7 @@ class Checked:
     mismatch: driver.Mismatch | None
 
 
-def build(device: str, config: ArrayConfig) -> float:
+def build(device: str, config: AcceleratorConfig) -> float:
     """Seconds until the simulation of a configuration lies in the cache; nothing for the others."""
     started = time.monotonic()
     if device == "sim":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from steelyard import zoo
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.driver import DeviceTimeout
 from steelyard.engines.crossbar import CrossbarConfig, map_network
 from steelyard.errors import UserError
@@ -30,7 +30,8 @@ from .crossbar_work import METHODS, Method
 
 __all__ = ["ADC_BITS", "CONFIG", "ROUNDINGS", "Settings", "run_crossbar_demo"]
 
-CONFIG = TileConfig(
+CONFIG = configure(
+    "crossbar",
     lanes=16,
     requantizers=16,
     window_groups=64,
@@ -126,7 +127,7 @@ def run_crossbar_demo(folder: Path, names: tuple[str, ...], settings: Settings) 
     }
     write_json(folder / "report.json", report)
     mappings = {
-        method.name: map_network(network, CONFIG.crossbar, method.mapping)
+        method.name: map_network(network, CONFIG.engine.crossbar, method.mapping)
         for method, network in zip(methods, networks, strict=True)
     }
     pictures = write_pictures(rows, mappings, folder)
@@ -161,7 +162,7 @@ def _standard_error(accuracies: list[float], images: int) -> float:
 
 def _ideal_bits() -> str:
     """Key of the results under the ideal converter."""
-    return str(CONFIG.crossbar.adc_bits)
+    return str(CONFIG.engine.crossbar.adc_bits)
 
 
 def _chain(
@@ -172,7 +173,7 @@ def _chain(
     built = pool.submit(work.build, device, CONFIG)
     jobs = [
         pool.submit(
-            work.pruned, method, CONFIG.crossbar, settings.calibration, settings.epochs,
+            work.pruned, method, CONFIG.engine.crossbar, settings.calibration, settings.epochs,
             settings.seed,
         )
         for method in methods
@@ -182,7 +183,9 @@ def _chain(
     clock.step("prune", f"pruned and quantized {len(methods)} networks, no labels used")
     codes = _codes(networks[0], images)
     known = [
-        pool.submit(cost_over_dense, network, CONFIG.crossbar, method.mapping, networks[0], codes)
+        pool.submit(
+            cost_over_dense, network, CONFIG.engine.crossbar, method.mapping, networks[0], codes
+        )
         for method, network in zip(methods, networks, strict=True)
     ]
     prices = _gathered("mapping", known)
@@ -196,8 +199,8 @@ def _chain(
     # Eight bits are ideal for this operation unit: these are the integers' results.
     whole = [
         pool.submit(
-            work.accuracy, network, method.mapping, CONFIG.crossbar, settings.accuracy_images,
-            settings.data,
+            work.accuracy, network, method.mapping, CONFIG.engine.crossbar,
+            settings.accuracy_images, settings.data,
         )
         for method, network in zip(methods, networks, strict=True)
     ]  # fmt: skip
@@ -274,7 +277,9 @@ def _under_converters(
     """Accuracy by bits of the converter, of every method."""
     rounding = ROUNDINGS[settings.adc_range]
     converters = [
-        CONFIG.crossbar.with_(adc_bits=bits, adc_range=settings.adc_range, adc_rounding=rounding)
+        CONFIG.engine.crossbar.with_(
+            adc_bits=bits, adc_range=settings.adc_range, adc_rounding=rounding
+        )
         for bits in ADC_BITS
     ]
     jobs = [
@@ -305,7 +310,7 @@ def _cost_row(name: str, mapping: str, own: dict[str, Any], images: int, *first:
 
 def _costs(rows: list[dict[str, Any]], settings: Settings) -> Table:
     """What each method costs, and below it what its weights cost in the usual mapping."""
-    unit = CONFIG.crossbar
+    unit = CONFIG.engine.crossbar
     lines = []
     for row in rows:
         shown = (f"{100 * row[key]:.1f}" for key in ("sparsity", "accuracy"))

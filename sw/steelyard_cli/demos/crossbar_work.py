@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from steelyard import data as dataset
 from steelyard import driver, zoo
 from steelyard.compile import compile as compile_program
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.engines import crossbar
 from steelyard.engines.crossbar import Activity, CrossbarConfig, map_network
 from steelyard.network import Network, golden
@@ -148,7 +148,7 @@ def accuracy(
     return right / len(labels)
 
 
-def build(device: str, config: TileConfig) -> None:
+def build(device: str, config: AcceleratorConfig) -> None:
     """Brings the simulation of a configuration into the cache; nothing for other devices."""
     if device == "sim":
         from steelyard_sim import build_library
@@ -160,7 +160,7 @@ def check(
     device_name: str,
     network: Network,
     mapping: str,
-    config: TileConfig,
+    config: AcceleratorConfig,
     first: int,
     codes: NDArray[np.int8],
 ) -> Checked:
@@ -168,7 +168,7 @@ def check(
 
     The first images are compared in every layer, the others in the network's output.
     """
-    program = compile_program(network, config, batch=len(codes), method=mapping)
+    program = compile_program(network, config, batch=len(codes), mapping=mapping)
     device = opened(device_name)
     found = None if first else driver.check_layers(program, codes, device)
     found = found or driver.check(program, codes, device)
@@ -177,7 +177,7 @@ def check(
         return Checked(len(codes), str(found), False, None)
     expected = golden.run(network, codes, threads=1)
     wrong = None
-    if config.crossbar.adc_is_ideal and not np.array_equal(device.read_output(), expected):
+    if config.engine.crossbar.adc_is_ideal and not np.array_equal(device.read_output(), expected):
         wrong = "the results are not those of the sparse array, though the converter is ideal"
     counters = {each.name: each.units for each in device.counters() if each.units is not None}
     if counters and program.mapping is not None:
@@ -187,7 +187,7 @@ def check(
 
 
 def _miscounted(
-    works: Mapping[str, Activity], counted: Mapping[str, driver.UnitCounters]
+    works: Mapping[str, Activity], counted: Mapping[str, crossbar.UnitCounters]
 ) -> str | None:
     """First layer whose counters are not those of the cost model, in words."""
     for name, work in works.items():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from steelyard import driver
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig
 from steelyard.program import Program
 from steelyard_sim.build.toolchain import BuildFailed
 
@@ -17,7 +17,7 @@ SLOW_SECONDS = 10.0
 """Time of a simulated board from which on users are told of it beforehand."""
 
 
-def board_configs(device: str) -> list[ArrayConfig]:
+def board_configs(device: str) -> list[AcceleratorConfig]:
     """Configurations that an accelerator behind a serial port may have: the boards' defaults.
 
     A simulated one tells its own, or is made for one that must be given.
@@ -30,7 +30,7 @@ def board_configs(device: str) -> list[ArrayConfig]:
 
 
 @contextmanager
-def opened(name: str, config: ArrayConfig | None = None) -> Iterator[driver.Device]:
+def opened(name: str, config: AcceleratorConfig | None = None) -> Iterator[driver.Device]:
     """Device of a name, closed at the end.
 
     Raises

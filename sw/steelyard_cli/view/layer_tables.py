@@ -86,7 +86,7 @@ def _plan_columns(program: Program) -> tuple[Column, ...]:
     """Columns of a plan."""
     mapping = program.mapping
     if mapping is None:
-        group = program.config.group
+        group = program.config.engine.group
         return (
             *NAMES,
             Column("K", lambda row: f"{row['k']}/{group}", True),

@@ -95,7 +95,7 @@ def _memory(program: Program) -> Picture:
     axes = figure.subplots()
     count = len(program.layers)
     for number, buffer in enumerate(
-        lifetimes(program.network, program.batch, program.config.lanes)
+        lifetimes(program.network, program.batch, program.config.engine.lanes)
     ):
         plane = planes[buffer.name]
         start, end = buffer.first - 0.5, min(buffer.last, count - 1) + 0.5
@@ -109,7 +109,7 @@ def _memory(program: Program) -> Picture:
             edgecolor="white",
             alpha=0.85,
         )
-    axes.axhline(program.config.activation_words, color="#b03030", linewidth=1)
+    axes.axhline(program.config.memory.activation_words, color="#b03030", linewidth=1)
     axes.set_xticks(range(count), [e.name for e in program.layers], rotation=90)
     axes.set_ylabel("activation words")
     axes.spines[["top", "right"]].set_visible(False)
@@ -130,8 +130,8 @@ def _crossbars(program: Program) -> list[Picture]:
         Picture(
             f"crossbars-{number + 1}",
             "Crossbars",
-            f"Cells in use by layer, {program.method} mapping; above each crossbar its number and "
-            "the share of its cells in use.",
+            f"Cells in use by layer, {program.settings.mapping} mapping; above each crossbar its "
+            "number and the share of its cells in use.",
             sheet,
         )
         for number, sheet in enumerate(sheets(program.mapping))

@@ -6,12 +6,14 @@ import pytest
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.compile.layers import serial_scale
 from steelyard.compile.memory import Buffer, assign, lifetimes
-from steelyard.contract.accelerator import MEMORIES, SERIAL_SHIFTS, ArrayConfig
+from steelyard.contract import configure
+from steelyard.contract.sections import MEMORIES, SERIAL_SHIFTS
 from steelyard.errors import DoesNotFit, UserError
 from steelyard.network import Network, NetworkBuilder, requantize
 from steelyard.network.random import random_conv, random_network
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=8,
     columns=4,
     group=8,

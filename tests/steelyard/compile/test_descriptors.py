@@ -5,12 +5,13 @@ import pytest
 from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, Operation, compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.network import golden, requantize
 from steelyard.network.random import random_conv, random_input, random_network
 from steelyard.program import Program
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=8,
     columns=6,
     group=8,
@@ -34,8 +35,8 @@ class Machine:
         self.config = program.config
         self.program = program
         self.rng = np.random.default_rng(seed)
-        self.lanes = self.config.lanes
-        self.memory = self.junk(self.config.activation_words, self.lanes)
+        self.lanes = self.config.engine.lanes
+        self.memory = self.junk(self.config.memory.activation_words, self.lanes)
 
     def junk(self, *shape: int) -> NDArray[np.int8]:
         return self.rng.integers(-128, 128, shape).astype(np.int8)
@@ -49,9 +50,9 @@ class Machine:
 
     def weight(self, item: int) -> list[tuple[int, int]]:
         bits = int.from_bytes(self.program.weights[item].astype("<u4").tobytes(), "little")
-        width = self.config.weight_bits
-        fields = [bits >> c * width & (1 << width) - 1 for c in range(self.config.columns)]
-        assert bits >> self.config.columns * width == 0
+        width = self.config.engine.weight_bits
+        fields = [bits >> c * width & (1 << width) - 1 for c in range(self.config.engine.columns)]
+        assert bits >> self.config.engine.columns * width == 0
         return [(int(np.uint8(f & 255).view(np.int8)), f >> 8) for f in fields]
 
     def parameter(self, item: int) -> tuple[int, int, int]:
@@ -127,25 +128,25 @@ class Machine:
 
     def conv_tile(self, d: Descriptor, tile: int, lanes) -> None:
         config = self.config
-        assert 1 <= d.chunk_groups <= config.window_groups
+        assert 1 <= d.chunk_groups <= config.engine.window_groups
         if d.chunks > 1:
-            assert d.passes * config.columns <= config.partial_sum_channels
+            assert d.passes * config.engine.columns <= config.engine.partial_sum_channels
         positions = [
             self.load(d, lanes, d.in_base + channel * d.in_pitch, ky, kx, offset)
             for ky, kx, offset in self.taps(d)
             for channel in range(d.in_channels)
         ]
-        assert len(positions) == (d.groups - 1) * config.group + d.last_positions
-        missing = config.group - d.last_positions
+        assert len(positions) == (d.groups - 1) * config.engine.group + d.last_positions
+        missing = config.engine.group - d.last_positions
         window = np.array([*positions, *self.junk(missing, self.lanes)], np.int64)
-        window = window.reshape(d.groups, config.group, self.lanes)
-        partial = np.zeros((d.passes, config.columns, self.lanes), np.int64)
+        window = window.reshape(d.groups, config.engine.group, self.lanes)
+        partial = np.zeros((d.passes, config.engine.columns, self.lanes), np.int64)
         item = d.weight_base
         for chunk in range(d.chunks):
             last = chunk == d.chunks - 1
             size = d.last_chunk_groups if last else d.chunk_groups
             for p in range(d.passes):
-                acc = np.zeros((config.columns, self.lanes), np.int64)
+                acc = np.zeros((config.engine.columns, self.lanes), np.int64)
                 for g in range(chunk * d.chunk_groups, chunk * d.chunk_groups + size):
                     for _ in range(d.k_last if g == d.groups - 1 else d.k):
                         value, place = np.array(self.weights[item]).T
@@ -153,12 +154,12 @@ class Machine:
                         acc += value[:, None] * (window[g, place] + 128)
                         item += 1
                     # Unused lanes multiply whatever they hold; only valid ones must fit.
-                    assert self.fits(acc[:, : len(lanes)], config.accumulator_bits)
+                    assert self.fits(acc[:, : len(lanes)], config.engine.accumulator_bits)
                 partial[p] += acc
         assert item == d.weight_base + d.weight_count
-        for channel in range((d.passes - 1) * config.columns + d.last_columns):
+        for channel in range((d.passes - 1) * config.engine.columns + d.last_columns):
             bias, multiplier, shift = self.parameter(d.param_base + channel)
-            total = partial[divmod(channel, config.columns)] + bias
+            total = partial[divmod(channel, config.engine.columns)] + bias
             assert self.fits(total[: len(lanes)], 32)
             self.finish(d, tile, channel, total * multiplier, shift)
 
@@ -193,7 +194,7 @@ class Machine:
         return outputs
 
 
-def check(network, config: ArrayConfig, batch: int, k="auto", seed: int = 1) -> Program:
+def check(network, config: AcceleratorConfig, batch: int, k="auto", seed: int = 1) -> Program:
     program = compile(network, config, batch=batch, k=k)
     x = random_input(network, batch, seed)
     expected = golden.run(network, x, trace=True, threads=1)
@@ -212,7 +213,9 @@ def test_random_networks_run_as_the_golden_model_says(seed):
         group=int(rng.choice([4, 8, 16])),
         window_groups=int(rng.choice([2, 8, 32])),
     )
-    network = random_network(seed, layers=5, max_pixels=48, max_channels=14, group=config.group)
+    network = random_network(
+        seed, layers=5, max_pixels=48, max_channels=14, group=config.engine.group
+    )
     check(network, config, batch=int(rng.integers(1, 4)), seed=seed)
 
 
@@ -234,7 +237,7 @@ def test_a_chunked_convolution_split_by_channels_is_exact(k, batch, stride):
     config = CONFIG.with_(window_groups=4)
     program = check(network, config, batch, k)
     descriptors = [Descriptor.from_words(words) for words in program.descriptors]
-    assert all(d.chunks > 1 and d.chunk_groups <= config.window_groups for d in descriptors)
+    assert all(d.chunks > 1 and d.chunk_groups <= config.engine.window_groups for d in descriptors)
     assert [(d.passes, d.last_columns) for d in descriptors] == [(2, 6), (2, 5)]
 
 

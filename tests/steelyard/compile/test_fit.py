@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from steelyard.compile import compile, compile_largest_batch, compile_with_memories
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.errors import DoesNotFit
 from steelyard.network import Network
 from steelyard.network.random import random_network
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=4,
     columns=2,
     requantizers=4,
@@ -23,20 +24,20 @@ CONFIG = ArrayConfig(
 
 @pytest.fixture
 def network() -> Network:
-    return random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.group)
+    return random_network(1, layers=3, max_channels=6, max_pixels=40, group=CONFIG.engine.group)
 
 
 def test_a_fitted_program_is_what_the_compiler_makes_for_its_configuration(network):
     small = CONFIG.with_(weight_words=16, max_layers=1)
     grown = compile_with_memories(network, small, batch=3)
-    assert grown.config.weight_words > 16 and grown.config.max_layers == 4
-    assert grown.config.activation_words == CONFIG.activation_words
+    assert grown.config.memory.weight_words > 16 and grown.config.memory.max_layers == 4
+    assert grown.config.memory.activation_words == CONFIG.memory.activation_words
     program = compile(network, grown.config, batch=3)
     assert np.array_equal(grown.descriptors, program.descriptors)
     assert np.array_equal(grown.weights, program.weights)
     assert grown.layers == program.layers
     with pytest.raises(DoesNotFit):
-        half = grown.config.weight_words // 2
+        half = grown.config.memory.weight_words // 2
         compile(network, grown.config.with_(weight_words=half), batch=3)
 
 

@@ -5,14 +5,14 @@ import pytest
 from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.errors import UserError
 from steelyard.network import Conv, Network
 from steelyard.network.random import random_conv
 from steelyard.program import Program
 
 
-def config(**changes: int) -> ArrayConfig:
+def config(**changes: int) -> AcceleratorConfig:
     values = {
         "lanes": 4,
         "columns": 5,
@@ -22,7 +22,7 @@ def config(**changes: int) -> ArrayConfig:
         "weight_words": 1 << 16,
         "partial_sum_channels": 15,
     }
-    return ArrayConfig(**{**values, **changes})
+    return configure("array", **{**values, **changes})
 
 
 def network(seed: int, out_channels: int, in_channels: int, group: int, k: int | None) -> Network:
@@ -40,9 +40,9 @@ def network(seed: int, out_channels: int, in_channels: int, group: int, k: int |
 def fields(program: Program, item: int) -> list[tuple[int, int]]:
     """(value, index) of every column."""
     number = int.from_bytes(program.weights[item].astype("<u4").tobytes(), "little")
-    width = program.config.weight_bits
+    width = program.config.engine.weight_bits
     pairs = []
-    for column in range(program.config.columns):
+    for column in range(program.config.engine.columns):
         pair = number >> column * width & (1 << width) - 1
         pairs.append(((pair & 255) - ((pair & 128) << 1), pair >> 8))
     return pairs
@@ -50,7 +50,7 @@ def fields(program: Program, item: int) -> list[tuple[int, int]]:
 
 def unpacked(program: Program, layer: Conv) -> NDArray[np.int8]:
     """Weights of the program's only layer, read in the order chunk, pass, group, j."""
-    size, columns = program.config.group, program.config.columns
+    size, columns = program.config.engine.group, program.config.engine.columns
     channels, inputs, kernel_h, kernel_w = layer.weight.shape
     flat = np.zeros((channels, -(-layer.weight[0].size // size) * size), np.int8)
     top = 0

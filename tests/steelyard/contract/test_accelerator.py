@@ -2,27 +2,27 @@
 
 import hashlib
 import re
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError
 
 import pytest
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.errors import UserError
 
 
 def test_derived_sizes_follow_from_the_fields():
-    config = ArrayConfig(lanes=16, columns=10, group=8, requantizers=4)
-    assert config.macs_per_cycle == 160
-    assert config.index_bits == 3
-    assert config.weight_bits == 11
-    assert config.weight_item_words == 4  # 110 bits
+    config = configure("array", lanes=16, columns=10, group=8, requantizers=4)
+    assert config.engine.macs_per_cycle == 160
+    assert config.engine.index_bits == 3
+    assert config.engine.weight_bits == 11
+    assert config.engine.weight_item_words == 4  # 110 bits
     assert config.activation_item_words == 4
     assert config.drain_beats == 4
 
 
 @pytest.mark.parametrize("group, bits", [(4, 2), (8, 3), (16, 4), (32, 5)])
 def test_an_index_addresses_every_weight_of_a_group(group, bits):
-    assert ArrayConfig(group=group).index_bits == bits
+    assert configure("array", group=group).engine.index_bits == bits
 
 
 @pytest.mark.parametrize(
@@ -53,90 +53,147 @@ def test_an_index_addresses_every_weight_of_a_group(group, bits):
 def test_a_value_out_of_range_is_named_with_what_is_allowed(field, value, allowed):
     sentence = rf"^Configuration field '{field}' must .*{allowed}.*, not {value}; "
     with pytest.raises(UserError, match=sentence):
-        ArrayConfig(**{field: value})
+        configure("array", **{field: value})
 
 
 @pytest.mark.parametrize("value", ["16", 16.0, True, None])
 def test_a_field_must_be_an_integer(value):
     with pytest.raises(UserError, match="Configuration field 'columns' must be an integer, not "):
-        ArrayConfig(columns=value)
+        configure("array", columns=value)
 
 
 def test_a_configuration_cannot_change():
     with pytest.raises(FrozenInstanceError):
-        ArrayConfig().lanes = 8
+        configure("array").lanes = 8
 
 
 def test_with_changes_and_validates():
-    assert ArrayConfig().with_(columns=4).columns == 4
+    assert configure("array").with_(columns=4).engine.columns == 4
     with pytest.raises(UserError, match="'columns'"):
-        ArrayConfig().with_(columns=0)
+        configure("array").with_(columns=0)
 
 
 def test_the_hash_is_that_of_the_canonical_text():
-    config = ArrayConfig(lanes=4, requantizers=2)
+    config = configure("array", lanes=4, requantizers=2)
     text = config.canonical()
-    assert text.startswith('{"accumulator_bits":24,"activation_words":4096,"columns":16,')
+    assert text.startswith('{"engine":{"accumulator_bits":24,"carry_registers":true,"columns":16,')
     assert config.hash() == hashlib.sha256(text.encode()).digest()
 
 
 def test_every_field_changes_the_hash_and_is_named_as_a_difference():
-    base = ArrayConfig()
+    base = configure("array")
     other = {
         "lanes": 8, "columns": 8, "group": 8, "requantizers": 4, "accumulator_bits": 20,
-            "multiplier_stages": 3,
+        "multiplier_stages": 3, "carry_registers": False,
         "window_groups": 16, "activation_words": 2048, "weight_words": 2048,
         "parameter_words": 512, "partial_sum_channels": 256, "max_layers": 32,
-        "max_side": 255, "padded_kernel": 5, "vector_bits": 8, "link_words": 256,
-        "requantizer_cycles": 16,
+        "read_registers": False, "weight_queue": False,
+        "max_side": 255, "padded_kernel": 5, "ahead": False, "vector_bits": 8,
     }  # fmt: skip
-    assert set(other) == set(asdict(base))
     for field, value in other.items():
         changed = base.with_(**{field: value})
         assert changed.hash() != base.hash()
-        assert base.differences(changed) == [f"{field}: {getattr(base, field)} != {value}"]
-    assert base.differences(ArrayConfig()) == []
+        assert base.differences(changed) == [f"{field}: {_values(base)[field]} != {value}"]
+    assert base.differences(configure("array")) == []
+    plain = base.with_(additions=False)
+    assert plain.hash() != base.hash()
+    for field, value in {"requantizer_cycles": 16, "tag_registers": False}.items():
+        changed = plain.with_(**{field: value})
+        assert changed.hash() not in (plain.hash(), base.hash())
+        assert plain.differences(changed) == [f"{field}: {_values(base)[field]} != {value}"]
+    assert {*other, "additions", "requantizer_cycles", "tag_registers"} == _values(base).keys()
+
+
+def _values(config):
+    """Fields of the hash by plain names."""
+    parts = config.values(hashed=True)
+    names = {"bits": "vector_bits"}
+    return {
+        names.get(name, name): value
+        for part in parts.values()
+        for name, value in part.items()
+        if name != "kind"
+    }
+
+
+def test_the_link_is_no_part_of_the_hash():
+    base = configure("array")
+    for changed in (base.with_(link_words=256), base.with_(link_registered=False)):
+        assert changed != base
+        assert changed.hash() == base.hash()
+        assert base.differences(changed) == []
+
+
+def test_a_preset_is_a_set_of_fields_that_values_override():
+    config = configure("array", "compact", requantizer_cycles=32)
+    assert config.output.requantizer_cycles == 32
+    assert not config.load.ahead and not config.vector.additions and not config.link.registered
+    with pytest.raises(UserError, match="no preset 'tiny' of a configuration; use one of compact"):
+        configure("array", "tiny")
+
+
+@pytest.mark.parametrize(
+    "fields, sentence",
+    [
+        ({"requantizer_cycles": 16}, "do no residual additions; set 'requantizer_cycles' to 1 or"),
+        ({"tag_registers": False}, "additions need the vector unit's registers; set"),
+        ({"vector_bits": 0}, "'vector_bits' must lie between 8 and 24, not 0"),
+        ({"colour": 1}, "has no field 'colour'; allowed are lanes, "),
+        ({"ahead": 1}, "'ahead' must be true or false, not 1"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(fields, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        configure("array", **fields)
+
+
+def test_an_engine_that_there_is_not_is_refused():
+    with pytest.raises(UserError, match="no engine 'abacus'; write kind = one of 'array', 'cross"):
+        configure("abacus")
 
 
 def test_toml_round_trip(tmp_path):
-    config = ArrayConfig(lanes=8, columns=3, requantizers=2, max_layers=7)
+    config = configure("array", lanes=8, columns=3, requantizers=2, max_layers=7)
     path = tmp_path / "array.toml"
     path.write_text("old")
     config.to_toml(path)
-    assert ArrayConfig.from_toml(path) == config
+    assert AcceleratorConfig.from_toml(path) == config
     assert [entry.name for entry in tmp_path.iterdir()] == ["array.toml"]
 
 
 def test_toml_fields_left_out_take_their_defaults(tmp_path):
     path = tmp_path / "array.toml"
-    path.write_text("[array]\ncolumns = 4\n")
-    assert ArrayConfig.from_toml(path) == ArrayConfig(columns=4)
+    path.write_text("[engine]\ncolumns = 4\n")
+    assert AcceleratorConfig.from_toml(path) == configure("array", columns=4)
 
 
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ("lanes = 16\n", "must hold one table '[array]', not ['lanes']"),
-        ("[array]\n[other]\n", "must hold one table '[array]', not ['array', 'other']"),
-        ("array = 3\n", "must hold one table '[array]'"),
-        ("[array\n", "cannot be read as TOML"),
-        ("[array]\nlane = 16\n", "has no field 'lane'; allowed are lanes, columns, "),
-        ('[array]\nlanes = "16"\n', "field 'lanes' must be an integer, not '16'"),
-        ("[array]\nlanes = 5\n", "field 'lanes' must be one of 4, 8, 16, 32, not 5"),
+        ("lanes = 16\n", "must hold the table '[engine]', and may hold others of "),
+        ("[array]\nlanes = 8\n", "not ['array']; put each field under its table"),
+        ("[engine]\n[other]\n", "not ['engine', 'other']; put each field under its table"),
+        ("engine = 3\n", "'engine' must be a table; write fields under '[engine]'"),
+        ("[engine\n", "cannot be read as TOML"),
+        ("[engine]\nlane = 16\n", "has no field 'lane'; allowed are lanes, "),
+        ("[engine]\nweight_words = 16\n", "has no field 'weight_words'; allowed are lanes, "),
+        ("[engine]\nkind = 'abacus'\n", "There is no engine 'abacus'; write kind = "),
+        ('[engine]\nlanes = "16"\n', "field 'lanes' must be an integer, not '16'"),
+        ("[engine]\nlanes = 5\n", "field 'lanes' must be one of 4, 8, 16, 32, not 5"),
     ],
 )
 def test_a_bad_file_is_refused_with_a_sentence(tmp_path, text, sentence):
     path = tmp_path / "array.toml"
     path.write_text(text)
     with pytest.raises(UserError, match=re.escape(sentence)):
-        ArrayConfig.from_toml(path)
+        AcceleratorConfig.from_toml(path)
 
 
 def test_a_missing_or_binary_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist; give the path of a TOML file"):
-        ArrayConfig.from_toml(tmp_path / "none.toml")
+        AcceleratorConfig.from_toml(tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read as TOML"):
-        ArrayConfig.from_toml(tmp_path / "binary.toml")
+        AcceleratorConfig.from_toml(tmp_path / "binary.toml")
     with pytest.raises(UserError, match="cannot be read as TOML"):
-        ArrayConfig.from_toml(tmp_path)
+        AcceleratorConfig.from_toml(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from steelyard import driver
 from steelyard.compile import compile
 from steelyard.compile.cycles import layer_cycles, predict_program
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import PRESETS, AcceleratorConfig, configure
 from steelyard.contract.registers import Space
 from steelyard.driver import port as port_module
 from steelyard.driver import selftest as selftest_module
@@ -22,7 +22,7 @@ from steelyard.network import golden
 from steelyard.network.random import KINDS, random_input, random_network
 from steelyard.program import Program, pack_activations, unpack_activations
 
-CONFIG = ArrayConfig(lanes=4, columns=4, requantizers=4, weight_words=16384)
+CONFIG = configure("array", lanes=4, columns=4, requantizers=4, weight_words=16384)
 MAGIC = 0x594C5453
 
 
@@ -31,7 +31,7 @@ class Emulator:
     """Transport with an accelerator behind it that computes layers with the golden model."""
 
     program: Program
-    config: ArrayConfig = CONFIG
+    config: AcceleratorConfig = CONFIG
     magic: int = MAGIC
     version: int = 1
     hangs: bool = False
@@ -42,11 +42,14 @@ class Emulator:
 
     def __post_init__(self) -> None:
         items = {
-            Space.DESCRIPTORS: (self.config.max_layers * 32, 1),
-            Space.PARAMETERS: (self.config.parameter_words, 2),
-            Space.WEIGHTS: (self.config.weight_words, self.config.weight_item_words),
-            Space.ACTIVATIONS: (self.config.activation_words, self.config.activation_item_words),
-            Space.COUNTERS: (self.config.max_layers * 8, 1),
+            Space.DESCRIPTORS: (self.config.memory.max_layers * 32, 1),
+            Space.PARAMETERS: (self.config.memory.parameter_words, 2),
+            Space.WEIGHTS: (self.config.memory.weight_words, self.config.engine.weight_item_words),
+            Space.ACTIVATIONS: (
+                self.config.memory.activation_words,
+                self.config.activation_item_words,
+            ),
+            Space.COUNTERS: (self.config.memory.max_layers * 8, 1),
         }
         self.memory = {space: np.zeros(shape, np.uint32) for space, shape in items.items()}
         digest = np.frombuffer(self.config.hash(), "<u4")
@@ -96,7 +99,7 @@ class Emulator:
             place = self.corrupt.get((layer.name, len(layers) == 1))
             if place is not None:
                 output[place] ^= 1
-            words = pack_activations(output, self.config.lanes)
+            words = pack_activations(output, self.config.engine.lanes)
             plane = entry.output
             item = self.config.activation_item_words
             self.memory[Space.ACTIVATIONS][plane.base : plane.base + plane.words] = words.reshape(
@@ -117,7 +120,7 @@ class Emulator:
         plane = planes[name]
         words = self.memory[Space.ACTIVATIONS][plane.base : plane.base + plane.words]
         return unpack_activations(
-            words.reshape(-1), plane.shape, program.batch, program.config.lanes
+            words.reshape(-1), plane.shape, program.batch, program.config.engine.lanes
         )
 
 
@@ -387,7 +390,7 @@ def test_a_device_without_program_says_so():
 def test_another_configuration_is_refused_with_the_fields_that_differ(program):
     other = CONFIG.with_(columns=8, window_groups=64)
     device = driver.ArrayDevice("emulated", lambda *_: Emulator(program, other), config=other)
-    expected = "columns: 4 != 8; window_groups: 32 != 64 .program != device.; compile it for this"
+    expected = "window_groups: 32 != 64; columns: 4 != 8 .program != device.; compile it for this"
     with device, pytest.raises(driver.ConfigurationMismatch, match=expected):
         device.load(program)
 
@@ -515,7 +518,8 @@ def test_selftest_names_the_word_of_a_faulty_memory(program, name, fault, quick)
     ("changes", "missing"),
     [
         ({}, ()),
-        ({"requantizer_cycles": 16}, ("add",)),
+        ({**PRESETS["compact"]}, ("add",)),
+        ({"additions": False}, ("add",)),
         ({"max_side": 15, "padded_kernel": 3, "activation_words": 256}, ()),
     ],
 )

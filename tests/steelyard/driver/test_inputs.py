@@ -14,12 +14,12 @@ import steelyard
 from qdq_graphs import Qdq, images, runtime_output
 from steelyard import driver, importer
 from steelyard.compile import compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.errors import UserError
 from steelyard.program import Program
 
 SHAPE = (3, 9, 9)
-CONFIG = ArrayConfig(lanes=4, columns=4, requantizers=4, weight_words=16384)
+CONFIG = configure("array", lanes=4, columns=4, requantizers=4, weight_words=16384)
 
 
 def vector_of_scores(g: Qdq) -> str:
@@ -164,8 +164,8 @@ REFUSED: dict[str, tuple[Callable[[Any, Program], Any], str]] = {
         "A device is given by its name, not as int; use one of golden, ",
     ),
     "path for a network": (
-        lambda d, p: compile("q.onnx", ArrayConfig()),
-        "str and ArrayConfig were given; load an ONNX file with steelyard.importer.load",
+        lambda d, p: compile("q.onnx", configure("array")),
+        "str and AcceleratorConfig were given; load an ONNX file with steelyard.importer.load",
     ),
     "path for a configuration": (
         lambda d, p: compile(p.network, "c.toml"),

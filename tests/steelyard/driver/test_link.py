@@ -10,7 +10,7 @@ import pytest
 
 from link_bytes import line
 from steelyard import driver
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.frames import Reply, Request
 from steelyard.driver import link as link_module
 from steelyard.driver.frames import Frame
@@ -443,7 +443,7 @@ def test_bad_addresses_are_refused(text, message):
 
 def test_a_missing_port_is_named():
     with pytest.raises(driver.NoSuchDevice, match="Serial port '/dev/none' cannot be opened at"):
-        open_transport("/dev/none", ArrayConfig())
+        open_transport("/dev/none", configure("array"))
 
 
 def test_a_port_in_use_is_named():

@@ -4,20 +4,19 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from steelyard.compile import compile
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.errors import FileRefused, UserError
 from steelyard.network import golden
 from steelyard.network.random import random_input, random_network
 from steelyard.program import FORMAT_VERSION, Program, pack_activations, unpack_activations
 from steelyard.program.archive import read_sealed, write_sealed
 
-CONFIG = ArrayConfig(lanes=8, columns=4, group=8, window_groups=8, weight_words=1 << 14)
+CONFIG = configure("array", lanes=8, columns=4, group=8, window_groups=8, weight_words=1 << 14)
 KINDS = ("conv", "add", "max_pool", "avg_pool", "fc")
 
 
@@ -298,9 +297,12 @@ def test_missing_manifest_entries_are_refused(key, saved, tmp_path):
         (lambda m: m["input"].update(base=1 << 20), "lies outside the activation memory"),
         (lambda m: m["input"].update(pitch=99), "does not match its shape"),
         (lambda m: m.update(batch=17), "does not match its shape"),
-        (lambda m: m["config"].update(lanes=5), "'lanes' must be one of 4, 8, 16, 32"),
-        (lambda m: m["config"].update(lanes=16), "its configuration does not match its hash"),
-        (lambda m: m["config"].update(colour=1), "Configuration has no field 'colour'"),
+        (lambda m: m["config"]["engine"].update(lanes=5), "'lanes' must be one of 4, 8, 16, 32"),
+        (
+            lambda m: m["config"]["engine"].update(lanes=16),
+            "its configuration does not match its hash",
+        ),
+        (lambda m: m["config"]["engine"].update(colour=1), "Configuration has no field 'colour'"),
     ],
 )
 def test_contradictions_are_named(change, reason, saved, tmp_path):
@@ -311,7 +313,7 @@ def test_contradictions_are_named(change, reason, saved, tmp_path):
 
 def test_more_items_than_the_memory_holds_are_refused(program, saved, tmp_path):
     path = tmp_path / "big.syp"
-    many = np.zeros((CONFIG.parameter_words + 1, 2), np.uint32)
+    many = np.zeros((CONFIG.memory.parameter_words + 1, 2), np.uint32)
     forged(path, saved, arrays=lambda a: a.update(parameters=many))
     assert "array 'parameters' has 1025 items where 1024 fit" in refusal(path)
 
@@ -320,7 +322,7 @@ def test_the_manifest_can_be_read_by_people(saved):
     with zipfile.ZipFile(io.BytesIO(saved)) as archive:
         manifest = json.loads(archive.read("manifest.json"))
     assert manifest["format"] == "steelyard-program"
-    assert manifest["config"] == asdict(CONFIG)
+    assert manifest["config"] == CONFIG.values()
     assert manifest["config_sha256"] == CONFIG.hash().hex()
     assert {"name", "kind", "k", "nnz", "predicted_cycles"} <= set(manifest["layers"][0])
 

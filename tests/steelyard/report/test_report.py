@@ -7,8 +7,7 @@ import pytest
 
 import steelyard
 from steelyard.compile import compile
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.driver import LayerCounters
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import UserError
@@ -23,7 +22,7 @@ from steelyard.report import (
 
 NETWORK = random_network(1, layers=4)
 GROWN = {"activation_words": 1 << 16, "weight_words": 1 << 16, "parameter_words": 1 << 12}
-PROGRAM = compile(NETWORK, ArrayConfig(**GROWN))
+PROGRAM = compile(NETWORK, configure("array", **GROWN))
 WEIGHTY = [layer.name for layer in NETWORK.layers if layer.kind in ("conv", "fc")]
 
 NONE = ("stall_load", "stall_weights", "stall_drain", "words_loaded", "words_written",
@@ -61,7 +60,7 @@ def test_rows_of_a_run_hold_the_counters_beside_the_plan():
 
 
 def test_a_tile_is_at_work_in_the_steps_that_it_issues():
-    program = compile(NETWORK, TileConfig(**GROWN))
+    program = compile(NETWORK, configure("crossbar", **GROWN))
     (row, *_) = layer_rows(program, counted(program))
     assert row["occupancy"] == row["issue"] / row["cycles"]
 
@@ -71,7 +70,7 @@ def test_a_run_is_read_back_for_its_own_program_only(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(document))
     assert read_run(path, PROGRAM) == document
-    other = compile(NETWORK, ArrayConfig(columns=2, **GROWN))
+    other = compile(NETWORK, configure("array", columns=2, **GROWN))
     with pytest.raises(UserError, match="is of another program; give what"):
         read_run(path, other)
     path.write_text(json.dumps(document | {"cycles": None}))

@@ -8,12 +8,12 @@ import pytest
 from amaranth import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.latencies import column_latency
 from steelyard_hw.array.column import Column
 
-CONFIG = ArrayConfig(
-    lanes=8, columns=2, group=8, requantizers=2, window_groups=4, accumulator_bits=22
+CONFIG = configure(
+    "array", lanes=8, columns=2, group=8, requantizers=2, window_groups=4, accumulator_bits=22
 )
 
 
@@ -30,7 +30,9 @@ class Bench:
         self.rng = Random(seed)
         self.dut = Column(CONFIG)
         self.reset = Signal()
-        self.window = np.zeros((CONFIG.window_groups, CONFIG.group, CONFIG.lanes), np.int64)
+        self.window = np.zeros(
+            (CONFIG.engine.window_groups, CONFIG.engine.group, CONFIG.engine.lanes), np.int64
+        )
         self.cycle = 0
         self.captures = {}
 
@@ -41,13 +43,15 @@ class Bench:
     async def fill(self, ctx):
         """Write the whole window memory, in random order."""
         dut = self.dut
-        places = [(s, i) for s in range(CONFIG.window_groups) for i in range(CONFIG.group)]
+        places = [
+            (s, i) for s in range(CONFIG.engine.window_groups) for i in range(CONFIG.engine.group)
+        ]
         self.rng.shuffle(places)
         for slot, index in places:
             word = [self.rng.choice([0, 255, self.rng.randint(0, 255)]) for _ in range(8)]
             self.window[slot, index] = word
             ctx.set(dut.window_valid, 1)
-            ctx.set(dut.window_address, slot * CONFIG.group + index)
+            ctx.set(dut.window_address, slot * CONFIG.engine.group + index)
             ctx.set(dut.window_word, packed(word, 8))
             await self.tick(ctx)
             ctx.set(dut.window_valid, 0)
@@ -60,13 +64,16 @@ class Bench:
     async def compute(self, ctx, items, stall, ends=True):
         """One pass of `items` weights, with idle cycles; notes when its sums are captured."""
         dut, rng = self.dut, self.rng
-        sums = np.zeros(CONFIG.lanes, np.int64)
+        sums = np.zeros(CONFIG.engine.lanes, np.int64)
         for n in range(items):
             while rng.random() < stall:
                 ctx.set(dut.control.as_value(), rng.getrandbits(len(dut.control.as_value())) & ~1)
-                ctx.set(dut.weight, rng.getrandbits(CONFIG.weight_bits))
+                ctx.set(dut.weight, rng.getrandbits(CONFIG.engine.weight_bits))
                 await self.tick(ctx)
-            slot, index = rng.randrange(CONFIG.window_groups), rng.randrange(CONFIG.group)
+            slot, index = (
+                rng.randrange(CONFIG.engine.window_groups),
+                rng.randrange(CONFIG.engine.group),
+            )
             value = rng.choice([-127, 127, rng.randint(-127, 127)])
             sums += value * self.window[slot, index]
             last = ends and n == items - 1
@@ -80,19 +87,19 @@ class Bench:
 
     async def chain(self, ctx):
         """Check each capture on its way out, and random sums of a neighbour behind it."""
-        dut, wide = self.dut, CONFIG.accumulator_bits
+        dut, wide = self.dut, CONFIG.engine.accumulator_bits
         beats = CONFIG.drain_beats
         while True:
             while self.cycle not in self.captures:
                 await ctx.tick()
             sums = self.captures.pop(self.cycle)
             neighbour = [self.rng.randint(-(1 << 21), (1 << 21) - 1) for _ in sums]
-            for place in range(0, 2 * CONFIG.lanes, CONFIG.requantizers):
-                lanes = (sums + neighbour)[place : place + CONFIG.requantizers]
+            for place in range(0, 2 * CONFIG.engine.lanes, CONFIG.output.requantizers):
+                lanes = (sums + neighbour)[place : place + CONFIG.output.requantizers]
                 assert list(ctx.get(dut.chain_out)) == lanes, f"lane {place}"
-                if place // CONFIG.requantizers == 2 * beats - 1:
+                if place // CONFIG.output.requantizers == 2 * beats - 1:
                     break
-                incoming = neighbour[place : place + CONFIG.requantizers] or [0, 0]
+                incoming = neighbour[place : place + CONFIG.output.requantizers] or [0, 0]
                 ctx.set(dut.chain_in.as_value(), packed(incoming, wide))
                 await ctx.tick()
 

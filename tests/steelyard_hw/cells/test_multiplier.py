@@ -8,7 +8,7 @@ import z3
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.cells.multiplier import LaneMultipliers, lane_multipliers, multiplier_signature
 from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
 from steelyard_hw.cells.multiplier_xilinx import XilinxPairs
@@ -104,7 +104,7 @@ def test_xilinx_pairs_keep_the_products_apart_for_all_operands():
     ],
 )
 def test_a_target_gets_its_own_version_where_the_latency_allows(target, stages, version):
-    config = ArrayConfig(multiplier_stages=stages)
+    config = configure("array", multiplier_stages=stages)
     component = lane_multipliers(config, target)
     assert isinstance(component, version)
     Fragment.get(component, None)

@@ -7,7 +7,7 @@ import re
 import pytest
 from amaranth.hdl import Fragment
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.cells.multiplier import LaneMultipliers, lane_multipliers, multiplier_signature
 from steelyard_hw.cells.multiplier_ice40 import IcePairs
 from steelyard_hw.cells.target import Target
@@ -72,14 +72,14 @@ def test_an_odd_number_of_lanes_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("stages", "cycles", "version"),
-    [(2, 16, IcePairs), (3, 16, LaneMultipliers), (2, 1, LaneMultipliers)],
+    ("stages", "carry", "version"),
+    [(2, False, IcePairs), (3, False, LaneMultipliers), (2, True, LaneMultipliers)],
 )
-def test_compact_configurations_get_the_ice40s_cells_where_the_latency_allows(
-    stages, cycles, version
+def test_columns_that_do_not_carry_get_the_ice40s_cells_where_the_latency_allows(
+    stages, carry, version
 ):
-    config = ArrayConfig(
-        lanes=4, requantizers=1, multiplier_stages=stages, requantizer_cycles=cycles
+    config = configure(
+        "array", lanes=4, requantizers=1, multiplier_stages=stages, carry_registers=carry
     )
     multipliers = lane_multipliers(config, Target.ICE40)
     Fragment.get(multipliers, None)

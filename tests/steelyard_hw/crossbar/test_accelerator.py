@@ -7,14 +7,15 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.compile import compile
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.engines.crossbar import CrossbarConfig, DeviceEffects
 from steelyard.network import golden
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.lib.testing import receive, send
 from steelyard_sim.cases.tile import TileScript, random_tile_program
 
-CONFIG = TileConfig(
+CONFIG = configure(
+    "crossbar",
     lanes=4,
     group=4,
     requantizers=2,
@@ -26,7 +27,7 @@ CONFIG = TileConfig(
     max_layers=8,
     crossbar=CrossbarConfig(rows=16, columns=16, adc_bits=4, cell_bits=4),
 )
-IDEAL = CONFIG.with_(crossbar=CONFIG.crossbar.with_(adc_bits=8))
+IDEAL = CONFIG.with_(crossbar=CONFIG.engine.crossbar.with_(adc_bits=8))
 PATIENCE = 40_000
 """Cycles that no program of these tests needs."""
 
@@ -63,7 +64,7 @@ def test_random_programs_agree_with_the_golden_crossbar(seed, config):
     print(script)
     mismatch = script.check(exchange(config, script.words, script.answers, seed, 0.1))
     assert mismatch is None, str(mismatch)
-    if config.crossbar.adc_is_ideal:
+    if config.engine.crossbar.adc_is_ideal:
         expected = golden.run(program.network, x)
         assert (script.result.output == expected).all()
 
@@ -74,7 +75,11 @@ def test_cells_with_device_effects_agree_with_the_golden_crossbar():
         seed=3, stuck_at_zero=30_000, stuck_at_one=30_000, deviating=300_000, deviation=2
     )
     worn = compile(
-        program.network, CONFIG, batch=program.batch, method=program.method, effects=effects
+        program.network,
+        CONFIG,
+        batch=program.batch,
+        mapping=program.settings.mapping,
+        effects=effects,
     )
     script = TileScript(worn, x, Random(2))
     assert (script.result.output != program.golden(x)[program.network.output]).any()

@@ -7,7 +7,7 @@ import pytest
 from amaranth import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard_hw.crossbar.counters import UnitCounters
 from steelyard_hw.crossbar.tile import CrossbarTile
@@ -120,7 +120,8 @@ def test_sums_and_counts_of_random_layers_on_random_tiles(seed):
     run_case(case, rng, *stalls)
 
 
-DENSE = TileConfig(
+DENSE = configure(
+    "crossbar",
     lanes=4,
     group=8,
     requantizers=4,
@@ -159,13 +160,13 @@ def test_operation_units_follow_each_other_without_a_gap():
         for case in (random_tile_case(seed, DENSE, cycles=700) for seed in range(1000))
         if case.mapping.method == "traditional"
         and case.counts[1] == 0
-        and case.windows.shape[1] > DENSE.crossbar.ou_rows
+        and case.windows.shape[1] > DENSE.engine.crossbar.ou_rows
         and case.layer.passes > 8
     )
     print(case)
     tiles = case.layer.out_tiles
     events = run_case(case, Random(1))
-    assert events["issue"] == tiles * case.mapping.operation_units * DENSE.crossbar.steps
+    assert events["issue"] == tiles * case.mapping.operation_units * DENSE.engine.crossbar.steps
     # Only the first window of the layer is waited for, and between tiles the sums' way out.
     assert events["stall_load"] + events["stall_weights"] < case.windows.shape[1] + 10
     drain = case.layer.passes * max(DENSE.drain_beats, 2)
@@ -208,7 +209,7 @@ def test_each_stall_is_counted_by_its_cause():
 def test_a_reset_in_mid_layer_leaves_no_sums_behind():
     """The layer begins at once after the reset, while the memory of the sums holds rubbish."""
     case = dense_case(8)
-    cycles = case.mapping.operation_units * DENSE.crossbar.steps
+    cycles = case.mapping.operation_units * DENSE.engine.crossbar.steps
     rng = Random(3)
     # In the midst of the work, and while the first tile's sums leave.
     resets = [*sorted(rng.sample(range(40, cycles), 3)), cycles + 30]

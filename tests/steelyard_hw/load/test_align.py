@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.latencies import ALIGN_LATENCY
 from steelyard_hw.load.align import Aligner
 
@@ -33,7 +33,7 @@ def test_words_are_assembled_from_segments_with_gaps_between_them(lanes, step):
     seed = lanes * step
     print(f"seed {seed}")
     rng = Random(seed)
-    dut = Aligner(ArrayConfig(lanes=lanes, requantizers=lanes))
+    dut = Aligner(configure("array", lanes=lanes, requantizers=lanes))
     pad_value = rng.randint(-128, 127)
     due = {}
     cycle = 0

@@ -9,15 +9,16 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.compile import Descriptor, Operation, compile
-from steelyard.compile.cycles import segments
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.latencies import loader_latency, read_latency
+from steelyard.engines.timing import segments
 from steelyard.network.random import random_network
 from steelyard.program import pack_activations
 from steelyard_hw.load.loader import Loader
 from steelyard_sim.cases.array import layer_bits
 
-CONFIG = ArrayConfig(
+CONFIG = configure(
+    "array",
     lanes=8,
     columns=2,
     group=4,
@@ -27,7 +28,7 @@ CONFIG = ArrayConfig(
     weight_words=4096,
     partial_sum_channels=64,
 )
-LANES = CONFIG.lanes
+LANES = CONFIG.engine.lanes
 
 
 def random_layer(seed, kind):
@@ -66,11 +67,11 @@ def expected_words(d, inputs):
         if d.op == Operation.CONV:
             places = [(*tap, channel) for tap in taps for channel in range(d.in_channels)]
             for q, (ky, kx, channel) in enumerate(places):
-                index = q % CONFIG.group
-                ends = index == CONFIG.group - 1 or q == len(places) - 1
+                index = q % CONFIG.engine.group
+                ends = index == CONFIG.engine.group - 1 or q == len(places) - 1
                 seen = lanes_of(d, inputs[0], ky, kx, channel, tile)
-                yield seen, slot * CONFIG.group + index, int(ends)
-                slot = (slot + ends) % CONFIG.window_groups
+                yield seen, slot * CONFIG.engine.group + index, int(ends)
+                slot = (slot + ends) % CONFIG.engine.window_groups
         elif d.op == Operation.ADD:
             for channel in range(d.in_channels):
                 for operand, x in enumerate(inputs):
@@ -88,7 +89,7 @@ class Bench:
     def __init__(self, rng):
         self.rng = rng
         self.dut = Loader(CONFIG)
-        self.rows = np.zeros((CONFIG.activation_words, LANES), np.int8)
+        self.rows = np.zeros((CONFIG.memory.activation_words, LANES), np.int8)
 
     async def memory(self, ctx):
         dut, banks = self.dut, np.arange(LANES)
@@ -98,7 +99,7 @@ class Bench:
             _, _, row, split = await tick
             pending.append((row, split))
             row, split = pending.pop(0)
-            rows = (row + (banks < split)) % CONFIG.activation_words
+            rows = (row + (banks < split)) % CONFIG.memory.activation_words
             data = self.rows[rows, banks].tobytes()
             ctx.set(dut.read_data.as_value(), int.from_bytes(data, "little"))
 
@@ -141,10 +142,10 @@ class Bench:
             assert (window, vector) == ((1, 0) if d.op == Operation.CONV else (0, 1))
             assert list(word)[: len(seen)] == seen, f"word {flags} of {d}"
             if window:
-                assert address // CONFIG.group not in loaded, "the group is still in use"
+                assert address // CONFIG.engine.group not in loaded, "the group is still in use"
                 assert [address, group] == flags
                 if group:
-                    loaded.append(address // CONFIG.group)
+                    loaded.append(address // CONFIG.engine.group)
             else:
                 assert [first, last, operand] == flags
                 if last:

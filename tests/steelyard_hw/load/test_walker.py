@@ -7,15 +7,15 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.compile.layers import walk
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import PRESETS, configure
 from steelyard.network import NetworkBuilder, output_size
 from steelyard_hw.load.walker import TileWalker
 from steelyard_sim.cases.array import layer_bits
 
 LANES = 8
-CONFIG = ArrayConfig(lanes=LANES, requantizers=8, activation_words=256)
+CONFIG = configure("array", lanes=LANES, requantizers=8, activation_words=256)
 SMALL = CONFIG.with_(max_side=15, padded_kernel=3)
-COMPACT = SMALL.with_(requantizer_cycles=16)
+COMPACT = SMALL.with_(**PRESETS["compact"])
 
 
 def random_window(rng, largest):
@@ -67,7 +67,7 @@ def test_segments_and_masks_of_random_geometries(seed, config):
     print(f"seed {seed}")
     rng = Random(seed)
     dut = TileWalker(config)
-    taps = config.padded_kernel
+    taps = config.load.padded_kernel
 
     async def testbench(ctx):
         for _ in range(12):
@@ -91,12 +91,12 @@ def test_segments_and_masks_of_random_geometries(seed, config):
                 assert waited <= LANES, "a tile takes a cycle a lane"
             for _ in range(rng.choice([0, 0, 3])):
                 await ctx.tick()
-            if config.compact:
+            if not config.load.ahead:
                 await check_tile(ctx, window, *tile)
             ctx.set(dut.take, 1)
             await ctx.tick()
             ctx.set(dut.take, 0)
-            if not config.compact:
+            if config.load.ahead:
                 await check_tile(ctx, window, *tile)
         await ctx.tick().repeat(LANES + 2)
         assert not ctx.get(dut.ready), "more tiles than the layer has"

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import SERIAL_SHIFTS
+from steelyard.contract.sections import SERIAL_SHIFTS
 from steelyard_hw.output.requantizer_serial import SerialRequantizer
 
 INT32 = (-(1 << 31), (1 << 31) - 1)

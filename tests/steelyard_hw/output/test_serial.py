@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.output.serial import SerialOutputStage
 
 
@@ -23,20 +23,20 @@ class Layer:
         self.hi = rng.randint(self.z_y, 127)
         self.parameters = [
             (rng.randint(-(1 << 20), 1 << 20), rng.randint(1 << 23, (1 << 24) - 1), shift)
-            for shift in (rng.randint(30, 42) for _ in range(config.parameter_words))
+            for shift in (rng.randint(30, 42) for _ in range(config.memory.parameter_words))
         ]
         self.beats = []
         self.writes = []
 
     def convolution(self, chunks):
         config, rng = self.config, self.rng
-        row = rng.randrange(config.activation_words)
+        row = rng.randrange(config.memory.activation_words)
         stored = {}
         for chunk in range(chunks):
-            for address in range(config.partial_sum_channels * config.drain_beats):
+            for address in range(config.engine.partial_sum_channels * config.drain_beats):
                 channel, beat = divmod(address, config.drain_beats)
                 bias, multiplier, shift = self.parameters[3 + channel]
-                sums = [rng.randint(-(1 << 22), 1 << 22) for _ in range(config.requantizers)]
+                sums = [rng.randint(-(1 << 22), 1 << 22) for _ in range(config.output.requantizers)]
                 stored[address] = [
                     each + (stored[address][lane] if chunk else bias)
                     for lane, each in enumerate(sums)
@@ -73,7 +73,7 @@ class Layer:
                 while self.rng.random() < gaps:
                     # What lies there without `i_valid` must not matter.
                     ctx.set(dut.i_valid, 0)
-                    ctx.set(dut.i, fields | {"store": 1, "data": [1] * config.requantizers})
+                    ctx.set(dut.i, fields | {"store": 1, "data": [1] * config.output.requantizers})
                     assert not ctx.get(dut.o_valid)
                     await ctx.tick()
                 ctx.set(dut.i, fields)
@@ -86,7 +86,7 @@ class Layer:
                     cycles += 1
                     if valid:
                         written.append((row, beat, list(data)))
-                assert cycles == config.requantizer_cycles
+                assert cycles == config.output.requantizer_cycles
             ctx.set(dut.i_valid, 0)
 
         simulator = Simulator(dut)
@@ -103,10 +103,12 @@ class Layer:
 def test_chunks_accumulate_from_the_bias_on_and_the_last_one_is_written(
     cycles, lanes, requantizers, gaps
 ):
-    config = ArrayConfig(
+    config = configure(
+        "array",
         lanes=lanes,
         requantizers=requantizers,
         requantizer_cycles=cycles,
+        additions=False,
         columns=2,
         partial_sum_channels=3,
         parameter_words=16,

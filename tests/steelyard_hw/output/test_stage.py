@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.output.stage import OutputStage
 
 INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -17,7 +17,8 @@ FLAGS = ("accumulate", "store", "hold", "join")
 
 
 def small(lanes, requantizers):
-    return ArrayConfig(
+    return configure(
+        "array",
         lanes=lanes,
         requantizers=requantizers,
         columns=2,
@@ -42,7 +43,7 @@ class Layer:
         self.hi = rng.randint(self.z_y, 127)
         self.params = [
             (rng.randint(-(1 << 20), 1 << 20), rng.randint(1, (1 << 24) - 1), rng.randint(30, 46))
-            for _ in range(config.parameter_words)
+            for _ in range(config.memory.parameter_words)
         ]
         self.params[0] = (0, 1 << 22, 22)
         self.schedule = []  # a beat or None each cycle
@@ -53,7 +54,7 @@ class Layer:
 
     def sums(self):
         bound = 1 << self.rng.choice((12, 20, 28))
-        return [self.rng.randint(-bound, bound) for _ in range(self.config.requantizers)]
+        return [self.rng.randint(-bound, bound) for _ in range(self.config.output.requantizers)]
 
     def beat(self, beat, sums, **fields):
         item = {"data": sums, "beat": beat, "psum": 0, "param": 0, "row": 0} | fields
@@ -67,11 +68,11 @@ class Layer:
     def convolution(self, chunks, gaps):
         """All channels of one tile, chunk by chunk."""
         config, rng = self.config, self.rng
-        row = rng.randrange(config.activation_words)
+        row = rng.randrange(config.memory.activation_words)
         stored = {}
         for chunk in range(chunks):
             start = len(self.schedule)
-            for address in range(config.partial_sum_channels * config.drain_beats):
+            for address in range(config.engine.partial_sum_channels * config.drain_beats):
                 while rng.random() < gaps:
                     self.idle(1)
                 channel, beat = divmod(address, config.drain_beats)
@@ -99,7 +100,7 @@ class Layer:
         """Words of a residual add: operand a's beats, then operand b's."""
         config, rng = self.config, self.rng
         for _ in range(words):
-            row = rng.randrange(config.activation_words)
+            row = rng.randrange(config.memory.activation_words)
             products = []
             for operand, flag in enumerate(("hold", "join")):
                 bias, multiplier, shift = self.params[1 + operand]
@@ -141,7 +142,7 @@ class Layer:
                     noise = {flag: self.rng.randrange(2) for flag in FLAGS}
                     ctx.set(dut.i, noise | {"data": self.sums(), "psum": self.rng.randrange(3)})
                 if ctx.get(dut.o_valid):
-                    lanes = [ctx.get(dut.o_data[n]) for n in range(self.config.requantizers)]
+                    lanes = [ctx.get(dut.o_data[n]) for n in range(self.config.output.requantizers)]
                     written.append((cycle, ctx.get(dut.o_row), ctx.get(dut.o_beat), lanes))
                 await ctx.tick()
 
@@ -209,5 +210,5 @@ def test_one_address_of_partial_sums_is_enough():
 
 
 def test_something_else_than_a_configuration_is_refused():
-    with pytest.raises(TypeError, match=r"^Configuration must be an ArrayConfig, not 16$"):
+    with pytest.raises(TypeError, match=r"^Configuration must be an AcceleratorConfig, not 16$"):
         OutputStage(16)

@@ -6,7 +6,7 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.output.vector import VectorUnit
 
 MAXIMUM, SUM = 0, 1
@@ -14,8 +14,8 @@ SHAPES = [(4, 4), (4, 2), (8, 2), (4, 1)]
 
 
 def small(lanes, requantizers):
-    return ArrayConfig(
-        lanes=lanes, requantizers=requantizers, parameter_words=32, activation_words=64
+    return configure(
+        "array", lanes=lanes, requantizers=requantizers, parameter_words=32, activation_words=64
     )
 
 
@@ -37,7 +37,7 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
         free = cycle + config.drain_beats
         combine = sum if mode == SUM else max
         results = [combine(lane) for lane in zip(*words, strict=True)]
-        width = config.requantizers
+        width = config.output.requantizers
         for beat in range(config.drain_beats):
             lanes = results[beat * width : (beat + 1) * width]
             expected.append((cycle + VectorUnit.latency + beat, lanes, beat, *tag, 0, 0, 0))
@@ -49,7 +49,7 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
         for cycle in range(len(schedule) + config.drain_beats + dut.latency):
             item = schedule[cycle] if cycle < len(schedule) else None
             ctx.set(dut.i_valid, int(item is not None))
-            noise = [rng.randint(-128, 127) for _ in range(config.lanes)]
+            noise = [rng.randint(-128, 127) for _ in range(config.engine.lanes)]
             word, first, last, tag = item or (noise, rng.randrange(2), rng.randrange(2), (9,) * 4)
             ctx.set(dut.i_data, word)
             ctx.set(dut.i_first, int(first))
@@ -60,7 +60,7 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
                 ctx.set(port, value & ((1 << len(port)) - 1))
             if ctx.get(dut.o_valid):
                 beat = dut.o
-                lanes = [ctx.get(beat.data[n]) for n in range(config.requantizers)]
+                lanes = [ctx.get(beat.data[n]) for n in range(config.output.requantizers)]
                 fields = (
                     beat.beat,
                     beat.param,
@@ -108,5 +108,5 @@ def test_large_windows_sum_exactly(value):
 
 
 def test_something_else_than_a_configuration_is_refused():
-    with pytest.raises(TypeError, match=r"^Configuration must be an ArrayConfig, not None$"):
+    with pytest.raises(TypeError, match=r"^Configuration must be an AcceleratorConfig, not None$"):
         VectorUnit(None)

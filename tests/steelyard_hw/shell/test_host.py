@@ -7,12 +7,12 @@ from random import Random
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.registers import Space
 from steelyard_hw.lib.testing import monitor, receive, send
 from steelyard_hw.shell.host import HostPort
 
-CONFIG = ArrayConfig(lanes=16, columns=16, group=16, weight_words=64, activation_words=64)
+CONFIG = configure("array", lanes=16, columns=16, group=16, weight_words=64, activation_words=64)
 ITEM_WORDS = {0: 1, 1: 1, 2: 2, 3: 6, 4: 4, 5: 1, 6: 1}
 WRITE, READ, START = 0x01000000, 0x02000000, 0x03000000
 
@@ -227,6 +227,6 @@ def test_an_unread_answer_holds_back_only_the_reads():
 
 
 def test_port_refuses_what_is_no_configuration():
-    sentence = "Configuration must be an ArrayConfig, not {'lanes': 4}"
+    sentence = "Configuration must be an AcceleratorConfig, not {'lanes': 4}"
     with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):
         HostPort({"lanes": 4})

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.latencies import read_latency
 from steelyard_hw.shell.memory import ActivationMemory, ItemMemory
 
@@ -108,11 +108,11 @@ def test_item_memory_refuses_another_read_latency():
 
 
 CONFIGS = [
-    ArrayConfig(lanes=16, requantizers=8, activation_words=48),
-    ArrayConfig(lanes=4, requantizers=1, activation_words=32),
-    ArrayConfig(lanes=8, requantizers=8, activation_words=16),
-    ArrayConfig(lanes=32, requantizers=2, activation_words=16),
-    ArrayConfig(lanes=4, requantizers=1, activation_words=16, requantizer_cycles=16),
+    configure("array", lanes=16, requantizers=8, activation_words=48),
+    configure("array", lanes=4, requantizers=1, activation_words=32),
+    configure("array", lanes=8, requantizers=8, activation_words=16),
+    configure("array", lanes=32, requantizers=2, activation_words=16),
+    configure("array", "compact", lanes=4, requantizers=1, activation_words=16),
 ]
 
 
@@ -120,8 +120,8 @@ class Model:
     """Rows of signed bytes, as the activation memory should hold them."""
 
     def __init__(self, config, rng):
-        self.lanes, self.depth = config.lanes, config.activation_words
-        self.writers, self.beats = config.requantizers, config.drain_beats
+        self.lanes, self.depth = config.engine.lanes, config.memory.activation_words
+        self.writers, self.beats = config.output.requantizers, config.drain_beats
         self.rows = [
             [rng.randrange(-128, 128) for _ in range(self.lanes)] for _ in range(self.depth)
         ]
@@ -141,9 +141,11 @@ async def fill(ctx, dut, model):
             await host_write(ctx, dut, row, sub, model.word(row, sub))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.lanes}_{c.requantizers}")
+@pytest.mark.parametrize(
+    "config", CONFIGS, ids=lambda c: f"{c.engine.lanes}_{c.output.requantizers}"
+)
 def test_activation_memory_reads_rows_split_between_banks(config):
-    rng = Random(config.lanes)
+    rng = Random(config.engine.lanes)
     latency = read_latency(config)
     model = Model(config, rng)
     dut = ActivationMemory(config)
@@ -164,9 +166,11 @@ def test_activation_memory_reads_rows_split_between_banks(config):
     simulate(dut, testbench)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.lanes}_{c.requantizers}")
+@pytest.mark.parametrize(
+    "config", CONFIGS, ids=lambda c: f"{c.engine.lanes}_{c.output.requantizers}"
+)
 def test_activation_memory_stores_beats_that_the_host_reads(config):
-    rng = Random(config.requantizers)
+    rng = Random(config.output.requantizers)
     model = Model(config, rng)
     dut = ActivationMemory(config)
     places = [(row, sub) for row in range(model.depth) for sub in range(model.lanes // 4)]
@@ -199,7 +203,7 @@ def test_activation_memory_reads_a_row_as_early_as_it_says():
 
     async def testbench(ctx):
         ctx.set(dut.write_row, 5)
-        ctx.set(dut.write_data, [-7] * config.requantizers)
+        ctx.set(dut.write_data, [-7] * config.output.requantizers)
         ctx.set(dut.write_valid, 1)
         for _ in range(dut.WRITE_LATENCY):
             await ctx.tick()
@@ -208,12 +212,14 @@ def test_activation_memory_reads_a_row_as_early_as_it_says():
         for _ in range(read_latency(config)):
             await ctx.tick()
             ctx.set(dut.read_row, 0)
-        assert [ctx.get(dut.data[b]) for b in range(config.lanes)] == [-7] * config.lanes
+        assert [ctx.get(dut.data[b]) for b in range(config.engine.lanes)] == [
+            -7
+        ] * config.engine.lanes
 
     simulate(dut, testbench)
 
 
 def test_activation_memory_refuses_what_is_no_configuration():
-    sentence = "Configuration must be an ArrayConfig, not 16"
+    sentence = "Configuration must be an AcceleratorConfig, not 16"
     with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):
         ActivationMemory(16)

@@ -7,13 +7,13 @@ from random import Random
 import pytest
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS
 from steelyard.contract.registers import COUNTERS
 from steelyard_hw.shell.layer import LayerLayout
 from steelyard_hw.shell.sequencer import Sequencer
 
-CONFIG = ArrayConfig(max_layers=6, activation_words=256)
+CONFIG = configure("array", max_layers=6, activation_words=256)
 SETTLE = 9
 OVERHEAD = DESCRIPTOR_WORDS + len(COUNTERS) + 4
 """Cycles of a layer beside its own work, at most."""

@@ -8,14 +8,14 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
-from steelyard.contract.accelerator import ArrayConfig
+from steelyard.contract import configure
 from steelyard_hw.lib.testing import monitor, receive
 from steelyard_hw.shell.memory import ItemMemory
 from steelyard_hw.shell.weights import WeightFetch
 from steelyard_hw.shell.weights_direct import DirectFetch
 
-CONFIG = ArrayConfig(columns=3, weight_words=48, lanes=4, requantizers=4)
-BITS = CONFIG.columns * CONFIG.weight_bits
+CONFIG = configure("array", columns=3, weight_words=48, lanes=4, requantizers=4)
+BITS = CONFIG.engine.columns * CONFIG.engine.weight_bits
 
 
 def bench(fetch_type=WeightFetch):
@@ -23,8 +23,8 @@ def bench(fetch_type=WeightFetch):
     direct = fetch_type is DirectFetch
     m = Module()
     m.submodules.memory = memory = ItemMemory(
-        CONFIG.weight_words,
-        CONFIG.weight_item_words,
+        CONFIG.memory.weight_words,
+        CONFIG.engine.weight_item_words,
         bits=BITS,
         read_latency=fetch_type.MEMORY_LATENCY,
         registered=not direct,
@@ -34,11 +34,11 @@ def bench(fetch_type=WeightFetch):
     if direct:
         m.d.comb += memory.enable.eq(fetch.read)
     rng = Random(3)
-    items = [rng.getrandbits(BITS) for _ in range(CONFIG.weight_words)]
+    items = [rng.getrandbits(BITS) for _ in range(CONFIG.memory.weight_words)]
 
     async def fill(ctx):
         for address, item in enumerate(items):
-            for sub in range(CONFIG.weight_item_words):
+            for sub in range(CONFIG.engine.weight_item_words):
                 ctx.set(memory.host_address, address)
                 ctx.set(memory.host_sub, sub)
                 ctx.set(memory.host_data, item >> (32 * sub) & 0xFFFFFFFF)
@@ -156,6 +156,6 @@ def test_the_direct_fetch_repeats_a_layer_until_the_next_begins(stall):
 
 
 def test_fetch_refuses_what_is_no_configuration():
-    sentence = "Configuration must be an ArrayConfig, not None"
+    sentence = "Configuration must be an AcceleratorConfig, not None"
     with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):
         WeightFetch(None)

@@ -23,15 +23,14 @@ ROOTS = [Path(str(package.__file__)).parents[1] for package in (steelyard, steel
 """Folders of the packages that the gateware comes from."""
 GENERATE = """
 from amaranth.back import rtlil
-from steelyard.contract.accelerator import ArrayConfig
-from steelyard.contract.tile import TileConfig
+from steelyard.contract import configure
 from steelyard_hw import verilog
 from steelyard_hw.link.serial import SerialAccelerator
 small = dict(lanes=4, requantizers=1, activation_words=64, weight_words=64, parameter_words=16)
 for config in (
-    ArrayConfig(columns=2, partial_sum_channels=16, **small),
-    ArrayConfig(columns=2, requantizer_cycles=16, partial_sum_channels=16, **small),
-    TileConfig(window_groups=8, partial_sum_channels=16, **small),
+    configure("array", columns=2, partial_sum_channels=16, **small),
+    configure("array", "compact", columns=2, partial_sum_channels=16, **small),
+    configure("crossbar", window_groups=8, partial_sum_channels=16, **small),
 ):
     board = SerialAccelerator(config, divider=4, clock_hz=1)
     print(rtlil.convert(board, name="top", emit_src=False))
@@ -92,8 +91,8 @@ def test_a_change_of_a_source_changes_the_key(tmp_path):
         shutil.copytree(root, tmp_path, dirs_exist_ok=True, ignore=_all_but_sources)
     found = sources(*CONVERTER, LINK)
     names = (
-        "contract.descriptor", "contract.configuration", "contract.limits", "contract.tile",
-        "engines.crossbar.config",
+        "contract.descriptor", "contract.configuration", "contract.limits", "contract.sections",
+        "engines.crossbar.config", "engines.crossbar.crossbar",
     )  # fmt: skip
     chosen = {f"steelyard.{name}" for name in names}
     assert chosen <= found.keys()

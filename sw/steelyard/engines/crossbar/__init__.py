@@ -7,14 +7,17 @@ golden model, so it needs what that needs: numpy and threadpoolctl.
 from .blocks import Block, LayerMapping, OperationUnit, matrix_of, operation_units, unmap
 from .bounds import accumulator_bound
 from .cells import DeviceEffects, bit_slices, block_cells
-from .config import CrossbarConfig
+from .config import TileConfig
+from .counters import UnitCounters
 from .counts import Activity, Counts, count
+from .crossbar import CrossbarConfig
 from .golden import Result, activity, layer, most_activity, run
 from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
 from .methods import METHODS
 from .patterns import row_sets
 from .placing import decode_places
+from .settings import TileSettings
 
 __all__ = [
     "METHODS",
@@ -28,6 +31,9 @@ __all__ = [
     "NetworkMapping",
     "OperationUnit",
     "Result",
+    "TileConfig",
+    "TileSettings",
+    "UnitCounters",
     "accumulator_bound",
     "activity",
     "bit_slices",

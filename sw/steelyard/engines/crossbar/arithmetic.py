@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells, slice_factors
-from .config import CrossbarConfig
+from .crossbar import CrossbarConfig
 
 __all__ = ["Crossbars"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import CrossbarConfig
+from .crossbar import CrossbarConfig
 from .index import Index
 
 __all__ = ["Block", "LayerMapping", "OperationUnit", "matrix_of", "operation_units", "unmap"]

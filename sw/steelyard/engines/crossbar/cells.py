@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from .blocks import LayerMapping
-from .config import CrossbarConfig
+from .crossbar import CrossbarConfig
 
 __all__ = ["DeviceEffects", "bit_slices", "block_cells", "slice_factors"]
 

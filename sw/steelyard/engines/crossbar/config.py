@@ -1,183 +1,146 @@
-"""Configuration of the RRAM crossbar: one frozen dataclass that mapping, golden model, cost model
-and tile read.
+"""Configuration of the crossbar tile: the emulated crossbar and what works on it."""
 
-It describes the emulated analog hardware alone; what only the tile has (lanes, memories) has its
-own configuration, so that a mapping never depends on the FPGA that runs it.
-"""
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from ...contract.configuration import Configuration, shown
+from ...contract.accelerator import AcceleratorConfig
+from ...contract.engine import EngineConfig
 from ...errors import UserError
+from .crossbar import CrossbarConfig
 
-__all__ = ["ADC_RANGES", "ADC_ROUNDINGS", "CONSTANT_SETS", "SIGNED_SCHEMES", "CrossbarConfig"]
+__all__ = ["CONFIG", "TileConfig"]
 
-ADC_RANGES = ("unit", "full")
-ADC_ROUNDINGS = ("floor", "nearest")
-SIGNED_SCHEMES = ("differential", "offset")
-CONSTANT_SETS = ("isaac32", "mnsim", "yu2020")
+MAX_ITEM_WORDS = 64
+"""32-bit words of the longest weight item."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossbarConfig(Configuration):
-    """Crossbar, operation unit, cells and converters.
+class TileConfig(EngineConfig):
+    """Engine that emulates a crossbar, as laid out in docs/crossbar.md, section 5.
+
+    `window_groups` groups of `group` activations must hold the receptive field of a tile of pixels,
+    and `partial_sum_channels` are the output channels of a layer.
 
     Raises
     ------
     UserError
-        If a field is out of range or two do not fit; the sentence says what is allowed.
+        If a field is out of range; the sentence names the field, the value and what is allowed.
     """
 
-    _table: ClassVar[str] = "crossbar"
-    _example: ClassVar[str] = "rows = 512"
-    # Costs are computed from results; they change none.
-    _unhashed: ClassVar[tuple[str, ...]] = ("constants",)
+    kind: ClassVar[str] = "crossbar"
+    title: ClassVar[str] = "crossbar tile"
 
-    rows: int = 512
-    """Wordlines of a crossbar: 1 to 4096."""
-    columns: int = 512
-    """Bitlines of a crossbar: 1 to 4096."""
-    ou_rows: int = 9
-    """Wordlines that an operation unit activates in a step: 1 to `rows`."""
-    ou_columns: int = 8
-    """Bitlines that an operation unit converts in a step: a multiple of a weight's bitlines, up to
-    `columns`."""
-    cell_bits: int = 4
-    """Bits in a cell: 1, 2, 4 or 8."""
-    dac_bits: int = 1
-    """Input bits applied to a wordline in a step: 1, 2, 4 or 8."""
-    adc_bits: int = 8
-    """Bits of a bitline's converter: 1 to 24."""
-    adc_range: str = "unit"
-    """Range of the converter: "unit", a code is one unit of the bitline sum and larger sums clip,
-    or "full", codes are a power of two apart so that no possible sum clips."""
-    adc_rounding: str = "floor"
-    """Code of a sum between two codes: "floor", the lower, or "nearest", with halves upwards."""
-    signed: str = "differential"
-    """Negative weights: "differential", in bitlines of their own, or "offset", all weights raised
-    by 128."""
-    constants: str = "isaac32"
-    """Constant set of the cost model: "isaac32", "mnsim" or "yu2020"; no part of the hash."""
+    group: int = 32
+    """Activations that the loader hands over together: 4, 8, 16 or 32."""
+    window_groups: int = 256
+    """Groups of activations that the window memory holds: a power of two, 2 to 256."""
+    ou_parallel: int = 1
+    """Operation units of the same rows that work together: 1, 2 or 4."""
+    crossbar: CrossbarConfig = field(default_factory=CrossbarConfig)
+    """The crossbar that is emulated."""
 
     def __post_init__(self) -> None:
-        self._integers(
-            "rows", "columns", "ou_rows", "ou_columns", "cell_bits", "dac_bits", "adc_bits"
-        )
-        self._name("adc_range", ADC_RANGES)
-        self._name("adc_rounding", ADC_ROUNDINGS)
-        self._name("signed", SIGNED_SCHEMES)
-        self._name("constants", CONSTANT_SETS)
-        self._between("rows", 1, 4096)
-        self._between("columns", 1, 4096)
-        for name, word in (("cell_bits", "a weight"), ("dac_bits", "an activation")):
-            if getattr(self, name) not in (1, 2, 4, 8):
-                raise UserError(
-                    f"Configuration field {name!r} must divide the 8 bits of {word}, "
-                    f"not be {getattr(self, name)}; use 1, 2, 4 or 8."
-                )
-        self._between("adc_bits", 1, 24)
-        for name, limit in (("ou_rows", "rows"), ("ou_columns", "columns")):
-            if not 1 <= getattr(self, name) <= getattr(self, limit):
-                raise UserError(
-                    f"Configuration field {name!r} must lie between 1 and the crossbar's "
-                    f"{getattr(self, limit)} {limit}, not {getattr(self, name)}; "
-                    "an operation unit is a part of one crossbar."
-                )
-        if self.ou_columns % self.weight_bitlines:
+        if not isinstance(self.crossbar, CrossbarConfig):
             raise UserError(
-                f"Configuration field 'ou_columns' must be a multiple of the {self.weight_bitlines}"
-                f" bitlines of a weight ({self.signed}, {self.cell_bits}-bit cells), "
-                f"not {self.ou_columns}; round it up."
+                f"Configuration field 'crossbar' must be a CrossbarConfig, not {self.crossbar!r}; "
+                "write its fields under a line '[engine.crossbar]'."
+            )
+        super().__post_init__()
+        self._integers("ou_parallel")
+        self._one_of("ou_parallel", (1, 2, 4))
+        if self.weight_item_words > MAX_ITEM_WORDS:
+            raise UserError(
+                f"A weight item of {self.ou_parallel} operation units of {self.crossbar.ou_rows} "
+                f"rows and {self.crossbar.ou_columns} columns takes {self.weight_bits} bits where "
+                f"{32 * MAX_ITEM_WORDS} fit; lower 'ou_parallel', 'ou_rows' or 'ou_columns'."
             )
 
-    def _name(self, name: str, allowed: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in allowed:
-            raise UserError(
-                f"Configuration field {name!r} must be one of {', '.join(map(repr, allowed))}, "
-                f"not {shown(value)}; choose one of them."
-            )
+    def check(self, config: AcceleratorConfig) -> None:
+        """Refuse what the tile's timing does not go with: cost in logic, or cycles.
 
-    @property
-    def slices(self) -> int:
-        """Cells that hold an unsigned byte."""
-        return 8 // self.cell_bits
-
-    @property
-    def steps(self) -> int:
-        """Steps in which an input byte is applied."""
-        return 8 // self.dac_bits
-
-    @property
-    def weight_bitlines(self) -> int:
-        """Bitlines of one weight."""
-        return self.slices * (2 if self.signed == "differential" else 1)
-
-    @property
-    def ou_weights(self) -> int:
-        """Output channels of an operation unit."""
-        return self.ou_columns // self.weight_bitlines
-
-    @property
-    def crossbar_weights(self) -> int:
-        """Output channels that fit the bitlines of a crossbar."""
-        return self.columns // self.weight_bitlines
-
-    @property
-    def block_rows(self) -> int:
-        """Most wordlines of a block: whole operation units, so that no cut leaves a part of one."""
-        return self.rows // self.ou_rows * self.ou_rows
-
-    @property
-    def block_weights(self) -> int:
-        """Most output channels of a block: whole operation units as well."""
-        return self.crossbar_weights // self.ou_weights * self.ou_weights
-
-    @property
-    def greatest_sum(self) -> int:
-        """Greatest possible sum of a bitline in a step of an operation unit."""
-        return self.ou_rows * ((1 << self.dac_bits) - 1) * ((1 << self.cell_bits) - 1)
-
-    @property
-    def adc_shift(self) -> int:
-        """Bits of a bitline sum below one step of the converter."""
-        shift = 0
-        if self.adc_range == "full":
-            greatest = np.asarray(self.greatest_sum, np.int64)
-            while self._round(greatest, shift) >= 1 << self.adc_bits:
-                shift += 1
-        return shift
-
-    def _round(self, sums: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
-        """Codes of sums before they are clipped."""
-        half = (1 << shift) >> 1 if self.adc_rounding == "nearest" else 0
-        return (sums + half) >> shift
-
-    def convert(self, sums: ArrayLike) -> NDArray[np.int64]:
-        """What the converter makes of bitline sums, int64 of their shape."""
-        shift = self.adc_shift
-        codes = self._round(np.asarray(sums, np.int64), shift)
-        return np.minimum(codes, (1 << self.adc_bits) - 1) << shift
-
-    @property
-    def adc_is_ideal(self) -> bool:
-        """Whether every possible bitline sum is converted unchanged."""
-        return self.greatest_sum < 1 << self.adc_bits
+        Raises
+        ------
+        UserError
+            If it is there; names the field.
+        """
+        config.output._one_of("requantizer_cycles", (1,))
+        for part, name in (
+            (config.load, "ahead"), (config.memory, "read_registers"),
+            (config.memory, "weight_queue"),
+        ):  # fmt: skip
+            if not getattr(part, name):
+                raise UserError(
+                    f"The crossbar tile needs {name!r}, which is false; leave it at its default."
+                )
 
     def warnings(self) -> list[str]:
         """Sentences about what is allowed but loses accuracy."""
-        if self.adc_is_ideal:
-            return []
-        exact = self.greatest_sum.bit_length()
-        if self.adc_shift:
-            loss = f"tells bitline sums apart only in steps of {1 << self.adc_shift}"
-        else:
-            loss = f"clips bitline sums above {(1 << self.adc_bits) - 1}"
-        return [
-            f"The {self.adc_bits}-bit ADC {loss}, but an operation unit's sums reach "
-            f"{self.greatest_sum}; use {exact} bits or fewer 'ou_rows' for exact results."
-        ]
+        return self.crossbar.warnings()
+
+    @property
+    def outline(self) -> str:
+        """Shape in a few words, for messages and titles."""
+        unit = self.crossbar
+        units = f"operation unit{'s' * (self.ou_parallel > 1)}"
+        return (
+            f"crossbar tile of {self.lanes} lanes with {self.ou_parallel} {units} of "
+            f"{unit.ou_rows} x {unit.ou_columns}"
+        )
+
+    @property
+    def window_positions(self) -> int:
+        """Activations a lane that the window memory holds."""
+        return self.group * self.window_groups
+
+    @property
+    def address_bits(self) -> int:
+        """Bits of a flattened position in a weight item."""
+        return (self.window_positions - 1).bit_length()
+
+    @property
+    def channel_bits(self) -> int:
+        """Bits of an output channel in a weight item."""
+        return max((self.partial_sum_channels - 1).bit_length(), 1)
+
+    @property
+    def item_weights(self) -> int:
+        """Output channels of a weight item: those of the operation units that work together."""
+        return self.ou_parallel * self.crossbar.ou_weights
+
+    @property
+    def item_columns(self) -> int:
+        """Bitlines of a weight item."""
+        return self.ou_parallel * self.crossbar.ou_columns
+
+    @property
+    def count_bits(self) -> int:
+        """Bits of a weight item's count of rows or output channels."""
+        return max(self.crossbar.ou_rows, self.item_weights).bit_length()
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a weight item: kind, last, count, then addresses or channels and cells."""
+        unit = self.crossbar
+        cells = unit.ou_rows * self.item_columns * unit.cell_bits
+        return (
+            2
+            + self.count_bits
+            + max(unit.ou_rows * self.address_bits, self.item_weights * self.channel_bits + cells)
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Configuration of nested plain dictionaries; missing fields take their defaults.
+
+        Raises
+        ------
+        UserError
+            If a key is no field, or a value is out of range.
+        """
+        crossbar = values.get("crossbar", {})
+        if isinstance(crossbar, dict):
+            crossbar = CrossbarConfig.from_dict(crossbar)
+        return super().from_dict({**values, "crossbar": crossbar})
+
+
+CONFIG = TileConfig

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...network import Conv, Network
 from .blocks import Block, LayerMapping, matrix_of
-from .config import CrossbarConfig
+from .crossbar import CrossbarConfig
 from .index import IndexReader, IndexWriter
 from .methods import METHODS, Layout
 from .patterns import Area, row_sets

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import CrossbarConfig
+from .crossbar import CrossbarConfig
 from .index import IndexReader, IndexWriter, bits_for
 from .patterns import Area, find_patterns, read_patterns
 

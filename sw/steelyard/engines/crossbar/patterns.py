@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import CrossbarConfig
+from .crossbar import CrossbarConfig
 from .index import IndexReader, IndexWriter, bits_for
 
 __all__ = ["Area", "Patterns", "find_patterns", "read_patterns", "row_sets"]

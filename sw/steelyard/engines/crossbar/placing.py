@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import LayerMapping
-from .config import CrossbarConfig
+from .crossbar import CrossbarConfig
 from .index import Index, IndexReader, IndexWriter, bits_for
 from .packing import pack
 

@@ -1,6 +1,5 @@
 """A small network, and what is asked of what became of it."""
 
-
 import torch
 from torch import nn
 

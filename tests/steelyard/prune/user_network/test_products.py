@@ -1,6 +1,5 @@
 """Networks as users bring them: what a weight multiplies, and inputs that hardly vary."""
 
-
 import numpy as np
 import pytest
 import torch

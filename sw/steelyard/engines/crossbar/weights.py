@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.descriptor import Descriptor
-from ..contract.tile import TileConfig
-from ..engines.crossbar import DeviceEffects, LayerMapping
-from ..engines.crossbar.cells import block_cells
-from ..errors import DoesNotFit
-from .cycles import segments
+from ...contract import AcceleratorConfig, Descriptor
+from ...errors import DoesNotFit
+from ..timing import segments
+from .blocks import LayerMapping
+from .cells import DeviceEffects, block_cells
+from .config import TileConfig
 
 __all__ = ["Unit", "cells_items", "estimate", "pack_layer", "tile_convolution", "unpack_items"]
 
@@ -44,34 +44,39 @@ def _bits(values: NDArray, width: int) -> NDArray[np.uint8]:
 
 
 def _items(
-    kind: int, count: NDArray, fields: list[NDArray[np.uint8]], config: TileConfig
+    kind: int,
+    count: NDArray,
+    fields: list[NDArray[np.uint8]],
+    config: AcceleratorConfig[TileConfig],
 ) -> NDArray[np.uint32]:
     """Host words of items of one kind, uint32 (n, item_words), of the bits of their fields."""
-    bits = np.zeros((len(count), 32 * config.weight_item_words), np.uint8)
+    bits = np.zeros((len(count), 32 * config.engine.weight_item_words), np.uint8)
     bits[:, 0] = kind
-    bits[:, 2 : 2 + config.count_bits] = _bits(count[:, None], config.count_bits)
-    low = 2 + config.count_bits
+    bits[:, 2 : 2 + config.engine.count_bits] = _bits(count[:, None], config.engine.count_bits)
+    low = 2 + config.engine.count_bits
     for field in fields:
         bits[:, low : low + field.shape[1]] = field
         low += field.shape[1]
     return np.packbits(bits, axis=1, bitorder="little").view("<u4").astype(np.uint32, copy=False)
 
 
-def _rows_items(rows: list[NDArray[np.int32]], config: TileConfig) -> NDArray[np.uint32]:
-    addresses = np.zeros((len(rows), config.crossbar.ou_rows), np.int64)
+def _rows_items(
+    rows: list[NDArray[np.int32]], config: AcceleratorConfig[TileConfig]
+) -> NDArray[np.uint32]:
+    addresses = np.zeros((len(rows), config.engine.crossbar.ou_rows), np.int64)
     for item, own in zip(addresses, rows, strict=True):
         item[: len(own)] = own
     count = np.array([len(own) for own in rows])
-    return _items(ROWS, count, [_bits(addresses, config.address_bits)], config)
+    return _items(ROWS, count, [_bits(addresses, config.engine.address_bits)], config)
 
 
 def _cells_items(
-    channels: NDArray[np.int32], cells: NDArray[np.uint8], config: TileConfig
+    channels: NDArray[np.int32], cells: NDArray[np.uint8], config: AcceleratorConfig[TileConfig]
 ) -> NDArray[np.uint32]:
     """Items of a run of rows: channels (n,), cells (rows, n, weight_bitlines)."""
-    unit = config.crossbar
+    unit = config.engine.crossbar
     rows, total, bitlines = cells.shape
-    width = config.item_weights
+    width = config.engine.item_weights
     items = -(-total // width)
     spread = np.zeros((unit.ou_rows, items * width, bitlines), np.uint8)
     spread[:rows, :total] = cells
@@ -85,7 +90,7 @@ def _cells_items(
     for first in range(0, items, BLOCK_ITEMS):
         part = slice(first, first + BLOCK_ITEMS)
         fields = [
-            _bits(names.reshape(items, -1)[part], config.channel_bits),
+            _bits(names.reshape(items, -1)[part], config.engine.channel_bits),
             _bits(levels[part].reshape(len(count[part]), -1), unit.cell_bits),
         ]
         packed.append(_items(CELLS, count[part], fields, config))
@@ -93,7 +98,9 @@ def _cells_items(
 
 
 def pack_layer(
-    mapping: LayerMapping, config: TileConfig, effects: DeviceEffects | None = None
+    mapping: LayerMapping,
+    config: AcceleratorConfig[TileConfig],
+    effects: DeviceEffects | None = None,
 ) -> NDArray[np.uint32]:
     """Weight items of a layer, uint32 (n, item_words): rows, and the operation units on them.
 
@@ -104,7 +111,7 @@ def pack_layer(
     mapping : for the configuration's crossbar
     effects : effects of real devices on the cells
     """
-    size = config.crossbar.ou_rows
+    size = config.engine.crossbar.ou_rows
     rows: list[NDArray[np.int32]] = []
     parts: list[NDArray[np.uint32]] = []
     order: list[NDArray[np.uint32]] = []
@@ -124,7 +131,7 @@ def pack_layer(
     return items
 
 
-def unpack_items(items: NDArray[np.uint32], config: TileConfig) -> list[Unit]:
+def unpack_items(items: NDArray[np.uint32], config: AcceleratorConfig[TileConfig]) -> list[Unit]:
     """Operation units of weight items, uint32 (n, item_words), item by item in order.
 
     Raises
@@ -132,7 +139,7 @@ def unpack_items(items: NDArray[np.uint32], config: TileConfig) -> list[Unit]:
     ValueError
         If cells come before rows, or the last rows and cells are not marked.
     """
-    unit = config.crossbar
+    unit = config.engine.crossbar
     bits = np.unpackbits(items.astype("<u4").view(np.uint8), axis=1, bitorder="little")
 
     def numbers(item: int, low: int, width: int, count: int) -> NDArray[np.int32]:
@@ -142,20 +149,22 @@ def unpack_items(items: NDArray[np.uint32], config: TileConfig) -> list[Unit]:
     units: list[Unit] = []
     rows: NDArray[np.int32] | None = None
     last = []
-    low = 2 + config.count_bits
+    low = 2 + config.engine.count_bits
     for item in range(len(items)):
-        count = int(numbers(item, 2, config.count_bits, 1)[0])
+        count = int(numbers(item, 2, config.engine.count_bits, 1)[0])
         if bits[item, 1]:
             last.append(item)
         if bits[item, 0] == ROWS:
-            rows = numbers(item, low, config.address_bits, unit.ou_rows)[:count]
+            rows = numbers(item, low, config.engine.address_bits, unit.ou_rows)[:count]
             continue
         if rows is None:
             raise ValueError(f"Weight item {item} holds cells, but no rows came before")
-        channels = numbers(item, low, config.channel_bits, config.item_weights)[:count]
-        place = low + config.item_weights * config.channel_bits
-        levels = numbers(item, place, unit.cell_bits, unit.ou_rows * config.item_columns)
-        used = levels.reshape(unit.ou_rows, config.item_columns)[: len(rows)]
+        channels = numbers(item, low, config.engine.channel_bits, config.engine.item_weights)[
+            :count
+        ]
+        place = low + config.engine.item_weights * config.engine.channel_bits
+        levels = numbers(item, place, unit.cell_bits, unit.ou_rows * config.engine.item_columns)
+        used = levels.reshape(unit.ou_rows, config.engine.item_columns)[: len(rows)]
         cells = used[:, : count * unit.weight_bitlines].astype(np.uint8)
         if count:
             units.append(Unit(rows, channels, cells.reshape(len(rows), count, -1)))
@@ -165,7 +174,9 @@ def unpack_items(items: NDArray[np.uint32], config: TileConfig) -> list[Unit]:
     return units
 
 
-def tile_convolution(base: Descriptor, mapping: LayerMapping, config: TileConfig) -> Descriptor:
+def tile_convolution(
+    base: Descriptor, mapping: LayerMapping, config: AcceleratorConfig[TileConfig]
+) -> Descriptor:
     """Descriptor `base` for the crossbar tile.
 
     Raises
@@ -173,18 +184,18 @@ def tile_convolution(base: Descriptor, mapping: LayerMapping, config: TileConfig
     DoesNotFit
         If the layer's receptive field or its output channels are too many; names the layer.
     """
-    groups = -(-mapping.positions // config.group)
-    if groups > config.window_groups:
+    groups = -(-mapping.positions // config.engine.group)
+    if groups > config.engine.window_groups:
         raise DoesNotFit(
             f"Layer {mapping.name!r} has {mapping.positions} inputs of an output, "
-            f"{mapping.positions - config.window_positions} more than the window memory holds; "
-            "raise window_groups or group."
+            f"{mapping.positions - config.engine.window_positions} more than the window memory "
+            "holds; raise window_groups or group."
         )
     channels = mapping.shape[0]
-    if channels > config.partial_sum_channels:
+    if channels > config.engine.partial_sum_channels:
         raise DoesNotFit(
             f"Layer {mapping.name!r} has {channels} output channels and the configuration sums "
-            f"{config.partial_sum_channels}; raise partial_sum_channels to {channels}."
+            f"{config.engine.partial_sum_channels}; raise partial_sum_channels to {channels}."
         )
     return replace(
         base,
@@ -195,36 +206,36 @@ def tile_convolution(base: Descriptor, mapping: LayerMapping, config: TileConfig
     )
 
 
-def cells_items(mapping: LayerMapping, config: TileConfig) -> int:
+def cells_items(mapping: LayerMapping, config: AcceleratorConfig[TileConfig]) -> int:
     """Items of cells of a layer that has weights."""
     return sum(
-        -(-len(block.rows) // config.crossbar.ou_rows)
-        * -(-len(block.channels) // config.item_weights)
+        -(-len(block.rows) // config.engine.crossbar.ou_rows)
+        * -(-len(block.channels) // config.engine.item_weights)
         for block in mapping.blocks
     )
 
 
-def _item_count(mapping: LayerMapping, config: TileConfig) -> int:
+def _item_count(mapping: LayerMapping, config: AcceleratorConfig[TileConfig]) -> int:
     """Weight items of a layer."""
-    runs = sum(-(-len(block.rows) // config.crossbar.ou_rows) for block in mapping.blocks)
+    runs = sum(-(-len(block.rows) // config.engine.crossbar.ou_rows) for block in mapping.blocks)
     return runs + cells_items(mapping, config) if runs else 2
 
 
-def _work(mapping: LayerMapping, config: TileConfig) -> int:
+def _work(mapping: LayerMapping, config: AcceleratorConfig[TileConfig]) -> int:
     """Cycles of a tile of pixels from its first row to its last product, if no step is skipped."""
-    unit = config.crossbar
+    unit = config.engine.crossbar
     # Runs of rows: rows, items of cells and output channels of the last item.
     parts = []
     for block in mapping.blocks:
         full, rest = divmod(len(block.rows), unit.ou_rows)
-        across = -(-len(block.channels) // config.item_weights)
-        final = len(block.channels) - (across - 1) * config.item_weights
+        across = -(-len(block.channels) // config.engine.item_weights)
+        final = len(block.channels) - (across - 1) * config.engine.item_weights
         parts += [(full, unit.ou_rows, across, final), (int(rest > 0), rest, across, final)]
     if not parts:
         return GATHER_CYCLES
     times, *columns = np.array(parts, np.int64).T
     rows, items, last = (np.repeat(column, times) for column in columns)
-    slot = max(unit.steps, config.item_weights)
+    slot = max(unit.steps, config.engine.item_weights)
     # New rows wait until the products before are written.
     first = np.maximum(unit.steps, np.append(0, last[:-1] + WRITE_CYCLES))
     busy = first + (items - 1) * slot
@@ -234,17 +245,19 @@ def _work(mapping: LayerMapping, config: TileConfig) -> int:
     return int(rows[0] + np.maximum(busy[:-1], gather).sum() + busy[-1]) + GATHER_CYCLES
 
 
-def estimate(descriptor: Descriptor, mapping: LayerMapping, config: TileConfig) -> int:
+def estimate(
+    descriptor: Descriptor, mapping: LayerMapping, config: AcceleratorConfig[TileConfig]
+) -> int:
     """Bound of a layer's cycles on the tile, near them if no step is skipped.
 
     Skipped steps, which the activations decide, only make it faster.
     """
     work = _work(mapping, config) + mapping.shape[0] * max(config.drain_cycles, 2) + TILE_CYCLES
-    reads = segments(descriptor, config.lanes) * mapping.positions
+    reads = segments(descriptor, config.engine.lanes) * mapping.positions
     # The walker describes a tile, a lane a cycle, while the one before is loaded.
-    walk = config.lanes + 1
+    walk = config.engine.lanes + 1
     loads = np.maximum(reads[1:], walk + reads[1:] - reads[:-1])
-    if 2 * descriptor.chunks <= config.window_groups:
+    if 2 * descriptor.chunks <= config.engine.window_groups:
         # A tile is worked on while the next is loaded.
         loads = np.maximum(loads, work)
     else:

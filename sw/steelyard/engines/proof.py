@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ..errors import DoesNotFit
 
-__all__ = ["OFFSET", "Bounds", "fold_bias", "group_bounds", "overflowing_channel"]
+__all__ = ["OFFSET", "Bounds", "fold_bias", "group_bounds", "grouped", "overflowing_channel"]
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
@@ -14,6 +14,18 @@ OFFSET = 128
 
 Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Least and greatest sum of each weight group over offset inputs, int64 (out_channels, groups)."""
+
+
+def grouped(weight: NDArray[np.int8], group: int) -> NDArray[np.int8]:
+    """Weights along the flattened (ky, kx, ic) axis, int8 (out_channels, groups, group).
+
+    The last group is filled with zeros.
+    """
+    flat = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    groups = -(-flat.shape[1] // group)
+    padded = np.zeros((len(weight), groups * group), np.int8)
+    padded[:, : flat.shape[1]] = flat
+    return padded.reshape(len(weight), groups, group)
 
 
 def group_bounds(weights: NDArray[np.int8]) -> Bounds:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.accelerator import ArrayConfig
+from ...contract import AcceleratorConfig
+from .config import ArrayConfig
 
-__all__ = ["Schedule", "grouped", "nonzeros", "pack_weights"]
+__all__ = ["Schedule", "nonzeros", "pack_weights"]
 
 BLOCK_WEIGHTS = 1 << 22
 """Weights packed at once, which bounds the temporary memory."""
@@ -53,18 +54,6 @@ class Schedule:
         return (self.last_chunk_groups - 1) * self.k + self.k_last
 
 
-def grouped(weight: NDArray[np.int8], group: int) -> NDArray[np.int8]:
-    """Weights along the flattened (ky, kx, ic) axis, int8 (out_channels, groups, group).
-
-    The last group is filled with zeros.
-    """
-    flat = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
-    groups = -(-flat.shape[1] // group)
-    padded = np.zeros((len(weight), groups * group), np.int8)
-    padded[:, : flat.shape[1]] = flat
-    return padded.reshape(len(weight), groups, group)
-
-
 def nonzeros(weights: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Nonzero weights of each group, uint8 (out_channels, groups)."""
     return np.count_nonzero(weights, axis=2).astype(np.uint8)
@@ -84,20 +73,22 @@ def _pairs(weights: NDArray[np.int8], k: int) -> NDArray[np.uint16]:
     return pairs.reshape(channels, groups, k)
 
 
-def _join_columns(pairs: NDArray[np.uint16], config: ArrayConfig) -> NDArray[np.uint32]:
+def _join_columns(
+    pairs: NDArray[np.uint16], config: AcceleratorConfig[ArrayConfig]
+) -> NDArray[np.uint32]:
     """Host words of weight items, uint32 (n, item_words), of pairs (n, columns)."""
-    words = np.zeros((config.weight_item_words, len(pairs)), np.uint32)
-    for column in range(config.columns):
-        word, low = divmod(column * config.weight_bits, 32)
+    words = np.zeros((config.engine.weight_item_words, len(pairs)), np.uint32)
+    for column in range(config.engine.columns):
+        word, low = divmod(column * config.engine.weight_bits, 32)
         pair = pairs[:, column].astype(np.uint32)
         words[word] |= pair << np.uint32(low)
-        if low + config.weight_bits > 32:
+        if low + config.engine.weight_bits > 32:
             words[word + 1] |= pair >> np.uint32(32 - low)
     return words.T
 
 
 def pack_weights(
-    weights: NDArray[np.int8], schedule: Schedule, config: ArrayConfig
+    weights: NDArray[np.int8], schedule: Schedule, config: AcceleratorConfig[ArrayConfig]
 ) -> NDArray[np.uint32]:
     """Weight items of one descriptor, uint32 (passes * slots, item_words).
 
@@ -106,9 +97,9 @@ def pack_weights(
     weights : int8 (out_channels, groups, group), at most ``schedule.k`` nonzeros a group
     """
     channels, groups, group = weights.shape
-    columns, k = config.columns, schedule.k
+    columns, k = config.engine.columns, schedule.k
     passes = -(-channels // columns)
-    items = np.zeros((passes * schedule.slots, config.weight_item_words), np.uint32)
+    items = np.zeros((passes * schedule.slots, config.engine.weight_item_words), np.uint32)
     step = max(1, BLOCK_WEIGHTS // (columns * groups * group))
     for first in range(0, passes, step):
         count = min(step, passes - first)

@@ -1,0 +1,159 @@
+"""Parts of a configuration that all engines share: loading, memories, vector unit, output, link."""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from .configuration import Configuration
+
+__all__ = [
+    "MEMORIES", "SERIAL_SHIFTS", "LinkConfig", "LoadConfig", "MemoryConfig", "OutputConfig",
+    "VectorConfig",
+]  # fmt: skip
+
+SERIAL_SHIFTS = (15, 42)
+"""Least and greatest shift of a 24-bit multiplier that a requantizer of several cycles takes."""
+MEMORIES = {
+    "activation_words": 1 << 24,
+    "weight_words": 1 << 24,
+    "parameter_words": 1 << 20,
+    "max_layers": 1024,
+}
+"""Fields that say how large a network may be, with their greatest values; no schedule depends on
+them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadConfig(Configuration):
+    """Walk over the input: how large maps may be, and what is prepared ahead.
+
+    Raises
+    ------
+    UserError
+        If a field is out of range; the sentence names the field, the value and what is allowed.
+    """
+
+    part: ClassVar[str] = "load"
+
+    max_side: int = 65535
+    """Largest height, width and kernel side of a map, and largest batch: 2**n - 1, 15 to 65535."""
+    padded_kernel: int = 7
+    """Largest side of a kernel with padding: 3, 5 or 7."""
+    ahead: bool = True
+    """Whether a tile of pixels is described while the one before is loaded, which takes a memory
+    for two descriptions."""
+
+    def __post_init__(self) -> None:
+        self._integers("max_side", "padded_kernel")
+        self._one_of("max_side", tuple((1 << n) - 1 for n in range(4, 17)))
+        self._one_of("padded_kernel", (3, 5, 7))
+        self._booleans("ahead")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig(Configuration):
+    """On-chip memories of the accelerator.
+
+    Raises
+    ------
+    UserError
+        If a field is out of range; the sentence names the field, the value and what is allowed.
+    """
+
+    part: ClassVar[str] = "memory"
+
+    activation_words: int = 4096
+    """Activation memory, words of `lanes` bytes: a multiple of 16, up to 2**24."""
+    weight_words: int = 4096
+    """Weight memory, items: a multiple of 16, up to 2**24."""
+    parameter_words: int = 1024
+    """Parameter memory, output channels of the whole network: a multiple of 16, up to 2**20."""
+    max_layers: int = 64
+    """Layer descriptors that fit: 1 to 1024."""
+    read_registers: bool = True
+    """Whether what leaves a memory passes a register, for a fast clock; counters too."""
+    weight_queue: bool = True
+    """Whether weights are read ahead into a queue; without it the weight memory has one port, which
+    the host shares."""
+
+    def __post_init__(self) -> None:
+        self._integers(*MEMORIES)
+        for name in ("activation_words", "weight_words", "parameter_words"):
+            self._between(name, 16, MEMORIES[name])
+            self._multiple_of_16(name)
+        self._between("max_layers", 1, MEMORIES["max_layers"])
+        self._booleans("read_registers", "weight_queue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorConfig(Configuration):
+    """Unit for layers without weights: pooling and residual additions.
+
+    Raises
+    ------
+    UserError
+        If a field is out of range; the sentence names the field, the value and what is allowed.
+    """
+
+    part: ClassVar[str] = "vector"
+    short: ClassVar[tuple[str, ...]] = ("bits",)
+
+    bits: int = 24
+    """Width of the unit's sums, bits: 8 (no average pooling) to 24, or 0 for no unit: then there
+    is no pooling and no addition."""
+    additions: bool = True
+    """Whether there are residual additions."""
+    tag_registers: bool = True
+    """Whether the place of a word travels with it through registers; additions need that."""
+
+    def __post_init__(self) -> None:
+        self._integers("bits")
+        self._booleans("additions", "tag_registers")
+        if self.bits or self.additions:
+            self._between("bits", 8, 24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig(Configuration):
+    """Requantization of sums to activations.
+
+    Raises
+    ------
+    UserError
+        If a field is out of range; the sentence names the field, the value and what is allowed.
+    """
+
+    part: ClassVar[str] = "output"
+
+    requantizers: int = 8
+    """Lanes drained and requantized a cycle: a power of two that divides `lanes`."""
+    requantizer_cycles: int = 1
+    """Cycles of a requantizer for one sum: 1, or 16 or 32 without multipliers. More than 1 takes
+    no scales below 2**-19 and no residual additions."""
+
+    def __post_init__(self) -> None:
+        self._integers(*(each.name for each in fields(self)))
+        self._one_of("requantizer_cycles", (1, 16, 32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkConfig(Configuration):
+    """A board's serial link, no part of the hash: nothing that is computed depends on it.
+
+    Raises
+    ------
+    UserError
+        If a field is out of range; the sentence names the field, the value and what is allowed.
+    """
+
+    part: ClassVar[str] = "link"
+    short: ClassVar[tuple[str, ...]] = ("words", "registered")
+
+    words: int = 512
+    """Words of each of the two memories of the link: a power of two, 32 to 4096."""
+    registered: bool = True
+    """Whether its memories' accesses pass registers, for a fast clock."""
+
+    def __post_init__(self) -> None:
+        self._integers("words")
+        self._one_of("words", tuple(32 << n for n in range(8)))
+        self._booleans("registered")

@@ -1,0 +1,92 @@
+"""Cycle model of the array: loader, columns and drain, group by group, passes in closed form."""
+
+from collections import deque
+
+from ...contract import AcceleratorConfig, Descriptor
+from ...contract.latencies import MINIMUM_DRAIN, array_latency, loader_latency
+from ..timing import follow, walker
+from .config import ArrayConfig
+
+__all__ = ["convolution_cycles"]
+
+
+def convolution_cycles(descriptor: Descriptor, config: AcceleratorConfig[ArrayConfig]) -> int:
+    """Cycles of a convolution, exactly what the accelerator's first counter of it will say."""
+    return follow(Convolution(descriptor, config), descriptor, config)
+
+
+class Convolution:
+    """Loader, array and drain during a convolution."""
+
+    def __init__(self, descriptor: Descriptor, config: AcceleratorConfig[ArrayConfig]) -> None:
+        d = self._descriptor = descriptor
+        self._walked = walker(config)
+        self._group = config.engine.group
+        # Cycles without an item between two passes.
+        self._gap = int(not config.engine.carry_registers)
+        self._latency = array_latency(config)
+        self._loader_latency = loader_latency(config)
+        self._last_drain = d.last_columns * config.drain_cycles
+        self._columns_drain = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN)
+        self._last_interval = max(self._last_drain, MINIMUM_DRAIN)
+        whole = [(config.engine.group, d.k)] * d.chunk_groups
+        last = [(config.engine.group, d.k)] * (d.last_chunk_groups - 1) + [
+            (d.last_positions, d.k_last)
+        ]
+        # Positions to load and items to issue of each group of each chunk.
+        self._chunks = [whole] * (d.chunks - 1) + [last]
+        self._taken = 0
+        self._loaded = 0
+        self._issued = 0
+        self._drained = 0
+        self._released = deque([0] * config.engine.window_groups)
+
+    def tile(self, segments: int) -> None:
+        """Carry out the next tile, whose words take `segments` aligned reads each."""
+        d, released = self._descriptor, self._released
+        # The walker starts over when its tile is taken; the first tile starts with the layer.
+        self._taken = loaded = self._walked(self._taken, self._loaded)
+        issued = self._issued
+        for groups in self._chunks:
+            issued += self._gap
+            ends = []
+            for positions, items in groups:
+                # A group takes the place of the one released a whole ring before.
+                loaded = max(loaded, released.popleft()) + positions * segments
+                issued = max(issued, loaded + self._loader_latency) + items
+                ends.append(issued)
+            # The last item of a pass waits until the columns have given away the sums before.
+            issued = ends[-1] = max(issued, self._drained)
+            if d.passes > 1:
+                slots = sum(items for _, items in groups)
+                interval = max(slots + self._gap, self._columns_drain)
+                last_pass = issued + (d.passes - 2) * interval
+                issued = last_pass + interval
+                begin = last_pass + self._gap
+                ends = [begin + d.k * (n + 1) for n in range(len(groups) - 1)] + [issued]
+            released.extend(ends)
+            self._drained = issued + self._last_interval
+        self._loaded, self._issued = loaded, issued
+
+    def state(self) -> tuple[int, tuple[int, ...]]:
+        """A reference cycle, and all that the future depends on, relative to it."""
+        now = self._loaded
+        # What the loader has already passed no longer holds it up.
+        return now, (
+            self._walked(self._taken, now) - now,
+            self._issued - now,
+            self._drained - now,
+            *[cycle - now if cycle > now else 0 for cycle in self._released],
+        )
+
+    def shift(self, cycles: int) -> None:
+        """Let everything have happened `cycles` later."""
+        self._taken += cycles
+        self._loaded += cycles
+        self._issued += cycles
+        self._drained += cycles
+        self._released = deque(cycle + cycles for cycle in self._released)
+
+    def quiet(self) -> int:
+        """Last cycle in which a unit is active: the last beat leaves the columns."""
+        return self._issued + self._latency + self._last_drain

@@ -1,0 +1,132 @@
+"""The sparse array as an engine."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contract import AcceleratorConfig, Descriptor
+from ...network import Conv, Network, golden
+from ..engine import Engine, Limits, Plan
+from ..proof import fold_bias, group_bounds, grouped
+from .config import ArrayConfig
+from .cycles import convolution_cycles
+from .packing import nonzeros, pack_weights
+from .schedule import choose_k, convolution, pieces, requested_k, schedule
+
+if TYPE_CHECKING:
+    from ...program import Program
+
+__all__ = ["ENGINE", "SparseArray"]
+
+Config = AcceleratorConfig[ArrayConfig]
+
+
+class SparseArray(Engine):
+    """Load-balanced array: each column keeps K weights of every group, so all have equal work."""
+
+    kind = "array"
+    gateware = "steelyard_hw.array.array:SparseArray"
+    options = ("k",)
+
+    def prepare(
+        self, network: Network, config: Config, options: Mapping[str, Any]
+    ) -> tuple[None, None, dict[str, int | None]]:
+        """Nothing to keep, and the K that each layer is asked for."""
+        return None, None, requested_k(options.get("k", "auto"), network, config.engine.group)
+
+    def plan(
+        self,
+        network: Network,
+        layer: Conv,
+        base: Descriptor,
+        config: Config,
+        prepared: Mapping[str, int | None],
+    ) -> Plan:
+        """Schedule of a layer, see :mod:`.schedule`."""
+        weights = grouped(layer.weight, config.engine.group)
+        counts = nonzeros(weights)
+        bounds = group_bounds(weights)
+        k = choose_k(layer.name, counts, prepared[layer.name], config.engine.group)
+        zero = network.tensor(layer.inputs[0]).zero_point
+        cut = schedule(layer, base, k, bounds, config)
+        channels = pieces(len(weights), cut, config)
+        descriptors = tuple(
+            convolution(base, last - first, cut, config) for first, last in channels
+        )
+        _, height, width = network.tensor(layer.output).shape
+        nnz = int(counts.sum(dtype=np.int64))
+        work = nnz * base.batch * height * width
+        return Plan(
+            descriptors=descriptors,
+            channels=tuple(channels),
+            bias=fold_bias(layer.name, layer.bias, zero, layer.weight, bounds),
+            nnz=nnz,
+            kept=len(weights) * cut.slots,
+            ideal_cycles=-(-work // config.engine.macs_per_cycle),
+            predicted_cycles=sum(convolution_cycles(each, config) for each in descriptors),
+            k=cut.k,
+            own=cut,
+        )
+
+    def pack(self, layer: Conv, plan: Plan, config: Config) -> Iterator[NDArray[np.uint32]]:
+        """Values and indices of the weights, in the order in which the columns take them."""
+        weights = grouped(layer.weight, config.engine.group)
+        for first, last in plan.channels:
+            yield pack_weights(weights[first:last], plan.own, config)
+
+    def predict(self, descriptor: Descriptor, config: Config) -> int:
+        """Cycles of a convolution, exactly."""
+        return convolution_cycles(descriptor, config)
+
+    @property
+    def integer(self) -> bool:
+        """Yes: there is nothing analog."""
+        return True
+
+    def golden(self, program: "Program", x: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
+        """Every tensor of the integer network."""
+        return golden.run(program.network, x, trace=True)
+
+    def golden_layer(
+        self, program: "Program", layer: Conv, x: NDArray[np.int8]
+    ) -> NDArray[np.int8]:
+        """Output of the integer network's layer."""
+        return golden.layer(program.network, layer, x)
+
+    def luts(self, config: Config, pair_luts: int) -> int:
+        """Fit to routed builds (docs/notes/bitstreams.md, docs/notes/small-boards.md)."""
+        engine = config.engine
+        if config.output.requantizer_cycles == 1:
+            return 4200 + (47 + pair_luts) * engine.macs_per_cycle
+        lane = 2 * engine.accumulator_bits
+        return 3500 + 110 * engine.lanes + engine.columns * (engine.lanes * lane + 30)
+
+    def products(self, config: Config) -> int:
+        """One for each lane and column."""
+        return config.engine.macs_per_cycle
+
+    def multipliers(self, config: Config, lanes_per_multiplier: int) -> int:
+        """Those of each column, of which one may serve several lanes."""
+        return -(-config.engine.lanes // lanes_per_multiplier) * config.engine.columns
+
+    def memories(self, config: Config) -> Iterator[tuple[int, int]]:
+        """Window memory of each column, and the memory of partial sums."""
+        engine = config.engine
+        for _ in range(engine.columns):
+            yield engine.window_groups * engine.group, 8 * engine.lanes
+        beats, lanes = config.drain_beats, config.output.requantizers
+        yield engine.partial_sum_channels * beats, 32 * lanes
+
+    def limits(self, config: Config, multipliers: int) -> Limits:
+        """Words about a device that is too small."""
+        return Limits(
+            multiplications=config.outline,
+            multipliers="columns or requantizers",
+            memories=f" or {config.engine.columns} columns",
+            logic="lanes, columns or requantizers",
+        )
+
+
+ENGINE = SparseArray()

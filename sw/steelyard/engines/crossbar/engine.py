@@ -1,0 +1,178 @@
+"""The crossbar tile as an engine."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contract import AcceleratorConfig, Descriptor
+from ...errors import DoesNotFit
+from ...network import Conv, Network
+from ..engine import Engine, Limits, Plan
+from ..proof import fold_bias, group_bounds, grouped
+from .bounds import accumulator_bound
+from .config import TileConfig
+from .counters import UnitCounters
+from .golden import layer as golden_layer
+from .golden import run
+from .mapping import NetworkMapping, map_network
+from .settings import TileSettings
+from .weights import cells_items, estimate, pack_layer, tile_convolution
+
+if TYPE_CHECKING:
+    from ...program import Program
+
+__all__ = ["ENGINE", "CrossbarTile"]
+
+Config = AcceleratorConfig[TileConfig]
+Prepared = tuple[TileSettings, NetworkMapping]
+
+
+class CrossbarTile(Engine):
+    """Emulated RRAM crossbar: operation units step through bits, steps of zeros are skipped."""
+
+    kind = "crossbar"
+    gateware = "steelyard_hw.crossbar.tile:CrossbarTile"
+    options = ("mapping", "effects")
+    counters = UnitCounters
+
+    def prepare(
+        self, network: Network, config: Config, options: Mapping[str, Any]
+    ) -> tuple[TileSettings, NetworkMapping, Prepared]:
+        """Settings, and the network's mapping."""
+        settings = TileSettings(**options)
+        mapping = map_network(network, config.engine.crossbar, settings.mapping)
+        return settings, mapping, (settings, mapping)
+
+    def plan(
+        self, network: Network, layer: Conv, base: Descriptor, config: Config, prepared: Prepared
+    ) -> Plan:
+        """Plan of a mapped layer; sums must not overflow, whatever converters and cells do."""
+        settings, mappings = prepared
+        mapping = mappings.layers[layer.name]
+        zero = network.tensor(layer.inputs[0]).zero_point
+        bounds = group_bounds(grouped(layer.weight, config.engine.group))
+        bias = fold_bias(layer.name, layer.bias, zero, layer.weight, bounds)
+        # A converter that rounds up, or a cell that is off, can exceed what the weights allow.
+        reach = accumulator_bound(mapping, settings.effects) + np.abs(bias.astype(np.int64))
+        if reach.max() >= 1 << 31:
+            raise DoesNotFit(
+                f"Layer {layer.name!r} can reach sums of {reach.max()} in output channel "
+                f"{reach.argmax()}, which 32 bits do not hold; use smaller weights or bias."
+            )
+        descriptor = tile_convolution(base, mapping, config)
+        steps = cells_items(mapping, config) * config.engine.crossbar.steps
+        return Plan(
+            descriptors=(descriptor,),
+            channels=((0, len(layer.weight)),),
+            bias=bias,
+            nnz=int(np.count_nonzero(layer.weight)),
+            kept=mapping.weights,
+            ideal_cycles=descriptor.out_tiles * steps,
+            predicted_cycles=estimate(descriptor, mapping, config),
+            k=None,
+            own=(mapping, settings.effects),
+        )
+
+    def pack(self, layer: Conv, plan: Plan, config: Config) -> Iterator[NDArray[np.uint32]]:
+        """Rows of operation units and the cells on them in turn."""
+        mapping, effects = plan.own
+        yield pack_layer(mapping, config, effects)
+
+    def predict(self, descriptor: Descriptor, config: Config) -> int:
+        """Nothing that the descriptor says.
+
+        Raises
+        ------
+        ValueError
+            Always: the time follows from the mapped weights.
+        """
+        raise ValueError(
+            "The cycles of a tile's convolution follow from its operation units, of which the "
+            "descriptor says nothing; take those of the compiled program (predict_program)"
+        )
+
+    @property
+    def exact(self) -> bool:
+        """No: steps without a live input bit are skipped."""
+        return False
+
+    def mapping(self, program: "Program") -> NetworkMapping:
+        """The network's weights in crossbars."""
+        config = program.config.engine.crossbar
+        return map_network(program.network, config, program.settings.mapping)
+
+    def golden(self, program: "Program", x: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
+        """Every tensor as the crossbars compute it, with converters and faults."""
+        effects = program.settings.effects
+        return run(program.network, program.mapping, x, effects=effects).tensors
+
+    def golden_layer(
+        self, program: "Program", layer: Conv, x: NDArray[np.int8]
+    ) -> NDArray[np.int8]:
+        """Output of a mapped layer."""
+        mapping, effects = program.mapping.layers[layer.name], program.settings.effects
+        output, _ = golden_layer(program.network, layer, mapping, x, effects=effects)
+        return output
+
+    def settings_to_dict(self, settings: TileSettings) -> dict[str, Any]:
+        """Mapping and effects."""
+        return settings.to_dict()
+
+    def settings_from_dict(self, values: Any) -> TileSettings:
+        """Settings of plain values."""
+        return TileSettings.from_dict(values)
+
+    def luts(self, config: Config, pair_luts: int) -> int:
+        """Fit to crossbar tiles on the ECP5 (docs/notes/bitstreams.md), less what all engines have.
+
+        Each cell of an operation unit gates its bits for every lane and adds them to its bitline;
+        each weight has an accumulator in every lane.
+        """
+        engine = config.engine
+        unit = engine.crossbar
+        bits = unit.cell_bits * (1 if _multiplies(config) else unit.dac_bits)
+        cells = engine.lanes * unit.ou_rows * engine.item_columns
+        return round(4100 + 3.3 * cells * bits + 119 * engine.lanes * engine.item_weights)
+
+    def products(self, config: Config) -> int:
+        """Multiplications of the counters, and of the cells where these take any."""
+        engine = config.engine
+        cells = engine.lanes * engine.crossbar.ou_rows * engine.item_columns
+        return (3 if engine.ou_parallel == 1 else 6) + cells * _multiplies(config)
+
+    def multipliers(self, config: Config, lanes_per_multiplier: int) -> int:
+        """As many as products: lanes do not share them."""
+        return self.products(config)
+
+    def memories(self, config: Config) -> Iterator[tuple[int, int]]:
+        """Window memory, sums, and counters of operation units."""
+        engine = config.engine
+        yield engine.window_groups * engine.group, 8 * engine.lanes
+        yield engine.partial_sum_channels, 32 * engine.lanes
+        yield config.memory.max_layers * COUNTED, 64
+
+    def limits(self, config: Config, multipliers: int) -> Limits:
+        """Words about a device that is too small."""
+        engine = config.engine
+        # Cells of several bits need no multiplier if the inputs have one.
+        bits = "dac_bits, ou_rows, ou_columns" if engine.crossbar.dac_bits > 1 else "lanes"
+        return Limits(
+            multiplications=f"{multipliers} for cells and counters of the {config.outline}",
+            multipliers=f"{bits} or requantizers",
+            memories=f", {engine.window_groups} window_groups or {engine.partial_sum_channels} "
+            "partial_sum_channels",
+            logic="lanes, ou_rows, ou_columns, ou_parallel or requantizers",
+        )
+
+
+def _multiplies(config: Config) -> bool:
+    """Whether inputs and cells of a tile are both of several bits, and a multiplier's work."""
+    unit = config.engine.crossbar
+    return unit.dac_bits > 1 and unit.cell_bits > 1
+
+
+COUNTED = 8
+"""Words of 64 bits that a layer's counters take."""
+ENGINE = CrossbarTile()

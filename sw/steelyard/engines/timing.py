@@ -1,0 +1,104 @@
+"""How long tiles take: the walk over the input, followed tile by tile for whatever computes.
+
+The hardware is statically scheduled, so its time follows from the descriptor and the
+configuration. Tiles whose segment counts repeat soon repeat their timing too; from then on whole
+periods are skipped.
+
+Cycle 0 is the one in which the engines see the sequencer's `go`, the first that a layer counts.
+"""
+
+from collections.abc import Callable
+from math import gcd
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract import AcceleratorConfig, Descriptor
+from ..contract.latencies import settle
+
+__all__ = ["Timing", "follow", "segments", "walker"]
+
+
+def walker(config: AcceleratorConfig) -> Callable[[int, int], int]:
+    """When the next tile is taken, of when the one before was taken and when it was loaded.
+
+    The walker describes a tile while the one before is loaded, or without `ahead` after that.
+    """
+    if not config.load.ahead:
+        return lambda taken, loaded: loaded + config.engine.lanes
+    return lambda taken, loaded: max(loaded, taken + config.engine.lanes + 1)
+
+
+class Timing(Protocol):
+    """Timing of what computes, between two tiles."""
+
+    def tile(self, segments: int) -> None:
+        """Carry out the next tile, whose words take `segments` aligned reads each."""
+
+    def state(self) -> tuple[int, tuple[int, ...]]:
+        """A reference cycle, and all that the future depends on, relative to it."""
+
+    def shift(self, cycles: int) -> None:
+        """Let everything have happened `cycles` later."""
+
+    def quiet(self) -> int:
+        """Last cycle in which a unit is active."""
+
+
+def period(descriptor: Descriptor, lanes: int) -> int:
+    """Tiles after which the walk over the input repeats, whole tiles alone."""
+    row = descriptor.out_w * descriptor.batch
+    return row // gcd(row, lanes)
+
+
+def segments(descriptor: Descriptor, lanes: int) -> NDArray[np.int64]:
+    """Aligned reads that each tile needs for one window word, int64 (out_tiles,)."""
+    d = descriptor
+    if d.stride == 1 and d.out_w == d.in_w:
+        return np.ones(d.out_tiles, np.int64)
+    # One period and, behind it, the last tile, which may have fewer lanes.
+    tile = np.append(np.arange(min(period(d, lanes), d.out_tiles)), d.out_tiles - 1)
+    valid = np.full(len(tile), lanes)
+    valid[-1] = d.last_lanes
+    step, longest = (2, lanes // 2) if d.step2 else (1, lanes)
+    count = np.zeros(len(tile), np.int64)
+    length = np.zeros(len(tile), np.int64)
+    expected = np.full(len(tile), -1)
+    for lane in range(lanes):
+        place, image = np.divmod(tile * lanes + lane, d.batch)
+        y, x = np.divmod(place, d.out_w)
+        origin = (y * d.in_w + x) * d.stride * d.batch + image
+        begins = (origin != expected) | (length == longest)
+        count += begins & (lane < valid)
+        length = np.where(begins, 1, length + 1)
+        expected = origin + step
+    result = np.resize(count[:-1], d.out_tiles)
+    result[-1] = count[-1]
+    return result
+
+
+def follow(timing: Timing, descriptor: Descriptor, config: AcceleratorConfig) -> int:
+    """Cycles of a layer whose tiles take as long as `timing` says."""
+    d = descriptor
+    reads = segments(d, config.engine.lanes).tolist()
+    repeat = 1 if min(reads) == max(reads) else period(d, config.engine.lanes)
+    # Tiles done and the cycle then, by phase of the walk and state of the engine.
+    seen: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}
+    done, last = 0, d.out_tiles - 1
+    while done < last:
+        timing.tile(reads[done])
+        done += 1
+        now, state = timing.state()
+        key = (done % repeat, state)
+        if key in seen:
+            tiles, cycles = done - seen[key][0], now - seen[key][1]
+            periods = (last - done) // tiles
+            timing.shift(periods * cycles)
+            done += periods * tiles
+            seen.clear()
+        else:
+            seen[key] = done, now
+    timing.tile(reads[last])
+    # After the last activity the sequencer starts its count of quiet cycles anew and ends at 0.
+    return timing.quiet() + settle(config) + 2
