@@ -79,7 +79,8 @@ def test_help_of_compile_says_the_defaults_of_both_engines(steelyard):
     )
     assert (
         f"({tile.engine.lanes} lanes, crossbars of {unit.rows} x {unit.columns} cells, "
-        f"operation units of {unit.ou_rows} x {unit.ou_columns}, groups of {tile.engine.group} activations)"
+        f"operation units of {unit.ou_rows} x {unit.ou_columns}, "
+        f"groups of {tile.engine.group} activations)"
     ) in text
 
 
