@@ -42,9 +42,7 @@ def test_files_that_a_page_names_are_there(page):
 def test_prose_of_a_page_has_100_columns(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     long = [
-        line
-        for line in text.splitlines()
-        if len(line) > 100 and not line.startswith(("|", "    "))
+        line for line in text.splitlines() if len(line) > 100 and not line.startswith(("|", "    "))
     ]
     assert not long
 

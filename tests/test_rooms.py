@@ -27,7 +27,7 @@ LINES = 450
 LONG: set[str] = set()
 """Modules with more, to be parted."""
 ELABORATE = 80
-LONG_ELABORATES = {"steelyard_hw.load.walker.TileWalker"}
+LONG_ELABORATES: set[str] = set()
 """Longer ones, to be parted."""
 
 MODULES = rooms.sources(rooms.packages())

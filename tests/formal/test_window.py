@@ -215,7 +215,7 @@ def ways(*pieces, columns=2):
         [read], [write] = memory.reads, memory.writes
         bench.check(f"writes of column {number}", write.enable == writes)
         bench.check(f"where column {number} writes", ~writes | (write.address == address))
-        bench.check(f"reads of column {number}", design[f"column_{number}.valid_1"] == issued)
+        bench.check(f"reads of column {number}", design[f"column_{number}.valid"] == issued)
         bench.check(f"where column {number} reads", ~issued | (read.address[-len(slot) :] == slot))
     bench.cover("both at once", writes & issued)
     return bench

@@ -8,6 +8,7 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import array_latency
 
 from ..cells.target import Target, local_copy
+from ..lib.delay import delay, delays
 from ..output.stage import Beat
 from ..shell.layer import LayerLayout
 from .column import Column, Control, chain_layout
@@ -190,17 +191,13 @@ class SparseArray(wiring.Component):
 
         self._columns(m, scheduler, drain)
 
-        delayed = scheduler.pass_end
-        waiting = []
-        for n in range(array_latency(config)):
-            register = Signal.like(delayed, name=f"pass_end_{n + 1}")
-            m.d.sync += register.eq(delayed)
-            delayed = register
-            waiting.append(register.valid)
+        _, *waiting = delays(
+            m, scheduler.pass_end, array_latency(config), "pass_end", reset_less=False
+        )
         m.d.comb += [
             scheduler.group_loaded.eq(self.group_loaded),
-            drain.pass_end.eq(delayed),
-            self.busy.eq(drain.busy | Cat(*waiting).any()),
+            drain.pass_end.eq(waiting[-1]),
+            self.busy.eq(drain.busy | Cat(each.valid for each in waiting).any()),
         ]
         return m
 
@@ -224,11 +221,7 @@ class SparseArray(wiring.Component):
             window_word.eq(self.word ^ offset),
         ]
         shared = Cat(control, window_valid, window_address, window_word)
-        for n in range(config.engine.broadcast_stages):
-            later = Signal.like(weights, name=f"weights_{n + 1}", reset_less=True)
-            m.d.sync += later.eq(weights)
-            weights = later
-
+        weights = delay(m, weights, config.engine.broadcast_stages, "weights")
         bits = config.engine.weight_bits
         columns = [Column(config, self._target) for _ in range(config.engine.columns)]
         for number, column in enumerate(columns):

@@ -10,6 +10,7 @@ from steelyard.contract import AcceleratorConfig
 from ..cells.multiplier import lane_multipliers
 from ..cells.multiplier_ice40 import IcePairs
 from ..cells.target import Target, local_copy
+from ..lib.delay import delay
 
 __all__ = ["STROBE_LANES", "Column", "Control", "chain_layout"]
 
@@ -87,11 +88,6 @@ class Column(wiring.Component):
         m = Module()
         config = self._config
 
-        def registered(value, name):
-            register = Signal.like(value, name=name, reset_less=True, init=0)
-            m.d.sync += register.eq(value)
-            return register
-
         m.submodules.window = window = memory.Memory(
             shape=8 * config.engine.lanes,
             depth=config.engine.window_groups * config.engine.group,
@@ -105,31 +101,30 @@ class Column(wiring.Component):
         m.d.comb += Cat(write.en, write.addr, write.data).eq(writes)
 
         slot, weight = self.control.slot, self.weight
-        valid = Signal(name="valid_1")
+        valid = Signal()
         # A reset captures too, which clears the accumulators: they need no reset of their own.
-        captures = Signal(name="captures_1", init=1)
+        captures = Signal(init=1)
         if not config.engine.carry_registers:
             m.d.comb += valid.eq(self.control.valid)
         else:
-            slot, weight = local_copy(m, slot, "slot"), registered(weight, "weight_1")
+            slot, weight = local_copy(m, slot, "slot"), delay(m, weight, 1, "weight")
             m.d.sync += valid.eq(self.control.valid)
         m.d.comb += read.addr.eq(Cat(weight[8:], slot))
         m.d.sync += captures.eq(self.control.valid & self.control.last)
         # A weight of zero stands for no weight, so the accumulators need no enable.
-        value = Signal(8, name="value_2", reset_less=True)
+        value = Signal(8, reset_less=True)
         m.d.sync += value.eq(Mux(valid, weight[:8], 0))
 
         m.submodules.multipliers = multipliers = lane_multipliers(config, self._target)
         activations = read.data
         if not isinstance(multipliers, IcePairs):
-            activations = registered(activations, "activations")
-            value = registered(value, "value_3")
+            activations = delay(m, activations, 1, "activations")
+            value = delay(m, value, 1, "value")
         m.d.comb += [
             multipliers.activations.as_value().eq(activations),
             multipliers.weight.eq(value.as_signed()),
         ]
-        for n in range(1 + config.engine.multiplier_stages):
-            captures = registered(captures, f"captures_{n + 2}")
+        captures = delay(m, captures, 1 + config.engine.multiplier_stages, "captures")
 
         chain = config.output.requantizers * config.engine.accumulator_bits
         captured = Signal(config.engine.lanes * config.engine.accumulator_bits, reset_less=True)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
+from ..lib.delay import delay
 from .multiplier_ecp5 import EcpPairs
 from .multiplier_ice40 import IcePairs
 from .multiplier_xilinx import XilinxPairs
@@ -69,13 +70,9 @@ class LaneMultipliers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        weight, activations = self.weight, self.activations
         # Operands are narrower than products: further registers stand in front.
-        for n in range(self._stages - 2):
-            later_weight = Signal.like(weight, name=f"weight_{n}", reset_less=True)
-            later = Signal.like(activations, name=f"activations_{n}", reset_less=True)
-            m.d.sync += [later_weight.eq(weight), later.eq(activations)]
-            weight, activations = later_weight, later
+        weight = delay(m, self.weight, self._stages - 2, "weight")
+        activations = delay(m, self.activations, self._stages - 2, "activations")
         for lane in range(self._lanes):
             product = Signal(signed(16), name=f"product_{lane}", reset_less=True)
             result = Signal(signed(16), name=f"result_{lane}", reset_less=True)
@@ -88,8 +85,8 @@ def lane_multipliers(config: AcceleratorConfig, target: Target) -> wiring.Compon
     """Multipliers of a column for a target, with the latency ``config.engine.multiplier_stages``.
 
     A target's own cells are used where they can have that latency, else plain arithmetic. Those of
-    the iCE40 register their operands, for which the column then has no registers; only compact
-    configurations instantiate them, for yosys' option ``-dsp``, which the others need for their
+    the iCE40 register their operands, for which the column then has no registers; only
+    configurations without `carry_registers` instantiate them, for yosys' option ``-dsp``, which the others need for their
     requantizers, changes instances into plain 16x16 multipliers.
     """
     version = {Target.ECP5: EcpPairs, Target.XILINX: XilinxPairs}.get(target)

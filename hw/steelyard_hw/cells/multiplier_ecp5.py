@@ -4,6 +4,8 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Shape, 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..lib.delay import delay
+
 __all__ = ["EcpPairs", "Multiplier18"]
 
 
@@ -94,11 +96,6 @@ class EcpPairs(wiring.Component):
         return m
 
     def _pair(self, m, lane):
-        def registered(value, name):
-            register = Signal.like(value, name=f"{name}_{lane}", reset_less=True)
-            m.d.sync += register.eq(value)
-            return register
-
         low, high = self.activations[lane], self.activations[lane + 1]
         m.submodules[f"multiplier_{lane}"] = multiplier = Multiplier18(model=self._model)
         m.d.comb += [
@@ -114,20 +111,24 @@ class EcpPairs(wiring.Component):
             width = 6 - bit
             first = Mux(weight[bit], high[:width], 0)
             second = Mux(weight[bit + 1], Cat(Const(0, 1), high[: width - 1]), 0)
-            terms.append(registered((first + second)[:width], f"term_{bit}"))
-        overlap = registered(
-            (terms[0] + Cat(Const(0, 2), terms[1]) + Cat(Const(0, 4), terms[2]))[:6], "overlap"
+            terms.append(delay(m, (first + second)[:width], 1, f"term_{bit}_{lane}"))
+        overlap = delay(
+            m,
+            (terms[0] + Cat(Const(0, 2), terms[1]) + Cat(Const(0, 4), terms[2]))[:6],
+            1,
+            f"overlap_{lane}",
         )
 
         # A register between the two carry chains of the separation.
-        difference = registered((product[10:16] - overlap)[:7], "difference")
-        low_bits = registered(product[:10], "low")
-        high_bits = registered(product[16:26], "high")
-        overlap = registered(overlap, "overlap_late")
+        difference = delay(m, (product[10:16] - overlap)[:7], 1, f"difference_{lane}")
+        low_bits = delay(m, product[:10], 1, f"low_{lane}")
+        high_bits = delay(m, product[16:26], 1, f"high_{lane}")
+        overlap = delay(m, overlap, 1, f"overlap_late_{lane}")
         # high - sign extension - borrow in one chain: the extra low bit injects the sign.
         sign, borrow = difference[5], difference[6]
         corrected = (Cat(Const(1, 1), high_bits) + Cat(sign, borrow.replicate(10)))[1:11]
+        low_product, high_product = Cat(low_bits, difference[:6]), Cat(overlap, corrected)
         m.d.comb += [
-            self.products[lane].eq(registered(Cat(low_bits, difference[:6]), "low_product")),
-            self.products[lane + 1].eq(registered(Cat(overlap, corrected), "high_product")),
+            self.products[lane].eq(delay(m, low_product, 1, f"low_product_{lane}")),
+            self.products[lane + 1].eq(delay(m, high_product, 1, f"high_product_{lane}")),
         ]

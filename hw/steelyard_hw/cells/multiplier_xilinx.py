@@ -4,6 +4,8 @@ from amaranth import Cat, Const, Module, Signal
 from amaranth.hdl import signed
 from amaranth.lib import wiring
 
+from ..lib.delay import delay
+
 __all__ = ["XilinxPairs"]
 
 
@@ -43,18 +45,13 @@ class XilinxPairs(wiring.Component):
         return m
 
     def _pair(self, m, lane):
-        def registered(value, name):
-            register = Signal.like(value, name=f"{name}_{lane}", reset_less=True)
-            m.d.sync += register.eq(value)
-            return register
-
         low, high = self.activations[lane], self.activations[lane + 1]
         # A sign bit of its own makes the unsigned operand one of a signed multiplier.
-        both = registered(Cat(low, Const(0, 8), high, Const(0, 1)).as_signed(), "both")
-        weight = registered(self.weight, "weight")
+        both = delay(m, Cat(low, Const(0, 8), high, Const(0, 1)).as_signed(), 1, f"both_{lane}")
+        weight = delay(m, self.weight, 1, f"weight_{lane}")
         product = Signal(signed(33), name=f"product_{lane}", reset_less=True)
         m.d.sync += product.eq(both * weight)
-        result = registered(product, "result")
+        result = delay(m, product, 1, f"result_{lane}")
         m.d.sync += [
             self.products[lane].eq(result[:16]),
             self.products[lane + 1].eq(result[16:32] + result[15]),

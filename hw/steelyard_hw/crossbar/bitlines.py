@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 from steelyard.engines.crossbar import CrossbarConfig
 
-from ..output.requantizer import register
+from ..lib.delay import delay
 
 __all__ = ["Bitlines", "product_shape"]
 
@@ -134,13 +134,9 @@ class Bitlines(wiring.Component):
         for bit in range((unit.steps - 1).bit_length()):
             with_bit = Cat(self.step[n] for n in range(unit.steps) if n >> bit & 1)
             m.d.comb += number[bit].eq(with_bit.any())
-        control = Signal(3)
-        before = Cat(self.valid, self.first, self.last)
-        for n in range(self.latency):
-            control = Signal(3, name=f"control_{n + 1}")
-            m.d.sync += control.eq(before)
-            before = control
-        number = register(m, number, self.latency - 1)
+        control = Cat(self.valid, self.first, self.last)
+        control = delay(m, control, self.latency, "control", reset_less=False)
+        number = delay(m, number, self.latency - 1)
         for lane in range(config.engine.lanes):
             bits = self._selected(m, lane)
             products = self._steps(m, lane, bits, cells)
@@ -174,7 +170,7 @@ class Bitlines(wiring.Component):
             ones = [Term(each, 0, digit) for each in bits]
             total, _ = add_tree(m, ones, f"inputs_{lane}")
             most = 128 * unit.ou_rows * digit
-            correction = [Term(-(register(m, total.value) << 7), -most, 0)]
+            correction = [Term(-(delay(m, total.value) << 7), -most, 0)]
         products = []
         for weight in range(self._config.engine.item_weights):
             terms = list(correction)

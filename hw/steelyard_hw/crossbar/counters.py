@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.registers import COUNTERS, UNIT_COUNTERS
 
-from ..output.requantizer import register
+from ..lib.delay import delay
 
 __all__ = ["UnitCounters", "UnitEvent"]
 
@@ -89,23 +89,19 @@ class UnitCounters(wiring.Component):
         write, read = stored.write_port(), stored.read_port()
 
         all_steps = event.lanes * config.engine.crossbar.steps
-        skipped = register(m, (all_steps - event.pairs)[: len(all_steps)])
-        executed = register(m, event.pairs)
-        drives = register(m, event.pairs * event.rows)
-        columns = register(m, event.columns)
-        units = register(m, event.units)
+        skipped = delay(m, (all_steps - event.pairs)[: len(all_steps)])
+        executed = delay(m, event.pairs)
+        drives = delay(m, event.pairs * event.rows)
+        columns = delay(m, event.columns)
+        units = delay(m, event.units)
         amounts = [
-            register(m, executed * units),
-            register(m, skipped * units),
-            register(m, event.pairs * event.columns, 2),
-            register(m, drives * units),
-            register(m, drives * columns),
+            delay(m, executed * units),
+            delay(m, skipped * units),
+            delay(m, event.pairs * event.columns, 2),
+            delay(m, drives * units),
+            delay(m, drives * columns),
         ]
-        valid = event.valid
-        for n in range(2):
-            later = Signal(name=f"valid_{n}")
-            m.d.sync += later.eq(valid)
-            valid = later
+        valid = delay(m, event.valid, 2, "valid", reset_less=False)
         sums = [Signal(BITS, name=name) for name in UNIT_COUNTERS]
         with m.If(valid):
             m.d.sync += [total.eq(total + n) for total, n in zip(sums, amounts, strict=True)]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
-from ..output.requantizer import register
+from ..lib.delay import delay
 from ..shell.layer import LayerLayout
 from .items import RowsItem
 
@@ -235,7 +235,7 @@ class Gather(wiring.Component):
         counts = []
         for lane in range(lanes):
             own = self._live(present[8 * lane : 8 * lane + 8])
-            counts.append(register(m, sum(own[n] for n in range(unit.steps))))
+            counts.append(delay(m, sum(own[n] for n in range(unit.steps))))
         m.d.sync += self.pairs.eq(sum(counts))
 
     def _live(self, byte):

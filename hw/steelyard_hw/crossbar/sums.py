@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
+from ..lib.delay import delay
 from ..output.stage import Beat
 from ..shell.layer import LayerLayout
 from .bitlines import product_shape
@@ -146,13 +147,10 @@ class ChannelSums(wiring.Component):
                 channels.eq(self.token.channels.as_value()),
             ]
 
-        valid, address = left != 0, channels[: config.engine.channel_bits]
-        for stage in range(3):
-            strobe = Signal(name=f"valid_{stage}")
-            place = Signal(config.engine.channel_bits, name=f"place_{stage}", reset_less=True)
-            m.d.sync += [strobe.eq(valid), place.eq(address)]
-            valid, address = strobe, place
-        m.d.comb += [write.en.eq(valid), write.addr.eq(address)]
+        m.d.comb += [
+            write.en.eq(delay(m, left != 0, 3, "valid", reset_less=False)),
+            write.addr.eq(delay(m, channels[: config.engine.channel_bits], 3, "place")),
+        ]
         width = len(self.products[0])
         own = Signal(width * lanes, name="own")
         with m.Switch(number):
@@ -160,10 +158,7 @@ class ChannelSums(wiring.Component):
                 with m.Case(weight):
                     part = slice(weight * lanes * width, (weight + 1) * lanes * width)
                     m.d.comb += own.eq(self.products.as_value()[part])
-        for stage in range(2):
-            later = Signal.like(own, name=f"products_{stage}", reset_less=True)
-            m.d.sync += later.eq(own)
-            own = later
+        own = delay(m, own, 2, "products")
         for lane in range(lanes):
             total = Signal(signed(SUM_BITS), name=f"total_{lane}", reset_less=True)
             product = own[lane * width : (lane + 1) * width].as_signed()

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
+from ..lib.delay import delay
 from ..output.stage import Beat
 from ..shell.layer import LayerLayout, Operation
 from .bitlines import Bitlines
@@ -238,12 +239,7 @@ class CrossbarTile(wiring.Component):
         self._items(m, begin, gather, unit)
         self._tiles(m, begin, unit, sums)
 
-        token = unit.token
-        for n in range(bitlines.latency):
-            later = Signal.like(token, name=f"token_{n}")
-            m.d.sync += later.eq(token)
-            token = later
-        m.d.comb += sums.token.eq(token)
+        m.d.comb += sums.token.eq(delay(m, unit.token, bitlines.latency, "token", reset_less=False))
         self._event(m, gather, unit)
         return m
 
@@ -311,8 +307,5 @@ class CrossbarTile(wiring.Component):
             event.units.eq(sum(unit.item.count > first for first in firsts)),
             event.columns.eq(unit.item.count * config.engine.crossbar.weight_bitlines),
         ]
-        for n in range(gather.PAIRS_LATENCY):
-            later = Signal.like(event, name=f"event_{n}")
-            m.d.sync += later.eq(event)
-            event = later
+        event = delay(m, event, gather.PAIRS_LATENCY, "event", reset_less=False)
         m.d.comb += [self.event.eq(event), self.event.pairs.eq(gather.pairs)]

@@ -7,6 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
+from ..lib.delay import delay
+
 __all__ = ["Aligner"]
 
 
@@ -75,11 +77,9 @@ class Aligner(wiring.Component):
         ]
 
         controls = Cat(self.i_valid & self.i_done, self.i_from, self.i_inside)
-        first = Signal.like(controls, name="controls_1")
-        second = Signal.like(controls, name="controls_2")
-        m.d.sync += [first.eq(controls), second.eq(first)]
-        done, start = second[0], second[1 : 1 + len(self.i_from)]
-        inside = second[1 + len(self.i_from) :]
+        controls = delay(m, controls, 2, "controls", reset_less=False)
+        done, start = controls[0], controls[1 : 1 + len(self.i_from)]
+        inside = controls[1 + len(self.i_from) :]
 
         for lane in range(lanes):
             source = (2 * lane) % lanes

@@ -9,6 +9,7 @@ from amaranth.utils import bits_for
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import loader_latency, read_latency
 
+from ..lib.delay import delay
 from ..shell.layer import LayerLayout, Operation, pixel_bits
 from .align import Aligner
 from .taps import TapSequence
@@ -171,13 +172,6 @@ class Loader(wiring.Component):
         config, layer = self._config, self.layer
         lane_bits = bits_for(config.engine.lanes - 1)
 
-        def delayed(value, cycles, name, reset_less=True):
-            for n in range(cycles):
-                register = Signal.like(value, name=f"{name}_{n + 1}", reset_less=reset_less)
-                m.d.sync += register.eq(value)
-                value = register
-            return value
-
         pixel = Signal(signed(pixel_bits(config)), reset_less=True)
         base = Signal.like(layer.in_base, reset_less=True)
         lane = Signal(lane_bits, reset_less=True)
@@ -213,12 +207,12 @@ class Loader(wiring.Component):
         m.submodules.aligner = aligner = Aligner(config)
         wait = read_latency(config)
         m.d.comb += [
-            aligner.i_valid.eq(delayed(issue, 2 + wait, "issue", reset_less=False)),
-            aligner.i_done.eq(delayed(last_segment, 2 + wait, "last_segment")),
+            aligner.i_valid.eq(delay(m, issue, 2 + wait, "issue", reset_less=False)),
+            aligner.i_done.eq(delay(m, last_segment, 2 + wait, "last_segment")),
             aligner.i_data.eq(self.read_data),
-            aligner.i_rotate.eq(delayed(rotate, wait, "rotate")),
-            aligner.i_from.eq(delayed(start, wait, "start")),
-            aligner.i_inside.eq(delayed(inside, wait, "inside")),
+            aligner.i_rotate.eq(delay(m, rotate, wait, "rotate")),
+            aligner.i_from.eq(delay(m, start, wait, "start")),
+            aligner.i_inside.eq(delay(m, inside, wait, "inside")),
             aligner.step2.eq(layer.step2),
             aligner.pad_value.eq(layer.pad_value),
             self.word.eq(aligner.o_data),
@@ -229,7 +223,7 @@ class Loader(wiring.Component):
                 self.vector_first,
                 self.vector_last,
                 self.vector_operand,
-            ).eq(delayed(flags, loader_latency(config), "flags", reset_less=False)),
+            ).eq(delay(m, flags, loader_latency(config), "flags", reset_less=False)),
         ]
         # The words' places follow from their order, so they need not travel with them.
         with m.If(self.window_valid):

@@ -8,8 +8,9 @@ from steelyard.contract.latencies import REQUANTIZER_LATENCY
 
 from ..cells.multiplier_ecp5 import Multiplier18
 from ..cells.target import Target, local_copy
+from ..lib.delay import delay
 
-__all__ = ["Requantizer", "register"]
+__all__ = ["Requantizer"]
 
 _LIMB = 17
 """Bits of a factor's low part: the widest unsigned operand of a signed 18x18 multiplier."""
@@ -18,15 +19,6 @@ _CORNER = 32 - 18
 _PRODUCT_BITS = 32 + 24
 _RESULT_BITS = 11
 """Shifted bits that decide an int8: 10 cover what `z_y` can bring back into range, 1 the half."""
-
-
-def register(m: Module, value: Value, cycles: int = 1) -> Signal:
-    """Copy of `value`, `cycles` clock cycles later, in registers without reset."""
-    for _ in range(cycles):
-        delayed = Signal(value.shape(), reset_less=True)
-        m.d.sync += delayed.eq(value)
-        value = delayed
-    return value
 
 
 def _add_above(low: Value, high: Value, bits: int) -> Value:
@@ -49,10 +41,10 @@ def _narrow(
     def misfit(bits: Value) -> Value:
         return bits.any() & ~bits.all()
 
-    kept = register(m, Array(window[start : start + width] for start in starts)[select].as_signed())
-    lost = [register(m, window[:start].any()) if start else Const(0) for start in starts]
-    excess = [register(m, misfit(window[start + width - 1 :])) for start in starts]
-    chosen = register(m, select)
+    kept = delay(m, Array(window[start : start + width] for start in starts)[select].as_signed())
+    lost = [delay(m, window[:start].any()) if start else Const(0) for start in starts]
+    excess = [delay(m, misfit(window[start + width - 1 :])) for start in starts]
+    chosen = delay(m, select)
     return kept, Array(lost)[chosen], Array(excess)[chosen]
 
 
@@ -122,14 +114,14 @@ class Requantizer(wiring.Component):
         m = Module()
         product = self._product(m)  # after 6 cycles
         total = self._joined(m, product)  # after 8
-        distance = register(m, (self.shift - 1)[:6], 8)
+        distance = delay(m, (self.shift - 1)[:6], 8)
         self._round(m, total, distance)
         return m
 
     def _times(self, m: Module, a: Value, b: Value, name: str) -> Value:
         """``a * b``, 2 cycles later, each of at most 18 bits."""
         if self._target is not Target.ECP5:
-            return register(m, register(m, a) * register(m, b))
+            return delay(m, delay(m, a) * delay(m, b))
         signs = [operand.shape().signed for operand in (a, b)]
         cell = Multiplier18(a_signed=signs[0], b_signed=signs[1])
         m.submodules[name] = cell
@@ -139,39 +131,39 @@ class Requantizer(wiring.Component):
 
     def _product(self, m: Module) -> Signal:
         """``(i_sum + bias) * multiplier``, 6 cycles later."""
-        value = register(m, (self.i_sum + self.bias)[:32].as_signed())
-        factor = register(m, self.multiplier)
+        value = delay(m, (self.i_sum + self.bias)[:32].as_signed())
+        factor = delay(m, self.multiplier)
         # Written in parts because synthesis does not move registers into a wide multiplier, and so
         # that three 18x18 multipliers and a corner of 14x7 in plain logic do instead of four.
         low_low = self._times(m, value[:_LIMB], factor[:_LIMB], "low_low")
         high_low = self._times(m, value[_LIMB:].as_signed(), factor[:_LIMB], "high_low")
         high_top = self._times(m, value[_CORNER:].as_signed(), factor[_LIMB:], "high_top")
-        corner_value, top = register(m, value[:_CORNER]), register(m, factor[_LIMB:])
+        corner_value, top = delay(m, value[:_CORNER]), delay(m, factor[_LIMB:])
         rows = [Mux(bit, corner_value, 0) for bit in top]
         pairs = [
-            register(m, _add_above(even, odd, 1))
+            delay(m, _add_above(even, odd, 1))
             for even, odd in zip(rows[0::2], [*rows[1::2], Const(0, 1)], strict=True)
         ]
 
-        low = register(m, _add_above(low_low, high_low, _LIMB))
-        corner = [register(m, _add_above(pairs[n], pairs[n + 1], 2)) for n in (0, 2)]
-        high_top = register(m, high_top)
+        low = delay(m, _add_above(low_low, high_low, _LIMB))
+        corner = [delay(m, _add_above(pairs[n], pairs[n + 1], 2)) for n in (0, 2)]
+        high_top = delay(m, high_top)
 
-        low = register(m, _add_above(low, corner[0], _LIMB))
-        high = register(m, _add_above(corner[1], high_top, _CORNER - 4))
-        return register(m, _add_above(low, high, _LIMB + 4)[:_PRODUCT_BITS].as_signed())
+        low = delay(m, _add_above(low, corner[0], _LIMB))
+        high = delay(m, _add_above(corner[1], high_top, _CORNER - 4))
+        return delay(m, _add_above(low, high, _LIMB + 4)[:_PRODUCT_BITS].as_signed())
 
     def _joined(self, m: Module, product: Signal) -> Signal:
         """`product`, plus the product held before when joining, 2 cycles later."""
         held = [product]
-        with m.If(local_copy(m, register(m, self.hold | self.join, 5), "moves")):
+        with m.If(local_copy(m, delay(m, self.hold | self.join, 5), "moves")):
             for n in range(self._beats):
                 entry = Signal(signed(_PRODUCT_BITS), name=f"held_{n}", reset_less=True)
                 m.d.sync += entry.eq(held[-1])
                 held.append(entry)
-        joining = local_copy(m, register(m, self.join, 5), "joining")
-        addend = register(m, Mux(joining, held[-1], Const(0, Shape(_PRODUCT_BITS, True))))
-        return register(m, register(m, product) + addend)
+        joining = local_copy(m, delay(m, self.join, 5), "joining")
+        addend = delay(m, Mux(joining, held[-1], Const(0, Shape(_PRODUCT_BITS, True))))
+        return delay(m, delay(m, product) + addend)
 
     def _round(self, m: Module, total: Signal, distance: Signal) -> None:
         """Drive `o_y` from `total` and `distance` (the shift less 1), 6 cycles later.
@@ -184,25 +176,25 @@ class Requantizer(wiring.Component):
         reach = middle + 48
         wide = Cat(total, total[-1].replicate(reach - len(total)))
         window, lost, excess = _narrow(m, wide, distance[4:6], 16, middle)
-        lost_coarse, excess_coarse = register(m, lost), register(m, excess)
+        lost_coarse, excess_coarse = delay(m, lost), delay(m, excess)
 
-        window, lost, excess = _narrow(m, window, register(m, distance[2:4]), 4, fine)
-        sticky = register(m, lost_coarse | lost)
-        saturate = register(m, excess_coarse | excess)
+        window, lost, excess = _narrow(m, window, delay(m, distance[2:4]), 4, fine)
+        sticky = delay(m, lost_coarse | lost)
+        saturate = delay(m, excess_coarse | excess)
 
-        window, lost, excess = _narrow(m, window, register(m, distance[0:2], 2), 1, _RESULT_BITS)
-        sticky = register(m, sticky | lost)
-        saturate = register(m, saturate | excess)
-        window = register(m, window)
+        window, lost, excess = _narrow(m, window, delay(m, distance[0:2], 2), 1, _RESULT_BITS)
+        sticky = delay(m, sticky | lost)
+        saturate = delay(m, saturate | excess)
+        window = delay(m, window)
 
         up = window[0] & (sticky | window[1])
         # The carry into the lowest bit rounds: one adder for rounding and the zero point.
         doubled = Cat(Const(1, 1), window[1:]).as_signed() + Cat(up, self.z_y).as_signed()
-        rounded = register(m, doubled[1:].as_signed())
-        saturate = register(m, saturate)
-        negative = register(m, total[-1], 5)
+        rounded = delay(m, doubled[1:].as_signed())
+        saturate = delay(m, saturate)
+        negative = delay(m, total[-1], 5)
 
         below = Mux(saturate, negative, rounded < self.lo)
         above = Mux(saturate, ~negative, rounded > self.hi)
         clamped = Mux(below, self.lo, Mux(above, self.hi, rounded[:8].as_signed()))
-        m.d.comb += self.o_y.eq(register(m, clamped[:8].as_signed()))
+        m.d.comb += self.o_y.eq(delay(m, clamped[:8].as_signed()))

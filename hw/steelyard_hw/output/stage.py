@@ -9,7 +9,8 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import OUTPUT_LATENCY, SUM_LATENCY
 
 from ..cells.target import Target, local_copy
-from .requantizer import Requantizer, register
+from ..lib.delay import delay, delays
+from .requantizer import Requantizer
 
 __all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
 
@@ -148,12 +149,8 @@ class OutputStage(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.d.comb += self.i_ready.eq(1)
-        beats = [self.i]
-        valid = [self.i_valid]
-        for n in range(1, SUM_LATENCY + 1):
-            beats.append(Signal(Beat(self._config), name=f"beat_{n}", reset_less=True))
-            valid.append(Signal(name=f"valid_{n}"))
-            m.d.sync += [beats[n].eq(beats[n - 1]), valid[n].eq(valid[n - 1])]
+        beats = delays(m, self.i, SUM_LATENCY, "beat")
+        valid = delays(m, self.i_valid, SUM_LATENCY, "valid", reset_less=False)
 
         m.d.comb += self.param_address.eq(beats[1].param)
         parameter = Signal(Parameter, reset_less=True)
@@ -182,14 +179,10 @@ class OutputStage(wiring.Component):
             ]
 
         writes = valid[-1] & ~last.store & ~last.hold
-        for n in range(Requantizer.latency):
-            written = Signal(name=f"write_{n}")
-            m.d.sync += written.eq(writes)
-            writes = written
         m.d.comb += [
-            self.o_valid.eq(writes),
-            self.o_row.eq(register(m, last.row, Requantizer.latency)),
-            self.o_beat.eq(register(m, last.beat, Requantizer.latency)),
+            self.o_valid.eq(delay(m, writes, Requantizer.latency, "write", reset_less=False)),
+            self.o_row.eq(delay(m, last.row, Requantizer.latency)),
+            self.o_beat.eq(delay(m, last.beat, Requantizer.latency)),
         ]
         return m
 
@@ -211,8 +204,7 @@ class OutputStage(wiring.Component):
         m.d.sync += stored.eq(Mux(beats[2].accumulate, read.data, 0))
 
         sums = [
-            register(m, (beats[3].data[lane] + stored[lane])[:32].as_signed())
-            for lane in range(lanes)
+            delay(m, (beats[3].data[lane] + stored[lane])[:32].as_signed()) for lane in range(lanes)
         ]
         write = memory.write_port()
         m.d.comb += [

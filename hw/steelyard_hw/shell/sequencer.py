@@ -8,6 +8,7 @@ from amaranth.utils import bits_for
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.registers import COUNTERS
 
+from ..lib.delay import delay
 from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout
 
 __all__ = ["Sequencer"]
@@ -58,8 +59,7 @@ class EventCounters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits = bits_for(len(COUNTERS))
-        names = (name.removesuffix("_operations") for name in COUNTERS)
-        gathered = Array(Signal(bits, name=f"gathered_{name}") for name in names)
+        gathered = Array(Signal(bits, name=f"gathered_{name}") for name in COUNTERS)
         visited = Signal(range(len(COUNTERS)))
         first_round = Signal()
         m.d.sync += visited.eq(visited + 1)
@@ -68,27 +68,12 @@ class EventCounters(wiring.Component):
 
         # Read, register (with `read_registers`), add, write: a counter is visited again well after.
         m.d.comb += self.read_address.eq(Cat(visited, self.layer))
-        address, added, begins, valid = (
-            self.read_address,
-            gathered[visited],
-            first_round,
-            self.active,
-        )
         stages = 3 if self._registered else 2
-        for stage in range(stages):
-            later = Signal.like(address, name=f"address_{stage}", reset_less=True)
-            strobe = Signal(name=f"valid_{stage}")
-            m.d.sync += [later.eq(address), strobe.eq(valid)]
-            address, valid = later, strobe
-            if stage < stages - 1:
-                more = Signal(bits, name=f"added_{stage}", reset_less=True)
-                new = Signal(name=f"begins_{stage}", reset_less=True)
-                m.d.sync += [more.eq(added), new.eq(begins)]
-                added, begins = more, new
-        fetched = self.read_data
-        if self._registered:
-            fetched = Signal(32, reset_less=True)
-            m.d.sync += fetched.eq(self.read_data)
+        address = delay(m, self.read_address, stages, "address")
+        valid = delay(m, self.active, stages, "valid", reset_less=False)
+        added = delay(m, gathered[visited], stages - 1, "added")
+        begins = delay(m, first_round, stages - 1, "begins")
+        fetched = delay(m, self.read_data, 1, "fetched") if self._registered else self.read_data
         total = Signal(32, reset_less=True)
         with m.If(begins):
             m.d.sync += total.eq(added)
