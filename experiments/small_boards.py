@@ -19,8 +19,8 @@ from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
 from steelyard.contract import AcceleratorConfig, configure
+from steelyard_hw.cells.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
 from steelyard_hw.cells.target import Target
-from steelyard_hw.lib.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
 from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.verilog import bare_memories
 

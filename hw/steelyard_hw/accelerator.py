@@ -8,10 +8,8 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import settle
 from steelyard.contract.registers import COUNTERS, MAGIC, REGISTERS, VERSION, Register, Space
 
-from .array.array import SparseArray
 from .cells.target import Target
-from .crossbar.counters import UnitCounters
-from .crossbar.tile import CrossbarTile
+from .engine import engine_class
 from .lib.countdown import Countdown
 from .load.loader import Loader
 from .output.serial import SerialOutputStage
@@ -98,7 +96,7 @@ class VectorTags(wiring.Component):
 class Accelerator(wiring.Component):
     """CNN accelerator behind two streams of 32-bit words.
 
-    Its engine is the sparse array, or the crossbar tile if the configuration is a tile's.
+    Its engine is that of the configuration, see :mod:`steelyard_hw.engine`.
 
     Parameters
     ----------
@@ -163,8 +161,8 @@ class Accelerator(wiring.Component):
             descriptors.address.eq(sequencer.address),
         ]
         array = self._engines(m, sequencer, parameters, weights, activations)
-        if config.engine.kind == "crossbar":
-            self._unit_counters(m, host, sequencer, array)
+        if array.COUNTERS is not None:
+            self._own_counters(m, host, sequencer, array)
         memories = {
             Space.DESCRIPTORS: descriptors,
             Space.PARAMETERS: parameters,
@@ -179,10 +177,7 @@ class Accelerator(wiring.Component):
         config = self._config
         layer, go = sequencer.layer, sequencer.go
         m.submodules.loader = loader = Loader(config)
-        tile = config.engine.kind == "crossbar"
-        m.submodules.array = array = (
-            CrossbarTile(config) if tile else SparseArray(config, self._target)
-        )
+        m.submodules.array = array = engine_class(config)(config, self._target)
         m.d.comb += [
             loader.layer.eq(layer),
             loader.start.eq(go),
@@ -217,14 +212,14 @@ class Accelerator(wiring.Component):
         )
         return array
 
-    def _unit_counters(self, m, host, sequencer, tile):
-        """Counters of the crossbar's work, which keep step with the sequencer's own."""
-        m.submodules.unit_counters = counters = UnitCounters(self._config)
+    def _own_counters(self, m, host, sequencer, engine):
+        """Counters that only this engine has, which keep step with the sequencer's own."""
+        m.submodules.unit_counters = counters = engine.COUNTERS(self._config)
         word = Signal(32, reset_less=True)
         m.d.sync += word.eq(counters.data.word_select(host.bus_sub[0], 32))
         m.d.comb += [
             counters.start.eq(sequencer.go),
-            counters.event.eq(tile.event),
+            counters.event.eq(engine.event),
             counters.store.eq(sequencer.counter_write),
             counters.store_address.eq(sequencer.counter_write_address),
             counters.address.eq(host.bus_address),

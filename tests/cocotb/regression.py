@@ -119,15 +119,13 @@ class Result:
 
 
 def _verilog(bench: str, config: AcceleratorConfig) -> str:
-    from steelyard_hw.array.array import SparseArray
-    from steelyard_hw.crossbar.tile import CrossbarTile
+    from steelyard_hw.engine import engine_class
     from steelyard_hw.verilog import TOP, convert, convert_component
 
     top = BENCHES[bench][0]
     if top == TOP:
         return convert(config)
-    tile = config.engine.kind == "crossbar"
-    return convert_component(CrossbarTile(config) if tile else SparseArray(config), top)
+    return convert_component(engine_class(config)(config), top)
 
 
 def _runner(sim: str) -> Runner:

@@ -7,8 +7,8 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from steelyard.errors import UserError
+from steelyard_hw.cells.synthesis import ULTRAPLUS, ULTRAPLUS_INFERENCE
 from steelyard_hw.cells.target import Target
-from steelyard_hw.lib.synthesis import ULTRAPLUS, ULTRAPLUS_INFERENCE
 
 from .family import Clock, Device, Family
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from steelyard.contract import AcceleratorConfig
-from steelyard_hw.lib.synthesis import TOP
+from steelyard_hw.cells.synthesis import TOP
 from steelyard_hw.verilog import bare_memories
 
 from ..board import Board

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.files import replacing
-from steelyard_hw.lib.synthesis import AFTER_READ, KEEP_COPIES, SHORT_ADDERS, TOP
+from steelyard_hw.cells.synthesis import AFTER_READ, KEEP_COPIES, SHORT_ADDERS, TOP
 from steelyard_hw.lib.tools import find_yosys
 
 from ..board import MHZ, Board

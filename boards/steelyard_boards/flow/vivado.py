@@ -11,7 +11,7 @@ from pathlib import Path
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.files import replacing
-from steelyard_hw.lib.synthesis import AFTER_READ, TOP
+from steelyard_hw.cells.synthesis import AFTER_READ, TOP
 from steelyard_hw.lib.tools import find_yosys
 
 from ..board import MHZ, Board

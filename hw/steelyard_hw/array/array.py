@@ -1,13 +1,14 @@
 """Load-balanced sparse array: columns in lockstep, one weight each a cycle."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import array_latency
 
-from ..cells.target import Target, local_copy
+from ..cells.target import local_copy
+from ..engine import Engine
 from ..lib.delay import delay, delays
 from ..output.stage import Beat
 from ..shell.layer import LayerLayout
@@ -112,60 +113,14 @@ class Drain(wiring.Component):
         return m
 
 
-class SparseArray(wiring.Component):
+class SparseArray(Engine):
     """Balanced sparse matrix engine of ``lanes * columns`` multipliers.
 
     Sustains one weight item (a weight for every column) a cycle; the first beat of a pass's sums
-    appears ``array_latency(config) + 1`` cycles after its last item was issued.
-
-    Parameters
-    ----------
-    config : :class:`~steelyard.contract.AcceleratorConfig`
-    target : :class:`.target.Target`
-
-    Members
-    -------
-    layer : ``In(LayerLayout)``
-    start : ``In(1)``
-    done : ``Out(1)``
-        Everything has been issued.
-    busy : ``Out(1)``
-        Sums are still on their way out.
-    weights : ``In(stream.Signature(columns * weight_bits))``
-    word, window_valid, window_address, group_loaded : ``In``
-        Activations from the loader.
-    group_free : ``Out(1)``
-    o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
-        Sums, `requantizers` lanes at a time; each is taken within `requantizer_cycles`, as
-        :class:`Drain` says.
-    issue, stall_load, stall_weights, stall_drain : ``Out(1)``
-        For the performance counters.
+    appears ``array_latency(config) + 1`` cycles after its last item was issued. Each beat is taken
+    within `requantizer_cycles`, as :class:`Drain` says. Parameters and members are those of
+    :class:`~steelyard_hw.engine.Engine`.
     """
-
-    def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
-        self._config = config
-        self._target = target
-        super().__init__(
-            {
-                "layer": In(LayerLayout(config)),
-                "start": In(1),
-                "done": Out(1),
-                "busy": Out(1),
-                "weights": In(stream.Signature(config.engine.columns * config.engine.weight_bits)),
-                "word": In(8 * config.engine.lanes),
-                "window_valid": In(1),
-                "window_address": In(range(config.engine.window_groups * config.engine.group)),
-                "group_loaded": In(1),
-                "group_free": Out(1),
-                "o_valid": Out(1),
-                "o_ready": In(1, init=1),
-                "o": Out(Beat(config)),
-                "issue": Out(1),
-                "stall_load": Out(1),
-                "stall_weights": Out(1),
-                "stall_drain": Out(1),
-            }
-        )
 
     def elaborate(self, platform):
         m = Module()

@@ -1,1 +1,1 @@
-"""Cells of the vendors: multipliers, each with a portable twin that computes the same."""
+"""Cells of the vendors: multipliers, each with a portable twin, and how synthesis takes them."""

@@ -86,8 +86,8 @@ def lane_multipliers(config: AcceleratorConfig, target: Target) -> wiring.Compon
 
     A target's own cells are used where they can have that latency, else plain arithmetic. Those of
     the iCE40 register their operands, for which the column then has no registers; only
-    configurations without `carry_registers` instantiate them, for yosys' option ``-dsp``, which the others need for their
-    requantizers, changes instances into plain 16x16 multipliers.
+    configurations without `carry_registers` instantiate them, for yosys' option ``-dsp``, which the
+    others need for their requantizers, changes instances into plain 16x16 multipliers.
     """
     version = {Target.ECP5: EcpPairs, Target.XILINX: XilinxPairs}.get(target)
     if version is not None and config.engine.multiplier_stages == version.STAGES:

@@ -6,12 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
+from ..cells.target import Target
+from ..engine import Engine
 from ..lib.countdown import Countdown
 from ..lib.delay import delay
-from ..output.stage import Beat
-from ..shell.layer import LayerLayout, Operation
+from ..shell.layer import Operation
 from .bitlines import Bitlines
-from .counters import UnitEvent
+from .counters import UnitCounters, UnitEvent
 from .gather import Gather
 from .items import CellsItem
 from .sums import ChannelSums, Token
@@ -147,62 +148,27 @@ class UnitIssue(wiring.Component):
         return (busy != 0) | (is_new & (unwritten != 0))
 
 
-class CrossbarTile(wiring.Component):
-    """Crossbar engine in the place of :class:`.array.SparseArray`.
+class CrossbarTile(Engine):
+    """Crossbar engine: operation units step through the bits of their inputs.
 
     Sustains a step of `ou_parallel` operation units a cycle. Between two tiles of pixels the sums
-    are given away; rows of the next tile are gathered meanwhile.
+    are given away; rows of the next tile are gathered meanwhile. In a layer, ``passes`` are the
+    output channels and ``chunks`` the groups of a tile's receptive field; weight items are
+    :class:`.items.RowsItem` or :class:`.items.CellsItem`. One of `issue` and the stalls is high in
+    every cycle until `done`, when the last sums have left.
 
-    Parameters
-    ----------
-    config : :class:`~steelyard.contract.AcceleratorConfig`
+    Parameters and other members are those of :class:`~steelyard_hw.engine.Engine`.
 
     Members
     -------
-    layer : ``In(LayerLayout)``
-        ``passes`` are the output channels, ``chunks`` the groups of a tile's receptive field.
-    start : ``In(1)``
-    done : ``Out(1)``
-        The last sums have left.
-    busy : ``Out(1)``
-        Sums are on their way out.
-    weights : ``In(stream.Signature(weight_bits))``
-        :class:`.items.RowsItem` or :class:`.items.CellsItem`.
-    word, window_valid, window_address, group_loaded : ``In``
-        Activations from the loader.
-    group_free : ``Out(1)``
-    o_valid : ``Out(1)``, o_ready : ``In(1)``, o : ``Out(Beat)``
-        Sums, `requantizers` lanes at a time.
     event : ``Out(UnitEvent)``
         For :class:`.counters.UnitCounters`.
-    issue, stall_load, stall_weights, stall_drain : ``Out(1)``
-        For the performance counters; one is high in every cycle until `done`.
     """
 
-    def __init__(self, config: AcceleratorConfig):
-        self._config = config
-        super().__init__(
-            {
-                "layer": In(LayerLayout(config)),
-                "start": In(1),
-                "done": Out(1, init=1),
-                "busy": Out(1),
-                "weights": In(stream.Signature(config.engine.weight_bits)),
-                "word": In(8 * config.engine.lanes),
-                "window_valid": In(1),
-                "window_address": In(range(config.engine.window_positions)),
-                "group_loaded": In(1),
-                "group_free": Out(1),
-                "o_valid": Out(1),
-                "o_ready": In(1, init=1),
-                "o": Out(Beat(config)),
-                "event": Out(UnitEvent(config)),
-                "issue": Out(1),
-                "stall_load": Out(1),
-                "stall_weights": Out(1),
-                "stall_drain": Out(1),
-            }
-        )
+    COUNTERS = UnitCounters
+
+    def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
+        super().__init__(config, target, members={"event": Out(UnitEvent(config))}, idle=True)
 
     def elaborate(self, platform):
         m = Module()

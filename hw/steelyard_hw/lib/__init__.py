@@ -1,1 +1,1 @@
-"""Small parts that several rooms use: countdowns, delays, helpers for tests and synthesis."""
+"""Small parts that several rooms use: countdowns, delays, finding Yosys, helpers for tests."""

@@ -78,7 +78,7 @@ class HostPort(wiring.Component):
             Space.WEIGHTS: config.engine.weight_item_words,
             Space.ACTIVATIONS: config.activation_item_words,
         }
-        if config.engine.kind == "crossbar":
+        if config.engine.counts:
             self._item_words[Space.UNITS] = 2
         depths = {
             Space.DESCRIPTORS: config.memory.max_layers * DESCRIPTOR_WORDS,

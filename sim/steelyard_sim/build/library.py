@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from steelyard.contract import AcceleratorConfig
+from steelyard.contract import AcceleratorConfig, registry
 from steelyard.errors import UserError
 
 from .cache import cached_file
@@ -20,6 +20,7 @@ __all__ = [
     "build_verilog",
     "cached_library",
     "gateware_digest",
+    "gateware_sources",
 ]
 
 Progress = Callable[[str], None]
@@ -28,12 +29,7 @@ Progress = Callable[[str], None]
 BUILD_TIME = "once, half a minute to three minutes on two free cores"
 """How long a build takes, in words."""
 REMARK = f" ({BUILD_TIME}; the device 'golden' starts at once)"
-CONVERTER = (
-    "steelyard_hw.verilog",
-    # The registry imports these when a configuration is read, which no import statement shows.
-    "steelyard.engines.array.config",
-    "steelyard.engines.crossbar.config",
-)
+CONVERTER = ("steelyard_hw.verilog",)
 """Module that makes the Verilog of an accelerator."""
 LINK = "steelyard_hw.link.serial"
 """Module that a board's gateware has beside it."""
@@ -142,6 +138,12 @@ def build_verilog(
     )
 
 
+def gateware_sources(*modules: str) -> dict[str, Path]:
+    """Sources of modules of the gateware, with those of all engines, by dotted name."""
+    # Engines are imported by name, which no import statement shows.
+    return sources(*modules, *registry.modules())
+
+
 def gateware_digest(*modules: str) -> str:
     """Digest of all sources and tools that the Verilog depends on, without importing them.
 
@@ -161,7 +163,7 @@ def gateware_digest(*modules: str) -> str:
             "install it with 'pip install amaranth', or use the device 'golden'."
         )
     digest = hashlib.sha256(repr((versions, _chosen_yosys())).encode())
-    for name, path in sources(*modules).items():
+    for name, path in gateware_sources(*modules).items():
         content = path.read_bytes()
         digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()

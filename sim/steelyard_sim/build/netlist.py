@@ -17,7 +17,13 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from steelyard.contract import AcceleratorConfig
-from steelyard_hw.lib.synthesis import AFTER_READ, SHORT_ADDERS, TOP, ULTRAPLUS, ULTRAPLUS_INFERENCE
+from steelyard_hw.cells.synthesis import (
+    AFTER_READ,
+    SHORT_ADDERS,
+    TOP,
+    ULTRAPLUS,
+    ULTRAPLUS_INFERENCE,
+)
 from steelyard_hw.lib.tools import Yosys, find_yosys
 
 from .cache import cached_file
@@ -147,7 +153,7 @@ def accelerator_netlist(
 
     source = inspect.getsource(synthesize)
     digest = gateware_digest(
-        "steelyard_hw.accelerator", "steelyard_hw.lib.synthesis", "steelyard_hw.verilog"
+        "steelyard_hw.accelerator", "steelyard_hw.cells.synthesis", "steelyard_hw.verilog"
     )
     commands = (family.synthesis, family.compact)
     key = (family.target, commands, source, find_yosys(PURPOSE).version, digest)

@@ -1,5 +1,6 @@
 """What the configuration of every engine has: the shell, the loader and the output rely on it."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +13,7 @@ __all__ = ["EngineConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineConfig(Configuration):
+class EngineConfig(Configuration, ABC):
     """Part of a configuration that belongs to what computes layers with weights.
 
     Subclasses set `kind` and `title`, may narrow the fields, and add their own.
@@ -28,6 +29,10 @@ class EngineConfig(Configuration):
     """How a configuration names the engine."""
     title: ClassVar[str]
     """What computes, in words."""
+    gateware: ClassVar[str]
+    """``module:Class`` of its component, a :class:`steelyard_hw.engine.Engine`."""
+    counts: ClassVar[bool] = False
+    """Whether it has counters of its own, in space UNITS of the host port."""
 
     lanes: int = 16
     """Output pixels that are computed together, and bytes of an activation word: 4, 8, 16 or 32."""
@@ -82,9 +87,9 @@ class EngineConfig(Configuration):
         return True
 
     @property
+    @abstractmethod
     def weight_bits(self) -> int:
         """Bits of one weight, with all that goes with it, in an item of the weight memory."""
-        raise NotImplementedError
 
     @property
     def weight_item_bits(self) -> int:
@@ -97,6 +102,6 @@ class EngineConfig(Configuration):
         return -(-self.weight_item_bits // 32)
 
     @property
+    @abstractmethod
     def outline(self) -> str:
         """Shape in a few words, for messages and titles."""
-        raise NotImplementedError

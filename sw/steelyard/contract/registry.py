@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import UserError
 from .configuration import shown
 
-__all__ = ["config_class", "engine", "kinds", "register"]
+__all__ = ["config_class", "engine", "kinds", "modules", "register", "unregister"]
 
 _ROOMS = {
     "array": "steelyard.engines.array",
@@ -48,6 +48,16 @@ def unregister(kind: str) -> None:
 def kinds() -> tuple[str, ...]:
     """All kinds of engines."""
     return (*_ROOMS, *_REGISTERED)
+
+
+def modules() -> tuple[str, ...]:
+    """Modules that make the hardware of the engines of this package, which no import names."""
+    configs = {kind: config_class(kind) for kind in _ROOMS}
+    return tuple(
+        name
+        for each in configs.values()
+        for name in (each.__module__, each.gateware.partition(":")[0])
+    )
 
 
 def config_class(kind: object) -> type[Any]:

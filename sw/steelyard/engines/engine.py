@@ -69,8 +69,6 @@ class Engine(ABC):
 
     kind: ClassVar[str]
     """How configurations name it."""
-    gateware: ClassVar[str]
-    """``module:Class`` of its component in Amaranth, for :mod:`steelyard_hw.engine`."""
     options: ClassVar[tuple[str, ...]] = ()
     """Options of :func:`steelyard.compile.compile` that it takes."""
     counters: ClassVar[type | None] = None

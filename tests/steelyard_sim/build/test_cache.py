@@ -16,7 +16,7 @@ import steelyard_sim
 from steelyard.errors import UserError
 from steelyard_sim import cache_folder
 from steelyard_sim.build.cache import cached_file
-from steelyard_sim.build.library import CONVERTER, LINK
+from steelyard_sim.build.library import CONVERTER, LINK, gateware_sources
 from steelyard_sim.build.sources import sources
 
 ROOTS = [Path(str(package.__file__)).parents[1] for package in (steelyard, steelyard_hw)]
@@ -80,7 +80,7 @@ def output(script: str, *arguments: object, path: str) -> str:
 
 
 def test_the_sources_alone_make_the_same_design(tmp_path):
-    copied(sources(*CONVERTER, LINK), tmp_path)
+    copied(gateware_sources(*CONVERTER, LINK), tmp_path)
     made = output(GENERATE, path=str(tmp_path))
     assert len(made) > 100_000
     assert made == output(GENERATE, path=os.pathsep.join(map(str, ROOTS)))
@@ -89,7 +89,7 @@ def test_the_sources_alone_make_the_same_design(tmp_path):
 def test_a_change_of_a_source_changes_the_key(tmp_path):
     for root in ROOTS:
         shutil.copytree(root, tmp_path, dirs_exist_ok=True, ignore=_all_but_sources)
-    found = sources(*CONVERTER, LINK)
+    found = gateware_sources(*CONVERTER, LINK)
     names = (
         "contract.descriptor", "contract.configuration", "contract.limits", "contract.sections",
         "engines.crossbar.config", "engines.crossbar.crossbar",

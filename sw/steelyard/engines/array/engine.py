@@ -27,7 +27,6 @@ class SparseArray(Engine):
     """Load-balanced array: each column keeps K weights of every group, so all have equal work."""
 
     kind = "array"
-    gateware = "steelyard_hw.array.array:SparseArray"
     options = ("k",)
 
     def prepare(

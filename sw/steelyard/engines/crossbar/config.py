@@ -29,6 +29,8 @@ class TileConfig(EngineConfig):
 
     kind: ClassVar[str] = "crossbar"
     title: ClassVar[str] = "crossbar tile"
+    gateware: ClassVar[str] = "steelyard_hw.crossbar.tile:CrossbarTile"
+    counts: ClassVar[bool] = True
 
     group: int = 32
     """Activations that the loader hands over together: 4, 8, 16 or 32."""

@@ -33,7 +33,6 @@ class CrossbarTile(Engine):
     """Emulated RRAM crossbar: operation units step through bits, steps of zeros are skipped."""
 
     kind = "crossbar"
-    gateware = "steelyard_hw.crossbar.tile:CrossbarTile"
     options = ("mapping", "effects")
     counters = UnitCounters
 

@@ -1,6 +1,6 @@
 """Yosys commands between reading the gateware and a family's own synthesis."""
 
-from ..cells.target import LOCAL_COPY
+from .target import LOCAL_COPY
 
 __all__ = ["AFTER_READ", "KEEP_COPIES", "SHORT_ADDERS", "TOP", "ULTRAPLUS", "ULTRAPLUS_INFERENCE"]
 
