@@ -51,11 +51,10 @@ def kinds() -> tuple[str, ...]:
 
 
 def modules() -> tuple[str, ...]:
-    """Modules that make the hardware of the engines of this package, which no import names."""
-    configs = {kind: config_class(kind) for kind in _ROOMS}
+    """Modules that make the hardware of all engines, which no import statement names."""
     return tuple(
         name
-        for each in configs.values()
+        for each in map(config_class, kinds())
         for name in (each.__module__, each.gateware.partition(":")[0])
     )
 
