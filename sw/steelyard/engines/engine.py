@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig, Descriptor
 from ..network import Conv, Network
+from .columns import Column, field
 
 if TYPE_CHECKING:
     from ..program import Program
@@ -164,6 +165,14 @@ class Engine(ABC):
         if values is not None:
             raise ValueError(f"its engine {self.kind!r} has no settings, but the file has some")
         return None
+
+    def plan_columns(self, program: "Program") -> tuple[Column, ...]:
+        """What a table of planned layers says of this engine alone."""
+        return (field("nnz", "nnz", weights=True, added=True),)
+
+    def run_columns(self, program: "Program") -> tuple[Column, ...]:
+        """What a table of layers that ran says of this engine alone."""
+        return (field("ideal", "ideal_cycles", weights=True),)
 
     @abstractmethod
     def luts(self, config: AcceleratorConfig, pair_luts: int) -> int:

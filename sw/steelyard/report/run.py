@@ -40,9 +40,9 @@ def occupancy(program: Program, row: Mapping[str, Any]) -> float:
 
     Parameters
     ----------
-    row : layer as it ran; steps that a tile skips are no work
+    row : layer as it ran; steps that an engine skips are no work
     """
-    work = row["ideal_cycles"] if program.mapping is None else row["issue"]
+    work = row["ideal_cycles"] if program.engine.exact else row["issue"]
     return work / row["cycles"] if row["cycles"] else 0.0
 
 
@@ -75,7 +75,7 @@ def read_run(path: str | os.PathLike[str], program: Program) -> dict[str, Any]:
         If the file is none of ``steelyard run --json``, or of another program.
     """
     advice = "give what 'steelyard run --json' wrote for this program."
-    needed = ("cycles",) if program.mapping is None else ("cycles", "issue")
+    needed = ("cycles",) if program.engine.exact else ("cycles", "issue")
     name = repr(os.fsdecode(path))
     try:
         document = json.loads(read_text(Path(path)))

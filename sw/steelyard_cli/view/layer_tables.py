@@ -1,109 +1,30 @@
 """Tables of a program's layers, planned and run, with the columns that its engine has."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 
+from steelyard.engines.columns import Column, Row, field
+from steelyard.network import Conv
 from steelyard.program import Program
 
 from .console import percent, table
 
 __all__ = ["plan_table", "run_table"]
 
-Row = Mapping[str, Any]
-"""Layer as JSON holds it."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """Column of a table.
-
-    Members
-    -------
-    title : heading
-    value : what stands in it
-    weights : whether it means nothing in layers without weights
-    added : whether the last line of a plan holds the sum
-    """
-
-    title: str
-    value: Callable[[Row], Any]
-    weights: bool = False
-    added: bool = False
-
-
-def _field(title: str, name: str, *, weights: bool = False, added: bool = False) -> Column:
-    return Column(title, lambda row: row[name], weights, added)
-
-
-def _unit(title: str, name: str) -> Column:
-    return Column(title, lambda row: row["units"][name], True)
-
-
-NAMES = (_field("layer", "name"), _field("kind", "kind"))
-OCCUPANCY = Column("occup.", lambda row: percent(row["occupancy"]), True)
+NAMES = (field("layer", "name"), field("kind", "kind"))
+OCCUPANCY = Column("occup.", lambda row: row["occupancy"], weights=True, share=True)
 MEMORY = (
-    _field("weight B", "weight_bytes", weights=True),
-    _field("act. words", "activation_words"),
-    _field("ideal cyc.", "ideal_cycles", weights=True, added=True),
+    field("weight B", "weight_bytes", weights=True),
+    field("act. words", "activation_words"),
+    field("ideal cyc.", "ideal_cycles", weights=True, added=True),
 )
 WAITS = (
-    _field("wait load", "stall_load"),
-    _field("wait weights", "stall_weights"),
-    _field("wait drain", "stall_drain"),
+    field("wait load", "stall_load"),
+    field("wait weights", "stall_weights"),
+    field("wait drain", "stall_drain"),
 )
-
-
-def _of_all(units: Row) -> float:
-    """Share of the steps that were left out."""
-    steps = units["ou_steps"] + units["ou_skipped"]
-    return units["ou_skipped"] / steps if steps else 0.0
-
-
-ARRAY_RUN = (
-    *NAMES,
-    _field("K", "k", weights=True),
-    _field("ideal", "ideal_cycles", weights=True),
-    _field("cycles", "cycles"),
-    OCCUPANCY,
-    *WAITS,
-)
-TILE_RUN = (
-    *NAMES,
-    _unit("OU steps", "ou_steps"),
-    _unit("OU skipped", "ou_skipped"),
-    Column("skipped", lambda row: percent(_of_all(row["units"])), True),
-    _unit("ADC conv.", "adc_conversions"),
-    _field("cycles", "cycles"),
-    OCCUPANCY,
-    *WAITS,
-)
-
-
-def _plan_columns(program: Program) -> tuple[Column, ...]:
-    """Columns of a plan."""
-    mapping = program.mapping
-    if mapping is None:
-        group = program.config.engine.group
-        return (
-            *NAMES,
-            Column("K", lambda row: f"{row['k']}/{group}", True),
-            _field("nnz", "nnz", weights=True, added=True),
-            *MEMORY,
-            _field("pred. cyc.", "predicted_cycles", added=True),
-            OCCUPANCY,
-        )
-    return (
-        *NAMES,
-        _field("nnz", "nnz", weights=True, added=True),
-        _field("stored", "kept", weights=True, added=True),
-        Column("OUs", lambda row: mapping.layers[row["name"]].operation_units, True, True),
-        *MEMORY,
-        _field("max. cyc.", "predicted_cycles", added=True),
-        OCCUPANCY,
-    )
 
 
 def plan_table(program: Program, rows: Sequence[Row], title: str) -> Table:
@@ -113,7 +34,14 @@ def plan_table(program: Program, rows: Sequence[Row], title: str) -> Table:
     ----------
     rows : layers of the program's plan
     """
-    columns = _plan_columns(program)
+    predicted = "pred. cyc." if program.engine.exact else "max. cyc."
+    columns = (
+        *NAMES,
+        *program.engine.plan_columns(program),
+        *MEMORY,
+        field(predicted, "predicted_cycles", added=True),
+        OCCUPANCY,
+    )
     cells = _cells(program, columns, rows)
     share = sum(row["ideal_cycles"] for row in rows) / sum(row["predicted_cycles"] for row in rows)
     last: list[object] = ["all", ""]
@@ -138,7 +66,9 @@ def run_table(program: Program, rows: Sequence[Row], cycles: int) -> Table:
     rows : layers with their counters
     cycles : of the whole run
     """
-    columns = ARRAY_RUN if program.mapping is None else TILE_RUN
+    cycles_column = field("cycles", "cycles")
+    own = program.engine.run_columns(program)
+    columns = (*NAMES, *own, cycles_column, OCCUPANCY, *WAITS)
     return table(
         f"One batch of {program.batch}: {cycles:,} cycles",
         [column.title for column in columns],
@@ -148,16 +78,16 @@ def run_table(program: Program, rows: Sequence[Row], cycles: int) -> Table:
 
 
 def _cells(program: Program, columns: Sequence[Column], rows: Sequence[Row]) -> list[list[Any]]:
+    weighted = {layer.name for layer in program.network.layers if isinstance(layer, Conv)}
     return [
         [
-            each.value(row) if not each.weights or _has_weights(program, row) else None
+            _text(each, row) if not each.weights or row["name"] in weighted else None
             for each in columns
         ]
         for row in rows
     ]
 
 
-def _has_weights(program: Program, row: Row) -> bool:
-    if program.mapping is not None:
-        return row["name"] in program.mapping.layers
-    return row["k"] is not None
+def _text(column: Column, row: Row) -> Any:
+    value = column.value(row)
+    return percent(value) if column.share else value

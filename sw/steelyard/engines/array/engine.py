@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...contract import AcceleratorConfig, Descriptor
 from ...network import Conv, Network, golden
+from ..columns import Column, field
 from ..engine import Engine, Limits, Plan
 from ..proof import fold_bias, group_bounds, grouped
 from .config import ArrayConfig
@@ -93,6 +94,18 @@ class SparseArray(Engine):
     ) -> NDArray[np.int8]:
         """Output of the integer network's layer."""
         return golden.layer(program.network, layer, x)
+
+    def plan_columns(self, program: "Program") -> tuple[Column, ...]:
+        """K of the group, and weights."""
+        group = program.config.engine.group
+        return (
+            Column("K", lambda row: f"{row['k']}/{group}", weights=True),
+            *super().plan_columns(program),
+        )
+
+    def run_columns(self, program: "Program") -> tuple[Column, ...]:
+        """K, and cycles of the multiplications alone."""
+        return (field("K", "k", weights=True), *super().run_columns(program))
 
     def luts(self, config: Config, pair_luts: int) -> int:
         """Fit to routed builds (docs/notes/bitstreams.md, docs/notes/small-boards.md)."""

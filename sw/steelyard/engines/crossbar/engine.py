@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ...contract import AcceleratorConfig, Descriptor
 from ...errors import DoesNotFit
 from ...network import Conv, Network
+from ..columns import Column, Row, field
 from ..engine import Engine, Limits, Plan
 from ..proof import fold_bias, group_bounds, grouped
 from .bounds import accumulator_bound
@@ -123,6 +124,24 @@ class CrossbarTile(Engine):
         """Settings of plain values."""
         return TileSettings.from_dict(values)
 
+    def plan_columns(self, program: "Program") -> tuple[Column, ...]:
+        """Weights, those that take cells, and operation units."""
+        layers = program.mapping.layers
+        return (
+            *super().plan_columns(program),
+            field("stored", "kept", weights=True, added=True),
+            Column("OUs", lambda row: layers[row["name"]].operation_units, True, True),
+        )
+
+    def run_columns(self, program: "Program") -> tuple[Column, ...]:
+        """Steps of operation units, and conversions."""
+        return (
+            _unit("OU steps", "ou_steps"),
+            _unit("OU skipped", "ou_skipped"),
+            Column("skipped", lambda row: _skipped(row["units"]), weights=True, share=True),
+            _unit("ADC conv.", "adc_conversions"),
+        )
+
     def luts(self, config: Config, pair_luts: int) -> int:
         """Fit to crossbar tiles on the ECP5 (docs/notes/bitstreams.md), less what all engines have.
 
@@ -164,6 +183,16 @@ class CrossbarTile(Engine):
             "partial_sum_channels",
             logic="lanes, ou_rows, ou_columns, ou_parallel or requantizers",
         )
+
+
+def _unit(title: str, name: str) -> Column:
+    return Column(title, lambda row: row["units"][name], weights=True)
+
+
+def _skipped(units: Row) -> float:
+    """Share of the steps that were left out."""
+    steps = units["ou_steps"] + units["ou_skipped"]
+    return units["ou_skipped"] / steps if steps else 0.0
 
 
 def _multiplies(config: Config) -> bool:
