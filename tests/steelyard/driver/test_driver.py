@@ -1,136 +1,28 @@
 """Driver against an accelerator that is emulated in memory behind the transport."""
 
-import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from emulated import CONFIG, Emulator, opened
 from steelyard import driver
 from steelyard.compile import compile
 from steelyard.compile.cycles import layer_cycles, predict_program
-from steelyard.contract import PRESETS, AcceleratorConfig, configure
 from steelyard.contract.registers import Space
 from steelyard.driver import port as port_module
-from steelyard.driver import selftest as selftest_module
 from steelyard.driver.port import HostPort
 from steelyard.driver.serial import SerialTransport
 from steelyard.errors import UserError
 from steelyard.network import golden
-from steelyard.network.random import KINDS, random_input, random_network
-from steelyard.program import Program, pack_activations, unpack_activations
-
-CONFIG = configure("array", lanes=4, columns=4, requantizers=4, weight_words=16384)
-MAGIC = 0x594C5453
-
-
-@dataclass
-class Emulator:
-    """Transport with an accelerator behind it that computes layers with the golden model."""
-
-    program: Program
-    config: AcceleratorConfig = CONFIG
-    magic: int = MAGIC
-    version: int = 1
-    hangs: bool = False
-    corrupt: dict[tuple[str, bool], tuple[int, int, int, int]] = field(default_factory=dict)
-    """Element (image, channel, row, column) made wrong in a layer, when it is run alone or not."""
-    closed: int = 0
-    starts: list[tuple[int, int]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        items = {
-            Space.DESCRIPTORS: (self.config.memory.max_layers * 32, 1),
-            Space.PARAMETERS: (self.config.memory.parameter_words, 2),
-            Space.WEIGHTS: (self.config.memory.weight_words, self.config.engine.weight_item_words),
-            Space.ACTIVATIONS: (
-                self.config.memory.activation_words,
-                self.config.activation_item_words,
-            ),
-            Space.COUNTERS: (self.config.memory.max_layers * 8, 1),
-        }
-        self.memory = {space: np.zeros(shape, np.uint32) for space, shape in items.items()}
-        digest = np.frombuffer(self.config.hash(), "<u4")
-        registers = np.array([self.magic, self.version, *digest, 0, 0], np.uint32)
-        self.memory[Space.REGISTERS] = registers.reshape(-1, 1)
-        self.answers: list[int] = []
-
-    def write(self, words: np.ndarray, timeout: float) -> None:
-        operation, space = int(words[0]) >> 24, Space(int(words[0]) & 0xFF)
-        first, count = int(words[1]), int(words[2])
-        if operation == 3:
-            self._start(first, count)
-            return
-        memory = self.memory[space]
-        assert count % memory.shape[1] == 0
-        part = memory[first : first + count // memory.shape[1]].reshape(-1)
-        if operation == 1:
-            assert len(words) == 3 + count
-            part[:] = words[3:]
-        else:
-            assert operation == 2 and len(words) == 3
-            self.answers += part.tolist()
-
-    def read(self, count: int, timeout: float) -> np.ndarray:
-        if self.hangs:
-            raise driver.DeviceTimeout("no answer")
-        words, self.answers = self.answers[:count], self.answers[count:]
-        return np.array(words, np.uint32)
-
-    def wait_idle(self, timeout: float) -> None:
-        assert timeout >= 0
-
-    def close(self) -> None:
-        self.closed += 1
-
-    def _start(self, first: int, count: int) -> None:
-        self.starts.append((first, count))
-        layers = [
-            (layer, entry)
-            for layer, entry in zip(self.program.network.layers, self.program.layers, strict=True)
-            if first <= entry.first < first + count
-        ]
-        for layer, entry in layers:
-            output = golden.layer(
-                self.program.network, layer, *(self._tensor(name) for name in layer.inputs)
-            )
-            place = self.corrupt.get((layer.name, len(layers) == 1))
-            if place is not None:
-                output[place] ^= 1
-            words = pack_activations(output, self.config.engine.lanes)
-            plane = entry.output
-            item = self.config.activation_item_words
-            self.memory[Space.ACTIVATIONS][plane.base : plane.base + plane.words] = words.reshape(
-                -1, item
-            )
-            counters = np.arange(1, 9).reshape(8, 1) * 100 + entry.first
-            for each in range(entry.first, entry.first + entry.count):
-                self.memory[Space.COUNTERS][each * 8 : each * 8 + 8] = counters
-        self.memory[Space.REGISTERS][10] = 2
-        self.memory[Space.REGISTERS][11] = 1234
-
-    def _tensor(self, name: str) -> np.ndarray:
-        program = self.program
-        planes = {program.network.input: program.input} | {
-            layer.output: entry.output
-            for layer, entry in zip(program.network.layers, program.layers, strict=True)
-        }
-        plane = planes[name]
-        words = self.memory[Space.ACTIVATIONS][plane.base : plane.base + plane.words]
-        return unpack_activations(
-            words.reshape(-1), plane.shape, program.batch, program.config.engine.lanes
-        )
+from steelyard.network.random import random_input, random_network
+from steelyard.program import Program
 
 
 @pytest.fixture(scope="module")
 def program() -> Program:
     return compile(random_network(3, layers=5, max_channels=12), CONFIG, batch=3)
-
-
-def opened(emulator: Emulator, **options: object) -> driver.ArrayDevice:
-    return driver.ArrayDevice("emulated", lambda *_: emulator, config=CONFIG, **options)
 
 
 def test_inference_equals_golden_model_with_a_short_last_batch(program):
@@ -458,84 +350,3 @@ def test_a_program_of_another_configuration_opens_another_simulation(program):
         device.load(program)
         device.load(other)
     assert configurations == [CONFIG, other.config]
-
-
-SMALL = CONFIG.with_(
-    activation_words=64, weight_words=80, parameter_words=16, max_layers=2, partial_sum_channels=8
-)
-MEMORIES = ("descriptors", "parameters", "weights", "activations")
-
-
-def test_selftest_tests_every_word_of_every_memory(program):
-    emulator = Emulator(program, SMALL)
-    shares = []
-    with opened(emulator) as device:
-        result = device.selftest([SMALL], progress=lambda share, what: shares.append((share, what)))
-    assert result.passed
-    assert [step.name for step in result.steps] == ["identity", *MEMORIES, "network"]
-    sizes = [emulator.memory[Space[name.upper()]].size for name in MEMORIES]
-    tested = [step.tested for step in result.steps[1:5]]
-    assert tested == [f"{size} of {size} words, 2 patterns" for size in sizes]
-    assert result.steps[-1].tested.startswith("nothing: the memories are too small")
-    assert result.seconds > 0
-    assert [share for share, _ in shares] == sorted(share for share, _ in shares)
-
-
-@pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("name", MEMORIES)
-@pytest.mark.parametrize("fault", ["stuck at 0", "stuck at 1", "wire"])
-def test_selftest_names_the_word_of_a_faulty_memory(program, name, fault, quick):
-    emulator = Emulator(program, SMALL)
-    memory = emulator.memory[Space[name.upper()]]
-    place = 0 if quick else 7 % len(memory)
-    original = emulator.write
-
-    def write(words, timeout):
-        original(words, timeout)
-        if fault == "stuck at 0":
-            memory[place, 0] &= ~np.uint32(16)
-        elif fault == "stuck at 1":
-            memory[place, 0] |= np.uint32(16)
-        else:
-            memory[8] = memory[0]
-
-    emulator.write = write
-    with opened(emulator) as device:
-        result = device.selftest([SMALL], quick=quick)
-        with pytest.raises(UserError, match="has no program"):
-            device.read_output()
-    assert not result.passed
-    faulty = [step for step in result.steps if step.fault]
-    assert [step.name for step in faulty] == [name]
-    item = 8 if fault == "wire" else place
-    assert re.fullmatch(
-        f"item {item} gives 0x[0-9a-f]{{8}} in word 0 where 0x[0-9a-f]{{8}} was written",
-        faulty[0].fault,
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "missing"),
-    [
-        ({}, ()),
-        ({**PRESETS["compact"]}, ("add",)),
-        ({"additions": False}, ("add",)),
-        ({"max_side": 15, "padded_kernel": 3, "activation_words": 256}, ()),
-    ],
-)
-def test_the_built_in_network_has_all_layers_that_the_configuration_can_do(changes, missing):
-    program = selftest_module._network_program(CONFIG.with_(**changes))
-    kinds = {layer.kind for layer in program.network.layers}
-    assert kinds == set(KINDS) - set(missing)
-
-
-def test_selftest_of_an_unknown_configuration_asks_for_it(program):
-    emulator = Emulator(program, SMALL)
-    device = driver.ArrayDevice("emulated", lambda *_: emulator)
-    with device, pytest.raises(driver.ConfigurationMismatch, match="give the configuration that"):
-        device.selftest([CONFIG])
-
-
-def test_selftest_needs_hardware():
-    with driver.open("golden") as device, pytest.raises(UserError, match="no memories to test"):
-        device.selftest()
