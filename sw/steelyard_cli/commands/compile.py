@@ -54,7 +54,7 @@ class Letters(click.ParamType):
     help="Weights kept of each group: each layer's smallest, all, or N in every layer.",
 )  # fmt: skip
 @click.option(
-    "--engine", type=click.Choice(("array", "crossbar")),
+    "--engine", type=click.Choice(registry.kinds()),
     show_default="that of FILE.toml, or array",
     help="Sparse array, or tile that emulates an RRAM crossbar.",
 )  # fmt: skip

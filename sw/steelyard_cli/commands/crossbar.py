@@ -38,7 +38,7 @@ RATIOS = {
     help="How crossbars hold the weights: traditional, structured, ou_row, pattern or mixed.",
 )  # fmt: skip
 @click.option("--config", type=FILE, metavar="FILE.toml",
-              help="Crossbar: a table [crossbar], as of the tile's configuration.")  # fmt: skip
+              help="Crossbar: a table [crossbar], or a crossbar tile's configuration.")  # fmt: skip
 @click.option("--input", "source", type=FILE, metavar="X.npy",
               help="Images whose activations count; without, no step is skipped.")  # fmt: skip
 def command(

@@ -34,8 +34,9 @@ LEAST_RESET_CYCLES = 4
 def command(config: Path, output: Path) -> None:
     """Write the Verilog of a configured accelerator.
 
-    FILE.toml has a table [array], and a table [crossbar] if the engine is a crossbar tile; fields
-    left out take their defaults. DIR receives steelyard.sv, config.toml (all fields) and
+    FILE.toml has a table [engine] that says its kind, and tables [load], [memory], [vector],
+    [output] and [link]; fields left out take their defaults. The crossbar of a crossbar tile is the
+    table [engine.crossbar]. DIR receives steelyard.sv, config.toml (all fields) and
     accelerator.json (top module, ports, configuration and its hash).
 
     \b

@@ -65,7 +65,7 @@ Value = TypeVar("Value")
 )  # fmt: skip
 @click.option(
     "--config", "config_file", type=FILE, metavar="FILE.toml",
-    help="Of the crossbar: its table [crossbar], as of the tile's configuration.",
+    help="Of the crossbar: a table [crossbar], or a tile's configuration.",
 )  # fmt: skip
 @click.option("--keep", multiple=True, metavar="LAYER=SHARE",
               help="Of the crossbar: share of a layer's weights to keep, in place of --sparsity; "
