@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from steelyard import driver
-from steelyard.contract import configure
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.engines.crossbar import CrossbarConfig, UnitCounters
 from steelyard.errors import UserError
 from steelyard.network.random import random_input, random_network
@@ -84,6 +84,7 @@ def test_reduced_demo_reports_every_method(steelyard, monkeypatch, tmp_path):
     assert "seed 0" in result.err
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["accuracy_data"] == "the bundled ones"
+    assert AcceleratorConfig.from_dict(report["config"]) == crossbar_demo.CONFIG
     assert 0 < report["accuracy_standard_error"] == report["converter_standard_error"] < 0.08
     dense, mixed = report["methods"]
     usual = mixed["same_weights_ou_row"]

@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     _show(result, config)
     if options.json is not None:
-        document = {"config": asdict(config), "family": options.family, **asdict(result)}
+        document = {"config": config.values(), "family": options.family, **asdict(result)}
         with replacing(options.json, "Result") as temporary:
             temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return int(result.difference is not None)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ def _chain(
         **runs,
         "batch": BATCH,
         "device": device,
-        "config": asdict(CONFIG),
+        "config": CONFIG.values(),
         "config_sha256": CONFIG.hash().hex(),
     }
     clock.step("accuracy", f"accuracies on {known.images:,} test images: {known.source}")

@@ -1,6 +1,5 @@
 """``steelyard demo-board``: the demo's network on a board's gateware, behind its serial port."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +137,7 @@ def _facts(board: BoardFacts) -> dict[str, Any]:
         "board": board.name,
         "clock_hz": board.clock_hz,
         "baud": board.baud,
-        "config": asdict(board.default),
+        "config": board.default.values(),
         "config_sha256": board.default.hash().hex(),
     }
 

@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def run_crossbar_demo(folder: Path, names: tuple[str, ...], settings: Settings) 
         "adc_rounding": ROUNDINGS[settings.adc_range],
         "device": settings.device,
         "batch": BATCH,
-        "config": asdict(CONFIG),
+        "config": CONFIG.values(),
         "config_sha256": CONFIG.hash().hex(),
         "seconds": clock.total,
         "step_seconds": clock.steps,
