@@ -245,9 +245,11 @@ def main():
     places = by_place(json.loads((folder / "top.json").read_text()))
     wrapper = places.pop("wrapper")
     cells = sum((collections.Counter(place) for place in places.values()), collections.Counter())
-    macs = config.engine.macs_per_cycle
     if arguments.tile:
-        macs *= config.engine.crossbar.ou_rows * config.engine.item_weights
+        unit = config.engine.crossbar
+        macs = config.engine.lanes * unit.ou_rows * config.engine.item_weights
+    else:
+        macs = config.engine.macs_per_cycle
     result = {
         "config": json.loads(config.canonical()),
         # The tile's are of an input bit by a weight.

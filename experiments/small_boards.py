@@ -12,13 +12,12 @@ import pathlib
 import re
 import subprocess
 import sys
-from dataclasses import fields
 
 from accelerator_sizing import place_of
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
-from steelyard.contract import AcceleratorConfig, configure
+from steelyard.contract import configure
 from steelyard_hw.cells.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
 from steelyard_hw.cells.target import Target
 from steelyard_hw.link.serial import SerialAccelerator
@@ -88,10 +87,8 @@ def by_place(netlist):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for field in fields(AcceleratorConfig):
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"), type=int, default=DEFAULT.get(field.name)
-        )
+    for name in FIELDS:
+        parser.add_argument("--" + name.replace("_", "-"), type=int, default=DEFAULT.get(name))
     parser.add_argument("--synth", default=ULTRAPLUS, help="options of synth_ice40")
     parser.add_argument("--target", default="ice40", help="whose cells to instantiate")
     parser.add_argument("--route", action="store_true")
@@ -100,8 +97,9 @@ def main():
     parser.add_argument("--freq", default="30")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/small"))
     arguments = parser.parse_args()
-    values = {f.name: getattr(arguments, f.name) for f in fields(AcceleratorConfig)}
-    config = configure("array", **{n: v for n, v in values.items() if v is not None})
+    values = {name: getattr(arguments, name) for name in FIELDS}
+    given = {name: value for name, value in values.items() if value is not None}
+    config = configure("array", "compact", **given)
     folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     synthesize(config, folder, arguments)
@@ -146,6 +144,10 @@ def main():
     return 0
 
 
+FIELDS = tuple(
+    name for name, value in configure("array").plain().items() if not isinstance(value, bool)
+)
+"""Numbers of a configuration by their plain names; the switches are those of "compact"."""
 DEFAULT = {
     "lanes": 4,
     "columns": 4,

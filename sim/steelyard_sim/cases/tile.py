@@ -296,16 +296,18 @@ def random_tile_program(
     Parameters are those of :func:`.program.random_program`.
     """
     rng = np.random.default_rng([seed, 4])
+    refused: UserError | None = None
     for _ in range(ATTEMPTS):
         try:
             network, _ = random_case_network(rng, config)
             batch = int(rng.choice([1, 1, 1, 2, 3, 5]))
             program = compile(network, config, batch=batch, mapping=str(rng.choice(list(METHODS))))
-        except UserError:
+        except UserError as error:
             # The draw does not fit its map or the configuration: the next one may.
+            refused = error
             continue
         x = random_input(network, batch, int(rng.integers(1 << 32)))
         upload = program.weights.size + program.parameters.size + x.size // 4
         if sum(entry.predicted_cycles for entry in program.layers) <= cycles and upload <= words:
             return program, x
-    raise ValueError(f"No program of {cycles} cycles was found")
+    raise ValueError(f"No program of {cycles} cycles was found") from refused

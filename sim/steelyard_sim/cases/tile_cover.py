@@ -16,6 +16,7 @@ __all__ = ["Pair", "covering_configs", "pairs", "possible_pairs", "traits"]
 
 CELLS = 1000
 """Cells times lanes of an item at most: what a simulation takes to compile grows with them."""
+ATTEMPTS = 1000
 CANDIDATES = 60
 SAMPLE = 4000
 """Configurations whose pairs are taken for all that there are."""
@@ -27,12 +28,14 @@ Pair = tuple[str, str]
 
 def random_config(rng: np.random.Generator) -> AcceleratorConfig:
     """Random tile around a random crossbar, over every field of both."""
-    while True:
+    refused: UserError | None = None
+    for _ in range(ATTEMPTS):
         try:
             return _drawn(rng)
-        except UserError:
+        except UserError as error:
             # A weight item of these operation units is too long.
-            continue
+            refused = error
+    raise ValueError("No configuration was found") from refused
 
 
 def _drawn(rng: np.random.Generator) -> AcceleratorConfig:

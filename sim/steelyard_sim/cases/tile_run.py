@@ -161,6 +161,7 @@ def random_case(
     ValueError
         If no draw keeps to the limit.
     """
+    refused: UserError | None = None
     for _ in range(ATTEMPTS):
         try:
             network = _random_network(rng, config)
@@ -168,8 +169,9 @@ def random_case(
             effects = DeviceEffects(seed=int(rng.integers(1 << 31)), **EFFECTS)
             worn = effects if rng.random() < 0.25 else None
             program = compile(network, config, batch=batch, mapping=method, effects=worn)
-        except UserError:
+        except UserError as error:
             # The draw does not fit its map or the configuration: the next one may.
+            refused = error
             continue
         if sum(entry.predicted_cycles for entry in program.layers) > cycles:
             continue
@@ -177,7 +179,7 @@ def random_case(
         # The offset input of -128 is 0: such steps are skipped.
         x[rng.random(x.shape) < rng.choice([0, 0.5, 0.9, 1])] = -128
         return Case(program=program, x=x)
-    raise ValueError(f"No program of {cycles} cycles was found")
+    raise ValueError(f"No program of {cycles} cycles was found") from refused
 
 
 class TileBench:

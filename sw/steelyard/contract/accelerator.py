@@ -103,6 +103,23 @@ class AcceleratorConfig(Generic[EngineT]):
         }
         return parts | {"engine": {"kind": self.engine.kind, **parts["engine"]}}
 
+    def plain(self, *, hashed: bool = False) -> dict[str, Any]:
+        """Values by the plain names of :func:`configure`; with a dot those of a table in a part.
+
+        Parameters
+        ----------
+        hashed : only those of the hash
+        """
+        flat: dict[str, Any] = {}
+        for part, values in self.values(hashed=hashed).items():
+            kind = getattr(self, part)
+            for name, value in values.items():
+                if isinstance(value, dict):
+                    flat |= {f"{name}.{inner}": own for inner, own in value.items()}
+                elif name != "kind":
+                    flat[kind.label(name)] = value
+        return flat
+
     def canonical(self) -> str:
         """Canonical JSON text of what the hardware computes with, the input of the hash."""
         return json.dumps(self.values(hashed=True), sort_keys=True, separators=(",", ":"))
@@ -113,7 +130,7 @@ class AcceleratorConfig(Generic[EngineT]):
 
     def differences(self, other: "AcceleratorConfig") -> list[str]:
         """Fields of the hash in which `other` differs, ``name: mine != its``; first the engine."""
-        mine, theirs = _flat(self), _flat(other)
+        mine, theirs = self.plain(hashed=True), other.plain(hashed=True)
         engines = (("engine", self.engine.title, other.engine.title),)
         common = ((name, mine[name], theirs[name]) for name in mine if name in theirs)
         return [f"{name}: {own} != {its}" for name, own, its in (*engines, *common) if own != its]
@@ -231,16 +248,3 @@ def _place(engine: type[Any], label: str) -> tuple[str, str]:
     if label not in places:
         raise UserError(f"Configuration has no field {label!r}; allowed are {', '.join(places)}.")
     return places[label]
-
-
-def _flat(config: AcceleratorConfig) -> dict[str, Any]:
-    """Fields of the hash by plain names; with a dot those of a table inside a part."""
-    flat: dict[str, Any] = {}
-    for part, values in config.values(hashed=True).items():
-        kind = getattr(config, part)
-        for name, value in values.items():
-            if isinstance(value, dict):
-                flat |= {f"{name}.{inner}": own for inner, own in value.items()}
-            elif name != "kind":
-                flat[kind.label(name)] = value
-    return flat
