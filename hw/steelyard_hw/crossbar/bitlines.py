@@ -61,7 +61,7 @@ def slice_terms(unit: CrossbarConfig) -> list[tuple[int, int]]:
 
 def step_range(unit: CrossbarConfig) -> tuple[int, int]:
     """Least and greatest product of a weight in one step."""
-    most = unit.convert(unit.greatest_sum)
+    most = int(unit.convert(unit.greatest_sum))
     low = sum(most << shift for sign, shift in slice_terms(unit) if sign < 0)
     high = sum(most << shift for sign, shift in slice_terms(unit) if sign > 0)
     if unit.signed == "offset":
@@ -183,7 +183,7 @@ class Bitlines(wiring.Component):
                     rows.append(Term(product, 0, digit * level))
                 total, _ = add_tree(m, rows, f"bitline_{lane}_{column}")
                 code = self._converted(m, total.value, f"converted_{lane}_{column}")
-                most = unit.convert(unit.greatest_sum) << shift
+                most = int(unit.convert(unit.greatest_sum)) << shift
                 raised = code << shift
                 terms.append(Term(raised, 0, most) if sign > 0 else Term(-raised, -most, 0))
             products.append(add_tree(m, terms, f"weight_{lane}_{weight}")[0])

@@ -64,10 +64,11 @@ class Beat(data.StructLayout):
 class Parameter(data.Struct):
     """Parameter item of one output channel."""
 
-    bias: signed(32)
-    multiplier: 24
-    shift: 6
-    reserved: 2
+    # Amaranth takes shapes where types stand.
+    bias: signed(32)  # type: ignore[valid-type]
+    multiplier: 24  # type: ignore[valid-type]
+    shift: 6  # type: ignore[valid-type]
+    reserved: 2  # type: ignore[valid-type]
 
 
 def output_signature(config: AcceleratorConfig) -> wiring.Signature:
