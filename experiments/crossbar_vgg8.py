@@ -64,7 +64,7 @@ def main():
     x = np.random.default_rng(1).normal(0, 40, (1, 3, 32, 32)).round().clip(-128, 127)
     x = x.astype(np.int8)
     begin = time.process_time()
-    with driver.open("sim", config=config, progress=print) as device:
+    with driver.open("sim", config=config, log=print) as device:
         device.load(program)
         y = device.infer(x)
         cycles, counters = device.cycles, device.counters()

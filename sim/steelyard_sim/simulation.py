@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from steelyard.contract import AcceleratorConfig
 from steelyard.driver.errors import DeviceTimeout
 from steelyard.errors import UserError
+from steelyard.progress import Log
 
 from .build.handle import Handle
-from .build.library import Progress, build_library
+from .build.library import build_library
 
 __all__ = ["Clocked", "Simulation", "SimulationTransport", "open_transport"]
 
@@ -193,14 +194,14 @@ class SimulationTransport:
 
 
 def open_transport(
-    address: str, config: AcceleratorConfig | None, progress: Progress | None = None
+    address: str, config: AcceleratorConfig | None, log: Log | None = None
 ) -> SimulationTransport:
     """Transport of a fresh simulation of a configuration, the driver's device ``sim``.
 
     Parameters
     ----------
     address : path of a VCD to write, or empty
-    progress : called before each step when the simulation must be built
+    log : called with each step before it when the simulation must be built
 
     Raises
     ------
@@ -209,5 +210,5 @@ def open_transport(
     """
     if config is None:
         raise UserError("A simulation needs a configuration; give the file of one.")
-    library = build_library(config, trace=bool(address), progress=progress)
+    library = build_library(config, trace=bool(address), log=log)
     return SimulationTransport(Simulation(library, trace=Path(address) if address else None))

@@ -24,9 +24,10 @@ from steelyard.driver.boards import find_board
 from steelyard.driver.errors import BadAddress
 from steelyard.driver.serial import BITS_A_BYTE, WORD_BYTES, SerialPort, SerialTransport
 from steelyard.errors import UserError
+from steelyard.progress import Log
 
 from .build.handle import Handle
-from .build.library import Progress, build_board
+from .build.library import build_board
 
 __all__ = [
     "Address",
@@ -119,7 +120,7 @@ class VirtualBoard:
     config : of the accelerator
     divider : clock cycles of a bit on the pins
     clock_hz : frequency that the board tells the host
-    progress : called before each step when the simulation must be built
+    log : called with each step before it when the simulation must be built
 
     Raises
     ------
@@ -133,13 +134,13 @@ class VirtualBoard:
         *,
         divider: int = DIVIDER,
         clock_hz: int = CLOCK_HZ,
-        progress: Progress | None = None,
+        log: Log | None = None,
     ) -> None:
         self.config = config
         self.divider = divider
         self._busy_cycles = 0
         self._busy_seconds = 0.0
-        library = build_board(config, divider=divider, clock_hz=clock_hz, progress=progress)
+        library = build_board(config, divider=divider, clock_hz=clock_hz, log=log)
         self._simulation = BoardSimulation(library, divider)
         self._stop = threading.Event()
         self._master, self._slave = os.openpty()
@@ -325,7 +326,7 @@ class Address:
 
 
 def open_transport(
-    address: str, config: AcceleratorConfig | None, progress: Progress | None = None
+    address: str, config: AcceleratorConfig | None, log: Log | None = None
 ) -> VirtualTransport:
     """Transport to a fresh virtual board, the driver's device ``virtual``.
 
@@ -336,7 +337,7 @@ def open_transport(
     ----------
     address : as :meth:`Address.parse` takes it
     config : of a board without name and without file
-    progress : called before each step when the simulation must be built
+    log : called with each step before it when the simulation must be built
 
     Raises
     ------
@@ -360,6 +361,4 @@ def open_transport(
             "write 'virtual:?config=FILE.toml'."
         )
     divider = where.divider or divider
-    return VirtualTransport(
-        VirtualBoard(config, divider=divider, clock_hz=clock_hz, progress=progress)
-    )
+    return VirtualTransport(VirtualBoard(config, divider=divider, clock_hz=clock_hz, log=log))

@@ -55,7 +55,7 @@ def make(folder, **options):
 
 def test_the_best_seed_becomes_the_bitstream(tools, tmp_path):
     heard = []
-    summary = make(tmp_path / "out", seeds=(1, 3, 2), report=heard.append)
+    summary = make(tmp_path / "out", seeds=(1, 3, 2), log=heard.append)
     assert summary.fmax_seeds == [62.5, 72.5, 67.5]
     assert summary.fmax_mhz == 67.5
     assert (summary.lut, summary.ff, summary.dsp, summary.bram) == (0, 1, 2, 3)

@@ -72,7 +72,7 @@ def words(*values: int) -> np.ndarray:
 def _build_in_process(folder: str) -> tuple[str, list[str]]:
     os.environ["XDG_CACHE_HOME"] = folder
     steps: list[str] = []
-    return str(build_verilog(DESIGN, "echo", progress=steps.append)), steps
+    return str(build_verilog(DESIGN, "echo", log=steps.append)), steps
 
 
 def test_processes_that_ask_at_once_build_once(built, cache):
@@ -87,7 +87,7 @@ def test_processes_that_ask_at_once_build_once(built, cache):
 
 def test_a_library_is_taken_from_the_cache(library):
     steps = []
-    assert build_verilog(DESIGN, "echo", progress=steps.append) == library
+    assert build_verilog(DESIGN, "echo", log=steps.append) == library
     assert steps == []
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.files import replacing
+from steelyard.progress import Log
 
 from ..board import MHZ, Board
 from ..demo import demo_cycles
 from . import nextpnr
 from .flow import Flow, Job
 from .summary import Outcome, Summary
-from .tools import Report
 from .vivado import Vivado
 
 __all__ = ["FLOWS", "bitstream_file", "build", "prepare"]
@@ -44,13 +44,18 @@ def build(
     folder: Path,
     *,
     seeds: Sequence[int] = (1, 2, 3),
-    report: Report = lambda now: None,
+    log: Log = lambda now: None,
 ) -> tuple[Summary, Outcome]:
     """Build a bitstream.
 
     `folder` receives the bitstream, named as the board, and ``config.toml``, and the tools' files
     and logs below ``work``. Seeds are placed and routed side by side, as many as there are
     processors.
+
+    Parameters
+    ----------
+    seeds : of placement
+    log : called often with what is at work
 
     Raises
     ------
@@ -67,13 +72,13 @@ def build(
     for stale in (bitstream_file(board, folder), folder / "summary.json"):
         stale.unlink(missing_ok=True)
     shutil.rmtree(work, ignore_errors=True)
-    report("elaborating")
+    log("elaborating")
     files = prepare(board, config)
     for name, content in files.items():
         with replacing(work / name, "Build file") as temporary:
             temporary.write_text(content, encoding="utf-8")
     config.to_toml(folder / "config.toml")
-    outcome = flow.build(Job(board, folder, work, files, tools, tuple(seeds), report))
+    outcome = flow.build(Job(board, folder, work, files, tools, tuple(seeds), log))
     return _summary(board, config, outcome), outcome
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from steelyard.contract import AcceleratorConfig
+from steelyard.progress import Log
 from steelyard_hw.cells.synthesis import TOP
 from steelyard_hw.verilog import bare_memories
 
 from ..board import Board
 from ..top import Top
 from .summary import Outcome
-from .tools import Command, Report
+from .tools import Command
 
 __all__ = ["Flow", "Job", "plan"]
 
@@ -28,7 +29,7 @@ class Job:
     files: Mapping[str, str]
     tools: Mapping[str, Command]
     seeds: tuple[int, ...]
-    report: Report
+    log: Log
 
 
 class Flow(ABC):

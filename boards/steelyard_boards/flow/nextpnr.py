@@ -70,9 +70,9 @@ class NextpnrFlow(Flow):
         )
 
     def build(self, job: Job) -> Outcome:
-        work, files, report = job.work, job.files, job.report
+        work, files = job.work, job.files
         yosys = [*job.tools["YOSYS"], *_arguments(files, "YOSYS")]
-        run_tool(yosys, work, f"{TOP}.rpt", "synthesis", report)
+        run_tool(yosys, work, f"{TOP}.rpt", "synthesis", job.log)
         netlist = json.loads((work / self.netlist).read_text(encoding="utf-8"))["modules"][TOP]
         variable = self.nextpnr[0]
         arguments = self.constrain(job, netlist, _arguments(files, variable))
@@ -103,7 +103,7 @@ class NextpnrFlow(Flow):
         for option, suffix in outputs:
             command[command.index(option) + 1] = f"seed{seed}{suffix}"
         command += ["--seed", str(seed), "--report", f"seed{seed}.json"]
-        run_tool(command, work, f"seed{seed}.log", f"place and route, seed {seed}", job.report)
+        run_tool(command, work, f"seed{seed}.log", f"place and route, seed {seed}", job.log)
         document = json.loads((work / f"seed{seed}.json").read_text(encoding="utf-8"))
         # The design's clock, and that of the few registers that wait for the PLL.
         achieved = min(clock["achieved"] for clock in document["fmax"].values())
@@ -118,7 +118,7 @@ class NextpnrFlow(Flow):
             work / f"seed{seed}{self.routed_suffix}", work / f"{TOP}{self.routed_suffix}"
         )
         packer = [*job.tools[variable], *_arguments(job.files, variable)]
-        run_tool(packer, work, "pack.out", "packing", job.report)
+        run_tool(packer, work, "pack.out", "packing", job.log)
         with replacing(bitstream, "Bitstream") as temporary:
             shutil.copyfile(work / f"{TOP}{self.suffix}", temporary)
 

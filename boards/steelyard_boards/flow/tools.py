@@ -4,18 +4,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from steelyard.errors import UserError
+from steelyard.progress import Log
 from steelyard_hw.lib.tools import Command, named_tool
 
-__all__ = ["BuildFailed", "Command", "Report", "find_tool", "last_line", "require_tool", "run_tool"]
+__all__ = ["BuildFailed", "Command", "find_tool", "last_line", "require_tool", "run_tool"]
 
 POLL_SECONDS = 0.5
-
-Report = Callable[[str], None]
-"""Called often with what is at work."""
 
 
 class BuildFailed(Exception):
@@ -60,8 +58,14 @@ def require_tool(variable: str, name: str) -> Command:
     return command
 
 
-def run_tool(command: Sequence[str], work: Path, log: str, what: str, report: Report) -> None:
-    """Run a tool in the work folder, below which the tools from PyPI see files; report its log.
+def run_tool(command: Sequence[str], work: Path, name: str, what: str, log: Log) -> None:
+    """Run a tool in the work folder, below which the tools from PyPI see files; log what it writes.
+
+    Parameters
+    ----------
+    name : of the file that it writes its log to, in the work folder
+    what : what it does, in words
+    log : called often with the last line of that file
 
     Raises
     ------
@@ -69,24 +73,24 @@ def run_tool(command: Sequence[str], work: Path, log: str, what: str, report: Re
         If its exit status is not 0.
     """
     # Two tools at once may be at work: each has an output of its own.
-    output = work / f"{Path(log).stem}.out"
+    output = work / f"{Path(name).stem}.out"
     with output.open("wb") as stream:
         process = subprocess.Popen(
             command, cwd=work, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
         )
         try:
             while process.poll() is None:
-                report(f"{what}: {last_line(work / log)}")
+                log(f"{what}: {last_line(work / name)}")
                 time.sleep(POLL_SECONDS)
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
     if process.returncode:
-        reason = last_line(output) or last_line(work / log)
+        reason = last_line(output) or last_line(work / name)
         raise BuildFailed(
             f"{what.capitalize()} failed with status {process.returncode} ({reason}); see "
-            f"{str(work / log)!r}."
+            f"{str(work / name)!r}."
         )
 
 

@@ -67,7 +67,7 @@ class Vivado(Flow):
             return self._estimate(job)
         command = [*job.tools["VIVADO"], "-mode", "batch", "-log", "vivado.log",
                    "-nojournal", "-source", "build.tcl"]  # fmt: skip
-        run_tool(command, job.work, "vivado.log", "Vivado", job.report)
+        run_tool(command, job.work, "vivado.log", "Vivado", job.log)
         fmax = _fmax_mhz(job.work / "vivado.log", job.board.clock_hz)
         bitstream = None
         if fmax * MHZ >= job.board.clock_hz:
@@ -80,7 +80,7 @@ class Vivado(Flow):
     def _estimate(self, job: Job) -> Outcome:
         """Cells that yosys makes of the design."""
         command = [*job.tools["YOSYS"], "-q", "-l", f"{TOP}.rpt", "estimate.ys"]
-        run_tool(command, job.work, f"{TOP}.rpt", "estimate", job.report)
+        run_tool(command, job.work, f"{TOP}.rpt", "estimate", job.log)
         netlist = json.loads((job.work / f"{TOP}.json").read_text(encoding="utf-8"))
         cells = [cell["type"] for cell in netlist["modules"][TOP]["cells"].values()]
         return Outcome(

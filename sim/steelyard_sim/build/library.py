@@ -8,13 +8,13 @@ from pathlib import Path
 
 from steelyard.contract import AcceleratorConfig, registry
 from steelyard.errors import UserError
+from steelyard.progress import Log
 
 from .cache import cached_file
 from .sources import sources
 from .toolchain import HARNESS, SERIAL_HARNESS, Toolchain, compile_library
 
 __all__ = [
-    "Progress",
     "build_board",
     "build_library",
     "build_verilog",
@@ -22,9 +22,6 @@ __all__ = [
     "gateware_digest",
     "gateware_sources",
 ]
-
-Progress = Callable[[str], None]
-"""Called with what is done next, in words; not called when the library is in the cache."""
 
 BUILD_TIME = "once, half a minute to three minutes on two free cores"
 """How long a build takes, in words."""
@@ -36,7 +33,7 @@ LINK = "steelyard_hw.link.serial"
 
 
 def build_library(
-    config: AcceleratorConfig, *, trace: bool = False, progress: Progress | None = None
+    config: AcceleratorConfig, *, trace: bool = False, log: Log | None = None
 ) -> Path:
     """Shared library that simulates the accelerator of a configuration.
 
@@ -46,7 +43,7 @@ def build_library(
     Parameters
     ----------
     trace : whether the simulation can write a VCD
-    progress : called before each step of a build
+    log : called with each step of a build before it; not when the library is in the cache
 
     Raises
     ------
@@ -68,7 +65,7 @@ def build_library(
         "steelyard",
         f"accelerator ({config.outline})",
         trace,
-        progress,
+        log,
         remark=REMARK,
     )
 
@@ -78,7 +75,7 @@ def build_board(
     *,
     divider: int,
     clock_hz: int,
-    progress: Progress | None = None,
+    log: Log | None = None,
 ) -> Path:
     """Shared library that simulates a board's gateware behind its serial pins, cached as well.
 
@@ -86,7 +83,7 @@ def build_board(
     ----------
     divider : clock cycles of a bit on the pins
     clock_hz : frequency that the board tells the host
-    progress : called before each step of a build
+    log : called with each step of a build before it; not when the library is in the cache
 
     Raises
     ------
@@ -110,15 +107,13 @@ def build_board(
         "steelyard_board",
         f"board ({config.outline})",
         False,
-        progress,
+        log,
         SERIAL_HARNESS,
         remark=REMARK,
     )
 
 
-def build_verilog(
-    verilog: str, top: str, *, trace: bool = False, progress: Progress | None = None
-) -> Path:
+def build_verilog(verilog: str, top: str, *, trace: bool = False, log: Log | None = None) -> Path:
     """Shared library of any SystemVerilog design with the accelerator's ports, cached as well.
 
     Parameters
@@ -133,9 +128,7 @@ def build_verilog(
     BuildFailed
         If a tool refuses the design.
     """
-    return cached_library(
-        f"{top}\n{verilog}", lambda: verilog, top, f"design {top!r}", trace, progress
-    )
+    return cached_library(f"{top}\n{verilog}", lambda: verilog, top, f"design {top!r}", trace, log)
 
 
 def gateware_sources(*modules: str) -> dict[str, Path]:
@@ -192,7 +185,7 @@ def cached_library(
     top: str,
     what: str,
     trace: bool,
-    progress: Progress | None,
+    log: Log | None,
     harness: Path = HARNESS,
     unknown: str = "fast",
     remark: str = "",
@@ -204,12 +197,12 @@ def cached_library(
     key : text that changes with anything that the design depends on
     verilog : gives the SystemVerilog, called only when it is needed
     top : its top module
-    what : the design in words, for `progress`
+    what : the design in words, for `log`
     trace : whether the simulation can write a VCD
-    progress : called before each step of a build
+    log : called with each step of a build before it; not when the library is in the cache
     harness : C++ source that clocks the design
     unknown : as :attr:`.toolchain.Toolchain.unknown`
-    remark : for `progress`, behind the design
+    remark : for `log`, behind the design
 
     Raises
     ------
@@ -221,11 +214,11 @@ def cached_library(
     tools = Toolchain.find(harness, unknown)
 
     def make(target: Path) -> None:
-        if progress is not None:
-            progress(f"Generating Verilog of the {what}")
+        if log is not None:
+            log(f"Generating Verilog of the {what}")
         design = verilog()
-        if progress is not None:
-            progress(f"Compiling the simulation of the {what}{remark}")
+        if log is not None:
+            log(f"Compiling the simulation of the {what}{remark}")
         compile_library(design, top, target, tools, trace=trace)
 
     return cached_file(f"{key}\n{tools.identity()}\n{trace}", ".so", make)

@@ -17,6 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from steelyard.contract import AcceleratorConfig
+from steelyard.progress import Log
 from steelyard_hw.cells.synthesis import (
     AFTER_READ,
     SHORT_ADDERS,
@@ -27,7 +28,7 @@ from steelyard_hw.cells.synthesis import (
 from steelyard_hw.lib.tools import Yosys, find_yosys
 
 from .cache import cached_file
-from .library import Progress, cached_library, gateware_digest
+from .library import cached_library, gateware_digest
 from .toolchain import HARNESS, BuildFailed
 
 if TYPE_CHECKING:
@@ -128,9 +129,7 @@ def synthesize(component: "Component", family: Family, *, compact: bool = False)
     )
 
 
-def accelerator_netlist(
-    config: AcceleratorConfig, family: Family, progress: Progress | None = None
-) -> str:
+def accelerator_netlist(config: AcceleratorConfig, family: Family, log: Log | None = None) -> str:
     """Netlist of the accelerator of a configuration, as :func:`synthesize` gives it, cached.
 
     Raises
@@ -145,8 +144,8 @@ def accelerator_netlist(
         from steelyard_hw.accelerator import Accelerator
         from steelyard_hw.cells.target import Target
 
-        if progress is not None:
-            progress(f"Synthesizing {config.outline}")
+        if log is not None:
+            log(f"Synthesizing {config.outline}")
         accelerator = Accelerator(config, Target[family.target])
         netlist = synthesize(accelerator, family, compact=not config.engine.carry_registers)
         path.write_text(netlist, encoding="utf-8")
@@ -184,7 +183,7 @@ def build_netlist(
     what: str,
     *,
     harness: Path = HARNESS,
-    progress: Progress | None = None,
+    log: Log | None = None,
 ) -> Path:
     """Shared library that simulates a netlist, cached as well.
 
@@ -192,7 +191,7 @@ def build_netlist(
 
     Parameters
     ----------
-    what : the design in words, for `progress`
+    what : the design in words, for `log`
     harness : C++ source that clocks it
 
     Raises
@@ -211,7 +210,7 @@ def build_netlist(
         TOP,
         f"netlist of the {what}",
         False,
-        progress,
+        log,
         harness,
         "unique",
     )

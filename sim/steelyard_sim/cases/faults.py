@@ -109,7 +109,7 @@ class FaultBench:
         sessions = Random(seed + 1)
 
         def transport(
-            address: str, config: AcceleratorConfig | None, progress: object = None
+            address: str, config: AcceleratorConfig | None, log: object = None
         ) -> SerialTransport:
             made = SerialTransport(
                 self._port,

@@ -26,8 +26,9 @@ from steelyard.errors import UserError
 from steelyard.files import replacing
 from steelyard.network import Network
 from steelyard.program import Program
+from steelyard.progress import Log
 
-from ..build.library import Progress, build_library
+from ..build.library import build_library
 from ..build.netlist import (
     FAMILIES,
     Family,
@@ -89,7 +90,7 @@ class Result:
     difference: str | None
 
 
-def demo_program(config: AcceleratorConfig, layers: int | None, progress: Progress) -> Program:
+def demo_program(config: AcceleratorConfig, layers: int | None, log: Log) -> Program:
     """Pruned demo network or its first layers, compiled for single images.
 
     Parameters
@@ -106,7 +107,7 @@ def demo_program(config: AcceleratorConfig, layers: int | None, progress: Progre
     from steelyard.prune import prune
     from steelyard.quantize import quantize
 
-    progress("Pruning and quantizing the demo network")
+    log("Pruning and quantizing the demo network")
     calibration = zoo.sample().calibration_input
     network = load(quantize(prune(zoo.load(), calibration, SPARSITY).model, calibration))
     if layers is not None:
@@ -145,7 +146,7 @@ def compare(
     family: Family,
     *,
     seed: int = 1,
-    progress: Progress | None = None,
+    log: Log | None = None,
 ) -> Result:
     """Run a program on both simulations, layer by layer and as a whole.
 
@@ -162,15 +163,15 @@ def compare(
         If a simulation cannot be built.
     """
     config = program.config
-    rtl = build_library(config, progress=progress)
+    rtl = build_library(config, log=log)
     what = f"accelerator ({config.outline})"
-    library = build_netlist(netlist, family, what, progress=progress)
+    library = build_netlist(netlist, family, what, log=log)
     start = time.process_time()
     with Lockstep(Simulation(rtl), Simulation(library, seed=seed)) as both:
         run = _Run(program, both, seed)
         difference = None
         try:
-            run.all(x, progress)
+            run.all(x, log)
         except (Difference, driver.DeviceTimeout, driver.WrongDevice) as error:
             difference = f"{run.place}: {error}"
         return Result(
@@ -208,7 +209,7 @@ class _Run:
         self.place = "Start"
         self.cycles = self.compared = 0
 
-    def all(self, x: NDArray[np.int8], progress: Progress | None) -> None:
+    def all(self, x: NDArray[np.int8], log: Log | None) -> None:
         """Everything for all images."""
         self.place = "Loading"
         self._device.load(self._program)
@@ -216,8 +217,8 @@ class _Run:
             raise Difference("What was loaded is not what is read back, from both")
         self._fill()
         for number, image in enumerate(x):
-            if progress is not None:
-                progress(f"Comparing image {number + 1} of {len(x)}")
+            if log is not None:
+                log(f"Comparing image {number + 1} of {len(x)}")
             self._layers(number, image[np.newaxis])
             self._whole(number, image[np.newaxis])
 
@@ -300,17 +301,17 @@ def _config(options: argparse.Namespace) -> AcceleratorConfig:
 def _case(config: AcceleratorConfig, options: argparse.Namespace) -> Result:
     from steelyard import zoo
 
-    def progress(text: str) -> None:
+    def log(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     family = FAMILIES[options.family]
-    program = demo_program(config, options.layers, progress)
+    program = demo_program(config, options.layers, log)
     images = zoo.sample().test_input[: options.images]
     x = program.network.tensor(program.network.input).quantize(images)
-    netlist = accelerator_netlist(config, family, progress)
+    netlist = accelerator_netlist(config, family, log)
     if options.flip is not None:
         netlist = flip_bit(netlist, options.flip)
-    return compare(program, x, netlist, family, seed=options.seed, progress=progress)
+    return compare(program, x, netlist, family, seed=options.seed, log=log)
 
 
 def _show(result: Result, config: AcceleratorConfig) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress as ProgressBar
 
 from steelyard import driver
 from steelyard.compile import Descriptor, compile
@@ -295,7 +295,7 @@ def _cpu_seconds() -> float:
     return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
-def run(seed: int, layers: int, configs: int, progress: Progress) -> Summary:
+def run(seed: int, layers: int, configs: int, bar: ProgressBar) -> Summary:
     """Random layers on random configurations, at least `layers` in all.
 
     Parameters
@@ -307,9 +307,9 @@ def run(seed: int, layers: int, configs: int, progress: Progress) -> Summary:
     possible = possible_pairs(seed)
     met = set().union(*(pairs(config) for config in chosen)) & possible
     summary.pairs, summary.possible_pairs = len(met), len(possible | met)
-    task = progress.add_task("layers", total=layers)
+    task = bar.add_task("layers", total=layers)
     for number, config in enumerate(chosen):
-        progress.update(task, description=f"configuration {number + 1} of {configs}")
+        bar.update(task, description=f"configuration {number + 1} of {configs}")
         rng = np.random.default_rng([seed, 7, number])
         bench = TileBench(config, summary)
         goal = layers * (number + 1) // configs
@@ -318,8 +318,8 @@ def run(seed: int, layers: int, configs: int, progress: Progress) -> Summary:
             difference = bench.run(case)
             if difference is not None:
                 summary.differences.append(f"{config.canonical()}: {case}: {difference}")
-                progress.console.print(summary.differences[-1], highlight=False)
-            progress.update(task, completed=summary.layers)
+                bar.console.print(summary.differences[-1], highlight=False)
+            bar.update(task, completed=summary.layers)
         bench.close()
         summary.configurations += 1
     summary.cpu_seconds = round(_cpu_seconds(), 1)
@@ -335,8 +335,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="file for the summary")
     options = parser.parse_args(arguments)
     try:
-        with Progress(console=Console(stderr=True)) as progress:
-            summary = run(options.seed, options.count, options.configs, progress)
+        with ProgressBar(console=Console(stderr=True)) as bar:
+            summary = run(options.seed, options.count, options.configs, bar)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ import os
 
 from ..contract import AcceleratorConfig
 from ..errors import UserError
+from ..progress import Log
 from .array_device import ArrayDevice
 from .check import Mismatch, check, check_layers
 from .device import Device, LayerCounters
@@ -28,7 +29,7 @@ from .golden_device import GoldenDevice
 from .inputs import float_codes, int8_codes, real_output
 from .selftest import SelfTest, Step
 from .throughput import Throughput, Traffic
-from .transport import Progress, Transport, find_transport, transport_names
+from .transport import Transport, find_transport, transport_names
 
 __all__ = [
     "ArrayDevice",
@@ -68,7 +69,7 @@ def open(
     *,
     config: AcceleratorConfig | None = None,
     timeout: float | None = None,
-    progress: Progress | None = None,
+    log: Log | None = None,
 ) -> Device:
     """Device of a name: ``golden``, ``sim`` or another transport, which an address may follow.
 
@@ -82,7 +83,7 @@ def open(
     config : the accelerator's configuration; without it the simulation takes each program's
     timeout : seconds that one command of the device may take; without it 600, and a run as long as
         its predicted cycles need on the device
-    progress : called with what takes time before the first run, in words
+    log : called with what takes time before the first run, in words
 
     Raises
     ------
@@ -105,6 +106,4 @@ def open(
         name, address = "serial", device
     if name == "golden":
         return GoldenDevice()
-    return ArrayDevice(
-        name, find_transport(name), address, config=config, timeout=timeout, progress=progress
-    )
+    return ArrayDevice(name, find_transport(name), address, config=config, timeout=timeout, log=log)

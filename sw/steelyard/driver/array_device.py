@@ -15,6 +15,7 @@ from ..contract import AcceleratorConfig
 from ..contract.registers import COUNTERS, Space
 from ..errors import UserError
 from ..program import LayerEntry, Plane, Program
+from ..progress import Log
 from .device import Device, LayerCounters
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .forecast import Forecast, predict_line
@@ -26,7 +27,6 @@ from .throughput import Meter, Throughput, Traffic, predict
 from .transport import (
     MeteredTransport,
     PostingTransport,
-    Progress,
     SimulatedLine,
     Transport,
     TransportFactory,
@@ -45,7 +45,7 @@ class ArrayDevice(Device):
     address : what the factory gets
     config : the accelerator's configuration if known; otherwise a program's, when it is loaded
     timeout : seconds that one command may take; None for as long as its predicted cycles need
-    progress : called with what takes time, in words
+    log : called with what takes time, in words
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ArrayDevice(Device):
         *,
         config: AcceleratorConfig | None = None,
         timeout: float | None = None,
-        progress: Progress | None = None,
+        log: Log | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -64,7 +64,7 @@ class ArrayDevice(Device):
         self._address = address
         self._fixed = config
         self._timeout = timeout
-        self._progress = progress
+        self._log = log
         self._transport: Transport | None = None
         self._port: HostPort | None = None
         self._opened: AcceleratorConfig | None = None
@@ -74,7 +74,7 @@ class ArrayDevice(Device):
     def _open(self, config: AcceleratorConfig | None) -> HostPort:
         if self._port is None or (self._fixed is None and self._opened != config):
             self.close()
-            self._transport = self._factory(self._address, config, self._progress)
+            self._transport = self._factory(self._address, config, self._log)
             self._port = HostPort(self._transport, self._timeout)
             self._opened = getattr(self._transport, "board_config", config)
         return self._port

@@ -11,9 +11,9 @@ import serial
 from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig
+from ..progress import Log
 from .errors import BadAddress, DeviceBusy, DeviceTimeout, LinkError, NoSuchDevice
 from .link import BytePort, Link, LinkStatistics, Posted, random_session
-from .transport import Progress
 
 __all__ = ["Address", "SerialPort", "SerialTransport", "open_transport"]
 
@@ -340,7 +340,7 @@ class Address:
 
 
 def open_transport(
-    address: str, config: AcceleratorConfig | None = None, progress: Progress | None = None
+    address: str, config: AcceleratorConfig | None = None, log: Log | None = None
 ) -> SerialTransport:
     """Transport of a serial port, the driver's device ``serial``.
 

@@ -7,7 +7,6 @@ project are also found without installed metadata, as in a checkout on the Pytho
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig
+from ..progress import Log
 from .errors import NoSuchDevice
 from .link import LinkStatistics
 
@@ -22,7 +22,6 @@ __all__ = [
     "MeteredTransport",
     "PacedTransport",
     "PostingTransport",
-    "Progress",
     "SimulatedLine",
     "Transport",
     "TransportFactory",
@@ -38,9 +37,6 @@ OWN = {
     "sim": ("steelyard_sim", "open_transport"),
     "virtual": ("steelyard_sim.virtual", "open_transport"),
 }
-
-Progress = Callable[[str], None]
-"""Called with what takes time next, in words."""
 
 
 class Transport(Protocol):
@@ -141,7 +137,7 @@ class TransportFactory(Protocol):
     """Function behind an entry point."""
 
     def __call__(
-        self, address: str, config: AcceleratorConfig | None, progress: Progress | None = None
+        self, address: str, config: AcceleratorConfig | None, log: Log | None = None
     ) -> Transport:
         """Transport of what follows the colon in the device's name.
 
@@ -150,6 +146,7 @@ class TransportFactory(Protocol):
         Parameters
         ----------
         config : the accelerator's configuration, for those that must make one; None if unknown
+        log : called with what takes time before it is begun, in words
         """
 
 

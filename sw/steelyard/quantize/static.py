@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import is_quantized, parse, read_model
 from steelyard.importer.obstacles import obstacles
 from steelyard.importer.walk import Walk
-from steelyard.progress import Progress
+from steelyard.progress import Log, Progress
 from steelyard.quantize.complete import complete
 from steelyard.quantize.export import export_onnx
 from steelyard.quantize.images import checked_images
@@ -101,7 +101,7 @@ def quantize_measured(
     *,
     ranges: str = "minmax",
     progress: Progress | None = None,
-    warn: Callable[[str], None] | None = None,
+    warn: Log | None = None,
 ) -> Quantized:
     """Int8 network with the noise that quantization adds in every layer.
 

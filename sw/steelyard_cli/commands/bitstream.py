@@ -68,7 +68,7 @@ def command(board: str, config: Path | None, seeds: int | None, output: Path | N
                 configured,
                 folder,
                 seeds=range(1, (seeds or target.device.family.seeds) + 1),
-                report=lambda now: update(0, now),
+                log=lambda now: update(0, now),
             )
         except BuildFailed as error:
             raise BadResult(str(error)) from error

@@ -41,7 +41,7 @@ def opened(name: str, config: AcceleratorConfig | None = None) -> Iterator[drive
         If it hangs, its memories are faulty or its simulation cannot be built.
     """
     try:
-        with driver.open(name, config=config, progress=note) as device:
+        with driver.open(name, config=config, log=note) as device:
             yield device
     except (BuildFailed, driver.DeviceTimeout, driver.LinkError, driver.MemoryFault) as error:
         raise BadResult(f"Device {name!r} failed: {error}") from error

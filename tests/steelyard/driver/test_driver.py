@@ -340,7 +340,7 @@ def test_unknown_devices_are_refused_with_the_known_ones():
 def test_a_program_of_another_configuration_opens_another_simulation(program):
     configurations = []
 
-    def factory(address, config, progress):
+    def factory(address, config, log):
         configurations.append(config)
         return Emulator(program, config)
 
