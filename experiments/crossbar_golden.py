@@ -53,7 +53,7 @@ def main():
     mapped = time.process_time()
     seconds = {}
 
-    def finished(name):
+    def finished(done, total, name):
         seconds[name] = time.process_time() - mapped - sum(seconds.values())
 
     result = run(network, mapping, x.astype(np.int8), progress=finished)

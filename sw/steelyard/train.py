@@ -91,7 +91,7 @@ def train(
     batch: int = 128,
     model: str = "fashion",
     checkpoint: Path | None = None,
-    progress: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> TrainResult:
     """A network trained on all images of ``data`` by one-cycle stochastic gradient descent.
 
@@ -111,8 +111,8 @@ def train(
     checkpoint
         File that is written after every epoch. If it is there already, training goes on behind
         the epoch that it holds, to the same weights as without a break.
-    progress
-        Called after every epoch.
+    on_epoch
+        Called after every epoch with what it gave.
 
     Raises
     ------
@@ -170,8 +170,8 @@ def train(
         history.append(Epoch(number, epochs, total / steps, reached, time.process_time() - started))
         if checkpoint is not None:
             state.write(checkpoint)
-        if progress is not None:
-            progress(history[-1])
+        if on_epoch is not None:
+            on_epoch(history[-1])
     _lay_out(net, torch.contiguous_format)
     return TrainResult(net.eval(), history[-1].accuracy, tuple(history), seed)
 
@@ -271,7 +271,7 @@ def main(arguments: list[str] | None = None) -> None:
             seed=options.seed,
             model=options.model,
             checkpoint=options.checkpoint,
-            progress=show,
+            on_epoch=show,
         )
         reached = result.accuracy
         if options.half:

@@ -25,7 +25,7 @@ def few() -> data.FashionMnist:
 def test_training_is_deterministic_and_learns(few):
     half = replace(few, train_images=few.train_images[:64], train_labels=few.train_labels[:64])
     seen: list[train.Epoch] = []
-    first = train.train(half, epochs=2, seed=1, batch=16, progress=seen.append)
+    first = train.train(half, epochs=2, seed=1, batch=16, on_epoch=seen.append)
     second = train.train(half, epochs=2, seed=1, batch=16)
     assert [epoch.number for epoch in seen] == [1, 2]
     assert seen[1].loss < seen[0].loss
@@ -44,9 +44,9 @@ def test_training_goes_on_from_its_checkpoint_to_the_same_weights(few, tmp_path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.train(half, epochs=3, seed=2, batch=16, checkpoint=path, progress=stop)
+        train.train(half, epochs=3, seed=2, batch=16, checkpoint=path, on_epoch=stop)
     seen: list[train.Epoch] = []
-    rest = train.train(half, epochs=3, seed=2, batch=16, checkpoint=path, progress=seen.append)
+    rest = train.train(half, epochs=3, seed=2, batch=16, checkpoint=path, on_epoch=seen.append)
     assert [epoch.number for epoch in seen] == [3]
     assert [epoch.loss for epoch in rest.epochs] == [epoch.loss for epoch in whole.epochs]
     states = (whole.model.state_dict(), rest.model.state_dict())

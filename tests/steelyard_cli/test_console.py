@@ -3,15 +3,34 @@
 import pytest
 
 from steelyard_cli.view import console
-from steelyard_cli.view.console import duration, progress, steps_of
+from steelyard_cli.view.console import activity, duration, progress
 
 
-def test_steps_count_from_one_and_the_end_is_no_step():
-    said = []
-    step = steps_of(lambda done, now: said.append((done, now)))
-    for number, name in enumerate(("conv1", "conv2", "done")):
-        step(number, 2, name)
-    assert said == [(0, "conv1, 1 of 2"), (1, "conv2, 2 of 2"), (2, "done")]
+@pytest.fixture
+def now(monkeypatch):
+    """The time of the commands, in a list."""
+    time = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: time[0])
+    return time
+
+
+def test_steps_of_stages_count_from_one_and_the_end_is_no_step(now, capsys):
+    with progress("pruning") as update:
+        for number, name in enumerate(("conv1", "conv2", "done")):
+            now[0] += 15
+            update(number, 2, name)
+    assert capsys.readouterr().err.splitlines() == [
+        "pruning: at work, conv1, 1 of 2",
+        "pruning: at work, conv2, 2 of 2",
+        "pruning: at work, done",
+    ]
+
+
+def test_work_without_steps_says_what_it_is_at(now, capsys):
+    with activity("building") as log:
+        now[0] += 15
+        log("synthesis")
+    assert capsys.readouterr().err == "building: at work, synthesis\n"
 
 
 @pytest.mark.parametrize(
@@ -23,12 +42,10 @@ def test_times_are_said_in_words(seconds, text):
     assert duration(seconds) == text
 
 
-def test_long_work_says_how_much_time_is_left(monkeypatch, capsys):
-    now = [100.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+def test_long_work_says_how_much_time_is_left(now, capsys):
     with progress("running", 8) as update:
         for done in range(9):
-            update(done, "images")
+            update(done, 8, "images")
             now[0] += 15
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "running: 12 %, images, about 2 min left"

@@ -1,6 +1,5 @@
 """From an integer network to descriptors, parameters, packed weights and a memory plan."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +12,12 @@ from ..engines import Engine, Plan
 from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
 from ..program import LayerEntry, Plane, Program
+from ..progress import Progress
 from .cycles import predict
 from .layers import check_features, pool_parameters, serial_scale, walk
 from .memory import Buffer, assign, lifetimes
 
 __all__ = ["compile"]
-
-Progress = Callable[[int, int, str], None]
-"""Called with layers done, layers in all, and the name of the layer being packed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

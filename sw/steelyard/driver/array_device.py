@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from typing import Any
@@ -15,13 +15,12 @@ from ..contract import AcceleratorConfig
 from ..contract.registers import COUNTERS, Space
 from ..errors import UserError
 from ..program import LayerEntry, Plane, Program
-from ..progress import Log
+from ..progress import Log, Progress
 from .device import Device, LayerCounters
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .forecast import Forecast, predict_line
 from .link import LinkStatistics
 from .port import HostPort, inference_words, memories
-from .selftest import Progress as TestProgress
 from .selftest import SelfTest, Step, run_selftest
 from .throughput import Meter, Throughput, Traffic, predict
 from .transport import (
@@ -125,7 +124,7 @@ class ArrayDevice(Device):
         configs: Sequence[AcceleratorConfig] = (),
         *,
         quick: bool = False,
-        progress: TestProgress | None = None,
+        progress: Progress | None = None,
     ) -> SelfTest:
         loaded, self._program = self._program, None
         mine = (self._fixed, loaded.config if loaded else None)
@@ -190,9 +189,7 @@ class ArrayDevice(Device):
         cycles = self.cycles
         return predict(moved, transport, cycles, self.program.batch) if cycles else None
 
-    def _infer(
-        self, x: NDArray[np.int8], progress: Callable[[int, int], None] | None
-    ) -> NDArray[np.int8]:
+    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> NDArray[np.int8]:
         self._active()
         transport = self._transport
         meter = Meter(transport) if isinstance(transport, MeteredTransport) else None
@@ -208,7 +205,7 @@ class ArrayDevice(Device):
         self,
         transport: PostingTransport,
         x: NDArray[np.int8],
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> NDArray[np.int8]:
         """Output of several batches, each sent while the one before is at work.
 
@@ -226,7 +223,7 @@ class ArrayDevice(Device):
             last = min(first + program.batch, len(x))
             result[first:last] = values[: last - first]
             if progress is not None:
-                progress(last, len(x))
+                progress(last, len(x), "images")
 
         def finish() -> None:
             first, batch, posted = under_way.popleft()

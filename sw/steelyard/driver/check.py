@@ -1,18 +1,16 @@
 """Comparison of a device with the golden model, element by element."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..program import Program
+from ..progress import Progress
 from .device import Device
 
 __all__ = ["Mismatch", "check", "check_layers"]
-
-Progress = Callable[[int, int], None]
-"""Called with images compared and images in all."""
 
 TRACE_IMAGES = 32
 """Images whose golden tensors are computed, and kept, together."""
@@ -61,6 +59,7 @@ def check(
     ----------
     program : loaded into `device` first, unless it is the one loaded last
     x : int8 (images, channels, height, width)
+    progress : called with images compared, images in all, and ``images``
     """
     if not device.holds(program):
         device.load(program)
@@ -74,7 +73,7 @@ def check(
             found = _locate(program, first, part, trace, device)
             return found or _compare(program.network.layers[-1].name, first, expected, actual)
         if progress is not None:
-            progress(min(first + program.batch, len(x)), len(x))
+            progress(min(first + program.batch, len(x)), len(x), "images")
     return None
 
 
@@ -89,6 +88,7 @@ def check_layers(
     ----------
     program : loaded into `device` first, unless it is the one loaded last
     x : int8 (images, channels, height, width)
+    progress : called with images compared, images in all, and ``images``
     """
     if not device.holds(program):
         device.load(program)
@@ -98,7 +98,7 @@ def check_layers(
         if found is not None:
             return found
         if progress is not None:
-            progress(min(first + program.batch, len(x)), len(x))
+            progress(min(first + program.batch, len(x)), len(x), "images")
     return None
 
 

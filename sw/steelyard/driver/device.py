@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..contract import AcceleratorConfig
 from ..errors import UserError
 from ..program import Program
+from ..progress import Progress
 from .inputs import float_codes, int8_codes, real_output
 from .throughput import Throughput, Traffic
 
@@ -150,7 +151,7 @@ class Device(ABC):
         configs: Sequence[AcceleratorConfig] = (),
         *,
         quick: bool = False,
-        progress: Callable[[float, str], None] | None = None,
+        progress: Progress | None = None,
     ) -> "SelfTest":
         """Test identity, memories and computation; afterwards no program is loaded.
 
@@ -158,7 +159,7 @@ class Device(ABC):
         ----------
         configs : configurations of which the accelerator has one, unless the device knows its own
         quick : whether to test the memories in some places only
-        progress : called with the share that is done and what is being tested
+        progress : called with steps done, steps in all, and the memory or ``network`` being tested
 
         Raises
         ------
@@ -171,15 +172,13 @@ class Device(ABC):
         """
         raise UserError(f"Device {self.name!r} has no memories to test; use one that has.")
 
-    def infer(
-        self, x: ArrayLike, *, progress: Callable[[int, int], None] | None = None
-    ) -> NDArray[np.int8]:
+    def infer(self, x: ArrayLike, *, progress: Progress | None = None) -> NDArray[np.int8]:
         """Output of the network, int8 (images, channels, height, width).
 
         Parameters
         ----------
         x : int8 (images, channels, height, width), codes of the network's input
-        progress : called with images done and images in all
+        progress : called with images done, images in all, and ``images``
 
         Raises
         ------
@@ -190,9 +189,7 @@ class Device(ABC):
         """
         return self._infer(self.check_input(x), progress)
 
-    def _infer(
-        self, x: NDArray[np.int8], progress: Callable[[int, int], None] | None
-    ) -> NDArray[np.int8]:
+    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> NDArray[np.int8]:
         """Output for images that were checked."""
         network = self.program.network
         result = np.empty((len(x), *network.tensor(network.output).shape), np.int8)
@@ -200,12 +197,10 @@ class Device(ABC):
             last = min(first + len(batch), len(x))
             result[first:last] = self._run_batch(batch)[: last - first]
             if progress is not None:
-                progress(last, len(x))
+                progress(last, len(x), "images")
         return result
 
-    def infer_float(
-        self, x: ArrayLike, *, progress: Callable[[int, int], None] | None = None
-    ) -> NDArray[np.float32]:
+    def infer_float(self, x: ArrayLike, *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Output in real units, float32 (images, ...) in the shape that the network's graph gives.
 
         Parameters
@@ -213,7 +208,7 @@ class Device(ABC):
         x : finite images in the network's input units, floating point (images, channels, height,
             width) or the shape in which the network's graph takes them; an array, torch tensor or
             nested list
-        progress : called with images done and images in all
+        progress : called with images done, images in all, and ``images``
 
         Raises
         ------

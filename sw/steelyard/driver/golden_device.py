@@ -1,7 +1,5 @@
 """The golden model as a device."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,10 +36,8 @@ class GoldenDevice(Device):
             progress(len(x), len(x), "images")
         return output
 
-    def _infer(
-        self, x: NDArray[np.int8], progress: Callable[[int, int], None] | None
-    ) -> NDArray[np.int8]:
-        return self._output(x, progress and (lambda done, total, _: progress(done, total)))
+    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> NDArray[np.int8]:
+        return self._output(x, progress)
 
     def _write_input(self, x: NDArray[np.int8]) -> None:
         self._tensors[self.program.network.input] = x

@@ -16,6 +16,7 @@ from ..contract.registers import Space
 from ..errors import UserError
 from ..network.random import KINDS, random_input, random_network
 from ..program import Program
+from ..progress import Progress
 from .check import check
 from .device import Device
 from .errors import MemoryFault
@@ -33,10 +34,8 @@ NETWORK_KINDS = (KINDS, ("conv", "fc", "max_pool", "avg_pool"), ("conv", "fc", "
 """Kinds of layers, most first: small configurations cannot do all."""
 NETWORK_SEEDS = range(7, 12)
 NETWORK_BATCH = 2
-
-
-Progress = Callable[[float, str], None]
-"""Called with the share that is done, 0 to 1, and what is being tested."""
+PART_STEPS = 100
+"""Steps of progress that every memory and the network count as."""
 
 
 @dataclass(kw_only=True)
@@ -105,20 +104,22 @@ def run_selftest(
     device : the accelerator, for the built-in network
     port : its host port
     quick : whether to test the memories in some places only
+    progress : called with steps done, steps in all, and the memory or ``network`` being tested
     """
     result = SelfTest(config=config)
     memories = _memories(config)
+    total = (len(memories) + 1) * PART_STEPS
     for number, (space, items, bits) in enumerate(memories):
 
-        def report(done: float, number: int = number, space: Space = space) -> None:
+        def report(share: float, number: int = number, space: Space = space) -> None:
             if progress is not None:
-                progress((number + done) / (len(memories) + 1), space.name.lower())
+                progress(number * PART_STEPS + int(PART_STEPS * share), total, space.name.lower())
 
         with result.step(space.name.lower()) as step:
             tested, step.fault = _test_memory(port, space, items, bits, quick, report)
             step.tested = f"{tested:,} of {items * len(bits):,} words, 2 patterns"
     if progress is not None:
-        progress(len(memories) / (len(memories) + 1), "network")
+        progress(len(memories) * PART_STEPS, total, "network")
     with result.step("network") as step:
         try:
             step.tested, step.fault = _test_network(device, config)
@@ -145,7 +146,7 @@ def _test_memory(
     items: int,
     bits: list[int],
     quick: bool,
-    progress: Callable[[float], None],
+    report: Callable[[float], None],
 ) -> tuple[int, str]:
     """Write two patterns to a memory, the second the first one's complement, and read each back.
 
@@ -157,7 +158,7 @@ def _test_memory(
     bits : that each word of an item has
     quick : whether to take the items at powers of two and at both ends only, which all address
         wires show in
-    progress : called with the share that is done
+    report : called with the share of this memory that is done, 0 to 1
 
     Returns
     -------
@@ -181,7 +182,7 @@ def _test_memory(
                     f"where {int(expected[item, word]):#010x} was written"
                 )
             done += expected.size
-            progress(done / (2 * total))
+            report(done / (2 * total))
     return total, ""
 
 

@@ -220,7 +220,7 @@ def _run(pool: ProcessPoolExecutor, cases: list[Case]) -> dict[tuple[Case, int |
         built = [pool.submit(bench_work.build, config) for config in configs]
         for done, array in enumerate(as_completed(built), start=1):
             array.result()
-            update(done, "arrays")
+            update(done, len(configs), "arrays")
     jobs: dict[Future[Result], tuple[Case, int | None]] = {}
     # The longest first, so that no worker is left alone at the end.
     for case in sorted(cases, key=_work, reverse=True):
@@ -236,7 +236,7 @@ def _run(pool: ProcessPoolExecutor, cases: list[Case]) -> dict[tuple[Case, int |
             note(
                 f"{case.name}, {weights}: {_conv_cycles(results[case, k]):,} cycles ({case.source})"
             )
-            update(done, case.name)
+            update(done, len(jobs), case.name)
     return results
 
 
@@ -317,7 +317,7 @@ def _software() -> list[dict[str, Any]]:
     with progress("measuring the software", len(SOFTWARE)) as update:
         for done, (name, measure) in enumerate(SOFTWARE.items(), start=1):
             results.append({"name": name, **measure()})
-            update(done, name)
+            update(done, len(SOFTWARE), name)
     return results
 
 

@@ -11,7 +11,7 @@ from steelyard.files import check_output
 
 from ..errors import BadResult
 from ..options import FILE, OUTPUT_FOLDER
-from ..view.console import percent, progress, show, table
+from ..view.console import activity, percent, show, table
 from ..view.output import write_json
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def command(board: str, config: Path | None, seeds: int | None, output: Path | N
     configured = AcceleratorConfig.from_toml(config) if config else target.default
     folder = output or Path("build") / board
     check_output(folder / "summary.json")
-    with progress(f"building {target.name}") as update:
+    with activity(f"building {target.name}") as log:
         try:
             summary, outcome = build(
                 target,
                 configured,
                 folder,
                 seeds=range(1, (seeds or target.device.family.seeds) + 1),
-                log=lambda now: update(0, now),
+                log=log,
             )
         except BuildFailed as error:
             raise BadResult(str(error)) from error

@@ -108,7 +108,7 @@ def command(
                     chosen,
                     batch=batch,
                     **_options(chosen, k=k, mapping=mapping),
-                    progress=lambda done, _, name: update(done, name),
+                    progress=update,
                 )
         except DoesNotFit as error:
             if board is None or not error.needs:

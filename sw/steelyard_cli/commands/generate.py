@@ -7,7 +7,7 @@ import click
 from steelyard.contract import AcceleratorConfig
 
 from ..options import FILE, OUTPUT_FOLDER
-from ..view.console import progress, show
+from ..view.console import activity, show
 from ..view.output import write_json, write_text
 
 __all__ = ["LEAST_RESET_CYCLES", "PORTS", "command"]
@@ -46,8 +46,8 @@ def command(config: Path, output: Path) -> None:
     accelerator: AcceleratorConfig = AcceleratorConfig.from_toml(config)
     from steelyard_hw.verilog import TOP, convert
 
-    with progress("generating Verilog") as update:
-        update(0, accelerator.outline)
+    with activity("generating Verilog") as log:
+        log(accelerator.outline)
         text = convert(accelerator)
     write_text(output / "steelyard.sv", text)
     accelerator.to_toml(output / "config.toml")

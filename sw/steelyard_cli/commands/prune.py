@@ -16,7 +16,7 @@ from ..inputs.arrays import calibration_images
 from ..inputs.configs import crossbar_config
 from ..options import FILE, OUTPUT_FILE
 from ..threads import one_thread
-from ..view.console import percent, progress, show, steps_of, table, warn
+from ..view.console import activity, percent, progress, show, table, warn
 from ..view.output import beside, write_json
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ def _ready(network: "nn.Module", images: NDArray[np.float32]) -> "nn.Module":
     from steelyard.prune import as_input, prepared
     from steelyard.quantize import obstacles_of
 
-    with progress("looking at the network") as update:
-        update(0, "")
+    with activity("looking at the network") as log:
+        log("")
         ready = prepared(network, as_input(images))
         for sentence in obstacles_of(ready, images):
             warn(f"This network will not compile: {sentence}")
@@ -186,7 +186,7 @@ def _prune_array(
             exclude=options["exclude"],
             epochs=options["epochs"],
             seed=options["seed"],
-            progress=steps_of(update),
+            progress=update,
         )
 
 
@@ -221,7 +221,7 @@ def _prune_crossbar(
             exclude=options["exclude"],
             epochs=options["epochs"] if method == "finetune" else 0,
             seed=options["seed"],
-            progress=steps_of(update),
+            progress=update,
         )
 
 

@@ -56,7 +56,7 @@ def command(
             network,
             images,
             ranges=ranges,
-            progress=lambda done, _, now: update(done, now),
+            progress=update,
             warn=warn,
         )
     with replacing(output) as temporary:

@@ -62,7 +62,7 @@ def command(
         found.load(compiled, verify=verify)
         started = time.monotonic()
         with progress("running", len(codes)) as update:
-            result = found.infer(codes, progress=lambda done, _: update(done, "images"))
+            result = found.infer(codes, progress=update)
         seconds = time.monotonic() - started
         speed = found.throughput
         moved = found.traffic
@@ -101,6 +101,4 @@ def _check(
     program: Program, codes: NDArray[np.int8], device: driver.Device
 ) -> driver.Mismatch | None:
     with progress("checking every layer", len(codes)) as update:
-        return driver.check_layers(
-            program, codes, device, progress=lambda done, _: update(done, "images")
-        )
+        return driver.check_layers(program, codes, device, progress=update)

@@ -44,8 +44,8 @@ def command(data: Path | None, epochs: int, seed: int, output: Path) -> None:
                 f"test accuracy {percent(epoch.accuracy)}, {epoch.seconds:.0f} CPU-s"
             )
             note(text)
-            update(epoch.number, "")
+            update(epoch.number, epoch.of, "")
 
-        result = train_network(found, epochs=epochs, seed=seed, progress=report)
+        result = train_network(found, epochs=epochs, seed=seed, on_epoch=report)
     zoo.save(result.model, output, accuracy=result.accuracy, seed=seed, epochs=epochs)
     show(f"{output}: test accuracy {percent(result.accuracy)}")

@@ -24,7 +24,7 @@ from steelyard_sim.build.toolchain import BuildFailed
 
 from ..errors import BadResult
 from ..threads import one_thread
-from ..view.console import note, percent, progress, show, steps_of, table
+from ..view.console import note, percent, progress, show, table
 from ..view.output import write_array, write_json
 from . import array_work as demo_work
 
@@ -160,7 +160,7 @@ def pruned_network(folder: Path, clock: Clock) -> tuple[Network, dict[str, Any]]
             model,
             calibration,
             SPARSITY,
-            progress=steps_of(update),
+            progress=update,
         )
     clock.step("prune", f"pruned {percent(result.sparsity)} of the weights, no labels used")
     quantize(result.model, calibration, folder / "fashion.onnx")
@@ -203,7 +203,7 @@ def _simulate(
     with progress("simulating", len(jobs)) as update:
         for done, job in enumerate(as_completed(jobs), start=1):
             job.result()
-            update(done, "batches")
+            update(done, len(jobs), "batches")
     checked = [job.result() for job in checks]
     mismatch = next((each.mismatch for each in checked if each.mismatch is not None), None)
     measured = {key: job.result() for key, job in timed.items()}

@@ -98,7 +98,7 @@ def run_images(device: driver.Device, program: Program, codes: NDArray[np.int8])
         if device.traffic is not None and device.traffic.board_cycles is not None:
             cycles_apart.append(device.traffic.board_cycles)
     with progress("running", len(codes)) as update:
-        result = device.infer(codes, progress=lambda done, _: update(done, "images"))
+        result = device.infer(codes, progress=update)
     moved, speed = device.traffic, device.throughput
     expected = golden.run(program.network, codes)
     wrong = np.flatnonzero((result != expected).any(axis=(1, 2, 3)))

@@ -230,7 +230,7 @@ def _gathered(title: str, jobs: list[Future[Any]]) -> list[Any]:
     with progress(title, len(jobs)) as update:
         for done, job in enumerate(as_completed(jobs), start=1):
             job.result()
-            update(done, f"{done} of {len(jobs)}")
+            update(done, len(jobs), f"{done} of {len(jobs)}")
     return [job.result() for job in jobs]
 
 

@@ -1,7 +1,7 @@
 """What the commands print: progress and remarks on stderr, tables on stdout."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -17,9 +17,9 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from steelyard.progress import Progress
+from steelyard.progress import Log, Progress
 
-__all__ = ["Update", "duration", "note", "percent", "progress", "show", "steps_of", "table", "warn"]
+__all__ = ["activity", "duration", "note", "percent", "progress", "show", "table", "warn"]
 
 QUIET_SECONDS = 10.0
 """Least time between two progress lines where there is no terminal."""
@@ -27,9 +27,6 @@ PLAIN_WIDTH = 120
 """Columns of tables where there is no terminal to ask."""
 NAME_WIDTH = 8
 """Columns that names in a table get at least."""
-
-Update = Callable[[float, str], None]
-"""Called with what is done of the total and what is at work now."""
 
 
 def _console(stderr: bool) -> Console:
@@ -116,17 +113,18 @@ def _cell(value: object) -> Text:
 
 
 @contextmanager
-def progress(title: str, total: float | None = None) -> Iterator[Update]:
+def progress(title: str, total: int | None = None) -> Iterator[Progress]:
     """Progress bar on a terminal; elsewhere a line now and then, and none for what is quick.
 
     Parameters
     ----------
     title : what is being done
-    total : when it is done; None when nobody knows
+    total : its steps, until it tells them itself; None for work in stages that count their own,
+        which are named with the step that each is at
     """
     console = _console(stderr=True)
     if not console.is_terminal:
-        yield _sparse_lines(title, total)
+        yield _sparse_lines(title, staged=total is None)
         return
     bar = ProgressBar(
         TextColumn("{task.description}"),
@@ -140,36 +138,42 @@ def progress(title: str, total: float | None = None) -> Iterator[Update]:
     )
     with bar:
         task = bar.add_task(title, total=total, now="")
-        yield lambda done, now: bar.update(task, completed=done, now=now)
+
+        def update(done: int, of: int, now: str) -> None:
+            if total is None:
+                bar.update(task, now=_stage(done, of, now))
+            else:
+                bar.update(task, completed=done, total=of, now=now)
+
+        yield update
 
 
-def steps_of(update: Update) -> Progress:
-    """What shows the steps of a pruning by their name and number.
-
-    Parameters
-    ----------
-    update : of a progress bar without a total
-    """
-
-    def step(number: int, of: int, name: str) -> None:
-        update(number, f"{name}, {number + 1} of {of}" if number < of else name)
-
-    return step
+@contextmanager
+def activity(title: str) -> Iterator[Log]:
+    """The same for work that has no steps and tells what it is at."""
+    with progress(title) as update:
+        yield lambda now: update(0, 0, now)
 
 
-def _sparse_lines(title: str, total: float | None) -> Update:
+def _stage(done: int, of: int, now: str) -> str:
+    """Stage of the work with the step that it is at, from 1; without when it is over."""
+    return f"{now}, {done + 1} of {of}" if done < of else now
+
+
+def _sparse_lines(title: str, staged: bool) -> Progress:
     start = last = time.monotonic()
 
-    def update(done: float, now: str) -> None:
+    def update(done: int, of: int, now: str) -> None:
         nonlocal last
         passed = time.monotonic() - start
         if time.monotonic() - last < QUIET_SECONDS:
             return
         last = time.monotonic()
-        share = f"{100 * done / total:.0f} %" if total else "at work"
+        share = "at work" if staged else f"{100 * done / of:.0f} %"
+        what = _stage(done, of, now) if staged else now
         left = ""
-        if total and 0 < done < total:
-            left = f", about {duration(passed * (total / done - 1))} left"
-        note(f"{title}: {share}{f', {now}' if now else ''}{left}")
+        if not staged and 0 < done < of:
+            left = f", about {duration(passed * (of / done - 1))} left"
+        note(f"{title}: {share}{f', {what}' if what else ''}{left}")
 
     return update

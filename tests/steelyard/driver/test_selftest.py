@@ -29,9 +29,9 @@ MEMORIES = ("descriptors", "parameters", "weights", "activations")
 
 def test_selftest_tests_every_word_of_every_memory(program):
     emulator = Emulator(program, SMALL)
-    shares = []
+    told = []
     with opened(emulator) as device:
-        result = device.selftest([SMALL], progress=lambda share, what: shares.append((share, what)))
+        result = device.selftest([SMALL], progress=lambda *step: told.append(step))
     assert result.passed
     assert [step.name for step in result.steps] == ["identity", *MEMORIES, "network"]
     sizes = [emulator.memory[Space[name.upper()]].size for name in MEMORIES]
@@ -39,7 +39,9 @@ def test_selftest_tests_every_word_of_every_memory(program):
     assert tested == [f"{size} of {size} words, 2 patterns" for size in sizes]
     assert result.steps[-1].tested.startswith("nothing: the memories are too small")
     assert result.seconds > 0
-    assert [share for share, _ in shares] == sorted(share for share, _ in shares)
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert {total for _, total, _ in told} == {500}
+    assert told[-1] == (400, 500, "network")
 
 
 @pytest.mark.parametrize("quick", [False, True])

@@ -5,7 +5,7 @@ device effects every tensor equals that of the integer network.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...network import Conv, Network, golden, output_size, requantize
+from ...progress import Progress
 from .arithmetic import Crossbars
 from .blocks import LayerMapping
 from .cells import DeviceEffects
@@ -42,7 +43,7 @@ def run(
     x: NDArray[np.int8],
     *,
     effects: DeviceEffects | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Network through its crossbars.
 
@@ -51,7 +52,7 @@ def run(
     mapping : of this network, as of :func:`.map_network`
     x : int8 (images, channels, height, width), codes of the network's input tensor
     effects : effects of real devices on the cells
-    progress : called with the name of every finished layer
+    progress : called after every layer with layers done, layers in all, and its name
 
     Raises
     ------
@@ -59,7 +60,7 @@ def run(
         If the mapping is of another network or `x` is not of the input's shape.
     """
     tensors, layers = {network.input: x}, {}
-    for each in network.layers:
+    for done, each in enumerate(network.layers, start=1):
         inputs = [tensors[name] for name in each.inputs]
         if isinstance(each, Conv):
             own = _mapping_of(mapping, each)
@@ -69,7 +70,7 @@ def run(
         else:
             tensors[each.output] = golden.layer(network, each, *inputs)
         if progress is not None:
-            progress(each.name)
+            progress(done, len(network.layers), each.name)
     return Result(tensors, tensors[network.output], layers)
 
 

@@ -115,7 +115,10 @@ def test_with_an_ideal_adc_every_tensor_equals_the_integer_network(seed):
     assert config.adc_is_ideal
     network = random_network(seed, max_pixels=60, max_channels=12, layers=5)
     x = random_input(network, 3, seed)
-    result = run(network, map_network(network, config, list(METHODS)[seed % 5]), x)
+    mapping, told = map_network(network, config, list(METHODS)[seed % 5]), []
+    result = run(network, mapping, x, progress=lambda *step: told.append(step))
+    count = len(network.layers)
+    assert told == [(n, count, each.name) for n, each in enumerate(network.layers, start=1)]
     for name, expected in golden.run(network, x, trace=True).items():
         assert np.array_equal(result.tensors[name], expected), name
     assert np.array_equal(result.output, result.tensors[network.output])
