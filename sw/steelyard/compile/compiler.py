@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import DESCRIPTOR_WORDS, AcceleratorConfig, Descriptor, registry
+from ..contract.descriptor import Operation
 from ..contract.sections import MEMORIES
 from ..engines import Engine, Plan
 from ..errors import DoesNotFit, UserError
@@ -14,8 +15,11 @@ from ..network import Conv, Layer, Network
 from ..program import LayerEntry, Plane, Program
 from ..progress import Progress
 from .cycles import predict
-from .layers import check_features, pool_parameters, serial_scale, walk
-from .memory import Buffer, assign, lifetimes
+from .grouped import blocks, ungroup
+from .layers import LOWERINGS, check_features, serial_scale, walk
+from .memory import Buffer, assign, lifetimes, plane_pitch
+from .places import Places, separate
+from .step import Step
 
 __all__ = ["compile"]
 
@@ -26,19 +30,27 @@ class _Plan:
 
     Members
     -------
-    engine : what the engine decided, None for a layer without weights
+    parts : convolutions of one group and what the engine decided about each; none for a layer
+        without weights
     """
 
     layer: Layer
-    descriptors: tuple[Descriptor, ...]
-    channels: tuple[tuple[int, int], ...]
+    steps: tuple[Step, ...]
     parameters: NDArray[np.uint32]
     predicted_cycles: int
-    engine: Plan | None = None
+    parts: tuple[tuple[Conv, Plan], ...] = ()
 
     @property
     def weight_items(self) -> int:
-        return sum(descriptor.weight_count for descriptor in self.descriptors)
+        return sum(step.descriptor.weight_count for step in self.steps)
+
+    @property
+    def k(self) -> int | None:
+        return max((plan.k for _, plan in self.parts if plan.k is not None), default=None)
+
+    def total(self, name: str) -> int:
+        """Sum of what the engine says of each part."""
+        return sum(getattr(plan, name) for _, plan in self.parts)
 
 
 def _parameter_words(
@@ -51,42 +63,79 @@ def _parameter_words(
     if config.output.requantizer_cycles > 1:
         pairs = zip(multiplier.tolist(), shift.tolist(), strict=True)
         scales = [serial_scale(layer, *pair) for pair in pairs]
-        multiplier, shift = np.array(scales, np.int32).T
+        multiplier, shift = np.array(scales, np.int32).reshape(-1, 2).T
     high = multiplier.astype(np.uint32) | shift.astype(np.uint32) << np.uint32(24)
     return np.stack([bias.astype(np.int32).view(np.uint32), high], axis=1)
 
 
-def _plan(
-    network: Network,
-    layer: Layer,
-    batch: int,
-    config: AcceleratorConfig,
-    engine: Engine,
-    prepared: Any,
-) -> _Plan:
-    base = walk(network, layer, batch, config.engine.lanes)
-    base.words(layer.name, config)
-    check_features(network, layer, base, config)
-    if isinstance(layer, Conv):
-        own = engine.plan(network, layer, base, config, prepared)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Planner:
+    """What all layers are planned with."""
+
+    network: Network
+    batch: int
+    config: AcceleratorConfig
+    engine: Engine
+    prepared: Any
+
+    def layer(self, layer: Layer, growth: int) -> _Plan:
+        """Plan of one layer; `growth` is how much larger blocks of groups are than they need be."""
+        if isinstance(layer, Conv):
+            return self._convolution(layer, growth)
+        lower = LOWERINGS.get(type(layer))
+        if lower is None:
+            known: list[type[Layer]] = [Conv, *LOWERINGS]
+            *most, last = (kind.__name__ for kind in known)
+            raise UserError(
+                f"Layer {layer.name!r} is a {type(layer).__name__}, which the compiler does not "
+                f"know; use {', '.join(most)} or {last}."
+            )
+        steps, items = lower(self.network, layer, self.batch, self.config.engine.lanes)
+        for step in steps:
+            step.descriptor.words(layer.name, self.config)
+            check_features(layer, step.descriptor, self.config)
+        bias, multiplier, shift = np.array(items, np.int32).reshape(-1, 3).T
         return _Plan(
             layer=layer,
-            descriptors=own.descriptors,
-            channels=own.channels,
-            parameters=_parameter_words(
-                layer.name, own.bias, layer.multiplier, layer.shift, config
-            ),
-            predicted_cycles=own.predicted_cycles,
-            engine=own,
+            steps=tuple(steps),
+            parameters=_parameter_words(layer.name, bias, multiplier, shift, self.config),
+            predicted_cycles=sum(predict(step.descriptor, self.config) for step in steps),
         )
-    bias, multiplier, shift = np.array(pool_parameters(network, layer), np.int32).T
-    return _Plan(
-        layer=layer,
-        descriptors=(base,),
-        channels=((0, base.in_channels),),
-        parameters=_parameter_words(layer.name, bias, multiplier, shift, config),
-        predicted_cycles=predict(base, config),
-    )
+
+    def _convolution(self, layer: Conv, growth: int) -> _Plan:
+        config = self.config
+        base = walk(self.network, layer, Operation.CONV, self.batch, config.engine.lanes)
+        base.words(layer.name, config)
+        check_features(layer, base, config)
+        parts, steps = [], []
+        for block in blocks(layer, config, growth):
+            own = replace(base, in_channels=block.channels[0])
+            plan = self.engine.plan(self.network, block.conv, own, config, self.prepared)
+            parts.append((block.conv, plan))
+            for descriptor, (first, _) in zip(plan.descriptors, plan.channels, strict=True):
+                writes = block.writes + first
+                steps.append(
+                    Step(descriptor=descriptor, reads=block.reads, writes=writes, item=writes)
+                )
+        bias = np.concatenate([plan.bias for _, plan in parts])
+        return _Plan(
+            layer=layer,
+            steps=tuple(steps),
+            parameters=_parameter_words(layer.name, bias, layer.multiplier, layer.shift, config),
+            predicted_cycles=sum(plan.predicted_cycles for _, plan in parts),
+            parts=tuple(parts),
+        )
+
+    def all(self, most: int) -> list[_Plan]:
+        """Plans of all layers, in larger blocks where there are more than `most` descriptors."""
+        growth = 1
+        while True:
+            plans = [self.layer(layer, growth) for layer in self.network.layers]
+            groups = [len(plan.parts) for plan in plans]
+            descriptors = sum(len(plan.steps) for plan in plans)
+            if descriptors <= most or max(groups) <= 1:
+                return plans
+            growth *= 2
 
 
 def _check_capacity(
@@ -96,7 +145,7 @@ def _check_capacity(
         ("activation words", "activation_words", activation_words),
         ("weight words", "weight_words", sum(plan.weight_items for plan in plans)),
         ("parameter words", "parameter_words", sum(len(plan.parameters) for plan in plans)),
-        ("layer descriptors", "max_layers", sum(len(plan.descriptors) for plan in plans)),
+        ("layer descriptors", "max_layers", sum(len(plan.steps) for plan in plans)),
     )
     short, grown = [], {}
     for what, name, need in needs:
@@ -119,63 +168,72 @@ def _check_capacity(
     )
 
 
-def _link(
-    network: Network, plans: list[_Plan], bases: dict[str, int]
-) -> list[tuple[Descriptor, ...]]:
+def _link(plans: list[_Plan], planes: dict[str, Plane]) -> list[tuple[Descriptor, ...]]:
     """Descriptors of each layer with all addresses filled in."""
     linked = []
     weight_base = param_base = 0
     for plan in plans:
-        layer = plan.layer
+        sources = [planes[name] for name in plan.layer.inputs]
+        output = planes[plan.layer.output]
         done = []
-        for descriptor, (first, _) in zip(plan.descriptors, plan.channels, strict=True):
+        for step in plan.steps:
+            bases = [each.base + step.reads * each.pitch for each in sources]
             done.append(
                 replace(
-                    descriptor,
-                    in_base=bases[layer.inputs[0]],
-                    in2_base=bases[layer.inputs[1]] if len(layer.inputs) > 1 else 0,
-                    out_base=bases[layer.output] + first * descriptor.out_pitch,
-                    weight_base=weight_base if descriptor.weight_count else 0,
-                    param_base=param_base + first,
+                    step.descriptor,
+                    in_base=bases[0],
+                    in2_base=bases[1] if len(bases) > 1 else 0,
+                    out_base=output.base + step.writes * output.pitch,
+                    weight_base=weight_base if step.descriptor.weight_count else 0,
+                    param_base=param_base + step.item,
                 )
             )
-            weight_base += descriptor.weight_count
+            weight_base += step.descriptor.weight_count
         param_base += len(plan.parameters)
         linked.append(tuple(done))
     return linked
 
 
 def _entries(
-    network: Network,
     plans: list[_Plan],
     linked: list[tuple[Descriptor, ...]],
     buffers: list[Buffer],
-    bases: dict[str, int],
+    planes: dict[str, Plane],
 ) -> list[LayerEntry]:
     """Layer table of the program."""
     entries = []
     first = 0
     for index, (plan, descriptors) in enumerate(zip(plans, linked, strict=True)):
-        shape = network.tensor(plan.layer.output).shape
-        own = plan.engine
         entries.append(
             LayerEntry(
                 name=plan.layer.name,
                 kind=plan.layer.kind,
-                k=own.k if own else None,
+                k=plan.k,
                 first=first,
                 count=len(descriptors),
-                output=Plane(bases[plan.layer.output], descriptors[0].out_pitch, shape),
-                nnz=own.nnz if own else 0,
-                kept=own.kept if own else 0,
+                output=planes[plan.layer.output],
+                nnz=plan.total("nnz"),
+                kept=plan.total("kept"),
                 weight_items=plan.weight_items,
                 activation_words=sum(b.words for b in buffers if b.first <= index <= b.last),
-                ideal_cycles=own.ideal_cycles if own else 0,
+                ideal_cycles=plan.total("ideal_cycles"),
                 predicted_cycles=plan.predicted_cycles,
             )
         )
         first += len(descriptors)
     return entries
+
+
+def _planes(
+    network: Network, places: Places, bases: dict[str, int], batch: int, lanes: int
+) -> dict[str, Plane]:
+    """Place of every tensor, of the bases of the buffers that they lie in."""
+    planes = {}
+    for name, tensor in network.tensors.items():
+        pitch = plane_pitch(tensor.shape, batch, lanes)
+        base = bases[places.buffer(name)] + places.start(name) * pitch
+        planes[name] = Plane(base, pitch, tensor.shape)
+    return planes
 
 
 def compile(
@@ -225,16 +283,21 @@ def compile(
             raise UserError(
                 f"The {config.engine.title} has no option {name!r}; its options are {own}."
             )
+    if not engine.cuts_layers:
+        network = ungroup(network, config)
+    network, places = separate(network)
     settings, mapping, prepared = engine.prepare(network, config, options)
     # With memories that hold everything: how large they are changes no plan, and what is too much
     # for those of the configuration is said of the whole network.
     room = config.with_(**MEMORIES)
-    plans = [_plan(network, layer, batch, room, engine, prepared) for layer in network.layers]
-    buffers = lifetimes(network, batch, config.engine.lanes)
+    planner = _Planner(network=network, batch=batch, config=room, engine=engine, prepared=prepared)
+    plans = planner.all(config.memory.max_layers)
+    buffers = lifetimes(network, places, batch, config.engine.lanes)
     peak, bases = assign(buffers)
     _check_capacity(network, plans, peak, config)
-    linked = _link(network, plans, bases)
-    entries = _entries(network, plans, linked, buffers, bases)
+    planes = _planes(network, places, bases, batch, config.engine.lanes)
+    linked = _link(plans, planes)
+    entries = _entries(plans, linked, buffers, planes)
 
     descriptors = [
         each.words(plan.layer.name, config)
@@ -246,20 +309,17 @@ def compile(
     for done, (plan, layer) in enumerate(zip(plans, linked, strict=True)):
         if progress is not None:
             progress(done, len(plans), plan.layer.name)
-        if plan.engine is None or not isinstance(plan.layer, Conv):
-            continue
-        packed = engine.pack(plan.layer, plan.engine, config)
-        for each, words in zip(layer, packed, strict=True):
+        packed = (words for part in plan.parts for words in engine.pack(*part, config))
+        for each, words in zip(layer if plan.parts else (), packed, strict=True):
             items[each.weight_base : each.weight_base + len(words)] = words
     if progress is not None:
         progress(len(plans), len(plans), plans[-1].layer.name)
 
-    shape = network.tensor(network.input).shape
     return Program(
         config=config,
         network=network,
         batch=batch,
-        input=Plane(bases[network.input], plans[0].descriptors[0].in_pitch, shape),
+        input=planes[network.input],
         layers=tuple(entries),
         settings=settings,
         mapped=mapping,

@@ -1,45 +1,41 @@
 """One layer at a time: its walk over the planes, what it needs, and its parameters."""
 
+from collections.abc import Callable
+from typing import Any
+
 from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor, Operation
 from ..contract.sections import SERIAL_SHIFTS
 from ..errors import UserError
-from ..network import Add, AvgPool, Conv, Layer, MaxPool, Network
+from ..network import (
+    Add,
+    AvgPool,
+    Concat,
+    Interleave,
+    Layer,
+    MaxPool,
+    Network,
+    Pad,
+    Repeat,
+    Shuffle,
+    Slice,
+)
 from .memory import plane_pitch
+from .moves import IDENTITY, interleave, pad, repeat, shuffle
+from .step import Lowered, Step
 
-__all__ = ["check_features", "pool_parameters", "serial_scale", "walk"]
+__all__ = ["LOWERINGS", "check_features", "serial_scale", "walk"]
 
 MULTIPLIER_BITS = 24
 
 
-def walk(network: Network, layer: Layer, batch: int, lanes: int) -> Descriptor:
-    """Descriptor of a layer with everything but addresses and weights filled in.
-
-    Raises
-    ------
-    UserError
-        If the layer is of an unknown kind; names it.
-    """
+def walk(network: Network, layer: Layer, op: Operation, batch: int, lanes: int) -> Descriptor:
+    """Descriptor of a layer with windows, without addresses and weights."""
     channels, in_h, in_w = network.tensor(layer.inputs[0]).shape
     y = network.tensor(layer.output)
     _, out_h, out_w = y.shape
-    match layer:
-        case Conv():
-            kernel, op = (layer.weight.shape[2], layer.weight.shape[3]), Operation.CONV
-        case MaxPool():
-            kernel, op = layer.kernel, Operation.MAX_POOL
-        case AvgPool():
-            kernel, op = layer.kernel, Operation.AVG_POOL
-        case Add():
-            kernel, op = (1, 1), Operation.ADD
-        case _:
-            raise UserError(
-                f"Layer {layer.name!r} is a {type(layer).__name__}, which the compiler does not "
-                "know; use Conv, MaxPool, AvgPool or Add."
-            )
-    stride, top, left = 1, 0, 0
-    if isinstance(layer, Conv | MaxPool | AvgPool):
-        stride, (top, left) = layer.stride, layer.padding[:2]
+    window = layer.window
+    kernel, stride, (top, left) = window.kernel, window.stride, window.padding[:2]
     below = (out_h - 1) * stride - top + kernel[0] > in_h
     right = (out_w - 1) * stride - left + kernel[1] > in_w
     padded = bool(top or left or below or right)
@@ -76,9 +72,7 @@ def walk(network: Network, layer: Layer, batch: int, lanes: int) -> Descriptor:
     )
 
 
-def check_features(
-    network: Network, layer: Layer, base: Descriptor, config: AcceleratorConfig
-) -> None:
+def check_features(layer: Layer, base: Descriptor, config: AcceleratorConfig) -> None:
     """Refuse a layer that needs what a configuration leaves out.
 
     Raises
@@ -139,18 +133,44 @@ def serial_scale(layer: str, multiplier: int, shift: int) -> tuple[int, int]:
     return multiplier << up, shift + up
 
 
-def pool_parameters(network: Network, layer: Layer) -> list[tuple[int, int, int]]:
-    """Parameter items (bias, multiplier, shift) of a layer without weights."""
-    x = network.tensor(layer.inputs[0])
-    if isinstance(layer, MaxPool):
-        return [(0, 1 << 22, 22)] * x.shape[0]
-    if isinstance(layer, AvgPool):
-        taps = layer.kernel[0] * layer.kernel[1]
-        return [(-taps * x.zero_point, layer.multiplier, layer.shift)] * x.shape[0]
-    if not isinstance(layer, Add):
-        raise TypeError(f"Layer {layer.name!r} has weights, not fixed parameters")
-    other = network.tensor(layer.inputs[1])
-    return [
-        (-x.zero_point, layer.multiplier_a, layer.shift),
-        (-other.zero_point, layer.multiplier_b, layer.shift),
+def _max_pool(network: Network, layer: MaxPool, batch: int, lanes: int) -> Lowered:
+    d = walk(network, layer, Operation.MAX_POOL, batch, lanes)
+    return Lowered([Step(descriptor=d)], [IDENTITY] * d.in_channels)
+
+
+def _avg_pool(network: Network, layer: AvgPool, batch: int, lanes: int) -> Lowered:
+    d = walk(network, layer, Operation.AVG_POOL, batch, lanes)
+    taps = d.kernel_w * d.kernel_h
+    zero = network.tensor(layer.inputs[0]).zero_point
+    item = (-taps * zero, layer.multiplier, layer.shift)
+    return Lowered([Step(descriptor=d)], [item] * d.in_channels)
+
+
+def _add(network: Network, layer: Add, batch: int, lanes: int) -> Lowered:
+    d = walk(network, layer, Operation.ADD, batch, lanes)
+    a, b = network.inputs_of(layer)
+    items = [
+        (-a.zero_point, layer.multiplier_a, layer.shift),
+        (-b.zero_point, layer.multiplier_b, layer.shift),
     ]
+    return Lowered([Step(descriptor=d)], items)
+
+
+def _nothing(network: Network, layer: Layer, batch: int, lanes: int) -> Lowered:
+    """A view: its tensor lies in another."""
+    return Lowered([], [])
+
+
+LOWERINGS: dict[type[Layer], Callable[[Network, Any, int, int], Lowered]] = {
+    MaxPool: _max_pool,
+    AvgPool: _avg_pool,
+    Add: _add,
+    Concat: _nothing,
+    Slice: _nothing,
+    Pad: pad,
+    Repeat: repeat,
+    Interleave: interleave,
+    Shuffle: shuffle,
+}
+"""How each kind of layer without weights becomes descriptors, of network, layer, batch and lanes;
+what has weights is planned by the engine."""

@@ -1,9 +1,10 @@
 """Activation memory plan: where each tensor's planes lie, reused as soon as nobody reads them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..network import Network
+from .places import Places
 
 __all__ = ["Buffer", "assign", "lifetimes", "plane_pitch"]
 
@@ -30,8 +31,11 @@ def plane_pitch(shape: tuple[int, int, int], batch: int, lanes: int) -> int:
     return -(-shape[1] * shape[2] * batch // lanes)
 
 
-def lifetimes(network: Network, batch: int, lanes: int) -> list[Buffer]:
-    """Buffers of all tensors in order of creation; the output outlives the last layer."""
+def lifetimes(network: Network, places: Places, batch: int, lanes: int) -> list[Buffer]:
+    """Buffers of all tensors in order of creation; the output outlives the last layer.
+
+    Tensors that lie in one another share a buffer, alive from the first to the last.
+    """
     first = {network.input: -1}
     last = {network.input: -1}
     for index, layer in enumerate(network.layers):
@@ -39,12 +43,13 @@ def lifetimes(network: Network, batch: int, lanes: int) -> list[Buffer]:
             last[name] = index
         first[layer.output] = last[layer.output] = index
     last[network.output] = len(network.layers)
-    buffers = []
+    buffers: dict[str, Buffer] = {}
     for name, start in first.items():
-        shape = network.tensors[name].shape
-        words = shape[0] * plane_pitch(shape, batch, lanes)
-        buffers.append(Buffer(name, words, start, last[name]))
-    return buffers
+        root = places.buffer(name)
+        words = places.channels(name) * plane_pitch(network.tensors[name].shape, batch, lanes)
+        known = buffers.get(root, Buffer(root, words, start, last[name]))
+        buffers[root] = replace(known, last=max(known.last, last[name]))
+    return list(buffers.values())
 
 
 def _first_fit(buffers: Sequence[Buffer]) -> tuple[int, dict[str, int]]:

@@ -72,6 +72,9 @@ class Engine(ABC):
     """How configurations name it."""
     options: ClassVar[tuple[str, ...]] = ()
     """Options of :func:`steelyard.compile.compile` that it takes."""
+    cuts_layers: ClassVar[bool] = False
+    """Whether :meth:`plan` takes parts of a grouped convolution in turn; if not, the network has
+    layers for them."""
     counters: ClassVar[type | None] = None
     """Dataclass of the counters that only this engine has, 64 bits each in the order of its
     fields; None for none."""
@@ -97,7 +100,7 @@ class Engine(ABC):
         config: AcceleratorConfig,
         prepared: Any,
     ) -> Plan:
-        """Plan of a layer with weights.
+        """Plan of a layer with weights, of one group of channels.
 
         Parameters
         ----------

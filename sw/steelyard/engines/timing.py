@@ -55,7 +55,9 @@ def period(descriptor: Descriptor, lanes: int) -> int:
 def segments(descriptor: Descriptor, lanes: int) -> NDArray[np.int64]:
     """Aligned reads that each tile needs for one window word, int64 (out_tiles,)."""
     d = descriptor
-    if d.stride == 1 and d.out_w == d.in_w:
+    pixel = d.delta_pixel + d.batch - 1
+    row = (d.out_w - 1) * pixel + d.delta_row + d.batch - 1
+    if not d.step2 and row == d.out_w * d.batch and (pixel == d.batch or d.out_w == 1):
         return np.ones(d.out_tiles, np.int64)
     # One period and, behind it, the last tile, which may have fewer lanes.
     tile = np.append(np.arange(min(period(d, lanes), d.out_tiles)), d.out_tiles - 1)
@@ -68,7 +70,7 @@ def segments(descriptor: Descriptor, lanes: int) -> NDArray[np.int64]:
     for lane in range(lanes):
         place, image = np.divmod(tile * lanes + lane, d.batch)
         y, x = np.divmod(place, d.out_w)
-        origin = (y * d.in_w + x) * d.stride * d.batch + image
+        origin = y * row + x * pixel + image
         begins = (origin != expected) | (length == longest)
         count += begins & (lane < valid)
         length = np.where(begins, 1, length + 1)

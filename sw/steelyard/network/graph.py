@@ -115,7 +115,10 @@ class Network:
                 f"{type(layer).__name__} is no known kind; use {', '.join(most)} or {last}."
             )
         wanted = layer.input_count
-        if len(layer.inputs) != wanted:
+        if wanted is None:
+            if not layer.inputs:
+                raise UserError(f"{layer.kind} takes at least 1 input tensor, not none.")
+        elif len(layer.inputs) != wanted:
             raise UserError(
                 f"{layer.kind} takes {wanted} input tensor{'s' if wanted > 1 else ''}, "
                 f"not {len(layer.inputs)}."

@@ -32,7 +32,8 @@ class Layer(ABC):
 
     key: ClassVar[str]
     """The kind in files and in the registry of kinds."""
-    input_count: ClassVar[int] = 1
+    input_count: ClassVar[int | None] = 1
+    """Tensors that it reads; None for any number from 1 on."""
 
     name: str
     inputs: tuple[str, ...]
@@ -44,7 +45,7 @@ class Layer(ABC):
 
     @property
     def kind(self) -> str:
-        """The kind in tables: ``conv``, ``fc``, ``max_pool``, ``avg_pool``, ``add``."""
+        """The kind in tables: the key, but ``fc`` for fully connected layers."""
         return self.key
 
     @property
@@ -96,6 +97,23 @@ class Layer(ABC):
         check_integer("hi", self.hi, -128, 127)
         if self.lo > self.hi:
             raise UserError(f"lo must not exceed hi, but they are {self.lo} and {self.hi}.")
+
+    def check_moved(self, inputs: Sequence[Tensor], output: Tensor) -> None:
+        """Refuse what a layer that only moves codes cannot do: new scales, or a clamp.
+
+        Raises
+        ------
+        UserError
+            Names both scales and zero points.
+        """
+        for each in inputs:
+            if (each.scale, each.zero_point) != (output.scale, output.zero_point):
+                raise UserError(
+                    f"{self.key} needs equal scale and zero point in and out, not ({each.scale!r}, "
+                    f"{each.zero_point}) and ({output.scale!r}, {output.zero_point})."
+                )
+        if (self.lo, self.hi) != (-128, 127):
+            raise UserError(f"{self.key} does not clamp, but lo and hi are {self.lo}, {self.hi}.")
 
     def check_shape(self, inputs: Sequence[Tensor], output: Tensor) -> None:
         """Refuse an output of another shape than :meth:`output_shape`.

@@ -269,13 +269,19 @@ class _Chain:
         k: int | None,
         group: int,
         fully_connected: bool = False,
+        groups: int = 1,
     ) -> None:
-        shape = (out_channels, self.channels, *kernel)
+        shape = (out_channels, self.channels // groups, *kernel)
         weight = random_weight(self.rng, shape, group=group, k=k)
         # Refuses a kernel that does not fit before sums are made of it.
         output_size(self.size, kernel, stride, padding)
         x = self._builder.last
-        sums = _sums(self._samples[x.name], x.zero_point, weight, stride, padding)
+        parts = zip(
+            np.split(self._samples[x.name], groups, axis=1), np.split(weight, groups), strict=True
+        )
+        sums = np.concatenate(
+            [_sums(sample, x.zero_point, own, stride, padding) for sample, own in parts], axis=1
+        )
         centre, deviation = _statistics(sums)
         # Half of the channels are balanced by their bias, as training would; others run off centre.
         balanced = self.rng.random(out_channels) < 0.5
@@ -301,13 +307,16 @@ class _Chain:
             stride=stride,
             padding=padding,
             fully_connected=fully_connected,
+            groups=groups,
             k=k,
         )
 
-    def random_conv(self, out_channels: int, k: int | None, group: int) -> None:
+    def random_conv(self, out_channels: int, k: int | None, group: int, groups: int = 1) -> None:
         stride = 2 if self.rng.random() < 0.3 else 1
         kernel, padding = self._window(7, stride)
-        self.conv(out_channels, kernel, stride=stride, padding=padding, k=k, group=group)
+        self.conv(
+            out_channels, kernel, stride=stride, padding=padding, k=k, group=group, groups=groups
+        )
 
     def random_pool(self, kind: str) -> None:
         stride = int(self.rng.integers(1, 4))

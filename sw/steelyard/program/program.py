@@ -368,7 +368,7 @@ def _check(program: Program) -> None:
     planes = [(program.input, network.input)]
     first = 0
     for entry, layer in zip(program.layers, network.layers, strict=True):
-        if entry.first != first or entry.count < 1 or entry.predicted_cycles < 1:
+        if entry.first != first or (entry.count > 0) != (entry.predicted_cycles > 0):
             raise ValueError(f"layer {entry.name!r} has no descriptors of its own")
         first += entry.count
         planes.append((entry.output, layer.output))

@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from steelyard.compile.memory import lifetimes
+from steelyard.compile.places import separate
 from steelyard.program import Program
 
 from .crossbar_pictures import sheets
@@ -94,16 +95,17 @@ def _memory(program: Program) -> Picture:
     figure = Figure(figsize=(WIDTH_INCHES, 4.5))
     axes = figure.subplots()
     count = len(program.layers)
-    for number, buffer in enumerate(
-        lifetimes(program.network, program.batch, program.config.engine.lanes)
-    ):
+    _, places = separate(program.network)
+    lanes = program.config.engine.lanes
+    buffers = lifetimes(program.network, places, program.batch, lanes)
+    for number, buffer in enumerate(buffers):
         plane = planes[buffer.name]
         start, end = buffer.first - 0.5, min(buffer.last, count - 1) + 0.5
         axes.bar(
             start,
-            plane.words,
+            buffer.words,
             width=end - start,
-            bottom=plane.base,
+            bottom=plane.base - places.start(buffer.name) * plane.pitch,
             align="edge",
             color=COLORS[number % len(COLORS)],
             edgecolor="white",

@@ -29,6 +29,7 @@ class SparseArray(Engine):
 
     kind = "array"
     options = ("k",)
+    cuts_layers = True
 
     def prepare(
         self, network: Network, config: Config, options: Mapping[str, Any]

@@ -6,9 +6,37 @@ A new kind is a module here and an entry in :data:`LAYER_KINDS`.
 from ..layer import Layer
 from .add import Add
 from .conv import Conv
+from .moves import Interleave, Pad, Repeat, Shuffle
 from .pool import AvgPool, MaxPool
+from .views import Concat, Slice
 
-__all__ = ["LAYER_KINDS", "Add", "AvgPool", "Conv", "MaxPool"]
+__all__ = [
+    "LAYER_KINDS",
+    "Add",
+    "AvgPool",
+    "Concat",
+    "Conv",
+    "Interleave",
+    "MaxPool",
+    "Pad",
+    "Repeat",
+    "Shuffle",
+    "Slice",
+]
 
-LAYER_KINDS: dict[str, type[Layer]] = {kind.key: kind for kind in (Conv, MaxPool, AvgPool, Add)}
+LAYER_KINDS: dict[str, type[Layer]] = {
+    kind.key: kind
+    for kind in (
+        Conv,
+        MaxPool,
+        AvgPool,
+        Add,
+        Concat,
+        Slice,
+        Pad,
+        Repeat,
+        Interleave,
+        Shuffle,
+    )
+}
 """Class of every kind by its key."""

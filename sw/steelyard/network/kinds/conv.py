@@ -40,7 +40,7 @@ class Conv(Layer):
 
     key: ClassVar[str] = "conv"
     weight: Annotated[NDArray[np.int8], Rank(4)]
-    """int8 (out_channels, in_channels, kernel_h, kernel_w), -127 to 127; pruned weights are 0."""
+    """int8 (out_channels, in_channels / groups, kernel_h, kernel_w), -127 to 127, 0 if pruned."""
     bias: Annotated[NDArray[np.int32], Rank(1)]
     """int32 (out_channels,) at scale s_x * s_w, without zero-point correction."""
     multiplier: Annotated[NDArray[np.int32], Rank(1)]
@@ -50,6 +50,8 @@ class Conv(Layer):
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
     """Top, left, bottom, right, filled with the input's zero point."""
+    groups: int = 1
+    """Parts of the channels that are convolved apart; as many as channels for a depthwise layer."""
     fully_connected: bool = False
     """Whether the kernel is the whole map."""
     k: int | None = None
@@ -106,12 +108,12 @@ class Conv(Layer):
             )
         kernel = self.kernel
         if self.fully_connected and (
-            kernel != x.shape[1:] or any(self.padding) or self.stride != 1
+            kernel != x.shape[1:] or any(self.padding) or self.stride != 1 or self.groups != 1
         ):
             raise UserError(
                 f"a fully connected layer's kernel must cover the map of {x.shape[1]}x{x.shape[2]} "
-                f"without padding at stride 1, not {kernel[0]}x{kernel[1]} with padding "
-                f"{self.padding} at stride {self.stride}."
+                f"in one group without padding at stride 1, not {kernel[0]}x{kernel[1]} in "
+                f"{self.groups} with padding {self.padding} at stride {self.stride}."
             )
         self._check_channels()
         if self.k is not None:
@@ -127,9 +129,15 @@ class Conv(Layer):
 
     def _check_values(self, x: Tensor) -> None:
         weight = self.weight
-        if weight.shape[1] != x.shape[0]:
+        check_integer("groups", self.groups, 1, len(weight))
+        if len(weight) % self.groups:
             raise UserError(
-                f"the weight has {weight.shape[1]} input channels where {x.name!r} has "
+                f"{len(weight)} output channels cannot be cut into {self.groups} equal groups."
+            )
+        if weight.shape[1] * self.groups != x.shape[0]:
+            times = f"{self.groups} groups of " * (self.groups > 1)
+            raise UserError(
+                f"the weight has {times}{weight.shape[1]} input channels where {x.name!r} has "
                 f"{x.shape[0]}."
             )
         if int(weight.min()) < -127:
@@ -159,15 +167,15 @@ class Conv(Layer):
         so the order of summation cannot matter.
         """
         z_x = inputs[0].zero_point
-        channels, _, kernel_h, kernel_w = self.weight.shape
-        stride = self.stride
+        channels, own, kernel_h, kernel_w = self.weight.shape
+        stride, groups = self.stride, self.groups
         # Raw codes keep the sums smallest; the zero point moves into the bias, as in the array.
         flat = self.weight.transpose(0, 2, 3, 1).reshape(channels, -1)
         bias = self.bias.astype(np.int64) - z_x * flat.sum(axis=1, dtype=np.int64)
         bound = self.accumulator_bound()
         single = int(bound.max()) <= FLOAT32_EXACT
         dtype = np.float32 if single else np.float64
-        matrix = flat.astype(dtype)
+        matrix = flat.astype(dtype).reshape(groups, channels // groups, -1)
         finish = self._finisher(bound, bias, output.zero_point)
 
         def function(x: Block) -> Block:
@@ -175,20 +183,23 @@ class Conv(Layer):
             height, width = self.window.output_size(x.shape[1:3])
             images = x.shape[3]
             result = np.empty((channels, height, width, images), np.int8)
-            row_bytes = flat.shape[1] * width * images * np.dtype(dtype).itemsize
+            row_bytes = groups * flat.shape[1] * width * images * np.dtype(dtype).itemsize
             step = min(height, max(1, WINDOW_BYTES // row_bytes))
-            windows = np.empty((kernel_h, kernel_w, x.shape[0], step, width, images), dtype)
+            taps = (groups, kernel_h, kernel_w, own)
+            windows = np.empty((*taps, step, width, images), dtype)
             for y in range(0, height, step):
                 rows = min(step, height - y)
                 if rows < step:
-                    windows = np.empty((*windows.shape[:3], rows, width, images), dtype)
+                    windows = np.empty((*taps, rows, width, images), dtype)
                 for ky in range(kernel_h):
                     first = y * stride + ky
                     band = padded[:, first : first + (rows - 1) * stride + 1 : stride]
                     for kx in range(kernel_w):
-                        windows[ky, kx] = band[:, :, kx : kx + (width - 1) * stride + 1 : stride]
-                sums = matrix @ windows.reshape(flat.shape[1], -1)
-                result[:, y : y + rows] = finish(sums).reshape(channels, rows, width, images)
+                        tap = band[:, :, kx : kx + (width - 1) * stride + 1 : stride]
+                        windows[:, ky, kx] = tap.reshape(groups, own, *tap.shape[1:])
+                sums = matrix @ windows.reshape(groups, flat.shape[1], -1)
+                codes = finish(sums.reshape(channels, -1))
+                result[:, y : y + rows] = codes.reshape(channels, rows, width, images)
             return result
 
         return function

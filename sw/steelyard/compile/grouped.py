@@ -1,0 +1,97 @@
+"""Grouped convolutions as dense ones of a few channels each.
+
+A block holds as many groups as fill the engine: its weights are those of the groups along a
+diagonal, all others are zero, and zeros cost nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..contract import AcceleratorConfig
+from ..network import Concat, Conv, Layer, Network, Slice
+
+__all__ = ["Block", "blocks", "ungroup"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Block:
+    """Some groups of a convolution as a convolution of one.
+
+    Members
+    -------
+    conv : the convolution, under the layer's name
+    reads, writes : first channel of the input and of the output
+    """
+
+    conv: Conv
+    reads: int
+    writes: int
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels of the input and of the output."""
+        return self.conv.weight.shape[1], self.conv.weight.shape[0]
+
+
+def blocks(conv: Conv, config: AcceleratorConfig, growth: int = 1) -> Iterator[Block]:
+    """Blocks of a convolution, itself where it has but one group.
+
+    Each has at least as many input channels as a weight group and output channels as the engine has
+    in flight, times `growth`: larger blocks take fewer descriptors and more weight memory.
+    """
+    if conv.groups == 1:
+        yield Block(conv=conv, reads=0, writes=0)
+        return
+    outputs, own, height, width = conv.weight.shape
+    each = outputs // conv.groups
+    wanted = max(-(-config.engine.group // own), -(-config.engine.width // each)) * growth
+    for first in range(0, conv.groups, wanted):
+        count = min(wanted, conv.groups - first)
+        part = slice(first * each, (first + count) * each)
+        weight = np.zeros((count, each, count, own, height, width), np.int8)
+        diagonal = np.arange(count)
+        weight[diagonal, :, diagonal] = conv.weight[part].reshape(count, each, own, height, width)
+        yield Block(
+            conv=replace(
+                conv,
+                weight=weight.reshape(count * each, count * own, height, width),
+                bias=conv.bias[part],
+                multiplier=conv.multiplier[part],
+                shift=conv.shift[part],
+                groups=1,
+            ),
+            reads=first * own,
+            writes=first * each,
+        )
+
+
+def ungroup(network: Network, config: AcceleratorConfig) -> Network:
+    """Network whose grouped convolutions are slices, convolutions of one group, and their sum.
+
+    For engines that plan whole layers alone.
+    """
+    if all(not isinstance(each, Conv) or each.groups == 1 for each in network.layers):
+        return network
+    tensors, layers = dict(network.tensors), list[Layer]()
+    for layer in network.layers:
+        if not isinstance(layer, Conv) or layer.groups == 1:
+            layers.append(layer)
+            continue
+        x, y = network.tensor(layer.inputs[0]), network.tensor(layer.output)
+        outputs = []
+        for number, block in enumerate(blocks(layer, config)):
+            inputs, channels = block.channels
+            source, output = f"{layer.name}/input {number}", f"{layer.name}/output {number}"
+            tensors[source] = replace(x, name=source, shape=(inputs, *x.shape[1:]))
+            tensors[output] = replace(y, name=output, shape=(channels, *y.shape[1:]))
+            layers += [
+                Slice(
+                    name=source, inputs=(x.name,), output=source, first=block.reads, count=inputs
+                ),
+                replace(block.conv, name=f"{layer.name}/{number}", inputs=(source,), output=output),
+            ]
+            outputs.append(output)
+        layers.append(Concat(name=layer.name, inputs=tuple(outputs), output=layer.output))
+    return replace(network, tensors=tensors, layers=tuple(layers))

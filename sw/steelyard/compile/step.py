@@ -1,0 +1,36 @@
+"""What a layer becomes: descriptors before their addresses are known, and parameter items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..contract.descriptor import Descriptor
+
+__all__ = ["Item", "Lowered", "Step"]
+
+Item = tuple[int, int, int]
+"""Bias, multiplier and shift of one output channel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Descriptor of a layer, or of some of its channels.
+
+    Members
+    -------
+    descriptor : without addresses
+    reads, writes : first channel of the inputs and of the output that it works on
+    item : first of the layer's parameter items that it takes
+    """
+
+    descriptor: Descriptor
+    reads: int = 0
+    writes: int = 0
+    item: int = 0
+
+
+class Lowered(NamedTuple):
+    """A layer without weights as steps that run one after the other, and parameter items."""
+
+    steps: Sequence[Step]
+    items: Sequence[Item]
