@@ -12,10 +12,10 @@ from ..contract.sections import MEMORIES
 from ..engines import Engine, Plan
 from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
+from ..network.grouped import blocks, ungroup
 from ..program import LayerEntry, Plane, Program
 from ..progress import Progress
 from .cycles import predict
-from .grouped import blocks, ungroup
 from .layers import LOWERINGS, check_features, serial_scale, walk
 from .memory import Buffer, assign, lifetimes, plane_pitch
 from .places import Places, separate
@@ -108,7 +108,8 @@ class _Planner:
         base.words(layer.name, config)
         check_features(layer, base, config)
         parts, steps = [], []
-        for block in blocks(layer, config, growth):
+        inputs, outputs = config.engine.group * growth, config.engine.width * growth
+        for block in blocks(layer, inputs, outputs):
             own = replace(base, in_channels=block.channels[0])
             plan = self.engine.plan(self.network, block.conv, own, config, self.prepared)
             parts.append((block.conv, plan))
@@ -284,7 +285,7 @@ def compile(
                 f"The {config.engine.title} has no option {name!r}; its options are {own}."
             )
     if not engine.cuts_layers:
-        network = ungroup(network, config)
+        network = ungroup(network, config.engine.group, config.engine.width)
     network, places = separate(network)
     settings, mapping, prepared = engine.prepare(network, config, options)
     # With memories that hold everything: how large they are changes no plan, and what is too much

@@ -8,6 +8,7 @@ from .arithmetic import requantize
 from .arrays import from_arrays, to_arrays
 from .builder import NetworkBuilder
 from .graph import Network
+from .grouped import ungroup
 from .kinds import *  # noqa: F403 - what a kind's module gives is public here
 from .kinds import __all__ as _kinds
 from .layer import Layer, Rank
@@ -30,5 +31,6 @@ __all__ = [
     "output_size",
     "requantize",
     "to_arrays",
+    "ungroup",
 ]
 __all__ += _kinds

@@ -18,7 +18,7 @@ from ..engines.crossbar import (
     most_activity,
 )
 from ..errors import UserError
-from ..network import Conv, Network, golden
+from ..network import Conv, Network, golden, ungroup
 
 __all__ = ["Comparison", "compare_with_traditional", "cost_over_dense"]
 
@@ -119,6 +119,7 @@ def compare_with_traditional(
         If there is no such mapping, or the configuration's own constants have no such converter.
     """
     constant_set(config.constants).adc(config.adc_bits)
+    network = ungroup(network, config.ou_rows, config.ou_columns)
     own = map_network(network, config, mapping)
     traditional = map_network(network, config, "traditional")
     if codes is None:

@@ -6,6 +6,7 @@ import pytest
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.compile.layers import serial_scale
 from steelyard.compile.memory import Buffer, assign, lifetimes
+from steelyard.compile.places import separate
 from steelyard.contract import configure
 from steelyard.contract.sections import MEMORIES, SERIAL_SHIFTS
 from steelyard.errors import DoesNotFit, UserError
@@ -229,7 +230,7 @@ def test_a_field_out_of_range_names_the_layer():
 @pytest.mark.parametrize("seed", range(20))
 def test_tensors_alive_together_never_overlap(seed):
     network = random_network(seed, layers=8, max_pixels=40, max_channels=9)
-    buffers = lifetimes(network, 2, 8)
+    buffers = lifetimes(network, separate(network)[1], 2, 8)
     peak, bases = assign(buffers)
     live = [
         sum(b.words for b in buffers if b.first <= t <= b.last) for t in range(len(network.layers))
@@ -249,7 +250,8 @@ def test_a_chain_reuses_the_words_of_dead_tensors():
 
 
 def test_residual_inputs_stay_alive():
-    buffers = {b.name: b for b in lifetimes(residual(), 1, 8)}
+    network = residual()
+    buffers = {b.name: b for b in lifetimes(network, separate(network)[1], 1, 8)}
     assert (buffers["a"].first, buffers["a"].last) == (0, 2)
     assert (buffers["e"].first, buffers["e"].last) == (4, 5)
 

@@ -78,7 +78,7 @@ class NetworkMapping:
 def map_network(
     network: Network, config: CrossbarConfig, method: str, *, share: bool = True
 ) -> NetworkMapping:
-    """Mapping of a network.
+    """Mapping of a network, whose convolutions have one group of channels each.
 
     Parameters
     ----------
@@ -89,6 +89,12 @@ def map_network(
     UserError
         If the method is unknown.
     """
+    for layer in network.layers:
+        if isinstance(layer, Conv) and layer.groups > 1:
+            raise layer.error(
+                "crossbars hold convolutions of one group of channels; take it apart with "
+                "steelyard.network.ungroup first."
+            )
     layers = [
         _unplaced(layer.weight, config, method, layer.name, layer.fully_connected)
         for layer in network.layers

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..contract import AcceleratorConfig
-from ..network import Concat, Conv, Layer, Network, Slice
+from .graph import Network
+from .kinds import Concat, Conv, Slice
+from .layer import Layer
 
 __all__ = ["Block", "blocks", "ungroup"]
 
@@ -35,18 +36,19 @@ class Block:
         return self.conv.weight.shape[1], self.conv.weight.shape[0]
 
 
-def blocks(conv: Conv, config: AcceleratorConfig, growth: int = 1) -> Iterator[Block]:
+def blocks(conv: Conv, inputs: int, outputs: int) -> Iterator[Block]:
     """Blocks of a convolution, itself where it has but one group.
 
-    Each has at least as many input channels as a weight group and output channels as the engine has
-    in flight, times `growth`: larger blocks take fewer descriptors and more weight memory.
+    Parameters
+    ----------
+    inputs, outputs : channels that a block has at least, as far as there are so many
     """
     if conv.groups == 1:
         yield Block(conv=conv, reads=0, writes=0)
         return
-    outputs, own, height, width = conv.weight.shape
-    each = outputs // conv.groups
-    wanted = max(-(-config.engine.group // own), -(-config.engine.width // each)) * growth
+    channels, own, height, width = conv.weight.shape
+    each = channels // conv.groups
+    wanted = max(-(-inputs // own), -(-outputs // each))
     for first in range(0, conv.groups, wanted):
         count = min(wanted, conv.groups - first)
         part = slice(first * each, (first + count) * each)
@@ -67,10 +69,10 @@ def blocks(conv: Conv, config: AcceleratorConfig, growth: int = 1) -> Iterator[B
         )
 
 
-def ungroup(network: Network, config: AcceleratorConfig) -> Network:
-    """Network whose grouped convolutions are slices, convolutions of one group, and their sum.
+def ungroup(network: Network, inputs: int, outputs: int) -> Network:
+    """Network whose grouped convolutions are slices, convolutions of one group, and joins.
 
-    For engines that plan whole layers alone.
+    For engines that plan whole layers alone; `inputs` and `outputs` as for :func:`blocks`.
     """
     if all(not isinstance(each, Conv) or each.groups == 1 for each in network.layers):
         return network
@@ -80,18 +82,16 @@ def ungroup(network: Network, config: AcceleratorConfig) -> Network:
             layers.append(layer)
             continue
         x, y = network.tensor(layer.inputs[0]), network.tensor(layer.output)
-        outputs = []
-        for number, block in enumerate(blocks(layer, config)):
-            inputs, channels = block.channels
+        made = []
+        for number, block in enumerate(blocks(layer, inputs, outputs)):
+            taken, given = block.channels
             source, output = f"{layer.name}/input {number}", f"{layer.name}/output {number}"
-            tensors[source] = replace(x, name=source, shape=(inputs, *x.shape[1:]))
-            tensors[output] = replace(y, name=output, shape=(channels, *y.shape[1:]))
+            tensors[source] = replace(x, name=source, shape=(taken, *x.shape[1:]))
+            tensors[output] = replace(y, name=output, shape=(given, *y.shape[1:]))
             layers += [
-                Slice(
-                    name=source, inputs=(x.name,), output=source, first=block.reads, count=inputs
-                ),
+                Slice(name=source, inputs=(x.name,), output=source, first=block.reads, count=taken),
                 replace(block.conv, name=f"{layer.name}/{number}", inputs=(source,), output=output),
             ]
-            outputs.append(output)
-        layers.append(Concat(name=layer.name, inputs=tuple(outputs), output=layer.output))
+            made.append(output)
+        layers.append(Concat(name=layer.name, inputs=tuple(made), output=layer.output))
     return replace(network, tensors=tensors, layers=tuple(layers))
