@@ -16,7 +16,7 @@ import torch
 from steelyard.contract import configure
 from steelyard.program.archive import read_sealed, write_sealed
 from steelyard.program.program import FORMAT, FORMAT_VERSION, Program
-from steelyard_sim.cases.faults import CONFIG
+from steelyard_sim.runs.faults import CONFIG
 
 from ..commands.small import prepare_data
 from .remedies import REMEDIES, UNFOLLOWED

@@ -1,21 +1,19 @@
 """Random layers on the compiled crossbar tile, every output and count compared.
 
-``python -m steelyard_sim.cases.tile_run`` draws configurations whose fields meet in most pairs of
+``python -m steelyard_sim.runs.tile`` draws configurations whose fields meet in most pairs of
 values, compiles a simulation of each, and runs random programs on it through the unmodified driver:
 each layer alone and all together. Outputs and the counts of section 4 of docs/crossbar.md must be
 those of the golden crossbar, and, where the converter is ideal, outputs also those of the integer
 network.
 """
 
-import argparse
-import json
 import resource
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -27,13 +25,13 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.engines import crossbar
 from steelyard.engines.crossbar import METHODS, DeviceEffects, NetworkMapping
 from steelyard.errors import UserError
-from steelyard.files import replacing
 from steelyard.network import Conv, Network, golden
 from steelyard.network.random import random_conv, random_input, random_network
 from steelyard.program import Program
 
-from .tile import unit_counts
-from .tile_cover import covering_configs, pairs, possible_pairs
+from ..cases.tile import unit_counts
+from ..cases.tile_cover import covering_configs, pairs, possible_pairs
+from .command import JSON_FILE, Command, write_json
 
 __all__ = ["Case", "Summary", "TileBench", "random_case"]
 
@@ -326,26 +324,36 @@ def run(seed: int, layers: int, configs: int, bar: ProgressBar) -> Summary:
     return summary
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; exit status 1 if anything differed."""
-    parser = argparse.ArgumentParser(description="Random layers on the crossbar tile's RTL.")
-    parser.add_argument("--count", type=int, default=500, help="layers through crossbars, at least")
-    parser.add_argument("--configs", type=int, default=CONFIGS, help="configurations")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="file for the summary")
-    options = parser.parse_args(arguments)
-    try:
-        with ProgressBar(console=Console(stderr=True)) as bar:
-            summary = run(options.seed, options.count, options.configs, bar)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    _show(summary, options.seed)
-    if options.json is not None:
-        with replacing(options.json, "Summary") as temporary:
-            text = json.dumps({"seed": options.seed, **vars(summary)}, indent=2)
-            temporary.write_text(text + "\n", encoding="utf-8")
-    return int(bool(summary.differences))
+@click.command(cls=Command)
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="Layers through crossbars, at least.",
+)
+@click.option(
+    "--configs", type=click.IntRange(1), default=CONFIGS, show_default=True, help="Configurations."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all that is random."
+)
+@click.option("--json", "json_file", type=JSON_FILE, metavar="FILE", help="Write the summary here.")
+def command(count: int, configs: int, seed: int, json_file: Path | None) -> None:
+    """Compare random layers on the crossbar tile's RTL with the golden crossbar.
+
+    Exit status: 0 good, 1 anything differs, 2 the input is bad.
+
+    \b
+    Example:
+      python -m steelyard_sim.runs.tile --count 10 --configs 1
+    """
+    with ProgressBar(console=Console(stderr=True)) as bar:
+        summary = run(seed, count, configs, bar)
+    _show(summary, seed)
+    if json_file is not None:
+        write_json(json_file, {"seed": seed, **vars(summary)}, "Summary")
+    sys.exit(int(bool(summary.differences)))
 
 
 def _show(summary: Summary, seed: int) -> None:
@@ -363,8 +371,8 @@ def _show(summary: Summary, seed: int) -> None:
         "differences": str(len(summary.differences) or "none"),
     }
     for name, text in rows.items():
-        print(f"{name:16}{text}")
+        click.echo(f"{name:16}{text}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -1,0 +1,1 @@
+"""Long comparisons as commands of their own: ``python -m steelyard_sim.runs.NAME --help``."""
