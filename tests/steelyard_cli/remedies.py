@@ -74,9 +74,9 @@ PRUNE = (
     ),
     Remedy(
         "prune fashion --weights other.npz --method magnitude -o p.onnx",
-        r"make them with 'python -m steelyard.train (WEIGHTS\.npz --model fashion)'",
+        r"make them with 'steelyard (train --model fashion -o WEIGHTS\.npz)'",
         (
-            "python -m steelyard.train {0} --data data --epochs 1",
+            "{0} --data data --epochs 1",
             "prune fashion --weights WEIGHTS.npz --method magnitude -o p.onnx",
         ),
     ),

@@ -1,1 +1,1 @@
-"""Long comparisons as commands of their own: ``python -m steelyard_sim.runs.NAME --help``."""
+"""Long comparisons, each a command of its own with ``--help``; their tests run short ones."""
