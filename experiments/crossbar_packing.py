@@ -38,7 +38,7 @@ RANDOM = (
 """Mapping, what pruned the weights, and the share of them that it kept."""
 TRAINED = (("traditional", None, 0.0), ("pattern", "pattern", 0.75), ("ou_row", "ou_row", 0.75),
            ("mixed", "mixed", 0.8), ("mixed", "pattern", 0.75))  # fmt: skip
-"""Mapping, method of pruning, and the share of weights removed outside the first layer."""
+"""Mapping, constraint of pruning, and the share of weights removed outside the first layer."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ def random_network(layers, pruned, keep, seed):
     return SimpleNamespace(layers=made)
 
 
-def trained_network(method, sparsity, seed):
+def trained_network(constraint, sparsity, seed):
     """The bundled demo network, pruned without labels and quantized."""
     model = zoo.load("fashion")
     calibration = zoo.to_input(zoo.sample().calibration[:500])
-    if method is not None:
-        found = prune.prune_for_crossbar(model, calibration, method, sparsity, seed=seed)
+    if constraint is not None:
+        found = prune.prune_for_crossbar(model, calibration, constraint, sparsity, seed=seed)
         model = found.model
     return importer.load(quantize(model, calibration))
 

@@ -18,7 +18,7 @@ from crossbar_golden import vgg8
 from steelyard import driver
 from steelyard.compile import compile
 from steelyard.contract import configure
-from steelyard.engines.crossbar import METHODS, CrossbarConfig, map_network
+from steelyard.engines.crossbar import MAPPINGS, CrossbarConfig, map_network
 from steelyard.engines.crossbar import run as crossbar_run
 from steelyard.network import Conv
 
@@ -40,10 +40,10 @@ def thinned(network, zeros):
 @click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
 @click.option("--ou-parallel", type=int, default=1)
 @click.option("--cell-bits", type=int, default=4)
-@click.option("--method", type=click.Choice(list(METHODS)), default="traditional")
+@click.option("--method", "mapping", type=click.Choice(list(MAPPINGS)), default="traditional")
 @click.option("--zeros", type=float, default=0.0, help="Share of the weights.")
 @click.option("--bound", is_flag=True, help="Without simulating.")
-def main(ou_parallel, cell_bits, method, zeros, bound):
+def main(ou_parallel, cell_bits, mapping, zeros, bound):
     """Run, compare, print."""
     network = thinned(vgg8(), zeros)
     config = configure(
@@ -55,7 +55,7 @@ def main(ou_parallel, cell_bits, method, zeros, bound):
         parameter_words=4096,
         partial_sum_channels=1024,
     )
-    program = compile(network, config, batch=1, mapping=method)
+    program = compile(network, config, batch=1, mapping=mapping)
     most = sum(layer.predicted_cycles for layer in program.layers)
     print(f"the compiler's bound: {most:,} cycles, {most / CLOCK_HZ:.3f} s")
     if bound:
@@ -68,7 +68,7 @@ def main(ou_parallel, cell_bits, method, zeros, bound):
         y = device.infer(x)
         cycles, counters = device.cycles, device.counters()
     print(f"simulated in {time.process_time() - begin:.0f} CPU-s")
-    expected = crossbar_run(network, map_network(network, config.engine.crossbar, method), x)
+    expected = crossbar_run(network, map_network(network, config.engine.crossbar, mapping), x)
     print("equal to the golden crossbar:", bool(np.array_equal(y, expected.output)))
     for name, work in expected.layers.items():
         units = next(each.units for each in counters if each.name == name)

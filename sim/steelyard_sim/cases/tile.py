@@ -13,7 +13,7 @@ from steelyard.compile import Descriptor, Operation, compile
 from steelyard.contract import AcceleratorConfig, configure
 from steelyard.contract.registers import COUNTERS, Space
 from steelyard.engines.crossbar import (
-    METHODS,
+    MAPPINGS,
     Counts,
     CrossbarConfig,
     DeviceEffects,
@@ -126,7 +126,7 @@ class TileCase:
 
     def __str__(self) -> str:
         return (
-            f"{self.config.engine.crossbar.canonical()}, {self.mapping.method}, "
+            f"{self.config.engine.crossbar.canonical()}, {self.mapping.mapping}, "
             f"{self.layer.out_tiles} tiles of {self.config.engine.lanes}, {self.windows.shape[1]} "
             f"positions -> {self.sums.shape[1]} channels, {len(self.items)} items"
         )
@@ -157,8 +157,8 @@ def random_tile_case(
             continue
         weight = rng.integers(-127, 128, (channels, inputs, kernel, kernel)).astype(np.int8)
         weight[rng.random(weight.shape) < rng.choice([0, 0, 0.5, 0.8, 1])] = 0
-        method = str(rng.choice(list(METHODS)))
-        mapping = map_layer(weight, config.engine.crossbar, method)
+        name = str(rng.choice(list(MAPPINGS)))
+        mapping = map_layer(weight, config.engine.crossbar, name)
         tiles = int(rng.integers(1, 4))
         if tiles * mapping.operation_units * config.engine.crossbar.steps > cycles:
             continue
@@ -301,7 +301,7 @@ def random_tile_program(
         try:
             network, _ = random_case_network(rng, config)
             batch = int(rng.choice([1, 1, 1, 2, 3, 5]))
-            program = compile(network, config, batch=batch, mapping=str(rng.choice(list(METHODS))))
+            program = compile(network, config, batch=batch, mapping=str(rng.choice(list(MAPPINGS))))
         except UserError as error:
             # The draw does not fit its map or the configuration: the next one may.
             refused = error

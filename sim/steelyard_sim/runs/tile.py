@@ -23,7 +23,7 @@ from steelyard import driver
 from steelyard.compile import Descriptor, compile
 from steelyard.contract import AcceleratorConfig
 from steelyard.engines import crossbar
-from steelyard.engines.crossbar import METHODS, DeviceEffects, NetworkMapping
+from steelyard.engines.crossbar import MAPPINGS, DeviceEffects, NetworkMapping
 from steelyard.errors import UserError
 from steelyard.network import Conv, Network, golden
 from steelyard.network.random import random_conv, random_input, random_network
@@ -77,7 +77,7 @@ class Summary:
     layers, programs, configurations : that were run
     pairs, possible_pairs : pairs of field values that the configurations have, and all there are
     kinds : layers by what is particular about them
-    methods : layers by mapping
+    mappings : layers by mapping
     elements : output elements compared, each layer alone
     ou_steps, ou_skipped : of all operation units in these layers
     cycles, predicted_cycles : of the layers through crossbars, each alone; and the bound
@@ -92,7 +92,7 @@ class Summary:
     pairs: int = 0
     possible_pairs: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
-    methods: Counter[str] = field(default_factory=Counter)
+    mappings: Counter[str] = field(default_factory=Counter)
     elements: int = 0
     ou_steps: int = 0
     ou_skipped: int = 0
@@ -163,10 +163,10 @@ def random_case(
     for _ in range(ATTEMPTS):
         try:
             network = _random_network(rng, config)
-            batch, method = int(rng.choice([1, 1, 2, 3, 5])), str(rng.choice(list(METHODS)))
+            batch, mapping = int(rng.choice([1, 1, 2, 3, 5])), str(rng.choice(list(MAPPINGS)))
             effects = DeviceEffects(seed=int(rng.integers(1 << 31)), **EFFECTS)
             worn = effects if rng.random() < 0.25 else None
-            program = compile(network, config, batch=batch, mapping=method, effects=worn)
+            program = compile(network, config, batch=batch, mapping=mapping, effects=worn)
         except UserError as error:
             # The draw does not fit its map or the configuration: the next one may.
             refused = error
@@ -282,7 +282,7 @@ class TileBench:
                 "behind other layers": layer.inputs[0] != shapes.input,
             }
             summary.kinds.update(name for name, holds in kinds.items() if holds)
-            summary.methods[mapping.method] += 1
+            summary.mappings[mapping.mapping] += 1
             summary.layers += 1
             summary.ou_steps += counts.ou_steps
             summary.ou_skipped += counts.ou_skipped
@@ -361,7 +361,7 @@ def _show(summary: Summary, seed: int) -> None:
         "layers": f"{summary.layers} in {summary.programs} programs, seed {seed}",
         "configurations": f"{summary.configurations}; {summary.pairs} of "
         f"{summary.possible_pairs} pairs of field values",
-        "mappings": ", ".join(f"{name} {n}" for name, n in summary.methods.most_common()),
+        "mappings": ", ".join(f"{name} {n}" for name, n in summary.mappings.most_common()),
         "layers that are": ", ".join(f"{name} {n}" for name, n in summary.kinds.most_common()),
         "compared": f"{summary.elements} elements; counts of {summary.ou_steps} OU steps and "
         f"{summary.ou_skipped} skipped ones",

@@ -145,7 +145,7 @@ def test_a_converter_of_few_bits_saturates(adc_bits):
     case = next(
         case
         for case in (random_tile_case(seed, config, cycles=500) for seed in range(1000))
-        if case.mapping.method == "traditional"
+        if case.mapping.mapping == "traditional"
         and case.counts[1] == 0
         and case.windows.shape[1] > 5
         and (case.sums[:, :, : case.layer.last_lanes] != 0).all()
@@ -158,7 +158,7 @@ def test_operation_units_follow_each_other_without_a_gap():
     case = next(
         case
         for case in (random_tile_case(seed, DENSE, cycles=700) for seed in range(1000))
-        if case.mapping.method == "traditional"
+        if case.mapping.mapping == "traditional"
         and case.counts[1] == 0
         and case.windows.shape[1] > DENSE.engine.crossbar.ou_rows
         and case.layer.passes > 8
