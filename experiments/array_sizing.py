@@ -23,7 +23,8 @@ import click
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, ClockDomain, Module, Signal
 from amaranth.sim import Simulator
-from array_skeletons import ACC_BITS, ARRAYS, GROUP, LATENCY, ClearableAdder, Options, Squeeze
+from array_skeletons import ARRAYS, GROUP, Squeeze
+from array_units import ACC_BITS, LATENCY, ClearableAdder, Options
 
 from steelyard_hw.lib.tools import find_yosys
 
