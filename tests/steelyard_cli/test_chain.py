@@ -16,7 +16,7 @@ from steelyard.contract import AcceleratorConfig, configure
 from steelyard.files import replacing
 from steelyard.network import golden
 from steelyard.program import Program
-from steelyard_cli.commands.generate import LEAST_RESET_CYCLES, PORTS
+from steelyard_hw.verilog import LEAST_RESET_CYCLES, PORTS
 
 from .conftest import TINY
 
