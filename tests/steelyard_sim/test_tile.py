@@ -13,7 +13,7 @@ from steelyard.engines import crossbar
 from steelyard_cli import main
 from steelyard_sim.cases.tile import unit_counts
 from steelyard_sim.cases.tile_cover import covering_configs, pairs, possible_pairs
-from steelyard_sim.runs.tile import Summary, TileBench, command, random_case
+from steelyard_sim.runs.tile import CrossbarTileBench, Summary, command, random_case
 
 SEED = 1
 CONFIG = covering_configs(SEED, 1)[0]
@@ -43,7 +43,7 @@ def test_random_layers_and_their_counts_agree_with_the_golden_crossbar(tmp_path)
 def test_wrong_outputs_and_wrong_counts_are_found():
     case = chain()
     program = case.program
-    bench = TileBench(CONFIG, Summary())
+    bench = CrossbarTileBench(CONFIG, Summary())
     assert bench.run(case) is None
     # All layers together count as much as each alone, but not as without any input.
     bench._device.infer(case.x)

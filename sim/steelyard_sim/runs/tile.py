@@ -33,7 +33,7 @@ from ..cases.tile import unit_counts
 from ..cases.tile_cover import covering_configs, pairs, possible_pairs
 from .command import JSON_FILE, Command, write_json
 
-__all__ = ["Case", "Summary", "TileBench", "random_case"]
+__all__ = ["Case", "CrossbarTileBench", "Summary", "random_case"]
 
 CONFIGS = 36
 ATTEMPTS = 1000
@@ -180,7 +180,7 @@ def random_case(
     raise ValueError(f"No program of {cycles} cycles was found") from refused
 
 
-class TileBench:
+class CrossbarTileBench:
     """Simulated tile of one configuration, and the comparisons made on it.
 
     Parameters
@@ -309,7 +309,7 @@ def run(seed: int, layers: int, configs: int, bar: ProgressBar) -> Summary:
     for number, config in enumerate(chosen):
         bar.update(task, description=f"configuration {number + 1} of {configs}")
         rng = np.random.default_rng([seed, 7, number])
-        bench = TileBench(config, summary)
+        bench = CrossbarTileBench(config, summary)
         goal = layers * (number + 1) // configs
         while summary.layers < goal:
             case = random_case(rng, config)

@@ -8,7 +8,7 @@ from .areas import MAPPINGS
 from .blocks import Block, LayerMapping, OperationUnit, matrix_of, operation_units, unmap
 from .bounds import accumulator_bound
 from .cells import DeviceEffects, bit_slices, block_cells
-from .config import TileConfig
+from .config import CrossbarTileConfig
 from .counters import UnitCounters
 from .counts import Activity, Counts, count
 from .crossbar import CrossbarConfig
@@ -17,7 +17,7 @@ from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
 from .patterns import row_sets
 from .placing import decode_places
-from .settings import TileSettings
+from .settings import CrossbarTileSettings
 
 __all__ = [
     "MAPPINGS",
@@ -25,14 +25,14 @@ __all__ = [
     "Block",
     "Counts",
     "CrossbarConfig",
+    "CrossbarTileConfig",
+    "CrossbarTileSettings",
     "DeviceEffects",
     "Index",
     "LayerMapping",
     "NetworkMapping",
     "OperationUnit",
     "Result",
-    "TileConfig",
-    "TileSettings",
     "UnitCounters",
     "accumulator_bound",
     "activity",

@@ -8,11 +8,11 @@ from ...errors import UserError
 from .areas import MAPPINGS
 from .cells import DeviceEffects
 
-__all__ = ["TileSettings"]
+__all__ = ["CrossbarTileSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileSettings:
+class CrossbarTileSettings:
     """How the crossbars hold the weights.
 
     Members
