@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..program import Program
+from ..program import Program, layer_hash
 from ..progress import Progress
 from .device import Device
 
-__all__ = ["Mismatch", "check", "check_layers"]
+__all__ = ["Mismatch", "check", "check_known_answer", "check_layers"]
 
 TRACE_IMAGES = 32
 """Images whose golden tensors are computed, and kept, together."""
@@ -100,6 +100,32 @@ def check_layers(
         if progress is not None:
             progress(min(first + program.batch, len(x)), len(x), "images")
     return None
+
+
+def check_known_answer(program: Program, device: Device) -> str | None:
+    """Name of the first layer that differs from the program's known answer, or None if none does.
+
+    Needs no golden model: the program carries the input and a hash of every layer's output. The
+    whole network runs first; where its output differs, layer by layer.
+
+    Parameters
+    ----------
+    program : loaded into `device` first, unless it is the one loaded last
+    """
+    if not device.holds(program):
+        device.load(program)
+    answer = program.answer
+    if np.array_equal(device.infer(answer.input), answer.output):
+        return None
+    ((_, batch),) = device.batches(answer.input)
+    device._write_input(batch)
+    for index, (layer, wanted) in enumerate(
+        zip(program.network.layers, answer.layers, strict=True)
+    ):
+        device.run_layers(index, 1)
+        if layer_hash(device.read_tensor(index)[:1]) != wanted:
+            return layer.name
+    return program.network.layers[-1].name
 
 
 Traced = tuple[int, NDArray[np.int8], dict[str, NDArray[np.int8]]]
