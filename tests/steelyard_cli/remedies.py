@@ -135,6 +135,16 @@ COMPILE = (
 )
 RUN = (
     Remedy(
+        f"run net.syp {ON} --selftest",
+        "leave out --input, --output, --check and --raw",
+        ("run net.syp --selftest --device golden",),
+    ),
+    Remedy(
+        "run net.syp --output y.npy --device golden",
+        "give both, or --selftest to run the image that the program carries",
+        (f"run net.syp {ON}", "run net.syp --selftest --device golden"),
+    ),
+    Remedy(
         f"run net.syp {ON} --raw",
         "leave --raw out for real units",
         (f"run net.syp {ON}",),
