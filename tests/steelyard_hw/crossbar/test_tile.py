@@ -97,9 +97,13 @@ def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0, res
             ctx.set(counters.store, 1)
             await ctx.tick()
             ctx.set(counters.store, 0)
-            ctx.set(counters.address, number)
-            await ctx.tick().repeat(2)
-            counts.append(ctx.get(counters.data))
+            ctx.set(counters.host.address, number)
+            words = []
+            for sub in range(2):
+                ctx.set(counters.host.sub, sub)
+                await ctx.tick().repeat(3)
+                words.append(ctx.get(counters.host.result))
+            counts.append(words[0] | words[1] << 32)
 
     sim.add_testbench(weights, background=True)
     sim.add_testbench(windows_and_sums)
