@@ -122,7 +122,7 @@ def test_check_names_the_first_difference_and_exits_with_one(
 
 def test_a_device_that_hangs_is_a_bad_result(steelyard, work, tmp_path, monkeypatch):
     class Hanging(driver.GoldenDevice):
-        def infer(self, x, *, progress=None):
+        def infer_outputs(self, x, *, progress=None):
             raise driver.DeviceTimeout("No answer in 600 seconds.")
 
     monkeypatch.setattr(driver, "open", lambda *_, **__: Hanging())

@@ -134,7 +134,7 @@ def cut(network: Network, layers: int) -> Network:
     first = network.layers[:layers]
     names = {network.input, *(each.output for each in first)}
     tensors = {name: tensor for name, tensor in network.tensors.items() if name in names}
-    return Network(network.name, network.input, first[-1].output, tensors, first)
+    return Network(network.name, network.input, (first[-1].output,), tensors, first)
 
 
 def compare(

@@ -68,10 +68,11 @@ def check(
     for first, part, trace in _traced(program, x, device):
         device._write_input(part)
         device.run_layers(0, count)
-        expected, actual = trace[program.network.output], device.read_output()
-        if not np.array_equal(expected, actual):
+        for name, actual in device.read_outputs().items():
+            if np.array_equal(trace[name], actual):
+                continue
             found = _locate(program, first, part, trace, device)
-            return found or _compare(program.network.layers[-1].name, first, expected, actual)
+            return found or _compare(_maker(program, name), first, trace[name], actual)
         if progress is not None:
             progress(min(first + program.batch, len(x)), len(x), "images")
     return None
@@ -115,7 +116,8 @@ def check_known_answer(program: Program, device: Device) -> str | None:
     if not device.holds(program):
         device.load(program)
     answer = program.answer
-    if np.array_equal(device.infer(answer.input), answer.output):
+    outputs = device.infer_outputs(answer.input)
+    if all(np.array_equal(outputs[name], values) for name, values in answer.outputs.items()):
         return None
     ((_, batch),) = device.batches(answer.input)
     device._write_input(batch)
@@ -126,6 +128,12 @@ def check_known_answer(program: Program, device: Device) -> str | None:
         if layer_hash(device.read_tensor(index)[:1]) != wanted:
             return layer.name
     return program.network.layers[-1].name
+
+
+def _maker(program: Program, tensor: str) -> str:
+    """Name of the layer that makes a tensor; the last one's for the network's input."""
+    makers = {layer.output: layer.name for layer in program.network.layers}
+    return makers.get(tensor, program.network.layers[-1].name)
 
 
 Traced = tuple[int, NDArray[np.int8], dict[str, NDArray[np.int8]]]

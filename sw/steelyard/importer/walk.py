@@ -77,7 +77,7 @@ class Walk:
                 "may follow; remove the padding."
             )
         return self._builder.network(
-            output.tensor.name, input_view=self.graph.input_shape, output_view=output.view
+            output.tensor.name, input_view=self.graph.input_shape, output_views=(output.view,)
         )
 
     @property

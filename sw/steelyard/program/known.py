@@ -17,7 +17,8 @@ __all__ = ["KnownAnswer", "layer_hash"]
 
 SEED = 2024
 """Of the input, which is an image of random codes."""
-ARRAYS = ("known/input", "known/output")
+INPUT, OUTPUT = "known/input", "known/output"
+"""Arrays of a file; the outputs have numbers."""
 
 
 def layer_hash(x: NDArray[np.int8]) -> str:
@@ -31,12 +32,13 @@ class KnownAnswer:
 
     Members
     -------
-    input, output : int8 (1, channels, height, width)
+    input : int8 (1, channels, height, width)
+    outputs : the same of each output, by name
     layers : :func:`layer_hash` of each layer's output
     """
 
     input: NDArray[np.int8]
-    output: NDArray[np.int8]
+    outputs: dict[str, NDArray[np.int8]]
     layers: tuple[str, ...]
 
     @classmethod
@@ -48,11 +50,13 @@ class KnownAnswer:
         x = random_input(network, 1, SEED)
         tensors = program.golden(x)
         hashes = tuple(layer_hash(tensors[layer.output]) for layer in network.layers)
-        return cls(input=x, output=tensors[network.output], layers=hashes)
+        outputs = {name: tensors[name] for name in network.outputs}
+        return cls(input=x, outputs=outputs, layers=hashes)
 
     def arrays(self) -> dict[str, NDArray]:
         """Its arrays by their names in a file."""
-        return dict(zip(ARRAYS, (self.input, self.output), strict=True))
+        outputs = {f"{OUTPUT}{n}": values for n, values in enumerate(self.outputs.values())}
+        return {INPUT: self.input} | outputs
 
     @classmethod
     def read(cls, network: Network, layers: Any, arrays: Mapping[str, NDArray]) -> "KnownAnswer":
@@ -63,12 +67,14 @@ class KnownAnswer:
         ValueError
             If it is not one of this network.
         """
-        found = [arrays[name] for name in ARRAYS]
-        for name, array, tensor in zip(ARRAYS, found, (network.input, network.output), strict=True):
-            shape = (1, *network.tensor(tensor).shape)
-            if array.dtype != np.int8 or array.shape != shape:
-                raise ValueError(f"array {name!r} must be int8 {shape}")
+        places = {INPUT: network.input}
+        places |= {f"{OUTPUT}{n}": name for n, name in enumerate(network.outputs)}
+        for place, name in places.items():
+            shape = (1, *network.tensor(name).shape)
+            if arrays[place].dtype != np.int8 or arrays[place].shape != shape:
+                raise ValueError(f"array {place!r} must be int8 {shape}")
         whole = isinstance(layers, list) and len(layers) == len(network.layers)
         if not whole or not all(isinstance(each, str) for each in layers):
             raise ValueError("the known answer must have a hash for each layer")
-        return cls(input=found[0], output=found[1], layers=tuple(layers))
+        outputs = {name: arrays[f"{OUTPUT}{n}"] for n, name in enumerate(network.outputs)}
+        return cls(input=arrays[INPUT], outputs=outputs, layers=tuple(layers))

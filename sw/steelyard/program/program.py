@@ -197,12 +197,17 @@ class Program:
         return self.engine.golden(self, x)
 
     @property
-    def output(self) -> Plane:
-        """Where the network's output lies after the last layer."""
+    def outputs(self) -> dict[str, Plane]:
+        """Where the network's outputs lie after the last layer, by name."""
+        planes = {self.network.input: self.input}
         for layer, entry in zip(self.network.layers, self.layers, strict=True):
-            if layer.output == self.network.output:
-                return entry.output
-        return self.input
+            planes[layer.output] = entry.output
+        return {name: planes[name] for name in self.network.outputs}
+
+    @property
+    def output(self) -> Plane:
+        """Where the network's output, or the first of several, lies after the last layer."""
+        return self.outputs[self.network.output]
 
     @property
     def uses(self) -> tuple[Use, ...]:

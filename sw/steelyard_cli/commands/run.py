@@ -18,7 +18,7 @@ from ..inputs.devices import announce, opened
 from ..options import DEVICE_HELP, FILE, OUTPUT_FILE, json_option
 from ..view.console import progress, show
 from ..view.layer_tables import run_table
-from ..view.output import write_array, write_json
+from ..view.output import write_arrays, write_json
 from ..view.speed import speed_table
 
 __all__ = ["command"]
@@ -47,8 +47,9 @@ def command(
     """Run a compiled network on a device.
 
     X.npy holds float32 in the network's own input units, batch first; Y.npy receives float32 in its
-    output units. Any number of images runs, batch by batch. For boards the table says what a batch
-    moves over the line and how many images a second that predicts.
+    output units, Y.npz those of several outputs by their names. Any number of images runs, batch by
+    batch. For boards the table says what a batch moves over the line and how many images a second
+    that predicts.
 
     \b
     Examples:
@@ -73,6 +74,13 @@ def command(
             "A run needs --input X.npy and --output Y.npy; give both, or --selftest to run the "
             "image that the program carries."
         )
+    outputs = compiled.network.outputs
+    if len(outputs) > 1 and output.suffix != ".npz":
+        raise UserError(
+            f"Network {compiled.network.name!r} has {len(outputs)} outputs "
+            f"({', '.join(map(repr, outputs))}), which {str(output)!r} cannot hold; "
+            "end the name in .npz."
+        )
     images = read_array(source, "Input")
     codes_of = driver.int8_codes if raw else driver.float_codes
     codes = codes_of(compiled.network, images)
@@ -81,7 +89,7 @@ def command(
         found.load(compiled, verify=verify)
         started = time.monotonic()
         with progress("running", len(codes)) as update:
-            result = found.infer(codes, progress=update)
+            results = found.infer_outputs(codes, progress=update)
         seconds = time.monotonic() - started
         speed = found.throughput
         moved = found.traffic
@@ -89,7 +97,9 @@ def command(
         mismatch = _check(compiled, codes, found) if check else None
     if mismatch is not None:
         raise BadResult(f"Device {device!r} differs from the golden model in {mismatch}.")
-    write_array(output, result if raw else driver.real_output(compiled.network, result))
+    if not raw:
+        real = {n: driver.real_output(compiled.network, v, n) for n, v in results.items()}
+    write_arrays(output, results if raw else real)
     layers = layer_rows(compiled, counters)
     if json_file:
         write_json(
