@@ -1,0 +1,34 @@
+"""Structures of known networks, from torch to compiled gateware, and against onnxruntime."""
+
+import onnx
+import pytest
+
+from steelyard import driver, quantize
+from steelyard.compile import compile
+from steelyard.contract import configure
+from steelyard.importer import load
+from steelyard.network.random import random_input
+
+from ..qdq_graphs import assert_agrees
+from ..structures import STRUCTURES
+
+CONFIG = configure(
+    "array", weight_words=65536, activation_words=32768, parameter_words=16384, max_layers=512
+)
+"""One for all, so that one simulation is built."""
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_structure_is_exact_on_gateware_and_agrees_with_onnxruntime(name):
+    structure = STRUCTURES[name]
+    images = structure.images(16)
+    model = onnx.load_from_string(quantize.quantize(structure.model(), images))
+    network = load(model)
+    assert_agrees(model, network, images[:4])
+    program = compile(network, CONFIG)
+    x = random_input(network, 1, 1)
+    with driver.open("sim", config=CONFIG) as device:
+        assert driver.check_layers(program, x, device) is None
+        assert driver.check_known_answer(program, device) is None
+        cycles = [counters.cycles for counters in device.counters()]
+    assert cycles == [entry.predicted_cycles for entry in program.layers]
