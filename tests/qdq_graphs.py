@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from steelyard.importer.qoperator import is_qoperator
 from steelyard.network import Network, golden
 
 AGREEMENT = 0.999
@@ -30,7 +31,15 @@ def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray
     while makers[last].op_type in VIEWS:
         last = makers[last].input[0]
     names: dict[str, str] = {}
+    clamped = {n.input[0] for n in graph.node if n.op_type in ("Clip", "Relu")}
     for node in graph.node:
+        if is_qoperator(node) and node.output[0] not in clamped:
+            # Its codes give the tensor its name.
+            names[node.output[0]] = node.output[0]
+        if node.op_type == "QuantizeLinear" and node.input[0] == source:
+            names[source] = node.output[0]
+        if node.op_type == "DequantizeLinear" and node.output[0] == last:
+            names[target] = node.input[0]
         if node.op_type != "DequantizeLinear" or node.input[0] in constants:
             continue
         codes = node.input[0]
@@ -40,13 +49,9 @@ def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray
         if quantizer.op_type != "QuantizeLinear" or quantizer.input[0] in constants:
             continue
         value = quantizer.input[0]
-        clamped = value == source and makers[codes].op_type == "Clip"
         # Clamped codes of the input are a tensor of their own.
-        names[f"{value}/2" if clamped else value] = codes
-        if value == source:
-            names[source] = quantizer.output[0]
-        if node.output[0] == last:
-            names[target] = codes
+        again = value == source and makers[codes].op_type == "Clip"
+        names[f"{value}/2" if again else value] = codes
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]

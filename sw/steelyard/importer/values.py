@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.importer.node import Node
-from steelyard.importer.unscaled import UnscaledLayer
-from steelyard.network import Tensor
+from steelyard.importer.unscaled import UnscaledLayer, UnscaledMaxPool
+from steelyard.network import Shape, Tensor
 
 Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
@@ -94,10 +94,41 @@ class Activation:
 class Pending:
     """Real result of a layer that waits for its QuantizeLinear, clamped to [`low`, `high`]."""
 
-    layer: UnscaledLayer
+    layer: UnscaledLayer | LaterMaxPool
     view: tuple[int, ...]
     low: float = -np.inf
     high: float = np.inf
+
+
+@dataclass(frozen=True)
+class LaterMaxPool:
+    """Max pooling of a real result that is quantized only behind it.
+
+    The walk quantizes that result first, with the pooled one's scale, and pools its codes.
+
+    Members
+    -------
+    value : name of what is pooled
+    source : what is pooled
+    """
+
+    name: str
+    shape: Shape
+    value: str
+    source: Pending
+    kernel: tuple[int, int]
+    stride: int
+    padding: Padding
+
+    def renamed(self, name: str) -> LaterMaxPool:
+        """The same under another name."""
+        return replace(self, name=name)
+
+    def on(self, tensor: Tensor) -> UnscaledMaxPool:
+        """The layer that pools the codes."""
+        return UnscaledMaxPool(
+            self.name, self.shape, tensor, self.kernel, self.stride, self.padding
+        )
 
 
 @dataclass(frozen=True)

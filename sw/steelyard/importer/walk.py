@@ -18,6 +18,7 @@ from steelyard.importer.values import (
     Activation,
     Codes,
     Constant,
+    LaterMaxPool,
     NetworkInput,
     Pending,
     Value,
@@ -240,7 +241,11 @@ class Walk:
                 min(max(real_to_code(v, codes.scale, codes.zero_point), codes.lo), codes.hi)
                 for v in (pending.low, pending.high)
             )
-            layer = pending.layer.renamed(self._unused_layer(pending.layer.name))
+            found = pending.layer
+            if isinstance(found, LaterMaxPool):
+                before = replace(codes, name=found.value, lo=-128, hi=127)
+                found = found.on(self._finished(before, found.source))
+            layer = found.renamed(self._unused_layer(found.name))
             assert self._builder is not None  # Whatever waits reads a quantized tensor.
             layer.finish(self._builder, output, lo, hi)
             self._quantized[key] = output
@@ -318,6 +323,9 @@ def _output_label(graph: Graph) -> dict[str, str]:
     name = graph.output
     while name in makers and makers[name].op != "QuantizeLinear":
         node = makers[name]
+        if node.op == "MaxPool":
+            # Of codes, which it gives a name.
+            return {name: graph.output}
         if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
             return {}
         name = node.inputs[0]

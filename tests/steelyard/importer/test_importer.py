@@ -142,6 +142,20 @@ def pool_padded_with_zeros(g: Qdq, v: str) -> str:
     return g.pair(y, 0.0153, 2)
 
 
+def pool_before_quantize(g: Qdq, v: str) -> str:
+    """TensorRT's and Brevitas' networks quantize what layers read, behind the pooling."""
+    y = g.op("MaxPool", g.op("Relu", g.conv(v)), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    return g.pair(g.op("MaxPool", y, kernel_shape=[2, 2]), 0.0517, -100)
+
+
+def pool_of_what_others_read(g: Qdq, v: str) -> str:
+    y = g.conv(v)
+    pooled = g.op("MaxPool", y, kernel_shape=[3, 3], pads=[1] * 4)
+    same, other = g.pair(y, 0.0907, 3), g.pair(pooled, 0.0907, 3)
+    rest = g.pair(g.op("Clip", pooled, g.constant(np.float32(-1))), 0.0807, 9)
+    return g.pair(g.op("Add", g.pair(g.op("Add", same, other), 0.15), rest), 0.2)
+
+
 def pool_of_maximum(g: Qdq, v: str) -> str:
     return g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
 
@@ -197,6 +211,8 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     pool_that_rescales: [MaxPool, AvgPool, Conv],
     pool_with_ceil_mode: [MaxPool],
     pool_padded_with_zeros: [AvgPool],
+    pool_before_quantize: [Conv, MaxPool, MaxPool],
+    pool_of_what_others_read: [Conv, MaxPool, Conv, MaxPool, Add, Add],
     pool_of_maximum: [MaxPool],
     pairs_in_a_row: [AvgPool, AvgPool],
     same_padding: [Conv],
@@ -298,7 +314,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "weight of -128": (
         lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), -128, np.int8))), 0.1),
-        r"has a weight of -128, allowed are -127 to 127; start from the float network and",
+        r"has a weight whose codes run from -128 to -128 around their zero point, allowed are -127",
     ),
     "weight that is not quantized": (
         lambda g, v: g.pair(g.op("Conv", v, g.constant(np.ones((4, 3, 1, 1), np.float32))), 0.1),

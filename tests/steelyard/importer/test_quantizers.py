@@ -107,6 +107,25 @@ def test_unsigned_weights_around_128_are_the_same_as_signed_ones() -> None:
     np.testing.assert_array_equal(first.weight, second.weight)
 
 
+@pytest.mark.parametrize("zeros", [[0, 90, 130, 255], [5, 5, 5, 5]])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_weights_around_any_zero_point_are_signed_codes(dtype: type, zeros: list[int]) -> None:
+    signed = np.random.default_rng(1).integers(-60, 60, (4, 3, 3, 3), np.int16)
+    limits = np.iinfo(dtype)
+    points = np.array(zeros).reshape(4, 1, 1, 1) + limits.min
+    codes = np.clip(signed + points, limits.min, limits.max).astype(dtype)
+    graph = Qdq(3, 9, 9)
+    steps = np.linspace(0.005, 0.01, 4, dtype=np.float32)
+    stored = [graph.constant(each) for each in (codes, steps, points.reshape(-1).astype(dtype))]
+    kernel = graph.op("DequantizeLinear", *stored, axis=0)
+    model = graph.model(graph.pair(graph.op("Conv", graph.pair("x", 0.0303, 3), kernel), 0.07, 5))
+    network = importer.load(model)
+    layer = network.layers[0]
+    assert isinstance(layer, Conv)
+    np.testing.assert_array_equal(layer.weight, codes.astype(np.int16) - points)
+    assert_agrees(model, network, images((3, 9, 9), 20, seed=4))
+
+
 def test_long_name_of_onnx_s_domain_means_the_same() -> None:
     graph = Qdq(3, 9, 9)
     model = graph.model(graph.pair(graph.conv(graph.pair("x", 0.03)), 0.07))

@@ -11,7 +11,7 @@ from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import add_constant, constant_operand
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
-from steelyard.importer.values import Constant, Pending, QuantizedConstant
+from steelyard.importer.values import Constant, Pending, QuantizedConstant, along
 from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, read_window
 
@@ -138,20 +138,7 @@ def _weight(
             "has a weight that is not an int8 constant behind a DequantizeLinear, as it must be; "
             f"{REQUANTIZE}."
         )
-    codes, zero = value.codes, value.zero_point
-    if codes.dtype == np.uint8 and np.all(zero == 128):
-        # The same weights in signed codes.
-        codes, zero = (codes.astype(np.int16) - 128).astype(np.int8), np.zeros(1, np.int8)
-    if codes.dtype != np.int8 or np.any(zero):
-        points = f"{zero.min()}" if zero.min() == zero.max() else f"{zero.min()} to {zero.max()}"
-        raise node.error(
-            f"has a weight of {codes.dtype} with zero point {points}, allowed is int8 with zero "
-            f"point 0; {REQUANTIZE}, which does so."
-        )
-    if codes.size and codes.min() < -127:
-        raise node.error(
-            f"has a weight of -128, allowed are -127 to 127; {REQUANTIZE}, which keeps to these."
-        )
+    codes = _signed(node, value)
     outputs = codes.shape[axis] if codes.ndim > axis else 0
     if value.scale.size != 1 and (value.axis != axis or value.scale.size != outputs):
         raise node.error(
@@ -165,6 +152,28 @@ def _weight(
         )
     scale = np.broadcast_to(value.scale.reshape(-1).astype(np.float64), (outputs,))
     return codes, scale
+
+
+def _signed(node: Node, value: QuantizedConstant) -> NDArray[np.int8]:
+    """Weight as int8 codes around zero.
+
+    Raises
+    ------
+    UserError
+        If its codes are not of 8 bits, or lie too far from their zero point.
+    """
+    if value.codes.dtype not in (np.int8, np.uint8):
+        raise node.error(
+            f"has a weight of {value.codes.dtype}, allowed are int8 and uint8; {REQUANTIZE}."
+        )
+    zero = along(value.zero_point, value.axis, value.codes.ndim)
+    codes = value.codes.astype(np.int16) - zero.astype(np.int16)
+    if codes.size and (codes.min() < -127 or codes.max() > 127):
+        raise node.error(
+            f"has a weight whose codes run from {codes.min()} to {codes.max()} around their zero "
+            f"point, allowed are -127 to 127; {REQUANTIZE}, which keeps to these."
+        )
+    return codes.astype(np.int8)
 
 
 def _bias(
