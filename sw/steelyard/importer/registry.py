@@ -47,7 +47,6 @@ HINTS = {
     "DynamicQuantizeLinear": f"{REQUANTIZE}, with fixed scales",
     "MatMulInteger": f"{REQUANTIZE}, with fixed scales",
     "Concat": "use a residual add instead",
-    "Cast": "export the network in float32",
 }
 
 
