@@ -44,7 +44,7 @@ def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray
             continue
         codes = node.input[0]
         quantizer = makers[codes]
-        while quantizer.op_type in ("Clip", "Identity") and quantizer.input[0] in makers:
+        while quantizer.op_type in ("Cast", "Clip", "Identity") and quantizer.input[0] in makers:
             quantizer = makers[quantizer.input[0]]
         if quantizer.op_type != "QuantizeLinear" or quantizer.input[0] in constants:
             continue

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.importer.wide import split, twice
 from steelyard.network import Add, AvgPool, Conv, MaxPool, NetworkBuilder, Tensor
 from steelyard.network.scales import add_fixed_point, fixed_point
 
@@ -57,7 +58,8 @@ class UnscaledConv(_Renamed):
     name: str
     shape: tuple[int, int, int]
     source: Tensor
-    weight: NDArray[np.int8]
+    weight: NDArray[np.int8] | NDArray[np.int16]
+    """int16 where eight bits do not hold them."""
     bias: NDArray[np.int32] | None
     """None while the layer has none."""
     scale: NDArray[np.float64]
@@ -67,16 +69,19 @@ class UnscaledConv(_Renamed):
     fully_connected: bool = False
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
-        """One Conv."""
+        """One Conv; where weights exceed eight bits, its input's channels are doubled before it."""
         multiplier, shift = fixed_point(self.scale / output.scale, f"Layer {self.name!r}")
+        source, weight = self.source.name, self.weight
+        if weight.dtype != np.int8:
+            source, weight = twice(builder, self.source), split(weight)
         builder.append(
             Conv,
-            self.source.name,
+            source,
             name=self.name,
             **codes_of(output),
             lo=lo,
             hi=hi,
-            weight=self.weight,
+            weight=weight,
             bias=np.zeros(len(self.weight), np.int32) if self.bias is None else self.bias,
             multiplier=multiplier,
             shift=shift,

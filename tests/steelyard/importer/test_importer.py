@@ -312,9 +312,9 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         lambda g, v: g.pair(g.conv(v), 0.0),
         r"has a scale that is not finite and positive",
     ),
-    "weight of -128": (
-        lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), -128, np.int8))), 0.1),
-        r"has a weight whose codes run from -128 to -128 around their zero point, allowed are -127",
+    "weight of 255": (
+        lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), 255, np.uint8))), 0.1),
+        r"has a weight whose codes run from 255 to 255 around their zero point, allowed are -254 ",
     ),
     "weight that is not quantized": (
         lambda g, v: g.pair(g.op("Conv", v, g.constant(np.ones((4, 3, 1, 1), np.float32))), 0.1),

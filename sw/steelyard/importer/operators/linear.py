@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
 from steelyard.importer.values import Constant, Pending, QuantizedConstant, along
 from steelyard.importer.walk import Walk
+from steelyard.importer.wide import LARGEST, WIDEST
 from steelyard.importer.windows import WINDOW, read_window
 
 
@@ -121,8 +124,8 @@ def add(walk: Walk, node: Node) -> None:
 
 def _weight(
     walk: Walk, node: Node, index: int, axis: int
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Int8 weight and its float64 scale (output channels along `axis`,)."""
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Weight of int8, or int16 beyond it, and its float64 scale (output channels along `axis`,)."""
     value = walk.value(node, index)
     if isinstance(value, Constant) and value.array.ndim > axis and value.array.size:
         raise NotQuantized(
@@ -154,8 +157,8 @@ def _weight(
     return codes, scale
 
 
-def _signed(node: Node, value: QuantizedConstant) -> NDArray[np.int8]:
-    """Weight as int8 codes around zero.
+def _signed(node: Node, value: QuantizedConstant) -> NDArray[Any]:
+    """Weight as codes around zero, int16 if any lies beyond -127 to 127.
 
     Raises
     ------
@@ -168,12 +171,13 @@ def _signed(node: Node, value: QuantizedConstant) -> NDArray[np.int8]:
         )
     zero = along(value.zero_point, value.axis, value.codes.ndim)
     codes = value.codes.astype(np.int16) - zero.astype(np.int16)
-    if codes.size and (codes.min() < -127 or codes.max() > 127):
+    low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if max(-low, high) > WIDEST:
         raise node.error(
-            f"has a weight whose codes run from {codes.min()} to {codes.max()} around their zero "
-            f"point, allowed are -127 to 127; {REQUANTIZE}, which keeps to these."
+            f"has a weight whose codes run from {low} to {high} around their zero point, allowed "
+            f"are {-WIDEST} to {WIDEST}; {REQUANTIZE}, which keeps to {-LARGEST} to {LARGEST}."
         )
-    return codes.astype(np.int8)
+    return codes.astype(np.int8) if max(-low, high) <= LARGEST else codes
 
 
 def _bias(
