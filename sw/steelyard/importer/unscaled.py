@@ -64,6 +64,7 @@ class UnscaledConv(_Renamed):
     """float64 (out_channels,): real value of one accumulator step, ``s_x * s_w``."""
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
+    groups: int = 1
     fully_connected: bool = False
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
@@ -82,6 +83,7 @@ class UnscaledConv(_Renamed):
             shift=shift,
             stride=self.stride,
             padding=self.padding,
+            groups=self.groups,
             fully_connected=self.fully_connected,
         )
 

@@ -71,6 +71,25 @@ class Mobile(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class Separable(nn.Module):
+    """Depthwise and grouped convolutions with batch norms between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 12, 3, padding=1, groups=3),
+            nn.ReLU6(),
+            nn.Conv2d(12, 12, 3, stride=2, padding=1, groups=12, bias=False),
+            nn.BatchNorm2d(12),
+            nn.ReLU6(),
+            nn.Conv2d(12, 16, 1),
+            nn.Conv2d(16, 8, 3, groups=4),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
 class Perceptron(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5))
@@ -80,6 +99,7 @@ TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, l
     "plain": (Plain, (3, 16, 12), 1, [Conv, MaxPool, Conv, MaxPool, Conv, Conv]),
     "residual": (Residual, (3, 12, 12), 1, [Conv, Conv, Conv, Add, Conv, Conv, Add, AvgPool, Conv]),
     "relu6": (Mobile, (3, 16, 16), 9, [Conv, Conv, AvgPool, AvgPool, Conv]),
+    "separable": (Separable, (3, 16, 12), 3, [Conv, Conv, Conv, Conv]),
     "perceptron": (Perceptron, (40,), 1, [Conv, Conv]),
 }
 
@@ -185,6 +205,17 @@ def matrix_product(g: Qdq, v: str) -> str:
     return g.pair(g.op("MatMul", g.op("Reshape", v, shape), g.weight(weight, 0.00307, 1)), 0.217, 1)
 
 
+def depthwise(g: Qdq, v: str) -> str:
+    return g.pair(g.conv(v, 1, 6, group=3), 0.0717, 1)
+
+
+def depthwise_of_one_scale(g: Qdq, v: str) -> str:
+    codes = np.random.default_rng(6).integers(-127, 128, (3, 1, 5, 5), np.int8)
+    stored = [g.constant(each) for each in (codes, np.float32(0.0093), np.int8(0))]
+    y = g.op("Conv", v, g.op("DequantizeLinear", *stored), group=3, pads=[2] * 4)
+    return g.pair(y, 0.0717, 1)
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -206,6 +237,8 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     unsigned_activations: [Conv],
     float_weights_behind_quantize: [Conv],
     matrix_product: [Conv],
+    depthwise: [Conv],
+    depthwise_of_one_scale: [Conv],
     dead_layer: [Conv],
 }
 
@@ -249,8 +282,9 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         r"com.other.Conv node 'conv\d+' is not supported",
     ),
     "groups": (
-        lambda g, v: g.pair(g.conv(v, 1, 3, group=3), 0.1),
-        r"Conv node 'conv\d+' has 3 groups, allowed is 1; use a convolution over all channels\.",
+        lambda g, v: g.pair(g.conv(v, 1, 4, group=3), 0.1),
+        r"Conv node 'conv\d+' has a weight of 4 outputs for 1 channels in each of 3 groups where its "
+        r"input has 3 channels; export the network again\.",
     ),
     "dilation": (
         lambda g, v: two_convolutions(g, v, dilations=[2, 2]),
@@ -310,7 +344,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "channels that do not fit": (
         lambda g, v: g.pair(g.conv(v, channels=2), 0.1),
-        r"has a weight for 2 channels where its input has 3; export the netw",
+        r"has a weight of 4 outputs for 2 channels where its input has 3 channels; export the netw",
     ),
     "layer that is not quantized": (
         lambda g, v: g.pair(g.conv(g.op("Relu", g.conv(v)), 4), 0.1),

@@ -42,7 +42,10 @@ def lists(g: Qdq, since: int, numbers: list[int], **key: str) -> tuple[list[str]
 
 def conv(g: Qdq, v: str, **attributes: Any) -> str:
     bias = g.constant(np.linspace(-1, 1, 4, dtype=np.float32))
-    y = g.op("Conv", v, g.weight(weight(4, 3, 3, 3)), bias, **attributes)
+    shape = (4, 3, 3, 3)
+    if attributes.get("group") == 3:
+        bias, shape = g.constant(np.linspace(-1, 1, 6, dtype=np.float32)), (6, 1, 3, 3)
+    y = g.op("Conv", v, g.weight(weight(*shape)), bias, **attributes)
     return g.pair(y, 0.0713, 3)
 
 
@@ -237,7 +240,7 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
         ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
     ],
     ("Conv", "dilations"): [([1, 1], None), ([1, 2], "has dilations")],
-    ("Conv", "group"): [(3, "has 3 groups")],
+    ("Conv", "group"): [(3, None), (0, "in each of 0 groups"), (2, "in each of 2 groups where its")],
     ("Conv", "kernel_shape"): [([3, 3], None), ([2, 2], r"has kernel_shape = \(2, 2\) and a wei")],
     ("Conv", "pads"): [([1, 0, 2, 1], None), ([1, 1], "has pads")],
     ("Conv", "strides"): [([2, 2], None), ([2, 1], "has strides")],

@@ -18,7 +18,7 @@ from steelyard.importer.windows import WINDOW, read_window
 
 @operator("Conv", inputs=3, reads=(*WINDOW, "group"))
 def conv(walk: Walk, node: Node) -> None:
-    """Convolution of one group."""
+    """Convolution, of one group or several."""
     source, (channels, height, width) = walk.plane(node)
     weight, weight_scale = _weight(walk, node, 1, axis=0)
     if weight.ndim != 4:
@@ -27,12 +27,11 @@ def conv(walk: Walk, node: Node) -> None:
             "rewrite the layer as Conv2d."
         )
     groups = node.attributes["group"]
-    if groups != 1 or weight.shape[1] != channels:
+    if groups < 1 or len(weight) % groups or weight.shape[1] * groups != channels:
+        of = f" in each of {groups} groups" * (groups != 1)
         raise node.error(
-            f"has {groups} groups, allowed is 1; use a convolution over all channels."
-            if groups != 1
-            else f"has a weight for {weight.shape[1]} channels where its input has {channels}; "
-            "export the network again."
+            f"has a weight of {len(weight)} outputs for {weight.shape[1]} channels{of} where its "
+            f"input has {channels} channels; export the network again."
         )
     kernel = (weight.shape[2], weight.shape[3])
     named = node.attributes.get("kernel_shape")
@@ -54,6 +53,7 @@ def conv(walk: Walk, node: Node) -> None:
         scale,
         window.stride,
         window.padding,
+        groups,
     )
     walk.bind(node, Pending(layer, shape))
 
