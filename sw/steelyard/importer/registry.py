@@ -46,7 +46,6 @@ HINTS = {
     "QLinearConv": f"{REQUANTIZE} into the QDQ format",
     "QLinearMatMul": f"{REQUANTIZE} into the QDQ format",
     "ConvInteger": f"{REQUANTIZE} into the QDQ format",
-    "Concat": "use a residual add instead",
     "Cast": "export the network in float32",
 }
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.network import Add, AvgPool, Conv, MaxPool, NetworkBuilder, Tensor
-from steelyard.network.scales import add_fixed_point, fixed_point
+from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, NetworkBuilder, Tensor
+from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
 
 Padding = tuple[int, int, int, int]
 
@@ -179,6 +180,63 @@ class UnscaledAdd(_Renamed):
             multiplier_b=multiplier_b,
             shift=shift,
         )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a concatenation joins: a tensor, or a layer that waits, clamped to [`low`, `high`]."""
+
+    source: Tensor | UnscaledLayer
+    low: float = -np.inf
+    high: float = np.inf
+
+
+@dataclass(frozen=True)
+class UnscaledConcat(_Renamed):
+    """Concatenation of channels; parts with other codes than the output's are requantized."""
+
+    name: str
+    shape: tuple[int, int, int]
+    parts: tuple[Part, ...]
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """One Concat, behind the layers that its parts wait for."""
+        joined: list[str] = []
+        requantized: dict[str, str] = {}
+        for number, part in enumerate(self.parts):
+            x = part.source
+            if isinstance(x, Tensor):
+                same = (x.scale, x.zero_point) == (output.scale, output.zero_point)
+                if same and (lo, hi) == (-128, 127):
+                    joined.append(x.name)
+                    continue
+                if x.name in requantized:
+                    joined.append(requantized[x.name])
+                    continue
+                layer: UnscaledLayer = UnscaledAvgPool(
+                    f"{self.name}/requantize {number}", x.shape, x
+                )
+            else:
+                layer = x.renamed(unused(x.name, (each.name for each in builder.layers)))
+            name = unused(f"{output.name}/part {number}", builder.tensors)
+            ends = (real_to_code(v, output.scale, output.zero_point) for v in (part.low, part.high))
+            low, high = (min(max(end, lo), hi) for end in ends)
+            layer.finish(builder, replace(output, name=name, shape=x.shape), low, high)
+            if isinstance(x, Tensor):
+                requantized[x.name] = name
+            joined.append(name)
+        builder.append(Concat, *joined, name=self.name, **codes_of(output))
+
+
+def unused(name: str, taken: Iterable[str]) -> str:
+    """The name, with a number behind it where it is taken."""
+    known = set(taken)
+    count = 1
+    candidate = name
+    while candidate in known:
+        count += 1
+        candidate = f"{name}/{count}"
+    return candidate
 
 
 def codes_of(output: Tensor) -> dict[str, Any]:

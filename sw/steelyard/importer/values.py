@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.importer.node import Node
 from steelyard.importer.unscaled import UnscaledLayer
 from steelyard.network import Tensor
 
@@ -67,27 +66,13 @@ class NetworkInput:
 class Activation:
     """Real int8 tensor seen with the shape `view` (without batch) in the same element order.
 
-    `padding` (top, left, bottom, right) of zeros from a Pad node waits for the layer that takes it.
+    `padding` (top, left, bottom, right) of zeros from a Pad node waits for the layer that takes it;
+    :meth:`Walk.unpadded` makes it a layer of its own.
     """
 
     tensor: Tensor
     view: tuple[int, ...]
     padding: Padding = NO_PADDING
-
-    def unpadded(self, node: Node) -> Activation:
-        """Itself.
-
-        Raises
-        ------
-        UserError
-            If padding waits: only convolutions and pooling take it.
-        """
-        if self.padding != NO_PADDING:
-            raise node.error(
-                "follows a Pad node, which only convolutions and pooling may do; "
-                "move the padding into the next convolution."
-            )
-        return self
 
 
 @dataclass(frozen=True)

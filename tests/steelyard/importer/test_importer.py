@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from qdq_graphs import Qdq, assert_agrees, images, start
 from steelyard import importer, quantize
 from steelyard.errors import UserError
-from steelyard.network import Add, AvgPool, Conv, MaxPool
+from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, Pad
 
 
 class Plain(nn.Module):
@@ -90,6 +90,23 @@ class Separable(nn.Module):
         return self.body(x)
 
 
+class Dense(nn.Module):
+    """Branches that are joined, directly and behind each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.a = nn.Conv2d(8, 6, 3, padding=1)
+        self.b = nn.Conv2d(14, 6, 1)
+        self.fc = nn.Linear(20, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(x))
+        x = torch.cat([x, F.relu(self.a(x))], 1)
+        x = torch.cat([x, self.b(x)], 1)
+        return self.fc(torch.flatten(F.adaptive_avg_pool2d(F.relu(x), 1), 1))
+
+
 class Perceptron(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5))
@@ -100,6 +117,7 @@ TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, l
     "residual": (Residual, (3, 12, 12), 1, [Conv, Conv, Conv, Add, Conv, Conv, Add, AvgPool, Conv]),
     "relu6": (Mobile, (3, 16, 16), 9, [Conv, Conv, AvgPool, AvgPool, Conv]),
     "separable": (Separable, (3, 16, 12), 3, [Conv, Conv, Conv, Conv]),
+    "dense": (Dense, (3, 10, 8), 2, [Conv, *[Conv, AvgPool, Concat] * 2, AvgPool, Conv]),
     "perceptron": (Perceptron, (40,), 1, [Conv, Conv]),
 }
 
@@ -216,6 +234,66 @@ def depthwise_of_one_scale(g: Qdq, v: str) -> str:
     return g.pair(y, 0.0717, 1)
 
 
+def joined_with_equal_codes(g: Qdq, v: str) -> str:
+    y = g.pair(g.conv(v, pads=[1] * 4), 0.0203, 5)
+    return g.pair(g.op("Concat", v, y, v, axis=-3), 0.0203, 5)
+
+
+def joined_with_other_codes(g: Qdq, v: str) -> str:
+    y = g.pair(g.conv(v, pads=[1] * 4), 0.0517, -3)
+    joined = g.pair(g.op("Concat", v, y, y, axis=1), 0.0471, 7)
+    return g.pair(g.conv(joined, 11), 0.131, 2)
+
+
+def joined_sums(g: Qdq, v: str) -> str:
+    """Without quantizers in front; a clamp on one side and one behind."""
+    y = g.op("Relu", g.conv(v, pads=[1] * 4))
+    joined = g.op("Concat", g.conv(v, pads=[1] * 4), y, v, axis=1)
+    return g.pair(g.op("Clip", joined, g.constant(np.float32(-1.1))), 0.0517, -20)
+
+
+def joined_codes(g: Qdq, v: str) -> str:
+    codes = g.op("Concat", codes_of(g, g.conv(v), 0.07), codes_of(g, g.conv(v), 0.07), axis=1)
+    return g.op("DequantizeLinear", codes, g.constant(np.float32(0.07)), g.constant(np.int8(3)))
+
+
+def joined_vectors(g: Qdq, v: str) -> str:
+    pool = g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
+    mean = g.pair(g.op("GlobalAveragePool", v), 0.0103, 5)
+    joined = g.op("Concat", g.op("Flatten", mean), g.op("Flatten", pool), axis=1)
+    codes = np.random.default_rng(9).integers(-127, 128, (6, 6), np.int8)
+    return g.pair(g.op("MatMul", g.pair(joined, 0.0203, 5), g.weight(codes, 0.00307, 1)), 0.017, 1)
+
+
+def padded_maximum(g: Qdq, v: str) -> str:
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 1, 2, 0, 0, 0, 1])))
+    return g.pair(g.op("MaxPool", y, kernel_shape=[2, 2]), 0.0203, 5)
+
+
+def padded_sum(g: Qdq, v: str) -> str:
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 9, 2, 0, 0, 0, 15])))
+    return g.pair(g.op("Add", y, g.pair(y, 0.031, -4)), 0.0411, 5)
+
+
+def padded_result(g: Qdq, v: str) -> str:
+    y = g.op("Relu", g.op("Pad", g.pair(g.conv(v), 0.1), g.constant(np.array([0, 0, 1, 0] * 2))))
+    return g.op("Pad", g.pair(y, 0.05, -128), g.constant(np.array([0, 0, 0, 3] * 2)))
+
+
+def padded_codes_without_zero(g: Qdq, v: str) -> str:
+    parameters = (g.constant(np.float32(0.0203)), g.constant(np.int8(5)))
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 1, 0] * 2)))
+    codes = g.op("Clip", g.op("QuantizeLinear", y, *parameters), g.constant(np.int8(9)))
+    return g.op("DequantizeLinear", codes, *parameters)
+
+
+def padded_codes_flattened(g: Qdq, v: str) -> str:
+    parameters = (g.constant(np.float32(0.0203)), g.constant(np.int8(5)))
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 1, 0] * 2)))
+    codes = g.op("Flatten", g.op("QuantizeLinear", y, *parameters))
+    return g.op("DequantizeLinear", codes, *parameters)
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -237,6 +315,16 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     unsigned_activations: [Conv],
     float_weights_behind_quantize: [Conv],
     matrix_product: [Conv],
+    joined_with_equal_codes: [Conv, Concat],
+    joined_with_other_codes: [Conv, AvgPool, AvgPool, Concat, Conv],
+    joined_sums: [Conv, Conv, AvgPool, Concat],
+    joined_codes: [Conv, Conv, Concat],
+    joined_vectors: [MaxPool, AvgPool, AvgPool, Concat, Conv],
+    padded_maximum: [Pad, MaxPool],
+    padded_sum: [AvgPool, *[Pad] * 6, Add],
+    padded_result: [Conv, Pad, AvgPool, Pad],
+    padded_codes_without_zero: [Pad, AvgPool],
+    padded_codes_flattened: [Pad],
     depthwise: [Conv],
     depthwise_of_one_scale: [Conv],
     dead_layer: [Conv],
@@ -256,6 +344,10 @@ def test_clamps_are_codes_of_their_real_bounds() -> None:
     graph, value = start()
     layer = importer.load(graph.model(clip_before_quantize(graph, value))).layers[0]
     assert (layer.lo, layer.hi) == (-39, 19)
+
+
+def codes_of(g: Qdq, value: str, scale: float) -> str:
+    return g.op("QuantizeLinear", value, g.constant(np.float32(scale)), g.constant(np.int8(3)))
 
 
 def two_convolutions(g: Qdq, v: str, **attributes: Any) -> str:
@@ -283,8 +375,8 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "groups": (
         lambda g, v: g.pair(g.conv(v, 1, 4, group=3), 0.1),
-        r"Conv node 'conv\d+' has a weight of 4 outputs for 1 channels in each of 3 groups where its "
-        r"input has 3 channels; export the network again\.",
+        r"Conv node 'conv\d+' has a weight of 4 outputs for 1 channels in each of 3 groups where "
+        r"its input has 3 channels; export the network again\.",
     ),
     "dilation": (
         lambda g, v: two_convolutions(g, v, dilations=[2, 2]),
@@ -360,16 +452,28 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         ),
         r"Pad node .* in mode 'reflect' with .*, allowed are zeros around height and width",
     ),
-    "zeros in a max pool": (
+    "concatenation of rows": (
+        lambda g, v: g.pair(g.op("Concat", v, v, axis=2), 0.02, 5),
+        r"Concat node .* joins along axis 2 of 4, allowed is the axis of channels \(1\); join al",
+    ),
+    "concatenation of other maps": (
+        lambda g, v: g.pair(g.op("Concat", v, g.pair(g.conv(v), 0.1), axis=1), 0.02, 5),
+        r"joins tensors of shapes \('batch', 3, 9, 9\), \('batch', 4, 7, 7\), allowed are shapes",
+    ),
+    "concatenation of other flattened maps": (
         lambda g, v: g.pair(
-            g.op(
-                "MaxPool",
-                g.op("Pad", v, g.constant(np.array([0, 0, 1, 1] * 2))),
-                kernel_shape=[2, 2],
-            ),
-            0.1,
+            g.op("Concat", g.op("Flatten", v), g.op("Flatten", g.pair(g.conv(v), 0.1)), axis=1), 1
         ),
-        r"MaxPool node .* follows a Pad node whose zeros can be the maximum",
+        r"joins flattened maps of shapes .*, allowed are maps of one height and width; join the m",
+    ),
+    "concatenation of codes of other scales": (
+        lambda g, v: g.op(
+            "DequantizeLinear",
+            g.op("Concat", codes_of(g, g.conv(v), 0.1), codes_of(g, g.conv(v), 0.2), axis=1),
+            g.constant(np.float32(0.1)),
+            g.constant(np.int8(3)),
+        ),
+        r"joins integer codes of different scales or zero points, allowed are equal ones; join",
     ),
     "shapes that differ": (
         lambda g, v: g.pair(g.op("Add", v, g.pair(g.conv(v), 0.1)), 0.1),

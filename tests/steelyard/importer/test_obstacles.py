@@ -30,6 +30,11 @@ class Add(nn.Module):
         return self.left(x) + self.right(x)
 
 
+class Join(Add):
+    def forward(self, x):
+        return torch.cat([self.left(x), self.right(x), x], 1)
+
+
 class Then(nn.Module):
     """A function behind a layer."""
 
@@ -46,6 +51,9 @@ STEM = (nn.Conv2d(2, 4, 3, padding=1), nn.ReLU())
 CASES = {
     "plain": (nn.Sequential(*STEM, *FLAT), ()),
     "residual": (Add(nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 3, padding=1)), ()),
+    "joined": (nn.Sequential(Join(nn.Conv2d(2, 4, 1), nn.ReLU()), nn.Conv2d(8, 4, 1)), ()),
+    "joined rows": (Then(STEM[0], lambda y: torch.cat([y, y], 2)), ("Concat",)),
+    "padded sum": (Add(nn.ZeroPad2d((1, 0, 0, 9)), nn.ConstantPad2d((0, 1, 9, 0), 0)), ()),
     "pool first": (nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(2, 4, 3)), ()),
     "relu6": (nn.Sequential(*STEM, nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), ()),
     "view": (Then(STEM[0], lambda y: y.view(y.size(0), -1)), ()),

@@ -125,6 +125,11 @@ def unsqueeze(g: Qdq, v: str) -> str:
     return g.pair(g.op("Unsqueeze", v, *inputs, **more), 0.0203, 5)
 
 
+def concat(g: Qdq, v: str, **attributes: Any) -> str:
+    other = g.pair(g.op("Relu", v), 0.0151, -20)
+    return g.pair(g.op("Concat", v, other, v, **{"axis": 1, **attributes}), 0.0203, 5)
+
+
 def shape(g: Qdq, v: str, **attributes: Any) -> str:
     sizes = g.op("Shape", v, **attributes)
     if not attributes:
@@ -158,7 +163,7 @@ def dequantize(g: Qdq, v: str, **attributes: Any) -> str:
 
 
 BUILDS: dict[str, Build] = {
-    "Add": add, "AveragePool": pooled("AveragePool"), "Clip": clip, "Conv": conv,
+    "Add": add, "AveragePool": pooled("AveragePool"), "Clip": clip, "Concat": concat, "Conv": conv,
     "DequantizeLinear": dequantize, "Div": scaled("Div"), "Dropout": dropout, "Flatten": flatten,
     "Gemm": gemm, "GlobalAveragePool": unary("GlobalAveragePool"),
     "GlobalMaxPool": unary("GlobalMaxPool"), "Identity": unary("Identity"), "MatMul": matmul,
@@ -236,11 +241,12 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("AveragePool", "strides"): [([2, 2], None), ([1, 2], r"has strides \(1, 2\)")],
     ("Clip", "max"): [(0.3, None)],
     ("Clip", "min"): [(0.3, None), (2.0, "has bounds 2 and 1.3")],
+    ("Concat", "axis"): [(-3, None), (2, "along axis 2 of 4"), (9, "has axis 9 for 4 axes")],
     ("Conv", "auto_pad"): [
         ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
     ],
     ("Conv", "dilations"): [([1, 1], None), ([1, 2], "has dilations")],
-    ("Conv", "group"): [(3, None), (0, "in each of 0 groups"), (2, "in each of 2 groups where its")],
+    ("Conv", "group"): [(3, None), (0, "in each of 0 groups"), (2, "in each of 2 groups where")],
     ("Conv", "kernel_shape"): [([3, 3], None), ([2, 2], r"has kernel_shape = \(2, 2\) and a wei")],
     ("Conv", "pads"): [([1, 0, 2, 1], None), ([1, 1], "has pads")],
     ("Conv", "strides"): [([2, 2], None), ([2, 1], "has strides")],

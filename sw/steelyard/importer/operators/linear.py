@@ -61,7 +61,7 @@ def conv(walk: Walk, node: Node) -> None:
 @operator("Gemm", "MatMul", inputs=3, reads=("alpha", "beta", "transA", "transB"))
 def fully_connected(walk: Walk, node: Node) -> None:
     """Fully connected layer, as a convolution whose kernel is the map before the flatten."""
-    source = walk.activation(node).unpadded(node)
+    source = walk.unpadded(walk.activation(node))
     alpha, beta = (node.attributes.get(key, 1.0) for key in ("alpha", "beta"))
     for name, value, fits in (
         ("alpha", alpha, 0 < alpha < np.inf),
@@ -109,8 +109,8 @@ def add(walk: Walk, node: Node) -> None:
         if constant is not None:
             add_constant(walk, node, 1 - index, constant)
             return
-    a = walk.activation(node, 0).unpadded(node)
-    b = walk.activation(node, 1).unpadded(node)
+    a = walk.unpadded(walk.activation(node, 0))
+    b = walk.unpadded(walk.activation(node, 1))
     if a.tensor.shape != b.tensor.shape or a.view != b.view:
         raise node.error(
             f"adds tensors of shapes {('batch', *a.view)} and {('batch', *b.view)}, only equal "

@@ -23,11 +23,9 @@ def max_pool(walk: Walk, node: Node) -> None:
     # The largest code belongs to the largest value, so codes are pooled as real values are.
     codes = given if isinstance(given, Codes) else None
     source, _ = walk.plane(node, value=walk.dequantized(codes) if codes else None)
-    if source.padding != NO_PADDING and source.tensor.zero_point != -128:
-        raise node.error(
-            "follows a Pad node whose zeros can be the maximum; "
-            "use the pooling's own padding, or pad after a ReLU."
-        )
+    if source.tensor.zero_point != -128:
+        # A Pad node's zeros can be the maximum, padding cannot.
+        source = walk.unpadded(source)
     if len(node.outputs) != 1:
         raise node.error("has an output of indices, one output is allowed; remove the second.")
     window = _pooling_window(node, source)
@@ -69,8 +67,9 @@ def average_pool(walk: Walk, node: Node) -> None:
 @operator("GlobalAveragePool", "GlobalMaxPool", inputs=1)
 def global_pool(walk: Walk, node: Node) -> None:
     """Pooling over the whole map."""
-    source, (channels, height, width) = walk.plane(node)
-    source.unpadded(node)
+    source, _ = walk.plane(node)
+    source = walk.unpadded(source)
+    channels, height, width = source.tensor.shape
     shape, kernel = (channels, 1, 1), (height, width)
     if node.op == "GlobalAveragePool":
         walk.bind(node, Pending(UnscaledAvgPool(node.name, shape, source.tensor, kernel), shape))
@@ -82,8 +81,9 @@ def global_pool(walk: Walk, node: Node) -> None:
 @operator("ReduceMean", inputs=2, reads=("axes", "keepdims", "noop_with_empty_axes"))
 def reduce_mean(walk: Walk, node: Node) -> None:
     """Mean over height and width, which is global average pooling."""
-    source, (channels, height, width) = walk.plane(node)
-    source.unpadded(node)
+    source, _ = walk.plane(node)
+    source = walk.unpadded(source)
+    channels, height, width = source.tensor.shape
     axes = axes_of(walk, node, 4)
     if not axes and node.attributes.get("noop_with_empty_axes"):
         raise node.error(

@@ -138,6 +138,17 @@ def axes_of(walk: Walk, node: Node, rank: int) -> list[int] | None:
     return None if axes is None else _in_range(node, axes, rank)
 
 
+def axis_of(node: Node, axis: int, rank: int) -> int:
+    """Axis from 0 on.
+
+    Raises
+    ------
+    UserError
+        If it is not within the rank.
+    """
+    return _in_range(node, [axis], rank)[0]
+
+
 def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
     for axis in axes:
         if not -rank <= axis < rank:
@@ -151,7 +162,9 @@ def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
 def _viewable(walk: Walk, node: Node) -> Activation | Pending | NetworkInput | Codes:
     value: Value | None = walk.value(node, 0)
     if isinstance(value, Activation):
-        return value.unpadded(node)
+        return walk.unpadded(value)
+    if isinstance(value, Codes):
+        return walk.unpadded_codes(value)
     if not isinstance(value, Pending | NetworkInput | Codes):
         raise node.error(
             "reshapes a quantized constant, allowed is an activation; store the constant in its "
