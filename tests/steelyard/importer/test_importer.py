@@ -294,6 +294,42 @@ def padded_codes_flattened(g: Qdq, v: str) -> str:
     return g.op("DequantizeLinear", codes, *parameters)
 
 
+def wide_stride(g: Qdq, v: str) -> str:
+    return g.pair(
+        g.conv(g.pair(g.conv(v, strides=[3, 3], pads=[1] * 4), 0.1), 4, strides=[4, 4]), 1
+    )
+
+
+def large_kernel(g: Qdq, v: str) -> str:
+    codes = np.random.default_rng(6).integers(-127, 128, (4, 3, 11, 10), np.int8)
+    y = g.op("Conv", v, g.weight(codes, 0.00171), pads=[5, 4, 4, 5], strides=[2, 2])
+    return g.pair(y, 0.0717, 1)
+
+
+def padding_of_a_whole_kernel(g: Qdq, v: str) -> str:
+    return g.pair(g.conv(v, pads=[3, 1, 0, 8]), 0.0717, 1)
+
+
+def dilated(g: Qdq, v: str) -> str:
+    y = g.pair(g.conv(v, dilations=[2, 3], pads=[2, 3, 2, 3]), 0.0717, 1)
+    return g.pair(g.conv(y, 4, dilations=[4, 4], pads=[4] * 4), 0.1717, 1)
+
+
+def dilated_depthwise(g: Qdq, v: str) -> str:
+    return g.pair(g.conv(v, 1, 6, group=3, dilations=[2, 2], strides=[2, 2]), 0.0717, 1)
+
+
+def large_average(g: Qdq, v: str) -> str:
+    attributes = {"kernel_shape": [9, 8], "pads": [4, 0, 3, 2], "count_include_pad": 1}
+    return g.pair(g.op("AveragePool", v, **attributes), 0.0053, 2)
+
+
+def cut_and_padded(g: Qdq, v: str) -> str:
+    y = g.op("Pad", g.op("Pad", v, g.constant(np.array([0, 0, 2, 0] * 2))),
+             g.constant(np.array([0, 0, -3, -1, 0, 0, -1, 2])))  # fmt: skip
+    return g.pair(g.conv(y), 0.0717, 1)
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -320,6 +356,13 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     joined_sums: [Conv, Conv, AvgPool, Concat],
     joined_codes: [Conv, Conv, Concat],
     joined_vectors: [MaxPool, AvgPool, AvgPool, Concat, Conv],
+    wide_stride: [Conv, Conv],
+    large_kernel: [Pad, Conv],
+    padding_of_a_whole_kernel: [Pad, Pad, Conv],
+    dilated: [Conv, Pad, Conv],
+    dilated_depthwise: [Conv],
+    large_average: [Pad, AvgPool],
+    cut_and_padded: [Pad, Pad, Conv],
     padded_maximum: [Pad, MaxPool],
     padded_sum: [AvgPool, *[Pad] * 6, Add],
     padded_result: [Conv, Pad, AvgPool, Pad],
@@ -379,8 +422,8 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         r"its input has 3 channels; export the network again\.",
     ),
     "dilation": (
-        lambda g, v: two_convolutions(g, v, dilations=[2, 2]),
-        r"has dilations \(2, 2\), allowed are \(1, 1\)",
+        lambda g, v: two_convolutions(g, v, dilations=[2, 200]),
+        r"has a kernel of 3x3 with dilations \(2, 200\), which spans 5x401 pixels, allowed are si",
     ),
     "unequal strides": (
         lambda g, v: two_convolutions(g, v, strides=[1, 2]),

@@ -245,7 +245,7 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("Conv", "auto_pad"): [
         ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
     ],
-    ("Conv", "dilations"): [([1, 1], None), ([1, 2], "has dilations")],
+    ("Conv", "dilations"): [([1, 1], None), ([1, 2], None), ([0, 1], "has dilations")],
     ("Conv", "group"): [(3, None), (0, "in each of 0 groups"), (2, "in each of 2 groups where")],
     ("Conv", "kernel_shape"): [([3, 3], None), ([2, 2], r"has kernel_shape = \(2, 2\) and a wei")],
     ("Conv", "pads"): [([1, 0, 2, 1], None), ([1, 1], "has pads")],
@@ -268,7 +268,12 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("MaxPool", "pads"): [([1, 0, 2, 1], None)],
     ("MaxPool", "strides"): [([2, 2], None), ([0, 0], "has strides")],
     ("Pad", "mode"): [("reflect", "in mode 'reflect'"), ("edge", "in mode 'edge'")],
-    ("Pad", "pads"): [([0, 0, 1, 1, 0, 0, 0, 0], None), ([0, 1] * 4, "pads .* allowed are zeros")],
+    ("Pad", "pads"): [
+        ([0, 0, 1, 1, 0, 0, 0, 0], None),
+        ([0, 0, -1, 1, 0, 0, -1, 0], None),
+        ([0, 0, -9, 0, 0, 0, 0, 0], "cannot run: top padding must be"),
+        ([0, 1] * 4, "pads .* allowed are zeros"),
+    ],
     ("Pad", "value"): [(0.5, r"with \[0.5\], allowed are zeros")],
     ("QuantizeLinear", "axis"): [(0, None), (7, None)],
     ("QuantizeLinear", "block_size"): [(2, "has block_size = 2, allowed is 0")],

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.contract.limits import MAX_KERNEL
 from steelyard.importer.biases import rounded_bias
 from steelyard.importer.errors import REQUANTIZE, NotQuantized
 from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import add_constant, constant_operand
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
-from steelyard.importer.values import Constant, Pending, QuantizedConstant
+from steelyard.importer.values import NO_PADDING, Constant, Pending, QuantizedConstant
 from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, read_window
 
@@ -40,7 +43,12 @@ def conv(walk: Walk, node: Node) -> None:
             f"has kernel_shape = {tuple(named)} and a weight of {kernel[0]}x{kernel[1]}, allowed "
             "is the weight's size; export the network again."
         )
-    window = read_window(node, kernel, (height, width), source.padding)
+    weight = _dilated(node, weight)
+    kernel = (weight.shape[2], weight.shape[3])
+    window = read_window(node, kernel, (height, width), source.padding, dilated=True)
+    padding = window.padding
+    if window.needs_pad:
+        source, padding = walk.unpadded(replace(source, padding=padding)), NO_PADDING
     scale = source.tensor.scale * weight_scale
     bias = _bias(walk, node, scale)
     shape = (weight.shape[0], *window.output_size)
@@ -52,10 +60,32 @@ def conv(walk: Walk, node: Node) -> None:
         bias,
         scale,
         window.stride,
-        window.padding,
+        padding,
         groups,
     )
     walk.bind(node, Pending(layer, shape))
+
+
+def _dilated(node: Node, weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Weight with the zeros between its taps that the node's dilations stand for."""
+    steps = tuple(node.attributes.get("dilations") or (1, 1))
+    if len(steps) != 2 or min(steps) < 1:
+        raise node.error(
+            f"has dilations {steps}, allowed are two steps from 1, for height and width; "
+            "export the network again."
+        )
+    if steps == (1, 1):
+        return weight
+    sides = tuple((n - 1) * step + 1 for n, step in zip(weight.shape[2:], steps, strict=True))
+    if max(sides) > MAX_KERNEL:
+        raise node.error(
+            f"has a kernel of {weight.shape[2]}x{weight.shape[3]} with dilations {steps}, which "
+            f"spans {sides[0]}x{sides[1]} pixels, allowed are sides up to {MAX_KERNEL}; use "
+            "smaller dilations."
+        )
+    spread = np.zeros((*weight.shape[:2], *sides), np.int8)
+    spread[:, :, :: steps[0], :: steps[1]] = weight
+    return spread
 
 
 @operator("Gemm", "MatMul", inputs=3, reads=("alpha", "beta", "transA", "transB"))

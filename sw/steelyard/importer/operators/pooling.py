@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axes_of
 from steelyard.importer.registry import operator
@@ -57,10 +59,11 @@ def average_pool(walk: Walk, node: Node) -> None:
             "has ceil_mode with windows beyond the map, allowed are windows inside the padded map; "
             "remove ceil_mode or pad the map."
         )
+    padding = window.padding
+    if window.needs_pad:
+        source, padding = walk.unpadded(replace(source, padding=padding)), NO_PADDING
     shape = (source.tensor.shape[0], *window.output_size)
-    layer = UnscaledAvgPool(
-        node.name, shape, source.tensor, window.kernel, window.stride, window.padding
-    )
+    layer = UnscaledAvgPool(node.name, shape, source.tensor, window.kernel, window.stride, padding)
     walk.bind(node, Pending(layer, shape))
 
 
