@@ -27,6 +27,9 @@ from steelyard.importer.values import (
 from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
 from steelyard.network.scales import real_to_code
 
+Move = tuple[type[Layer], dict[str, Any]]
+"""Class of a layer that only moves codes, and its fields."""
+
 
 class Walk:
     """Values seen so far, and the tensors and layers made of them.

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from qdq_graphs import Qdq, assert_agrees, images, start
 from steelyard import importer, quantize
 from steelyard.errors import UserError
-from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, Pad
+from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, Pad, Slice
 
 
 class Plain(nn.Module):
@@ -107,17 +107,33 @@ class Dense(nn.Module):
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(F.relu(x), 1), 1))
 
 
+class Parts(nn.Module):
+    """Channels and rows that part and meet again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 9, 3, padding=1)
+        self.a = nn.Conv2d(3, 4, 3)
+        self.b = nn.Conv2d(4, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b, c = torch.split(F.relu(self.stem(x)), [3, 4, 2], 1)
+        return torch.cat([self.b(b), c[:, :, 1:-1, 2:], self.a(a)[:, 1:3]], 1)
+
+
 class Perceptron(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5))
 
 
+PARTS = [Conv, *[Slice] * 3, Pad, Conv, Conv, Slice, Pad, *[AvgPool] * 3, Concat]
 TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, list[type]]] = {
     "plain": (Plain, (3, 16, 12), 1, [Conv, MaxPool, Conv, MaxPool, Conv, Conv]),
     "residual": (Residual, (3, 12, 12), 1, [Conv, Conv, Conv, Add, Conv, Conv, Add, AvgPool, Conv]),
     "relu6": (Mobile, (3, 16, 16), 9, [Conv, Conv, AvgPool, AvgPool, Conv]),
     "separable": (Separable, (3, 16, 12), 3, [Conv, Conv, Conv, Conv]),
     "dense": (Dense, (3, 10, 8), 2, [Conv, *[Conv, AvgPool, Concat] * 2, AvgPool, Conv]),
+    "parts": (Parts, (3, 10, 8), 2, PARTS),
     "perceptron": (Perceptron, (40,), 1, [Conv, Conv]),
 }
 
@@ -330,6 +346,14 @@ def cut_and_padded(g: Qdq, v: str) -> str:
     return g.pair(g.conv(y), 0.0717, 1)
 
 
+def part_of_a_vector(g: Qdq, v: str) -> str:
+    vector = g.op("Flatten", g.pair(g.op("GlobalMaxPool", v), 0.0203, 5))
+    numbers = (g.constant(np.array([n])) for n in (1, 3, 1))
+    codes = np.random.default_rng(9).integers(-127, 128, (2, 6), np.int8)
+    weight = g.weight(codes, 0.00307, 1)
+    return g.pair(g.op("MatMul", g.op("Slice", vector, *numbers), weight), 0.017, 1)
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -351,6 +375,7 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     unsigned_activations: [Conv],
     float_weights_behind_quantize: [Conv],
     matrix_product: [Conv],
+    part_of_a_vector: [MaxPool, Slice, Conv],
     joined_with_equal_codes: [Conv, Concat],
     joined_with_other_codes: [Conv, AvgPool, AvgPool, Concat, Conv],
     joined_sums: [Conv, Conv, AvgPool, Concat],
@@ -494,6 +519,18 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
             g.conv(g.op("Pad", v, g.constant(np.array([0, 0, 1, 1] * 2)), mode="reflect")), 0.1
         ),
         r"Pad node .* in mode 'reflect' with .*, allowed are zeros around height and width",
+    ),
+    "slice with gaps": (
+        lambda g, v: g.pair(
+            g.op("Slice", v, *(g.constant(np.array([n])) for n in (0, 9, 2, 2))), 0.02, 5
+        ),
+        r"Slice node .* has steps \[2\], allowed are parts without gaps \(1\); use a convolution",
+    ),
+    "slice of a flattened map": (
+        lambda g, v: g.pair(
+            g.op("Slice", g.op("Flatten", v), *(g.constant(np.array([n])) for n in (0, 9, 1))), 0.02
+        ),
+        r"Slice node .* takes a tensor of shape \('batch', 243\), allowed is the unflattened",
     ),
     "concatenation of rows": (
         lambda g, v: g.pair(g.op("Concat", v, v, axis=2), 0.02, 5),

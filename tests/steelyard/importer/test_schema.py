@@ -130,6 +130,31 @@ def concat(g: Qdq, v: str, **attributes: Any) -> str:
     return g.pair(g.op("Concat", v, other, v, **{"axis": 1, **attributes}), 0.0203, 5)
 
 
+def slice_(g: Qdq, v: str, **attributes: Any) -> str:
+    numbers = {"starts": [1, -8], "ends": [1 << 31, 8], "axes": [-3, 2], **attributes}
+    if g.opset < 10:
+        return g.pair(g.op("Slice", v, **numbers), 0.0203, 5)
+    given = [g.constant(np.array(numbers[key])) for key in ("starts", "ends", "axes")]
+    return g.pair(g.op("Slice", v, *given), 0.0203, 5)
+
+
+def split(g: Qdq, v: str, **attributes: Any) -> str:
+    """Parts in another order."""
+    counts = [2, 7] if attributes.get("axis") in (2, -1) else [1, 2]
+    inputs, more = lists(g, 13, attributes.pop("split", counts), split="")
+    if "num_outputs" in attributes:
+        inputs, more = [], {}
+    elif g.opset >= 18 and not inputs:
+        attributes["num_outputs"] = 2
+    number = len(g.nodes)
+    more = {**more, "axis": 1, **attributes}
+    g.nodes.append(helper.make_node("Split", [v, *inputs], ["a", "b"], f"split{number}", **more))
+    a, b = (g.pair(each, 0.0203, 5) for each in ("a", "b"))
+    if more["axis"] != 1:
+        return g.pair(g.op("Relu", b), 0.0203, 5)
+    return g.pair(g.op("Concat", b, a, axis=1), 0.0203, 5)
+
+
 def shape(g: Qdq, v: str, **attributes: Any) -> str:
     sizes = g.op("Shape", v, **attributes)
     if not attributes:
@@ -169,7 +194,8 @@ BUILDS: dict[str, Build] = {
     "GlobalMaxPool": unary("GlobalMaxPool"), "Identity": unary("Identity"), "MatMul": matmul,
     "MaxPool": pooled("MaxPool"), "Mul": scaled("Mul"), "Pad": pad, "QuantizeLinear": quantize,
     "ReduceMean": reduce_mean, "Relu": unary("Relu"), "Reshape": reshape, "Shape": shape,
-    "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose, "Unsqueeze": unsqueeze,
+    "Slice": slice_, "Split": split, "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
 }  # fmt: skip
 
 
@@ -292,6 +318,12 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("Reshape", "allowzero"): [(1, None)],
     ("Shape", "end"): [(1, None), (-3, None)],
     ("Shape", "start"): [(-3, "turns")],
+    ("Slice", "axes"): [([1, 3], None), ([0, 1], "takes images 1 to"), ([1, 7], "has axis 7 for")],
+    ("Slice", "ends"): [([2, -2], None), ([1, 8], "takes nothing of"), ([2], "has 2 starts, 1 en")],
+    ("Slice", "starts"): [([0, 0], None), ([3, 0], "takes nothing of a tensor")],
+    ("Split", "axis"): [(2, None), (-1, None), (0, "splits the batch"), (4, "has axis 4 for 4")],
+    ("Split", "num_outputs"): [(2, None), (3, r"splits 3 places of axis 1 into \[1, 1, 1\] for 2")],
+    ("Split", "split"): [([2, 1], None), ([2, 2], "splits 3 places"), ([0, 3], "splits 3 places")],
     ("Transpose", "perm"): [([1, 0], None), ([0, 0], "has perm = ")],
 }  # fmt: skip
 """Values of attributes other than the default, with the sentence that refuses them."""
