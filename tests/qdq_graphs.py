@@ -95,7 +95,9 @@ def assert_agrees(
     source = network.tensor(network.input)
     codes = source.quantize(x.reshape(len(x), *source.shape))
     traced = golden.run(network, codes, trace=True, threads=1)
-    assert network.output in expected
+    if network.output not in expected:
+        # What a moved tensor or joined codes hold has no QuantizeLinear of its own.
+        assert_within_a_step(model, network, x, agreement)
     truth = {source.name: codes}
     np.testing.assert_array_equal(codes, expected[network.input].reshape(codes.shape))
     end_to_end = []
@@ -111,7 +113,8 @@ def assert_agrees(
         assert difference.max() <= 1, f"{layer.name} is off by {difference.max()}"
         assert equal >= agreement, f"{layer.name} agrees on {equal:.4%} of {alone.size} elements"
         end_to_end.append((traced[layer.output] == right).ravel())
-    assert np.mean(np.concatenate(end_to_end)) >= agreement
+    if end_to_end:
+        assert np.mean(np.concatenate(end_to_end)) >= agreement
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -135,13 +138,15 @@ def scores(network: Network, x: np.ndarray) -> np.ndarray:
     return network.tensor(network.output).dequantize(golden.run(network, codes, threads=1))
 
 
-def assert_within_a_step(model: onnx.ModelProto, network: Network, x: np.ndarray) -> None:
+def assert_within_a_step(
+    model: onnx.ModelProto, network: Network, x: np.ndarray, agreement: float = 0.98
+) -> None:
     """Output of the golden model against onnxruntime's: at most one step, and seldom that."""
     expected = runtime_output(model, x)
     step = network.tensor(network.output).scale
     steps = np.rint(np.abs(scores(network, x).reshape(expected.shape) - expected) / step)
     assert steps.max() <= 1, f"off by {steps.max()} steps"
-    assert np.mean(steps == 0) >= 0.98, f"{np.mean(steps == 0):.2%} of {steps.size} equal"
+    assert np.mean(steps == 0) >= agreement, f"{np.mean(steps == 0):.2%} of {steps.size} equal"
 
 
 class Qdq:

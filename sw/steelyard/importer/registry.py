@@ -46,7 +46,6 @@ HINTS = {
     "ConvInteger": f"{REQUANTIZE}, with fixed scales",
     "DynamicQuantizeLinear": f"{REQUANTIZE}, with fixed scales",
     "MatMulInteger": f"{REQUANTIZE}, with fixed scales",
-    "Concat": "use a residual add instead",
 }
 
 

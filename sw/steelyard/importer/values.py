@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.importer.node import Node
+from steelyard.importer.naming import unused
 from steelyard.importer.unscaled import UnscaledLayer, UnscaledMaxPool
-from steelyard.network import Shape, Tensor
+from steelyard.network import NetworkBuilder, Shape, Tensor
+from steelyard.network.scales import real_to_code
 
 Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
@@ -67,34 +68,20 @@ class NetworkInput:
 class Activation:
     """Real int8 tensor seen with the shape `view` (without batch) in the same element order.
 
-    `padding` (top, left, bottom, right) of zeros from a Pad node waits for the layer that takes it.
+    `padding` (top, left, bottom, right) of zeros from a Pad node waits for the layer that takes it;
+    :meth:`Walk.unpadded` makes it a layer of its own.
     """
 
     tensor: Tensor
     view: tuple[int, ...]
     padding: Padding = NO_PADDING
 
-    def unpadded(self, node: Node) -> Activation:
-        """Itself.
-
-        Raises
-        ------
-        UserError
-            If padding waits: only convolutions and pooling take it.
-        """
-        if self.padding != NO_PADDING:
-            raise node.error(
-                "follows a Pad node, which only convolutions and pooling may do; "
-                "move the padding into the next convolution."
-            )
-        return self
-
 
 @dataclass(frozen=True)
 class Pending:
     """Real result of a layer that waits for its QuantizeLinear, clamped to [`low`, `high`]."""
 
-    layer: UnscaledLayer | LaterMaxPool
+    layer: UnscaledLayer
     view: tuple[int, ...]
     low: float = -np.inf
     high: float = np.inf
@@ -104,7 +91,8 @@ class Pending:
 class LaterMaxPool:
     """Max pooling of a real result that is quantized only behind it.
 
-    The walk quantizes that result first, with the pooled one's scale, and pools its codes.
+    Rounding keeps the order of numbers, so that result is quantized first, with the pooled one's
+    scale, and its codes are pooled.
 
     Members
     -------
@@ -129,6 +117,18 @@ class LaterMaxPool:
         return UnscaledMaxPool(
             self.name, self.shape, tensor, self.kernel, self.stride, self.padding
         )
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """What is pooled as a tensor of its own, and the MaxPool."""
+        name = unused(f"{output.name}/unpooled", builder.tensors)
+        layer = self.source.layer
+        layer = layer.renamed(unused(layer.name, (each.name for each in builder.layers)))
+        ends = (
+            real_to_code(end, output.scale, output.zero_point)
+            for end in (self.source.low, self.source.high)
+        )
+        layer.finish(builder, replace(output, name=name, shape=layer.shape), *ends)
+        self.on(builder.tensors[name]).finish(builder, output, lo, hi)
 
 
 @dataclass(frozen=True)

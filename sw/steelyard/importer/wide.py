@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.importer.naming import unused
 from steelyard.network import Concat, NetworkBuilder, Shuffle, Tensor
 
 LARGEST = 127
@@ -34,15 +35,7 @@ def twice(builder: NetworkBuilder, source: Tensor) -> str:
             joined = next(each for each in builder.layers if each.output == layer.inputs[0])
             if isinstance(joined, Concat) and joined.inputs == (source.name, source.name):
                 return layer.output
-    names = [_unused(builder, f"{source.name}/{what}") for what in ("joined", "twice")]
+    taken = {*builder.tensors, *(layer.name for layer in builder.layers)}
+    names = [unused(f"{source.name}/{what}", taken) for what in ("joined", "twice")]
     builder.append(Concat, source.name, source.name, name=names[0])
     return builder.append(Shuffle, names[0], name=names[1], groups=2)
-
-
-def _unused(builder: NetworkBuilder, name: str) -> str:
-    taken = {*builder.tensors, *(layer.name for layer in builder.layers)}
-    count, candidate = 1, name
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}/{count}"
-    return candidate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axes_of
 from steelyard.importer.registry import operator
@@ -27,11 +29,9 @@ def max_pool(walk: Walk, node: Node) -> None:
     # The largest code belongs to the largest value, so codes are pooled as real values are.
     codes = given if isinstance(given, Codes) else None
     source, _ = walk.plane(node, value=walk.dequantized(codes) if codes else None)
-    if source.padding != NO_PADDING and source.tensor.zero_point != -128:
-        raise node.error(
-            "follows a Pad node whose zeros can be the maximum; "
-            "use the pooling's own padding, or pad after a ReLU."
-        )
+    if source.tensor.zero_point != -128:
+        # A Pad node's zeros can be the maximum, padding cannot.
+        source = walk.unpadded(source)
     shape, window, padding = _max_window(node, source.tensor.shape, source.padding)
     layer = UnscaledMaxPool(node.name, shape, source.tensor, window.kernel, window.stride, padding)
     pooled = Pending(layer, shape)
@@ -84,18 +84,20 @@ def average_pool(walk: Walk, node: Node) -> None:
             "has ceil_mode with windows beyond the map, allowed are windows inside the padded map; "
             "remove ceil_mode or pad the map."
         )
+    padding = window.padding
+    if window.needs_pad:
+        source, padding = walk.unpadded(replace(source, padding=padding)), NO_PADDING
     shape = (source.tensor.shape[0], *window.output_size)
-    layer = UnscaledAvgPool(
-        node.name, shape, source.tensor, window.kernel, window.stride, window.padding
-    )
+    layer = UnscaledAvgPool(node.name, shape, source.tensor, window.kernel, window.stride, padding)
     walk.bind(node, Pending(layer, shape))
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", inputs=1)
 def global_pool(walk: Walk, node: Node) -> None:
     """Pooling over the whole map."""
-    source, (channels, height, width) = walk.plane(node)
-    source.unpadded(node)
+    source, _ = walk.plane(node)
+    source = walk.unpadded(source)
+    channels, height, width = source.tensor.shape
     shape, kernel = (channels, 1, 1), (height, width)
     if node.op == "GlobalAveragePool":
         walk.bind(node, Pending(UnscaledAvgPool(node.name, shape, source.tensor, kernel), shape))
@@ -107,8 +109,9 @@ def global_pool(walk: Walk, node: Node) -> None:
 @operator("ReduceMean", inputs=2, reads=("axes", "keepdims", "noop_with_empty_axes"))
 def reduce_mean(walk: Walk, node: Node) -> None:
     """Mean over height and width, which is global average pooling."""
-    source, (channels, height, width) = walk.plane(node)
-    source.unpadded(node)
+    source, _ = walk.plane(node)
+    source = walk.unpadded(source)
+    channels, height, width = source.tensor.shape
     axes = axes_of(walk, node, 4)
     if not axes and node.attributes.get("noop_with_empty_axes"):
         raise node.error(

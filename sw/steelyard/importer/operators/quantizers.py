@@ -140,7 +140,7 @@ def _clamp(walk: Walk, node: Node, low: float, high: float) -> None:
     if isinstance(value, Pending):
         pending = value
     else:
-        source = walk.activation(node).unpadded(node)
+        source = walk.unpadded(walk.activation(node))
         layer = UnscaledAvgPool(node.name, source.tensor.shape, source.tensor)
         pending = Pending(layer, source.view)
     # Clamping to [a, b] and then to [low, high] is clamping to the bounds below.
