@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from steelyard.importer.values import (
     Value,
 )
 from steelyard.importer.walk import Walk
-from steelyard.network import NetworkBuilder, Tensor
+from steelyard.network import Layer, NetworkBuilder, Tensor
 
 if TYPE_CHECKING:
     import onnx
@@ -157,11 +157,6 @@ class _Survey(Walk):
                 failed.setdefault((node.op, reason.removeprefix(title)), []).append(node.name)
         found = [_sentence(op, names, reason) for (op, reason), names in failed.items()]
         output = self._values.get(self.graph.output)
-        if isinstance(output, Activation) and any(output.padding):
-            found.append(
-                f"Network output {self.graph.output!r} is a Pad node's, which only convolutions "
-                "and pooling may follow; remove the padding."
-            )
         if isinstance(output, Constant) and output is not UNKNOWN:
             found.append(
                 f"Network output {self.graph.output!r} does not depend on the input; "
@@ -259,6 +254,16 @@ class _Survey(Walk):
         # As behind a ReLU, where a Pad node's zeros never win a max pooling.
         return Tensor(f"value {self._count}", shape, 1.0, -128)
 
+    def _move(
+        self, source: Tensor, kind: type[Layer], name: str, output: str, fields: dict[str, Any]
+    ) -> Tensor:
+        builder = NetworkBuilder(
+            name, source.shape, scale=source.scale, zero_point=source.zero_point
+        )
+        made = builder.append(kind, name=name, output=output, **fields)
+        self._count += 1
+        return replace(builder.tensors[made], name=f"value {self._count}")
+
     def _affine(self, node: Node) -> bool:
         """Binds the result of a factor and summand for each channel, if the node is one."""
         values = [self._values.get(name) for name in node.inputs]
@@ -268,8 +273,9 @@ class _Survey(Walk):
         value = values[moving[0]]
         if isinstance(value, Pending | NetworkInput):
             value = self._activation(value)
-        if not isinstance(value, Activation) or any(value.padding):
+        if not isinstance(value, Activation):
             return False
+        value = self.unpadded(value)
         channels = value.view[0]
         # A constant spreads over a map from (channels, 1, 1) on and over a vector from (channels,).
         wanted = {(1,) * rank for rank in range(5)}

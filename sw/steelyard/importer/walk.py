@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from steelyard.contract.limits import MAX_PADDED_KERNEL
 from steelyard.errors import UserError
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import Graph
+from steelyard.importer.naming import unused
 from steelyard.importer.node import Node
 from steelyard.importer.registry import HINTS, OPERATORS
 from steelyard.importer.unscaled import UnscaledAvgPool
@@ -18,12 +21,16 @@ from steelyard.importer.values import (
     Activation,
     Codes,
     Constant,
+    LaterMaxPool,
     NetworkInput,
     Pending,
     Value,
 )
-from steelyard.network import Network, NetworkBuilder, Shape, Tensor
+from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
 from steelyard.network.scales import real_to_code
+
+Move = tuple[type[Layer], dict[str, Any]]
+"""Class of a layer that only moves codes, and its fields."""
 
 
 class Walk:
@@ -43,6 +50,7 @@ class Walk:
         self._builder: NetworkBuilder | None = None  # From the input's quantizer on.
         self._input_is_read = False
         self._quantized: dict[tuple[object, ...], Tensor] = {}
+        self._padded: dict[tuple[object, ...], Tensor] = {}
         self._label = _output_label(graph)
         self._folder = Folder(graph.opset, sum(each.size for each in graph.constants.values()))
 
@@ -71,11 +79,7 @@ class Walk:
                 f"Network output {name!r} is not computed from the input by quantized layers, as "
                 "it must be; export the network so."
             )
-        if any(output.padding):
-            raise UserError(
-                f"Network output {name!r} is a Pad node's, which only convolutions and pooling "
-                "may follow; remove the padding."
-            )
+        output = self.unpadded(output)
         return self._builder.network(
             output.tensor.name, input_view=self.graph.input_shape, output_views=(output.view,)
         )
@@ -200,9 +204,9 @@ class Walk:
             )
         return [int(each) for each in array.reshape(-1)]
 
-    def bind(self, node: Node, value: Value) -> None:
-        """Let the first output of a node stand for a value."""
-        self._values[node.outputs[0]] = value
+    def bind(self, node: Node, value: Value, output: int = 0) -> None:
+        """Let an output of a node, by default the first, stand for a value."""
+        self._values[node.outputs[output]] = value
 
     def dequantized(self, codes: Codes) -> Activation:
         """Activation of codes: finishes the pending layer, or requantizes a quantized tensor.
@@ -220,15 +224,86 @@ class Walk:
             tensor = source.tensor
             full = (codes.lo, codes.hi) == (-128, 127)
             if (tensor.scale, tensor.zero_point) != parameters or not full:
-                if any(source.padding) and not codes.lo <= codes.zero_point <= codes.hi:
-                    raise UserError(
-                        f"Codes of {codes.name!r} are clamped to a range without zero behind a Pad "
-                        "node; pad behind the clamp."
-                    )
+                if not codes.lo <= codes.zero_point <= codes.hi:
+                    # The clamp changes padded zeros too.
+                    codes = self.unpadded_codes(codes)
+                    assert isinstance(codes.source, Activation)
+                    source, tensor = codes.source, codes.source.tensor
                 layer = UnscaledAvgPool(f"{codes.name}/requantize", tensor.shape, tensor)
+                if any(source.padding):
+                    # The name is that of the padded map.
+                    codes = replace(codes, name=f"{codes.name}/unpadded")
                 tensor = self._finished(codes, Pending(layer, source.view))
             return Activation(tensor, codes.view, source.padding)
         return Activation(self._finished(codes, source), codes.view)
+
+    def moved(
+        self,
+        node: Node,
+        source: Tensor,
+        *moves: tuple[type[Layer], dict[str, Any]],
+        output: int = 0,
+    ) -> Tensor:
+        """Tensor that layers which only move codes make of another, one after the other.
+
+        Parameters
+        ----------
+        moves : class of each layer and its fields
+        output : which of the node's outputs they make
+
+        Raises
+        ------
+        UserError
+            If a layer cannot be; begins with the node.
+        """
+        name = node.outputs[output]
+        for number, (kind, fields) in enumerate(moves, start=1):
+            step = "" if number == len(moves) else f"/step {number}"
+            which = f"/{output}" if output else ""
+            try:
+                source = self._move(
+                    source, kind, f"{node.name}{which}{step}", f"{name}{step}", fields
+                )
+            except UserError as error:
+                reason = str(error).partition(": ")[2].rstrip(".")
+                raise node.error(f"cannot run: {reason}; change the layer so that it is.") from None
+        return source
+
+    def unpadded(self, value: Activation) -> Activation:
+        """Activation whose padding, if any waits, has become a layer."""
+        tensor, waiting = value.tensor, list(value.padding)
+        while any(waiting):
+            part = tuple(min(side, MAX_PADDED_KERNEL) for side in waiting)
+            waiting = [side - taken for side, taken in zip(waiting, part, strict=True)]
+            key = (tensor.name, part)
+            if key not in self._padded:
+                name = f"{tensor.name}/padded"
+                self._padded[key] = self._move(tensor, Pad, name, name, {"padding": part})
+            tensor = self._padded[key]
+        if tensor is value.tensor:
+            return value
+        return Activation(tensor, tensor.shape)
+
+    def unpadded_codes(self, codes: Codes) -> Codes:
+        """The same of what has been quantized."""
+        source = codes.source
+        if not isinstance(source, Activation) or not any(source.padding):
+            return codes
+        source = self.unpadded(source)
+        return replace(codes, source=source, view=source.view)
+
+    def _move(
+        self, source: Tensor, kind: type[Layer], name: str, output: str, fields: dict[str, Any]
+    ) -> Tensor:
+        assert self._builder is not None  # Its source is a tensor of it.
+        made = self._builder.append(
+            kind,
+            source.name,
+            name=self._unused_layer(name),
+            output=self._unused(output),
+            **fields,
+        )
+        return self._builder.tensors[made]
 
     def _finished(self, codes: Codes, pending: Pending) -> Tensor:
         """Tensor of a pending layer's output, with the layer appended unless it is there."""
@@ -240,7 +315,12 @@ class Walk:
                 min(max(real_to_code(v, codes.scale, codes.zero_point), codes.lo), codes.hi)
                 for v in (pending.low, pending.high)
             )
-            layer = pending.layer.renamed(self._unused_layer(pending.layer.name))
+            found = pending.layer
+            if isinstance(found, LaterMaxPool):
+                # Another reader of what is pooled may share its layer.
+                before = replace(codes, name=found.value, lo=-128, hi=127)
+                found = found.on(self._finished(before, found.source))
+            layer = found.renamed(self._unused_layer(found.name))
             assert self._builder is not None  # Whatever waits reads a quantized tensor.
             layer.finish(self._builder, output, lo, hi)
             self._quantized[key] = output
@@ -294,22 +374,11 @@ class Walk:
         return True
 
     def _unused(self, name: str) -> str:
-        count = 1
-        candidate = name
-        while candidate in self._tensors or candidate == self.graph.input:
-            count += 1
-            candidate = f"{name}/{count}"
-        return candidate
+        return unused(name, (*self._tensors, self.graph.input))
 
     def _unused_layer(self, name: str) -> str:
         """The name, with a number where a layer has it that quantizes the same result otherwise."""
-        taken = {layer.name for layer in self._builder.layers} if self._builder else set()
-        count = 1
-        candidate = name
-        while candidate in taken:
-            count += 1
-            candidate = f"{name}/{count}"
-        return candidate
+        return unused(name, (each.name for each in self._builder.layers) if self._builder else ())
 
 
 def _output_label(graph: Graph) -> dict[str, str]:
@@ -318,6 +387,9 @@ def _output_label(graph: Graph) -> dict[str, str]:
     name = graph.output
     while name in makers and makers[name].op != "QuantizeLinear":
         node = makers[name]
+        if node.op == "MaxPool":
+            # Of codes, which it gives a name.
+            return {name: graph.output}
         if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
             return {}
         name = node.inputs[0]

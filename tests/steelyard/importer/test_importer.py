@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from qdq_graphs import Qdq, assert_agrees, images, start
 from steelyard import importer, quantize
 from steelyard.errors import UserError
-from steelyard.network import Add, AvgPool, Conv, MaxPool
+from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, Pad, Slice
 
 
 class Plain(nn.Module):
@@ -71,15 +71,69 @@ class Mobile(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class Separable(nn.Module):
+    """Depthwise and grouped convolutions with batch norms between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 12, 3, padding=1, groups=3),
+            nn.ReLU6(),
+            nn.Conv2d(12, 12, 3, stride=2, padding=1, groups=12, bias=False),
+            nn.BatchNorm2d(12),
+            nn.ReLU6(),
+            nn.Conv2d(12, 16, 1),
+            nn.Conv2d(16, 8, 3, groups=4),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+class Dense(nn.Module):
+    """Branches that are joined, directly and behind each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.a = nn.Conv2d(8, 6, 3, padding=1)
+        self.b = nn.Conv2d(14, 6, 1)
+        self.fc = nn.Linear(20, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(x))
+        x = torch.cat([x, F.relu(self.a(x))], 1)
+        x = torch.cat([x, self.b(x)], 1)
+        return self.fc(torch.flatten(F.adaptive_avg_pool2d(F.relu(x), 1), 1))
+
+
+class Parts(nn.Module):
+    """Channels and rows that part and meet again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 9, 3, padding=1)
+        self.a = nn.Conv2d(3, 4, 3)
+        self.b = nn.Conv2d(4, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b, c = torch.split(F.relu(self.stem(x)), [3, 4, 2], 1)
+        return torch.cat([self.b(b), c[:, :, 1:-1, 2:], self.a(a)[:, 1:3]], 1)
+
+
 class Perceptron(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5))
 
 
+PARTS = [Conv, *[Slice] * 3, Pad, Conv, Conv, Slice, Pad, *[AvgPool] * 3, Concat]
 TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, list[type]]] = {
     "plain": (Plain, (3, 16, 12), 1, [Conv, MaxPool, Conv, MaxPool, Conv, Conv]),
     "residual": (Residual, (3, 12, 12), 1, [Conv, Conv, Conv, Add, Conv, Conv, Add, AvgPool, Conv]),
     "relu6": (Mobile, (3, 16, 16), 9, [Conv, Conv, AvgPool, AvgPool, Conv]),
+    "separable": (Separable, (3, 16, 12), 3, [Conv, Conv, Conv, Conv]),
+    "dense": (Dense, (3, 10, 8), 2, [Conv, *[Conv, AvgPool, Concat] * 2, AvgPool, Conv]),
+    "parts": (Parts, (3, 10, 8), 2, PARTS),
     "perceptron": (Perceptron, (40,), 1, [Conv, Conv]),
 }
 
@@ -142,6 +196,28 @@ def pool_padded_with_zeros(g: Qdq, v: str) -> str:
     return g.pair(y, 0.0153, 2)
 
 
+def pool_before_quantize(g: Qdq, v: str) -> str:
+    """TensorRT's and Brevitas' networks quantize what layers read, behind the pooling."""
+    y = g.op("MaxPool", g.op("Relu", g.conv(v)), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    return g.pair(g.op("MaxPool", y, kernel_shape=[2, 2]), 0.0517, -100)
+
+
+def pool_of_what_others_read(g: Qdq, v: str) -> str:
+    y = g.conv(v)
+    pooled = g.op("MaxPool", y, kernel_shape=[3, 3], pads=[1] * 4)
+    same, other = g.pair(y, 0.0907, 3), g.pair(pooled, 0.0907, 3)
+    rest = g.pair(g.op("Clip", pooled, g.constant(np.float32(-1))), 0.0807, 9)
+    return g.pair(g.op("Add", g.pair(g.op("Add", same, other), 0.15), rest), 0.2)
+
+
+def pooled_parts(g: Qdq, v: str) -> str:
+    """Branches that are pooled and joined before they are quantized."""
+    y = g.op("Relu", g.conv(v))
+    a = g.op("MaxPool", y, kernel_shape=[3, 3])
+    b = g.op("MaxPool", g.op("Clip", y, "", g.constant(np.float32(0.7))), kernel_shape=[3, 3])
+    return g.pair(g.op("Concat", a, b, axis=1), 0.0507, -128)
+
+
 def pool_of_maximum(g: Qdq, v: str) -> str:
     return g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
 
@@ -185,6 +261,121 @@ def matrix_product(g: Qdq, v: str) -> str:
     return g.pair(g.op("MatMul", g.op("Reshape", v, shape), g.weight(weight, 0.00307, 1)), 0.217, 1)
 
 
+def depthwise(g: Qdq, v: str) -> str:
+    return g.pair(g.conv(v, 1, 6, group=3), 0.0717, 1)
+
+
+def depthwise_of_one_scale(g: Qdq, v: str) -> str:
+    codes = np.random.default_rng(6).integers(-127, 128, (3, 1, 5, 5), np.int8)
+    stored = [g.constant(each) for each in (codes, np.float32(0.0093), np.int8(0))]
+    y = g.op("Conv", v, g.op("DequantizeLinear", *stored), group=3, pads=[2] * 4)
+    return g.pair(y, 0.0717, 1)
+
+
+def joined_with_equal_codes(g: Qdq, v: str) -> str:
+    y = g.pair(g.conv(v, pads=[1] * 4), 0.0203, 5)
+    return g.pair(g.op("Concat", v, y, v, axis=-3), 0.0203, 5)
+
+
+def joined_with_other_codes(g: Qdq, v: str) -> str:
+    y = g.pair(g.conv(v, pads=[1] * 4), 0.0517, -3)
+    joined = g.pair(g.op("Concat", v, y, y, axis=1), 0.0471, 7)
+    return g.pair(g.conv(joined, 11), 0.131, 2)
+
+
+def joined_sums(g: Qdq, v: str) -> str:
+    """Without quantizers in front; a clamp on one side and one behind."""
+    y = g.op("Relu", g.conv(v, pads=[1] * 4))
+    joined = g.op("Concat", g.conv(v, pads=[1] * 4), y, v, axis=1)
+    return g.pair(g.op("Clip", joined, g.constant(np.float32(-1.1))), 0.0517, -20)
+
+
+def joined_codes(g: Qdq, v: str) -> str:
+    codes = g.op("Concat", codes_of(g, g.conv(v), 0.07), codes_of(g, g.conv(v), 0.07), axis=1)
+    return g.op("DequantizeLinear", codes, g.constant(np.float32(0.07)), g.constant(np.int8(3)))
+
+
+def joined_vectors(g: Qdq, v: str) -> str:
+    pool = g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
+    mean = g.pair(g.op("GlobalAveragePool", v), 0.0103, 5)
+    joined = g.op("Concat", g.op("Flatten", mean), g.op("Flatten", pool), axis=1)
+    codes = np.random.default_rng(9).integers(-127, 128, (6, 6), np.int8)
+    return g.pair(g.op("MatMul", g.pair(joined, 0.0203, 5), g.weight(codes, 0.00307, 1)), 0.017, 1)
+
+
+def padded_maximum(g: Qdq, v: str) -> str:
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 1, 2, 0, 0, 0, 1])))
+    return g.pair(g.op("MaxPool", y, kernel_shape=[2, 2]), 0.0203, 5)
+
+
+def padded_sum(g: Qdq, v: str) -> str:
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 9, 2, 0, 0, 0, 15])))
+    return g.pair(g.op("Add", y, g.pair(y, 0.031, -4)), 0.0411, 5)
+
+
+def padded_result(g: Qdq, v: str) -> str:
+    y = g.op("Relu", g.op("Pad", g.pair(g.conv(v), 0.1), g.constant(np.array([0, 0, 1, 0] * 2))))
+    return g.op("Pad", g.pair(y, 0.05, -128), g.constant(np.array([0, 0, 0, 3] * 2)))
+
+
+def padded_codes_without_zero(g: Qdq, v: str) -> str:
+    parameters = (g.constant(np.float32(0.0203)), g.constant(np.int8(5)))
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 1, 0] * 2)))
+    codes = g.op("Clip", g.op("QuantizeLinear", y, *parameters), g.constant(np.int8(9)))
+    return g.op("DequantizeLinear", codes, *parameters)
+
+
+def padded_codes_flattened(g: Qdq, v: str) -> str:
+    parameters = (g.constant(np.float32(0.0203)), g.constant(np.int8(5)))
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 1, 0] * 2)))
+    codes = g.op("Flatten", g.op("QuantizeLinear", y, *parameters))
+    return g.op("DequantizeLinear", codes, *parameters)
+
+
+def wide_stride(g: Qdq, v: str) -> str:
+    return g.pair(
+        g.conv(g.pair(g.conv(v, strides=[3, 3], pads=[1] * 4), 0.1), 4, strides=[4, 4]), 1
+    )
+
+
+def large_kernel(g: Qdq, v: str) -> str:
+    codes = np.random.default_rng(6).integers(-127, 128, (4, 3, 11, 10), np.int8)
+    y = g.op("Conv", v, g.weight(codes, 0.00171), pads=[5, 4, 4, 5], strides=[2, 2])
+    return g.pair(y, 0.0717, 1)
+
+
+def padding_of_a_whole_kernel(g: Qdq, v: str) -> str:
+    return g.pair(g.conv(v, pads=[3, 1, 0, 8]), 0.0717, 1)
+
+
+def dilated(g: Qdq, v: str) -> str:
+    y = g.pair(g.conv(v, dilations=[2, 3], pads=[2, 3, 2, 3]), 0.0717, 1)
+    return g.pair(g.conv(y, 4, dilations=[4, 4], pads=[4] * 4), 0.1717, 1)
+
+
+def dilated_depthwise(g: Qdq, v: str) -> str:
+    return g.pair(g.conv(v, 1, 6, group=3, dilations=[2, 2], strides=[2, 2]), 0.0717, 1)
+
+
+def large_average(g: Qdq, v: str) -> str:
+    attributes = {"kernel_shape": [9, 8], "pads": [4, 0, 3, 2], "count_include_pad": 1}
+    return g.pair(g.op("AveragePool", v, **attributes), 0.0053, 2)
+
+
+def cut_and_padded(g: Qdq, v: str) -> str:
+    y = g.op("Pad", g.op("Pad", v, g.constant(np.array([0, 0, 2, 0] * 2))),
+             g.constant(np.array([0, 0, -3, -1, 0, 0, -1, 2])))  # fmt: skip
+    return g.pair(g.conv(y), 0.0717, 1)
+
+
+def part_of_a_vector(g: Qdq, v: str) -> str:
+    vector = g.op("Flatten", g.pair(g.op("GlobalMaxPool", v), 0.0203, 5))
+    numbers = (g.constant(np.array([n])) for n in (1, 3, 1))
+    codes = np.random.default_rng(9).integers(-127, 128, (2, 6), np.int8)
+    weight = g.weight(codes, 0.00307, 1)
+    return g.pair(g.op("MatMul", g.op("Slice", vector, *numbers), weight), 0.017, 1)
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -197,6 +388,9 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     pool_that_rescales: [MaxPool, AvgPool, Conv],
     pool_with_ceil_mode: [MaxPool],
     pool_padded_with_zeros: [AvgPool],
+    pool_before_quantize: [Conv, MaxPool, MaxPool],
+    pool_of_what_others_read: [Conv, MaxPool, Conv, MaxPool, Add, Add],
+    pooled_parts: [Conv, MaxPool, Conv, MaxPool, Concat],
     pool_of_maximum: [MaxPool],
     pairs_in_a_row: [AvgPool, AvgPool],
     same_padding: [Conv],
@@ -206,6 +400,26 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     unsigned_activations: [Conv],
     float_weights_behind_quantize: [Conv],
     matrix_product: [Conv],
+    part_of_a_vector: [MaxPool, Slice, Conv],
+    joined_with_equal_codes: [Conv, Concat],
+    joined_with_other_codes: [Conv, AvgPool, AvgPool, Concat, Conv],
+    joined_sums: [Conv, Conv, AvgPool, Concat],
+    joined_codes: [Conv, Conv, Concat],
+    joined_vectors: [MaxPool, AvgPool, AvgPool, Concat, Conv],
+    wide_stride: [Conv, Conv],
+    large_kernel: [Pad, Conv],
+    padding_of_a_whole_kernel: [Pad, Pad, Conv],
+    dilated: [Conv, Pad, Conv],
+    dilated_depthwise: [Conv],
+    large_average: [Pad, AvgPool],
+    cut_and_padded: [Pad, Pad, Conv],
+    padded_maximum: [Pad, MaxPool],
+    padded_sum: [AvgPool, *[Pad] * 6, Add],
+    padded_result: [Conv, Pad, AvgPool, Pad],
+    padded_codes_without_zero: [Pad, AvgPool],
+    padded_codes_flattened: [Pad],
+    depthwise: [Conv],
+    depthwise_of_one_scale: [Conv],
     dead_layer: [Conv],
 }
 
@@ -223,6 +437,10 @@ def test_clamps_are_codes_of_their_real_bounds() -> None:
     graph, value = start()
     layer = importer.load(graph.model(clip_before_quantize(graph, value))).layers[0]
     assert (layer.lo, layer.hi) == (-39, 19)
+
+
+def codes_of(g: Qdq, value: str, scale: float) -> str:
+    return g.op("QuantizeLinear", value, g.constant(np.float32(scale)), g.constant(np.int8(3)))
 
 
 def two_convolutions(g: Qdq, v: str, **attributes: Any) -> str:
@@ -249,12 +467,13 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         r"com.other.Conv node 'conv\d+' is not supported",
     ),
     "groups": (
-        lambda g, v: g.pair(g.conv(v, 1, 3, group=3), 0.1),
-        r"Conv node 'conv\d+' has 3 groups, allowed is 1; use a convolution over all channels\.",
+        lambda g, v: g.pair(g.conv(v, 1, 4, group=3), 0.1),
+        r"Conv node 'conv\d+' has a weight of 4 outputs for 1 channels in each of 3 groups where "
+        r"its input has 3 channels; export the network again\.",
     ),
     "dilation": (
-        lambda g, v: two_convolutions(g, v, dilations=[2, 2]),
-        r"has dilations \(2, 2\), allowed are \(1, 1\)",
+        lambda g, v: two_convolutions(g, v, dilations=[2, 200]),
+        r"has a kernel of 3x3 with dilations \(2, 200\), which spans 5x401 pixels, allowed are si",
     ),
     "unequal strides": (
         lambda g, v: two_convolutions(g, v, strides=[1, 2]),
@@ -296,9 +515,9 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         lambda g, v: g.pair(g.conv(v), 0.0),
         r"has a scale that is not finite and positive",
     ),
-    "weight of -128": (
-        lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), -128, np.int8))), 0.1),
-        r"has a weight of -128, allowed are -127 to 127; start from the float network and",
+    "weight of 255": (
+        lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), 255, np.uint8))), 0.1),
+        r"has a weight whose codes run from 255 to 255 around their zero point, allowed are -254 ",
     ),
     "weight that is not quantized": (
         lambda g, v: g.pair(g.op("Conv", v, g.constant(np.ones((4, 3, 1, 1), np.float32))), 0.1),
@@ -310,7 +529,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "channels that do not fit": (
         lambda g, v: g.pair(g.conv(v, channels=2), 0.1),
-        r"has a weight for 2 channels where its input has 3; export the netw",
+        r"has a weight of 4 outputs for 2 channels where its input has 3 channels; export the netw",
     ),
     "layer that is not quantized": (
         lambda g, v: g.pair(g.conv(g.op("Relu", g.conv(v)), 4), 0.1),
@@ -326,16 +545,40 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         ),
         r"Pad node .* in mode 'reflect' with .*, allowed are zeros around height and width",
     ),
-    "zeros in a max pool": (
+    "slice with gaps": (
         lambda g, v: g.pair(
-            g.op(
-                "MaxPool",
-                g.op("Pad", v, g.constant(np.array([0, 0, 1, 1] * 2))),
-                kernel_shape=[2, 2],
-            ),
-            0.1,
+            g.op("Slice", v, *(g.constant(np.array([n])) for n in (0, 9, 2, 2))), 0.02, 5
         ),
-        r"MaxPool node .* follows a Pad node whose zeros can be the maximum",
+        r"Slice node .* has steps \[2\], allowed are parts without gaps \(1\); use a convolution",
+    ),
+    "slice of a flattened map": (
+        lambda g, v: g.pair(
+            g.op("Slice", g.op("Flatten", v), *(g.constant(np.array([n])) for n in (0, 9, 1))), 0.02
+        ),
+        r"Slice node .* takes a tensor of shape \('batch', 243\), allowed is the unflattened",
+    ),
+    "concatenation of rows": (
+        lambda g, v: g.pair(g.op("Concat", v, v, axis=2), 0.02, 5),
+        r"Concat node .* joins along axis 2 of 4, allowed is the axis of channels \(1\); join al",
+    ),
+    "concatenation of other maps": (
+        lambda g, v: g.pair(g.op("Concat", v, g.pair(g.conv(v), 0.1), axis=1), 0.02, 5),
+        r"joins tensors of shapes \('batch', 3, 9, 9\), \('batch', 4, 7, 7\), allowed are shapes",
+    ),
+    "concatenation of other flattened maps": (
+        lambda g, v: g.pair(
+            g.op("Concat", g.op("Flatten", v), g.op("Flatten", g.pair(g.conv(v), 0.1)), axis=1), 1
+        ),
+        r"joins flattened maps of shapes .*, allowed are maps of one height and width; join the m",
+    ),
+    "concatenation of codes of other scales": (
+        lambda g, v: g.op(
+            "DequantizeLinear",
+            g.op("Concat", codes_of(g, g.conv(v), 0.1), codes_of(g, g.conv(v), 0.2), axis=1),
+            g.constant(np.float32(0.1)),
+            g.constant(np.int8(3)),
+        ),
+        r"joins integer codes of different scales or zero points, allowed are equal ones; join",
     ),
     "shapes that differ": (
         lambda g, v: g.pair(g.op("Add", v, g.pair(g.conv(v), 0.1)), 0.1),

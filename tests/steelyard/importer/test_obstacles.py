@@ -30,6 +30,11 @@ class Add(nn.Module):
         return self.left(x) + self.right(x)
 
 
+class Join(Add):
+    def forward(self, x):
+        return torch.cat([self.left(x), self.right(x), x], 1)
+
+
 class Then(nn.Module):
     """A function behind a layer."""
 
@@ -46,25 +51,32 @@ STEM = (nn.Conv2d(2, 4, 3, padding=1), nn.ReLU())
 CASES = {
     "plain": (nn.Sequential(*STEM, *FLAT), ()),
     "residual": (Add(nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 3, padding=1)), ()),
+    "joined": (nn.Sequential(Join(nn.Conv2d(2, 4, 1), nn.ReLU()), nn.Conv2d(8, 4, 1)), ()),
+    "joined rows": (Then(STEM[0], lambda y: torch.cat([y, y], 2)), ("Concat",)),
+    "padded sum": (Add(nn.ZeroPad2d((1, 0, 0, 9)), nn.ConstantPad2d((0, 1, 9, 0), 0)), ()),
+    "part": (Then(STEM[0], lambda y: y[:, 1:, 2:4]), ()),
+    "parts": (Then(STEM[0], lambda y: torch.add(*torch.chunk(y, 2, 1))), ()),
+    "every other row": (Then(STEM[0], lambda y: y[:, :, ::2]), ("steps",)),
     "pool first": (nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(2, 4, 3)), ()),
     "relu6": (nn.Sequential(*STEM, nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), ()),
     "view": (Then(STEM[0], lambda y: y.view(y.size(0), -1)), ()),
     "norm": (nn.Sequential(STEM[0], nn.BatchNorm2d(4), nn.ReLU()), ()),
     "norm of vectors": (nn.Sequential(*STEM, *FLAT, nn.BatchNorm1d(3)), ()),
     "mean": (Then(STEM[0], lambda y: y.mean((2, 3))), ()),
-    "grouped": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 3, groups=2), nn.Flatten()), ("groups",)),
-    "dilated": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 2, dilation=2)), ("dilations",)),
+    "grouped": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 3, groups=2), nn.Flatten()), ()),
+    "dilated": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 2, dilation=2)), ()),
     "strides": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 3, stride=(1, 2))), ("strides",)),
-    "large stride": (nn.Sequential(nn.Conv2d(2, 4, 3, stride=3), nn.ReLU()), ("stride",)),
-    "large padded kernel": (nn.Conv2d(2, 4, 9, padding=4), ("kernel height with padding",)),
-    "large kernel": (nn.Sequential(nn.ZeroPad2d(3), *STEM, nn.Conv2d(4, 2, 11)), ("padding",)),
+    "stride 4": (nn.Sequential(nn.Conv2d(2, 4, 3, stride=4), nn.ReLU()), ()),
+    "large stride": (nn.Sequential(nn.Conv2d(2, 4, 3, stride=5), nn.ReLU()), ("stride",)),
+    "large padded kernel": (nn.Conv2d(2, 4, 9, padding=4), ()),
+    "large kernel": (nn.Sequential(nn.ZeroPad2d(3), *STEM, nn.Conv2d(4, 2, 11)), ()),
     "large pool": (nn.Sequential(*STEM, nn.MaxPool2d(5, stride=16, padding=2)), ("stride",)),
     "all at once": (
         nn.Sequential(
             nn.Conv2d(2, 4, 3, padding=1, groups=2), nn.Sigmoid(), nn.Conv2d(4, 4, 3, dilation=2),
             nn.Tanh(), nn.Conv2d(4, 4, 1, stride=(2, 1)), nn.Flatten(), nn.Softmax(1),
         ),
-        ("groups", "Sigmoid", "dilations", "Tanh", "strides", "Softmax"),
+        ("Sigmoid", "Tanh", "strides", "Softmax"),
     ),
     "transposed": (nn.Sequential(*STEM, nn.ConvTranspose2d(4, 2, 2)), ("ConvTranspose",)),
     "product": (Then(STEM[0], lambda y: y * torch.sigmoid(y)), ("Sigmoid", "Mul")),
@@ -123,7 +135,8 @@ LAYERS = {
     "sigmoid": lambda c: nn.Sigmoid(),
     "leaky": lambda c: nn.LeakyReLU(0.1),
     "clip": lambda c: nn.Hardtanh(-1, 1),
-    "large stride": lambda c: nn.Conv2d(c, 4, 3, stride=3, padding=1),
+    "large stride": lambda c: nn.Conv2d(c, 4, 3, stride=5, padding=1),
+    "dilated": lambda c: nn.Conv2d(c, 4, 3, padding=2, dilation=2),
     "large kernel": lambda c: nn.Conv2d(c, 4, 9, padding=4),
 }
 SEED = 7

@@ -42,7 +42,10 @@ def lists(g: Qdq, since: int, numbers: list[int], **key: str) -> tuple[list[str]
 
 def conv(g: Qdq, v: str, **attributes: Any) -> str:
     bias = g.constant(np.linspace(-1, 1, 4, dtype=np.float32))
-    y = g.op("Conv", v, g.weight(weight(4, 3, 3, 3)), bias, **attributes)
+    shape = (4, 3, 3, 3)
+    if attributes.get("group") == 3:
+        bias, shape = g.constant(np.linspace(-1, 1, 6, dtype=np.float32)), (6, 1, 3, 3)
+    y = g.op("Conv", v, g.weight(weight(*shape)), bias, **attributes)
     return g.pair(y, 0.0713, 3)
 
 
@@ -122,6 +125,36 @@ def unsqueeze(g: Qdq, v: str) -> str:
     return g.pair(g.op("Unsqueeze", v, *inputs, **more), 0.0203, 5)
 
 
+def concat(g: Qdq, v: str, **attributes: Any) -> str:
+    other = g.pair(g.op("Relu", v), 0.0151, -20)
+    return g.pair(g.op("Concat", v, other, v, **{"axis": 1, **attributes}), 0.0203, 5)
+
+
+def slice_(g: Qdq, v: str, **attributes: Any) -> str:
+    numbers = {"starts": [1, -8], "ends": [1 << 31, 8], "axes": [-3, 2], **attributes}
+    if g.opset < 10:
+        return g.pair(g.op("Slice", v, **numbers), 0.0203, 5)
+    given = [g.constant(np.array(numbers[key])) for key in ("starts", "ends", "axes")]
+    return g.pair(g.op("Slice", v, *given), 0.0203, 5)
+
+
+def split(g: Qdq, v: str, **attributes: Any) -> str:
+    """Parts in another order."""
+    counts = [2, 7] if attributes.get("axis") in (2, -1) else [1, 2]
+    inputs, more = lists(g, 13, attributes.pop("split", counts), split="")
+    if "num_outputs" in attributes:
+        inputs, more = [], {}
+    elif g.opset >= 18 and not inputs:
+        attributes["num_outputs"] = 2
+    number = len(g.nodes)
+    more = {**more, "axis": 1, **attributes}
+    g.nodes.append(helper.make_node("Split", [v, *inputs], ["a", "b"], f"split{number}", **more))
+    a, b = (g.pair(each, 0.0203, 5) for each in ("a", "b"))
+    if more["axis"] != 1:
+        return g.pair(g.op("Relu", b), 0.0203, 5)
+    return g.pair(g.op("Concat", b, a, axis=1), 0.0203, 5)
+
+
 def shape(g: Qdq, v: str, **attributes: Any) -> str:
     sizes = g.op("Shape", v, **attributes)
     if not attributes:
@@ -154,14 +187,20 @@ def dequantize(g: Qdq, v: str, **attributes: Any) -> str:
     )
 
 
+def cast(g: Qdq, v: str, to: int = TensorProto.FLOAT, **attributes: Any) -> str:
+    return g.pair(g.op("Cast", v, to=to, **attributes), 0.0203, 5)
+
+
 BUILDS: dict[str, Build] = {
-    "Add": add, "AveragePool": pooled("AveragePool"), "Clip": clip, "Conv": conv,
+    "Add": add, "AveragePool": pooled("AveragePool"), "Cast": cast, "Clip": clip, "Concat": concat,
+    "Conv": conv,
     "DequantizeLinear": dequantize, "Div": scaled("Div"), "Dropout": dropout, "Flatten": flatten,
     "Gemm": gemm, "GlobalAveragePool": unary("GlobalAveragePool"),
     "GlobalMaxPool": unary("GlobalMaxPool"), "Identity": unary("Identity"), "MatMul": matmul,
     "MaxPool": pooled("MaxPool"), "Mul": scaled("Mul"), "Pad": pad, "QuantizeLinear": quantize,
     "ReduceMean": reduce_mean, "Relu": unary("Relu"), "Reshape": reshape, "Shape": shape,
-    "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose, "Unsqueeze": unsqueeze,
+    "Slice": slice_, "Split": split, "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
 }  # fmt: skip
 
 
@@ -231,13 +270,18 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("AveragePool", "kernel_shape"): [([1, 3], None), ([3], r"has the kernel shape \(3,\)")],
     ("AveragePool", "pads"): [([1] * 4, "do not count"), ([0] * 4, None), ([-1] * 4, "has pads")],
     ("AveragePool", "strides"): [([2, 2], None), ([1, 2], r"has strides \(1, 2\)")],
+    ("Cast", "to"): [
+        (int(TensorProto.FLOAT16), "makes float16 of its input, allowed is float or double"),
+        (int(TensorProto.INT8), "makes int8 of its input, allowed is float or double"),
+    ],
     ("Clip", "max"): [(0.3, None)],
     ("Clip", "min"): [(0.3, None), (2.0, "has bounds 2 and 1.3")],
+    ("Concat", "axis"): [(-3, None), (2, "along axis 2 of 4"), (9, "has axis 9 for 4 axes")],
     ("Conv", "auto_pad"): [
         ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
     ],
-    ("Conv", "dilations"): [([1, 1], None), ([1, 2], "has dilations")],
-    ("Conv", "group"): [(3, "has 3 groups")],
+    ("Conv", "dilations"): [([1, 1], None), ([1, 2], None), ([0, 1], "has dilations")],
+    ("Conv", "group"): [(3, None), (0, "in each of 0 groups"), (2, "in each of 2 groups where")],
     ("Conv", "kernel_shape"): [([3, 3], None), ([2, 2], r"has kernel_shape = \(2, 2\) and a wei")],
     ("Conv", "pads"): [([1, 0, 2, 1], None), ([1, 1], "has pads")],
     ("Conv", "strides"): [([2, 2], None), ([2, 1], "has strides")],
@@ -259,7 +303,12 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("MaxPool", "pads"): [([1, 0, 2, 1], None)],
     ("MaxPool", "strides"): [([2, 2], None), ([0, 0], "has strides")],
     ("Pad", "mode"): [("reflect", "in mode 'reflect'"), ("edge", "in mode 'edge'")],
-    ("Pad", "pads"): [([0, 0, 1, 1, 0, 0, 0, 0], None), ([0, 1] * 4, "pads .* allowed are zeros")],
+    ("Pad", "pads"): [
+        ([0, 0, 1, 1, 0, 0, 0, 0], None),
+        ([0, 0, -1, 1, 0, 0, -1, 0], None),
+        ([0, 0, -9, 0, 0, 0, 0, 0], "cannot run: top padding must be"),
+        ([0, 1] * 4, "pads .* allowed are zeros"),
+    ],
     ("Pad", "value"): [(0.5, r"with \[0.5\], allowed are zeros")],
     ("QuantizeLinear", "axis"): [(0, None), (7, None)],
     ("QuantizeLinear", "block_size"): [(2, "has block_size = 2, allowed is 0")],
@@ -278,6 +327,12 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("Reshape", "allowzero"): [(1, None)],
     ("Shape", "end"): [(1, None), (-3, None)],
     ("Shape", "start"): [(-3, "turns")],
+    ("Slice", "axes"): [([1, 3], None), ([0, 1], "takes images 1 to"), ([1, 7], "has axis 7 for")],
+    ("Slice", "ends"): [([2, -2], None), ([1, 8], "takes nothing of"), ([2], "has 2 starts, 1 en")],
+    ("Slice", "starts"): [([0, 0], None), ([3, 0], "takes nothing of a tensor")],
+    ("Split", "axis"): [(2, None), (-1, None), (0, "splits the batch"), (4, "has axis 4 for 4")],
+    ("Split", "num_outputs"): [(2, None), (3, r"splits 3 places of axis 1 into \[1, 1, 1\] for 2")],
+    ("Split", "split"): [([2, 1], None), ([2, 2], "splits 3 places"), ([0, 3], "splits 3 places")],
     ("Transpose", "perm"): [([1, 0], None), ([0, 0], "has perm = ")],
 }  # fmt: skip
 """Values of attributes other than the default, with the sentence that refuses them."""

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.contract.limits import MAX_KERNEL
 from steelyard.importer.biases import rounded_bias
 from steelyard.importer.errors import REQUANTIZE, NotQuantized
 from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import add_constant, constant_operand
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
-from steelyard.importer.values import Constant, Pending, QuantizedConstant
+from steelyard.importer.values import NO_PADDING, Constant, Pending, QuantizedConstant, along
 from steelyard.importer.walk import Walk
+from steelyard.importer.wide import LARGEST, WIDEST
 from steelyard.importer.windows import WINDOW, read_window
 
 
 @operator("Conv", inputs=3, reads=(*WINDOW, "group"))
 def conv(walk: Walk, node: Node) -> None:
-    """Convolution of one group."""
+    """Convolution, of one group or several."""
     source, (channels, height, width) = walk.plane(node)
     weight, weight_scale = _weight(walk, node, 1, axis=0)
     if weight.ndim != 4:
@@ -27,12 +32,11 @@ def conv(walk: Walk, node: Node) -> None:
             "rewrite the layer as Conv2d."
         )
     groups = node.attributes["group"]
-    if groups != 1 or weight.shape[1] != channels:
+    if groups < 1 or len(weight) % groups or weight.shape[1] * groups != channels:
+        of = f" in each of {groups} groups" * (groups != 1)
         raise node.error(
-            f"has {groups} groups, allowed is 1; use a convolution over all channels."
-            if groups != 1
-            else f"has a weight for {weight.shape[1]} channels where its input has {channels}; "
-            "export the network again."
+            f"has a weight of {len(weight)} outputs for {weight.shape[1]} channels{of} where its "
+            f"input has {channels} channels; export the network again."
         )
     kernel = (weight.shape[2], weight.shape[3])
     named = node.attributes.get("kernel_shape")
@@ -41,7 +45,12 @@ def conv(walk: Walk, node: Node) -> None:
             f"has kernel_shape = {tuple(named)} and a weight of {kernel[0]}x{kernel[1]}, allowed "
             "is the weight's size; export the network again."
         )
-    window = read_window(node, kernel, (height, width), source.padding)
+    weight = _dilated(node, weight)
+    kernel = (weight.shape[2], weight.shape[3])
+    window = read_window(node, kernel, (height, width), source.padding, dilated=True)
+    padding = window.padding
+    if window.needs_pad:
+        source, padding = walk.unpadded(replace(source, padding=padding)), NO_PADDING
     scale = source.tensor.scale * weight_scale
     bias = _bias(walk, node, scale)
     shape = (weight.shape[0], *window.output_size)
@@ -53,15 +62,38 @@ def conv(walk: Walk, node: Node) -> None:
         bias,
         scale,
         window.stride,
-        window.padding,
+        padding,
+        groups,
     )
     walk.bind(node, Pending(layer, shape))
+
+
+def _dilated(node: Node, weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Weight with the zeros between its taps that the node's dilations stand for."""
+    steps = tuple(node.attributes.get("dilations") or (1, 1))
+    if len(steps) != 2 or min(steps) < 1:
+        raise node.error(
+            f"has dilations {steps}, allowed are two steps from 1, for height and width; "
+            "export the network again."
+        )
+    if steps == (1, 1):
+        return weight
+    sides = tuple((n - 1) * step + 1 for n, step in zip(weight.shape[2:], steps, strict=True))
+    if max(sides) > MAX_KERNEL:
+        raise node.error(
+            f"has a kernel of {weight.shape[2]}x{weight.shape[3]} with dilations {steps}, which "
+            f"spans {sides[0]}x{sides[1]} pixels, allowed are sides up to {MAX_KERNEL}; use "
+            "smaller dilations."
+        )
+    spread = np.zeros((*weight.shape[:2], *sides), np.int8)
+    spread[:, :, :: steps[0], :: steps[1]] = weight
+    return spread
 
 
 @operator("Gemm", "MatMul", inputs=3, reads=("alpha", "beta", "transA", "transB"))
 def fully_connected(walk: Walk, node: Node) -> None:
     """Fully connected layer, as a convolution whose kernel is the map before the flatten."""
-    source = walk.activation(node).unpadded(node)
+    source = walk.unpadded(walk.activation(node))
     alpha, beta = (node.attributes.get(key, 1.0) for key in ("alpha", "beta"))
     for name, value, fits in (
         ("alpha", alpha, 0 < alpha < np.inf),
@@ -109,8 +141,8 @@ def add(walk: Walk, node: Node) -> None:
         if constant is not None:
             add_constant(walk, node, 1 - index, constant)
             return
-    a = walk.activation(node, 0).unpadded(node)
-    b = walk.activation(node, 1).unpadded(node)
+    a = walk.unpadded(walk.activation(node, 0))
+    b = walk.unpadded(walk.activation(node, 1))
     if a.tensor.shape != b.tensor.shape or a.view != b.view:
         raise node.error(
             f"adds tensors of shapes {('batch', *a.view)} and {('batch', *b.view)}, only equal "
@@ -121,8 +153,8 @@ def add(walk: Walk, node: Node) -> None:
 
 def _weight(
     walk: Walk, node: Node, index: int, axis: int
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Int8 weight and its float64 scale (output channels along `axis`,)."""
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Weight of int8, or int16 beyond it, and its float64 scale (output channels along `axis`,)."""
     value = walk.value(node, index)
     if isinstance(value, Constant) and value.array.ndim > axis and value.array.size:
         raise NotQuantized(
@@ -138,20 +170,7 @@ def _weight(
             "has a weight that is not an int8 constant behind a DequantizeLinear, as it must be; "
             f"{REQUANTIZE}."
         )
-    codes, zero = value.codes, value.zero_point
-    if codes.dtype == np.uint8 and np.all(zero == 128):
-        # The same weights in signed codes.
-        codes, zero = (codes.astype(np.int16) - 128).astype(np.int8), np.zeros(1, np.int8)
-    if codes.dtype != np.int8 or np.any(zero):
-        points = f"{zero.min()}" if zero.min() == zero.max() else f"{zero.min()} to {zero.max()}"
-        raise node.error(
-            f"has a weight of {codes.dtype} with zero point {points}, allowed is int8 with zero "
-            f"point 0; {REQUANTIZE}, which does so."
-        )
-    if codes.size and codes.min() < -127:
-        raise node.error(
-            f"has a weight of -128, allowed are -127 to 127; {REQUANTIZE}, which keeps to these."
-        )
+    codes = _signed(node, value)
     outputs = codes.shape[axis] if codes.ndim > axis else 0
     if value.scale.size != 1 and (value.axis != axis or value.scale.size != outputs):
         raise node.error(
@@ -165,6 +184,29 @@ def _weight(
         )
     scale = np.broadcast_to(value.scale.reshape(-1).astype(np.float64), (outputs,))
     return codes, scale
+
+
+def _signed(node: Node, value: QuantizedConstant) -> NDArray[Any]:
+    """Weight as codes around zero, int16 if any lies beyond -127 to 127.
+
+    Raises
+    ------
+    UserError
+        If its codes are not of 8 bits, or lie too far from their zero point.
+    """
+    if value.codes.dtype not in (np.int8, np.uint8):
+        raise node.error(
+            f"has a weight of {value.codes.dtype}, allowed are int8 and uint8; {REQUANTIZE}."
+        )
+    zero = along(value.zero_point, value.axis, value.codes.ndim)
+    codes = value.codes.astype(np.int16) - zero.astype(np.int16)
+    low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if max(-low, high) > WIDEST:
+        raise node.error(
+            f"has a weight whose codes run from {low} to {high} around their zero point, allowed "
+            f"are {-WIDEST} to {WIDEST}; {REQUANTIZE}, which keeps to {-LARGEST} to {LARGEST}."
+        )
+    return codes.astype(np.int8) if max(-low, high) <= LARGEST else codes
 
 
 def _bias(

@@ -1,4 +1,4 @@
-"""Operators that move no data: views, padding and shapes."""
+"""Views, padding and shapes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from steelyard import network
 from steelyard.importer.node import Node
 from steelyard.importer.registry import operator
 from steelyard.importer.values import (
@@ -80,7 +81,7 @@ def shape(walk: Walk, node: Node) -> None:
 
 @operator("Pad", inputs=4, reads=("mode", "pads", "value"))
 def pad(walk: Walk, node: Node) -> None:
-    """Zeros around a map, taken over by the convolution or pooling behind it."""
+    """Zeros around a map, for the convolution or pooling behind it; negative ones cut it."""
     source, _ = walk.plane(node)
     mode = node.attributes["mode"]
     fill = walk.constant(node, 2)
@@ -96,13 +97,21 @@ def pad(walk: Walk, node: Node) -> None:
             before[axis] = amounts[position]
             after[axis] = amounts[position + len(axes)]
     allowed = mode == "constant" and values == [0] and fits
-    if not allowed or any(before[:2] + after[:2]) or min(before + after) < 0:
+    if not allowed or any(before[:2] + after[:2]):
         raise node.error(
             f"pads {amounts} in mode {mode!r} with {values}, allowed are zeros around height "
             "and width; use zero padding."
         )
-    top, left, bottom, right = source.padding
-    padding = (top + before[2], left + before[3], bottom + after[2], right + after[3])
+    wanted = (*before[2:], *after[2:])
+    cut = tuple(min(side, 0) for side in wanted)
+    if any(cut):
+        source = walk.unpadded(source)
+        tensor = walk.moved(node, source.tensor, (network.Pad, {"padding": cut}))
+        source = Activation(tensor, tensor.shape)
+    top, left, bottom, right = (
+        old + max(side, 0) for old, side in zip(source.padding, wanted, strict=True)
+    )
+    padding = (top, left, bottom, right)
     walk.bind(node, replace(source, padding=padding))
 
 
@@ -138,6 +147,17 @@ def axes_of(walk: Walk, node: Node, rank: int) -> list[int] | None:
     return None if axes is None else _in_range(node, axes, rank)
 
 
+def axis_of(node: Node, axis: int, rank: int) -> int:
+    """Axis from 0 on.
+
+    Raises
+    ------
+    UserError
+        If it is not within the rank.
+    """
+    return _in_range(node, [axis], rank)[0]
+
+
 def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
     for axis in axes:
         if not -rank <= axis < rank:
@@ -151,7 +171,9 @@ def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
 def _viewable(walk: Walk, node: Node) -> Activation | Pending | NetworkInput | Codes:
     value: Value | None = walk.value(node, 0)
     if isinstance(value, Activation):
-        return value.unpadded(node)
+        return walk.unpadded(value)
+    if isinstance(value, Codes):
+        return walk.unpadded_codes(value)
     if not isinstance(value, Pending | NetworkInput | Codes):
         raise node.error(
             "reshapes a quantized constant, allowed is an activation; store the constant in its "
