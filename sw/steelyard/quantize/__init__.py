@@ -11,12 +11,13 @@ from steelyard.quantize.proof import LayerNoise
 from steelyard.quantize.static import (
     RANGES,
     Quantized,
+    checked,
     obstacles_of,
     quantize,
     quantize_measured,
 )
 
 __all__ = [
-    "OPSET", "RANGES", "LayerNoise", "Quantized", "complete", "export_onnx", "obstacles_of",
+    "OPSET", "RANGES", "LayerNoise", "Quantized", "checked", "complete", "export_onnx", "obstacles_of",
     "quantize", "quantize_measured",
 ]  # fmt: skip

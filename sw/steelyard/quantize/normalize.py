@@ -76,26 +76,12 @@ def normalized(
     """
     original = read_model(source)
     check_float_model(original, images)
-    model = type(original)()
-    model.CopyFrom(original)
-    _initializers_are_no_inputs(model)
-    # onnxruntime takes no graph with two nodes of one name, and has no layers in float64.
-    _name_nodes(model)
-    compute_constants(model)
-    check_sizes(model)
+    model = _named(original)
     half = _types(model) & HALF
     if not half:
         _as_float32(model)
     expected, batch = _reference(model, images)
-    model = _converted(model)
-    _as_float32(model)
-    _open_batch(model)
-    model = optimized(model, folder)
-    _name_nodes(model)
-    _remove_no_ops(model)
-    _reductions_are_poolings(model)
-    fold_constants(model)
-    model = with_shapes(model)
+    model = _rewritten(model, folder)
 
     # A graph that was made for one batch size may hold it in more places than its input.
     for size in dict.fromkeys((None, batch)):
@@ -107,6 +93,57 @@ def normalized(
         "folded than before, so it is not quantized; simplify the model before it is exported, "
         "and report this file as a fault of steelyard."
     )
+
+
+def rewritten(original: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """Graph as :func:`normalized` gives it, without images and so without the proof.
+
+    Raises
+    ------
+    UserError
+        If onnxruntime cannot take the graph, or its shapes contradict each other.
+    """
+    return _rewritten(_named(original), folder)
+
+
+def modern(original: onnx.ModelProto) -> onnx.ModelProto:
+    """Float graph in float32 and an opset that the quantizer takes, all values by their names.
+
+    Raises
+    ------
+    UserError
+        If its opset cannot be converted.
+    """
+    model = type(original)()
+    model.CopyFrom(original)
+    _initializers_are_no_inputs(model)
+    model = _converted(model)
+    _as_float32(model)
+    return model
+
+
+def _named(original: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose nodes have names of their own, with constants computed."""
+    model = type(original)()
+    model.CopyFrom(original)
+    _initializers_are_no_inputs(model)
+    # onnxruntime takes no graph with two nodes of one name, and has no layers in float64.
+    _name_nodes(model)
+    compute_constants(model)
+    check_sizes(model)
+    return model
+
+
+def _rewritten(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    model = _converted(model)
+    _as_float32(model)
+    _open_batch(model)
+    model = optimized(model, folder)
+    _name_nodes(model)
+    _remove_no_ops(model)
+    _reductions_are_poolings(model)
+    fold_constants(model)
+    return with_shapes(model)
 
 
 def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> None:
