@@ -180,9 +180,7 @@ def obstacles_of(model: nn.Module, images: NDArray[np.float32]) -> list[str]:
         return _obstacles(read_model(source), Path(name))
 
 
-def checked(
-    model: onnx.ModelProto, folder: Path
-) -> tuple[list[str], onnx.ModelProto]:
+def checked(model: onnx.ModelProto, folder: Path) -> tuple[list[str], onnx.ModelProto]:
     """All obstacles of a float network, and the graph that the quantizer would make of it.
 
     Where that cannot be made, because onnxruntime does not know an operator, the graph as it is.
