@@ -65,34 +65,47 @@ def obstacles(
 
 
 def _obstacles(model: onnx.ModelProto, original: onnx.ModelProto, completing: bool) -> list[str]:
-    graph = model.graph
     quantized = is_quantized(model)
+    graph = model.graph
     if quantized:
         check_opset(model, graph.name or "network")
-    constants = read_constants(graph, graph.name or "network")
+    constants = {item.name for item in graph.initializer}
     inputs = [item for item in graph.input if item.name not in constants]
     found = surplus_ends(graph, constants, "The network")
     if not inputs or not graph.output:
         return found
-    shapes = _shapes(model)
+    parsed, shapes, unread = surveyed(model)
     found += _input_obstacles(inputs[0], shapes)
-    given = {*constants, *(item.name for item in inputs)}
-    nodes: dict[str, onnx.NodeProto] = {}
-    for output in graph.output:
-        needed = needed_nodes(graph, output.name, given)
-        nodes |= {each.output[0] if each.output else each.name: each for each in needed}
-    opset = opset_of(model)
-    unread: dict[str, str] = {}
-    parsed = [_read(proto, opset, unread) for proto in nodes.values()]
-    source = inputs[0].name
-    view = shapes.get(source, (1,))[1:]
-    last = graph.output[0].name
-    surveyed = Graph(
-        graph.name or "network", opset, source, view, None, last, tuple(parsed), constants
-    )
-    survey = Survey(surveyed, shapes, unread, quantized=quantized, completing=completing)
+    survey = Survey(parsed, shapes, unread, quantized=quantized, completing=completing)
     faults = survey.run(item.name for item in inputs[1:])
     return found + _sentences(faults, offers(original, _culprits(faults)))
+
+
+def surveyed(model: onnx.ModelProto) -> tuple[Graph, dict[str, Shape], dict[str, str]]:
+    """Graph of what all outputs need, shapes of values, and what is wrong with nodes' attributes.
+
+    Shapes hold the batch, which is 1; what is wrong stands under a node's first output.
+
+    Raises
+    ------
+    UserError
+        If constants cannot be read, or values are not made once and before they are read.
+    """
+    graph = model.graph
+    label = graph.name or "network"
+    constants = read_constants(graph, label)
+    inputs = [item.name for item in graph.input if item.name not in constants]
+    nodes: dict[str, onnx.NodeProto] = {}
+    for output in graph.output:
+        for proto in needed_nodes(graph, output.name, {*constants, *inputs}):
+            nodes[next(filter(None, proto.output))] = proto
+    opset = opset_of(model)
+    shapes = _shapes(model)
+    unread: dict[str, str] = {}
+    parsed = tuple(_read(proto, opset, unread) for proto in nodes.values())
+    view = shapes.get(inputs[0], (1,))[1:]
+    last = graph.output[0].name
+    return Graph(label, opset, inputs[0], view, None, last, parsed, constants), shapes, unread
 
 
 def _read(proto: onnx.NodeProto, opset: int, unread: dict[str, str]) -> Node:

@@ -229,7 +229,7 @@ class Survey(Walk):
             return
         weights: Form = {}
         if node.op in WEIGHTED and len(values) > 1 and isinstance(values[1], Constant):
-            weights[1] = _quantized(values[1])
+            weights[1] = self._weights(values[1])
         quantized: Form = {
             index: self._activation(value)
             for index, value in enumerate(values)
@@ -251,6 +251,10 @@ class Survey(Walk):
     def _activation(self, value: Pending | NetworkInput) -> Activation:
         shape = value.layer.shape if isinstance(value, Pending) else _plane(value.view)
         return Activation(self._tensor(shape), value.view)
+
+    def _weights(self, value: Constant) -> QuantizedConstant:
+        """What a float weight is shown as."""
+        return _quantized(value)
 
     def _tensor(self, shape: tuple[int, int, int]) -> Tensor:
         self._count += 1

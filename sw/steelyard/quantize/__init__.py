@@ -18,6 +18,6 @@ from steelyard.quantize.static import (
 )
 
 __all__ = [
-    "OPSET", "RANGES", "LayerNoise", "Quantized", "checked", "complete", "export_onnx", "obstacles_of",
-    "quantize", "quantize_measured",
+    "OPSET", "RANGES", "LayerNoise", "Quantized", "checked", "complete", "export_onnx",
+    "obstacles_of", "quantize", "quantize_measured",
 ]  # fmt: skip
