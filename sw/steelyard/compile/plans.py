@@ -20,7 +20,7 @@ from .memory import Buffer, assign, lifetimes
 from .places import Places, separate
 from .step import Step
 
-__all__ = ["LayerPlan", "Planned", "planned"]
+__all__ = ["LayerPlan", "Planned", "layer_faults", "planned"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,20 +206,10 @@ class Planned:
         )
 
 
-def planned(
+def _planner(
     network: Network, config: AcceleratorConfig, batch: int, options: dict[str, Any]
-) -> Planned:
-    """Plans of a network for one configuration, with memories that hold everything.
-
-    Parameters
-    ----------
-    network, config, batch, options : as :func:`steelyard.compile.compile` takes them
-
-    Raises
-    ------
-    UserError, DoesNotFit
-        As :func:`steelyard.compile.compile`, but for memories.
-    """
+) -> tuple[Planner, Places, Any, Any]:
+    """Planner, tensors that lie in others, and the engine's settings and mapping."""
     if not isinstance(network, Network) or not isinstance(config, AcceleratorConfig):
         given = f"{type(network).__name__} and {type(config).__name__}"
         raise UserError(
@@ -245,13 +235,31 @@ def planned(
     # for those of the configuration is said of the whole network.
     room = config.with_(**MEMORIES)
     planner = Planner(network=network, batch=batch, config=room, engine=engine, prepared=prepared)
+    return planner, places, settings, mapping
+
+
+def planned(
+    network: Network, config: AcceleratorConfig, batch: int, options: dict[str, Any]
+) -> Planned:
+    """Plans of a network for one configuration, with memories that hold everything.
+
+    Parameters
+    ----------
+    network, config, batch, options : as :func:`steelyard.compile.compile` takes them
+
+    Raises
+    ------
+    UserError, DoesNotFit
+        As :func:`steelyard.compile.compile`, but for memories.
+    """
+    planner, places, settings, mapping = _planner(network, config, batch, options)
     plans = planner.all(config.memory.max_layers)
-    buffers = lifetimes(network, places, batch, config.engine.lanes)
+    buffers = lifetimes(planner.network, places, batch, config.engine.lanes)
     peak, bases = assign(buffers)
     return Planned(
         config=config,
-        engine=engine,
-        network=network,
+        engine=planner.engine,
+        network=planner.network,
         places=places,
         settings=settings,
         mapping=mapping,
@@ -260,3 +268,27 @@ def planned(
         bases=bases,
         activation_words=peak,
     )
+
+
+def layer_faults(
+    network: Network, config: AcceleratorConfig, batch: int, options: dict[str, Any]
+) -> list[str]:
+    """Why layers cannot run on a configuration, a sentence for each that cannot.
+
+    Parameters
+    ----------
+    network, config, batch, options : as :func:`steelyard.compile.compile` takes them
+
+    Raises
+    ------
+    UserError
+        If the batch or an option is wrong.
+    """
+    planner, *_ = _planner(network, config, batch, options)
+    found = []
+    for layer in planner.network.layers:
+        try:
+            planner.layer(layer, 1)
+        except UserError as error:
+            found.append(str(error))
+    return found

@@ -102,6 +102,12 @@ class _Wiring:
                 f"The network cannot be cut at {value!r}, its output, behind which there is "
                 "nothing; name a value before it, or leave --cut out."
             )
+        if len(outputs) != 1:
+            raise UserError(
+                f"The network cannot be cut at {value!r}, because it has {len(outputs)} outputs "
+                f"({', '.join(map(repr, outputs))}) and the host's part gives one; export the "
+                "network with one output."
+            )
         behind = self.needed(outputs, value)
         readers = self.reached([value])
         for number in sorted(behind):

@@ -77,14 +77,14 @@ class _Placeholders(Survey):
         last = self._values.get(self.graph.output)
         if isinstance(last, Pending):
             self._values[self.graph.output] = self._activation(last)
-        output = self._result()
+        end = self._result()
         if self._builder is None:
             raise UserError(
                 f"Network {name!r} has no layer that the accelerator computes; "
                 "export the whole network."
             )
         return self._builder.network(
-            output.tensor.name, input_view=self.graph.input_shape, output_view=output.view
+            end.tensor.name, input_view=self.graph.input_shape, output_view=end.view
         )
 
     def _place(self, node: Node) -> None:

@@ -1,5 +1,6 @@
 """Program file: what the compiler writes and devices run, one archive with checksums."""
 
+from .host import HostPart, HostRun
 from .program import (
     FORMAT_VERSION,
     Explanation,
@@ -14,6 +15,8 @@ from .program import (
 __all__ = [
     "FORMAT_VERSION",
     "Explanation",
+    "HostPart",
+    "HostRun",
     "LayerEntry",
     "Plane",
     "Program",

@@ -15,6 +15,7 @@ from ..engines import Engine
 from ..errors import FileRefused, UserError
 from ..network import Network, from_arrays, to_arrays
 from .archive import damaged, read_sealed, write_sealed
+from .host import HostPart
 
 __all__ = [
     "FORMAT_VERSION",
@@ -28,10 +29,11 @@ __all__ = [
 ]
 
 FORMAT = "steelyard-program"
-FORMAT_VERSION = 3
-"""Version 2 had another configuration and fields of layers by name, version 1 no views of the
-network's input and output: both are refused."""
+FORMAT_VERSION = 4
+"""Version 3 had no part for the host, version 2 another configuration and fields of layers by name,
+version 1 no views of the network's input and output: all are refused."""
 NETWORK = "network/"
+HOST = "host"
 MOST = 1 << 48
 """More than any number of words, weights or cycles in a program."""
 
@@ -154,6 +156,7 @@ class Program:
     parameters : uint32 (n, 2)
     weights : uint32 (n, words of a weight item)
     settings : what the engine keeps of the compilation, None for nothing
+    host : what the host computes behind the network, None for nothing
     mapped : what :attr:`mapping` gives, of whom has it already; a file does not hold it
     """
 
@@ -166,6 +169,7 @@ class Program:
     parameters: NDArray[np.uint32]
     weights: NDArray[np.uint32]
     settings: Any = None
+    host: HostPart | None = None
     mapped: Any = field(default=None, repr=False)
 
     @property
@@ -259,17 +263,20 @@ class Program:
             If the file cannot be written.
         """
         network, own = to_arrays(self.network)
-        arrays = {
+        arrays: dict[str, NDArray] = {
             "descriptors": self.descriptors,
             "parameters": self.parameters,
             "weights": self.weights,
         }
+        if self.host is not None:
+            arrays[HOST] = np.frombuffer(self.host.model, np.uint8)
         manifest = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "config": self.config.values(),
             "config_sha256": self.config.hash().hex(),
             "settings": self.engine.settings_to_dict(self.settings),
+            "host": None if self.host is None else self.host.to_dict(),
             "batch": self.batch,
             "input": asdict(self.input),
             "layers": [asdict(entry) for entry in self.layers],
@@ -310,11 +317,18 @@ class Program:
                 parameters=arrays["parameters"],
                 weights=arrays["weights"],
                 settings=engine.settings_from_dict(manifest["settings"]),
+                host=_host(manifest["host"], arrays),
             )
             if manifest["config_sha256"] != program.config.hash().hex():
                 raise ValueError("its configuration does not match its hash")
             _check(program)
         return program
+
+
+def _host(values: Mapping[str, Any] | None, arrays: Mapping[str, NDArray]) -> HostPart | None:
+    if (values is None) != (HOST not in arrays):
+        raise ValueError("its manifest and its arrays disagree on a part for the host")
+    return None if values is None else HostPart.from_dict(values, arrays[HOST])
 
 
 def _integer(what: str, value: object, low: int = 0) -> int:

@@ -7,6 +7,7 @@ a file misses.
 
 from steelyard.quantize.complete import complete
 from steelyard.quantize.export import OPSET, export_onnx
+from steelyard.quantize.normalize import modern
 from steelyard.quantize.proof import LayerNoise
 from steelyard.quantize.static import (
     RANGES,
@@ -18,6 +19,6 @@ from steelyard.quantize.static import (
 )
 
 __all__ = [
-    "OPSET", "RANGES", "LayerNoise", "Quantized", "checked", "complete", "export_onnx",
+    "OPSET", "RANGES", "LayerNoise", "Quantized", "checked", "complete", "export_onnx", "modern",
     "obstacles_of", "quantize", "quantize_measured",
 ]  # fmt: skip

@@ -1,0 +1,27 @@
+"""What stands between an ONNX network and an accelerator, and what it would take.
+
+`network` lists every obstacle of a graph; `estimate` plans the network for configurations, without
+packing any weight.
+"""
+
+from steelyard.check.estimate import (
+    BoardFit,
+    Estimate,
+    LayerCost,
+    assess,
+    fits,
+    smallest,
+)
+from steelyard.check.network import Examined, examine, obstacles_of_file
+
+__all__ = [
+    "BoardFit",
+    "Estimate",
+    "Examined",
+    "LayerCost",
+    "assess",
+    "examine",
+    "fits",
+    "obstacles_of_file",
+    "smallest",
+]
