@@ -65,6 +65,6 @@ def cut_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--cut",
         metavar="NAME",
-        help="Leave the end of the network to the host: a node, the first of the host's, or else "
-        "a value, at which the accelerator's part ends.",
+        help="Leave the end of the network to the host: a node, the first of the host's, a value, "
+        "at which the accelerator's part ends, or an operator that occurs once.",
     )(function)  # fmt: skip

@@ -12,7 +12,7 @@ from steelyard.check.estimate import (
     fits,
     smallest,
 )
-from steelyard.check.network import Examined, examine, obstacles_of_file
+from steelyard.check.network import Examined, examine, host_part, obstacles_of_file
 
 __all__ = [
     "BoardFit",
@@ -22,6 +22,7 @@ __all__ = [
     "assess",
     "examine",
     "fits",
+    "host_part",
     "obstacles_of_file",
     "smallest",
 ]

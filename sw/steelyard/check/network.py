@@ -15,6 +15,7 @@ from steelyard.importer.graph import is_quantized, model_name, read_model
 from steelyard.importer.obstacles import obstacles
 from steelyard.importer.placeholders import placeholder_network
 from steelyard.network import Network
+from steelyard.program import HostPart
 from steelyard.quantize import checked, modern
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Examined:
     quantized: bool
     obstacles: tuple[str, ...]
     network: Network | None
-    host: Cut | None
+    host: HostPart | None
 
 
 def examine(
@@ -74,7 +75,14 @@ def examine(
             network = load(model) if quantized else placeholder_network(model, name)
         except UserError as error:
             found = [str(error)]
-    return Examined(name, quantized, tuple(found), network, parts)
+    host = None if parts is None else host_part(parts)
+    return Examined(name, quantized, tuple(found), network, host)
+
+
+def host_part(parts: Cut) -> HostPart:
+    """The second part of a cut network, as programs hold it."""
+    content = parts.host.SerializeToString(deterministic=True)
+    return HostPart(content, parts.value, parts.operators)
 
 
 def obstacles_of_file(model: onnx.ModelProto) -> list[str]:

@@ -6,6 +6,6 @@ way, `cutting` leaves the end of a network to the host.
 """
 
 from steelyard.importer.errors import NotQuantized
-from steelyard.importer.loader import load, load_before
+from steelyard.importer.loader import load
 
-__all__ = ["NotQuantized", "load", "load_before"]
+__all__ = ["NotQuantized", "load"]

@@ -127,31 +127,35 @@ class _Wiring:
         return _Division(value, behind, self.needed([value]))
 
     def value_of(self, name: str) -> str:
-        """Value at which a name cuts: itself, or what the node of that name reads.
+        """Value at which a name cuts: itself, or what the node of that name or operator reads.
 
         Raises
         ------
         UserError
-            If neither a node nor a computed value has the name, or the node reads several values.
+            If no node, computed value or single operator has the name, or the node reads several
+            values.
         """
-        for node in self.graph.node:
-            if node.name != name:
-                continue
-            read = [each for each in dict.fromkeys(node.input) if each in self.moving]
-            if len(read) != 1:
-                values = ", ".join(map(repr, read)) or "none"
-                raise UserError(
-                    f"{node.op_type} node {name!r} reads {len(read)} computed values ({values}), "
-                    "and the network is cut at one; name the value to cut it at."
-                )
-            return read[0]
-        if name in self.moving:
+        named = [node for node in self.graph.node if node.name == name]
+        if not named and name in self.moving:
             return name
-        last = [node.name or node.output[0] for node in self.graph.node if node.output][-SHOWN:]
-        raise UserError(
-            f"The network has no node or computed value {name!r} to cut it at; its last nodes are "
-            f"{', '.join(map(repr, last))}."
-        )
+        kinds = [node for node in self.graph.node if node.op_type.lower() == name.lower()]
+        found = named or (kinds if len(kinds) == 1 else [])
+        if not found:
+            last = [node.name or node.output[0] for node in self.graph.node if node.output]
+            raise UserError(
+                f"The network has no node or computed value {name!r}, and not one node alone of "
+                "that operator, to cut it at; name another, its last nodes are "
+                f"{', '.join(map(repr, last[-SHOWN:]))}."
+            )
+        node = found[0]
+        read = [each for each in dict.fromkeys(node.input) if each in self.moving]
+        if len(read) != 1:
+            values = ", ".join(map(repr, read)) or "none"
+            raise UserError(
+                f"{node.op_type} node {node.name or node.output[0]!r} reads {len(read)} computed "
+                f"values ({values}), and the network is cut at one; name the value to cut it at."
+            )
+        return read[0]
 
 
 def cut(model: onnx.ModelProto, name: str) -> Cut:
@@ -160,7 +164,8 @@ def cut(model: onnx.ModelProto, name: str) -> Cut:
     Parameters
     ----------
     model : ONNX model, float or quantized
-    name : a node, which is the first of the host's, or else a value, at which the network ends
+    name : a node, which is the first of the host's; or else a value, at which the network ends; or
+        else the operator of one node alone, which is as if that were named
 
     Raises
     ------

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from steelyard.importer import operators  # noqa: F401 - they enter the registry
-from steelyard.importer.cutting import Cut, cut
 from steelyard.importer.graph import model_name, parse, read_model
 from steelyard.importer.walk import Walk
 from steelyard.network import Network
@@ -36,23 +35,3 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Network:
     """
     graph = parse(read_model(source))
     return Walk(graph, model_name(source, graph)).build()
-
-
-def load_before(
-    source: str | os.PathLike[str] | bytes | onnx.ModelProto, name: str
-) -> tuple[Network, Cut]:
-    """Integer network of the part of a quantized ONNX graph before a cut, and the cut.
-
-    Parameters
-    ----------
-    source : as :func:`load` takes it
-    name : node or value to cut at, as :func:`~steelyard.importer.cutting.cut` takes it
-
-    Raises
-    ------
-    NotQuantized, UserError
-        As :func:`load`, or if the network cannot be cut there.
-    """
-    parts = cut(read_model(source), name)
-    graph = parse(parts.network)
-    return Walk(graph, model_name(source, graph)).build(), parts

@@ -31,13 +31,12 @@ def check_document(
     boards : what each board of the catalogue says; empty where one was named
     problems : why the named board or configuration does not run the network
     """
-    host = examined.host
     return {
         "network": examined.name,
         "quantized": examined.quantized,
         "obstacles": list(examined.obstacles),
         "problems": list(problems),
-        "host": None if host is None else {"value": host.value, "operators": list(host.operators)},
+        "host": None if examined.host is None else examined.host.to_dict(),
         "board": board,
         "estimate": None if cost is None else _estimate(cost, clock_hz),
         "boards": [

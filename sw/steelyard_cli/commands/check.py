@@ -51,7 +51,7 @@ def command(
       steelyard check float.onnx
       steelyard check int8.onnx --board ulx3s_85f
       steelyard check int8.onnx --config array.toml --json check.json
-      steelyard check float.onnx --cut softmax
+      steelyard check float.onnx --cut Softmax
     """
     from steelyard.check import examine
 
@@ -62,8 +62,7 @@ def command(
             write_json(json_file, check_document(examined, None, None, board, (), ()))
         refuse(examined.obstacles, str(network))
     if examined.host is not None:
-        operators = ", ".join(examined.host.operators)
-        note(f"The host computes {operators} of {examined.host.value!r}.")
+        note(f"The host computes {examined.host.title}.")
     if not examined.quantized:
         note(
             "A float network: its layers are estimated with the weights that are not zero now; "

@@ -85,7 +85,7 @@ def command(
       steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f --config larger.toml
-      steelyard compile int8.onnx -o net.syp --cut softmax
+      steelyard compile int8.onnx -o net.syp --cut Softmax
       steelyard compile int8.onnx -o dense.syp --k dense
       steelyard compile int8.onnx -o tile.syp --engine crossbar --mapping mixed
     """

@@ -50,7 +50,7 @@ def command(
     \b
     Examples:
       steelyard quantize pruned.onnx --calibration images.npy -o int8.onnx
-      steelyard quantize float.onnx --calibration images.npy -o int8.onnx --cut softmax
+      steelyard quantize float.onnx --calibration images.npy -o int8.onnx --cut Softmax
     """
     from steelyard.quantize import quantize_measured
 

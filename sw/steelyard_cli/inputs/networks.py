@@ -21,7 +21,7 @@ def load_network(path: Path, cut: str | None) -> tuple[Network, HostPart | None]
     UserError
         If it cannot be imported; everything that is against it has been printed if that is more.
     """
-    from steelyard.check import obstacles_of_file
+    from steelyard.check import host_part, obstacles_of_file
     from steelyard.importer import load
     from steelyard.importer.cutting import cut as cut_at
     from steelyard.importer.graph import read_model
@@ -35,10 +35,7 @@ def load_network(path: Path, cut: str | None) -> tuple[Network, HostPart | None]
         refuse(obstacles_of_file(model) or [str(error)], str(path))
         raise
     name = path.name.split(".")[0]
-    host = None
-    if parts is not None:
-        content = parts.host.SerializeToString(deterministic=True)
-        host = HostPart(content, parts.value, parts.operators)
+    host = None if parts is None else host_part(parts)
     return replace(network, name=name or network.name), host
 
 
