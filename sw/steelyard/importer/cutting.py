@@ -108,22 +108,22 @@ class _Wiring:
                 f"({', '.join(map(repr, outputs))}) and the host's part gives one; export the "
                 "network with one output."
             )
-        behind = self.needed(outputs, value)
-        readers = self.reached([value])
-        for number in sorted(behind):
-            node = self.graph.node[number]
-            for name in node.input:
-                if name in self.moving and name not in readers:
-                    raise UserError(
-                        f"The network cannot be cut at {value!r}, because {node.op_type} node "
-                        f"{node.name or node.output[0]!r} behind it also reads {name!r}; cut where "
-                        "one value alone goes on."
-                    )
-        if value not in {name for number in behind for name in self.graph.node[number].input}:
+        if not any(value in self.graph.node[number].input for number in self.needed(outputs)):
             raise UserError(
                 f"The network cannot be cut at {value!r}, which its output does not need; name a "
                 "value that the output depends on."
             )
+        behind = self.needed(outputs, value)
+        after = self.reached([value])
+        for number in sorted(behind):
+            node = self.graph.node[number]
+            aside = [name for name in node.input if name in self.moving and name not in after]
+            if aside and not after.isdisjoint(node.input):
+                raise UserError(
+                    f"The network cannot be cut at {value!r}, because {node.op_type} node "
+                    f"{_title(node)!r} behind it also reads {aside[0]!r}; cut where "
+                    "one value alone goes on."
+                )
         return _Division(value, behind, self.needed([value]))
 
     def value_of(self, name: str) -> str:
@@ -152,7 +152,7 @@ class _Wiring:
         if len(read) != 1:
             values = ", ".join(map(repr, read)) or "none"
             raise UserError(
-                f"{node.op_type} node {node.name or node.output[0]!r} reads {len(read)} computed "
+                f"{node.op_type} node {_title(node)!r} reads {len(read)} computed "
                 f"values ({values}), and the network is cut at one; name the value to cut it at."
             )
         return read[0]
@@ -297,6 +297,10 @@ def _part(
     graph.input.extend(i for i in inputs if i.name not in stored or i.name in read)
     graph.output.extend(outputs)
     return part
+
+
+def _title(node: onnx.NodeProto) -> str:
+    return node.name or next(filter(None, node.output), "")
 
 
 def _unused(name: str, taken: set[str]) -> str:
