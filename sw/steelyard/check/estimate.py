@@ -208,5 +208,5 @@ def _cost(plan: LayerPlan, config: AcceleratorConfig) -> LayerCost:
         nnz=plan.total("nnz"),
         weight_words=plan.weight_items,
         cycles=plan.predicted_cycles + len(plan.steps) * BETWEEN,
-        bound=max(units, key=lambda unit: units[unit]) if units else "none",
+        bound=max(units, key=lambda unit: units[unit]) if units else "engine",
     )

@@ -81,7 +81,8 @@ def predict(descriptor: Descriptor, config: AcceleratorConfig) -> int:
 def busy(descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
     """Cycles that each unit would take for a layer if it never waited, by the unit's name.
 
-    The greatest says what bounds the layer: the engine, loading, draining or the vector unit.
+    The greatest says what bounds the layer: the engine, loading, draining or the vector unit. Empty
+    for a layer with weights of an engine that does not tell its units apart.
     """
     d = descriptor
     if d.op == Operation.CONV:

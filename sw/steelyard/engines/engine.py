@@ -132,9 +132,9 @@ class Engine(ABC):
     def busy(self, descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
         """Cycles that each unit would take for a layer with weights if it never waited.
 
-        An engine that does not tell them apart has all of the layer's time itself.
+        Empty for an engine that does not tell them apart.
         """
-        return {"engine": self.predict(descriptor, config)}
+        return {}
 
     @property
     def integer(self) -> bool:

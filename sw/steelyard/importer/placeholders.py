@@ -6,7 +6,7 @@ so that plans and cycles are those of the network once it is quantized.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from steelyard.errors import UserError
 from steelyard.importer.node import Node
 from steelyard.importer.obstacles import surveyed
-from steelyard.importer.survey import Survey
+from steelyard.importer.survey import AFFINE, Survey
 from steelyard.importer.values import (
     Activation,
     Codes,
@@ -23,7 +23,7 @@ from steelyard.importer.values import (
     Pending,
     QuantizedConstant,
 )
-from steelyard.importer.walk import Walk
+from steelyard.importer.walk import VIEWS, Walk
 from steelyard.network import Network, Tensor
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def placeholder_network(model: onnx.ModelProto, name: str) -> Network:
 class _Placeholders(Survey):
     """Walk that quantizes every value where a layer reads it, all with the same scale."""
 
-    def network(self, name: str) -> Network:
+    def network(self, title: str) -> Network:
         """Network of all nodes.
 
         Raises
@@ -64,15 +64,16 @@ class _Placeholders(Survey):
         UserError
             If a layer cannot be computed.
         """
-        self._name = name
-        readers = Counter(each for node in self.graph.nodes for each in node.inputs)
-        readers[self.graph.output] += 1
+        self._name = title
+        readers: dict[str, list[Node]] = {}
         for node in self.graph.nodes:
+            for name in node.inputs:
+                readers.setdefault(name, []).append(node)
+        for node in _breadth_first(self.graph.nodes):
             self._place(node)
             for output in node.outputs:
                 value = self._values.get(output)
-                # What several nodes read is computed once, with its clamp.
-                if isinstance(value, Pending) and readers[output] > 1:
+                if isinstance(value, Pending) and not self._goes_on(readers.get(output, [])):
                     self._values[output] = self._activation(value)
         last = self._values.get(self.graph.output)
         if isinstance(last, Pending):
@@ -80,12 +81,24 @@ class _Placeholders(Survey):
         end = self._result()
         if self._builder is None:
             raise UserError(
-                f"Network {name!r} has no layer that the accelerator computes; "
+                f"Network {title!r} has no layer that the accelerator computes; "
                 "export the whole network."
             )
         return self._builder.network(
             end.tensor.name, input_view=self.graph.input_shape, output_view=end.view
         )
+
+    def _goes_on(self, readers: Sequence[Node]) -> bool:
+        """Whether a layer takes over what reads its result; what several read is computed once."""
+        if len(readers) != 1:
+            return False
+        node = readers[0]
+        moving = [
+            name
+            for name in node.inputs
+            if name and not isinstance(self._values.get(name), Constant)
+        ]
+        return node.op in ("Clip", "Relu", *VIEWS) or (node.op in AFFINE and len(moving) == 1)
 
     def _place(self, node: Node) -> None:
         """Lowers a node whose inputs are quantized where it needs them so."""
@@ -128,3 +141,21 @@ class _Placeholders(Survey):
         return QuantizedConstant(
             codes.astype(np.int8), np.asarray(WEIGHT_SCALE), zero, 0, real=True
         )
+
+
+def _breadth_first(nodes: Sequence[Node]) -> list[Node]:
+    """Nodes in the order that onnxruntime's quantizer gives them, by which memory is planned."""
+    made = {name for node in nodes for name in node.outputs}
+    missing = [sum(name in made for name in node.inputs) for node in nodes]
+    readers: dict[str, list[int]] = {}
+    for number, node in enumerate(nodes):
+        for name in node.inputs:
+            readers.setdefault(name, []).append(number)
+    order = [number for number, count in enumerate(missing) if not count]
+    for number in order:
+        for name in nodes[number].outputs:
+            for reader in readers.get(name, ()):
+                missing[reader] -= 1
+                if not missing[reader]:
+                    order.append(reader)
+    return [nodes[number] for number in order]
