@@ -50,8 +50,8 @@ class HostPart:
             import onnxruntime
         except ModuleNotFoundError:
             raise UserError(
-                f"The program leaves {self.title} to the host, which needs the Python package "
-                "'onnxruntime'; install it with \"pip install 'steelyard[import]'\", or take the "
+                f"The program leaves {self.title} to the host, whose Python package 'onnxruntime' "
+                "is not installed; install it with \"pip install 'steelyard[import]'\", or take the "
                 "scores before it with --no-host."
             ) from None
         options = onnxruntime.SessionOptions()
