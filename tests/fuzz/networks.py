@@ -1,7 +1,7 @@
 """Fuzz of ONNX files, float and quantized: bytes changed, and edits of the graph written again.
 
-Quantized files go to ``compile`` or ``quantize``, float ones to ``quantize``, both to ``check``. Some keep a tensor in
-another file.
+Quantized files go to ``compile`` or ``quantize``, float ones to ``quantize``, both to ``check``.
+Some keep a tensor in another file.
 """
 
 import contextlib

@@ -30,7 +30,7 @@ def with_tail(path: Path, *operators: str) -> onnx.ModelProto:
     """A network with nodes of one input behind its output."""
     model = onnx.load(path)
     (output,) = model.graph.output
-    names = [output.name, *operators[:-1], "prob"]
+    names = [output.name, *(f"{each}.y" for each in operators[:-1]), "prob"]
     for operator, source, target in zip(operators, names, names[1:], strict=False):
         model.graph.node.append(onnx.helper.make_node(operator, [source], [target]))
     output.name = "prob"

@@ -51,8 +51,8 @@ class HostPart:
         except ModuleNotFoundError:
             raise UserError(
                 f"The program leaves {self.title} to the host, whose Python package 'onnxruntime' "
-                "is not installed; install it with \"pip install 'steelyard[import]'\", or take the "
-                "scores before it with --no-host."
+                "is not installed; install it with \"pip install 'steelyard[import]'\", or take "
+                "the scores before it with --no-host."
             ) from None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
