@@ -217,3 +217,13 @@ def test_nodes_of_every_output_are_listed():
         "Sin",
         "Cos",
     ]
+
+
+def test_a_bad_quantizer_is_named_and_not_the_dequantizer_behind_it():
+    g, x = start()
+    scales = (g.constant(np.full(4, 0.05, np.float32)), g.constant(np.zeros(4, np.int8)))
+    codes = g.op("QuantizeLinear", g.conv(x, pads=[1] * 4), *scales, axis=1)
+    y = g.op("DequantizeLinear", codes, *scales, axis=1)
+    model = g.model(g.pair(g.op("Flatten", g.op("GlobalAveragePool", y)), 0.01))
+    (only,) = obstacles(model)
+    assert only.startswith("QuantizeLinear node") and "4 scales for an activation" in only
