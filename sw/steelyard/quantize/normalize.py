@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,29 +156,54 @@ def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> No
         If the graph has several inputs or outputs or an input of another type or shape, or a weight
         is NaN or infinite; names the culprit.
     """
-    from onnx import TensorProto
-
     graph = model.graph
     constants = read_constants(graph, graph.name or "network")
     source = single_input(graph, constants)
-    tensor = source.type.tensor_type
-    floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-    if tensor.elem_type not in floats:
-        found = TensorProto.DataType.Name(tensor.elem_type)
-        raise UserError(
-            f"Network input {source.name!r} is of type {found}, allowed are FLOAT, FLOAT16 and "
-            "DOUBLE; export the network with a float input."
-        )
+    for sentence in _type_faults(source):
+        raise UserError(sentence)
     _check_shape(source, images)
+    for sentence in _weight_faults(graph, constants):
+        raise UserError(sentence)
+
+
+def float_faults(
+    source: onnx.ValueInfoProto, graph: onnx.GraphProto, constants: Mapping[str, np.ndarray]
+) -> list[str]:
+    """Sentences on an input that is not float, and on every layer whose weights are not finite.
+
+    Parameters
+    ----------
+    source : the network's input
+    constants : that the graph stores
+    """
+    return [*_type_faults(source), *_weight_faults(graph, constants)]
+
+
+def _type_faults(source: onnx.ValueInfoProto) -> list[str]:
+    from onnx import TensorProto
+
+    kind = source.type.tensor_type.elem_type
+    if kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+        return []
+    names = {number: name for name, number in TensorProto.DataType.items()}
+    return [
+        f"Network input {source.name!r} is of type {names.get(kind, str(kind))}, allowed are "
+        "FLOAT, FLOAT16 and DOUBLE; export the network with a float input."
+    ]
+
+
+def _weight_faults(graph: onnx.GraphProto, constants: Mapping[str, np.ndarray]) -> list[str]:
+    found = []
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
             continue
         weight = constants.get(node.input[1])
         if weight is not None and weight.dtype != object and not np.all(np.isfinite(weight)):
-            raise UserError(
+            found.append(
                 f"Layer {node.name or node.output[0]!r} holds NaN or infinite weights, allowed are "
                 "finite ones; train or load the weights again."
             )
+    return found
 
 
 def _check_shape(item: onnx.ValueInfoProto, images: NDArray[np.float32]) -> None:

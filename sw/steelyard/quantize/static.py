@@ -22,14 +22,27 @@ from steelyard.files import replacing
 from steelyard.importer.cutting import Cut, joined
 from steelyard.importer.cutting import cut as cut_at
 from steelyard.importer.errors import NotQuantized
-from steelyard.importer.graph import is_quantized, parse, read_model
+from steelyard.importer.graph import (
+    is_quantized,
+    parse,
+    read_constants,
+    read_model,
+    single_input,
+)
 from steelyard.importer.obstacles import obstacles
 from steelyard.importer.walk import Walk
 from steelyard.progress import Log, Progress
 from steelyard.quantize.complete import complete
 from steelyard.quantize.export import export_onnx
 from steelyard.quantize.images import checked_images
-from steelyard.quantize.normalize import Normalized, batches, modern, normalized, rewritten
+from steelyard.quantize.normalize import (
+    Normalized,
+    batches,
+    float_faults,
+    modern,
+    normalized,
+    rewritten,
+)
 from steelyard.quantize.proof import LayerNoise, prove
 from steelyard.quantize.restore import restore_clamps
 from steelyard.quantize.sessions import quiet, reason_of, refusals
@@ -190,13 +203,20 @@ def checked(model: onnx.ModelProto, folder: Path) -> tuple[list[str], onnx.Model
     model : float graph
     folder : temporary folder to write into
     """
+    graph = model.graph
+    try:
+        constants = read_constants(graph, graph.name or "network")
+        source = single_input(graph, constants)
+        found = float_faults(source, graph, constants)
+    except UserError:
+        return obstacles(model), model
     try:
         with quiet():
             form = rewritten(model, folder)
     except UserError as error:
         # The quantizer's own sentence, unless the graph as it is tells more.
-        return obstacles(model) or [str(error)], model
-    return obstacles(form, original=model), form
+        return [*found, *obstacles(model)] or [str(error)], model
+    return [*found, *obstacles(form, original=model)], form
 
 
 def _obstacles(model: onnx.ModelProto, folder: Path) -> list[str]:
