@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
+FOLLOWED = (
+    "Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Shape", "Slice", "Squeeze", "Sub",
+    "Unsqueeze",
+)  # fmt: skip
+"""Operators whose results onnx's shape inference computes where they are shapes."""
+LONGEST = 1 << 16
+"""Elements of a shape that is followed so."""
 NAMED = 3
 """Nodes that one sentence names."""
 
@@ -67,8 +74,7 @@ def obstacles(
 def _obstacles(model: onnx.ModelProto, original: onnx.ModelProto, completing: bool) -> list[str]:
     quantized = is_quantized(model)
     graph = model.graph
-    if quantized:
-        check_opset(model, graph.name or "network")
+    check_opset(model, graph.name or "network")
     constants = {item.name for item in graph.initializer}
     inputs = [item for item in graph.input if item.name not in constants]
     found = surplus_ends(graph, constants, "The network")
@@ -185,7 +191,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
         item.type.tensor_type.ClearField("shape")
     # Nodes whose inputs' shapes stay unknown are judged by their operator alone.
     with suppress(onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        single = onnx.shape_inference.infer_shapes(single, data_prop=True)
+        single = onnx.shape_inference.infer_shapes(single, data_prop=_propagates(single.graph))
     graph = single.graph
     found = {
         item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
@@ -193,3 +199,16 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
         if item.type.tensor_type.HasField("shape")
     }
     return {name: shape for name, shape in found.items() if shape and min(shape) > 0}
+
+
+def _propagates(graph: onnx.GraphProto) -> bool:
+    """Whether shapes that a graph computes stay small enough to follow them."""
+    lengths = {item.name: max([1, *item.dims]) for item in graph.initializer if len(item.dims) < 2}
+    for node in graph.node:
+        given = [lengths.get(name, 1) for name in node.input]
+        total = sum(given) if node.op_type == "Concat" else max(given, default=1)
+        if node.op_type in FOLLOWED:
+            lengths.update(dict.fromkeys(node.output, total))
+        if total > LONGEST:
+            return False
+    return True

@@ -77,12 +77,12 @@ def normalized(
     """
     original = read_model(source)
     check_float_model(original, images)
-    model = _named(original)
+    model = named(original)
     half = _types(model) & HALF
     if not half:
         _as_float32(model)
     expected, batch = _reference(model, images)
-    model = _rewritten(model, folder)
+    model = rewritten(model, folder)
 
     # A graph that was made for one batch size may hold it in more places than its input.
     for size in dict.fromkeys((None, batch)):
@@ -96,15 +96,28 @@ def normalized(
     )
 
 
-def rewritten(original: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+def rewritten(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """Graph as :func:`normalized` gives it, without images and so without the proof.
+
+    Parameters
+    ----------
+    model : that :func:`named` gave
+    folder : temporary folder to write into
 
     Raises
     ------
     UserError
         If onnxruntime cannot take the graph, or its shapes contradict each other.
     """
-    return _rewritten(_named(original), folder)
+    model = _converted(model)
+    _as_float32(model)
+    _open_batch(model)
+    model = optimized(model, folder)
+    _name_nodes(model)
+    _remove_no_ops(model)
+    _reductions_are_poolings(model)
+    fold_constants(model)
+    return with_shapes(model)
 
 
 def modern(original: onnx.ModelProto) -> onnx.ModelProto:
@@ -123,8 +136,14 @@ def modern(original: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _named(original: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose nodes have names of their own, with constants computed."""
+def named(original: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose nodes have names of their own, with constants computed.
+
+    Raises
+    ------
+    UserError
+        If constants would be too large, or values are not made once and before they are read.
+    """
     model = type(original)()
     model.CopyFrom(original)
     _initializers_are_no_inputs(model)
@@ -133,18 +152,6 @@ def _named(original: onnx.ModelProto) -> onnx.ModelProto:
     compute_constants(model)
     check_sizes(model)
     return model
-
-
-def _rewritten(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    model = _converted(model)
-    _as_float32(model)
-    _open_batch(model)
-    model = optimized(model, folder)
-    _name_nodes(model)
-    _remove_no_ops(model)
-    _reductions_are_poolings(model)
-    fold_constants(model)
-    return with_shapes(model)
 
 
 def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> None:
@@ -301,14 +308,16 @@ def _agree(found: NDArray[np.float64], expected: NDArray[np.float64], tolerance:
 
 def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
     """Opset 13 at least: older operators keep their bounds and axes in other places."""
-    from onnx import version_converter
+    from onnx import shape_inference, version_converter
 
     model.ir_version = max(model.ir_version, IR_VERSION)
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if versions and versions[0] < OLDEST:
         try:
             model = version_converter.convert_version(model, OPSET)
-        except refusals(IndexError, KeyError, version_converter.ConvertError) as error:
+        except refusals(
+            IndexError, KeyError, version_converter.ConvertError, shape_inference.InferenceError
+        ) as error:
             raise UserError(
                 f"ONNX graph {model.graph.name!r} has opset {versions[0]} and cannot be converted "
                 f"to {OPSET} ({reason_of(error)}); export the network with opset {OPSET}."

@@ -40,6 +40,7 @@ from steelyard.quantize.normalize import (
     batches,
     float_faults,
     modern,
+    named,
     normalized,
     rewritten,
 )
@@ -211,12 +212,22 @@ def checked(model: onnx.ModelProto, folder: Path) -> tuple[list[str], onnx.Model
     except UserError:
         return obstacles(model), model
     try:
+        plain = named(model)
+    except UserError as error:
+        return [*found, str(error)], model
+    try:
         with quiet():
-            form = rewritten(model, folder)
+            form = rewritten(_copied(plain), folder)
     except UserError as error:
         # The quantizer's own sentence, unless the graph as it is tells more.
-        return [*found, *obstacles(model)] or [str(error)], model
+        return [*found, *obstacles(plain, original=model)] or [str(error)], plain
     return [*found, *obstacles(form, original=model)], form
+
+
+def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = type(model)()
+    copy.CopyFrom(model)
+    return copy
 
 
 def _obstacles(model: onnx.ModelProto, folder: Path) -> list[str]:
