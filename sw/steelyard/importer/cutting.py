@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steelyard.errors import UserError
+from steelyard.importer.inference import inferred
 
 if TYPE_CHECKING:
     import onnx
@@ -178,7 +179,7 @@ def cut(model: onnx.ModelProto, name: str) -> Cut:
     parts = wiring.divide(wiring.value_of(name))
     kinds = {item.name: item for item in (*model.graph.value_info, *model.graph.output)}
     if parts.value not in kinds:
-        kinds |= _inferred(model)
+        kinds |= {item.name: item for item in inferred(model).graph.value_info}
     middle = kinds.get(parts.value) or helper.make_tensor_value_info(
         parts.value, TensorProto.FLOAT, None
     )
@@ -263,16 +264,6 @@ def offers(model: onnx.ModelProto, culprits: Iterable[str]) -> dict[str, str]:
         holding = [each for each in divisions.values() if number in each[1].behind]
         found[output] = max(holding, key=lambda each: len(each[1].behind))[0]
     return found
-
-
-def _inferred(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    import onnx
-
-    try:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        return {}
-    return {item.name: item for item in graph.value_info}
 
 
 def _part(

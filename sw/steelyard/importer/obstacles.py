@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from steelyard.errors import UserError
@@ -22,6 +21,7 @@ from steelyard.importer.graph import (
     read_constants,
     surplus_ends,
 )
+from steelyard.importer.inference import inferred
 from steelyard.importer.node import Node
 from steelyard.importer.schema import check_opset, opset_of, read_node
 from steelyard.importer.survey import Fault, Survey
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-FOLLOWED = (
-    "Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Shape", "Slice", "Squeeze", "Sub",
-    "Unsqueeze",
-)  # fmt: skip
-"""Operators whose results onnx's shape inference computes where they are shapes."""
-LONGEST = 1 << 16
-"""Elements of a shape that is followed so."""
 NAMED = 3
 """Nodes that one sentence names."""
 
@@ -190,25 +183,10 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     for item in single.graph.output:
         item.type.tensor_type.ClearField("shape")
     # Nodes whose inputs' shapes stay unknown are judged by their operator alone.
-    with suppress(onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        single = onnx.shape_inference.infer_shapes(single, data_prop=_propagates(single.graph))
-    graph = single.graph
+    graph = inferred(single).graph
     found = {
         item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
         for item in (*graph.input, *graph.value_info, *graph.output)
         if item.type.tensor_type.HasField("shape")
     }
     return {name: shape for name, shape in found.items() if shape and min(shape) > 0}
-
-
-def _propagates(graph: onnx.GraphProto) -> bool:
-    """Whether shapes that a graph computes stay small enough to follow them."""
-    lengths = {item.name: max([1, *item.dims]) for item in graph.initializer if len(item.dims) < 2}
-    for node in graph.node:
-        given = [lengths.get(name, 1) for name in node.input]
-        total = sum(given) if node.op_type == "Concat" else max(given, default=1)
-        if node.op_type in FOLLOWED:
-            lengths.update(dict.fromkeys(node.output, total))
-        if total > LONGEST:
-            return False
-    return True

@@ -126,12 +126,10 @@ def modern(original: onnx.ModelProto) -> onnx.ModelProto:
     Raises
     ------
     UserError
-        If its opset cannot be converted.
+        If constants cannot be read or would be too large, or its opset cannot be converted.
     """
-    model = type(original)()
-    model.CopyFrom(original)
-    _initializers_are_no_inputs(model)
-    model = _converted(model)
+    read_constants(original.graph, original.graph.name or "network")
+    model = _converted(named(original))
     _as_float32(model)
     return model
 
