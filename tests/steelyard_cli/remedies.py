@@ -44,8 +44,16 @@ IMPORT = (
     ),
     Remedy(
         "check several.onnx",
+        "has the 2 obstacles above; leave it to the host with (--cut .*)\\.",
+        ("check several.onnx {0}",),
+    ),
+    Remedy(
+        "check unlike.onnx",
         "and 'steelyard check' looks again at once",
-        ("check several.onnx --cut Sigmoid",),
+        (
+            f"quantize unlike.onnx {IMAGES} -o right.onnx --cut Softmax",
+            "check right.onnx --cut Softmax",
+        ),
     ),
     Remedy(
         f"run bad_host.syp {ON}",

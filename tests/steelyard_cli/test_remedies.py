@@ -61,6 +61,12 @@ def room(work, tmp_path, monkeypatch) -> Path:
     )
     onnx.save(with_tail(work.int8_onnx, "Softmax"), "softmax.onnx")
     onnx.save(with_tail(work.int8_onnx, "Sigmoid", "Softmax"), "several.onnx")
+    unlike = with_tail(work.int8_onnx, "Softmax")
+    # Without the quantizers of the second convolution's input.
+    makers = {node.output[0]: node for node in unlike.graph.node}
+    second = [node for node in unlike.graph.node if node.op_type == "Conv"][1]
+    second.input[0] = makers[makers[second.input[0]].input[0]].input[0]
+    onnx.save(unlike, "unlike.onnx")
     Path("net.py").write_text(
         "import torch\nfrom torch import nn\ntorch.manual_seed(0)\n"
         "model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3), nn.ReLU(),"

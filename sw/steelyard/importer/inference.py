@@ -33,10 +33,11 @@ def _propagates(graph: onnx.GraphProto) -> bool:
     """Whether shapes that a graph computes stay small enough to follow them."""
     lengths = {item.name: max([1, *item.dims]) for item in graph.initializer if len(item.dims) < 2}
     for node in graph.node:
+        if node.op_type not in FOLLOWED:
+            continue
         given = [lengths.get(name, 1) for name in node.input]
         total = sum(given) if node.op_type == "Concat" else max(given, default=1)
-        if node.op_type in FOLLOWED:
-            lengths.update(dict.fromkeys(node.output, total))
         if total > LONGEST:
             return False
+        lengths.update(dict.fromkeys(node.output, total))
     return True

@@ -51,6 +51,9 @@ def refuse(found: Sequence[str], name: str) -> None:
         raise UserError(found[0])
     for sentence in found:
         note(f"obstacle: {sentence}")
+    remedies = {sentence.rpartition("; ")[2].rstrip(".") for sentence in found}
+    if len(remedies) == 1:
+        raise UserError(f"Network {name!r} has the {len(found)} obstacles above; {remedies.pop()}.")
     if found:
         raise UserError(
             f"Network {name!r} has the {len(found)} obstacles above; do what each line says behind "
