@@ -85,7 +85,7 @@ class BoardFit:
     clock_hz : its clock
     config : its configuration
     estimate : what the network takes; None where a layer cannot run at all
-    problem : why it does not run; None if it does
+    problem : the first reason why it does not run; None if it does
     """
 
     name: str
@@ -145,7 +145,7 @@ def fits(network: Network, boards: Iterable[BoardFacts], *, batch: int = 1) -> l
             try:
                 plans[key] = planned(network, key, batch, {})
             except UserError as error:
-                plans[key] = _first(network, config, batch, error)
+                plans[key] = str(error)
         plan = plans[key]
         cost = problem = None
         if isinstance(plan, str):
@@ -179,12 +179,6 @@ def _size(fit: BoardFit) -> tuple[int, int]:
     engine, memory = fit.config.engine, fit.config.memory
     words = memory.activation_words * engine.lanes + memory.weight_words * engine.width
     return engine.macs_per_cycle, words
-
-
-def _first(network: Network, config: AcceleratorConfig, batch: int, error: UserError) -> str:
-    """The first of what is wrong with layers, and how many more there are."""
-    more = len(layer_faults(network, config, batch, {})) - 1
-    return f"{error} ({more} more layers alike)" if more > 0 else str(error)
 
 
 def _estimate(plan: Planned, batch: int) -> Estimate:
