@@ -356,6 +356,6 @@ def make(seed: int, number: int) -> Case:
 
 
 if __name__ == "__main__":
-    imports = ["steelyard_cli.commands.compile", "steelyard.importer", "steelyard.quantize",
+    imports = ["steelyard_cli.commands.compile", "steelyard_cli.commands.check", "steelyard.check",
                "onnxruntime", "onnx.reference", "onnxruntime.quantization"]  # fmt: skip
     sys.exit(main(make, COUNT, __doc__, imports))
