@@ -29,7 +29,37 @@ ON = "--input images.npy --output y.npy --device golden"
 IMAGES = "--calibration images.npy"
 MAGNITUDE = f"prune net.py {IMAGES} --method magnitude -o p.onnx"
 
+CUT = "compile softmax.onnx -o n.syp"
 IMPORT = (
+    Remedy(
+        "check softmax.onnx",
+        "leave it to the host with (--cut .*)\\.",
+        ("check softmax.onnx {0}", f"{CUT} {{0}}", f"run n.syp {ON}"),
+    ),
+    Remedy(CUT, "leave it to the host with (--cut .*)\\.", (f"{CUT} {{0}}", f"run n.syp {ON}")),
+    Remedy(
+        f"{CUT} --cut prob",
+        "name a value before it, or leave --cut out",
+        (f"{CUT} --cut Softmax", "compile int8.onnx -o n.syp"),
+    ),
+    Remedy(
+        "check several.onnx",
+        "has the 2 obstacles above; leave it to the host with (--cut .*)\\.",
+        ("check several.onnx {0}",),
+    ),
+    Remedy(
+        "check unlike.onnx",
+        "and 'steelyard check' looks again at once",
+        (
+            f"quantize unlike.onnx {IMAGES} -o right.onnx --cut Softmax",
+            "check right.onnx --cut Softmax",
+        ),
+    ),
+    Remedy(
+        f"run bad_host.syp {ON}",
+        "take the scores before it with --no-host",
+        (f"run bad_host.syp {ON} --no-host",),
+    ),
     Remedy(
         "compile float.onnx -o n.syp",
         "run 'steelyard quantize' on it first",

@@ -2,7 +2,7 @@
 
 `model_file` and `graph` parse the file by onnx's definitions (`schema`), `walk` hands each node to
 the function in `operators` that the `registry` has for it, `obstacles` says all that stands in the
-way.
+way, `cutting` leaves the end of a network to the host.
 """
 
 from steelyard.importer.errors import NotQuantized

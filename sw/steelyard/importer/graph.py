@@ -155,7 +155,7 @@ def single_input(graph: onnx.GraphProto, constants: Container[str]) -> onnx.Valu
     return next(item for item in graph.input if item.name not in constants)
 
 
-def model_name(source: object, graph: Graph) -> str:
+def model_name(source: object, graph: Graph | onnx.GraphProto) -> str:
     """File name without its endings, or the graph's own name."""
     if isinstance(source, str | os.PathLike):
         return Path(os.fsdecode(source)).name.split(".")[0] or graph.name

@@ -64,6 +64,20 @@ class Walk:
         """
         for node in self.graph.nodes:
             self._lower(node)
+        output = self._result()
+        assert self._builder is not None  # An activation is of a network.
+        return self._builder.network(
+            output.tensor.name, input_view=self.graph.input_shape, output_views=(output.view,)
+        )
+
+    def _result(self) -> Activation:
+        """What the network's output is, once all nodes are lowered.
+
+        Raises
+        ------
+        UserError
+            If it is no quantized activation, or padding waits.
+        """
         name = self.graph.output
         output = self._values.get(name)
         if isinstance(output, Codes):
@@ -74,15 +88,12 @@ class Walk:
                 "and DequantizeLinear",
                 name,
             )
-        if not isinstance(output, Activation) or self._builder is None:
+        if not isinstance(output, Activation):
             raise UserError(
                 f"Network output {name!r} is not computed from the input by quantized layers, as "
                 "it must be; export the network so."
             )
-        output = self.unpadded(output)
-        return self._builder.network(
-            output.tensor.name, input_view=self.graph.input_shape, output_views=(output.view,)
-        )
+        return self.unpadded(output)
 
     @property
     def _tensors(self) -> Mapping[str, Tensor]:

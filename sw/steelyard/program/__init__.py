@@ -1,5 +1,6 @@
 """Program file: what the compiler writes and devices run, one archive with checksums."""
 
+from .host import HostPart, HostRun
 from .known import KnownAnswer, layer_hash
 from .program import (
     FORMAT_VERSION,
@@ -15,6 +16,8 @@ from .program import (
 __all__ = [
     "FORMAT_VERSION",
     "Explanation",
+    "HostPart",
+    "HostRun",
     "KnownAnswer",
     "LayerEntry",
     "Plane",

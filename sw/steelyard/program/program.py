@@ -15,6 +15,7 @@ from ..engines import Engine
 from ..errors import FileRefused, UserError
 from ..network import Network, from_arrays, to_arrays
 from .archive import damaged, read_sealed, write_sealed
+from .host import HostPart
 from .known import KnownAnswer
 
 __all__ = [
@@ -30,9 +31,10 @@ __all__ = [
 
 FORMAT = "steelyard-program"
 FORMAT_VERSION = 4
-"""Version 3 had no known answer, version 2 another configuration and fields of layers by name,
-version 1 no views of the network's input and output: all are refused."""
+"""Version 3 had no known answer and no part for the host, version 2 another configuration and
+fields of layers by name, version 1 no views of the network's input and output: all are refused."""
 NETWORK = "network/"
+HOST = "host"
 MOST = 1 << 48
 """More than any number of words, weights or cycles in a program."""
 
@@ -155,6 +157,7 @@ class Program:
     parameters : uint32 (n, 2)
     weights : uint32 (n, words of a weight item)
     settings : what the engine keeps of the compilation, None for nothing
+    host : what the host computes behind the network, None for nothing
     mapped : what :attr:`mapping` gives, of whom has it already; a file does not hold it
     known : an input and its answer that the file has; :attr:`answer` gives it in any case
     """
@@ -168,6 +171,7 @@ class Program:
     parameters: NDArray[np.uint32]
     weights: NDArray[np.uint32]
     settings: Any = None
+    host: HostPart | None = None
     mapped: Any = field(default=None, repr=False)
     known: KnownAnswer | None = field(default=None, repr=False)
 
@@ -272,17 +276,20 @@ class Program:
             If the file cannot be written.
         """
         network, own = to_arrays(self.network)
-        arrays = {
+        arrays: dict[str, NDArray] = {
             "descriptors": self.descriptors,
             "parameters": self.parameters,
             "weights": self.weights,
         }
+        if self.host is not None:
+            arrays[HOST] = np.frombuffer(self.host.model, np.uint8)
         manifest = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "config": self.config.values(),
             "config_sha256": self.config.hash().hex(),
             "settings": self.engine.settings_to_dict(self.settings),
+            "host": None if self.host is None else self.host.to_dict(),
             "batch": self.batch,
             "input": asdict(self.input),
             "layers": [asdict(entry) for entry in self.layers],
@@ -326,12 +333,19 @@ class Program:
                 parameters=arrays["parameters"],
                 weights=arrays["weights"],
                 settings=engine.settings_from_dict(manifest["settings"]),
+                host=_host(manifest["host"], arrays),
                 known=KnownAnswer.read(network, manifest["known"], arrays),
             )
             if manifest["config_sha256"] != program.config.hash().hex():
                 raise ValueError("its configuration does not match its hash")
             _check(program)
         return program
+
+
+def _host(values: Mapping[str, Any] | None, arrays: Mapping[str, NDArray]) -> HostPart | None:
+    if (values is None) != (HOST not in arrays):
+        raise ValueError("its manifest and its arrays disagree on a part for the host")
+    return None if values is None else HostPart.from_dict(values, arrays[HOST])
 
 
 def _integer(what: str, value: object, low: int = 0) -> int:

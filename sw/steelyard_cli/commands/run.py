@@ -34,7 +34,14 @@ __all__ = ["command"]
     help="Compare every layer with the golden model and name the first difference.",
 )  # fmt: skip
 @click.option("--verify", is_flag=True, help="Read weights and parameters back when loaded.")
-@click.option("--raw", is_flag=True, help="Read and write int8 codes in place of float32.")
+@click.option(
+    "--raw", is_flag=True,
+    help="Read and write int8 codes in place of float32, without the host's part.",
+)  # fmt: skip
+@click.option(
+    "--no-host", is_flag=True,
+    help="Write the accelerator's scores, without what the program leaves to the host.",
+)  # fmt: skip
 @click.option(
     "--selftest", is_flag=True,
     help="Run the program's own image instead and name the first layer whose output is wrong.",
@@ -42,14 +49,15 @@ __all__ = ["command"]
 @json_option
 def command(
     program: Path, source: Path | None, output: Path | None, device: str, check: bool,
-    verify: bool, raw: bool, selftest: bool, json_file: Path | None,
+    verify: bool, raw: bool, selftest: bool, no_host: bool, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Run a compiled network on a device.
 
     X.npy holds float32 in the network's own input units, batch first; Y.npy receives float32 in its
-    output units, Y.npz those of several outputs by their names. Any number of images runs, batch by
-    batch. For boards the table says what a batch moves over the line and how many images a second
-    that predicts.
+    output units, Y.npz those of several outputs by their names, after the part that 'steelyard
+    compile --cut' left to the host, if there is one. Any number of images runs, batch by batch. For
+    boards the table says what a batch moves over the line and how many images a second that
+    predicts.
 
     \b
     Examples:
@@ -58,6 +66,7 @@ def command(
       steelyard run net.syp --input images.npy --output scores.npy --device virtual:ulx3s_85f
       steelyard run net.syp --input images.npy --output scores.npy --device golden
       steelyard run net.syp --input codes.npy --output codes_out.npy --raw --check
+      steelyard run net.syp --input images.npy --output scores.npy --no-host
       steelyard run net.syp --selftest --device /dev/ttyUSB0
     """
     compiled = Program.load(program)
@@ -81,6 +90,9 @@ def command(
             f"({', '.join(map(repr, outputs))}), which {str(output)!r} cannot hold; "
             "end the name in .npz."
         )
+    part = None if raw or no_host else compiled.host
+    # Before the device works in vain.
+    host = None if part is None else part.open()
     images = read_array(source, "Input")
     codes_of = driver.int8_codes if raw else driver.float_codes
     codes = codes_of(compiled.network, images)
@@ -99,6 +111,9 @@ def command(
         raise BadResult(f"Device {device!r} differs from the golden model in {mismatch}.")
     if not raw:
         real = {n: driver.real_output(compiled.network, v, n) for n, v in results.items()}
+        if host is not None:
+            (scores,) = real.values()
+            real = {compiled.network.output: host.run(scores)}
     write_arrays(output, results if raw else real)
     layers = layer_rows(compiled, counters)
     if json_file:
@@ -111,6 +126,7 @@ def command(
                 "batch": compiled.batch,
                 "seconds": seconds,
                 "cycles": cycles,
+                "host": None if part is None else part.to_dict(),
                 "checked": check,
                 "bit_exact": True if check else None,
                 **speed_document(moved, speed),
@@ -121,6 +137,8 @@ def command(
         show(run_table(compiled, layers, cycles or 0))
     if moved is not None:
         show(speed_table(moved, speed))
+    if part is not None:
+        show(f"the host computes {part.title}")
     rate = len(codes) / seconds if seconds else 0.0
     checked = ", every layer equal to the golden model" if check else ""
     show(f"{output}: {len(codes)} images on {device!r}, {rate:.1f} images/s{checked}")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from qdq_graphs import start
 from steelyard import quantize
 from steelyard.errors import UserError
 from steelyard.importer import load
@@ -159,3 +160,83 @@ def test_what_is_listed_is_what_the_importer_refuses(tmp_path):
             assert found, (first, second, str(error))
         else:
             assert found == [], (first, second)
+
+
+def quantized_with_faults() -> onnx.ModelProto:
+    g, x = start()
+    y = g.pair(g.op("Relu", g.conv(x, pads=[1] * 4, dilations=[1, 2])), 0.05, -128)
+    y = g.op("Sigmoid", y)
+    y = g.conv(y, channels=4)
+    y = g.pair(g.op("Nothing", y), 0.05)
+    return g.model(g.op("Softmax", g.op("Flatten", g.op("GlobalAveragePool", y))))
+
+
+def test_every_obstacle_of_a_quantized_graph_is_listed_at_once():
+    found = obstacles(quantized_with_faults())
+    words = ("dilations", "Sigmoid", "Nothing", "Softmax")
+    assert len(found) == len(words), found
+    for word, sentence in zip(words, found, strict=True):
+        assert word in sentence and "; " in sentence and sentence.endswith(".")
+
+
+def test_missing_quantizers_are_obstacles_unless_they_are_added_next():
+    g, x = start()
+    y = g.op("Relu", g.conv(x, pads=[1] * 4))
+    y = g.op("Tanh", g.conv(y, channels=4))
+    model = g.model(g.conv(g.pair(y, 0.05), channels=4))
+    found = obstacles(model)
+    assert len(found) == 3, found
+    assert "relu4.out" in found[0] and "steelyard quantize FILE" in found[0]
+    assert "Tanh" in found[1] and "is float" in found[2]
+    (only,) = obstacles(model, completing=True)
+    assert only == found[1]
+
+
+def test_a_layer_beyond_limits_is_named_in_a_quantized_graph():
+    g, x = start(3, 40, 40)
+    y = g.pair(g.conv(x, strides=[17, 17]), 0.05)
+    y = g.pair(g.conv(y, channels=4, strides=[1, 2], pads=[1] * 4), 0.05)
+    found = obstacles(g.model(y))
+    assert len(found) == 2 and "17" in found[0] and "strides" in found[1], found
+
+
+def test_a_quantized_graph_without_faults_has_no_obstacle():
+    g, x = start()
+    y = g.pair(g.op("Relu", g.conv(x, pads=[1] * 4)), 0.05, -128)
+    y = g.pair(g.op("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2]), 0.05, -128)
+    z = g.pair(g.conv(y, channels=4, pads=[1] * 4), 0.07)
+    y = g.pair(g.op("Add", y, z), 0.08)
+    model = g.model(g.pair(g.op("Flatten", g.op("GlobalAveragePool", y)), 0.01))
+    assert obstacles(model) == []
+    load(model)
+
+
+def test_a_node_that_cannot_be_read_is_one_of_several_obstacles():
+    model = quantized_with_faults()
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    conv.attribute.append(onnx.helper.make_attribute("colour", "red"))
+    found = obstacles(model)
+    assert "'colour'" in found[0] and len(found) == 4, found
+
+
+def test_nodes_of_every_output_are_listed():
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> two (float[1,2] a)'
+        " => (float[1,2] c, float[1,2] d) { c = Sin(a) d = Cos(a) }"
+    )
+    found = obstacles(model)
+    assert [next(w for w in ("outputs", "Sin", "Cos") if w in s) for s in found] == [
+        "outputs",
+        "Sin",
+        "Cos",
+    ]
+
+
+def test_a_bad_quantizer_is_named_and_not_the_dequantizer_behind_it():
+    g, x = start()
+    scales = (g.constant(np.full(4, 0.05, np.float32)), g.constant(np.zeros(4, np.int8)))
+    codes = g.op("QuantizeLinear", g.conv(x, pads=[1] * 4), *scales, axis=1)
+    y = g.op("DequantizeLinear", codes, *scales, axis=1)
+    model = g.model(g.pair(g.op("Flatten", g.op("GlobalAveragePool", y)), 0.01))
+    (only,) = obstacles(model)
+    assert only.startswith("QuantizeLinear node") and "4 scales for an activation" in only
