@@ -164,7 +164,7 @@ def test_what_is_listed_is_what_the_importer_refuses(tmp_path):
 
 def quantized_with_faults() -> onnx.ModelProto:
     g, x = start()
-    y = g.pair(g.op("Relu", g.conv(x, pads=[1] * 4, dilations=[1, 2])), 0.05, -128)
+    y = g.pair(g.op("Relu", g.conv(x, pads=[1] * 4, strides=[1, 2])), 0.05, -128)
     y = g.op("Sigmoid", y)
     y = g.conv(y, channels=4)
     y = g.pair(g.op("Nothing", y), 0.05)
@@ -173,7 +173,7 @@ def quantized_with_faults() -> onnx.ModelProto:
 
 def test_every_obstacle_of_a_quantized_graph_is_listed_at_once():
     found = obstacles(quantized_with_faults())
-    words = ("dilations", "Sigmoid", "Nothing", "Softmax")
+    words = ("strides", "Sigmoid", "Nothing", "Softmax")
     assert len(found) == len(words), found
     for word, sentence in zip(words, found, strict=True):
         assert word in sentence and "; " in sentence and sentence.endswith(".")
