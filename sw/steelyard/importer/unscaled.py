@@ -9,10 +9,12 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, NetworkBuilder, Tensor
+from steelyard.network import Add, AvgPool, Concat, Conv, Layer, MaxPool, NetworkBuilder, Tensor
 from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
 
 Padding = tuple[int, int, int, int]
+Move = tuple[type[Layer], dict[str, Any]]
+"""Class of a layer that only moves codes, and its fields."""
 
 
 class UnscaledLayer(Protocol):
@@ -226,6 +228,36 @@ class UnscaledConcat(_Renamed):
                 requantized[x.name] = name
             joined.append(name)
         builder.append(Concat, *joined, name=self.name, **codes_of(output))
+
+
+@dataclass(frozen=True)
+class UnscaledMoved(_Renamed):
+    """Layers that only move codes, behind one that waits."""
+
+    name: str
+    layer: UnscaledLayer
+    moves: tuple[Move, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the output tensor."""
+        shape = self.layer.shape
+        for kind, fields in self.moves:
+            shape = kind(name=self.name, inputs=("",), output="", **fields).output_shape(shape)
+        return shape
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """The layer that waits, and a layer for each move."""
+
+        def free(name: str) -> str:
+            return unused(name, (each.name for each in builder.layers))
+
+        name = unused(f"{output.name}/moved", builder.tensors)
+        first = replace(output, name=name, shape=self.layer.shape)
+        self.layer.renamed(free(self.layer.name)).finish(builder, first, lo, hi)
+        for number, (kind, fields) in enumerate(self.moves, start=1):
+            target = f"{name}/{number}" if number < len(self.moves) else output.name
+            name = builder.append(kind, name, name=free(self.name), output=target, **fields)
 
 
 def unused(name: str, taken: Iterable[str]) -> str:

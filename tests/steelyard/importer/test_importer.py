@@ -17,7 +17,18 @@ from torch.nn import functional as F
 from qdq_graphs import Qdq, assert_agrees, images, start
 from steelyard import importer, quantize
 from steelyard.errors import UserError
-from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, Pad, Slice
+from steelyard.network import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Interleave,
+    MaxPool,
+    Pad,
+    Repeat,
+    Shuffle,
+    Slice,
+)
 
 
 class Plain(nn.Module):
@@ -121,12 +132,31 @@ class Parts(nn.Module):
         return torch.cat([self.b(b), c[:, :, 1:-1, 2:], self.a(a)[:, 1:3]], 1)
 
 
+class Enlarged(nn.Module):
+    """Both upsamplings of pixels, and a channel shuffle between grouped convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.a = nn.Conv2d(12, 12, 3, groups=3)
+        self.pixels = nn.PixelShuffle(2)
+        self.b = nn.Conv2d(3, 4, 3)
+        self.up = nn.Upsample(scale_factor=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(x))
+        groups = x.view(-1, 3, 4, *x.shape[2:])
+        x = self.a(groups.transpose(1, 2).reshape(x.shape))
+        return self.up(F.relu(self.b(self.pixels(x))))
+
+
 class Perceptron(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5))
 
 
 PARTS = [Conv, *[Slice] * 3, Pad, Conv, Conv, Slice, Pad, *[AvgPool] * 3, Concat]
+ENLARGED = [Conv, Shuffle, Conv, Interleave, Interleave, Conv, Repeat, Repeat]
 TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, list[type]]] = {
     "plain": (Plain, (3, 16, 12), 1, [Conv, MaxPool, Conv, MaxPool, Conv, Conv]),
     "residual": (Residual, (3, 12, 12), 1, [Conv, Conv, Conv, Add, Conv, Conv, Add, AvgPool, Conv]),
@@ -134,6 +164,7 @@ TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, l
     "separable": (Separable, (3, 16, 12), 3, [Conv, Conv, Conv, Conv]),
     "dense": (Dense, (3, 10, 8), 2, [Conv, *[Conv, AvgPool, Concat] * 2, AvgPool, Conv]),
     "parts": (Parts, (3, 10, 8), 2, PARTS),
+    "enlarged": (Enlarged, (3, 10, 8), 2, ENLARGED),
     "perceptron": (Perceptron, (40,), 1, [Conv, Conv]),
 }
 
@@ -354,6 +385,43 @@ def part_of_a_vector(g: Qdq, v: str) -> str:
     return g.pair(g.op("MatMul", g.op("Slice", vector, *numbers), weight), 0.017, 1)
 
 
+def transposed(g: Qdq, v: str, before: list[int], order: list[int], after: list[int]) -> str:
+    y = g.op("Reshape", v, g.constant(np.array(before)))
+    y = g.op("Transpose", y, perm=order)
+    return g.op("Reshape", y, g.constant(np.array(after)))
+
+
+def shuffled_sums(g: Qdq, v: str) -> str:
+    """Without quantizers between, clamped behind."""
+    y = transposed(g, g.conv(v, outputs=12), [0, 4, 3, 7, 7], [0, 2, 1, 3, 4], [0, 12, 7, 7])
+    return g.pair(g.op("Relu", y), 0.0717, 1)
+
+
+def shuffled_vector(g: Qdq, v: str) -> str:
+    y = g.pair(g.op("GlobalMaxPool", g.pair(g.conv(v, outputs=6), 0.1)), 0.1)
+    return g.pair(transposed(g, y, [0, 2, 3, 1], [0, 2, 1, 3], [0, 6]), 0.1)
+
+
+def axis_of_one_moved(g: Qdq, v: str) -> str:
+    y = g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
+    return g.pair(g.op("Flatten", g.op("Transpose", y, perm=[0, 2, 3, 1])), 0.0203, 5)
+
+
+def pixels_shuffled_by_hand(g: Qdq, v: str) -> str:
+    y = g.pair(g.conv(v, outputs=12), 0.0717, 1)
+    inside = transposed(g, y, [0, 2, 2, 3, 7, 7], [0, 1, 4, 2, 5, 3], [0, 2, 14, 21])
+    outside = transposed(g, y, [0, 2, 3, 2, 7, 7], [0, 3, 4, 1, 5, 2], [0, 2, 14, 21])
+    return g.pair(g.op("Concat", inside, outside, axis=1), 0.0717, 1)
+
+
+def enlarged_codes(g: Qdq, v: str) -> str:
+    codes = codes_of(g, g.conv(v), 0.07)
+    scales = g.constant(np.array([1, 1, 2, 1], np.float32))
+    codes = g.op("Resize", codes, "", scales, mode="nearest", nearest_mode="floor",
+                 coordinate_transformation_mode="asymmetric")  # fmt: skip
+    return g.op("DequantizeLinear", codes, g.constant(np.float32(0.07)), g.constant(np.int8(3)))
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -375,6 +443,11 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     unsigned_activations: [Conv],
     float_weights_behind_quantize: [Conv],
     matrix_product: [Conv],
+    shuffled_sums: [Conv, Shuffle],
+    shuffled_vector: [Conv, MaxPool, Shuffle],
+    axis_of_one_moved: [MaxPool],
+    pixels_shuffled_by_hand: [Conv, *[Interleave] * 4, Concat],
+    enlarged_codes: [Conv, Repeat],
     part_of_a_vector: [MaxPool, Slice, Conv],
     joined_with_equal_codes: [Conv, Concat],
     joined_with_other_codes: [Conv, AvgPool, AvgPool, Concat, Conv],
@@ -531,6 +604,18 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
             g.op("Slice", g.op("Flatten", v), *(g.constant(np.array([n])) for n in (0, 9, 1))), 0.02
         ),
         r"Slice node .* takes a tensor of shape \('batch', 243\), allowed is the unflattened",
+    ),
+    "transposed pixels": (
+        lambda g, v: g.pair(g.op("Transpose", v, perm=[0, 2, 3, 1]), 0.02, 5),
+        r"Transpose node .* reorders the axes of an activation, allowed is the order \(batch, chan",
+    ),
+    "smaller map": (
+        lambda g, v: g.pair(
+            g.op("Resize", v, "", g.constant(np.array([1, 1, 0.5, 1], np.float32)), mode="nearest"),
+            0.02,
+            5,
+        ),
+        r"Resize node .* resizes by \[1.0, 1.0, 0.5, 1.0\] along axes \[0, 1, 2, 3\], allowed are",
     ),
     "concatenation of rows": (
         lambda g, v: g.pair(g.op("Concat", v, v, axis=2), 0.02, 5),

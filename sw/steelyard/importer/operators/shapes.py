@@ -16,7 +16,6 @@ from steelyard.importer.values import (
     Constant,
     NetworkInput,
     Pending,
-    QuantizedConstant,
     Value,
 )
 from steelyard.importer.walk import Walk
@@ -113,26 +112,6 @@ def pad(walk: Walk, node: Node) -> None:
     )
     padding = (top, left, bottom, right)
     walk.bind(node, replace(source, padding=padding))
-
-
-@operator("Transpose", inputs=1, reads=("perm",))
-def transpose(walk: Walk, node: Node) -> None:
-    """Transposed quantized weight; activations keep the order (channels, height, width)."""
-    value = walk.value(node, 0)
-    if not isinstance(value, QuantizedConstant):
-        raise node.error(
-            "reorders the axes of an activation, allowed is the order (batch, channels, height, "
-            "width) throughout; export the network with channels first."
-        )
-    rank = value.codes.ndim
-    order = node.attributes.get("perm") or list(reversed(range(rank)))
-    if sorted(order) != list(range(rank)):
-        raise node.error(
-            f"has perm = {order} for {rank} axes, allowed is each axis once; "
-            "export the network again."
-        )
-    axis = order.index(value.axis) if rank else 0
-    walk.bind(node, replace(value, codes=value.codes.transpose(order), axis=axis))
 
 
 def axes_of(walk: Walk, node: Node, rank: int) -> list[int] | None:
