@@ -150,6 +150,20 @@ class Enlarged(nn.Module):
         return self.up(F.relu(self.b(self.pixels(x))))
 
 
+class Hourglass(nn.Module):
+    """Down, and up again by transposed convolutions with a batch norm between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(8, 6, 4, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.last = nn.ConvTranspose2d(6, 4, 3, stride=3, groups=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(F.relu(self.norm(self.up(F.relu(self.down(x))))))
+
+
 class Perceptron(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5))
@@ -157,6 +171,7 @@ class Perceptron(nn.Sequential):
 
 PARTS = [Conv, *[Slice] * 3, Pad, Conv, Conv, Slice, Pad, *[AvgPool] * 3, Concat]
 ENLARGED = [Conv, Shuffle, Conv, Interleave, Interleave, Conv, Repeat, Repeat]
+HOURGLASS = [Conv, Conv, Interleave, Interleave, Pad, Conv, Interleave, Interleave]
 TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, list[type]]] = {
     "plain": (Plain, (3, 16, 12), 1, [Conv, MaxPool, Conv, MaxPool, Conv, Conv]),
     "residual": (Residual, (3, 12, 12), 1, [Conv, Conv, Conv, Add, Conv, Conv, Add, AvgPool, Conv]),
@@ -165,6 +180,7 @@ TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, l
     "dense": (Dense, (3, 10, 8), 2, [Conv, *[Conv, AvgPool, Concat] * 2, AvgPool, Conv]),
     "parts": (Parts, (3, 10, 8), 2, PARTS),
     "enlarged": (Enlarged, (3, 10, 8), 2, ENLARGED),
+    "hourglass": (Hourglass, (3, 10, 8), 2, HOURGLASS),
     "perceptron": (Perceptron, (40,), 1, [Conv, Conv]),
 }
 
@@ -730,3 +746,26 @@ def test_network_takes_the_name_of_its_file(tmp_path: Any) -> None:
     path = tmp_path / "shoes.int8.onnx"
     onnx.save(graph.model(graph.pair(graph.conv(value), 0.1)), path)
     assert importer.load(path).name == "shoes"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_transposed_convolution_agrees_with_onnxruntime(seed: int) -> None:
+    """Strides to 4, kernels to 9, dilations, groups, padding and output padding, unequal sides."""
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 2]))
+    strides, kernel = rng.integers(1, 5, 2), rng.integers(1, 10, 2)
+    dilations = np.where(kernel < 4, rng.integers(1, 4, 2), 1)
+    reach = (kernel - 1) * dilations
+    before, after = (np.minimum(rng.integers(0, reach + 1), 3) for _ in range(2))
+    more = [int(rng.integers(0, step)) for step in strides]
+    graph = Qdq(4, 5, 6)
+    value = graph.pair("x", 0.0203, 5)
+    codes = rng.integers(-127, 128, (4, 3, *kernel), np.int8)
+    bias = graph.constant(rng.standard_normal(3 * groups).astype(np.float32))
+    value = graph.op(
+        "ConvTranspose", value, graph.weight(codes, rng.uniform(0.002, 0.01, 3), 1), bias,
+        strides=strides.tolist(), dilations=dilations.tolist(), group=groups, output_padding=more,
+        pads=[*before.tolist(), *after.tolist()],
+    )  # fmt: skip
+    model = graph.model(graph.pair(graph.op("Relu", value), 0.0471, -100))
+    assert_agrees(model, importer.load(model), images((4, 5, 6), 30, seed))

@@ -81,7 +81,7 @@ CASES = {
         ),
         ("Sigmoid", "Tanh", "strides", "Softmax"),
     ),
-    "transposed": (nn.Sequential(*STEM, nn.ConvTranspose2d(4, 2, 2)), ("ConvTranspose",)),
+    "transposed": (nn.Sequential(*STEM, nn.ConvTranspose2d(4, 2, 2)), ()),
     "product": (Then(STEM[0], lambda y: y * torch.sigmoid(y)), ("Sigmoid", "Mul")),
 }  # fmt: skip
 

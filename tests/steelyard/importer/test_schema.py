@@ -187,6 +187,14 @@ def depth_to_space(g: Qdq, v: str, **attributes: Any) -> str:
     return g.pair(g.op("DepthToSpace", y, **{"blocksize": 2, **attributes}), 0.0713, 3)
 
 
+def conv_transpose(g: Qdq, v: str, **attributes: Any) -> str:
+    groups = attributes.get("group", 1)
+    bias = g.constant(np.linspace(-1, 1, 2 * groups, dtype=np.float32))
+    attributes = {"strides": [2, 2], **attributes}
+    y = g.op("ConvTranspose", v, g.weight(weight(3, 2, 3, 3), axis=1), bias, **attributes)
+    return g.pair(y, 0.0713, 3)
+
+
 def shape(g: Qdq, v: str, **attributes: Any) -> str:
     sizes = g.op("Shape", v, **attributes)
     if not attributes:
@@ -220,7 +228,8 @@ def dequantize(g: Qdq, v: str, **attributes: Any) -> str:
 
 
 BUILDS: dict[str, Build] = {
-    "Add": add, "DepthToSpace": depth_to_space, "Resize": resize, "Upsample": upsample,
+    "Add": add, "ConvTranspose": conv_transpose, "DepthToSpace": depth_to_space,
+    "Resize": resize, "Upsample": upsample,
     "AveragePool": pooled("AveragePool"), "Clip": clip, "Concat": concat, "Conv": conv,
     "DequantizeLinear": dequantize, "Div": scaled("Div"), "Dropout": dropout, "Flatten": flatten,
     "Gemm": gemm, "GlobalAveragePool": unary("GlobalAveragePool"),
@@ -311,6 +320,20 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("Conv", "kernel_shape"): [([3, 3], None), ([2, 2], r"has kernel_shape = \(2, 2\) and a wei")],
     ("Conv", "pads"): [([1, 0, 2, 1], None), ([1, 1], "has pads")],
     ("Conv", "strides"): [([2, 2], None), ([2, 1], "has strides")],
+    ("ConvTranspose", "auto_pad"): [
+        ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
+    ],
+    ("ConvTranspose", "dilations"): [([1, 1], None), ([2, 3], None), ([0, 1], "has dilations")],
+    ("ConvTranspose", "group"): [(3, None), (2, "in 2 groups where its input has 3 channels")],
+    ("ConvTranspose", "kernel_shape"): [([3, 3], None), ([2, 2], "has kernel_shape = ")],
+    ("ConvTranspose", "output_padding"): [([1, 0], None), ([0, -1], r"output_padding \[0, -1\]")],
+    ("ConvTranspose", "output_shape"): [
+        ([18, 18], None), ([17, 19], None), ([20, 18], "wants 20 of 19 rows"),
+    ],
+    ("ConvTranspose", "pads"): [
+        ([1, 0, 2, 1], None), ([2, 3, 2, 3], None), ([1, 1], "has pads"), ([9, 0, 10, 0], "wants 0")
+    ],
+    ("ConvTranspose", "strides"): [([1, 1], None), ([4, 3], None), ([0, 1], "has strides")],
     ("DepthToSpace", "blocksize"): [(1, None), (3, "has blocksize = 3 for 12 channels, allowed")],
     ("DepthToSpace", "mode"): [("CRD", None), ("DCR", None), ("x", "has mode = 'x', allowed are")],
     ("DequantizeLinear", "axis"): [(0, None), (7, None)],

@@ -95,19 +95,15 @@ def depth_to_space(walk: Walk, node: Node) -> None:
             f"has blocksize = {side} for {shape[0]} channels, allowed is a number whose square "
             "divides them; export the network again."
         )
-    channels = shape[0] // (side * side)
-    bind_moved(walk, node, value, interleaves(channels, side, side, mode == "CRD"))
+    channels = shape[0] // (side * side) if mode == "CRD" else 1
+    bind_moved(walk, node, value, interleaves(channels, side, side))
 
 
-def interleaves(channels: int, rows: int, columns: int, inside: bool) -> list[Move]:
+def interleaves(outer: int, rows: int, columns: int) -> list[Move]:
     """Moves that make maps of `rows` times `columns` phases.
 
-    Parameters
-    ----------
-    channels : of the result
-    inside : whether the phases of each channel lie beside each other, or all channels of a phase
+    Channels are (outer, row phase, column phase, inner); those of the result (outer, inner).
     """
-    outer = channels if inside else 1
     moves: list[Move] = []
     if columns > 1:
         moves.append((Interleave, {"axis": 2, "count": columns, "blocks": outer * rows}))
@@ -159,9 +155,9 @@ def _transposing(shape: Shape, view: tuple[int, ...], order: list[int]) -> list[
                 return [(Shuffle, {"groups": math.prod(view[axis] for axis in axes[:count])})]
     if len(view) == 5 and view[3:] == shape[1:]:
         if order == [0, 3, 1, 4, 2]:
-            return interleaves(view[0], view[1], view[2], inside=True)
+            return interleaves(view[0], view[1], view[2])
         if order == [2, 3, 0, 4, 1]:
-            return interleaves(view[2], view[0], view[1], inside=False)
+            return interleaves(1, view[0], view[1])
     return None
 
 
