@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.importer.graph import check_batch, read_constants, read_model, single_input
+from steelyard.importer.obstacles import additions
 from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
@@ -95,6 +96,7 @@ def normalized(
     _remove_no_ops(model)
     _reductions_are_poolings(model)
     _transposed_have_one_group(model)
+    _sums_are_additions(model)
     fold_constants(model)
     model = with_shapes(model)
 
@@ -388,6 +390,15 @@ def _transposed_have_one_group(model: onnx.ModelProto) -> None:
         del one.attribute[:]
         one.attribute.extend(kept)
         edit.replace(node, one)
+    edit.finish()
+
+
+def _sums_are_additions(model: onnx.ModelProto) -> None:
+    """Sums of many values as additions of two, each of which gets a scale."""
+    edit = Edit(model)
+    for node in list(edit.nodes):
+        if node.op_type == "Sum" and len(node.input) > 1:
+            edit.replace(node, *additions(node))
     edit.finish()
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from qdq_graphs import Qdq, assert_agrees, images, start
 from steelyard import importer, quantize
 from steelyard.errors import UserError
+from steelyard.importer.obstacles import obstacles
 from steelyard.network import (
     Add,
     AvgPool,
@@ -438,6 +439,16 @@ def enlarged_codes(g: Qdq, v: str) -> str:
     return g.op("DequantizeLinear", codes, g.constant(np.float32(0.07)), g.constant(np.int8(3)))
 
 
+def mean_of_flattened_maps(g: Qdq, v: str) -> str:
+    y = g.op("Reshape", v, g.constant(np.array([0, 3, 81])))
+    return g.pair(g.op("ReduceMean", y, axes=[-1], keepdims=0), 0.0103, 5)
+
+
+def mean_of_rows(g: Qdq, v: str) -> str:
+    y = g.pair(g.op("ReduceMean", v, axes=[3], keepdims=1), 0.0103, 5)
+    return g.pair(g.op("Flatten", g.op("ReduceMean", y, axes=[2], keepdims=0)), 0.0083, 5)
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -459,6 +470,8 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     unsigned_activations: [Conv],
     float_weights_behind_quantize: [Conv],
     matrix_product: [Conv],
+    mean_of_flattened_maps: [AvgPool],
+    mean_of_rows: [AvgPool, AvgPool],
     shuffled_sums: [Conv, Shuffle],
     shuffled_vector: [Conv, MaxPool, Shuffle],
     axis_of_one_moved: [MaxPool],
@@ -662,7 +675,11 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "mean over channels": (
         lambda g, v: g.pair(g.op("ReduceMean", v, axes=[1]), 0.1),
-        r"has axes \[1\], allowed is the mean over height and width \(2, 3\)",
+        r"has axes \[1\], allowed is a mean over height \(2\), width \(3\) or both; use global",
+    ),
+    "sum of three": (
+        lambda g, v: g.pair(g.op("Sum", v, v, v), 0.1),
+        r"Sum node .* sums 3 values and rounds once, allowed are two; add them one after the other",
     ),
     "reshape that mixes images": (
         lambda g, v: g.pair(g.op("Reshape", v, g.constant(np.array([9, 27]))), 0.1),
@@ -769,3 +786,17 @@ def test_random_transposed_convolution_agrees_with_onnxruntime(seed: int) -> Non
     )  # fmt: skip
     model = graph.model(graph.pair(graph.op("Relu", value), 0.0471, -100))
     assert_agrees(model, importer.load(model), images((4, 5, 6), 30, seed))
+
+
+def test_sum_of_three_in_a_float_network_becomes_additions(tmp_path: Any) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> sums (float[n,3,6,6] x) => (float[n,3,6,6] y)'
+        " { a = Relu(x) b = MaxPool<kernel_shape=[3,3], pads=[1,1,1,1]>(x) y = Sum(a, x, b) }"
+    )
+    model = onnx.parser.parse_model(text)
+    assert obstacles(model) == []
+    onnx.save(model, tmp_path / "sums.onnx")
+    content = quantize.quantize(tmp_path / "sums.onnx", images((3, 6, 6), 16, seed=1))
+    network = importer.load(content)
+    assert [type(layer) for layer in network.layers][-2:] == [Add, Add]
+    assert_agrees(onnx.load_model_from_string(content), network, images((3, 6, 6), 60, seed=2))

@@ -65,6 +65,8 @@ CASES = {
     "view": (Then(STEM[0], lambda y: y.view(y.size(0), -1)), ()),
     "norm": (nn.Sequential(STEM[0], nn.BatchNorm2d(4), nn.ReLU()), ()),
     "norm of vectors": (nn.Sequential(*STEM, *FLAT, nn.BatchNorm1d(3)), ()),
+    "mean of rows": (Then(STEM[0], lambda y: y.mean(3)), ()),
+    "mean of channels": (Then(STEM[0], lambda y: y.mean(1)), ("axes",)),
     "mean": (Then(STEM[0], lambda y: y.mean((2, 3))), ()),
     "grouped": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 3, groups=2), nn.Flatten()), ()),
     "dilated": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 2, dilation=2)), ()),

@@ -8,6 +8,7 @@ import numpy as np
 
 from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import add_constant, constant_operand
+from steelyard.importer.operators.shapes import identity
 from steelyard.importer.operators.weights import bias_of, dilated, weight_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
@@ -104,6 +105,21 @@ def fully_connected(walk: Walk, node: Node) -> None:
         fully_connected=True,
     )
     walk.bind(node, Pending(layer, (outputs,)))
+
+
+@operator("Sum", inputs=1)
+def sum_(walk: Walk, node: Node) -> None:
+    """The sum of one value or two."""
+    if len(node.inputs) == 1:
+        identity(walk, node)
+    elif len(node.inputs) == 2:
+        add(walk, node)
+    else:
+        raise node.error(
+            f"sums {len(node.inputs)} values and rounds once, allowed are two; add them one after "
+            "the other, each sum with its own QuantizeLinear, as 'steelyard quantize' does with a "
+            "float network."
+        )
 
 
 @operator("Add", inputs=2)

@@ -83,23 +83,32 @@ def global_pool(walk: Walk, node: Node) -> None:
 
 @operator("ReduceMean", inputs=2, reads=("axes", "keepdims", "noop_with_empty_axes"))
 def reduce_mean(walk: Walk, node: Node) -> None:
-    """Mean over height and width, which is global average pooling."""
-    source, _ = walk.plane(node)
-    source = walk.unpadded(source)
+    """Mean over height, width or both, or over the pixels of maps that were flattened."""
+    source = walk.unpadded(walk.activation(node))
     channels, height, width = source.tensor.shape
-    axes = axes_of(walk, node, 4)
+    flat = source.view == (channels, height * width)
+    if not flat:
+        source, _ = walk.plane(node)
+    axes = axes_of(walk, node, 1 + len(source.view))
     if not axes and node.attributes.get("noop_with_empty_axes"):
         raise node.error(
             "has noop_with_empty_axes = 1 and no axes, which leaves its input as it is; "
             "leave the node out."
         )
-    if axes is None or set(axes) != {2, 3}:
+    if not axes or not set(axes) <= set(range(2, 1 + len(source.view))):
         raise node.error(
-            f"has axes {axes}, allowed is the mean over height and width (2, 3); "
+            f"has axes {axes}, allowed is a mean over height (2), width (3) or both; "
             "use global average pooling."
         )
-    view = (channels, 1, 1) if node.attributes["keepdims"] else (channels,)
-    layer = UnscaledAvgPool(node.name, (channels, 1, 1), source.tensor, (height, width))
+    kernel = (height if flat or 2 in axes else 1, width if flat or 3 in axes else 1)
+    shape = (channels, height - kernel[0] + 1, width - kernel[1] + 1)
+    kept = bool(node.attributes["keepdims"])
+    view = tuple(
+        1 if axis in axes else size
+        for axis, size in enumerate(source.view, start=1)
+        if kept or axis not in axes
+    )
+    layer = UnscaledAvgPool(node.name, shape, source.tensor, kernel)
     walk.bind(node, Pending(layer, view))
 
 
