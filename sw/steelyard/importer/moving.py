@@ -53,13 +53,12 @@ def bind_moved(
         If a layer cannot be.
     """
     if isinstance(value, Pending):
-        layer = UnscaledMoved(node.name, value.layer, tuple(moves)) if moves else value.layer
         try:
-            shape = layer.shape
+            layer = UnscaledMoved.behind(node.name, value.layer, moves)
         except UserError as error:
             reason = str(error).rstrip(".")
             raise node.error(f"cannot run: {reason}; change the layer so that it is.") from None
-        walk.bind(node, replace(value, layer=layer, view=shape if view is None else view))
+        walk.bind(node, replace(value, layer=layer, view=layer.shape if view is None else view))
         return
     source = value.source if isinstance(value, Codes) else value
     assert isinstance(source, Activation)

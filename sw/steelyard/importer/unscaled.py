@@ -204,7 +204,7 @@ class UnscaledConcat(_Renamed):
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Concat, behind the layers that its parts wait for."""
         joined: list[str] = []
-        requantized: dict[str, str] = {}
+        made: dict[tuple[object, ...], str] = {}
         for number, part in enumerate(self.parts):
             x = part.source
             if isinstance(x, Tensor):
@@ -212,9 +212,11 @@ class UnscaledConcat(_Renamed):
                 if same and (lo, hi) == (-128, 127):
                     joined.append(x.name)
                     continue
-                if x.name in requantized:
-                    joined.append(requantized[x.name])
-                    continue
+            key = (x.name if isinstance(x, Tensor) else id(x), part.low, part.high)
+            if key in made:
+                joined.append(made[key])
+                continue
+            if isinstance(x, Tensor):
                 layer: UnscaledLayer = UnscaledAvgPool(
                     f"{self.name}/requantize {number}", x.shape, x
                 )
@@ -224,8 +226,7 @@ class UnscaledConcat(_Renamed):
             ends = (real_to_code(v, output.scale, output.zero_point) for v in (part.low, part.high))
             low, high = (min(max(end, lo), hi) for end in ends)
             layer.finish(builder, replace(output, name=name, shape=x.shape), low, high)
-            if isinstance(x, Tensor):
-                requantized[x.name] = name
+            made[key] = name
             joined.append(name)
         builder.append(Concat, *joined, name=self.name, **codes_of(output))
 
@@ -235,16 +236,28 @@ class UnscaledMoved(_Renamed):
     """Layers that only move codes, behind one that waits."""
 
     name: str
+    shape: tuple[int, int, int]
     layer: UnscaledLayer
     moves: tuple[Move, ...]
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of the output tensor."""
-        shape = self.layer.shape
-        for kind, fields in self.moves:
-            shape = kind(name=self.name, inputs=("",), output="", **fields).output_shape(shape)
-        return shape
+    @classmethod
+    def behind(cls, name: str, layer: UnscaledLayer, moves: Iterable[Move]) -> UnscaledLayer:
+        """The layer with moves behind it; itself if there are none.
+
+        Raises
+        ------
+        UserError
+            If a move cannot be.
+        """
+        shape = layer.shape
+        added = tuple(moves)
+        for kind, fields in added:
+            shape = kind(name=name, inputs=("",), output="", **fields).output_shape(shape)
+        if not added:
+            return layer
+        if isinstance(layer, UnscaledMoved):
+            return cls(name, shape, layer.layer, (*layer.moves, *added))
+        return cls(name, shape, layer, added)
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """The layer that waits, and a layer for each move."""

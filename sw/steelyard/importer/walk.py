@@ -27,6 +27,9 @@ from steelyard.importer.values import (
 from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
 from steelyard.network.scales import real_to_code
 
+MAX_PADDING = 256
+"""Rows or columns that layers of their own put on a side of a map."""
+
 
 class Walk:
     """Values seen so far, and the tensors and layers made of them.
@@ -260,8 +263,19 @@ class Walk:
         return source
 
     def unpadded(self, value: Activation) -> Activation:
-        """Activation whose padding, if any waits, has become a layer."""
+        """Activation whose padding, if any waits, has become layers.
+
+        Raises
+        ------
+        UserError
+            If it is padded by more than is sensible.
+        """
         tensor, waiting = value.tensor, list(value.padding)
+        if max(waiting) > MAX_PADDING:
+            raise UserError(
+                f"Tensor {tensor.name!r} is padded by {value.padding}, allowed are up to "
+                f"{MAX_PADDING} rows or columns on a side; use less padding."
+            )
         while any(waiting):
             part = tuple(min(side, MAX_PADDED_KERNEL) for side in waiting)
             waiting = [side - taken for side, taken in zip(waiting, part, strict=True)]

@@ -610,7 +610,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "layer that is not quantized": (
         lambda g, v: g.pair(g.conv(g.op("Relu", g.conv(v)), 4), 0.1),
-        r"Conv node .* takes 'relu\d+\.out', which is not quantized, as input 0, allowed is an act",
+        r"Conv node .* takes 'relu\d+\.out', which is not quantized, as input 0, allowed is",
     ),
     "output that is not quantized": (
         lambda g, v: g.conv(v),
@@ -627,6 +627,12 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
             g.op("Slice", v, *(g.constant(np.array([n])) for n in (0, 9, 2, 2))), 0.02, 5
         ),
         r"Slice node .* has steps \[2\], allowed are parts without gaps \(1\); use a convolution",
+    ),
+    "slice of some images": (
+        lambda g, v: g.pair(
+            g.op("Slice", v, *(g.constant(np.array([n])) for n in (0, 9, 0))), 0.02, 5
+        ),
+        r"Slice node .* takes images 0 to 9 of a batch of any size, allowed are all images; give",
     ),
     "slice of a flattened map": (
         lambda g, v: g.pair(
@@ -645,6 +651,57 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
             5,
         ),
         r"Resize node .* resizes by \[1.0, 1.0, 0.5, 1.0\] along axes \[0, 1, 2, 3\], allowed are",
+    ),
+    "endless padding": (
+        lambda g, v: g.pair(g.conv(v, pads=[1 << 40] * 4), 0.1),
+        r"Tensor 'x' is padded by \(1099511627776, .*, allowed are up to 256 rows or columns on",
+    ),
+    "endless dilation": (
+        lambda g, v: g.pair(
+            g.op(
+                "Conv",
+                v,
+                g.weight(np.ones((2000, 3, 3, 3), np.int8)),
+                dilations=[120, 120],
+                pads=[120] * 4,
+            ),
+            0.1,
+        ),
+        r"Conv node .* would become a convolution of 348486000 weights, allowed are 268435456; use",
+    ),
+    "endless stride": (
+        lambda g, v: g.pair(
+            g.op(
+                "ConvTranspose",
+                v,
+                g.weight(np.ones((3, 2, 3, 3), np.int8), axis=1),
+                strides=[1 << 40, 1 << 30],
+            ),
+            0.1,
+        ),
+        r"ConvTranspose node .* would become a convolution of \d+ weights, allowed are",
+    ),
+    "factor that is no number": (
+        lambda g, v: g.pair(
+            g.op(
+                "Resize", v, "", g.constant(np.array([1, 1, np.nan, 1], np.float32)), mode="nearest"
+            ),
+            0.1,
+        ),
+        r"Resize node .* resizes by \[1.0, 1.0, nan, 1.0\] along axes",
+    ),
+    "factor without an end": (
+        lambda g, v: g.pair(
+            g.op(
+                "Resize", v, "", g.constant(np.array([1, 1, 2, 1e30], np.float32)), mode="nearest"
+            ),
+            0.1,
+        ),
+        r"Resize node .* resizes by .* to sides of 65535; use nearest upsampling by a whole factor",
+    ),
+    "concatenation of a concatenation": (
+        lambda g, v: g.pair(g.op("Concat", g.op("Concat", v, v, axis=1), v, axis=1), 0.1),
+        r"Concat node .* takes 'concat\d+.out', which is not quantized, as input 0, allowed is",
     ),
     "concatenation of rows": (
         lambda g, v: g.pair(g.op("Concat", v, v, axis=2), 0.02, 5),

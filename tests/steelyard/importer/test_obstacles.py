@@ -142,10 +142,18 @@ LAYERS = {
     "clip": lambda c: nn.Hardtanh(-1, 1),
     "large stride": lambda c: nn.Conv2d(c, 4, 3, stride=5, padding=1),
     "dilated": lambda c: nn.Conv2d(c, 4, 3, padding=2, dilation=2),
+    "transposed": lambda c: nn.ConvTranspose2d(c, 4, 3, stride=2, padding=1, groups=2),
+    "upsampled": lambda c: nn.Upsample(scale_factor=2),
+    "bilinear": lambda c: nn.Upsample(scale_factor=2, mode="bilinear"),
+    "joined": lambda c: Join(nn.Conv2d(c, 4, 1), nn.ReLU()),
+    "part": lambda c: Then(nn.Conv2d(c, 6, 1), lambda y: y[:, 1:5, :, 1:]),
+    "parts": lambda c: Then(nn.Conv2d(c, 8, 1), lambda y: torch.add(*torch.chunk(y, 2, 1))),
+    "pixels": lambda c: nn.Sequential(nn.Conv2d(c, 16, 1), nn.PixelShuffle(2)),
+    "padded sum": lambda c: Add(nn.ZeroPad2d((1, 0, 0, 2)), nn.ConstantPad2d((0, 1, 2, 0), 0)),
     "large kernel": lambda c: nn.Conv2d(c, 4, 9, padding=4),
 }
 SEED = 7
-PAIRS = 48
+PAIRS = 64
 
 
 def test_what_is_listed_is_what_the_importer_refuses(tmp_path):
@@ -155,7 +163,10 @@ def test_what_is_listed_is_what_the_importer_refuses(tmp_path):
     path = tmp_path / "f.onnx"
     every = list(itertools.product(LAYERS, LAYERS))
     for first, second in random.Random(SEED).sample(every, PAIRS):
-        parts = (LAYERS["conv"](4), LAYERS[first](4), LAYERS[second](4), nn.Conv2d(4, 2, 1))
+        parts = [LAYERS["conv"](4)]
+        for layer in (LAYERS[first], LAYERS[second], lambda c: nn.Conv2d(c, 2, 1)):
+            # A concatenation gives more channels than it takes.
+            parts.append(layer(nn.Sequential(*parts)(torch.zeros(1, 4, 7, 7)).shape[1]))
         model = exported(nn.Sequential(*parts), (4, 7, 7), path)
         found = obstacles(model)
         try:

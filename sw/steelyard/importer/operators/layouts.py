@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from steelyard.contract.limits import MAX_SIDE
 from steelyard.importer.moving import bind_moved, movable
 from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axis_of
@@ -57,7 +58,7 @@ def resize(walk: Walk, node: Node) -> None:
     sizes = walk.integers(node, 3) if last else None
     axes = list(attributes.get("axes") or range(4))
     if given is not None and given.size:
-        factors = [float(each) for each in given.reshape(-1)]
+        factors = _numbers(node, given)
     elif sizes is not None and len(sizes) == len(axes):
         old = (walk.graph.batch or 1, *view)
         places = [axis_of(node, axis, 4) for axis in axes]
@@ -76,8 +77,8 @@ def upsample(walk: Walk, node: Node) -> None:
             "by a whole factor, or leave the node to the host."
         )
     given = walk.constant(node, 1) if len(node.inputs) > 1 else None
-    stored = node.attributes.get("scales", ()) if given is None else given.reshape(-1).tolist()
-    _upsample(walk, node, [float(each) for each in stored], list(range(4)))
+    factors = list(node.attributes.get("scales", ())) if given is None else _numbers(node, given)
+    _upsample(walk, node, factors, list(range(4)))
 
 
 @operator("DepthToSpace", inputs=1, reads=("blocksize", "mode"))
@@ -161,6 +162,14 @@ def _transposing(shape: Shape, view: tuple[int, ...], order: list[int]) -> list[
     return None
 
 
+def _numbers(node: Node, factors: np.ndarray) -> list[float]:
+    if factors.dtype.kind not in "fiu":
+        raise node.error(
+            f"has factors of {factors.dtype}, allowed are float numbers; export the network again."
+        )
+    return [float(each) for each in factors.reshape(-1)[:5]]
+
+
 def _check_plane(node: Node, shape: Shape, view: tuple[int, ...]) -> None:
     if view != shape:
         raise node.error(
@@ -178,11 +187,14 @@ def _upsample(walk: Walk, node: Node, factors: list[float], axes: list[int]) -> 
     fits = len(factors) == len(places) == len(set(places))
     for axis, factor in zip(places, factors, strict=False):
         whole[axis] = factor
-    if not fits or whole[:2] != [1, 1] or any(f < 1 or f != int(f) for f in whole[2:]):
+    longest = [MAX_SIDE // size for size in view[1:]]
+    # NaN is no number from 1 on either.
+    counted = all(1 <= f <= top and f == int(f) for f, top in zip(whole[2:], longest, strict=True))
+    if not fits or whole[:2] != [1, 1] or not counted:
         raise node.error(
             f"resizes by {factors} along axes {axes}, allowed are whole factors of height and "
-            "width from 1 on; use nearest upsampling by a whole factor, or leave the node to the "
-            "host."
+            f"width from 1 on, to sides of {MAX_SIDE}; use nearest upsampling by a whole factor, "
+            "or leave the node to the host."
         )
     counts = [int(factor) for factor in whole[2:]]
     for size, count in zip(view[1:], counts, strict=True):

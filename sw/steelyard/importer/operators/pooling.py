@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from steelyard.importer.node import Node
@@ -84,11 +85,13 @@ def global_pool(walk: Walk, node: Node) -> None:
 @operator("ReduceMean", inputs=2, reads=("axes", "keepdims", "noop_with_empty_axes"))
 def reduce_mean(walk: Walk, node: Node) -> None:
     """Mean over height, width or both, or over the pixels of maps that were flattened."""
-    source = walk.unpadded(walk.activation(node))
+    value = walk.value(node, 0)
+    flat = isinstance(value, Activation) and value.view == (
+        value.tensor.shape[0],
+        math.prod(value.tensor.shape[1:]),
+    )
+    source = walk.unpadded(walk.activation(node) if flat else walk.plane(node)[0])
     channels, height, width = source.tensor.shape
-    flat = source.view == (channels, height * width)
-    if not flat:
-        source, _ = walk.plane(node)
     axes = axes_of(walk, node, 1 + len(source.view))
     if not axes and node.attributes.get("noop_with_empty_axes"):
         raise node.error(

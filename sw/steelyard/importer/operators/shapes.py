@@ -9,6 +9,7 @@ import numpy as np
 
 from steelyard import network
 from steelyard.importer.node import Node
+from steelyard.importer.operators.constants import constant_operand
 from steelyard.importer.registry import operator
 from steelyard.importer.values import (
     Activation,
@@ -83,10 +84,17 @@ def pad(walk: Walk, node: Node) -> None:
     """Zeros around a map, for the convolution or pooling behind it; negative ones cut it."""
     source, _ = walk.plane(node)
     mode = node.attributes["mode"]
-    fill = walk.constant(node, 2)
+    fill = constant_operand(walk, node, 2)
+    if fill is None and walk.value(node, 2) is not None:
+        raise node.error(
+            "pads with a value that is computed from data, allowed are zeros around height and "
+            "width; use zero padding."
+        )
     given = node.attributes.get("pads")
     amounts = given if len(node.inputs) < 2 else walk.integers(node, 1)
-    values = [node.attributes.get("value") or 0.0] if fill is None else fill.reshape(-1).tolist()
+    values = (
+        [node.attributes.get("value") or 0.0] if fill is None else fill.values.reshape(-1).tolist()
+    )
     places = walk.integers(node, 3)
     axes = list(range(4)) if places is None else _in_range(node, places, 4)
     before, after = [0] * 4, [0] * 4

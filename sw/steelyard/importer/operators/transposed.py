@@ -11,7 +11,7 @@ from steelyard import network
 from steelyard.contract.limits import MAX_PADDED_KERNEL
 from steelyard.importer.node import Node
 from steelyard.importer.operators.layouts import interleaves
-from steelyard.importer.operators.weights import bias_of, dilated, weight_of
+from steelyard.importer.operators.weights import bias_of, check_size, dilated, weight_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import Move, UnscaledConv, UnscaledMoved
 from steelyard.importer.values import NO_PADDING, Pending
@@ -103,6 +103,8 @@ def conv_transpose(walk: Walk, node: Node) -> None:
         )
     weight = dilated(node, weight)
     rows, columns = _sides(node, size, weight.shape[2:])
+    spread = (rows.taps * rows.stride, columns.taps * columns.stride)
+    check_size(node, weight.shape[0] * weight.shape[1] * spread[0] * spread[1])
     scale = np.tile(source.tensor.scale * weight_scale, groups)
     bias = bias_of(walk, node, scale)
 
@@ -131,7 +133,7 @@ def conv_transpose(walk: Walk, node: Node) -> None:
     crop = tuple(side for pair in zip(rows.crop, columns.crop, strict=True) for side in pair)
     if any(crop):
         moves.append((network.Pad, {"padding": crop}))
-    pending = UnscaledMoved(node.name, layer, tuple(moves)) if moves else layer
+    pending = UnscaledMoved.behind(node.name, layer, moves)
     walk.bind(node, Pending(pending, pending.shape))
 
 

@@ -13,6 +13,9 @@ from steelyard.importer.operators.constants import constant_operand
 from steelyard.importer.values import Constant, QuantizedConstant
 from steelyard.importer.walk import Walk
 
+MAX_ELEMENTS = 1 << 28
+"""Weights of one layer, with the zeros that dilations and phases add."""
+
 
 def weight_of(
     walk: Walk, node: Node, index: int, axis: int
@@ -82,6 +85,21 @@ def bias_of(
     return rounded_bias(node, constant, scale, view, factor)
 
 
+def check_size(node: Node, elements: int) -> None:
+    """Refuse a weight that becomes far larger than the file by what its attributes say.
+
+    Raises
+    ------
+    UserError
+        Names the elements.
+    """
+    if elements > MAX_ELEMENTS:
+        raise node.error(
+            f"would become a convolution of {elements} weights, allowed are {MAX_ELEMENTS}; use "
+            "smaller dilations or strides, or fewer channels."
+        )
+
+
 def dilated(node: Node, weight: NDArray[np.int8]) -> NDArray[np.int8]:
     """Weight with the zeros between its taps that the node's dilations stand for."""
     steps = tuple(node.attributes.get("dilations") or (1, 1))
@@ -99,6 +117,7 @@ def dilated(node: Node, weight: NDArray[np.int8]) -> NDArray[np.int8]:
             f"spans {sides[0]}x{sides[1]} pixels, allowed are sides up to {MAX_KERNEL}; use "
             "smaller dilations."
         )
+    check_size(node, len(weight) * weight.shape[1] * sides[0] * sides[1])
     spread = np.zeros((*weight.shape[:2], *sides), np.int8)
     spread[:, :, :: steps[0], :: steps[1]] = weight
     return spread
