@@ -88,10 +88,10 @@ bench: $(STAMP)
 	$(BIN)/steelyard bench -o build/bench/array.json $(BENCH_ARGS)
 
 netlist: $(STAMP)
-	$(BIN)/python -m steelyard_sim.cases.netlist_run --json build/netlist.json $(NETLIST_ARGS)
+	$(BIN)/python -m steelyard_sim.runs.netlist --json build/netlist.json $(NETLIST_ARGS)
 
 tile: $(STAMP)
-	$(BIN)/python -m steelyard_sim.cases.tile_run --json build/tile.json $(TILE_ARGS)
+	$(BIN)/python -m steelyard_sim.runs.tile --json build/tile.json $(TILE_ARGS)
 
 # Needs nothing of the other targets: a fresh clone installs only what builds bitstreams.
 $(BOARDS_STAMP): pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from steelyard.importer.qoperator import is_qoperator
 from steelyard.network import Network, golden
 
 AGREEMENT = 0.999
@@ -19,8 +21,16 @@ def images(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)
 
 
-def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Int8 codes of every quantized activation by its tensor's name, without any fusion."""
+@dataclass(frozen=True)
+class Watched:
+    """Names of a tensor's codes in a model, and of the real value that is rounded to them."""
+
+    codes: str
+    real: str | None
+
+
+def runtime_names(model: onnx.ModelProto) -> dict[str, Watched]:
+    """Where onnxruntime has every quantized activation, by its tensor's name in the network."""
     graph = model.graph
     constants = {item.name for item in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
@@ -29,30 +39,44 @@ def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray
     last = target
     while makers[last].op_type in VIEWS:
         last = makers[last].input[0]
-    names: dict[str, str] = {}
+    names: dict[str, Watched] = {}
+    clamped = {n.input[0] for n in graph.node if n.op_type in ("Clip", "Relu")}
     for node in graph.node:
+        if is_qoperator(node) and node.output[0] not in clamped:
+            # Its codes give the tensor its name.
+            names[node.output[0]] = Watched(node.output[0], None)
+        if node.op_type == "QuantizeLinear" and node.input[0] == source:
+            names[source] = Watched(node.output[0], None)
+        if node.op_type == "DequantizeLinear" and node.output[0] == last:
+            names[target] = Watched(node.input[0], None)
         if node.op_type != "DequantizeLinear" or node.input[0] in constants:
             continue
         codes = node.input[0]
         quantizer = makers[codes]
-        while quantizer.op_type in ("Clip", "Identity") and quantizer.input[0] in makers:
+        while quantizer.op_type in ("Cast", "Clip", "Identity") and quantizer.input[0] in makers:
             quantizer = makers[quantizer.input[0]]
         if quantizer.op_type != "QuantizeLinear" or quantizer.input[0] in constants:
             continue
         value = quantizer.input[0]
-        clamped = value == source and makers[codes].op_type == "Clip"
         # Clamped codes of the input are a tensor of their own.
-        names[f"{value}/2" if clamped else value] = codes
-        if value == source:
-            names[source] = quantizer.output[0]
+        again = value == source and makers[codes].op_type == "Clip"
+        names[f"{value}/2" if again else value] = Watched(codes, value)
         if node.output[0] == last:
-            names[target] = codes
+            names[target] = Watched(codes, value)
+    return names
+
+
+def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Int8 codes of every quantized activation by its tensor's name, without any fusion."""
+    names = {name: each.codes for name, each in runtime_names(model).items()}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
     outputs = list(dict.fromkeys(names.values()))
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
-    found = dict(zip(outputs, _session(watched).run(outputs, {source: x}), strict=True))
+    found = dict(
+        zip(outputs, session(watched).run(outputs, {model.graph.input[0].name: x}), strict=True)
+    )
     return {
         name: found[codes].astype(np.int16) - (128 if found[codes].dtype == np.uint8 else 0)
         for name, codes in names.items()
@@ -93,7 +117,8 @@ def assert_agrees(
         assert np.mean(np.concatenate(end_to_end)) >= agreement
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Of one thread, without optimizations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -103,7 +128,7 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 def runtime_output(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     """Output of a model in onnxruntime without optimizations."""
-    return _session(model).run(None, {model.graph.input[0].name: x})[0]
+    return session(model).run(None, {model.graph.input[0].name: x})[0]
 
 
 def scores(network: Network, x: np.ndarray) -> np.ndarray:

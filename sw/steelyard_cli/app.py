@@ -18,7 +18,7 @@ __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
     "demo": "The whole chain on the bundled network, simulated.",
-    "train": "Train the bundled network on Fashion-MNIST.",
+    "train": "Train a bundled network on Fashion-MNIST.",
     "prune": "Prune a torch network for array or crossbar.",
     "quantize": "Quantize a float ONNX network to int8.",
     "compile": "Compile a quantized network and print the plan.",

@@ -3,7 +3,6 @@
 ``python tests/commands/small.py --only TEXT`` runs those that hold the text.
 """
 
-import argparse
 import gzip
 import os
 import shutil
@@ -16,6 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
@@ -128,12 +128,14 @@ def execute(entry: dict[str, Any]) -> str:
     return "\n".join(raw) if mine else ""
 
 
-def main() -> None:
-    """Run the list, its two parts beside each other; exit status 1 if a command failed."""
-    parser = argparse.ArgumentParser(description="Small forms of the documented commands.")
-    parser.add_argument("--only", default="", help="those that hold this text")
-    options = parser.parse_args()
-    chosen = [each for each in entries() if "run" in each and options.only in each["run"]]
+@click.command()
+@click.option("--only", default="", metavar="TEXT", help="Run those that hold this text.")
+def main(only: str) -> None:
+    """Run the small forms of the documented commands, in two parts beside each other.
+
+    Exit status: 0 good, 1 a command failed, 2 the input is bad.
+    """
+    chosen = [each for each in entries() if "run" in each and only in each["run"]]
     prepare(FOLDER)
     failed: list[str] = []
     start = time.monotonic()

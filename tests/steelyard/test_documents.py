@@ -33,7 +33,7 @@ from steelyard.contract.registers import (
     Status,
     command_word,
 )
-from steelyard.engines.crossbar import METHODS, CrossbarConfig
+from steelyard.engines.crossbar import MAPPINGS, CrossbarConfig
 from steelyard.network.random import random_network
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -134,7 +134,7 @@ def test_the_table_of_the_program_file_has_every_entry(config, tmp_path):
 
 
 def test_the_table_of_mappings_has_every_method():
-    assert set(METHODS) <= {first.strip("`") for first in rows(section("crossbar.md", 3))}
+    assert set(MAPPINGS) <= {first.strip("`") for first in rows(section("crossbar.md", 3))}
 
 
 def test_readme_promises_the_kernels_that_the_check_allows():

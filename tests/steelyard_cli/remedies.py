@@ -74,9 +74,9 @@ PRUNE = (
     ),
     Remedy(
         "prune fashion --weights other.npz --method magnitude -o p.onnx",
-        r"make them with 'python -m steelyard.train (WEIGHTS\.npz --model fashion)'",
+        r"make them with 'steelyard (train --model fashion -o WEIGHTS\.npz)'",
         (
-            "python -m steelyard.train {0} --data data --epochs 1",
+            "{0} --data data --epochs 1",
             "prune fashion --weights WEIGHTS.npz --method magnitude -o p.onnx",
         ),
     ),
@@ -134,6 +134,16 @@ COMPILE = (
     ),
 )
 RUN = (
+    Remedy(
+        f"run net.syp {ON} --selftest",
+        "leave out --input, --output, --check and --raw",
+        ("run net.syp --selftest --device golden",),
+    ),
+    Remedy(
+        "run net.syp --output y.npy --device golden",
+        "give both, or --selftest to run the image that the program carries",
+        (f"run net.syp {ON}", "run net.syp --selftest --device golden"),
+    ),
     Remedy(
         f"run net.syp {ON} --raw",
         "leave --raw out for real units",

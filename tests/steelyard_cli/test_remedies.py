@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from steelyard.contract import configure
 from steelyard.program.archive import read_sealed, write_sealed
 from steelyard.program.program import FORMAT, FORMAT_VERSION, Program
-from steelyard_sim.cases.faults import CONFIG
+from steelyard_sim.runs.faults import CONFIG
 
 from ..commands.small import prepare_data
 from .remedies import REMEDIES, UNFOLLOWED
@@ -79,11 +78,6 @@ def test_the_advice_of_an_error_works(steelyard, room, remedy):
             own = f"{field} "
             changed = [f"{own}= {value}\n" if line.startswith(own) else line for line in lines]
             Path(name).write_text("".join(changed))
-            continue
-        if words[0] == "python":
-            subprocess.run(
-                [sys.executable, *words[1:]], check=True, env={"PYTHONPATH": ":".join(sys.path)}
-            )
             continue
         outcome = steelyard(*(words[1:] if words[0] == "steelyard" else words))
         assert outcome.status == 0, f"{command}: {outcome.err}"

@@ -52,10 +52,18 @@ def int8_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
     return _planes(network, given)
 
 
-def real_output(network: Network, codes: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Real output of int8 codes, float32 ``(images, *network.output_view)``."""
-    real = network.tensor(network.output).dequantize(codes)
-    return real.reshape(len(codes), *network.output_view)
+def real_output(
+    network: Network, codes: NDArray[np.int8], name: str | None = None
+) -> NDArray[np.float32]:
+    """Real output of int8 codes, float32 (images, ...) in the shape of the network's own graph.
+
+    Parameters
+    ----------
+    name : which output, by default the first
+    """
+    name = name or network.output
+    view = network.output_views[network.outputs.index(name)]
+    return network.tensor(name).dequantize(codes).reshape(len(codes), *view)
 
 
 def _array(images: ArrayLike) -> NDArray:

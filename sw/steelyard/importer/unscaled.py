@@ -9,6 +9,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.importer.naming import unused
+from steelyard.importer.wide import split, twice
 from steelyard.network import Add, AvgPool, Concat, Conv, Layer, MaxPool, NetworkBuilder, Tensor
 from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
 
@@ -60,7 +62,8 @@ class UnscaledConv(_Renamed):
     name: str
     shape: tuple[int, int, int]
     source: Tensor
-    weight: NDArray[np.int8]
+    weight: NDArray[np.int8] | NDArray[np.int16]
+    """int16 where eight bits do not hold them."""
     bias: NDArray[np.int32] | None
     """None while the layer has none."""
     scale: NDArray[np.float64]
@@ -71,16 +74,19 @@ class UnscaledConv(_Renamed):
     fully_connected: bool = False
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
-        """One Conv."""
+        """One Conv; where weights exceed eight bits, its input's channels are doubled before it."""
         multiplier, shift = fixed_point(self.scale / output.scale, f"Layer {self.name!r}")
+        source, weight = self.source.name, self.weight
+        if weight.dtype != np.int8:
+            source, weight = twice(builder, self.source), split(weight)
         builder.append(
             Conv,
-            self.source.name,
+            source,
             name=self.name,
             **codes_of(output),
             lo=lo,
             hi=hi,
-            weight=self.weight,
+            weight=weight,
             bias=np.zeros(len(self.weight), np.int32) if self.bias is None else self.bias,
             multiplier=multiplier,
             shift=shift,
@@ -271,17 +277,6 @@ class UnscaledMoved(_Renamed):
         for number, (kind, fields) in enumerate(self.moves, start=1):
             target = f"{name}/{number}" if number < len(self.moves) else output.name
             name = builder.append(kind, name, name=free(self.name), output=target, **fields)
-
-
-def unused(name: str, taken: Iterable[str]) -> str:
-    """The name, with a number behind it where it is taken."""
-    known = set(taken)
-    count = 1
-    candidate = name
-    while candidate in known:
-        count += 1
-        candidate = f"{name}/{count}"
-    return candidate
 
 
 def codes_of(output: Tensor) -> dict[str, Any]:

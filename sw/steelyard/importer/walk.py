@@ -13,13 +13,15 @@ from steelyard.errors import UserError
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import Graph
+from steelyard.importer.naming import unused
 from steelyard.importer.node import Node
 from steelyard.importer.registry import HINTS, OPERATORS
-from steelyard.importer.unscaled import Move, UnscaledAvgPool, unused
+from steelyard.importer.unscaled import Move, UnscaledAvgPool
 from steelyard.importer.values import (
     Activation,
     Codes,
     Constant,
+    LaterMaxPool,
     NetworkInput,
     Pending,
     Value,
@@ -79,7 +81,7 @@ class Walk:
             )
         output = self.unpadded(output)
         network = self._builder.network(
-            output.tensor.name, input_view=self.graph.input_shape, output_view=output.view
+            output.tensor.name, input_view=self.graph.input_shape, output_views=(output.view,)
         )
         return _with_output_called(network, name)
 
@@ -319,7 +321,12 @@ class Walk:
                 min(max(real_to_code(v, codes.scale, codes.zero_point), codes.lo), codes.hi)
                 for v in (pending.low, pending.high)
             )
-            layer = pending.layer.renamed(self._unused_layer(pending.layer.name))
+            found = pending.layer
+            if isinstance(found, LaterMaxPool):
+                # Another reader of what is pooled may share its layer.
+                before = replace(codes, name=found.value, lo=-128, hi=127)
+                found = found.on(self._finished(before, found.source))
+            layer = found.renamed(self._unused_layer(found.name))
             assert self._builder is not None  # Whatever waits reads a quantized tensor.
             layer.finish(self._builder, output, lo, hi)
             self._quantized[key] = output
@@ -388,7 +395,7 @@ def _with_output_called(network: Network, name: str) -> Network:
     names = {old: name}
     return replace(
         network,
-        output=name,
+        outputs=tuple(names.get(each, each) for each in network.outputs),
         tensors={
             names.get(key, key): replace(tensor, name=names.get(key, key))
             for key, tensor in network.tensors.items()
@@ -410,6 +417,9 @@ def _output_label(graph: Graph) -> dict[str, str]:
     name = graph.output
     while name in makers and makers[name].op != "QuantizeLinear":
         node = makers[name]
+        if node.op == "MaxPool":
+            # Of codes, which it gives a name.
+            return {name: graph.output}
         if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
             return {}
         name = node.inputs[0]

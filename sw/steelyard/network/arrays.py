@@ -19,7 +19,7 @@ from .tensor import Tensor
 
 __all__ = ["from_arrays", "to_arrays"]
 
-HEADER = ("name", "input", "output", "input_view", "output_view")
+HEADER = ("name", "input", "outputs", "input_view", "output_views")
 """Fields of a network that are plain."""
 
 

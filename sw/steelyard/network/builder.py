@@ -372,32 +372,31 @@ class NetworkBuilder(Shaping):
 
     def network(
         self,
-        output: str | None = None,
-        *,
+        *outputs: str,
         input_view: tuple[int, ...] = (),
-        output_view: tuple[int, ...] = (),
+        output_views: tuple[tuple[int, ...], ...] = (),
     ) -> Network:
-        """Network of all layers that the output depends on.
+        """Network of all layers that the outputs depend on.
 
         Parameters
         ----------
-        output : name of the output, by default the last layer's
-        input_view, output_view : shapes where the network comes from, as of :class:`Network`
+        outputs : names of the outputs, by default the last layer's
+        input_view, output_views : shapes where the network comes from, as of :class:`Network`
 
         Raises
         ------
         UserError
             If something does not fit together; names the layer.
         """
-        output = output or self.last.name
-        needed, kept = {output, self._input}, []
+        outputs = outputs or (self.last.name,)
+        needed, kept = {*outputs, self._input}, []
         for layer in reversed(self._layers):
             if layer.output in needed:
                 needed.update(layer.inputs)
                 kept.append(layer)
         tensors = {name: tensor for name, tensor in self._tensors.items() if name in needed}
         return Network(
-            self._name, self._input, output, tensors, tuple(kept[::-1]), input_view, output_view
+            self._name, self._input, outputs, tensors, tuple(kept[::-1]), input_view, output_views
         )
 
     def _channels(self, *source: str) -> int:

@@ -1,5 +1,6 @@
 """Program file: what the compiler writes and devices run, one archive with checksums."""
 
+from .known import KnownAnswer, layer_hash
 from .program import (
     FORMAT_VERSION,
     Explanation,
@@ -14,10 +15,12 @@ from .program import (
 __all__ = [
     "FORMAT_VERSION",
     "Explanation",
+    "KnownAnswer",
     "LayerEntry",
     "Plane",
     "Program",
     "Use",
+    "layer_hash",
     "pack_activations",
     "unpack_activations",
 ]

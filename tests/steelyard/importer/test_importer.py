@@ -244,6 +244,28 @@ def pool_padded_with_zeros(g: Qdq, v: str) -> str:
     return g.pair(y, 0.0153, 2)
 
 
+def pool_before_quantize(g: Qdq, v: str) -> str:
+    """TensorRT's and Brevitas' networks quantize what layers read, behind the pooling."""
+    y = g.op("MaxPool", g.op("Relu", g.conv(v)), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    return g.pair(g.op("MaxPool", y, kernel_shape=[2, 2]), 0.0517, -100)
+
+
+def pool_of_what_others_read(g: Qdq, v: str) -> str:
+    y = g.conv(v)
+    pooled = g.op("MaxPool", y, kernel_shape=[3, 3], pads=[1] * 4)
+    same, other = g.pair(y, 0.0907, 3), g.pair(pooled, 0.0907, 3)
+    rest = g.pair(g.op("Clip", pooled, g.constant(np.float32(-1))), 0.0807, 9)
+    return g.pair(g.op("Add", g.pair(g.op("Add", same, other), 0.15), rest), 0.2)
+
+
+def pooled_parts(g: Qdq, v: str) -> str:
+    """Branches that are pooled and joined before they are quantized."""
+    y = g.op("Relu", g.conv(v))
+    a = g.op("MaxPool", y, kernel_shape=[3, 3])
+    b = g.op("MaxPool", g.op("Clip", y, "", g.constant(np.float32(0.7))), kernel_shape=[3, 3])
+    return g.pair(g.op("Concat", a, b, axis=1), 0.0507, -128)
+
+
 def pool_of_maximum(g: Qdq, v: str) -> str:
     return g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
 
@@ -449,6 +471,14 @@ def mean_of_rows(g: Qdq, v: str) -> str:
     return g.pair(g.op("Flatten", g.op("ReduceMean", y, axes=[2], keepdims=0)), 0.0083, 5)
 
 
+def wide_weights_apart(g: Qdq, v: str) -> str:
+    """Weights to -128, with dilations and in a transposed convolution."""
+    codes = np.random.default_rng(6).choice(np.array([-128, -127, 3, 127], np.int8), (3, 3, 3, 3))
+    y = g.pair(g.op("Conv", v, g.weight(codes), dilations=[2, 1]), 0.0717, 1)
+    y = g.op("ConvTranspose", y, g.weight(codes, axis=1), strides=[2, 1])
+    return g.pair(y, 0.1717, 1)
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -461,6 +491,9 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     pool_that_rescales: [MaxPool, AvgPool, Conv],
     pool_with_ceil_mode: [MaxPool],
     pool_padded_with_zeros: [AvgPool],
+    pool_before_quantize: [Conv, MaxPool, MaxPool],
+    pool_of_what_others_read: [Conv, MaxPool, Conv, MaxPool, Add, Add],
+    pooled_parts: [Conv, MaxPool, Conv, MaxPool, Concat],
     pool_of_maximum: [MaxPool],
     pairs_in_a_row: [AvgPool, AvgPool],
     same_padding: [Conv],
@@ -470,6 +503,7 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     unsigned_activations: [Conv],
     float_weights_behind_quantize: [Conv],
     matrix_product: [Conv],
+    wide_weights_apart: [*[Concat, Shuffle, Conv] * 2, Interleave, Pad],
     mean_of_flattened_maps: [AvgPool],
     mean_of_rows: [AvgPool, AvgPool],
     shuffled_sums: [Conv, Shuffle],
@@ -592,9 +626,9 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         lambda g, v: g.pair(g.conv(v), 0.0),
         r"has a scale that is not finite and positive",
     ),
-    "weight of -128": (
-        lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), -128, np.int8))), 0.1),
-        r"has a weight of -128, allowed are -127 to 127; start from the float network and",
+    "weight of 255": (
+        lambda g, v: g.pair(g.op("Conv", v, g.weight(np.full((4, 3, 1, 1), 255, np.uint8))), 0.1),
+        r"has a weight whose codes run from 255 to 255 around their zero point, allowed are -254 ",
     ),
     "weight that is not quantized": (
         lambda g, v: g.pair(g.op("Conv", v, g.constant(np.ones((4, 3, 1, 1), np.float32))), 0.1),

@@ -231,10 +231,15 @@ def dequantize(g: Qdq, v: str, **attributes: Any) -> str:
     )
 
 
+def cast(g: Qdq, v: str, to: int = TensorProto.FLOAT, **attributes: Any) -> str:
+    return g.pair(g.op("Cast", v, to=to, **attributes), 0.0203, 5)
+
+
 BUILDS: dict[str, Build] = {
     "Add": add, "Sum": summed, "ConvTranspose": conv_transpose, "DepthToSpace": depth_to_space,
     "Resize": resize, "Upsample": upsample,
-    "AveragePool": pooled("AveragePool"), "Clip": clip, "Concat": concat, "Conv": conv,
+    "AveragePool": pooled("AveragePool"), "Cast": cast, "Clip": clip, "Concat": concat,
+    "Conv": conv,
     "DequantizeLinear": dequantize, "Div": scaled("Div"), "Dropout": dropout, "Flatten": flatten,
     "Gemm": gemm, "GlobalAveragePool": unary("GlobalAveragePool"),
     "GlobalMaxPool": unary("GlobalMaxPool"), "Identity": unary("Identity"), "MatMul": matmul,
@@ -313,6 +318,10 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("AveragePool", "kernel_shape"): [([1, 3], None), ([3], r"has the kernel shape \(3,\)")],
     ("AveragePool", "pads"): [([1] * 4, "do not count"), ([0] * 4, None), ([-1] * 4, "has pads")],
     ("AveragePool", "strides"): [([2, 2], None), ([1, 2], r"has strides \(1, 2\)")],
+    ("Cast", "to"): [
+        (int(TensorProto.FLOAT16), "makes float16 of its input, allowed is float or double"),
+        (int(TensorProto.INT8), "makes int8 of its input, allowed is float or double"),
+    ],
     ("Clip", "max"): [(0.3, None)],
     ("Clip", "min"): [(0.3, None), (2.0, "has bounds 2 and 1.3")],
     ("Concat", "axis"): [(-3, None), (2, "along axis 2 of 4"), (9, "has axis 9 for 4 axes")],

@@ -6,7 +6,7 @@ from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axis_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import Part, UnscaledConcat, UnscaledLayer, UnscaledMoved
-from steelyard.importer.values import Activation, Codes, Pending
+from steelyard.importer.values import Activation, Codes, LaterMaxPool, Pending
 from steelyard.importer.walk import Walk
 
 EXPORT = "join along channels, or leave the node to the host"
@@ -55,7 +55,9 @@ def concat(walk: Walk, node: Node) -> None:
 
 def _joins(layer: UnscaledLayer) -> bool:
     """Whether a layer that waits is a concatenation: what it joins would be computed once more."""
-    return isinstance(layer.layer if isinstance(layer, UnscaledMoved) else layer, UnscaledConcat)
+    while isinstance(layer, UnscaledMoved | LaterMaxPool):
+        layer = layer.layer if isinstance(layer, UnscaledMoved) else layer.source.layer
+    return isinstance(layer, UnscaledConcat)
 
 
 def _joined_view(node: Node, views: list[tuple[int, ...]]) -> tuple[int, ...]:

@@ -9,9 +9,10 @@ from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axes_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledMaxPool
-from steelyard.importer.values import NO_PADDING, Activation, Codes, Pending
+from steelyard.importer.values import NO_PADDING, Activation, Codes, LaterMaxPool, Padding, Pending
 from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, NodeWindow, read_window
+from steelyard.network import Shape
 
 
 @operator(
@@ -23,18 +24,16 @@ from steelyard.importer.windows import WINDOW, NodeWindow, read_window
 def max_pool(walk: Walk, node: Node) -> None:
     """Max pooling, of real values or of codes; ceil_mode becomes padding, which never wins."""
     given = walk.value(node, 0)
+    if isinstance(given, Pending):
+        _pool_later(walk, node, given)
+        return
     # The largest code belongs to the largest value, so codes are pooled as real values are.
     codes = given if isinstance(given, Codes) else None
     source, _ = walk.plane(node, value=walk.dequantized(codes) if codes else None)
     if source.tensor.zero_point != -128:
         # A Pad node's zeros can be the maximum, padding cannot.
         source = walk.unpadded(source)
-    if len(node.outputs) != 1:
-        raise node.error("has an output of indices, one output is allowed; remove the second.")
-    window = _pooling_window(node, source)
-    top, left, bottom, right = window.padding
-    shape = (source.tensor.shape[0], *window.output_size)
-    padding = (top, left, bottom + window.ceil_excess[0], right + window.ceil_excess[1])
+    shape, window, padding = _max_window(node, source.tensor.shape, source.padding)
     layer = UnscaledMaxPool(node.name, shape, source.tensor, window.kernel, window.stride, padding)
     pooled = Pending(layer, shape)
     if codes:
@@ -45,11 +44,37 @@ def max_pool(walk: Walk, node: Node) -> None:
         walk.bind(node, pooled)
 
 
+def _pool_later(walk: Walk, node: Node, value: Pending) -> None:
+    """Pools what is quantized only behind the pooling, which rounding may precede."""
+    layer = value.layer
+    if value.view != layer.shape:
+        raise node.error(
+            f"takes a tensor of shape {('batch', *value.view)}, allowed is the unflattened "
+            f"{('batch', *layer.shape)}; place flatten and reshape right before the fully "
+            "connected layers."
+        )
+    shape, window, padding = _max_window(node, layer.shape, NO_PADDING)
+    later = LaterMaxPool(
+        node.name, shape, node.inputs[0], value, window.kernel, window.stride, padding
+    )
+    walk.bind(node, Pending(later, shape))
+
+
+def _max_window(node: Node, shape: Shape, before: Padding) -> tuple[Shape, NodeWindow, Padding]:
+    """Shape of the result, window, and padding with what ceil_mode reads beyond the map."""
+    if len(node.outputs) != 1:
+        raise node.error("has an output of indices, one output is allowed; remove the second.")
+    window = _pooling_window(node, shape, before)
+    top, left, bottom, right = window.padding
+    padding = (top, left, bottom + window.ceil_excess[0], right + window.ceil_excess[1])
+    return (shape[0], *window.output_size), window, padding
+
+
 @operator("AveragePool", inputs=1, reads=(*WINDOW, "ceil_mode", "count_include_pad"))
 def average_pool(walk: Walk, node: Node) -> None:
     """Average pooling whose padding counts as zeros."""
     source, _ = walk.plane(node)
-    window = _pooling_window(node, source)
+    window = _pooling_window(node, source.tensor.shape, source.padding)
     if any(window.own_padding) and not node.attributes["count_include_pad"]:
         raise node.error(
             f"has pads {window.own_padding} that do not count (count_include_pad = 0), allowed is "
@@ -115,12 +140,12 @@ def reduce_mean(walk: Walk, node: Node) -> None:
     walk.bind(node, Pending(layer, view))
 
 
-def _pooling_window(node: Node, source: Activation) -> NodeWindow:
-    _, height, width = source.tensor.shape
+def _pooling_window(node: Node, shape: Shape, before: Padding) -> NodeWindow:
+    _, height, width = shape
     kernel = tuple(node.attributes["kernel_shape"])
     if len(kernel) != 2:
         raise node.error(
             f"has the kernel shape {kernel}, allowed are two sizes (height, width); "
             "use two-dimensional pooling."
         )
-    return read_window(node, (kernel[0], kernel[1]), (height, width), source.padding)
+    return read_window(node, (kernel[0], kernel[1]), (height, width), before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,9 +138,7 @@ def conv_transpose(walk: Walk, node: Node) -> None:
     walk.bind(node, Pending(pending, pending.shape))
 
 
-def _phases_of(
-    weight: NDArray[np.int8], groups: int, rows: _Side, columns: _Side
-) -> NDArray[np.int8]:
+def _phases_of(weight: NDArray[Any], groups: int, rows: _Side, columns: _Side) -> NDArray[Any]:
     """Weight of the convolution; its outputs are (group, row phase, column phase, output)."""
     inputs, outputs, height, width = weight.shape
     high, wide = rows.taps * rows.stride, columns.taps * columns.stride
@@ -149,9 +148,7 @@ def _phases_of(
     )
     # A convolution's taps run the other way.
     turned = parts[:, :, :, ::-1, :, ::-1].transpose(0, 4, 6, 2, 1, 3, 5)
-    return np.ascontiguousarray(
-        turned.reshape(-1, inputs // groups, rows.taps, columns.taps), np.int8
-    )
+    return np.ascontiguousarray(turned.reshape(-1, inputs // groups, rows.taps, columns.taps))
 
 
 def _sides(node: Node, size: list[int], kernel: tuple[int, ...]) -> tuple[_Side, _Side]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,8 +12,9 @@ from steelyard.importer.biases import rounded_bias
 from steelyard.importer.errors import REQUANTIZE, NotQuantized
 from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import constant_operand
-from steelyard.importer.values import Constant, QuantizedConstant
+from steelyard.importer.values import Constant, QuantizedConstant, along
 from steelyard.importer.walk import Walk
+from steelyard.importer.wide import LARGEST, WIDEST
 
 MAX_ELEMENTS = 1 << 28
 """Weights of one layer, with the zeros that dilations and phases add."""
@@ -19,8 +22,8 @@ MAX_ELEMENTS = 1 << 28
 
 def weight_of(
     walk: Walk, node: Node, index: int, axis: int
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Int8 weight and its float64 scale (output channels along `axis`,)."""
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Weight of int8, or int16 beyond it, and its float64 scale (output channels along `axis`,)."""
     value = walk.value(node, index)
     if isinstance(value, Constant) and value.array.ndim > axis and value.array.size:
         raise NotQuantized(
@@ -36,20 +39,7 @@ def weight_of(
             "has a weight that is not an int8 constant behind a DequantizeLinear, as it must be; "
             f"{REQUANTIZE}."
         )
-    codes, zero = value.codes, value.zero_point
-    if codes.dtype == np.uint8 and np.all(zero == 128):
-        # The same weights in signed codes.
-        codes, zero = (codes.astype(np.int16) - 128).astype(np.int8), np.zeros(1, np.int8)
-    if codes.dtype != np.int8 or np.any(zero):
-        points = f"{zero.min()}" if zero.min() == zero.max() else f"{zero.min()} to {zero.max()}"
-        raise node.error(
-            f"has a weight of {codes.dtype} with zero point {points}, allowed is int8 with zero "
-            f"point 0; {REQUANTIZE}, which does so."
-        )
-    if codes.size and codes.min() < -127:
-        raise node.error(
-            f"has a weight of -128, allowed are -127 to 127; {REQUANTIZE}, which keeps to these."
-        )
+    codes = _signed(node, value)
     outputs = codes.shape[axis] if codes.ndim > axis else 0
     if value.scale.size != 1 and (value.axis != axis or value.scale.size != outputs):
         raise node.error(
@@ -63,6 +53,29 @@ def weight_of(
         )
     scale = np.broadcast_to(value.scale.reshape(-1).astype(np.float64), (outputs,))
     return codes, scale
+
+
+def _signed(node: Node, value: QuantizedConstant) -> NDArray[Any]:
+    """Weight as codes around zero, int16 if any lies beyond -127 to 127.
+
+    Raises
+    ------
+    UserError
+        If its codes are not of 8 bits, or lie too far from their zero point.
+    """
+    if value.codes.dtype not in (np.int8, np.uint8):
+        raise node.error(
+            f"has a weight of {value.codes.dtype}, allowed are int8 and uint8; {REQUANTIZE}."
+        )
+    zero = along(value.zero_point, value.axis, value.codes.ndim)
+    codes = value.codes.astype(np.int16) - zero.astype(np.int16)
+    low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if max(-low, high) > WIDEST:
+        raise node.error(
+            f"has a weight whose codes run from {low} to {high} around their zero point, allowed "
+            f"are {-WIDEST} to {WIDEST}; {REQUANTIZE}, which keeps to {-LARGEST} to {LARGEST}."
+        )
+    return codes.astype(np.int8) if max(-low, high) <= LARGEST else codes
 
 
 def bias_of(
@@ -100,7 +113,7 @@ def check_size(node: Node, elements: int) -> None:
         )
 
 
-def dilated(node: Node, weight: NDArray[np.int8]) -> NDArray[np.int8]:
+def dilated(node: Node, weight: NDArray[Any]) -> NDArray[Any]:
     """Weight with the zeros between its taps that the node's dilations stand for."""
     steps = tuple(node.attributes.get("dilations") or (1, 1))
     if len(steps) != 2 or min(steps) < 1:
@@ -118,6 +131,6 @@ def dilated(node: Node, weight: NDArray[np.int8]) -> NDArray[np.int8]:
             "smaller dilations."
         )
     check_size(node, len(weight) * weight.shape[1] * sides[0] * sides[1])
-    spread = np.zeros((*weight.shape[:2], *sides), np.int8)
+    spread = np.zeros((*weight.shape[:2], *sides), weight.dtype)
     spread[:, :, :: steps[0], :: steps[1]] = weight
     return spread
