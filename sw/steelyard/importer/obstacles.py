@@ -23,7 +23,7 @@ from steelyard.importer.graph import (
 )
 from steelyard.importer.inference import inferred
 from steelyard.importer.node import Node
-from steelyard.importer.schema import check_opset, opset_of, read_node
+from steelyard.importer.schema import OWN_DOMAINS, check_opset, opset_of, read_node
 from steelyard.importer.survey import Fault, Survey
 
 if TYPE_CHECKING:
@@ -101,7 +101,12 @@ def surveyed(model: onnx.ModelProto) -> tuple[Graph, dict[str, Shape], dict[str,
     opset = opset_of(model)
     shapes = _shapes(model)
     unread: dict[str, str] = {}
-    parsed = tuple(_read(proto, opset, unread) for proto in nodes.values())
+    float_sums = not is_quantized(model)
+    parsed = tuple(
+        _read(each, opset, unread)
+        for proto in nodes.values()
+        for each in (additions(proto) if float_sums else [proto])
+    )
     view = shapes.get(inputs[0], (1,))[1:]
     last = graph.output[0].name
     return Graph(label, opset, inputs[0], view, None, last, parsed, constants), shapes, unread
@@ -190,3 +195,23 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
         if item.type.tensor_type.HasField("shape")
     }
     return {name: shape for name, shape in found.items() if shape and min(shape) > 0}
+
+
+def additions(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Sum of several values as the additions of two that 'steelyard quantize' makes of it.
+
+    Any other node is given back alone.
+    """
+    from onnx import helper
+
+    if node.op_type != "Sum" or node.domain not in OWN_DOMAINS or len(node.input) < 2:
+        return [node]
+    made = []
+    total = node.input[0]
+    for number, name in enumerate(node.input[1:], start=1):
+        last = number == len(node.input) - 1
+        result = node.output[0] if last else f"{node.output[0]}/sum {number}"
+        title = node.name if last else f"{node.name}/sum {number}"
+        made.append(helper.make_node("Add", [total, name], [result], title))
+        total = result
+    return made

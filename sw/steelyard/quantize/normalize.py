@@ -21,6 +21,11 @@ from steelyard.importer.graph import check_batch, read_constants, read_model, si
 from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
+from steelyard.quantize.rewriting import (
+    reductions_are_poolings,
+    sums_are_additions,
+    transposed_have_one_group,
+)
 from steelyard.quantize.sessions import Session, optimized, reason_of, refusals, with_shapes
 
 if TYPE_CHECKING:
@@ -115,7 +120,9 @@ def rewritten(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     model = optimized(model, folder)
     _name_nodes(model)
     _remove_no_ops(model)
-    _reductions_are_poolings(model)
+    reductions_are_poolings(model)
+    transposed_have_one_group(model)
+    sums_are_additions(model)
     fold_constants(model)
     return with_shapes(model)
 
@@ -200,7 +207,7 @@ def _type_faults(source: onnx.ValueInfoProto) -> list[str]:
 def _weight_faults(graph: onnx.GraphProto, constants: Mapping[str, np.ndarray]) -> list[str]:
     found = []
     for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.input) < 2:
             continue
         weight = constants.get(node.input[1])
         if weight is not None and weight.dtype != object and not np.all(np.isfinite(weight)):
@@ -406,36 +413,3 @@ def _remove_no_ops(model: onnx.ModelProto) -> None:
         elif edit.producer(node.input[0]) and edit.reads_alone(node, node.input[0]):
             edit.bypass(node)
     edit.finish()
-
-
-def _reductions_are_poolings(model: onnx.ModelProto) -> None:
-    """Mean and maximum over a whole map are poolings, which the quantizer knows."""
-    from onnx import helper
-
-    kinds = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "MaxPool", "GlobalMaxPool": "MaxPool"}
-    edit = Edit(model)
-    for node in list(edit.nodes):
-        shape = edit.shape(node.input[0]) if node.input else None
-        if node.op_type not in kinds or shape is None or len(shape) != 4 or None in shape[2:]:
-            continue
-        keep = True
-        if node.op_type != "GlobalMaxPool":
-            given = edit.constant(node.input[1]) if len(node.input) > 1 else None
-            axes = attribute(node, "axes", None) if given is None else given.reshape(-1).tolist()
-            if axes is None or {axis % 4 for axis in axes} != {2, 3}:
-                continue
-            keep = bool(attribute(node, "keepdims", 1))
-        pooled = node.output[0] if keep else edit.free_name(f"{node.output[0]}/map")
-        window = {"kernel_shape": shape[2:]} if kinds[node.op_type] == "MaxPool" else {}
-        pool = helper.make_node(kinds[node.op_type], [node.input[0]], [pooled], node.name, **window)
-        flat = helper.make_node(
-            "Flatten", [pooled], [node.output[0]], f"{node.name}/flatten", axis=1
-        )
-        edit.replace(node, *((pool,) if keep else (pool, flat)))
-    edit.finish()
-
-
-def _copied(node: onnx.NodeProto) -> onnx.NodeProto:
-    copy = type(node)()
-    copy.CopyFrom(node)
-    return copy
