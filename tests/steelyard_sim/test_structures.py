@@ -20,9 +20,6 @@ CONFIG = configure(
 
 MISSING = {
     "mobilenet_v3": "HardSigmoid",
-    "shufflenet_v2": "Transpose",
-    "unet_nearest": "Resize",
-    "unet_transposed": "ConvTranspose",
     "yolo": "tuple",
     "super_resolution": "LeakyRelu",
 }
