@@ -62,6 +62,8 @@ def runtime_names(model: onnx.ModelProto) -> dict[str, Watched]:
         again = value == source and makers[codes].op_type == "Clip"
         names[f"{value}/2" if again else value] = Watched(codes, value)
         if node.output[0] == last:
+            # It has the name of the network's output.
+            names.pop(value, None)
             names[target] = Watched(codes, value)
     return names
 

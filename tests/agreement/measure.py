@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from qdq_graphs import runtime_names, session
+from qdq_graphs import Watched, runtime_names, session
 from steelyard.network import Conv, Layer, Network, golden
 
 NOISE = 2e-4
@@ -55,7 +55,9 @@ def agreements(model: onnx.ModelProto, network: Network, x: np.ndarray) -> list[
     A layer that the importer added in between passes its own codes on.
     """
     source = network.tensor(network.input)
-    names = runtime_names(model)
+    names = {
+        _tensor(model, network, name, each): each for name, each in runtime_names(model).items()
+    }
     codes = {name: each.codes for name, each in names.items()}
     reals = {name: each.real for name, each in names.items() if each.real}
     watched = onnx.ModelProto()
@@ -97,6 +99,19 @@ def agreements(model: onnx.ModelProto, network: Network, x: np.ndarray) -> list[
             )
         )
     return found
+
+
+def _tensor(model: onnx.ModelProto, network: Network, name: str, watched: Watched) -> str:
+    """A value's tensor; one that only moves codes may have its name, and the value's another."""
+    same = [each for each in (name, f"{name}/2", f"{name}/3") if each in network.tensors]
+    if len(same) < 2:
+        return name
+    stored = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+    reader = next(node for node in model.graph.node if watched.codes in node.input[:1])
+    scale, zero = (stored[each] for each in reader.input[1:3])
+    step = (float(scale), int(zero) - (128 if zero.dtype == np.uint8 else 0))
+    tensors = map(network.tensor, same)
+    return next(each.name for each in tensors if (each.scale, each.zero_point) == step)
 
 
 def _margin(layer: Layer) -> float:
