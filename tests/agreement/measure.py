@@ -55,9 +55,11 @@ def agreements(model: onnx.ModelProto, network: Network, x: np.ndarray) -> list[
     A layer that the importer added in between passes its own codes on.
     """
     source = network.tensor(network.input)
-    names = {
-        _tensor(model, network, name, each): each for name, each in runtime_names(model).items()
-    }
+    names: dict[str, Watched] = {}
+    for name, each in runtime_names(model):
+        tensor = _tensor(model, network, name, each)
+        if tensor is not None:
+            names[tensor] = each
     codes = {name: each.codes for name, each in names.items()}
     reals = {name: each.real for name, each in names.items() if each.real}
     watched = onnx.ModelProto()
@@ -101,17 +103,20 @@ def agreements(model: onnx.ModelProto, network: Network, x: np.ndarray) -> list[
     return found
 
 
-def _tensor(model: onnx.ModelProto, network: Network, name: str, watched: Watched) -> str:
-    """A value's tensor; one that only moves codes may have its name, and the value's another."""
-    same = [each for each in (name, f"{name}/2", f"{name}/3") if each in network.tensors]
-    if len(same) < 2:
-        return name
+def _tensor(model: onnx.ModelProto, network: Network, name: str, watched: Watched) -> str | None:
+    """Tensor of a value's codes, None if the network's output does not need them.
+
+    One that only moves codes may have the value's name, and so may other codes of it.
+    """
     stored = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
-    reader = next(node for node in model.graph.node if watched.codes in node.input[:1])
-    scale, zero = (stored[each] for each in reader.input[1:3])
-    step = (float(scale), int(zero) - (128 if zero.dtype == np.uint8 else 0))
+    same = [each for each in (name, f"{name}/2", f"{name}/3") if each in network.tensors]
+    parameters = [stored[each] for each in watched.parameters if each in stored]
+    if len(parameters) < 2:
+        return same[0] if same else None
+    scale, zero = parameters
+    step = (float(scale.item()), int(zero.item()) - (128 if zero.dtype == np.uint8 else 0))
     tensors = map(network.tensor, same)
-    return next(each.name for each in tensors if (each.scale, each.zero_point) == step)
+    return next((t.name for t in tensors if (t.scale, t.zero_point) == step), None)
 
 
 def _margin(layer: Layer) -> float:

@@ -1,8 +1,8 @@
 """Random quantized graphs over the operators that the importer has, against onnxruntime.
 
-``python -m agreement.random_graphs --count 500 --seed 1`` prints how many codes of which kinds of layers are
-equal, each layer fed onnxruntime's own codes, and stops at the first that is off by more than a
-tie; the seed of a graph rebuilds it.
+``python -m agreement.random_graphs --count 500 --seed 1`` prints how many codes of which kinds of
+layers are equal, each layer fed onnxruntime's own codes, and stops at the first that is off by more
+than a tie; the seed of a graph rebuilds it.
 """
 
 from __future__ import annotations
