@@ -1,8 +1,8 @@
 """ONNX graphs with QuantizeLinear/DequantizeLinear pairs, read as integer networks.
 
-`model_file` and `graph` parse the file by onnx's definitions (`schema`), `walk` hands each node to
-the function in `operators` that the `registry` has for it, `obstacles` says all that stands in the
-way.
+`model_file` and `graph` parse the file by onnx's definitions (`schema`), `qoperator` rewrites
+operators on codes as such pairs, `walk` hands each node to the function in `operators` that the
+`registry` has for it, `obstacles` says all that stands in the way.
 """
 
 from steelyard.importer.errors import NotQuantized

@@ -167,6 +167,23 @@ def test_weights_of_nine_bits_read_every_channel_twice(case: str) -> None:
     assert_agrees(model, network, images((3, 9, 9), 60, seed=4), 0.998)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_cast_of_codes_to_another_type_is_refused(dtype: type) -> None:
+    kinds = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8}
+    other = {np.int8: np.uint8, np.uint8: np.int8}[dtype]
+    for to in (dtype, other):
+        graph = Qdq(3, 9, 9)
+        parameters = (graph.constant(np.float32(0.03)), graph.constant(dtype(7)))
+        codes = graph.op("QuantizeLinear", "x", *parameters)
+        codes = graph.op("Cast", codes, to=int(kinds[to]))
+        model = graph.model(graph.op("DequantizeLinear", codes, *parameters))
+        if to is dtype:
+            assert not importer.load(model).layers
+        else:
+            with pytest.raises(UserError, match=r"Cast node .* makes u?int8 of its input, allowed"):
+                importer.load(model)
+
+
 def test_long_name_of_onnx_s_domain_means_the_same() -> None:
     graph = Qdq(3, 9, 9)
     model = graph.model(graph.pair(graph.conv(graph.pair("x", 0.03)), 0.07))
