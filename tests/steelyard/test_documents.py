@@ -147,6 +147,19 @@ def test_readme_promises_the_kernels_that_the_check_allows():
     assert configure("array").load.padded_kernel == MAX_PADDED_KERNEL
 
 
+def test_the_page_of_operators_has_each_that_is_imported():
+    import steelyard.importer  # noqa: F401 - operators register themselves
+    from steelyard.importer.registry import OPERATORS
+
+    tables = [rows(section("operators.md", number)) for number in (1, 2)]
+    cells = [cell for table in tables for cell in table if cell != "coordinates"]
+    named = [name for cell in cells for name in re.findall(r"`([A-Z]\w+)`", cell)]
+    assert sorted(named) == sorted(OPERATORS)
+    text = section("operators.md", 1)
+    assert f"strides from 1 to {MAX_CONV_STRIDE}" in text
+    assert f"of kernels up to {MAX_PADDED_KERNEL}x{MAX_PADDED_KERNEL}" in text
+
+
 def test_the_layer_table_of_the_tile_says_what_its_docstring_says():
     network = random_network(NETWORK_SEED)
     array, tile = (

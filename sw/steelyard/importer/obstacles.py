@@ -18,7 +18,7 @@ from steelyard.errors import UserError
 from steelyard.importer.graph import Graph, is_quantized, read_constants, surplus_ends
 from steelyard.importer.node import Node
 from steelyard.importer.registry import OPERATORS
-from steelyard.importer.schema import opset_of, read_node
+from steelyard.importer.schema import OWN_DOMAINS, opset_of, read_node
 from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledConv, UnscaledMaxPool
 from steelyard.importer.values import (
     Activation,
@@ -130,9 +130,29 @@ def _graph(model: onnx.ModelProto, shapes: dict[str, Shape]) -> Graph:
         shapes.get(source, (1,))[1:],
         None,
         graph.output[0].name,
-        tuple(read_node(proto, opset) for proto in graph.node),
+        tuple(read_node(each, opset) for proto in graph.node for each in additions(proto)),
         constants,
     )
+
+
+def additions(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Sum of several values as the additions of two that 'steelyard quantize' makes of it.
+
+    Any other node is given back alone.
+    """
+    from onnx import helper
+
+    if node.op_type != "Sum" or node.domain not in OWN_DOMAINS or len(node.input) < 2:
+        return [node]
+    made = []
+    total = node.input[0]
+    for number, name in enumerate(node.input[1:], start=1):
+        last = number == len(node.input) - 1
+        result = node.output[0] if last else f"{node.output[0]}/sum {number}"
+        title = node.name if last else f"{node.name}/sum {number}"
+        made.append(helper.make_node("Add", [total, name], [result], title))
+        total = result
+    return made
 
 
 class _Survey(Walk):

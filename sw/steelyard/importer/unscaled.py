@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 
 from steelyard.importer.naming import unused
 from steelyard.importer.wide import split, twice
-from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, NetworkBuilder, Tensor
+from steelyard.network import Add, AvgPool, Concat, Conv, Layer, MaxPool, NetworkBuilder, Tensor
 from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
 
 Padding = tuple[int, int, int, int]
+Move = tuple[type[Layer], dict[str, Any]]
+"""Class of a layer that only moves codes, and its fields."""
 
 
 class UnscaledLayer(Protocol):
@@ -207,7 +210,7 @@ class UnscaledConcat(_Renamed):
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Concat, behind the layers that its parts wait for."""
         joined: list[str] = []
-        requantized: dict[str, str] = {}
+        made: dict[tuple[object, ...], str] = {}
         for number, part in enumerate(self.parts):
             x = part.source
             if isinstance(x, Tensor):
@@ -215,9 +218,11 @@ class UnscaledConcat(_Renamed):
                 if same and (lo, hi) == (-128, 127):
                     joined.append(x.name)
                     continue
-                if x.name in requantized:
-                    joined.append(requantized[x.name])
-                    continue
+            key = (x.name if isinstance(x, Tensor) else id(x), part.low, part.high)
+            if key in made:
+                joined.append(made[key])
+                continue
+            if isinstance(x, Tensor):
                 layer: UnscaledLayer = UnscaledAvgPool(
                     f"{self.name}/requantize {number}", x.shape, x
                 )
@@ -227,10 +232,51 @@ class UnscaledConcat(_Renamed):
             ends = (real_to_code(v, output.scale, output.zero_point) for v in (part.low, part.high))
             low, high = (min(max(end, lo), hi) for end in ends)
             layer.finish(builder, replace(output, name=name, shape=x.shape), low, high)
-            if isinstance(x, Tensor):
-                requantized[x.name] = name
+            made[key] = name
             joined.append(name)
         builder.append(Concat, *joined, name=self.name, **codes_of(output))
+
+
+@dataclass(frozen=True)
+class UnscaledMoved(_Renamed):
+    """Layers that only move codes, behind one that waits."""
+
+    name: str
+    shape: tuple[int, int, int]
+    layer: UnscaledLayer
+    moves: tuple[Move, ...]
+
+    @classmethod
+    def behind(cls, name: str, layer: UnscaledLayer, moves: Iterable[Move]) -> UnscaledLayer:
+        """The layer with moves behind it; itself if there are none.
+
+        Raises
+        ------
+        UserError
+            If a move cannot be.
+        """
+        shape = layer.shape
+        added = tuple(moves)
+        for kind, fields in added:
+            shape = kind(name=name, inputs=("",), output="", **fields).output_shape(shape)
+        if not added:
+            return layer
+        if isinstance(layer, UnscaledMoved):
+            return cls(name, shape, layer.layer, (*layer.moves, *added))
+        return cls(name, shape, layer, added)
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """The layer that waits, and a layer for each move."""
+
+        def free(name: str) -> str:
+            return unused(name, (each.name for each in builder.layers))
+
+        name = unused(f"{output.name}/moved", builder.tensors)
+        first = replace(output, name=name, shape=self.layer.shape)
+        self.layer.renamed(free(self.layer.name)).finish(builder, first, lo, hi)
+        for number, (kind, fields) in enumerate(self.moves, start=1):
+            target = f"{name}/{number}" if number < len(self.moves) else output.name
+            name = builder.append(kind, name, name=free(self.name), output=target, **fields)
 
 
 def codes_of(output: Tensor) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from steelyard.importer.graph import Graph
 from steelyard.importer.naming import unused
 from steelyard.importer.node import Node
 from steelyard.importer.registry import HINTS, OPERATORS
-from steelyard.importer.unscaled import UnscaledAvgPool
+from steelyard.importer.unscaled import Move, UnscaledAvgPool
 from steelyard.importer.values import (
     Activation,
     Codes,
@@ -29,8 +29,8 @@ from steelyard.importer.values import (
 from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
 from steelyard.network.scales import real_to_code
 
-Move = tuple[type[Layer], dict[str, Any]]
-"""Class of a layer that only moves codes, and its fields."""
+MAX_PADDING = 256
+"""Rows or columns that layers of their own put on a side of a map."""
 
 
 class Walk:
@@ -80,9 +80,10 @@ class Walk:
                 "it must be; export the network so."
             )
         output = self.unpadded(output)
-        return self._builder.network(
+        network = self._builder.network(
             output.tensor.name, input_view=self.graph.input_shape, output_view=output.view
         )
+        return _with_output_called(network, name)
 
     @property
     def _tensors(self) -> Mapping[str, Tensor]:
@@ -237,13 +238,7 @@ class Walk:
             return Activation(tensor, codes.view, source.padding)
         return Activation(self._finished(codes, source), codes.view)
 
-    def moved(
-        self,
-        node: Node,
-        source: Tensor,
-        *moves: tuple[type[Layer], dict[str, Any]],
-        output: int = 0,
-    ) -> Tensor:
+    def moved(self, node: Node, source: Tensor, *moves: Move, output: int = 0) -> Tensor:
         """Tensor that layers which only move codes make of another, one after the other.
 
         Parameters
@@ -270,8 +265,19 @@ class Walk:
         return source
 
     def unpadded(self, value: Activation) -> Activation:
-        """Activation whose padding, if any waits, has become a layer."""
+        """Activation whose padding, if any waits, has become layers.
+
+        Raises
+        ------
+        UserError
+            If it is padded by more than is sensible.
+        """
         tensor, waiting = value.tensor, list(value.padding)
+        if max(waiting) > MAX_PADDING:
+            raise UserError(
+                f"Tensor {tensor.name!r} is padded by {value.padding}, allowed are up to "
+                f"{MAX_PADDING} rows or columns on a side; use less padding."
+            )
         while any(waiting):
             part = tuple(min(side, MAX_PADDED_KERNEL) for side in waiting)
             waiting = [side - taken for side, taken in zip(waiting, part, strict=True)]
@@ -379,6 +385,30 @@ class Walk:
     def _unused_layer(self, name: str) -> str:
         """The name, with a number where a layer has it that quantizes the same result otherwise."""
         return unused(name, (each.name for each in self._builder.layers) if self._builder else ())
+
+
+def _with_output_called(network: Network, name: str) -> Network:
+    """The same, its output under this name unless that is the input or the name is taken."""
+    old = network.output
+    if old == network.input or name in network.tensors:
+        return network
+    names = {old: name}
+    return replace(
+        network,
+        output=name,
+        tensors={
+            names.get(key, key): replace(tensor, name=names.get(key, key))
+            for key, tensor in network.tensors.items()
+        },
+        layers=tuple(
+            replace(
+                layer,
+                inputs=tuple(names.get(each, each) for each in layer.inputs),
+                output=names.get(layer.output, layer.output),
+            )
+            for layer in network.layers
+        ),
+    )
 
 
 def _output_label(graph: Graph) -> dict[str, str]:

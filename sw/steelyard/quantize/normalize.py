@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.importer.graph import check_batch, read_constants, read_model, single_input
+from steelyard.importer.obstacles import additions
 from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
@@ -94,6 +95,8 @@ def normalized(
     _name_nodes(model)
     _remove_no_ops(model)
     _reductions_are_poolings(model)
+    _transposed_have_one_group(model)
+    _sums_are_additions(model)
     fold_constants(model)
     model = with_shapes(model)
 
@@ -133,7 +136,7 @@ def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> No
         )
     _check_shape(source, images)
     for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.input) < 2:
             continue
         weight = constants.get(node.input[1])
         if weight is not None and weight.dtype != object and not np.all(np.isfinite(weight)):
@@ -362,6 +365,40 @@ def _reductions_are_poolings(model: onnx.ModelProto) -> None:
             "Flatten", [pooled], [node.output[0]], f"{node.name}/flatten", axis=1
         )
         edit.replace(node, *((pool,) if keep else (pool, flat)))
+    edit.finish()
+
+
+def _transposed_have_one_group(model: onnx.ModelProto) -> None:
+    """Groups of transposed convolutions as blocks along a diagonal: the quantizer knows no others.
+
+    Its scales for each output channel are as many as a group has.
+    """
+    edit = Edit(model)
+    for node in list(edit.nodes):
+        groups = attribute(node, "group", 1) if node.op_type == "ConvTranspose" else 1
+        weight = edit.constant(node.input[1]) if groups > 1 else None
+        if weight is None or weight.ndim != 4 or len(weight) % groups:
+            continue
+        each, outputs = len(weight) // groups, weight.shape[1]
+        whole = np.zeros((len(weight), groups * outputs, *weight.shape[2:]), weight.dtype)
+        for group in range(groups):
+            rows = slice(group * each, (group + 1) * each)
+            whole[rows, group * outputs : (group + 1) * outputs] = weight[rows]
+        one = _copied(node)
+        one.input[1] = edit.add_constant(f"{node.name}/weight", whole)
+        kept = [item for item in node.attribute if item.name != "group"]
+        del one.attribute[:]
+        one.attribute.extend(kept)
+        edit.replace(node, one)
+    edit.finish()
+
+
+def _sums_are_additions(model: onnx.ModelProto) -> None:
+    """Sums of many values as additions of two, each of which gets a scale."""
+    edit = Edit(model)
+    for node in list(edit.nodes):
+        if node.op_type == "Sum" and len(node.input) > 1:
+            edit.replace(node, *additions(node))
     edit.finish()
 
 

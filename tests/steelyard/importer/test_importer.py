@@ -17,7 +17,19 @@ from torch.nn import functional as F
 from qdq_graphs import Qdq, assert_agrees, images, start
 from steelyard import importer, quantize
 from steelyard.errors import UserError
-from steelyard.network import Add, AvgPool, Concat, Conv, MaxPool, Pad, Slice
+from steelyard.importer.obstacles import obstacles
+from steelyard.network import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Interleave,
+    MaxPool,
+    Pad,
+    Repeat,
+    Shuffle,
+    Slice,
+)
 
 
 class Plain(nn.Module):
@@ -121,12 +133,46 @@ class Parts(nn.Module):
         return torch.cat([self.b(b), c[:, :, 1:-1, 2:], self.a(a)[:, 1:3]], 1)
 
 
+class Enlarged(nn.Module):
+    """Both upsamplings of pixels, and a channel shuffle between grouped convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.a = nn.Conv2d(12, 12, 3, groups=3)
+        self.pixels = nn.PixelShuffle(2)
+        self.b = nn.Conv2d(3, 4, 3)
+        self.up = nn.Upsample(scale_factor=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(x))
+        groups = x.view(-1, 3, 4, *x.shape[2:])
+        x = self.a(groups.transpose(1, 2).reshape(x.shape))
+        return self.up(F.relu(self.b(self.pixels(x))))
+
+
+class Hourglass(nn.Module):
+    """Down, and up again by transposed convolutions with a batch norm between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(8, 6, 4, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.last = nn.ConvTranspose2d(6, 4, 3, stride=3, groups=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(F.relu(self.norm(self.up(F.relu(self.down(x))))))
+
+
 class Perceptron(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5))
 
 
 PARTS = [Conv, *[Slice] * 3, Pad, Conv, Conv, Slice, Pad, *[AvgPool] * 3, Concat]
+ENLARGED = [Conv, Shuffle, Conv, Interleave, Interleave, Conv, Repeat, Repeat]
+HOURGLASS = [Conv, Conv, Interleave, Interleave, Pad, Conv, Interleave, Interleave]
 TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, list[type]]] = {
     "plain": (Plain, (3, 16, 12), 1, [Conv, MaxPool, Conv, MaxPool, Conv, Conv]),
     "residual": (Residual, (3, 12, 12), 1, [Conv, Conv, Conv, Add, Conv, Conv, Add, AvgPool, Conv]),
@@ -134,6 +180,8 @@ TRAINED_LIKE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, l
     "separable": (Separable, (3, 16, 12), 3, [Conv, Conv, Conv, Conv]),
     "dense": (Dense, (3, 10, 8), 2, [Conv, *[Conv, AvgPool, Concat] * 2, AvgPool, Conv]),
     "parts": (Parts, (3, 10, 8), 2, PARTS),
+    "enlarged": (Enlarged, (3, 10, 8), 2, ENLARGED),
+    "hourglass": (Hourglass, (3, 10, 8), 2, HOURGLASS),
     "perceptron": (Perceptron, (40,), 1, [Conv, Conv]),
 }
 
@@ -376,6 +424,53 @@ def part_of_a_vector(g: Qdq, v: str) -> str:
     return g.pair(g.op("MatMul", g.op("Slice", vector, *numbers), weight), 0.017, 1)
 
 
+def transposed(g: Qdq, v: str, before: list[int], order: list[int], after: list[int]) -> str:
+    y = g.op("Reshape", v, g.constant(np.array(before)))
+    y = g.op("Transpose", y, perm=order)
+    return g.op("Reshape", y, g.constant(np.array(after)))
+
+
+def shuffled_sums(g: Qdq, v: str) -> str:
+    """Without quantizers between, clamped behind."""
+    y = transposed(g, g.conv(v, outputs=12), [0, 4, 3, 7, 7], [0, 2, 1, 3, 4], [0, 12, 7, 7])
+    return g.pair(g.op("Relu", y), 0.0717, 1)
+
+
+def shuffled_vector(g: Qdq, v: str) -> str:
+    y = g.pair(g.op("GlobalMaxPool", g.pair(g.conv(v, outputs=6), 0.1)), 0.1)
+    return g.pair(transposed(g, y, [0, 2, 3, 1], [0, 2, 1, 3], [0, 6]), 0.1)
+
+
+def axis_of_one_moved(g: Qdq, v: str) -> str:
+    y = g.pair(g.op("GlobalMaxPool", v), 0.0203, 5)
+    return g.pair(g.op("Flatten", g.op("Transpose", y, perm=[0, 2, 3, 1])), 0.0203, 5)
+
+
+def pixels_shuffled_by_hand(g: Qdq, v: str) -> str:
+    y = g.pair(g.conv(v, outputs=12), 0.0717, 1)
+    inside = transposed(g, y, [0, 2, 2, 3, 7, 7], [0, 1, 4, 2, 5, 3], [0, 2, 14, 21])
+    outside = transposed(g, y, [0, 2, 3, 2, 7, 7], [0, 3, 4, 1, 5, 2], [0, 2, 14, 21])
+    return g.pair(g.op("Concat", inside, outside, axis=1), 0.0717, 1)
+
+
+def enlarged_codes(g: Qdq, v: str) -> str:
+    codes = codes_of(g, g.conv(v), 0.07)
+    scales = g.constant(np.array([1, 1, 2, 1], np.float32))
+    codes = g.op("Resize", codes, "", scales, mode="nearest", nearest_mode="floor",
+                 coordinate_transformation_mode="asymmetric")  # fmt: skip
+    return g.op("DequantizeLinear", codes, g.constant(np.float32(0.07)), g.constant(np.int8(3)))
+
+
+def mean_of_flattened_maps(g: Qdq, v: str) -> str:
+    y = g.op("Reshape", v, g.constant(np.array([0, 3, 81])))
+    return g.pair(g.op("ReduceMean", y, axes=[-1], keepdims=0), 0.0103, 5)
+
+
+def mean_of_rows(g: Qdq, v: str) -> str:
+    y = g.pair(g.op("ReduceMean", v, axes=[3], keepdims=1), 0.0103, 5)
+    return g.pair(g.op("Flatten", g.op("ReduceMean", y, axes=[2], keepdims=0)), 0.0083, 5)
+
+
 def dead_layer(g: Qdq, v: str) -> str:
     g.pair(g.conv(v), 0.1013)
     return g.pair(g.conv(v), 0.07)
@@ -400,6 +495,13 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     unsigned_activations: [Conv],
     float_weights_behind_quantize: [Conv],
     matrix_product: [Conv],
+    mean_of_flattened_maps: [AvgPool],
+    mean_of_rows: [AvgPool, AvgPool],
+    shuffled_sums: [Conv, Shuffle],
+    shuffled_vector: [Conv, MaxPool, Shuffle],
+    axis_of_one_moved: [MaxPool],
+    pixels_shuffled_by_hand: [Conv, *[Interleave] * 4, Concat],
+    enlarged_codes: [Conv, Repeat],
     part_of_a_vector: [MaxPool, Slice, Conv],
     joined_with_equal_codes: [Conv, Concat],
     joined_with_other_codes: [Conv, AvgPool, AvgPool, Concat, Conv],
@@ -533,7 +635,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "layer that is not quantized": (
         lambda g, v: g.pair(g.conv(g.op("Relu", g.conv(v)), 4), 0.1),
-        r"Conv node .* takes 'relu\d+\.out', which is not quantized, as input 0, allowed is an act",
+        r"Conv node .* takes 'relu\d+\.out', which is not quantized, as input 0, allowed is",
     ),
     "output that is not quantized": (
         lambda g, v: g.conv(v),
@@ -551,11 +653,80 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         ),
         r"Slice node .* has steps \[2\], allowed are parts without gaps \(1\); use a convolution",
     ),
+    "slice of some images": (
+        lambda g, v: g.pair(
+            g.op("Slice", v, *(g.constant(np.array([n])) for n in (0, 9, 0))), 0.02, 5
+        ),
+        r"Slice node .* takes images 0 to 9 of a batch of any size, allowed are all images; give",
+    ),
     "slice of a flattened map": (
         lambda g, v: g.pair(
             g.op("Slice", g.op("Flatten", v), *(g.constant(np.array([n])) for n in (0, 9, 1))), 0.02
         ),
         r"Slice node .* takes a tensor of shape \('batch', 243\), allowed is the unflattened",
+    ),
+    "transposed pixels": (
+        lambda g, v: g.pair(g.op("Transpose", v, perm=[0, 2, 3, 1]), 0.02, 5),
+        r"Transpose node .* reorders the axes of an activation, allowed is the order \(batch, chan",
+    ),
+    "smaller map": (
+        lambda g, v: g.pair(
+            g.op("Resize", v, "", g.constant(np.array([1, 1, 0.5, 1], np.float32)), mode="nearest"),
+            0.02,
+            5,
+        ),
+        r"Resize node .* resizes by \[1.0, 1.0, 0.5, 1.0\] along axes \[0, 1, 2, 3\], allowed are",
+    ),
+    "endless padding": (
+        lambda g, v: g.pair(g.conv(v, pads=[1 << 40] * 4), 0.1),
+        r"Tensor 'x' is padded by \(1099511627776, .*, allowed are up to 256 rows or columns on",
+    ),
+    "endless dilation": (
+        lambda g, v: g.pair(
+            g.op(
+                "Conv",
+                v,
+                g.weight(np.ones((2000, 3, 3, 3), np.int8)),
+                dilations=[120, 120],
+                pads=[120] * 4,
+            ),
+            0.1,
+        ),
+        r"Conv node .* would become a convolution of 348486000 weights, allowed are 268435456; use",
+    ),
+    "endless stride": (
+        lambda g, v: g.pair(
+            g.op(
+                "ConvTranspose",
+                v,
+                g.weight(np.ones((3, 2, 3, 3), np.int8), axis=1),
+                strides=[1 << 40, 1 << 30],
+            ),
+            0.1,
+        ),
+        r"ConvTranspose node .* would become a convolution of \d+ weights, allowed are",
+    ),
+    "factor that is no number": (
+        lambda g, v: g.pair(
+            g.op(
+                "Resize", v, "", g.constant(np.array([1, 1, np.nan, 1], np.float32)), mode="nearest"
+            ),
+            0.1,
+        ),
+        r"Resize node .* resizes by \[1.0, 1.0, nan, 1.0\] along axes",
+    ),
+    "factor without an end": (
+        lambda g, v: g.pair(
+            g.op(
+                "Resize", v, "", g.constant(np.array([1, 1, 2, 1e30], np.float32)), mode="nearest"
+            ),
+            0.1,
+        ),
+        r"Resize node .* resizes by .* to sides of 65535; use nearest upsampling by a whole factor",
+    ),
+    "concatenation of a concatenation": (
+        lambda g, v: g.pair(g.op("Concat", g.op("Concat", v, v, axis=1), v, axis=1), 0.1),
+        r"Concat node .* takes 'concat\d+.out', which is not quantized, as input 0, allowed is",
     ),
     "concatenation of rows": (
         lambda g, v: g.pair(g.op("Concat", v, v, axis=2), 0.02, 5),
@@ -586,7 +757,11 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "mean over channels": (
         lambda g, v: g.pair(g.op("ReduceMean", v, axes=[1]), 0.1),
-        r"has axes \[1\], allowed is the mean over height and width \(2, 3\)",
+        r"has axes \[1\], allowed is a mean over height \(2\), width \(3\) or both; use global",
+    ),
+    "sum of three": (
+        lambda g, v: g.pair(g.op("Sum", v, v, v), 0.1),
+        r"Sum node .* sums 3 values and rounds once, allowed are two; add them one after the other",
     ),
     "reshape that mixes images": (
         lambda g, v: g.pair(g.op("Reshape", v, g.constant(np.array([9, 27]))), 0.1),
@@ -670,3 +845,40 @@ def test_network_takes_the_name_of_its_file(tmp_path: Any) -> None:
     path = tmp_path / "shoes.int8.onnx"
     onnx.save(graph.model(graph.pair(graph.conv(value), 0.1)), path)
     assert importer.load(path).name == "shoes"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_transposed_convolution_agrees_with_onnxruntime(seed: int) -> None:
+    """Strides to 4, kernels to 9, dilations, groups, padding and output padding, unequal sides."""
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 2]))
+    strides, kernel = rng.integers(1, 5, 2), rng.integers(1, 10, 2)
+    dilations = np.where(kernel < 4, rng.integers(1, 4, 2), 1)
+    reach = (kernel - 1) * dilations
+    before, after = (np.minimum(rng.integers(0, reach + 1), 3) for _ in range(2))
+    more = [int(rng.integers(0, step)) for step in strides]
+    graph = Qdq(4, 5, 6)
+    value = graph.pair("x", 0.0203, 5)
+    codes = rng.integers(-127, 128, (4, 3, *kernel), np.int8)
+    bias = graph.constant(rng.standard_normal(3 * groups).astype(np.float32))
+    value = graph.op(
+        "ConvTranspose", value, graph.weight(codes, rng.uniform(0.002, 0.01, 3), 1), bias,
+        strides=strides.tolist(), dilations=dilations.tolist(), group=groups, output_padding=more,
+        pads=[*before.tolist(), *after.tolist()],
+    )  # fmt: skip
+    model = graph.model(graph.pair(graph.op("Relu", value), 0.0471, -100))
+    assert_agrees(model, importer.load(model), images((4, 5, 6), 30, seed))
+
+
+def test_sum_of_three_in_a_float_network_becomes_additions(tmp_path: Any) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> sums (float[n,3,6,6] x) => (float[n,3,6,6] y)'
+        " { a = Relu(x) b = MaxPool<kernel_shape=[3,3], pads=[1,1,1,1]>(x) y = Sum(a, x, b) }"
+    )
+    model = onnx.parser.parse_model(text)
+    assert obstacles(model) == []
+    onnx.save(model, tmp_path / "sums.onnx")
+    content = quantize.quantize(tmp_path / "sums.onnx", images((3, 6, 6), 16, seed=1))
+    network = importer.load(content)
+    assert [type(layer) for layer in network.layers][-2:] == [Add, Add]
+    assert_agrees(onnx.load_model_from_string(content), network, images((3, 6, 6), 60, seed=2))

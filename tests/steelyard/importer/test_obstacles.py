@@ -57,11 +57,16 @@ CASES = {
     "part": (Then(STEM[0], lambda y: y[:, 1:, 2:4]), ()),
     "parts": (Then(STEM[0], lambda y: torch.add(*torch.chunk(y, 2, 1))), ()),
     "every other row": (Then(STEM[0], lambda y: y[:, :, ::2]), ("steps",)),
+    "upsampled": (nn.Sequential(*STEM, nn.Upsample(scale_factor=2)), ()),
+    "bilinear": (nn.Sequential(*STEM, nn.Upsample(scale_factor=2, mode="bilinear")), ("mode",)),
+    "shuffled": (nn.Sequential(*STEM, nn.PixelShuffle(2)), ()),
     "pool first": (nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(2, 4, 3)), ()),
     "relu6": (nn.Sequential(*STEM, nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), ()),
     "view": (Then(STEM[0], lambda y: y.view(y.size(0), -1)), ()),
     "norm": (nn.Sequential(STEM[0], nn.BatchNorm2d(4), nn.ReLU()), ()),
     "norm of vectors": (nn.Sequential(*STEM, *FLAT, nn.BatchNorm1d(3)), ()),
+    "mean of rows": (Then(STEM[0], lambda y: y.mean(3)), ()),
+    "mean of channels": (Then(STEM[0], lambda y: y.mean(1)), ("axes",)),
     "mean": (Then(STEM[0], lambda y: y.mean((2, 3))), ()),
     "grouped": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 3, groups=2), nn.Flatten()), ()),
     "dilated": (nn.Sequential(*STEM, nn.Conv2d(4, 4, 2, dilation=2)), ()),
@@ -78,7 +83,7 @@ CASES = {
         ),
         ("Sigmoid", "Tanh", "strides", "Softmax"),
     ),
-    "transposed": (nn.Sequential(*STEM, nn.ConvTranspose2d(4, 2, 2)), ("ConvTranspose",)),
+    "transposed": (nn.Sequential(*STEM, nn.ConvTranspose2d(4, 2, 2)), ()),
     "product": (Then(STEM[0], lambda y: y * torch.sigmoid(y)), ("Sigmoid", "Mul")),
 }  # fmt: skip
 
@@ -137,10 +142,18 @@ LAYERS = {
     "clip": lambda c: nn.Hardtanh(-1, 1),
     "large stride": lambda c: nn.Conv2d(c, 4, 3, stride=5, padding=1),
     "dilated": lambda c: nn.Conv2d(c, 4, 3, padding=2, dilation=2),
+    "transposed": lambda c: nn.ConvTranspose2d(c, 4, 3, stride=2, padding=1, groups=2),
+    "upsampled": lambda c: nn.Upsample(scale_factor=2),
+    "bilinear": lambda c: nn.Upsample(scale_factor=2, mode="bilinear"),
+    "joined": lambda c: Join(nn.Conv2d(c, 4, 1), nn.ReLU()),
+    "part": lambda c: Then(nn.Conv2d(c, 6, 1), lambda y: y[:, 1:5, :, 1:]),
+    "parts": lambda c: Then(nn.Conv2d(c, 8, 1), lambda y: torch.add(*torch.chunk(y, 2, 1))),
+    "pixels": lambda c: nn.Sequential(nn.Conv2d(c, 16, 1), nn.PixelShuffle(2)),
+    "padded sum": lambda c: Add(nn.ZeroPad2d((1, 0, 0, 2)), nn.ConstantPad2d((0, 1, 2, 0), 0)),
     "large kernel": lambda c: nn.Conv2d(c, 4, 9, padding=4),
 }
 SEED = 7
-PAIRS = 48
+PAIRS = 64
 
 
 def test_what_is_listed_is_what_the_importer_refuses(tmp_path):
@@ -150,7 +163,10 @@ def test_what_is_listed_is_what_the_importer_refuses(tmp_path):
     path = tmp_path / "f.onnx"
     every = list(itertools.product(LAYERS, LAYERS))
     for first, second in random.Random(SEED).sample(every, PAIRS):
-        parts = (LAYERS["conv"](4), LAYERS[first](4), LAYERS[second](4), nn.Conv2d(4, 2, 1))
+        parts = [LAYERS["conv"](4)]
+        for layer in (LAYERS[first], LAYERS[second], lambda c: nn.Conv2d(c, 2, 1)):
+            # A concatenation gives more channels than it takes.
+            parts.append(layer(nn.Sequential(*parts)(torch.zeros(1, 4, 7, 7)).shape[1]))
         model = exported(nn.Sequential(*parts), (4, 7, 7), path)
         found = obstacles(model)
         try:

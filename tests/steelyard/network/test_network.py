@@ -115,7 +115,7 @@ BAD_LAYERS = [
     (_replaced("multiplier", 1, -1), "smallest multiplier must be"),
     (_replaced("shift", 1, 64), "largest shift must be an integer from 1 to 63, not 64"),
     (_replaced("shift", 1, 0), "smallest shift must be an integer from 1 to 63, not 0"),
-    ({"conv_a": {"stride": 3}}, "stride must be an integer from 1 to 2, not 3"),
+    ({"conv_a": {"stride": 5}}, "stride must be an integer from 1 to 4, not 5"),
     ({"conv_a": {"padding": (1, 1, 3, 1)}}, "bottom padding of a kernel of 3x3 must be"),
     ({"conv_a": {"padding": (-1, 1, 1, 1)}}, "top padding of a kernel of 3x3 must be"),
     ({"conv_a": {"padding": (1, 1)}}, "the padding (top, left, bottom, right)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axis_of
 from steelyard.importer.registry import operator
-from steelyard.importer.unscaled import Part, UnscaledConcat
+from steelyard.importer.unscaled import Part, UnscaledConcat, UnscaledLayer, UnscaledMoved
 from steelyard.importer.values import Activation, Codes, Pending
 from steelyard.importer.walk import Walk
 
@@ -31,7 +31,7 @@ def concat(walk: Walk, node: Node) -> None:
     for index, value in enumerate(given):
         if isinstance(value, Codes):
             value = walk.dequantized(value)
-        elif not isinstance(value, Pending):
+        elif not isinstance(value, Pending) or _joins(value.layer):
             value = walk.activation(node, index)
         sources.append(walk.unpadded(value) if isinstance(value, Activation) else value)
     view = _joined_view(node, [each.view for each in sources])
@@ -51,6 +51,11 @@ def concat(walk: Walk, node: Node) -> None:
         walk.bind(node, Codes(pending, node.outputs[0], scale, zero_point, unsigned, view))
     else:
         walk.bind(node, pending)
+
+
+def _joins(layer: UnscaledLayer) -> bool:
+    """Whether a layer that waits is a concatenation: what it joins would be computed once more."""
+    return isinstance(layer.layer if isinstance(layer, UnscaledMoved) else layer, UnscaledConcat)
 
 
 def _joined_view(node: Node, views: list[tuple[int, ...]]) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ from steelyard import network
 from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axis_of
 from steelyard.importer.registry import operator
+from steelyard.importer.unscaled import Move
 from steelyard.importer.values import Activation
-from steelyard.importer.walk import Move, Walk
+from steelyard.importer.walk import Walk
 
 EVERYTHING = (1 << 31) - 1
 """An end that is at least this large is the end of any axis."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axes_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledMaxPool
-from steelyard.importer.values import NO_PADDING, Codes, LaterMaxPool, Padding, Pending
+from steelyard.importer.values import NO_PADDING, Activation, Codes, LaterMaxPool, Padding, Pending
 from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, NodeWindow, read_window
 from steelyard.network import Shape
@@ -108,23 +109,34 @@ def global_pool(walk: Walk, node: Node) -> None:
 
 @operator("ReduceMean", inputs=2, reads=("axes", "keepdims", "noop_with_empty_axes"))
 def reduce_mean(walk: Walk, node: Node) -> None:
-    """Mean over height and width, which is global average pooling."""
-    source, _ = walk.plane(node)
-    source = walk.unpadded(source)
+    """Mean over height, width or both, or over the pixels of maps that were flattened."""
+    value = walk.value(node, 0)
+    flat = isinstance(value, Activation) and value.view == (
+        value.tensor.shape[0],
+        math.prod(value.tensor.shape[1:]),
+    )
+    source = walk.unpadded(walk.activation(node) if flat else walk.plane(node)[0])
     channels, height, width = source.tensor.shape
-    axes = axes_of(walk, node, 4)
+    axes = axes_of(walk, node, 1 + len(source.view))
     if not axes and node.attributes.get("noop_with_empty_axes"):
         raise node.error(
             "has noop_with_empty_axes = 1 and no axes, which leaves its input as it is; "
             "leave the node out."
         )
-    if axes is None or set(axes) != {2, 3}:
+    if not axes or not set(axes) <= set(range(2, 1 + len(source.view))):
         raise node.error(
-            f"has axes {axes}, allowed is the mean over height and width (2, 3); "
+            f"has axes {axes}, allowed is a mean over height (2), width (3) or both; "
             "use global average pooling."
         )
-    view = (channels, 1, 1) if node.attributes["keepdims"] else (channels,)
-    layer = UnscaledAvgPool(node.name, (channels, 1, 1), source.tensor, (height, width))
+    kernel = (height if flat or 2 in axes else 1, width if flat or 3 in axes else 1)
+    shape = (channels, height - kernel[0] + 1, width - kernel[1] + 1)
+    kept = bool(node.attributes["keepdims"])
+    view = tuple(
+        1 if axis in axes else size
+        for axis, size in enumerate(source.view, start=1)
+        if kept or axis not in axes
+    )
+    layer = UnscaledAvgPool(node.name, shape, source.tensor, kernel)
     walk.bind(node, Pending(layer, view))
 
 

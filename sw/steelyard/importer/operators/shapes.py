@@ -9,6 +9,7 @@ import numpy as np
 
 from steelyard import network
 from steelyard.importer.node import Node
+from steelyard.importer.operators.constants import constant_operand
 from steelyard.importer.registry import operator
 from steelyard.importer.values import (
     Activation,
@@ -16,7 +17,6 @@ from steelyard.importer.values import (
     Constant,
     NetworkInput,
     Pending,
-    QuantizedConstant,
     Value,
 )
 from steelyard.importer.walk import Walk
@@ -84,10 +84,17 @@ def pad(walk: Walk, node: Node) -> None:
     """Zeros around a map, for the convolution or pooling behind it; negative ones cut it."""
     source, _ = walk.plane(node)
     mode = node.attributes["mode"]
-    fill = walk.constant(node, 2)
+    fill = constant_operand(walk, node, 2)
+    if fill is None and walk.value(node, 2) is not None:
+        raise node.error(
+            "pads with a value that is computed from data, allowed are zeros around height and "
+            "width; use zero padding."
+        )
     given = node.attributes.get("pads")
     amounts = given if len(node.inputs) < 2 else walk.integers(node, 1)
-    values = [node.attributes.get("value") or 0.0] if fill is None else fill.reshape(-1).tolist()
+    values = (
+        [node.attributes.get("value") or 0.0] if fill is None else fill.values.reshape(-1).tolist()
+    )
     places = walk.integers(node, 3)
     axes = list(range(4)) if places is None else _in_range(node, places, 4)
     before, after = [0] * 4, [0] * 4
@@ -113,26 +120,6 @@ def pad(walk: Walk, node: Node) -> None:
     )
     padding = (top, left, bottom, right)
     walk.bind(node, replace(source, padding=padding))
-
-
-@operator("Transpose", inputs=1, reads=("perm",))
-def transpose(walk: Walk, node: Node) -> None:
-    """Transposed quantized weight; activations keep the order (channels, height, width)."""
-    value = walk.value(node, 0)
-    if not isinstance(value, QuantizedConstant):
-        raise node.error(
-            "reorders the axes of an activation, allowed is the order (batch, channels, height, "
-            "width) throughout; export the network with channels first."
-        )
-    rank = value.codes.ndim
-    order = node.attributes.get("perm") or list(reversed(range(rank)))
-    if sorted(order) != list(range(rank)):
-        raise node.error(
-            f"has perm = {order} for {rank} axes, allowed is each axis once; "
-            "export the network again."
-        )
-    axis = order.index(value.axis) if rank else 0
-    walk.bind(node, replace(value, codes=value.codes.transpose(order), axis=axis))
 
 
 def axes_of(walk: Walk, node: Node, rank: int) -> list[int] | None:
