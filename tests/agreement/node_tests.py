@@ -29,13 +29,14 @@ from steelyard.network import golden
 
 STEPS = 2
 """Of the output's scale, by which a result may miss the expected one."""
-CHANNEL_AXIS = {"Conv": 0, "Gemm": 1, "MatMul": 1}
+CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 """Axis of a weight's output channels, of a Gemm that does not transpose it."""
 CODES = (np.int8, np.uint8)
-JOINED = ("Add", "Concat", "Div", "Mul", "Sub")
+JOINED = ("Add", "Concat", "Div", "Mul", "Sub", "Sum")
 """Operators of several activations, which are made channels of one input."""
 ELEMENTWISE = (
     "Add", "Cast", "Clip", "Div", "Dropout", "Identity", "Mul", "QuantizeLinear", "Relu", "Sub",
+    "Sum",
 )  # fmt: skip
 """Operators for which more axes of one element in front change nothing."""
 
