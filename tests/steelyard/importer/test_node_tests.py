@@ -11,7 +11,8 @@ from agreement import node_tests
 from steelyard.importer.registry import OPERATORS
 
 LEAST = {
-    "Add": 1, "AveragePool": 6, "Clip": 11, "Concat": 2, "Conv": 6, "ConvTranspose": 8, "Dropout": 6,
+    "Add": 1, "AveragePool": 6, "Clip": 11, "Concat": 2, "Conv": 6,
+    "ConvTranspose": 8, "Dropout": 6,
     "Flatten": 3,
     "Gemm": 8, "GlobalAveragePool": 2, "GlobalMaxPool": 2, "Identity": 4, "MatMul": 1,
     "MaxPool": 11, "QuantizeLinear": 1, "Relu": 1, "Split": 5, "Squeeze": 1, "Unsqueeze": 1,
