@@ -13,7 +13,7 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: docs wheel wheel-test demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
+.PHONY: agreement docs wheel wheel-test demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -22,6 +22,7 @@ help:
 	@echo "make test        all tests (a few minutes)"
 	@echo "make commands    every command that the documents show, in a small form"
 	@echo "make fuzz        malformed files of all kinds, thousands of each: SEED=n"
+	@echo "make agreement   onnx's node tests, and COUNT random graphs against onnxruntime: COUNT=500 SEED=first seed"
 	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        the pages and the API as HTML -> build/docs"
@@ -61,6 +62,10 @@ fuzz: $(STAMP)
 # Some of them place and route.
 commands: $(STAMP) $(BOARDS_STAMP)
 	$(BIN)/python tests/commands/small.py
+
+agreement: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m agreement.node_tests
+	PYTHONPATH=tests $(BIN)/python -m agreement.random_graphs --count $(COUNT) --seed $(SEED)
 
 formal: $(STAMP)
 	$(BIN)/python -m pytest -n 2 tests/formal

@@ -23,14 +23,18 @@ def images(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Watched:
-    """Names of a tensor's codes in a model, and of the real value that is rounded to them."""
+    """Names of a tensor's codes, of the real value that is rounded to them, and of its scale."""
 
     codes: str
     real: str | None
+    parameters: tuple[str, ...] = ()
 
 
-def runtime_names(model: onnx.ModelProto) -> dict[str, Watched]:
-    """Where onnxruntime has every quantized activation, by its tensor's name in the network."""
+def runtime_names(model: onnx.ModelProto) -> list[tuple[str, Watched]]:
+    """Tensor's name of every quantized activation, and where onnxruntime has it.
+
+    A value that is quantized in several ways is there as often.
+    """
     graph = model.graph
     constants = {item.name for item in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
@@ -39,16 +43,16 @@ def runtime_names(model: onnx.ModelProto) -> dict[str, Watched]:
     last = target
     while makers[last].op_type in VIEWS:
         last = makers[last].input[0]
-    names: dict[str, Watched] = {}
+    names: list[tuple[str, Watched]] = []
     clamped = {n.input[0] for n in graph.node if n.op_type in ("Clip", "Relu")}
     for node in graph.node:
         if is_qoperator(node) and node.output[0] not in clamped:
             # Its codes give the tensor its name.
-            names[node.output[0]] = Watched(node.output[0], None)
+            names.append((node.output[0], Watched(node.output[0], None)))
         if node.op_type == "QuantizeLinear" and node.input[0] == source:
-            names[source] = Watched(node.output[0], None)
+            names.append((source, Watched(node.output[0], None, tuple(node.input[1:]))))
         if node.op_type == "DequantizeLinear" and node.output[0] == last:
-            names[target] = Watched(node.input[0], None)
+            names.append((target, Watched(node.input[0], None)))
         if node.op_type != "DequantizeLinear" or node.input[0] in constants:
             continue
         codes = node.input[0]
@@ -58,17 +62,17 @@ def runtime_names(model: onnx.ModelProto) -> dict[str, Watched]:
         if quantizer.op_type != "QuantizeLinear" or quantizer.input[0] in constants:
             continue
         value = quantizer.input[0]
-        # Clamped codes of the input are a tensor of their own.
+        watched = Watched(codes, value, tuple(quantizer.input[1:]))
+        # Clamped codes of the input are a tensor of their own, the output's have its name.
         again = value == source and makers[codes].op_type == "Clip"
-        names[f"{value}/2" if again else value] = Watched(codes, value)
-        if node.output[0] == last:
-            names[target] = Watched(codes, value)
+        name = f"{value}/2" if again else value
+        names.append((target if node.output[0] == last else name, watched))
     return names
 
 
 def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
     """Int8 codes of every quantized activation by its tensor's name, without any fusion."""
-    names = {name: each.codes for name, each in runtime_names(model).items()}
+    names = {name: each.codes for name, each in runtime_names(model)}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 
 def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Network:
-    """Integer network of a quantized ONNX graph (QuantizeLinear/DequantizeLinear pairs).
+    """Integer network of a quantized ONNX graph, in the QDQ or the QOperator format.
 
-    Every tensor is named after the real value that the graph quantizes, every layer after its node.
+    Every tensor is named after the real value that the graph quantizes, or the codes that a
+    QLinear operator makes; every layer after its node.
 
     Parameters
     ----------
     source : path (weights may lie in files beside it), content of a file, or loaded model; int8 or
-        uint8 activations with one scale a tensor, int8 weights with zero point 0 (or uint8 with
-        128) and one scale a tensor or output channel
+        uint8 activations with one scale a tensor, int8 or uint8 weights with one scale a tensor or
+        output channel
 
     Raises
     ------

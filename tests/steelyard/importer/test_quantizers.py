@@ -167,6 +167,37 @@ def test_weights_of_nine_bits_read_every_channel_twice(case: str) -> None:
     assert_agrees(model, network, images((3, 9, 9), 60, seed=4), 0.998)
 
 
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_weights_of_nine_bits_stay_so_where_they_are_spread(op: str) -> None:
+    """Dilations and phases move weights of -128 as they are."""
+    graph = Qdq(4, 9, 9)
+    weight = np.random.default_rng(2).integers(-128, 127, (4, 2, 3, 3)).astype(np.int8)
+    weight[0] = -128
+    options = {"dilations": [2, 2]} if op == "Conv" else {"strides": [2, 2]}
+    stored = (weight, np.float32(0.002), np.int8(0))
+    kernel = graph.op("DequantizeLinear", *map(graph.constant, stored))
+    y = graph.op(op, graph.pair("x", 0.0303, 3), kernel, group=2, **options)
+    model = graph.model(graph.pair(y, 0.0371, 5))
+    assert_within_a_step(model, importer.load(model), images((4, 9, 9), 20, seed=4))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_cast_of_codes_to_another_type_is_refused(dtype: type) -> None:
+    kinds = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8}
+    other = {np.int8: np.uint8, np.uint8: np.int8}[dtype]
+    for to in (dtype, other):
+        graph = Qdq(3, 9, 9)
+        parameters = (graph.constant(np.float32(0.03)), graph.constant(dtype(7)))
+        codes = graph.op("QuantizeLinear", "x", *parameters)
+        codes = graph.op("Cast", codes, to=int(kinds[to]))
+        model = graph.model(graph.op("DequantizeLinear", codes, *parameters))
+        if to is dtype:
+            assert not importer.load(model).layers
+        else:
+            with pytest.raises(UserError, match=r"Cast node .* makes u?int8 of its input, allowed"):
+                importer.load(model)
+
+
 def test_long_name_of_onnx_s_domain_means_the_same() -> None:
     graph = Qdq(3, 9, 9)
     model = graph.model(graph.pair(graph.conv(graph.pair("x", 0.03)), 0.07))

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from agreement import agreements, assert_ties
+from agreement.measure import agreements, assert_ties
 from qdq_graphs import Qdq, images
 from steelyard import importer, quantize
 

@@ -1,8 +1,8 @@
 """Random quantized graphs over the operators that the importer has, against onnxruntime.
 
-``python random_graphs.py --count 500 --seed 1`` prints how many codes of which kinds of layers are
-equal, each layer fed onnxruntime's own codes, and stops at the first that is off by more than a
-tie; the seed of a graph rebuilds it.
+``python -m agreement.random_graphs --count 500 --seed 1`` prints how many codes of which kinds of
+layers are equal, each layer fed onnxruntime's own codes, and stops at the first that is off by more
+than a tie; the seed of a graph rebuilds it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import click
 import numpy as np
 import onnx
 
-from agreement import Agreement, agreements, assert_ties, table
+from agreement.measure import Agreement, agreements, assert_ties, table
 from qdq_graphs import Qdq, images, session
 from steelyard import importer
 from steelyard.errors import UserError
@@ -108,12 +108,13 @@ class RandomGraph(Qdq):
     def window(self, size: tuple[int, int], largest: int) -> dict[str, Any]:
         """Kernel, stride and padding of a layer over a map."""
         kernel = [int(self.draw.integers(1, min(largest, side) + 1)) for side in size]
-        stride = int(self.pick(1, 1, 2))
+        stride = int(self.pick(1, 1, 1, 2, 3))
         options: dict[str, Any] = {"kernel_shape": kernel, "strides": [stride, stride]}
         how = self.pick("none", "pads", "pads", "SAME_UPPER", "SAME_LOWER", "VALID")
         if how == "pads":
             options["pads"] = [int(self.draw.integers(0, kernel[i % 2])) for i in range(4)]
-        elif how != "none":
+        elif how == "VALID" or (how != "none" and stride <= min(kernel)):
+            # onnxruntime takes no stride beyond the kernel there.
             options["auto_pad"] = how
         return options
 
@@ -121,7 +122,13 @@ class RandomGraph(Qdq):
         channels, height, width = self.shapes[value]
         outputs = outputs or int(self.draw.integers(1, 9))
         options = fixed or self.window((height, width), 5)
-        kernel, steps = self.weighted((outputs, channels, *options["kernel_shape"]))
+        groups = 1
+        if self.pick(0, 0, 1):
+            # Depthwise, or any other number of groups.
+            groups = int(self.pick(channels, *(n for n in range(1, channels) if not channels % n)))
+            outputs = groups * int(self.draw.integers(1, 4))
+            options["group"] = groups
+        kernel, steps = self.weighted((outputs, channels // groups, *options["kernel_shape"]))
         y = self.op("Conv", value, kernel, *self.bias(value, steps, outputs), **options)
         return self.clamped(y)
 
@@ -145,7 +152,8 @@ class RandomGraph(Qdq):
             options.pop("auto_pad", None)
             options["count_include_pad"] = 1
         elif self.pick(0, 1) and "auto_pad" not in options:
-            options["ceil_mode"] = 1
+            # onnx infers a window behind the map where the stride exceeds the kernel.
+            options["ceil_mode"] = int(options["strides"][0] <= min(options["kernel_shape"]))
         y = self.op(op, value, **options)
         if op == "MaxPool" and self.pick(0, 1):
             scale = next(n for n in self.nodes if value in n.output)
@@ -167,6 +175,24 @@ class RandomGraph(Qdq):
         other = other or self.convolution_like(value)
         self.used.add(other)
         return self.clamped_sum(self.op("Add", *self.pick((value, other), (other, value))))
+
+    def joined(self, value: str) -> str:
+        """Channels of two or three values of one map, in one scale or in several."""
+        size = self.shapes[value][1:]
+        others = [n for n, s in self.shapes.items() if s[1:] == size and n not in ("x", *self.used)]
+        parts = [value, *(str(self.pick(*others)) for _ in range(self.pick(1, 2)))]
+        if self.pick(0, 1):
+            parts[1] = self.op("Relu", self.op("Conv", value, self.weighted(
+                (int(self.draw.integers(1, 5)), self.shapes[value][0], 1, 1))[0]))  # fmt: skip
+        return self.quantized(self.op("Concat", *parts, axis=1))
+
+    def sliced(self, value: str) -> str:
+        """Some of the channels."""
+        channels = self.shapes[value][0]
+        first = int(self.draw.integers(0, channels))
+        last = int(self.draw.integers(first + 1, channels + 1))
+        ends = (self.constant(np.array([end])) for end in (first, last, 1))
+        return self.quantized(self.op("Slice", value, *ends))
 
     def convolution_like(self, value: str) -> str:
         side = int(self.pick(1, 3))
@@ -220,7 +246,7 @@ class RandomGraph(Qdq):
     def _build(self) -> onnx.ModelProto:
         ways = {
             "convolution": 5, "pooling": 2, "sum": 3, "scaled": 1, "requantized": 1, "padded": 1,
-            "rectified": 1,
+            "rectified": 1, "joined": 2, "sliced": 1,
         }  # fmt: skip
         value = self.quantized("x")
         for _ in range(int(self.draw.integers(2, 7))):

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from qdq_graphs import runtime_names, session
+from qdq_graphs import Watched, runtime_names, session
 from steelyard.network import Conv, Layer, Network, golden
 
 NOISE = 2e-4
@@ -55,7 +55,11 @@ def agreements(model: onnx.ModelProto, network: Network, x: np.ndarray) -> list[
     A layer that the importer added in between passes its own codes on.
     """
     source = network.tensor(network.input)
-    names = runtime_names(model)
+    names: dict[str, Watched] = {}
+    for name, each in runtime_names(model):
+        tensor = _tensor(model, network, name, each)
+        if tensor is not None:
+            names[tensor] = each
     codes = {name: each.codes for name, each in names.items()}
     reals = {name: each.real for name, each in names.items() if each.real}
     watched = onnx.ModelProto()
@@ -97,6 +101,22 @@ def agreements(model: onnx.ModelProto, network: Network, x: np.ndarray) -> list[
             )
         )
     return found
+
+
+def _tensor(model: onnx.ModelProto, network: Network, name: str, watched: Watched) -> str | None:
+    """Tensor of a value's codes, None if the network's output does not need them.
+
+    One that only moves codes may have the value's name, and so may other codes of it.
+    """
+    stored = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+    same = [each for each in (name, f"{name}/2", f"{name}/3") if each in network.tensors]
+    parameters = [stored[each] for each in watched.parameters if each in stored]
+    if len(parameters) < 2:
+        return same[0] if same else None
+    scale, zero = parameters
+    step = (float(scale.item()), int(zero.item()) - (128 if zero.dtype == np.uint8 else 0))
+    tensors = map(network.tensor, same)
+    return next((t.name for t in tensors if (t.scale, t.zero_point) == step), None)
 
 
 def _margin(layer: Layer) -> float:
