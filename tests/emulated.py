@@ -6,7 +6,7 @@ import numpy as np
 
 from steelyard import driver
 from steelyard.contract import AcceleratorConfig, configure
-from steelyard.contract.registers import Space
+from steelyard.contract.registers import VERSION, Space
 from steelyard.network import golden
 from steelyard.program import Program, pack_activations, unpack_activations
 
@@ -21,7 +21,7 @@ class Emulator:
     program: Program
     config: AcceleratorConfig = CONFIG
     magic: int = MAGIC
-    version: int = 1
+    version: int = VERSION
     hangs: bool = False
     corrupt: dict[tuple[str, bool], tuple[int, int, int, int]] = field(default_factory=dict)
     """Element (image, channel, row, column) made wrong in a layer, when it is run alone or not."""

@@ -14,6 +14,7 @@ from .lib.countdown import Countdown
 from .load.loader import Loader
 from .output.serial import SerialOutputStage
 from .output.stage import OutputStage
+from .output.tables import LookupTables
 from .output.vector import VectorUnit
 from .shell.host import HostPort
 from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
@@ -194,7 +195,7 @@ class Accelerator(wiring.Component):
         ]
         self._weight_fetch(m, layer, go, weights, array)
         vector = self._vector(m, layer, go, loader) if config.vector.bits else None
-        output = self._output(m, layer, array, vector, parameters, activations)
+        output = self._output(m, sequencer, array, vector, parameters, activations)
         m.d.comb += sequencer.active.eq(
             ~loader.done | ~array.done | array.busy | output.i_valid | loader.vector_valid
         )
@@ -270,8 +271,9 @@ class Accelerator(wiring.Component):
         ]
         return vector
 
-    def _output(self, m, layer, array, vector, parameters, activations):
+    def _output(self, m, sequencer, array, vector, parameters, activations):
         """Output stage behind array and vector unit, of which only one works in a layer."""
+        layer = sequencer.layer
         stage = output_stage(self._config)
         target = (self._target,) if stage is OutputStage else ()
         if vector is None:
@@ -289,14 +291,37 @@ class Accelerator(wiring.Component):
             output.hi.eq(layer.hi),
             output.param_data.eq(parameters.data),
             parameters.address.eq(output.param_address),
-            activations.write_valid.eq(output.o_valid),
-            activations.write_row.eq(output.o_row),
-            activations.write_beat.eq(output.o_beat),
-            activations.write_data.eq(output.o_data),
+        ]
+        last = output
+        if self._config.output.tables:
+            last = self._tables(m, sequencer, output, parameters)
+        m.d.comb += [
+            activations.write_valid.eq(last.o_valid),
+            activations.write_row.eq(last.o_row),
+            activations.write_beat.eq(last.o_beat),
+            activations.write_data.eq(last.o_data),
         ]
         if vector is not None:
             m.d.comb += vector.o_ready.eq(output.i_ready)
         return output
+
+    def _tables(self, m, sequencer, output, parameters):
+        """Tables behind the output stage, copied from the parameters before a layer begins."""
+        m.submodules.tables = tables = LookupTables(self._config)
+        m.d.comb += [
+            tables.copy.eq(sequencer.copy),
+            sequencer.copied.eq(tables.copied),
+            tables.base.eq(sequencer.layer.table_base),
+            tables.data.eq(parameters.data),
+            tables.enable.eq(sequencer.layer.table),
+            tables.i_valid.eq(output.o_valid),
+            tables.i_row.eq(output.o_row),
+            tables.i_beat.eq(output.o_beat),
+            tables.i_data.eq(output.o_data),
+        ]
+        with m.If(sequencer.copy):
+            m.d.comb += parameters.address.eq(tables.address)
+        return tables
 
     def _host_bus(self, m, host, sequencer, memories):
         """The host's word bus: memories, registers and counters."""

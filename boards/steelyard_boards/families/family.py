@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from steelyard.contract import AcceleratorConfig, registry
+from steelyard.contract.latencies import TABLE_CYCLES
 from steelyard.contract.registers import COUNTERS
 from steelyard_hw.cells.target import Target
 from steelyard_hw.shell.layer import DESCRIPTOR_WORDS
@@ -165,7 +166,8 @@ class Family:
         products: int = self.multiplier_luts * engine.products(config)
         if config.output.requantizer_cycles > 1:
             return own + products
-        synthesized = own + 620 * config.output.requantizers + 190 * config.engine.lanes
+        each = 620 + 55 * config.output.tables
+        synthesized = own + each * config.output.requantizers + 190 * config.engine.lanes
         return round(self.growth * round(1.09 * synthesized)) + products
 
     def _multipliers(self, config: AcceleratorConfig) -> int:
@@ -199,6 +201,8 @@ def _memories(config: AcceleratorConfig) -> Iterator[tuple[int, int]]:
     for _ in range(2):
         yield config.memory.parameter_words, 32
         yield config.link.words, 32
+    for _ in range(config.output.requantizers if config.output.tables else 0):
+        yield TABLE_CYCLES, 32
     yield config.memory.max_layers * DESCRIPTOR_WORDS, 32
     yield config.memory.max_layers * len(COUNTERS), 32
 

@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.utils import bits_for
 
 from steelyard.contract import AcceleratorConfig
-from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, narrowed
+from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, absent, narrowed
 
 __all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "adds", "pixel_bits"]
 
@@ -21,7 +21,7 @@ def adds(layer, config: AcceleratorConfig) -> Value:
 
 
 class LayerLayout(data.StructLayout):
-    """Registers of the running layer, one member a descriptor field.
+    """Registers of the running layer, one member a descriptor field that the configuration has.
 
     A register is as narrow as the configuration allows; a field with an offset holds the value less
     the offset.
@@ -53,11 +53,13 @@ class LayerLayout(data.StructLayout):
             "weight_base": weight,
             "weight_count": weight,
             "param_base": bits_for(config.memory.parameter_words - 1),
+            "table_base": bits_for(config.memory.parameter_words - 1),
             **{name: field.width for name, field in narrowed(config).items()},
         }
         super().__init__(
             {
                 name: (signed if field.signed else unsigned)(narrower.get(name, field.width))
                 for name, field in FIELDS.items()
+                if name not in absent(config)
             }
         )

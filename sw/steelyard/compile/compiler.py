@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..contract import DESCRIPTOR_WORDS, AcceleratorConfig, Descriptor, registry
 from ..contract.descriptor import Operation
+from ..contract.limits import TABLE_ITEMS
 from ..contract.sections import MEMORIES
 from ..engines import Engine, Plan
 from ..errors import DoesNotFit, UserError
@@ -32,6 +33,7 @@ class _Plan:
     -------
     parts : convolutions of one group and what the engine decided about each; none for a layer
         without weights
+    table : parameter item of the layer with which its table begins, if it has one
     """
 
     layer: Layer
@@ -39,6 +41,7 @@ class _Plan:
     parameters: NDArray[np.uint32]
     predicted_cycles: int
     parts: tuple[tuple[Conv, Plan], ...] = ()
+    table: int = 0
 
     @property
     def weight_items(self) -> int:
@@ -68,6 +71,12 @@ def _parameter_words(
     return np.stack([bias.astype(np.int32).view(np.uint32), high], axis=1)
 
 
+def _with_table(parameters: NDArray[np.uint32], table: NDArray[np.int8]) -> NDArray[np.uint32]:
+    """Parameter items, and behind them those of a table."""
+    entries = table.reshape(TABLE_ITEMS, -1).view("<u4").astype(np.uint32)
+    return np.concatenate([parameters, entries])
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Planner:
     """What all layers are planned with."""
@@ -90,15 +99,17 @@ class _Planner:
                 f"Layer {layer.name!r} is a {type(layer).__name__}, which the compiler does not "
                 f"know; use {', '.join(most)} or {last}."
             )
-        steps, items = lower(self.network, layer, self.batch, self.config.engine.lanes)
+        steps, items, table = lower(self.network, layer, self.batch, self.config.engine.lanes)
         for step in steps:
             step.descriptor.words(layer.name, self.config)
             check_features(layer, step.descriptor, self.config)
         bias, multiplier, shift = np.array(items, np.int32).reshape(-1, 3).T
+        parameters = _parameter_words(layer.name, bias, multiplier, shift, self.config)
         return _Plan(
             layer=layer,
             steps=tuple(steps),
-            parameters=_parameter_words(layer.name, bias, multiplier, shift, self.config),
+            parameters=parameters if table is None else _with_table(parameters, table),
+            table=len(parameters),
             predicted_cycles=sum(predict(step.descriptor, self.config) for step in steps),
         )
 
@@ -187,6 +198,7 @@ def _link(plans: list[_Plan], planes: dict[str, Plane]) -> list[tuple[Descriptor
                     out_base=output.base + step.writes * output.pitch,
                     weight_base=weight_base if step.descriptor.weight_count else 0,
                     param_base=param_base + step.item,
+                    table_base=param_base + plan.table if step.descriptor.table else 0,
                 )
             )
             weight_base += step.descriptor.weight_count

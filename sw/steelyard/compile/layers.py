@@ -1,6 +1,7 @@
 """One layer at a time: its walk over the planes, what it needs, and its parameters."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..contract import AcceleratorConfig
@@ -13,6 +14,7 @@ from ..network import (
     Concat,
     Interleave,
     Layer,
+    Lookup,
     MaxPool,
     Network,
     Pad,
@@ -78,9 +80,14 @@ def check_features(layer: Layer, base: Descriptor, config: AcceleratorConfig) ->
     Raises
     ------
     UserError
-        If its padded kernel is too large, its average too long, or it is an addition or pooling
-        that there is no unit for; names layer and field.
+        If its padded kernel is too large, its average too long, or it is an addition, pooling or
+        table that there is no unit for; names layer and field.
     """
+    if base.table and not config.output.tables:
+        raise UserError(
+            f"Layer {layer.name!r} looks up a table, which the configuration leaves out; set "
+            "tables to true."
+        )
     if base.op == Operation.ADD and not config.vector.additions:
         cycles = config.output.requantizer_cycles
         one = "" if cycles == 1 else ", with requantizer_cycles = 1"
@@ -146,6 +153,11 @@ def _avg_pool(network: Network, layer: AvgPool, batch: int, lanes: int) -> Lower
     return Lowered([Step(descriptor=d)], [item] * d.in_channels)
 
 
+def _lookup(network: Network, layer: Lookup, batch: int, lanes: int) -> Lowered:
+    d = replace(walk(network, layer, Operation.MAX_POOL, batch, lanes), table=1)
+    return Lowered([Step(descriptor=d)], [IDENTITY] * d.in_channels, layer.table)
+
+
 def _add(network: Network, layer: Add, batch: int, lanes: int) -> Lowered:
     d = walk(network, layer, Operation.ADD, batch, lanes)
     a, b = network.inputs_of(layer)
@@ -165,6 +177,7 @@ LOWERINGS: dict[type[Layer], Callable[[Network, Any, int, int], Lowered]] = {
     MaxPool: _max_pool,
     AvgPool: _avg_pool,
     Add: _add,
+    Lookup: _lookup,
     Concat: _nothing,
     Slice: _nothing,
     Pad: pad,

@@ -24,11 +24,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "weight_queue": False,
         "additions": False,
         "tag_registers": False,
+        "tables": False,
         "link_registered": False,
     },
 }
 """Fields by the name of what they are together. Of "compact" logic counts more than clock: few
-registers that only carry, no queues, no residual additions."""
+registers that only carry, no queues, no residual additions, no tables."""
 
 EngineT = TypeVar("EngineT", bound=EngineConfig)
 

@@ -11,7 +11,7 @@ from ..errors import UserError
 from .accelerator import AcceleratorConfig
 from .limits import MAX_POOL_STRIDE
 
-__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "narrowed"]
+__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "absent", "narrowed"]
 
 DESCRIPTOR_WORDS = 32
 """32-bit words of one descriptor."""
@@ -57,6 +57,7 @@ FIELDS: dict[str, Field] = {
     "op": Field(0, 0, 4),
     "step2": Field(0, 8, 1),
     "padded": Field(0, 9, 1),
+    "table": Field(0, 10, 1),
     "pad_value": Field(0, 16, 8, signed=True),
     "in_base": Field(1, 0, 32),
     "in2_base": Field(2, 0, 32),
@@ -93,6 +94,7 @@ FIELDS: dict[str, Field] = {
     "z_y": Field(25, 0, 8, signed=True),
     "lo": Field(25, 8, 8, signed=True),
     "hi": Field(25, 16, 8, signed=True),
+    "table_base": Field(26, 0, 32),
 }
 """Every field by name, as laid out in docs/architecture.md section 6."""
 
@@ -121,6 +123,11 @@ def narrowed(config: AcceleratorConfig) -> dict[str, Field]:
     }
 
 
+def absent(config: AcceleratorConfig) -> set[str]:
+    """Fields for which a configuration has no register."""
+    return set() if config.output.tables else {"table", "table_base"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Descriptor:
     """Fields of one layer descriptor, named as in docs/architecture.md section 6.
@@ -131,6 +138,7 @@ class Descriptor:
     op: int
     step2: int = 0
     padded: int = 0
+    table: int = 0
     pad_value: int = 0
     in_base: int = 0
     in2_base: int = 0
@@ -167,6 +175,7 @@ class Descriptor:
     z_y: int = 0
     lo: int = 0
     hi: int = 0
+    table_base: int = 0
 
     @property
     def groups(self) -> int:

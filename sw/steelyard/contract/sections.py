@@ -1,6 +1,6 @@
 """Parts of a configuration that all engines share: loading, memories, vector unit, output, link."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 from .configuration import Configuration
@@ -129,9 +129,12 @@ class OutputConfig(Configuration):
     requantizer_cycles: int = 1
     """Cycles of a requantizer for one sum: 1, or 16 or 32 without multipliers. More than 1 takes
     no scales below 2**-19 and no residual additions."""
+    tables: bool = True
+    """Whether results can pass a table of 256 codes, which takes a block RAM a requantizer."""
 
     def __post_init__(self) -> None:
-        self._integers(*(each.name for each in fields(self)))
+        self._integers("requantizers", "requantizer_cycles")
+        self._booleans("tables")
         self._one_of("requantizer_cycles", (1, 16, 32))
 
 

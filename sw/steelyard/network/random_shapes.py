@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract.limits import TABLE_ENTRIES
 from ..errors import UserError
 from .graph import Network
-from .kinds import Concat, Interleave, Pad, Repeat, Shuffle, Slice
-from .random import _Chain, _channels, _grown
+from .kinds import Concat, Interleave, Lookup, Pad, Repeat, Shuffle, Slice
+from .random import _Chain, _channels, _grown, random_codes
 
-__all__ = ["SHAPES", "random_shapes"]
+__all__ = ["OPERATORS", "SHAPES", "random_shapes"]
 
 SHAPES = (
     "group_conv",
@@ -24,6 +25,8 @@ SHAPES = (
     "interleave",
     "shuffle",
 )
+OPERATORS = ("lookup",)
+"""Kinds that a configuration may leave out."""
 
 
 def random_shapes(
@@ -40,7 +43,7 @@ def random_shapes(
     Parameters
     ----------
     seed : fixes everything
-    kinds : some of ``SHAPES``
+    kinds : some of ``SHAPES`` and ``OPERATORS``
     layers : layers to draw; a concatenation may add one
     max_pixels, max_channels : limits of every tensor
     group : weights of a group
@@ -50,9 +53,9 @@ def random_shapes(
     UserError
         If a kind is unknown.
     """
-    unknown = [kind for kind in kinds if kind not in SHAPES]
-    if unknown or not kinds:
-        raise UserError(f"Random kinds must be some of {', '.join(SHAPES)}, not {list(kinds)!r}.")
+    known = (*SHAPES, *OPERATORS)
+    if not kinds or not set(kinds) <= set(known):
+        raise UserError(f"Random kinds must be some of {', '.join(known)}, not {list(kinds)!r}.")
     rng = np.random.default_rng(seed)
     height, width = (int(v) for v in rng.integers(1, 7, 2))
     height, width = _grown(height, width, max_pixels // 2)
@@ -88,6 +91,9 @@ class _Shapes(_Chain):
                 self._append(Slice, first=first, count=count)
             case "shuffle":
                 self._append(Shuffle, groups=int(rng.choice(_divisors(channels))))
+            case "lookup":
+                table = random_codes(rng, (2, TABLE_ENTRIES))[0]
+                self._append(Lookup, **self._codes(one_sided=True), table=table)
             case "pad":
                 self._append(Pad, padding=self._padding())
             case "crop":

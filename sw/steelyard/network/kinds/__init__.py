@@ -6,6 +6,7 @@ A new kind is a module here and an entry in :data:`LAYER_KINDS`.
 from ..layer import Layer
 from .add import Add
 from .conv import Conv
+from .lookup import Lookup
 from .moves import Interleave, Pad, Repeat, Shuffle
 from .pool import AvgPool, MaxPool
 from .views import Concat, Slice
@@ -17,6 +18,7 @@ __all__ = [
     "Concat",
     "Conv",
     "Interleave",
+    "Lookup",
     "MaxPool",
     "Pad",
     "Repeat",
@@ -37,6 +39,7 @@ LAYER_KINDS: dict[str, type[Layer]] = {
         Repeat,
         Interleave,
         Shuffle,
+        Lookup,
     )
 }
 """Class of every kind by its key."""
