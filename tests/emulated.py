@@ -31,7 +31,10 @@ class Emulator:
     def __post_init__(self) -> None:
         items = {
             Space.DESCRIPTORS: (self.config.memory.max_layers * 32, 1),
-            Space.PARAMETERS: (self.config.memory.parameter_words, 2),
+            Space.PARAMETERS: (
+                self.config.memory.parameter_words,
+                len(self.config.parameter_bits),
+            ),
             Space.WEIGHTS: (self.config.memory.weight_words, self.config.engine.weight_item_words),
             Space.ACTIVATIONS: (
                 self.config.memory.activation_words,

@@ -140,7 +140,10 @@ class Accelerator(wiring.Component):
             registered=config.memory.read_registers,
         )
         m.submodules.parameters = parameters = ItemMemory(
-            config.memory.parameter_words, 2, bits=64, registered=config.memory.read_registers
+            config.memory.parameter_words,
+            len(config.parameter_bits),
+            bits=sum(config.parameter_bits),
+            registered=config.memory.read_registers,
         )
         m.submodules.weights = weights = ItemMemory(
             config.memory.weight_words,
@@ -312,7 +315,7 @@ class Accelerator(wiring.Component):
             tables.copy.eq(sequencer.copy),
             sequencer.copied.eq(tables.copied),
             tables.base.eq(sequencer.layer.table_base),
-            tables.data.eq(parameters.data),
+            tables.data.eq(parameters.data[:64]),
             tables.enable.eq(sequencer.layer.table),
             tables.i_valid.eq(output.o_valid),
             tables.i_row.eq(output.o_row),

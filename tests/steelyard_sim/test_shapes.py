@@ -7,6 +7,7 @@ import pytest
 from steelyard import driver
 from steelyard.compile import compile
 from steelyard.contract import AcceleratorConfig, configure
+from steelyard.network import Layer
 from steelyard.network.random import random_input
 from steelyard.network.random_shapes import OPERATORS, SHAPES, random_shapes
 
@@ -20,9 +21,19 @@ CONFIGS = {
 }
 
 
+def kind_of(layer: Layer) -> str:
+    """Key of a layer, which slopes change."""
+    slopes = getattr(layer, "negative_multiplier", None) is not None
+    return f"{layer.key} with slopes" if slopes else layer.key
+
+
 def operators_of(config: AcceleratorConfig) -> list[str]:
     """Kinds of operators that the configuration has."""
-    has = {"lookup": config.output.tables}
+    has = {
+        "lookup": config.output.tables,
+        "slope_conv": config.output.slopes,
+        "slope_pool": config.output.slopes,
+    }
     return [kind for kind in OPERATORS if has[kind]]
 
 
@@ -32,7 +43,7 @@ def test_random_shapes_are_exact_and_take_the_cycles_of_the_model(config):
     kinds = operators_of(config)
     with driver.open("sim", config=config) as device:
         for seed in range(8):
-            network = random_shapes(seed, kinds=(*SHAPES, *kinds), layers=12)
+            network = random_shapes(seed, kinds=(*SHAPES, *kinds), layers=14)
             program = compile(network, config, batch=1 + seed % 3)
             x = random_input(network, program.batch, seed)
             assert driver.check_layers(program, x, device) is None
@@ -42,5 +53,5 @@ def test_random_shapes_are_exact_and_take_the_cycles_of_the_model(config):
             if program.engine.exact:
                 assert counted == predicted
             assert all(c <= p for c, p in zip(counted, predicted, strict=True))
-            seen.update(layer.key for layer in program.network.layers)
+            seen.update(map(kind_of, program.network.layers))
     assert len(seen) == 8 + len(kinds)

@@ -19,7 +19,8 @@ CONFIGS = {
     "no queue of weights": DEFAULT.with_(weight_queue=False),
     "no additions": DEFAULT.with_(additions=False),
     "no tags": DEFAULT.with_(additions=False, tag_registers=False),
-    "serial requantizers": DEFAULT.with_(additions=False, requantizer_cycles=16),
+    "serial requantizers": DEFAULT.with_(additions=False, slopes=False, requantizer_cycles=16),
+    "no operators": DEFAULT.with_(tables=False, slopes=False),
     "no vector unit": DEFAULT.with_(additions=False, vector_bits=0),
     "compact, columns carry": COMPACT.with_(carry_registers=True),
     "compact, described ahead": COMPACT.with_(ahead=True),
@@ -27,6 +28,7 @@ CONFIGS = {
     "compact, a queue of weights": COMPACT.with_(weight_queue=True),
     "compact, tags": COMPACT.with_(tag_registers=True),
     "compact, requantizers of one cycle": COMPACT.with_(requantizer_cycles=1),
+    "compact, slopes": COMPACT.with_(requantizer_cycles=1, slopes=True),
     "compact, additions": COMPACT.with_(requantizer_cycles=1, tag_registers=True, additions=True),
 }
 

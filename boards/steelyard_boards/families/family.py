@@ -198,8 +198,9 @@ def _memories(config: AcceleratorConfig) -> Iterator[tuple[int, int]]:
     yield from registry.engine(config.engine.kind).memories(config)
     for _ in range(config.engine.lanes):
         yield config.memory.activation_words, 8
+    for bits in config.parameter_bits:
+        yield config.memory.parameter_words, bits
     for _ in range(2):
-        yield config.memory.parameter_words, 32
         yield config.link.words, 32
     for _ in range(config.output.requantizers if config.output.tables else 0):
         yield TABLE_CYCLES, 32

@@ -62,6 +62,8 @@ class Requantizer(wiring.Component):
     ----------
     beats : :class:`int`
         Products held at once, at least 1.
+    slopes : :class:`bool`
+        Whether there is `negative`.
     target : :class:`.target.Target`
         Whose multipliers to instantiate; results and cycles do not depend on it.
 
@@ -73,6 +75,8 @@ class Requantizer(wiring.Component):
         Added to the sum.
     multiplier : ``In(24)``
         Scale numerator, unsigned.
+    negative : ``In(24)``
+        That of sums which are negative with their bias; only with `slopes`, else as all others.
     shift : ``In(6)``
         Scale denominator's exponent, 1 to 63.
     hold, join : ``In(1)``
@@ -90,16 +94,18 @@ class Requantizer(wiring.Component):
 
     latency = REQUANTIZER_LATENCY
 
-    def __init__(self, beats: int, target: Target = Target.PORTABLE):
+    def __init__(self, beats: int, target: Target = Target.PORTABLE, *, slopes: bool = False):
         if not isinstance(beats, int) or beats < 1:
             raise ValueError(f"Held beats must be a positive integer, not {beats!r}")
         self._beats = beats
         self._target = target
+        self._slopes = slopes
         super().__init__(
             {
                 "i_sum": In(signed(32)),
                 "bias": In(signed(32)),
                 "multiplier": In(24),
+                **({"negative": In(24)} if slopes else {}),
                 "shift": In(6),
                 "hold": In(1),
                 "join": In(1),
@@ -133,6 +139,8 @@ class Requantizer(wiring.Component):
         """``(i_sum + bias) * multiplier``, 6 cycles later."""
         value = delay(m, (self.i_sum + self.bias)[:32].as_signed())
         factor = delay(m, self.multiplier)
+        if self._slopes:
+            factor = Mux(value[-1], delay(m, self.negative), factor)
         # Written in parts because synthesis does not move registers into a wide multiplier, and so
         # that three 18x18 multipliers and a corner of 14x7 in plain logic do instead of four.
         low_low = self._times(m, value[:_LIMB], factor[:_LIMB], "low_low")

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import OUTPUT_LATENCY, SUM_LATENCY
+from steelyard.contract.limits import MULTIPLIER_BITS
 
 from ..cells.target import Target, local_copy
 from ..lib.delay import delay, delays
@@ -61,14 +62,25 @@ class Beat(data.StructLayout):
         )
 
 
-class Parameter(data.Struct):
-    """Parameter item of one output channel."""
+class Parameter(data.StructLayout):
+    """Parameter item of one output channel; `negative` is the multiplier of negative sums.
 
-    # Amaranth takes shapes where types stand.
-    bias: signed(32)  # type: ignore[valid-type]
-    multiplier: 24  # type: ignore[valid-type]
-    shift: 6  # type: ignore[valid-type]
-    reserved: 2  # type: ignore[valid-type]
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+        Has `slopes` or not.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__(
+            {
+                "bias": signed(32),
+                "multiplier": MULTIPLIER_BITS,
+                "shift": 6,
+                "reserved": 2,
+                **({"negative": MULTIPLIER_BITS} if config.output.slopes else {}),
+            }
+        )
 
 
 def output_signature(config: AcceleratorConfig) -> wiring.Signature:
@@ -90,7 +102,7 @@ def output_signature(config: AcceleratorConfig) -> wiring.Signature:
             "lo": In(signed(8)),
             "hi": In(signed(8)),
             "param_address": Out(range(config.memory.parameter_words)),
-            "param_data": In(64),
+            "param_data": In(sum(config.parameter_bits)),
             "o_valid": Out(1),
             "o_row": Out(range(config.memory.activation_words)),
             "o_beat": Out(range(config.drain_beats)),
@@ -123,7 +135,7 @@ class OutputStage(wiring.Component):
         Zero point and clamp of the results; static while beats are in flight.
     param_address : ``Out(range(parameter_words))``
         Address of the parameter memory.
-    param_data : ``In(64)``
+    param_data : ``In(64)``, or of 88 bits with `slopes`
         Item at the address of the cycle before.
     o_valid : ``Out(1)``
         `o_row`, `o_beat` and `o_data` are to be written.
@@ -154,14 +166,14 @@ class OutputStage(wiring.Component):
         valid = delays(m, self.i_valid, SUM_LATENCY, "valid", reset_less=False)
 
         m.d.comb += self.param_address.eq(beats[1].param)
-        parameter = Signal(Parameter, reset_less=True)
+        parameter = Signal(Parameter(self._config), reset_less=True)
         m.d.sync += parameter.eq(self.param_data)
 
         sums = self._partial_sums(m, beats, valid)
         last = beats[-1]
         for lane, total in enumerate(sums):
             m.submodules[f"requantizer_{lane}"] = requantizer = Requantizer(
-                self._config.drain_beats, self._target
+                self._config.drain_beats, self._target, slopes=self._config.output.slopes
             )
             m.d.comb += [
                 requantizer.i_sum.eq(total),
@@ -169,7 +181,8 @@ class OutputStage(wiring.Component):
                     getattr(requantizer, name).eq(
                         local_copy(m, getattr(parameter, name), f"{name}_{lane}")
                     )
-                    for name in ("bias", "multiplier", "shift")
+                    for name in Parameter(self._config).members
+                    if name != "reserved"
                 ),
                 requantizer.hold.eq(last.hold & valid[-1]),
                 requantizer.join.eq(last.join & valid[-1]),

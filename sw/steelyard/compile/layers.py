@@ -80,17 +80,21 @@ def check_features(layer: Layer, base: Descriptor, config: AcceleratorConfig) ->
     Raises
     ------
     UserError
-        If its padded kernel is too large, its average too long, or it is an addition, pooling or
-        table that there is no unit for; names layer and field.
+        If its padded kernel is too large, its average too long, or it is an addition, pooling,
+        table or slope that there is no unit for; names layer and field.
     """
     if base.table and not config.output.tables:
         raise UserError(
             f"Layer {layer.name!r} looks up a table, which the configuration leaves out; set "
             "tables to true."
         )
+    one = "" if config.output.requantizer_cycles == 1 else ", with requantizer_cycles = 1"
+    if getattr(layer, "negative_multiplier", None) is not None and not config.output.slopes:
+        raise UserError(
+            f"Layer {layer.name!r} scales negative sums by a multiplier of their own, which the "
+            f"configuration leaves out; set slopes to true{one}."
+        )
     if base.op == Operation.ADD and not config.vector.additions:
-        cycles = config.output.requantizer_cycles
-        one = "" if cycles == 1 else ", with requantizer_cycles = 1"
         raise UserError(
             f"Layer {layer.name!r} is a residual addition, which the configuration leaves out; set "
             f"additions to true{one}."
@@ -150,7 +154,8 @@ def _avg_pool(network: Network, layer: AvgPool, batch: int, lanes: int) -> Lower
     taps = d.kernel_w * d.kernel_h
     zero = network.tensor(layer.inputs[0]).zero_point
     item = (-taps * zero, layer.multiplier, layer.shift)
-    return Lowered([Step(descriptor=d)], [item] * d.in_channels)
+    steps, items = [Step(descriptor=d)], [item] * d.in_channels
+    return Lowered(steps, items, negative=layer.negative_multiplier)
 
 
 def _lookup(network: Network, layer: Lookup, batch: int, lanes: int) -> Lowered:

@@ -36,8 +36,10 @@ class Lowered(NamedTuple):
     """A layer without weights as steps that run one after the other, and parameter items.
 
     Its table, int8 (256,), follows its items; steps whose descriptor says `table` look it up.
+    `negative` is the multiplier of negative sums, where that is another than the items'.
     """
 
     steps: Sequence[Step]
     items: Sequence[Item]
     table: NDArray[np.int8] | None = None
+    negative: int | None = None

@@ -128,13 +128,16 @@ class OutputConfig(Configuration):
     """Lanes drained and requantized a cycle: a power of two that divides `lanes`."""
     requantizer_cycles: int = 1
     """Cycles of a requantizer for one sum: 1, or 16 or 32 without multipliers. More than 1 takes
-    no scales below 2**-19 and no residual additions."""
+    no scales below 2**-19, no residual additions and no slopes."""
     tables: bool = True
     """Whether results can pass a table of 256 codes, which takes a block RAM a requantizer."""
+    slopes: bool = True
+    """Whether negative sums can have a multiplier of their own; parameter items then take three
+    words in place of two."""
 
     def __post_init__(self) -> None:
         self._integers("requantizers", "requantizer_cycles")
-        self._booleans("tables")
+        self._booleans("tables", "slopes")
         self._one_of("requantizer_cycles", (1, 16, 32))
 
 

@@ -1,14 +1,16 @@
 """Constrained-random networks of layers that cut, join and move channels and pixels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.limits import TABLE_ENTRIES
+from ..contract.limits import MAX_MULTIPLIER, TABLE_ENTRIES
 from ..errors import UserError
 from .graph import Network
 from .kinds import Concat, Interleave, Lookup, Pad, Repeat, Shuffle, Slice
+from .layer import Layer
 from .random import _Chain, _channels, _grown, random_codes
 
 __all__ = ["OPERATORS", "SHAPES", "random_shapes"]
@@ -25,7 +27,7 @@ SHAPES = (
     "interleave",
     "shuffle",
 )
-OPERATORS = ("lookup",)
+OPERATORS = ("lookup", "slope_conv", "slope_pool")
 """Kinds that a configuration may leave out."""
 
 
@@ -68,7 +70,10 @@ def random_shapes(
 
 
 class _Shapes(_Chain):
-    """Chain with layers that cut, join and move."""
+    """Chain with layers that cut, join and move, and operators."""
+
+    _slopes = False
+    """Whether the next layer has a multiplier for negative sums."""
 
     def draw(self, kind: str, most: int, group: int) -> None:
         """Append a layer of a kind where the map allows it."""
@@ -91,6 +96,13 @@ class _Shapes(_Chain):
                 self._append(Slice, first=first, count=count)
             case "shuffle":
                 self._append(Shuffle, groups=int(rng.choice(_divisors(channels))))
+            case "slope_conv" | "slope_pool":
+                self._slopes = True
+                if kind == "slope_conv":
+                    self.random_conv(_channels(rng, most), k, group)
+                else:
+                    self.random_pool("avg_pool")
+                self._slopes = False
             case "lookup":
                 table = random_codes(rng, (2, TABLE_ENTRIES))[0]
                 self._append(Lookup, **self._codes(one_sided=True), table=table)
@@ -104,6 +116,15 @@ class _Shapes(_Chain):
                 self._append(Pad, padding=(-top, -left, -bottom, -right))
             case _:
                 self._larger(kind)
+
+    def _append(self, kind: type[Layer], *sources: str, **fields: Any) -> None:
+        if self._slopes:
+            multiplier = fields["multiplier"]
+            # From 0, a ReLU, to twice as steep.
+            slope = self.rng.integers(0, 33, np.shape(multiplier)) / 16
+            negative = np.minimum(multiplier * slope, MAX_MULTIPLIER).astype(np.int32)
+            fields["negative_multiplier"] = negative if negative.shape else int(negative)
+        super()._append(kind, *sources, **fields)
 
     def _concat(self, most: int) -> None:
         """Join the last tensor with others of its map and codes, or with itself."""

@@ -97,13 +97,13 @@ def test_every_field_changes_the_hash_and_is_named_as_a_difference():
         assert changed.hash() != base.hash()
         assert base.differences(changed) == [f"{field}: {own[field]} != {value}"]
     assert base.differences(configure("array")) == []
-    plain = base.with_(additions=False)
+    plain = base.with_(additions=False, slopes=False)
     assert plain.hash() != base.hash()
     for field, value in {"requantizer_cycles": 16, "tag_registers": False}.items():
         changed = plain.with_(**{field: value})
         assert changed.hash() not in (plain.hash(), base.hash())
         assert plain.differences(changed) == [f"{field}: {own[field]} != {value}"]
-    assert {*other, "additions", "requantizer_cycles", "tag_registers"} == base.plain(
+    assert {*other, "additions", "slopes", "requantizer_cycles", "tag_registers"} == base.plain(
         hashed=True
     ).keys()
 
@@ -128,6 +128,10 @@ def test_a_preset_is_a_set_of_fields_that_values_override():
     "fields, sentence",
     [
         ({"requantizer_cycles": 16}, "do no residual additions; set 'requantizer_cycles' to 1 or"),
+        (
+            {"requantizer_cycles": 16, "additions": False},
+            "have one multiplier for all sums; set 'requantizer_cycles' to 1 or 'slopes' to false",
+        ),
         ({"tag_registers": False}, "additions need the vector unit's registers; set"),
         ({"vector_bits": 0}, "'vector_bits' must lie between 8 and 24, not 0"),
         ({"colour": 1}, "has no field 'colour'; allowed are lanes, "),

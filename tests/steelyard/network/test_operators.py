@@ -1,5 +1,7 @@
 """Kinds that need an operator of the configuration: golden functions, files, lowering, refusals."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -7,12 +9,12 @@ from steelyard.compile import compile
 from steelyard.contract import configure
 from steelyard.contract.descriptor import Descriptor, Operation
 from steelyard.errors import UserError
-from steelyard.network import Lookup, NetworkBuilder, from_arrays, golden, to_arrays
+from steelyard.network import AvgPool, Lookup, NetworkBuilder, from_arrays, golden, to_arrays
 
 SHAPE = (3, 4, 5)
 X = np.random.default_rng(2).integers(-128, 128, (2, *SHAPE)).astype(np.int8)
 X.reshape(-1)[:2] = -128, 127
-CONFIG = configure("array", lanes=4, columns=4)
+CONFIG = configure("array", lanes=4, columns=4, requantizers=4)
 TABLE = np.random.default_rng(3).integers(-128, 128, 256).astype(np.int8)
 
 
@@ -58,7 +60,7 @@ def test_a_table_lies_behind_the_items_of_its_layer():
     assert (first.param_base, first.table_base, first.table) == (0, 3, 1)
     assert (second.param_base, second.table_base, second.table) == (35, 38, 1)
     for base, table in ((3, TABLE), (38, -1 - TABLE)):
-        entries = program.parameters[base : base + 32].astype("<u4").tobytes()
+        entries = program.parameters[base : base + 32, :2].astype("<u4").tobytes()
         assert entries == table.tobytes()
     assert len(program.parameters) == 70
 
@@ -71,3 +73,86 @@ def test_a_configuration_without_tables_refuses_them_by_the_fields_name():
         "Layer 'sigmoid' looks up a table, which the configuration leaves out; set tables to true."
     )
     compile(made, CONFIG.with_(tables=True))
+
+
+def leaky(negative, *, shift=9, bias=(40, -300)):
+    """Network of a convolution of 2 channels, with multipliers of negative sums or without."""
+    builder = NetworkBuilder("leaky", SHAPE, scale=0.5, zero_point=7)
+    weight = np.random.default_rng(5).integers(-127, 128, (2, 3, 1, 2)).astype(np.int8)
+    given = {} if negative is None else {"negative_multiplier": np.array(negative, np.int32)}
+    builder.conv(
+        weight, name="leaky", bias=list(bias), multiplier=[3, 7], shift=shift, scale=1.0,
+        zero_point=-20, **given,
+    )  # fmt: skip
+    return builder.network()
+
+
+@pytest.mark.parametrize(("negative", "shift"), [((0, 1), 9), ((9, 7), 10), ((1 << 23, 0), 33)])
+def test_negative_sums_of_a_convolution_have_a_multiplier_of_their_own(negative, shift):
+    # The third case has products beyond float64's integers.
+    bias = (40, -300) if shift < 33 else (-(1 << 30), 1 << 30)
+    made = leaky(negative, shift=shift, bias=bias)
+    layer = made.layers[0]
+    found = golden.run(made, X)
+    below = 0
+    for image, channel, y, x in np.ndindex(found.shape):
+        window = X[image, :, y, x : x + 2].astype(int) - 7
+        total = int((layer.weight[channel, :, 0] * window).sum()) + int(layer.bias[channel])
+        multiplier = int((layer.negative_multiplier if total < 0 else layer.multiplier)[channel])
+        below += total < 0
+        code = -20 + round(Fraction(total * multiplier, 1 << shift))
+        assert found[image, channel, y, x] == min(max(code, -128), 127)
+    assert 0 < below < found.size
+
+
+def test_negative_sums_of_a_mean_have_a_multiplier_of_their_own():
+    fields = {"kernel": (1, 1), "multiplier": 5, "shift": 3, "negative_multiplier": 1, "lo": -100}
+    found = golden.run(network((AvgPool, {**fields, "zero_point": 2})), X)
+    for code, y in zip(X.reshape(-1).tolist(), found.reshape(-1).tolist(), strict=True):
+        total = code - 7
+        wanted = 2 + round(Fraction(total * (1 if total < 0 else 5), 8))
+        assert y == min(max(wanted, -100), 127)
+
+
+def test_files_keep_slopes_and_layers_without():
+    for made in (leaky((1, 2)), leaky(None), network((AvgPool, SLOPED))):
+        manifest, arrays = to_arrays(made)
+        again = from_arrays(manifest, arrays)
+        kept = again.layers[0].negative_multiplier
+        assert np.array_equal(kept, made.layers[0].negative_multiplier)
+        assert ("layer0.negative_multiplier" in arrays) is isinstance(kept, np.ndarray)
+
+
+SLOPED = {"name": "leaky", "kernel": (1, 1), "multiplier": 5, "shift": 3, "negative_multiplier": 1}
+
+
+def test_the_third_word_of_an_item_is_the_multiplier_of_negative_sums():
+    assert compile(leaky((11, 12)), CONFIG).parameters[:, 2].tolist() == [11, 12]
+    assert compile(leaky(None), CONFIG).parameters[:, 2].tolist() == [3, 7]
+    assert compile(network((AvgPool, SLOPED)), CONFIG).parameters[:, 2].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("made", [leaky((1, 2)), network((AvgPool, SLOPED))])
+def test_a_configuration_without_slopes_refuses_them_by_the_fields_name(made):
+    for config, more in (
+        (CONFIG.with_(slopes=False), ""),
+        (configure("array", "compact", lanes=4, requantizers=4), ", with requantizer_cycles = 1"),
+    ):
+        with pytest.raises(UserError) as caught:
+            compile(made, config)
+        assert str(caught.value) == (
+            "Layer 'leaky' scales negative sums by a multiplier of their own, which the "
+            f"configuration leaves out; set slopes to true{more}."
+        )
+
+
+@pytest.mark.parametrize(
+    ("negative", "words"),
+    [
+        ((1, -2), "the smallest negative_multiplier must be an integer from 0 to 16777215, not -2"),
+        ((1, 2, 3), r"the negative_multiplier must be int32 \(2,\), not int32 \(3,\)"),
+    ],
+)
+def test_slopes_that_do_not_fit_are_refused(negative, words):
+    with pytest.raises(UserError, match=words):
+        leaky(negative)

@@ -16,7 +16,7 @@ REREAD = 8
 FLAGS = ("accumulate", "store", "hold", "join")
 
 
-def small(lanes, requantizers):
+def small(lanes, requantizers, **fields):
     return configure(
         "array",
         lanes=lanes,
@@ -25,6 +25,7 @@ def small(lanes, requantizers):
         partial_sum_channels=3,
         parameter_words=16,
         activation_words=64,
+        **fields,
     )
 
 
@@ -46,11 +47,18 @@ class Layer:
             for _ in range(config.memory.parameter_words)
         ]
         self.params[0] = (0, 1 << 22, 22)
+        self.negative = [rng.getrandbits(24) for _ in self.params]
+        self.negative[0] = 1 << 22
         self.schedule = []  # a beat or None each cycle
         self.expected = []  # (cycle of o_valid, row, beat, data)
 
     def idle(self, cycles):
         self.schedule += [None] * cycles
+
+    def scale(self, param, value):
+        """Product of a sum with its bias, and the multiplier of its sign."""
+        slopes = value < 0 and self.config.output.slopes
+        return value * (self.negative[param] if slopes else self.params[param][1])
 
     def sums(self):
         bound = 1 << self.rng.choice((12, 20, 28))
@@ -90,8 +98,8 @@ class Layer:
                 earlier = stored.get(address, [0] * len(sums)) if chunk else [0] * len(sums)
                 totals = stored[address] = [a + b for a, b in zip(earlier, sums, strict=True)]
                 if chunk == chunks - 1:
-                    bias, multiplier, shift = self.params[param]
-                    scaled = [(total + bias) * multiplier for total in totals]
+                    bias, _, shift = self.params[param]
+                    scaled = [self.scale(param, total + bias) for total in totals]
                     self.writes(cycle, row + channel & 63, beat, scaled, shift)
             # The next chunk's beat of an address follows REREAD cycles after this one at the least.
             self.idle(max(0, REREAD - (len(self.schedule) - start)))
@@ -103,13 +111,13 @@ class Layer:
             row = rng.randrange(config.memory.activation_words)
             products = []
             for operand, flag in enumerate(("hold", "join")):
-                bias, multiplier, shift = self.params[1 + operand]
+                bias, _, shift = self.params[1 + operand]
                 for beat in range(config.drain_beats):
                     while rng.random() < gaps:
                         self.idle(1)
                     sums = self.sums()
                     cycle = self.beat(beat, sums, param=1 + operand, row=row, **{flag: 1})
-                    scaled = [(total + bias) * multiplier for total in sums]
+                    scaled = [self.scale(1 + operand, total + bias) for total in sums]
                     if operand:
                         held = products[beat]
                         totals = [a + b for a, b in zip(held, scaled, strict=True)]
@@ -126,7 +134,10 @@ class Layer:
             while True:
                 _, _, address = await ctx.tick().sample(dut.param_address)
                 bias, multiplier, shift = self.params[address]
-                ctx.set(dut.param_data, shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF)
+                item = shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF
+                if self.config.output.slopes:
+                    item |= self.negative[address] << 64
+                ctx.set(dut.param_data, item)
 
         async def testbench(ctx):
             ctx.set(dut.z_y, self.z_y)
@@ -159,6 +170,15 @@ class Layer:
 
 
 SHAPES = [(4, 4), (4, 2), (8, 2), (4, 1)]
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.4])
+def test_without_slopes_all_sums_have_one_multiplier(gaps):
+    layer = Layer(small(4, 2, slopes=False), seed=3)
+    for chunks in (1, 2):
+        layer.convolution(chunks, gaps)
+    layer.residual(5, gaps)
+    layer.check()
 
 
 @pytest.mark.parametrize("lanes, requantizers", SHAPES)
@@ -196,6 +216,7 @@ def test_sums_reach_the_ends_of_int32():
     layer = Layer(small(4, 4), seed=6)
     layer.z_y, layer.lo, layer.hi = 0, -128, 127
     layer.params[4] = (-5, (1 << 24) - 1, 49)
+    layer.negative[4] = (1 << 24) - 1
     sums = [INT32[0] + 5, INT32[1], INT32[1] - 1, 0]
     cycle = layer.beat(0, sums, param=4, row=63)
     layer.writes(cycle, 63, 0, [(total - 5) * ((1 << 24) - 1) for total in sums], 49)
