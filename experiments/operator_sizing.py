@@ -17,7 +17,7 @@ from accelerator_sizing import by_place, comb, synthesize
 from steelyard_boards.configs import LARGE
 from steelyard_hw.cells.target import Target
 
-OPERATORS = ("tables", "slopes")
+OPERATORS = ("tables", "slopes", "products")
 COLUMNS = ("LUT4", "CCU2C", "TRELLIS_DPR16X4", "TRELLIS_FF", "DP16KD", "MULT18X18D")
 
 

@@ -17,7 +17,7 @@ from .output.stage import OutputStage
 from .output.tables import LookupTables
 from .output.vector import VectorUnit
 from .shell.host import HostPort
-from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
+from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, joins
 from .shell.memory import ActivationMemory, ItemMemory
 from .shell.sequencer import Sequencer
 from .shell.weights import WeightFetch
@@ -50,7 +50,7 @@ class VectorTags(wiring.Component):
     advance : ``In(1)``
         A word with the last tap of its window passes, or without `tag_registers` its last beat.
     operand : ``In(1)``
-        It belongs to the second operand of an add.
+        It belongs to the second operand of an add or product.
     param, row : ``Out``
         Of that word, in the same cycle.
     """
@@ -71,7 +71,7 @@ class VectorTags(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        add = adds(layer, self._config)
+        two = joins(layer, self._config)
         channels = Countdown("channels", layer.in_channels.shape())
         channel = Signal.like(self.param)
         one_channel = Signal()
@@ -80,9 +80,9 @@ class VectorTags(wiring.Component):
         last = channels.last
         m.d.comb += [
             self.row.eq(row),
-            self.param.eq(layer.param_base + Mux(add, self.operand, channel)),
+            self.param.eq(layer.param_base + Mux(two, self.operand, channel)),
         ]
-        with m.If(self.advance & (~add | self.operand)):
+        with m.If(self.advance & (~two | self.operand)):
             channels.step(m, layer.in_channels, one_channel)
             m.d.sync += [channel.eq(Mux(last, 0, channel + 1)), row.eq(row + layer.out_pitch)]
             with m.If(last):
@@ -252,7 +252,7 @@ class Accelerator(wiring.Component):
         m.submodules.vector = vector = VectorUnit(self._config)
         m.submodules.tags = tags = VectorTags(self._config)
         config = self._config
-        add = adds(layer, config)
+        two = joins(layer, config)
         m.d.comb += [
             tags.layer.eq(layer),
             tags.start.eq(go),
@@ -269,8 +269,8 @@ class Accelerator(wiring.Component):
             vector.mode.eq(layer.op != Operation.MAX_POOL),
             vector.i_param.eq(tags.param),
             vector.i_row.eq(tags.row),
-            vector.i_hold.eq(add & ~loader.vector_operand),
-            vector.i_join.eq(add & loader.vector_operand),
+            vector.i_hold.eq(two & ~loader.vector_operand),
+            vector.i_join.eq(two & loader.vector_operand),
         ]
         return vector
 
@@ -295,6 +295,12 @@ class Accelerator(wiring.Component):
             output.param_data.eq(parameters.data),
             parameters.address.eq(output.param_address),
         ]
+        if self._config.vector.products:
+            m.d.comb += [
+                output.multiply.eq(layer.op == Operation.MUL),
+                output.z_a.eq(layer.z_a),
+                output.z_b.eq(layer.z_b),
+            ]
         last = output
         if self._config.output.tables:
             last = self._tables(m, sequencer, output, parameters)

@@ -16,7 +16,7 @@ from steelyard_boards.capacity import check
 from steelyard_boards.demo import demo_cycles, demo_network
 from steelyard_boards.families.ecp5 import ECP5, LFE5_25F
 
-BARE = {"tables": False, "slopes": False}
+BARE = {"tables": False, "slopes": False, "products": False}
 """Without operators, as these designs were synthesized."""
 WIDE = {"activation_words": 2048, "parameter_words": 512, "max_layers": 32}
 SYNTHESIZED = [

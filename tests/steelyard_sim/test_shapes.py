@@ -33,6 +33,7 @@ def operators_of(config: AcceleratorConfig) -> list[str]:
         "lookup": config.output.tables,
         "slope_conv": config.output.slopes,
         "slope_pool": config.output.slopes,
+        "mul": config.vector.products,
     }
     return [kind for kind in OPERATORS if has[kind]]
 
@@ -43,7 +44,7 @@ def test_random_shapes_are_exact_and_take_the_cycles_of_the_model(config):
     kinds = operators_of(config)
     with driver.open("sim", config=config) as device:
         for seed in range(8):
-            network = random_shapes(seed, kinds=(*SHAPES, *kinds), layers=14)
+            network = random_shapes(seed, kinds=(*SHAPES, *kinds), layers=15)
             program = compile(network, config, batch=1 + seed % 3)
             x = random_input(network, program.batch, seed)
             assert driver.check_layers(program, x, device) is None

@@ -174,6 +174,7 @@ class Family:
         if self.multiplier_luts:
             return 0
         each = self.requantizer_multipliers if config.output.requantizer_cycles == 1 else 0
+        each += config.vector.products
         return self.engine_multipliers(config) + each * config.output.requantizers
 
     def _paired(self, config: AcceleratorConfig) -> bool:

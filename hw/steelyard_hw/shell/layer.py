@@ -7,7 +7,7 @@ from amaranth.utils import bits_for
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, absent, narrowed
 
-__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "adds", "pixel_bits"]
+__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "joins", "pixel_bits"]
 
 
 def pixel_bits(config: AcceleratorConfig) -> int:
@@ -15,9 +15,11 @@ def pixel_bits(config: AcceleratorConfig) -> int:
     return bits_for(config.memory.activation_words - 1) + bits_for(config.engine.lanes - 1) + 2
 
 
-def adds(layer, config: AcceleratorConfig) -> Value:
-    """Whether a layer is a residual addition, which a configuration may leave out."""
-    return layer.op == Operation.ADD if config.vector.additions else Const(0, 1)
+def joins(layer, config: AcceleratorConfig) -> Value:
+    """Whether a layer has two operands, which a configuration may leave out."""
+    has = {Operation.ADD: config.vector.additions, Operation.MUL: config.vector.products}
+    operations = [operation for operation, there in has.items() if there]
+    return layer.op.matches(*operations) if operations else Const(0, 1)
 
 
 class LayerLayout(data.StructLayout):

@@ -16,6 +16,7 @@ from ..network import (
     Layer,
     Lookup,
     MaxPool,
+    Mul,
     Network,
     Pad,
     Repeat,
@@ -80,8 +81,8 @@ def check_features(layer: Layer, base: Descriptor, config: AcceleratorConfig) ->
     Raises
     ------
     UserError
-        If its padded kernel is too large, its average too long, or it is an addition, pooling,
-        table or slope that there is no unit for; names layer and field.
+        If its padded kernel is too large, its average too long, or it is an addition, product,
+        pooling, table or slope that there is no unit for; names layer and field.
     """
     if base.table and not config.output.tables:
         raise UserError(
@@ -98,6 +99,11 @@ def check_features(layer: Layer, base: Descriptor, config: AcceleratorConfig) ->
         raise UserError(
             f"Layer {layer.name!r} is a residual addition, which the configuration leaves out; set "
             f"additions to true{one}."
+        )
+    if base.op == Operation.MUL and not config.vector.products:
+        raise UserError(
+            f"Layer {layer.name!r} multiplies two activations, which the configuration leaves out; "
+            f"set products to true{one}."
         )
     if base.op in (Operation.MAX_POOL, Operation.AVG_POOL) and not config.vector.bits:
         raise UserError(
@@ -173,6 +179,13 @@ def _add(network: Network, layer: Add, batch: int, lanes: int) -> Lowered:
     return Lowered([Step(descriptor=d)], items)
 
 
+def _mul(network: Network, layer: Mul, batch: int, lanes: int) -> Lowered:
+    a, b = network.inputs_of(layer)
+    d = walk(network, layer, Operation.MUL, batch, lanes)
+    d = replace(d, z_a=a.zero_point, z_b=b.zero_point)
+    return Lowered([Step(descriptor=d)], [(0, layer.multiplier, layer.shift)] * 2)
+
+
 def _nothing(network: Network, layer: Layer, batch: int, lanes: int) -> Lowered:
     """A view: its tensor lies in another."""
     return Lowered([], [])
@@ -182,6 +195,7 @@ LOWERINGS: dict[type[Layer], Callable[[Network, Any, int, int], Lowered]] = {
     MaxPool: _max_pool,
     AvgPool: _avg_pool,
     Add: _add,
+    Mul: _mul,
     Lookup: _lookup,
     Concat: _nothing,
     Slice: _nothing,

@@ -24,6 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "read_registers": False,
         "weight_queue": False,
         "additions": False,
+        "products": False,
         "tag_registers": False,
         "tables": False,
         "slopes": False,
@@ -31,7 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Fields by the name of what they are together. Of "compact" logic counts more than clock: few
-registers that only carry, no queues, no residual additions, tables or slopes."""
+registers that only carry, no queues, no residual additions, products, tables or slopes."""
 
 EngineT = TypeVar("EngineT", bound=EngineConfig)
 
@@ -64,6 +65,16 @@ class AcceleratorConfig(Generic[EngineT]):
             raise UserError(
                 f"Requantizers of {output.requantizer_cycles} cycles do no residual additions; set "
                 "'requantizer_cycles' to 1 or 'additions' to false."
+            )
+        if vector.products and output.requantizer_cycles > 1:
+            raise UserError(
+                f"Requantizers of {output.requantizer_cycles} cycles multiply no activations; set "
+                "'requantizer_cycles' to 1 or 'products' to false."
+            )
+        if vector.products and not vector.tag_registers:
+            raise UserError(
+                "Products of activations need the vector unit's registers; set 'tag_registers' to "
+                "true or 'products' to false."
             )
         if output.slopes and output.requantizer_cycles > 1:
             raise UserError(

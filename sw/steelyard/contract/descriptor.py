@@ -24,6 +24,12 @@ class Operation(IntEnum):
     MAX_POOL = 1
     AVG_POOL = 2
     ADD = 3
+    MUL = 4
+
+    @property
+    def joins(self) -> bool:
+        """Whether it has two operands, whose words come in turn."""
+        return self in (Operation.ADD, Operation.MUL)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ FIELDS: dict[str, Field] = {
     "lo": Field(25, 8, 8, signed=True),
     "hi": Field(25, 16, 8, signed=True),
     "table_base": Field(26, 0, 32),
+    "z_a": Field(27, 0, 8, signed=True),
+    "z_b": Field(27, 8, 8, signed=True),
 }
 """Every field by name, as laid out in docs/architecture.md section 6."""
 
@@ -125,7 +133,12 @@ def narrowed(config: AcceleratorConfig) -> dict[str, Field]:
 
 def absent(config: AcceleratorConfig) -> set[str]:
     """Fields for which a configuration has no register."""
-    return set() if config.output.tables else {"table", "table_base"}
+    names = set[str]()
+    if not config.output.tables:
+        names |= {"table", "table_base"}
+    if not config.vector.products:
+        names |= {"z_a", "z_b"}
+    return names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +189,8 @@ class Descriptor:
     lo: int = 0
     hi: int = 0
     table_base: int = 0
+    z_a: int = 0
+    z_b: int = 0
 
     @property
     def groups(self) -> int:

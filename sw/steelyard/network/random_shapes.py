@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..contract.limits import MAX_MULTIPLIER, TABLE_ENTRIES
 from ..errors import UserError
 from .graph import Network
-from .kinds import Concat, Interleave, Lookup, Pad, Repeat, Shuffle, Slice
+from .kinds import Concat, Interleave, Lookup, Mul, Pad, Repeat, Shuffle, Slice
 from .layer import Layer
 from .random import _Chain, _channels, _grown, random_codes
 
@@ -27,7 +27,7 @@ SHAPES = (
     "interleave",
     "shuffle",
 )
-OPERATORS = ("lookup", "slope_conv", "slope_pool")
+OPERATORS = ("lookup", "slope_conv", "slope_pool", "mul")
 """Kinds that a configuration may leave out."""
 
 
@@ -103,6 +103,8 @@ class _Shapes(_Chain):
                 else:
                     self.random_pool("avg_pool")
                 self._slopes = False
+            case "mul":
+                self._mul()
             case "lookup":
                 table = random_codes(rng, (2, TABLE_ENTRIES))[0]
                 self._append(Lookup, **self._codes(one_sided=True), table=table)
@@ -125,6 +127,18 @@ class _Shapes(_Chain):
             negative = np.minimum(multiplier * slope, MAX_MULTIPLIER).astype(np.int32)
             fields["negative_multiplier"] = negative if negative.shape else int(negative)
         super()._append(kind, *sources, **fields)
+
+    def _mul(self) -> None:
+        """Multiply the last tensor by another of its shape, or by itself."""
+        last, tensors = self._builder.last, self._builder.tensors
+        other = str(self.rng.choice([n for n, t in tensors.items() if t.shape == last.shape]))
+        sources = (other, last.name) if self.rng.random() < 0.5 else (last.name, other)
+        shift = int(self.rng.integers(8, 25))
+        # Products of int8 spread over 16 bits, results over 8.
+        multiplier = int(self.rng.integers(1 << shift >> 8, (1 << shift >> 5) + 1))
+        codes = self._codes(one_sided=True)
+        clamp = self._clamp(codes["zero_point"])
+        self._append(Mul, *sources, **codes, **clamp, multiplier=multiplier, shift=shift)
 
     def _concat(self, most: int) -> None:
         """Join the last tensor with others of its map and codes, or with itself."""

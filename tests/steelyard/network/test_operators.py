@@ -9,7 +9,16 @@ from steelyard.compile import compile
 from steelyard.contract import configure
 from steelyard.contract.descriptor import Descriptor, Operation
 from steelyard.errors import UserError
-from steelyard.network import AvgPool, Lookup, NetworkBuilder, from_arrays, golden, to_arrays
+from steelyard.network import (
+    AvgPool,
+    Lookup,
+    Mul,
+    NetworkBuilder,
+    Repeat,
+    from_arrays,
+    golden,
+    to_arrays,
+)
 
 SHAPE = (3, 4, 5)
 X = np.random.default_rng(2).integers(-128, 128, (2, *SHAPE)).astype(np.int8)
@@ -156,3 +165,81 @@ def test_a_configuration_without_slopes_refuses_them_by_the_fields_name(made):
 def test_slopes_that_do_not_fit_are_refused(negative, words):
     with pytest.raises(UserError, match=words):
         leaky(negative)
+
+
+def scaled(**fields):
+    """Network that multiplies its input by a table of it."""
+    builder = NetworkBuilder("scaled", SHAPE, scale=0.5, zero_point=7)
+    builder.append(Lookup, table=TABLE, scale=0.5, zero_point=-30)
+    fields = {"name": "scaled", "multiplier": 11, "shift": 10, "zero_point": 4} | fields
+    builder.append(Mul, "input", builder.last.name, **fields)
+    return builder.network()
+
+
+@pytest.mark.parametrize("fields", [{}, {"lo": 4, "hi": 100}, {"multiplier": 1, "shift": 1}])
+def test_a_product_is_rounded_once(fields):
+    made = scaled(**fields)
+    layer = made.layers[-1]
+    found = golden.run(made, X).reshape(-1).tolist()
+    for code, y in zip(X.reshape(-1).tolist(), found, strict=True):
+        product = (code - 7) * (int(TABLE[code + 128]) + 30)
+        wanted = 4 + round(Fraction(product * layer.multiplier, 1 << layer.shift))
+        assert y == min(max(wanted, layer.lo), layer.hi)
+
+
+def test_a_product_takes_its_zero_points_from_the_descriptor_and_one_scale():
+    program = compile(scaled(), CONFIG)
+    product = Descriptor.from_words(program.descriptors[-1])
+    assert (product.op, product.z_a, product.z_b, product.z_y) == (Operation.MUL, 7, -30, 4)
+    assert product.in_channels == 3
+    for item in program.parameters[product.param_base : product.param_base + 2].tolist():
+        assert item == [0, 10 << 24 | 11, 11]
+
+
+def test_a_factor_for_each_channel_is_repeated():
+    builder = NetworkBuilder("gate", SHAPE, scale=0.5, zero_point=7)
+    builder.append(AvgPool, kernel=SHAPE[1:], multiplier=9, shift=8, output="factor")
+    builder.append(Repeat, axis=1, count=SHAPE[1])
+    builder.append(Repeat, axis=2, count=SHAPE[2])
+    builder.append(Mul, "input", builder.last.name, multiplier=1, shift=6)
+    found = golden.run(builder.network(), X, trace=True)
+    factor = found["factor"].astype(int) - 7
+    wanted = 7 + np.rint((X.astype(int) - 7) * factor / 64)
+    assert np.array_equal(found[builder.last.name], np.clip(wanted, -128, 127))
+    compile(builder.network(), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"multiplier": -1}, "multiplier must be an integer from 0 to 16777215, not -1"),
+        ({"shift": 64}, "shift must be an integer from 1 to 63, not 64"),
+    ],
+)
+def test_products_that_do_not_fit_are_refused(fields, words):
+    with pytest.raises(UserError, match=words):
+        scaled(**fields)
+
+
+def test_products_are_of_equal_shapes():
+    builder = NetworkBuilder("two", SHAPE)
+    builder.append(Repeat, axis=1, count=2, output="larger")
+    with pytest.raises(UserError, match=r"mul needs three equal shapes, not \(3, 8, 5\), \(3, 4"):
+        builder.append(Mul, "larger", "input", multiplier=1, shift=1)
+        builder.network()
+
+
+def test_a_configuration_without_products_refuses_them_by_the_fields_name():
+    for config, more in (
+        (CONFIG.with_(products=False), ""),
+        (
+            configure("array", "compact", lanes=4, requantizers=4, tables=True),
+            ", with requantizer_cycles = 1",
+        ),
+    ):
+        with pytest.raises(UserError) as caught:
+            compile(scaled(), config)
+        assert str(caught.value) == (
+            "Layer 'scaled' multiplies two activations, which the configuration leaves out; set "
+            f"products to true{more}."
+        )

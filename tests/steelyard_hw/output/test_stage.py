@@ -49,6 +49,7 @@ class Layer:
         self.params[0] = (0, 1 << 22, 22)
         self.negative = [rng.getrandbits(24) for _ in self.params]
         self.negative[0] = 1 << 22
+        self.zeros = None  # zero points of a product's operands
         self.schedule = []  # a beat or None each cycle
         self.expected = []  # (cycle of o_valid, row, beat, data)
 
@@ -125,6 +126,29 @@ class Layer:
                     else:
                         products.append(scaled)
 
+    def product(self, words, gaps):
+        """Words of a product: operand a's beats, then operand b's."""
+        config, rng = self.config, self.rng
+        self.zeros = rng.randint(-128, 127), rng.randint(-128, 127)
+        codes = [-128, 127, *range(-128, 128)]
+        for _ in range(words):
+            row = rng.randrange(config.memory.activation_words)
+            held = []
+            for operand, flag in enumerate(("hold", "join")):
+                for beat in range(config.drain_beats):
+                    while rng.random() < gaps:
+                        self.idle(1)
+                    sums = rng.choices(codes, k=config.output.requantizers)
+                    cycle = self.beat(beat, sums, param=1 + operand, row=row, **{flag: 1})
+                    factors = [code - self.zeros[operand] for code in sums]
+                    if operand:
+                        products = [a * b for a, b in zip(held[beat], factors, strict=True)]
+                        bias, _, shift = self.params[2]
+                        scaled = [self.scale(2, product + bias) for product in products]
+                        self.writes(cycle, row, beat, scaled, shift)
+                    else:
+                        held.append(factors)
+
     def run(self):
         """Drive the schedule; return what was written and when."""
         dut = OutputStage(self.config)
@@ -143,6 +167,11 @@ class Layer:
             ctx.set(dut.z_y, self.z_y)
             ctx.set(dut.lo, self.lo)
             ctx.set(dut.hi, self.hi)
+            if self.zeros is not None:
+                for port, value in zip(
+                    (dut.multiply, dut.z_a, dut.z_b), (1, *self.zeros), strict=True
+                ):
+                    ctx.set(port, value)
             for cycle in range(len(self.schedule) + dut.latency + 2):
                 item = self.schedule[cycle] if cycle < len(self.schedule) else None
                 ctx.set(dut.i_valid, int(item is not None))
@@ -198,6 +227,17 @@ def test_residual_add_joins_the_held_products(lanes, requantizers, gaps):
     layer.params[2] = (-7, (1 << 24) - 1, 33)
     layer.params[1] = (128, (1 << 23) + 5, 33)
     layer.residual(20, gaps)
+    layer.check()
+
+
+@pytest.mark.parametrize("lanes, requantizers", SHAPES)
+@pytest.mark.parametrize("gaps", [0.0, 0.4])
+def test_products_are_of_operands_less_their_zero_points(lanes, requantizers, gaps):
+    layer = Layer(small(lanes, requantizers), seed=lanes * requantizers)
+    layer.params[2] = (0, (1 << 23) + 5, 31)
+    layer.negative[2] = (1 << 22) + 3
+    layer.product(40, gaps)
+    assert len({tuple(written[3]) for written in layer.expected}) > 10
     layer.check()
 
 

@@ -8,6 +8,7 @@ from .add import Add
 from .conv import Conv
 from .lookup import Lookup
 from .moves import Interleave, Pad, Repeat, Shuffle
+from .mul import Mul
 from .pool import AvgPool, MaxPool
 from .views import Concat, Slice
 
@@ -20,6 +21,7 @@ __all__ = [
     "Interleave",
     "Lookup",
     "MaxPool",
+    "Mul",
     "Pad",
     "Repeat",
     "Shuffle",
@@ -40,6 +42,7 @@ LAYER_KINDS: dict[str, type[Layer]] = {
         Interleave,
         Shuffle,
         Lookup,
+        Mul,
     )
 }
 """Class of every kind by its key."""
