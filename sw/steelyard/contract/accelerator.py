@@ -71,11 +71,6 @@ class AcceleratorConfig(Generic[EngineT]):
                 f"Requantizers of {output.requantizer_cycles} cycles multiply no activations; set "
                 "'requantizer_cycles' to 1 or 'products' to false."
             )
-        if vector.products and not vector.tag_registers:
-            raise UserError(
-                "Products of activations need the vector unit's registers; set 'tag_registers' to "
-                "true or 'products' to false."
-            )
         if output.slopes and output.requantizer_cycles > 1:
             raise UserError(
                 f"Requantizers of {output.requantizer_cycles} cycles have one multiplier for all "
@@ -85,6 +80,11 @@ class AcceleratorConfig(Generic[EngineT]):
             raise UserError(
                 "Residual additions need the vector unit's registers; set 'tag_registers' to true "
                 "or 'additions' to false."
+            )
+        if vector.products and not vector.tag_registers:
+            raise UserError(
+                "Products of activations need the vector unit's registers; set 'tag_registers' to "
+                "true or 'products' to false."
             )
         self.engine.check(self)
 
