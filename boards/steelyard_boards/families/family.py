@@ -166,7 +166,9 @@ class Family:
         products: int = self.multiplier_luts * engine.products(config)
         if config.output.requantizer_cycles > 1:
             return own + products
-        each = 620 + 55 * config.output.tables
+        # Operators: docs/notes/operators.md.
+        each = 620 + 55 * config.output.tables + 30 * config.output.slopes
+        each += 37 * config.vector.products
         synthesized = own + each * config.output.requantizers + 190 * config.engine.lanes
         return round(self.growth * round(1.09 * synthesized)) + products
 
