@@ -24,6 +24,7 @@ from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
 
 from steelyard.contract import configure
 from steelyard_hw.accelerator import Accelerator
+from steelyard_hw.cells.target import Target
 from steelyard_hw.lib.tools import find_yosys
 from steelyard_hw.verilog import bare_memories
 
@@ -71,10 +72,10 @@ def wrapped(accelerator):
     return m, [clock.clk, shift_in, load, shift_out]
 
 
-def synthesize(config, folder, *, collisions):
+def synthesize(config, folder, *, collisions, target=Target.PORTABLE):
     """Runs yosys; returns its CPU-seconds."""
     with bare_memories():
-        m, ports = wrapped(Accelerator(config))
+        m, ports = wrapped(Accelerator(config, target))
         (folder / "top.il").write_text(rtlil.convert(m, ports=ports, emit_src=False))
     (folder / "top.ys").write_text(
         "\n".join(

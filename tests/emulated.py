@@ -6,7 +6,7 @@ import numpy as np
 
 from steelyard import driver
 from steelyard.contract import AcceleratorConfig, configure
-from steelyard.contract.registers import Space
+from steelyard.contract.registers import VERSION, Space
 from steelyard.network import golden
 from steelyard.program import Program, pack_activations, unpack_activations
 
@@ -21,7 +21,7 @@ class Emulator:
     program: Program
     config: AcceleratorConfig = CONFIG
     magic: int = MAGIC
-    version: int = 1
+    version: int = VERSION
     hangs: bool = False
     corrupt: dict[tuple[str, bool], tuple[int, int, int, int]] = field(default_factory=dict)
     """Element (image, channel, row, column) made wrong in a layer, when it is run alone or not."""
@@ -31,7 +31,10 @@ class Emulator:
     def __post_init__(self) -> None:
         items = {
             Space.DESCRIPTORS: (self.config.memory.max_layers * 32, 1),
-            Space.PARAMETERS: (self.config.memory.parameter_words, 2),
+            Space.PARAMETERS: (
+                self.config.memory.parameter_words,
+                len(self.config.parameter_bits),
+            ),
             Space.WEIGHTS: (self.config.memory.weight_words, self.config.engine.weight_item_words),
             Space.ACTIVATIONS: (
                 self.config.memory.activation_words,

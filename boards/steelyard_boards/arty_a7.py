@@ -16,7 +16,7 @@ BOARDS = (
         device=XC7A35T,
         oscillator_hz=100 * MHZ,
         clock_hz=100 * MHZ,
-        # Pairs: 64 of 90 multipliers serve 128 lanes, 12 requantize.
+        # Pairs: 64 of 90 multipliers serve 128 lanes, 12 requantize, 4 multiply activations.
         default=configure(
             "array",
             lanes=8,
@@ -25,6 +25,7 @@ BOARDS = (
             multiplier_stages=XilinxPairs.STAGES,
             activation_words=4096,
             weight_words=2560,
+            parameter_words=512,
             max_layers=32,
         ),
         loader=("-b", "arty_a7_35t"),

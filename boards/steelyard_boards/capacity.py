@@ -24,12 +24,12 @@ def check(
     room = int(device.luts * device.family.routable)
     multipliers = device.family.engine_multipliers(config)
     words: Limits = registry.engine(config.engine.kind).limits(config, multipliers)
+    each = device.family.multipliers_of_requantizer(config)
     if needs.multipliers > device.multipliers:
         raise DoesNotFit(
             f"Board {board!r} has {device.multipliers} multipliers and the configuration needs "
             f"{needs.multipliers}: {words.multiplications} and "
-            f"{device.family.requantizer_multipliers} for each of {config.output.requantizers} "
-            "requantizers",
+            f"{each} for each of {config.output.requantizers} requantizers",
             f"use fewer {words.multipliers}.",
         )
     if needs.block_rams > device.block_rams:

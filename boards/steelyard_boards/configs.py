@@ -36,7 +36,8 @@ LARGE = configure(
     parameter_words=512,
     partial_sum_channels=128,
 )
-"""ECP5-85F: 256 multiplications on 128 of 156 multipliers, and 12 more for the requantizers."""
+"""ECP5-85F: 256 multiplications on 128 of 156 multipliers, 12 more for the requantizers and 4 for
+products of activations."""
 UP5K_COMPACT = configure(
     "array",
     "compact",

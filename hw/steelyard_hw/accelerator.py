@@ -14,10 +14,11 @@ from .lib.countdown import Countdown
 from .load.loader import Loader
 from .output.serial import SerialOutputStage
 from .output.stage import OutputStage
+from .output.tables import LookupTables
 from .output.vector import VectorUnit
 from .shell.decoder import HostDecoder
 from .shell.host import HostPort
-from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
+from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, joins
 from .shell.memory import ActivationMemory, ItemMemory
 from .shell.ports import HostBus
 from .shell.sequencer import Sequencer
@@ -54,7 +55,7 @@ class VectorTags(wiring.Component):
     advance : ``In(1)``
         A word with the last tap of its window passes, or without `tag_registers` its last beat.
     operand : ``In(1)``
-        It belongs to the second operand of an add.
+        It belongs to the second operand of an add or product.
     param, row : ``Out``
         Of that word, in the same cycle.
     """
@@ -75,7 +76,7 @@ class VectorTags(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        add = adds(layer, self._config)
+        two = joins(layer, self._config)
         channels = Countdown("channels", layer.in_channels.shape())
         channel = Signal.like(self.param)
         one_channel = Signal()
@@ -84,9 +85,9 @@ class VectorTags(wiring.Component):
         last = channels.last
         m.d.comb += [
             self.row.eq(row),
-            self.param.eq(layer.param_base + Mux(add, self.operand, channel)),
+            self.param.eq(layer.param_base + Mux(two, self.operand, channel)),
         ]
-        with m.If(self.advance & (~add | self.operand)):
+        with m.If(self.advance & (~two | self.operand)):
             channels.step(m, layer.in_channels, one_channel)
             m.d.sync += [channel.eq(Mux(last, 0, channel + 1)), row.eq(row + layer.out_pitch)]
             with m.If(last):
@@ -144,7 +145,10 @@ class Accelerator(wiring.Component):
             registered=config.memory.read_registers,
         )
         m.submodules.parameters = parameters = ItemMemory(
-            config.memory.parameter_words, 2, bits=64, registered=config.memory.read_registers
+            config.memory.parameter_words,
+            len(config.parameter_bits),
+            bits=sum(config.parameter_bits),
+            registered=config.memory.read_registers,
         )
         m.submodules.weights = weights = ItemMemory(
             config.memory.weight_words,
@@ -196,7 +200,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, loader.read, activations.read)
         self._weight_fetch(m, layer, go, weights, array)
         vector = self._vector(m, layer, go, loader) if config.vector.bits else None
-        output = self._output(m, layer, array, vector, parameters, activations)
+        output = self._output(m, sequencer, array, vector, parameters, activations)
         m.d.comb += sequencer.active.eq(
             ~loader.done | ~array.done | array.busy | output.i_valid | loader.vector_valid
         )
@@ -243,7 +247,7 @@ class Accelerator(wiring.Component):
         m.submodules.vector = vector = VectorUnit(self._config)
         m.submodules.tags = tags = VectorTags(self._config)
         config = self._config
-        add = adds(layer, config)
+        two = joins(layer, config)
         m.d.comb += [
             tags.layer.eq(layer),
             tags.start.eq(go),
@@ -260,13 +264,14 @@ class Accelerator(wiring.Component):
             vector.mode.eq(layer.op != Operation.MAX_POOL),
             vector.i_param.eq(tags.param),
             vector.i_row.eq(tags.row),
-            vector.i_hold.eq(add & ~loader.vector_operand),
-            vector.i_join.eq(add & loader.vector_operand),
+            vector.i_hold.eq(two & ~loader.vector_operand),
+            vector.i_join.eq(two & loader.vector_operand),
         ]
         return vector
 
-    def _output(self, m, layer, array, vector, parameters, activations):
+    def _output(self, m, sequencer, array, vector, parameters, activations):
         """Output stage behind array and vector unit, of which only one works in a layer."""
+        layer = sequencer.layer
         stage = output_stage(self._config)
         target = (self._target,) if stage is OutputStage else ()
         if vector is None:
@@ -283,11 +288,37 @@ class Accelerator(wiring.Component):
             output.lo.eq(layer.lo),
             output.hi.eq(layer.hi),
         ]
-        wiring.connect(m, output.parameters, parameters.read)
-        wiring.connect(m, output.write, activations.write)
+        if self._config.vector.products:
+            m.d.comb += [
+                output.multiply.eq(layer.op == Operation.MUL),
+                output.z_a.eq(layer.z_a),
+                output.z_b.eq(layer.z_b),
+            ]
+        if self._config.output.tables:
+            tables = self._tables(m, sequencer, output, parameters)
+            wiring.connect(m, tables.write, activations.write)
+        else:
+            wiring.connect(m, output.parameters, parameters.read)
+            wiring.connect(m, output.write, activations.write)
         if vector is not None:
             m.d.comb += vector.o_ready.eq(output.i_ready)
         return output
+
+    def _tables(self, m, sequencer, output, parameters):
+        """Tables behind the output stage, copied from the parameters before a layer begins."""
+        m.submodules.tables = tables = LookupTables(self._config)
+        m.d.comb += [
+            tables.copy.eq(sequencer.copy),
+            sequencer.copied.eq(tables.copied),
+            tables.base.eq(sequencer.layer.table_base),
+            tables.data.eq(parameters.read.data[:64]),
+            tables.enable.eq(sequencer.layer.table),
+            parameters.read.en.eq(sequencer.copy | output.parameters.en),
+            parameters.read.addr.eq(Mux(sequencer.copy, tables.address, output.parameters.addr)),
+            output.parameters.data.eq(parameters.read.data),
+        ]
+        wiring.connect(m, output.write, tables.results)
+        return tables
 
     def _host_bus(self, m, host, sequencer, spaces):
         """The host's word bus: memories, registers and counters."""

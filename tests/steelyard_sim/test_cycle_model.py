@@ -51,13 +51,18 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
     """Random layer whose time does not depend on what the memories hold: all addresses are zero."""
     # Compact configurations cannot add.
     op = Operation(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15]) % (3 + config.vector.additions))
+    # Apart, so that the other draws do not depend on what a configuration has.
+    (own,) = rng.spawn(1)
+    if op == Operation.ADD and config.vector.products and own.random() < 0.5:
+        op = Operation.MUL
     stride, batch = int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2, 3, 7]))
     in_w = int(rng.integers(1, 24))
     out_w = int(rng.choice([in_w, -(-in_w // stride), max(in_w - 2, 1)]))
-    kernel_h, kernel_w = (1, 1) if op == Operation.ADD else (int(n) for n in rng.integers(1, 5, 2))
+    kernel_h, kernel_w = (1, 1) if op.joins else (int(n) for n in rng.integers(1, 5, 2))
     channels = int(rng.integers(1, rng.choice([3, 10, 25])))
     base = Descriptor(
         op=op,
+        table=int(config.output.tables and own.random() < 0.3),
         step2=int(batch == 1 and stride == 2),
         out_tiles=int(rng.choice([1, 2, 5, 30, 80])),
         last_lanes=int(rng.integers(1, config.engine.lanes + 1)),

@@ -12,21 +12,24 @@ SIZES = {
 }  # fmt: skip
 DEFAULT = configure("array", requantizers=2, **SIZES)
 COMPACT = configure("array", "compact", requantizers=1, max_side=63, padded_kernel=5, **SIZES)
+SERIAL = DEFAULT.with_(additions=False, products=False, slopes=False, requantizer_cycles=16)
 CONFIGS = {
     "columns carry nothing": DEFAULT.with_(carry_registers=False),
     "nothing described ahead": DEFAULT.with_(ahead=False),
     "memories without registers": DEFAULT.with_(read_registers=False),
     "no queue of weights": DEFAULT.with_(weight_queue=False),
     "no additions": DEFAULT.with_(additions=False),
-    "no tags": DEFAULT.with_(additions=False, tag_registers=False),
-    "serial requantizers": DEFAULT.with_(additions=False, requantizer_cycles=16),
-    "no vector unit": DEFAULT.with_(additions=False, vector_bits=0),
+    "no tags": DEFAULT.with_(additions=False, products=False, tag_registers=False),
+    "serial requantizers": SERIAL,
+    "no operators": DEFAULT.with_(tables=False, slopes=False, products=False),
+    "no vector unit": DEFAULT.with_(additions=False, products=False, vector_bits=0),
     "compact, columns carry": COMPACT.with_(carry_registers=True),
     "compact, described ahead": COMPACT.with_(ahead=True),
     "compact, memories with registers": COMPACT.with_(read_registers=True),
     "compact, a queue of weights": COMPACT.with_(weight_queue=True),
     "compact, tags": COMPACT.with_(tag_registers=True),
     "compact, requantizers of one cycle": COMPACT.with_(requantizer_cycles=1),
+    "compact, slopes": COMPACT.with_(requantizer_cycles=1, slopes=True),
     "compact, additions": COMPACT.with_(requantizer_cycles=1, tag_registers=True, additions=True),
 }
 

@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from steelyard.contract import AcceleratorConfig, registry
+from steelyard.contract.latencies import TABLE_CYCLES
 from steelyard.contract.registers import COUNTERS
 from steelyard_hw.cells.target import Target
 from steelyard_hw.shell.layer import DESCRIPTOR_WORDS
@@ -103,7 +104,7 @@ class Family:
     lanes_per_multiplier : lanes that one multiplier serves
     paired_stages : the configuration's `multiplier_stages` with which one serves two, 0 for none
     pair_luts : LUTs that each lane needs more where one multiplier serves two
-    requantizer_multipliers : multipliers of one requantizer
+    requantizer_multipliers : multipliers of one requantizer, without products of activations
     multiplier_luts : LUTs of a multiplier that weights take where the family has none, else 0
     seeds : placements that a build tries unless told otherwise
     """
@@ -165,14 +166,23 @@ class Family:
         products: int = self.multiplier_luts * engine.products(config)
         if config.output.requantizer_cycles > 1:
             return own + products
-        synthesized = own + 620 * config.output.requantizers + 190 * config.engine.lanes
+        # Operators: docs/notes/operators.md.
+        each = 620 + 55 * config.output.tables + 30 * config.output.slopes
+        each += 37 * config.vector.products
+        synthesized = own + each * config.output.requantizers + 190 * config.engine.lanes
         return round(self.growth * round(1.09 * synthesized)) + products
 
     def _multipliers(self, config: AcceleratorConfig) -> int:
         if self.multiplier_luts:
             return 0
-        each = self.requantizer_multipliers if config.output.requantizer_cycles == 1 else 0
+        each = self.multipliers_of_requantizer(config)
         return self.engine_multipliers(config) + each * config.output.requantizers
+
+    def multipliers_of_requantizer(self, config: AcceleratorConfig) -> int:
+        """Multipliers of each requantizer, with that of products of activations."""
+        if config.output.requantizer_cycles > 1:
+            return 0
+        return self.requantizer_multipliers + config.vector.products
 
     def _paired(self, config: AcceleratorConfig) -> bool:
         """Whether two lanes share a multiplier of the family's own."""
@@ -196,9 +206,12 @@ def _memories(config: AcceleratorConfig) -> Iterator[tuple[int, int]]:
     yield from registry.engine(config.engine.kind).memories(config)
     for _ in range(config.engine.lanes):
         yield config.memory.activation_words, 8
+    for bits in config.parameter_bits:
+        yield config.memory.parameter_words, bits
     for _ in range(2):
-        yield config.memory.parameter_words, 32
         yield config.link.words, 32
+    for _ in range(config.output.requantizers if config.output.tables else 0):
+        yield TABLE_CYCLES, 32
     yield config.memory.max_layers * DESCRIPTOR_WORDS, 32
     yield config.memory.max_layers * len(COUNTERS), 32
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
-from ..shell.layer import LayerLayout, Operation, adds, pixel_bits
+from ..shell.layer import LayerLayout, Operation, joins, pixel_bits
 
 __all__ = ["TapSequence"]
 
@@ -17,8 +17,8 @@ class TapSequence(wiring.Component):
     """Order of the words of a tile, the same for every tile.
 
     A convolution goes through the channels of a tap before the next tap; pooling through the taps
-    of a channel before the next channel; an add through both operands of a channel. Outputs
-    describe the present word; one step a cycle.
+    of a channel before the next channel; an add or product through both operands of a channel.
+    Outputs describe the present word; one step a cycle.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ class TapSequence(wiring.Component):
     kx, ky : ``Out``
         Column and row of the tap.
     operand : ``Out(1)``
-        Second operand of an add.
+        Second operand of an add or product.
     first, last : ``Out(1)``
-        First and last word of a pooling window (both for an add).
+        First and last word of a pooling window (both for two operands).
     ends : ``Out(1)``
         Last word of the tile.
     """
@@ -68,7 +68,7 @@ class TapSequence(wiring.Component):
         m = Module()
         layer = self.layer
         convolution = layer.op == Operation.CONV if self._config.vector.bits else Const(1, 1)
-        add = adds(layer, self._config)
+        two = joins(layer, self._config)
 
         # Whether a loop is at its end is worked out a step ahead: no comparison lies in the path
         # that decides what is issued.
@@ -77,10 +77,10 @@ class TapSequence(wiring.Component):
         plane, plane2 = Signal.like(self.plane), Signal.like(self.plane)
         last_kx, last_ky, last_tap = Signal(), Signal(), Signal()
         m.d.comb += [
-            last_tap.eq(Mux(add, self.operand, last_kx & last_ky)),
+            last_tap.eq(Mux(two, self.operand, last_kx & last_ky)),
             self.plane.eq(Mux(self.operand, plane2, plane)),
-            self.first.eq(add | ((self.kx == 0) & (self.ky == 0))),
-            self.last.eq(add | last_tap),
+            self.first.eq(two | ((self.kx == 0) & (self.ky == 0))),
+            self.last.eq(two | last_tap),
             self.ends.eq(last_tap & channels.last),
         ]
 
@@ -125,7 +125,7 @@ class TapSequence(wiring.Component):
             with m.If(channels.last):
                 next_tap()
         with m.Elif(self.step):
-            with m.If(add):
+            with m.If(two):
                 m.d.sync += self.operand.eq(~self.operand)
             with m.Else():
                 next_tap()

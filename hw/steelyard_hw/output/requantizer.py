@@ -10,7 +10,7 @@ from ..cells.multiplier_ecp5 import Multiplier18
 from ..cells.target import Target, local_copy
 from ..lib.delay import delay
 
-__all__ = ["Requantizer"]
+__all__ = ["Requantizer", "times"]
 
 _LIMB = 17
 """Bits of a factor's low part: the widest unsigned operand of a signed 18x18 multiplier."""
@@ -19,6 +19,18 @@ _CORNER = 32 - 18
 _PRODUCT_BITS = 32 + 24
 _RESULT_BITS = 11
 """Shifted bits that decide an int8: 10 cover what `z_y` can bring back into range, 1 the half."""
+
+
+def times(m: Module, target: Target, a: Value, b: Value, name: str) -> Value:
+    """``a * b``, 2 cycles later, each of at most 18 bits; submodule `name` is the target's cell."""
+    if target is not Target.ECP5:
+        return delay(m, delay(m, a) * delay(m, b))
+    signs = [operand.shape().signed for operand in (a, b)]
+    cell = Multiplier18(a_signed=signs[0], b_signed=signs[1])
+    m.submodules[name] = cell
+    m.d.comb += [cell.a.eq(a), cell.b.eq(b)]
+    product = cell.p[: len(a) + len(b)]
+    return product.as_signed() if any(signs) else product
 
 
 def _add_above(low: Value, high: Value, bits: int) -> Value:
@@ -62,6 +74,8 @@ class Requantizer(wiring.Component):
     ----------
     beats : :class:`int`
         Products held at once, at least 1.
+    slopes : :class:`bool`
+        Whether there is `negative`.
     target : :class:`.target.Target`
         Whose multipliers to instantiate; results and cycles do not depend on it.
 
@@ -73,6 +87,8 @@ class Requantizer(wiring.Component):
         Added to the sum.
     multiplier : ``In(24)``
         Scale numerator, unsigned.
+    negative : ``In(24)``
+        That of sums which are negative with their bias; only with `slopes`, else as all others.
     shift : ``In(6)``
         Scale denominator's exponent, 1 to 63.
     hold, join : ``In(1)``
@@ -90,16 +106,18 @@ class Requantizer(wiring.Component):
 
     latency = REQUANTIZER_LATENCY
 
-    def __init__(self, beats: int, target: Target = Target.PORTABLE):
+    def __init__(self, beats: int, target: Target = Target.PORTABLE, *, slopes: bool = False):
         if not isinstance(beats, int) or beats < 1:
             raise ValueError(f"Held beats must be a positive integer, not {beats!r}")
         self._beats = beats
         self._target = target
+        self._slopes = slopes
         super().__init__(
             {
                 "i_sum": In(signed(32)),
                 "bias": In(signed(32)),
                 "multiplier": In(24),
+                **({"negative": In(24)} if slopes else {}),
                 "shift": In(6),
                 "hold": In(1),
                 "join": In(1),
@@ -118,26 +136,17 @@ class Requantizer(wiring.Component):
         self._round(m, total, distance)
         return m
 
-    def _times(self, m: Module, a: Value, b: Value, name: str) -> Value:
-        """``a * b``, 2 cycles later, each of at most 18 bits."""
-        if self._target is not Target.ECP5:
-            return delay(m, delay(m, a) * delay(m, b))
-        signs = [operand.shape().signed for operand in (a, b)]
-        cell = Multiplier18(a_signed=signs[0], b_signed=signs[1])
-        m.submodules[name] = cell
-        m.d.comb += [cell.a.eq(a), cell.b.eq(b)]
-        product = cell.p[: len(a) + len(b)]
-        return product.as_signed() if any(signs) else product
-
     def _product(self, m: Module) -> Signal:
         """``(i_sum + bias) * multiplier``, 6 cycles later."""
         value = delay(m, (self.i_sum + self.bias)[:32].as_signed())
         factor = delay(m, self.multiplier)
+        if self._slopes:
+            factor = Mux(value[-1], delay(m, self.negative), factor)
         # Written in parts because synthesis does not move registers into a wide multiplier, and so
         # that three 18x18 multipliers and a corner of 14x7 in plain logic do instead of four.
-        low_low = self._times(m, value[:_LIMB], factor[:_LIMB], "low_low")
-        high_low = self._times(m, value[_LIMB:].as_signed(), factor[:_LIMB], "high_low")
-        high_top = self._times(m, value[_CORNER:].as_signed(), factor[_LIMB:], "high_top")
+        low_low = times(m, self._target, value[:_LIMB], factor[:_LIMB], "low_low")
+        high_low = times(m, self._target, value[_LIMB:].as_signed(), factor[:_LIMB], "high_low")
+        high_top = times(m, self._target, value[_CORNER:].as_signed(), factor[_LIMB:], "high_top")
         corner_value, top = delay(m, value[:_CORNER]), delay(m, factor[_LIMB:])
         rows = [Mux(bit, corner_value, 0) for bit in top]
         pairs = [

@@ -42,7 +42,7 @@ class SerialOutputStage(wiring.Component):
             shape=32 * lanes, depth=config.engine.partial_sum_channels * config.drain_beats, init=[]
         )
         read, write = memory.read_port(), memory.write_port()
-        parameter = Signal(Parameter)
+        parameter = Signal(Parameter(config))
         m.d.comb += [
             self.i_ready.eq(phase == cycles - 1),
             self.parameters.addr.eq(self.i.param),

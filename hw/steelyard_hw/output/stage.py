@@ -1,17 +1,18 @@
 """Output stage: partial sums, bias and requantization of what leaves the engine or vector unit."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import OUTPUT_LATENCY, SUM_LATENCY
+from steelyard.contract.limits import MULTIPLIER_BITS
 
 from ..cells.target import Target, local_copy
 from ..lib.delay import delay, delays
 from ..shell.ports import BeatWritePort, ReadPort
-from .requantizer import Requantizer
+from .requantizer import Requantizer, times
 
 __all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
 
@@ -33,9 +34,9 @@ class Beat(data.StructLayout):
     store : ``1``
         Keep as partial sums and write nothing (not the last chunk).
     hold : ``1``
-        Keep the products and write nothing (operand a of a residual add).
+        Keep what becomes of it and write nothing (operand a of a residual add or product).
     join : ``1``
-        Add the held products before the shift (operand b of a residual add).
+        Join it with what was held (operand b of a residual add or product).
     psum : ``range(partial_sum_channels * drain_beats)``
         Address in the partial-sum memory.
     param : ``range(parameter_words)``
@@ -62,14 +63,25 @@ class Beat(data.StructLayout):
         )
 
 
-class Parameter(data.Struct):
-    """Parameter item of one output channel."""
+class Parameter(data.StructLayout):
+    """Parameter item of one output channel; `negative` is the multiplier of negative sums.
 
-    # Amaranth takes shapes where types stand.
-    bias: signed(32)  # type: ignore[valid-type]
-    multiplier: 24  # type: ignore[valid-type]
-    shift: 6  # type: ignore[valid-type]
-    reserved: 2  # type: ignore[valid-type]
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+        Has `slopes` or not.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__(
+            {
+                "bias": signed(32),
+                "multiplier": MULTIPLIER_BITS,
+                "shift": 6,
+                "reserved": 2,
+                **({"negative": MULTIPLIER_BITS} if config.output.slopes else {}),
+            }
+        )
 
 
 def output_signature(config: AcceleratorConfig) -> wiring.Signature:
@@ -90,7 +102,12 @@ def output_signature(config: AcceleratorConfig) -> wiring.Signature:
             "z_y": In(signed(8)),
             "lo": In(signed(8)),
             "hi": In(signed(8)),
-            "parameters": Out(ReadPort(config.memory.parameter_words, 64)),
+            **(
+                {"multiply": In(1), "z_a": In(signed(8)), "z_b": In(signed(8))}
+                if config.vector.products
+                else {}
+            ),
+            "parameters": Out(ReadPort(config.memory.parameter_words, sum(config.parameter_bits))),
             "write": Out(BeatWritePort(config)),
         }
     )
@@ -101,8 +118,8 @@ class OutputStage(wiring.Component):
 
     `latency` cycles from `i` to `write`; one beat a cycle, without stalls. An address of the
     partial-sum memory may be read (`accumulate`) 8 cycles after the beat that stored it, not
-    sooner. The beats of a residual add come in the order of `beat`: all of operand a (`hold`), then
-    all of operand b (`join`).
+    sooner. The beats of a residual add or product come in the order of `beat`: all of operand a
+    (`hold`), then all of operand b (`join`).
 
     Parameters
     ----------
@@ -118,8 +135,11 @@ class OutputStage(wiring.Component):
         Sums of R lanes.
     z_y, lo, hi : ``In(signed(8))``
         Zero point and clamp of the results; static while beats are in flight.
+    multiply : ``In(1)``, z_a, z_b : ``In(signed(8))``
+        What joins is multiplied, each operand less its zero point, and the product is the sum;
+        static while beats are in flight. Only with `products`.
     parameters : ``Out(ReadPort(parameter_words, 64))``
-        Parameter memory, one cycle of latency.
+        Parameter memory, one cycle of latency; items of 88 bits with `slopes`.
     write : ``Out(BeatWritePort(config))``
         Results for the activation memory, one a lane.
 
@@ -143,14 +163,17 @@ class OutputStage(wiring.Component):
         valid = delays(m, self.i_valid, SUM_LATENCY, "valid", reset_less=False)
 
         m.d.comb += self.parameters.addr.eq(beats[1].param)
-        parameter = Signal(Parameter, reset_less=True)
+        parameter = Signal(Parameter(self._config), reset_less=True)
         m.d.sync += parameter.eq(self.parameters.data)
 
         sums = self._partial_sums(m, beats, valid)
         last = beats[-1]
+        adds = valid[-1]
+        if self._config.vector.products:
+            adds = valid[-1] & ~self.multiply
         for lane, total in enumerate(sums):
             m.submodules[f"requantizer_{lane}"] = requantizer = Requantizer(
-                self._config.drain_beats, self._target
+                self._config.drain_beats, self._target, slopes=self._config.output.slopes
             )
             m.d.comb += [
                 requantizer.i_sum.eq(total),
@@ -158,10 +181,11 @@ class OutputStage(wiring.Component):
                     getattr(requantizer, name).eq(
                         local_copy(m, getattr(parameter, name), f"{name}_{lane}")
                     )
-                    for name in ("bias", "multiplier", "shift")
+                    for name in Parameter(self._config).members
+                    if name != "reserved"
                 ),
-                requantizer.hold.eq(last.hold & valid[-1]),
-                requantizer.join.eq(last.join & valid[-1]),
+                requantizer.hold.eq(last.hold & adds),
+                requantizer.join.eq(last.join & adds),
                 requantizer.z_y.eq(self.z_y),
                 requantizer.lo.eq(self.lo),
                 requantizer.hi.eq(self.hi),
@@ -193,8 +217,15 @@ class OutputStage(wiring.Component):
         stored = Signal(data.ArrayLayout(signed(32), lanes), reset_less=True)
         m.d.sync += stored.eq(Mux(beats[2].accumulate, read.data, 0))
 
+        terms = [beats[3].data[lane] for lane in range(lanes)]
+        if self._config.vector.products:
+            terms = [
+                Mux(self.multiply, self._product(m, beats, valid, lane), term)
+                for lane, term in enumerate(terms)
+            ]
         sums = [
-            delay(m, (beats[3].data[lane] + stored[lane])[:32].as_signed()) for lane in range(lanes)
+            delay(m, (term + each)[:32].as_signed())
+            for term, each in zip(terms, stored, strict=True)
         ]
         write = memory.write_port()
         m.d.comb += [
@@ -203,3 +234,15 @@ class OutputStage(wiring.Component):
             write.en.eq(valid[4] & beats[4].store),
         ]
         return sums
+
+    def _product(self, m: Module, beats: list, valid: list, lane: int) -> Value:
+        """Product of a lane's operands less their zero points, 3 cycles after operand b."""
+        zero = local_copy(m, Mux(beats[0].hold, self.z_a, self.z_b), f"zero_{lane}")
+        operand = (beats[1].data[lane][:8].as_signed() - zero.as_signed())[:9].as_signed()
+        held = operand
+        with m.If(valid[1] & (beats[1].hold | beats[1].join)):
+            for n in range(self._config.drain_beats):
+                entry = Signal(signed(9), name=f"operand_{lane}_{n}", reset_less=True)
+                m.d.sync += entry.eq(held)
+                held = entry
+        return times(m, self._target, operand, held, f"product_{lane}")

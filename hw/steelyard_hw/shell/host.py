@@ -69,7 +69,7 @@ class HostPort(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._item_words = {
-            Space.PARAMETERS: 2,
+            Space.PARAMETERS: len(config.parameter_bits),
             Space.WEIGHTS: config.engine.weight_item_words,
             Space.ACTIVATIONS: config.activation_item_words,
         }

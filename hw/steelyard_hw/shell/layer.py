@@ -5,9 +5,9 @@ from amaranth.lib import data
 from amaranth.utils import bits_for
 
 from steelyard.contract import AcceleratorConfig
-from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, narrowed
+from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, absent, narrowed
 
-__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "adds", "pixel_bits"]
+__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "joins", "pixel_bits"]
 
 
 def pixel_bits(config: AcceleratorConfig) -> int:
@@ -15,13 +15,15 @@ def pixel_bits(config: AcceleratorConfig) -> int:
     return bits_for(config.memory.activation_words - 1) + bits_for(config.engine.lanes - 1) + 2
 
 
-def adds(layer, config: AcceleratorConfig) -> Value:
-    """Whether a layer is a residual addition, which a configuration may leave out."""
-    return layer.op == Operation.ADD if config.vector.additions else Const(0, 1)
+def joins(layer, config: AcceleratorConfig) -> Value:
+    """Whether a layer has two operands, which a configuration may leave out."""
+    has = {Operation.ADD: config.vector.additions, Operation.MUL: config.vector.products}
+    operations = [operation for operation, there in has.items() if there]
+    return layer.op.matches(*operations) if operations else Const(0, 1)
 
 
 class LayerLayout(data.StructLayout):
-    """Registers of the running layer, one member a descriptor field.
+    """Registers of the running layer, one member a descriptor field that the configuration has.
 
     A register is as narrow as the configuration allows; a field with an offset holds the value less
     the offset.
@@ -53,11 +55,13 @@ class LayerLayout(data.StructLayout):
             "weight_base": weight,
             "weight_count": weight,
             "param_base": bits_for(config.memory.parameter_words - 1),
+            "table_base": bits_for(config.memory.parameter_words - 1),
             **{name: field.width for name, field in narrowed(config).items()},
         }
         super().__init__(
             {
                 name: (signed if field.signed else unsigned)(narrower.get(name, field.width))
                 for name, field in FIELDS.items()
+                if name not in absent(config)
             }
         )

@@ -113,6 +113,9 @@ class Sequencer(wiring.Component):
     layer : ``Out(LayerLayout)``
     go : ``Out(1)``
         Strobe: the engines begin the layer.
+    copy : ``Out(1)``, copied : ``In(1)``
+        The layer's table is to be copied before they begin; the last cycle of that. Only with
+        `tables`.
     active : ``In(1)``
         An engine has work, or results are between the units.
     events : ``In(len(COUNTERS) - 1)``
@@ -139,6 +142,7 @@ class Sequencer(wiring.Component):
                 "descriptors": Out(ReadPort(config.memory.max_layers * DESCRIPTOR_WORDS, 32)),
                 "layer": Out(LayerLayout(config)),
                 "go": Out(1),
+                **({"copy": Out(1), "copied": In(1)} if config.output.tables else {}),
                 "active": In(1),
                 "events": In(len(COUNTERS) - 1),
                 "counter_read": Out(ReadPort(words, 32)),
@@ -192,6 +196,14 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.go.eq(1), quiet.eq(self._settle)]
                 m.d.comb += counters.begin.eq(1)
                 m.next = "WAIT"
+                if self._config.output.tables:
+                    self._copy_first(m)
+            if self._config.output.tables:
+                with m.State("TABLE"):
+                    m.d.comb += [counting.eq(1), counters.active.eq(1), self.copy.eq(1)]
+                    with m.If(self.copied):
+                        m.d.sync += self.go.eq(1)
+                        m.next = "WAIT"
             with m.State("WAIT"):
                 m.next = "RUN"
                 m.d.comb += [counting.eq(1), counters.active.eq(1)]
@@ -213,9 +225,16 @@ class Sequencer(wiring.Component):
                         m.next = "FETCH"
         return m
 
+    def _copy_first(self, m):
+        """Let a layer with a table wait until that has been copied."""
+        with m.If(self.layer.table):
+            m.d.sync += self.go.eq(0)
+            m.next = "TABLE"
+
     def _store(self, m, fetched):
         """Spread the descriptor word that has arrived over the registers of its fields."""
-        for name, field in FIELDS.items():
+        for name in self.layer.shape().members:
+            field = FIELDS[name]
             with m.If(fetched == field.word):
                 m.d.sync += self.layer[name].eq(
                     self.descriptors.data[field.low : field.low + field.width]

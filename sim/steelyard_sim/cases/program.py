@@ -214,7 +214,7 @@ class Script:
             channels = d.in_channels
             if d.op == Operation.CONV:
                 channels = (d.passes - 1) * config.engine.width + d.last_columns
-            elif d.op == Operation.ADD:
+            elif Operation(d.op).joins:
                 taps *= 2
             vector = 0 if d.op == Operation.CONV else taps
             cycles, issue, load, weights, drain, loaded, written, vectors = counters[

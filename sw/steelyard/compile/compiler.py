@@ -35,6 +35,7 @@ def _link(plans: Sequence[LayerPlan], planes: dict[str, Plane]) -> list[tuple[De
                     out_base=output.base + step.writes * output.pitch,
                     weight_base=weight_base if step.descriptor.weight_count else 0,
                     param_base=param_base + step.item,
+                    table_base=param_base + plan.table if step.descriptor.table else 0,
                 )
             )
             weight_base += step.descriptor.weight_count

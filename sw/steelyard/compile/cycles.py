@@ -22,16 +22,16 @@ __all__ = ["busy", "layer_cycles", "predict", "predict_program", "predict_total"
 
 
 class Vector:
-    """Loader and vector unit during pooling or a residual add."""
+    """Loader and vector unit during pooling, a residual add or a product."""
 
     def __init__(self, descriptor: Descriptor, config: AcceleratorConfig) -> None:
         d = descriptor
-        add = d.op == Operation.ADD
+        joins = Operation(d.op).joins
         self._walked = walker(config)
         self._beats = config.drain_cycles
         self._loader_latency = loader_latency(config)
-        self._taps = 1 if add else d.kernel_w * d.kernel_h
-        self._words = (2 if add else 1) * d.in_channels
+        self._taps = 1 if joins else d.kernel_w * d.kernel_h
+        self._words = (2 if joins else 1) * d.in_channels
         self._taken = 0
         self._loaded = 0
         self._free = 0

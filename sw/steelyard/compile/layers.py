@@ -1,6 +1,7 @@
 """One layer at a time: its walk over the planes, what it needs, and its parameters."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..contract import AcceleratorConfig
@@ -13,7 +14,9 @@ from ..network import (
     Concat,
     Interleave,
     Layer,
+    Lookup,
     MaxPool,
+    Mul,
     Network,
     Pad,
     Repeat,
@@ -78,15 +81,29 @@ def check_features(layer: Layer, base: Descriptor, config: AcceleratorConfig) ->
     Raises
     ------
     UserError
-        If its padded kernel is too large, its average too long, or it is an addition or pooling
-        that there is no unit for; names layer and field.
+        If its padded kernel is too large, its average too long, or it is an addition, product,
+        pooling, table or slope that there is no unit for; names layer and field.
     """
+    if base.table and not config.output.tables:
+        raise UserError(
+            f"Layer {layer.name!r} looks up a table, which the configuration leaves out; set "
+            "tables to true."
+        )
+    one = "" if config.output.requantizer_cycles == 1 else ", with requantizer_cycles = 1"
+    if getattr(layer, "negative_multiplier", None) is not None and not config.output.slopes:
+        raise UserError(
+            f"Layer {layer.name!r} scales negative sums by a multiplier of their own, which the "
+            f"configuration leaves out; set slopes to true{one}."
+        )
     if base.op == Operation.ADD and not config.vector.additions:
-        cycles = config.output.requantizer_cycles
-        one = "" if cycles == 1 else ", with requantizer_cycles = 1"
         raise UserError(
             f"Layer {layer.name!r} is a residual addition, which the configuration leaves out; set "
             f"additions to true{one}."
+        )
+    if base.op == Operation.MUL and not config.vector.products:
+        raise UserError(
+            f"Layer {layer.name!r} multiplies two activations, which the configuration leaves out; "
+            f"set products to true{one}."
         )
     if base.op in (Operation.MAX_POOL, Operation.AVG_POOL) and not config.vector.bits:
         raise UserError(
@@ -143,7 +160,13 @@ def _avg_pool(network: Network, layer: AvgPool, batch: int, lanes: int) -> Lower
     taps = d.kernel_w * d.kernel_h
     zero = network.tensor(layer.inputs[0]).zero_point
     item = (-taps * zero, layer.multiplier, layer.shift)
-    return Lowered([Step(descriptor=d)], [item] * d.in_channels)
+    steps, items = [Step(descriptor=d)], [item] * d.in_channels
+    return Lowered(steps, items, negative=layer.negative_multiplier)
+
+
+def _lookup(network: Network, layer: Lookup, batch: int, lanes: int) -> Lowered:
+    d = replace(walk(network, layer, Operation.MAX_POOL, batch, lanes), table=1)
+    return Lowered([Step(descriptor=d)], [IDENTITY] * d.in_channels, layer.table)
 
 
 def _add(network: Network, layer: Add, batch: int, lanes: int) -> Lowered:
@@ -156,6 +179,13 @@ def _add(network: Network, layer: Add, batch: int, lanes: int) -> Lowered:
     return Lowered([Step(descriptor=d)], items)
 
 
+def _mul(network: Network, layer: Mul, batch: int, lanes: int) -> Lowered:
+    a, b = network.inputs_of(layer)
+    d = walk(network, layer, Operation.MUL, batch, lanes)
+    d = replace(d, z_a=a.zero_point, z_b=b.zero_point)
+    return Lowered([Step(descriptor=d)], [(0, layer.multiplier, layer.shift)] * 2)
+
+
 def _nothing(network: Network, layer: Layer, batch: int, lanes: int) -> Lowered:
     """A view: its tensor lies in another."""
     return Lowered([], [])
@@ -165,6 +195,8 @@ LOWERINGS: dict[type[Layer], Callable[[Network, Any, int, int], Lowered]] = {
     MaxPool: _max_pool,
     AvgPool: _avg_pool,
     Add: _add,
+    Mul: _mul,
+    Lookup: _lookup,
     Concat: _nothing,
     Slice: _nothing,
     Pad: pad,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig, registry
 from ..contract.descriptor import Operation
+from ..contract.limits import TABLE_ITEMS
 from ..contract.sections import MEMORIES
 from ..engines import Engine, Plan
 from ..errors import DoesNotFit, UserError
@@ -31,6 +32,7 @@ class LayerPlan:
     -------
     parts : convolutions of one group and what the engine decided about each; none for a layer
         without weights
+    table : parameter item of the layer with which its table begins, if it has one
     """
 
     layer: Layer
@@ -38,6 +40,7 @@ class LayerPlan:
     parameters: NDArray[np.uint32]
     predicted_cycles: int
     parts: tuple[tuple[Conv, Plan], ...] = ()
+    table: int = 0
 
     @property
     def weight_items(self) -> int:
@@ -57,6 +60,7 @@ def _parameter_words(
     bias: NDArray[np.int32],
     multiplier: NDArray[np.int32],
     shift: NDArray[np.int32],
+    negative: NDArray[np.int32] | None,
     config: AcceleratorConfig,
 ) -> NDArray[np.uint32]:
     if config.output.requantizer_cycles > 1:
@@ -64,7 +68,17 @@ def _parameter_words(
         scales = [serial_scale(layer, *pair) for pair in pairs]
         multiplier, shift = np.array(scales, np.int32).reshape(-1, 2).T
     high = multiplier.astype(np.uint32) | shift.astype(np.uint32) << np.uint32(24)
-    return np.stack([bias.astype(np.int32).view(np.uint32), high], axis=1)
+    words = [bias.astype(np.int32).view(np.uint32), high]
+    if config.output.slopes:
+        words.append((multiplier if negative is None else negative).astype(np.uint32))
+    return np.stack(words, axis=1)
+
+
+def _with_table(parameters: NDArray[np.uint32], table: NDArray[np.int8]) -> NDArray[np.uint32]:
+    """Parameter items, and behind them those of a table."""
+    entries = np.zeros((TABLE_ITEMS, parameters.shape[1]), np.uint32)
+    entries[:, :2] = table.reshape(TABLE_ITEMS, -1).view("<u4")
+    return np.concatenate([parameters, entries])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,15 +103,20 @@ class Planner:
                 f"Layer {layer.name!r} is a {type(layer).__name__}, which the compiler does not "
                 f"know; use {', '.join(most)} or {last}."
             )
-        steps, items = lower(self.network, layer, self.batch, self.config.engine.lanes)
+        lowered = lower(self.network, layer, self.batch, self.config.engine.lanes)
+        steps, items, table, below = lowered
         for step in steps:
             step.descriptor.words(layer.name, self.config)
             check_features(layer, step.descriptor, self.config)
         bias, multiplier, shift = np.array(items, np.int32).reshape(-1, 3).T
+        negative = None if below is None else np.full_like(multiplier, below)
+        scaling = (multiplier, shift, negative)
+        parameters = _parameter_words(layer.name, bias, *scaling, self.config)
         return LayerPlan(
             layer=layer,
             steps=tuple(steps),
-            parameters=_parameter_words(layer.name, bias, multiplier, shift, self.config),
+            parameters=parameters if table is None else _with_table(parameters, table),
+            table=len(parameters),
             predicted_cycles=sum(predict(step.descriptor, self.config) for step in steps),
         )
 
@@ -118,10 +137,11 @@ class Planner:
                     Step(descriptor=descriptor, reads=block.reads, writes=writes, item=writes)
                 )
         bias = np.concatenate([plan.bias for _, plan in parts])
+        scaling = (layer.multiplier, layer.shift, layer.negative_multiplier)
         return LayerPlan(
             layer=layer,
             steps=tuple(steps),
-            parameters=_parameter_words(layer.name, bias, layer.multiplier, layer.shift, config),
+            parameters=_parameter_words(layer.name, bias, *scaling, config),
             predicted_cycles=sum(plan.predicted_cycles for _, plan in parts),
             parts=tuple(parts),
         )

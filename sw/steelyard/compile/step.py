@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..contract.descriptor import Descriptor
 
 __all__ = ["Item", "Lowered", "Step"]
@@ -30,7 +33,13 @@ class Step:
 
 
 class Lowered(NamedTuple):
-    """A layer without weights as steps that run one after the other, and parameter items."""
+    """A layer without weights as steps that run one after the other, and parameter items.
+
+    Its table, int8 (256,), follows its items; steps whose descriptor says `table` look it up.
+    `negative` is the multiplier of negative sums, where that is another than the items'.
+    """
 
     steps: Sequence[Step]
     items: Sequence[Item]
+    table: NDArray[np.int8] | None = None
+    negative: int | None = None

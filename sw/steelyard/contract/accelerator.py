@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 from ..errors import UserError
 from .configuration import Configuration, shown
 from .engine import EngineConfig
+from .limits import MULTIPLIER_BITS
 from .registry import config_class
 from .sections import LinkConfig, LoadConfig, MemoryConfig, OutputConfig, VectorConfig
 from .toml import read_toml, write_toml
@@ -23,12 +24,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "read_registers": False,
         "weight_queue": False,
         "additions": False,
+        "products": False,
         "tag_registers": False,
+        "tables": False,
+        "slopes": False,
         "link_registered": False,
     },
 }
 """Fields by the name of what they are together. Of "compact" logic counts more than clock: few
-registers that only carry, no queues, no residual additions."""
+registers that only carry, no queues, no residual additions, products, tables or slopes."""
 
 EngineT = TypeVar("EngineT", bound=EngineConfig)
 
@@ -62,10 +66,25 @@ class AcceleratorConfig(Generic[EngineT]):
                 f"Requantizers of {output.requantizer_cycles} cycles do no residual additions; set "
                 "'requantizer_cycles' to 1 or 'additions' to false."
             )
+        if vector.products and output.requantizer_cycles > 1:
+            raise UserError(
+                f"Requantizers of {output.requantizer_cycles} cycles multiply no activations; set "
+                "'requantizer_cycles' to 1 or 'products' to false."
+            )
+        if output.slopes and output.requantizer_cycles > 1:
+            raise UserError(
+                f"Requantizers of {output.requantizer_cycles} cycles have one multiplier for all "
+                "sums; set 'requantizer_cycles' to 1 or 'slopes' to false."
+            )
         if vector.additions and not vector.tag_registers:
             raise UserError(
                 "Residual additions need the vector unit's registers; set 'tag_registers' to true "
                 "or 'additions' to false."
+            )
+        if vector.products and not vector.tag_registers:
+            raise UserError(
+                "Products of activations need the vector unit's registers; set 'tag_registers' to "
+                "true or 'products' to false."
             )
         self.engine.check(self)
 
@@ -78,6 +97,11 @@ class AcceleratorConfig(Generic[EngineT]):
     def activation_item_words(self) -> int:
         """32-bit words of one activation word (all lanes)."""
         return self.engine.lanes // 4
+
+    @property
+    def parameter_bits(self) -> tuple[int, ...]:
+        """Bits of each 32-bit word of a parameter item."""
+        return (32, 32, MULTIPLIER_BITS) if self.output.slopes else (32, 32)
 
     @property
     def drain_beats(self) -> int:

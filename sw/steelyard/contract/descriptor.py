@@ -11,7 +11,7 @@ from ..errors import UserError
 from .accelerator import AcceleratorConfig
 from .limits import MAX_POOL_STRIDE
 
-__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "narrowed"]
+__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "absent", "narrowed"]
 
 DESCRIPTOR_WORDS = 32
 """32-bit words of one descriptor."""
@@ -24,6 +24,12 @@ class Operation(IntEnum):
     MAX_POOL = 1
     AVG_POOL = 2
     ADD = 3
+    MUL = 4
+
+    @property
+    def joins(self) -> bool:
+        """Whether it has two operands, whose words come in turn."""
+        return self in (Operation.ADD, Operation.MUL)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ FIELDS: dict[str, Field] = {
     "op": Field(0, 0, 4),
     "step2": Field(0, 8, 1),
     "padded": Field(0, 9, 1),
+    "table": Field(0, 10, 1),
     "pad_value": Field(0, 16, 8, signed=True),
     "in_base": Field(1, 0, 32),
     "in2_base": Field(2, 0, 32),
@@ -93,6 +100,9 @@ FIELDS: dict[str, Field] = {
     "z_y": Field(25, 0, 8, signed=True),
     "lo": Field(25, 8, 8, signed=True),
     "hi": Field(25, 16, 8, signed=True),
+    "table_base": Field(26, 0, 32),
+    "z_a": Field(27, 0, 8, signed=True),
+    "z_b": Field(27, 8, 8, signed=True),
 }
 """Every field by name, as laid out in docs/architecture.md section 6."""
 
@@ -121,6 +131,16 @@ def narrowed(config: AcceleratorConfig) -> dict[str, Field]:
     }
 
 
+def absent(config: AcceleratorConfig) -> set[str]:
+    """Fields for which a configuration has no register."""
+    names = set[str]()
+    if not config.output.tables:
+        names |= {"table", "table_base"}
+    if not config.vector.products:
+        names |= {"z_a", "z_b"}
+    return names
+
+
 @dataclass(frozen=True, kw_only=True)
 class Descriptor:
     """Fields of one layer descriptor, named as in docs/architecture.md section 6.
@@ -131,6 +151,7 @@ class Descriptor:
     op: int
     step2: int = 0
     padded: int = 0
+    table: int = 0
     pad_value: int = 0
     in_base: int = 0
     in2_base: int = 0
@@ -167,6 +188,9 @@ class Descriptor:
     z_y: int = 0
     lo: int = 0
     hi: int = 0
+    table_base: int = 0
+    z_a: int = 0
+    z_b: int = 0
 
     @property
     def groups(self) -> int:

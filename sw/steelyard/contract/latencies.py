@@ -6,6 +6,7 @@ them.
 
 from .accelerator import AcceleratorConfig
 from .descriptor import DESCRIPTOR_WORDS
+from .limits import TABLE_ITEMS
 from .registers import COUNTERS
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "OUTPUT_LATENCY",
     "REQUANTIZER_LATENCY",
     "SUM_LATENCY",
+    "TABLE_CYCLES",
+    "TABLE_LATENCY",
     "VECTOR_LATENCY",
     "array_latency",
     "column_latency",
@@ -33,6 +36,11 @@ REQUANTIZER_LATENCY = 14
 """Of a requantizer of one cycle, from a sum to its int8."""
 OUTPUT_LATENCY = SUM_LATENCY + REQUANTIZER_LATENCY
 """Of the output stage, from a beat to its write."""
+TABLE_LATENCY = 2
+"""Of the tables behind the output stage. No layer takes longer for it: before anything reads what
+was written last, the sequencer stores counters and fetches a descriptor."""
+TABLE_CYCLES = 2 * TABLE_ITEMS
+"""Of a layer with a table before all else: the table is copied, half an item a cycle."""
 MINIMUM_DRAIN = 8
 """Least cycles between two drains, so between the ends of two passes: a stored partial sum is read
 again no earlier than that."""

@@ -11,6 +11,8 @@ __all__ = [
     "MAX_SHIFT",
     "MAX_SIDE",
     "MULTIPLIER_BITS",
+    "TABLE_ENTRIES",
+    "TABLE_ITEMS",
 ]
 
 MAX_SIDE = 65535
@@ -30,3 +32,7 @@ MAX_K = 32
 """Weights that are kept of a group."""
 MAX_POSITIONS = 1 << 24
 """Weights of an output channel."""
+TABLE_ENTRIES = 256
+"""Results of a table, one for each int8 code."""
+TABLE_ITEMS = TABLE_ENTRIES // 8
+"""Parameter items that a table takes, 8 codes an item."""

@@ -1,6 +1,6 @@
 """Parts of a configuration that all engines share: loading, memories, vector unit, output, link."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 from .configuration import Configuration
@@ -86,7 +86,7 @@ class MemoryConfig(Configuration):
 
 @dataclass(frozen=True, kw_only=True)
 class VectorConfig(Configuration):
-    """Unit for layers without weights: pooling and residual additions.
+    """Unit for layers without weights: pooling, residual additions and products.
 
     Raises
     ------
@@ -99,16 +99,19 @@ class VectorConfig(Configuration):
 
     bits: int = 24
     """Width of the unit's sums, bits: 8 (no average pooling) to 24, or 0 for no unit: then there
-    is no pooling and no addition."""
+    is no pooling, addition or product."""
     additions: bool = True
     """Whether there are residual additions."""
+    products: bool = True
+    """Whether there are products of two activations, with a multiplier for each requantizer."""
     tag_registers: bool = True
-    """Whether the place of a word travels with it through registers; additions need that."""
+    """Whether the place of a word travels with it through registers; additions and products need
+    that."""
 
     def __post_init__(self) -> None:
         self._integers("bits")
-        self._booleans("additions", "tag_registers")
-        if self.bits or self.additions:
+        self._booleans("additions", "products", "tag_registers")
+        if self.bits or self.additions or self.products:
             self._between("bits", 8, 24)
 
 
@@ -128,10 +131,16 @@ class OutputConfig(Configuration):
     """Lanes drained and requantized a cycle: a power of two that divides `lanes`."""
     requantizer_cycles: int = 1
     """Cycles of a requantizer for one sum: 1, or 16 or 32 without multipliers. More than 1 takes
-    no scales below 2**-19 and no residual additions."""
+    no scales below 2**-19, residual additions, products or slopes."""
+    tables: bool = True
+    """Whether results can pass a table of 256 codes, which takes a block RAM a requantizer."""
+    slopes: bool = True
+    """Whether negative sums can have a multiplier of their own; parameter items then take three
+    words in place of two."""
 
     def __post_init__(self) -> None:
-        self._integers(*(each.name for each in fields(self)))
+        self._integers("requantizers", "requantizer_cycles")
+        self._booleans("tables", "slopes")
         self._one_of("requantizer_cycles", (1, 16, 32))
 
 

@@ -24,8 +24,6 @@ from .port import HostPort
 
 __all__ = ["SelfTest", "Step", "run_selftest"]
 
-PARAMETER_BITS = 62
-"""Bits of a parameter item that mean something (docs/architecture.md, section 5)."""
 QUICK_BLOCK = 16
 """Items at both ends of a memory that the quick test takes beside the powers of two."""
 NETWORK_SIZES = ((32, 150), (12, 60), (6, 30))
@@ -134,7 +132,7 @@ def _memories(config: AcceleratorConfig) -> list[tuple[Space, int, list[int]]]:
     weights = [min(32, weight_bits - 32 * word) for word in range(config.engine.weight_item_words)]
     return [
         (Space.DESCRIPTORS, config.memory.max_layers * DESCRIPTOR_WORDS, [32]),
-        (Space.PARAMETERS, config.memory.parameter_words, [32, PARAMETER_BITS - 32]),
+        (Space.PARAMETERS, config.memory.parameter_words, [*config.parameter_bits]),
         (Space.WEIGHTS, config.memory.weight_words, weights),
         (Space.ACTIVATIONS, config.memory.activation_words, [32] * config.activation_item_words),
     ]

@@ -4,7 +4,8 @@ The hardware is statically scheduled, so its time follows from the descriptor an
 configuration. Tiles whose segment counts repeat soon repeat their timing too; from then on whole
 periods are skipped.
 
-Cycle 0 is the one in which the engines see the sequencer's `go`, the first that a layer counts.
+Cycle 0 is the one in which the engines see the sequencer's `go`, the first that a layer counts
+unless it copies a table before.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig, Descriptor
-from ..contract.latencies import settle
+from ..contract.latencies import TABLE_CYCLES, settle
 
 __all__ = ["Timing", "follow", "segments", "walker"]
 
@@ -103,4 +104,4 @@ def follow(timing: Timing, descriptor: Descriptor, config: AcceleratorConfig) ->
             seen[key] = done, now
     timing.tile(reads[last])
     # After the last activity the sequencer starts its count of quiet cycles anew and ends at 0.
-    return timing.quiet() + settle(config) + 2
+    return timing.quiet() + settle(config) + 2 + TABLE_CYCLES * d.table

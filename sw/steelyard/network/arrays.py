@@ -1,13 +1,14 @@
 """Networks as plain entries and arrays, for files: what a field looks like follows from its type.
 
 Annotations that a layer kind may use: bool, int, float, str, ``X | None``, tuples of fixed or any
-length, all of these plain in a manifest; and ``Annotated[NDArray[np.int8], Rank(4)]``, an array.
+length, all of these plain in a manifest; and ``Annotated[NDArray[np.int8], Rank(4)]``, an array, or
+``| None`` behind it, an array that a layer may do without.
 """
 
 import types
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Annotated, Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,9 @@ def to_arrays(network: Network) -> tuple[dict[str, Any], dict[str, NDArray]]:
         entry: dict[str, Any] = {"kind": layer.key}
         for name, hint in _hints(type(layer)).items():
             value = getattr(layer, name)
-            if _is_array(hint):
+            if _array_hint(hint) is not None:
+                if value is None:
+                    continue
                 arrays[f"layer{number}.{name}"] = value
             else:
                 entry[name] = _plain(value)
@@ -80,7 +83,7 @@ def from_arrays(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> N
             _refuse(what, "kind", key)
         kind = LAYER_KINDS[key]
         hints = _hints(kind)
-        stored = [name for name, hint in hints.items() if _is_array(hint)]
+        stored = [name for name, hint in hints.items() if _array_hint(hint) is not None]
         plain = {name: hint for name, hint in hints.items() if name not in stored}
         values = _plain_fields(item, what, plain, "kind")
         for name in stored:
@@ -99,8 +102,17 @@ def _hints(made: type) -> dict[str, Any]:
     return {each.name: hints[each.name] for each in fields(made)}
 
 
-def _is_array(hint: Any) -> bool:
-    return get_origin(hint) is Annotated
+def _array_hint(hint: Any) -> Any:
+    """Annotation of the array that a field holds, None if it holds something else."""
+    kinds = get_args(hint) if _is_optional(hint) else (hint,)
+    return kinds[0] if get_origin(kinds[0]) is Annotated else None
+
+
+def _is_optional(hint: Any) -> bool:
+    """Whether a type is another one or None."""
+    if get_origin(hint) not in (types.UnionType, Union):
+        return False
+    return len(get_args(hint)) == 2 and get_args(hint)[1] is types.NoneType
 
 
 def _plain(value: Any) -> Any:
@@ -168,7 +180,7 @@ def _typed(hint: Any, value: object) -> Any:
         if len(parts) != len(value):
             raise ValueError
         return tuple(_typed(part, item) for part, item in zip(parts, value, strict=True))
-    if origin is types.UnionType and len(parts) == 2 and parts[1] is types.NoneType:
+    if _is_optional(hint):
         return None if value is None else _typed(parts[0], value)
     if hint is float and type(value) is int:
         # JSON may write a whole number without a point.
@@ -180,11 +192,13 @@ def _typed(hint: Any, value: object) -> Any:
     return value
 
 
-def _array(place: str, hint: Any, arrays: Mapping[str, NDArray]) -> NDArray:
+def _array(place: str, hint: Any, arrays: Mapping[str, NDArray]) -> NDArray | None:
     """Array of a field, of the type and rank of its annotation."""
     if place not in arrays:
+        if _is_optional(hint):
+            return None
         raise FileRefused(f"Array {place!r} is missing; write the file again.")
-    annotation, rank = get_args(hint)
+    annotation, rank = get_args(_array_hint(hint))
     (scalar,) = get_args(get_args(annotation)[1])
     wanted, found = np.dtype(scalar), arrays[place]
     if found.dtype != wanted or found.ndim != rank.axes:

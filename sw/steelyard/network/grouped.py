@@ -62,6 +62,9 @@ def blocks(conv: Conv, inputs: int, outputs: int) -> Iterator[Block]:
                 bias=conv.bias[part],
                 multiplier=conv.multiplier[part],
                 shift=conv.shift[part],
+                negative_multiplier=(
+                    None if conv.negative_multiplier is None else conv.negative_multiplier[part]
+                ),
                 groups=1,
             ),
             reads=first * own,

@@ -1,17 +1,19 @@
 """Constrained-random networks of layers that cut, join and move channels and pixels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.limits import MAX_CONV_STRIDE
+from ..contract.limits import MAX_CONV_STRIDE, MAX_MULTIPLIER, TABLE_ENTRIES
 from ..errors import UserError
 from .graph import Network
-from .kinds import Concat, Interleave, Pad, Repeat, Shuffle, Slice
-from .random import _Chain, _channels, _grown
+from .kinds import Concat, Interleave, Lookup, Mul, Pad, Repeat, Shuffle, Slice
+from .layer import Layer
+from .random import _Chain, _channels, _grown, random_codes
 
-__all__ = ["SHAPES", "random_shapes"]
+__all__ = ["OPERATORS", "SHAPES", "random_shapes"]
 
 SHAPES = (
     "group_conv",
@@ -26,6 +28,8 @@ SHAPES = (
     "interleave",
     "shuffle",
 )
+OPERATORS = ("lookup", "slope_conv", "slope_pool", "mul")
+"""Kinds that a configuration may leave out."""
 
 
 def random_shapes(
@@ -42,7 +46,7 @@ def random_shapes(
     Parameters
     ----------
     seed : fixes everything
-    kinds : some of ``SHAPES``
+    kinds : some of ``SHAPES`` and ``OPERATORS``
     layers : layers to draw; a concatenation may add one
     max_pixels, max_channels : limits of every tensor
     group : weights of a group
@@ -52,9 +56,9 @@ def random_shapes(
     UserError
         If a kind is unknown.
     """
-    unknown = [kind for kind in kinds if kind not in SHAPES]
-    if unknown or not kinds:
-        raise UserError(f"Random kinds must be some of {', '.join(SHAPES)}, not {list(kinds)!r}.")
+    known = (*SHAPES, *OPERATORS)
+    if not kinds or not set(kinds) <= set(known):
+        raise UserError(f"Random kinds must be some of {', '.join(known)}, not {list(kinds)!r}.")
     rng = np.random.default_rng(seed)
     height, width = (int(v) for v in rng.integers(1, 7, 2))
     height, width = _grown(height, width, max_pixels // 2)
@@ -67,7 +71,10 @@ def random_shapes(
 
 
 class _Shapes(_Chain):
-    """Chain with layers that cut, join and move."""
+    """Chain with layers that cut, join and move, and operators."""
+
+    _slopes = False
+    """Whether the next layer has a multiplier for negative sums."""
 
     def draw(self, kind: str, most: int, group: int) -> None:
         """Append a layer of a kind where the map allows it."""
@@ -98,6 +105,18 @@ class _Shapes(_Chain):
                 self._append(Slice, first=first, count=count)
             case "shuffle":
                 self._append(Shuffle, groups=int(rng.choice(_divisors(channels))))
+            case "slope_conv" | "slope_pool":
+                self._slopes = True
+                if kind == "slope_conv":
+                    self.random_conv(_channels(rng, most), k, group)
+                else:
+                    self.random_pool("avg_pool")
+                self._slopes = False
+            case "mul":
+                self._mul()
+            case "lookup":
+                table = random_codes(rng, (2, TABLE_ENTRIES))[0]
+                self._append(Lookup, **self._codes(one_sided=True), table=table)
             case "pad":
                 self._append(Pad, padding=self._padding())
             case "crop":
@@ -108,6 +127,27 @@ class _Shapes(_Chain):
                 self._append(Pad, padding=(-top, -left, -bottom, -right))
             case _:
                 self._larger(kind)
+
+    def _append(self, kind: type[Layer], *sources: str, **fields: Any) -> None:
+        if self._slopes:
+            multiplier = fields["multiplier"]
+            # From 0, a ReLU, to twice as steep.
+            slope = self.rng.integers(0, 33, np.shape(multiplier)) / 16
+            negative = np.minimum(multiplier * slope, MAX_MULTIPLIER).astype(np.int32)
+            fields["negative_multiplier"] = negative if negative.shape else int(negative)
+        super()._append(kind, *sources, **fields)
+
+    def _mul(self) -> None:
+        """Multiply the last tensor by another of its shape, or by itself."""
+        last, tensors = self._builder.last, self._builder.tensors
+        other = str(self.rng.choice([n for n, t in tensors.items() if t.shape == last.shape]))
+        sources = (other, last.name) if self.rng.random() < 0.5 else (last.name, other)
+        shift = int(self.rng.integers(8, 25))
+        # Products of int8 spread over 16 bits, results over 8.
+        multiplier = int(self.rng.integers(1 << shift >> 8, (1 << shift >> 5) + 1))
+        codes = self._codes(one_sided=True)
+        clamp = self._clamp(codes["zero_point"])
+        self._append(Mul, *sources, **codes, **clamp, multiplier=multiplier, shift=shift)
 
     def _concat(self, most: int) -> None:
         """Join the last tensor with others of its map and codes, or with itself."""

@@ -154,7 +154,7 @@ class Program:
     input : where the network's input goes
     layers : layer table
     descriptors : uint32 (n, 32)
-    parameters : uint32 (n, 2)
+    parameters : uint32 (n, words of an item)
     weights : uint32 (n, words of a weight item)
     settings : what the engine keeps of the compilation, None for nothing
     host : what the host computes behind the network, None for nothing
@@ -384,7 +384,12 @@ def _check(program: Program) -> None:
     config, network = program.config, program.network
     for what, array, width, limit in (
         ("descriptors", program.descriptors, 32, config.memory.max_layers),
-        ("parameters", program.parameters, 2, config.memory.parameter_words),
+        (
+            "parameters",
+            program.parameters,
+            len(config.parameter_bits),
+            config.memory.parameter_words,
+        ),
         ("weights", program.weights, config.engine.weight_item_words, config.memory.weight_words),
     ):
         if array.dtype != np.uint32 or array.ndim != 2 or array.shape[1] != width:

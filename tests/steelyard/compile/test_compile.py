@@ -167,7 +167,7 @@ def test_folded_bias_and_scaling_lie_in_the_parameter_words():
     weight = np.arange(-4, 4).reshape(2, 4, 1, 1)
     program = compile(single(weight, (2, 2), zero_point=-9, bias=100), CONFIG)
     sums = [-4 - 3 - 2 - 1, 0 + 1 + 2 + 3]
-    expected = [[100 - (128 - 9) * total & 0xFFFFFFFF, 9 << 24 | 3] for total in sums]
+    expected = [[100 - (128 - 9) * total & 0xFFFFFFFF, 9 << 24 | 3, 3] for total in sums]
     assert program.parameters.tolist() == expected
 
 
@@ -176,9 +176,9 @@ def test_parameters_of_pools_and_adds():
     bases = [Descriptor.from_words(words).param_base for words in program.descriptors]
     assert bases == [0, 4, 8, 10, 14]
     items = program.parameters.tolist()
-    assert items[8:10] == [[5, 8 << 24 | 77], [-7 & 0xFFFFFFFF, 8 << 24 | 99]]
-    assert items[10:14] == [[0, 22 << 24 | 1 << 22]] * 4
-    assert items[14:18] == [[-9 * 11 & 0xFFFFFFFF, 13 << 24 | 1234]] * 4
+    assert items[8:10] == [[5, 8 << 24 | 77, 77], [-7 & 0xFFFFFFFF, 8 << 24 | 99, 99]]
+    assert items[10:14] == [[0, 22 << 24 | 1 << 22, 1 << 22]] * 4
+    assert items[14:18] == [[-9 * 11 & 0xFFFFFFFF, 13 << 24 | 1234, 1234]] * 4
 
 
 def test_descriptors_carry_zero_point_and_clamp():

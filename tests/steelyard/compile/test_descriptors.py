@@ -56,8 +56,10 @@ class Machine:
         return [(int(np.uint8(f & 255).view(np.int8)), f >> 8) for f in fields]
 
     def parameter(self, item: int) -> tuple[int, int, int]:
-        low, high = (int(word) for word in self.program.parameters[item])
+        low, high, negative = (int(word) for word in self.program.parameters[item])
         assert high >> 30 == 0
+        # These layers have one multiplier for all sums.
+        assert negative == high & (1 << 24) - 1
         return low - (low >> 31 << 32), high & (1 << 24) - 1, high >> 24
 
     def tiles(self, d: Descriptor):

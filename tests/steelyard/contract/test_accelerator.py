@@ -90,21 +90,27 @@ def test_every_field_changes_the_hash_and_is_named_as_a_difference():
         "parameter_words": 512, "partial_sum_channels": 256, "max_layers": 32,
         "read_registers": False, "weight_queue": False,
         "max_side": 255, "padded_kernel": 5, "ahead": False, "vector_bits": 8,
+        "tables": False,
     }  # fmt: skip
     for field, value in other.items():
         changed = base.with_(**{field: value})
         assert changed.hash() != base.hash()
         assert base.differences(changed) == [f"{field}: {own[field]} != {value}"]
     assert base.differences(configure("array")) == []
-    plain = base.with_(additions=False)
+    plain = base.with_(additions=False, slopes=False, products=False)
     assert plain.hash() != base.hash()
     for field, value in {"requantizer_cycles": 16, "tag_registers": False}.items():
         changed = plain.with_(**{field: value})
         assert changed.hash() not in (plain.hash(), base.hash())
         assert plain.differences(changed) == [f"{field}: {own[field]} != {value}"]
-    assert {*other, "additions", "requantizer_cycles", "tag_registers"} == base.plain(
-        hashed=True
-    ).keys()
+    assert {
+        *other,
+        "additions",
+        "slopes",
+        "products",
+        "requantizer_cycles",
+        "tag_registers",
+    } == base.plain(hashed=True).keys()
 
 
 def test_the_link_is_no_part_of_the_hash():
@@ -127,6 +133,18 @@ def test_a_preset_is_a_set_of_fields_that_values_override():
     "fields, sentence",
     [
         ({"requantizer_cycles": 16}, "do no residual additions; set 'requantizer_cycles' to 1 or"),
+        (
+            {"requantizer_cycles": 16, "additions": False, "products": False},
+            "have one multiplier for all sums; set 'requantizer_cycles' to 1 or 'slopes' to false",
+        ),
+        (
+            {"requantizer_cycles": 16, "additions": False},
+            "multiply no activations; set 'requantizer_cycles' to 1 or 'products' to false",
+        ),
+        (
+            {"tag_registers": False, "additions": False},
+            "Products of activations need the vector unit's registers; set 'tag_registers' to true",
+        ),
         ({"tag_registers": False}, "additions need the vector unit's registers; set"),
         ({"vector_bits": 0}, "'vector_bits' must lie between 8 and 24, not 0"),
         ({"colour": 1}, "has no field 'colour'; allowed are lanes, "),

@@ -353,7 +353,7 @@ def test_contradictions_are_named(change, reason, saved, tmp_path):
 
 def test_more_items_than_the_memory_holds_are_refused(program, saved, tmp_path):
     path = tmp_path / "big.syp"
-    many = np.zeros((CONFIG.memory.parameter_words + 1, 2), np.uint32)
+    many = np.zeros((CONFIG.memory.parameter_words + 1, 3), np.uint32)
     forged(path, saved, arrays=lambda a: a.update(parameters=many))
     assert "array 'parameters' has 1025 items where 1024 fit" in refusal(path)
 

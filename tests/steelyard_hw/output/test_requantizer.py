@@ -43,6 +43,42 @@ def requantize(items, *, beats=1, z_y=0, lo=-128, hi=127):
     return results
 
 
+def test_negative_sums_have_a_multiplier_of_their_own():
+    rng = random.Random(11)
+    cases = [
+        (value, bias, multiplier, negative, rng.randint(1, 40))
+        for value in (*INT32, -70, -5, -4, -3, 0, 12345, -(1 << 20))
+        for bias in (-1, 0, 1, 4)
+        if INT32[0] <= value + bias <= INT32[1]
+        for multiplier, negative in (
+            (LARGEST, 0), (0, LARGEST), (1 << 17, (1 << 17) - 1), (rng.getrandbits(24), 3),
+            (rng.getrandbits(24), rng.getrandbits(24)),
+        )
+    ]  # fmt: skip
+    dut = Requantizer(1, slopes=True)
+    results = []
+
+    async def testbench(ctx):
+        ctx.set(dut.lo, -128)
+        ctx.set(dut.hi, 127)
+        ports = (dut.i_sum, dut.bias, dut.multiplier, dut.negative, dut.shift)
+        for cycle in range(len(cases) + dut.latency):
+            for port, value in zip(ports, cases[min(cycle, len(cases) - 1)], strict=True):
+                ctx.set(port, value)
+            if cycle >= dut.latency:
+                results.append(ctx.get(dut.o_y))
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    for case, result in zip(cases, results, strict=True):
+        value, bias, multiplier, negative, shift = case
+        total = value + bias
+        assert result == reference(total * (negative if total < 0 else multiplier), shift), case
+
+
 def check(cases, **clamp):
     """Assert that all (sum, bias, multiplier, shift) come out as the contract says."""
     results = requantize([(*case, 0, 0) for case in cases], **clamp)

@@ -109,6 +109,8 @@ def test_chunks_accumulate_from_the_bias_on_and_the_last_one_is_written(
         requantizers=requantizers,
         requantizer_cycles=cycles,
         additions=False,
+        slopes=False,
+        products=False,
         columns=2,
         partial_sum_channels=3,
         parameter_words=16,

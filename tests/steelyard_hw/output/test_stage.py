@@ -16,7 +16,7 @@ REREAD = 8
 FLAGS = ("accumulate", "store", "hold", "join")
 
 
-def small(lanes, requantizers):
+def small(lanes, requantizers, **fields):
     return configure(
         "array",
         lanes=lanes,
@@ -25,6 +25,7 @@ def small(lanes, requantizers):
         partial_sum_channels=3,
         parameter_words=16,
         activation_words=64,
+        **fields,
     )
 
 
@@ -46,11 +47,19 @@ class Layer:
             for _ in range(config.memory.parameter_words)
         ]
         self.params[0] = (0, 1 << 22, 22)
+        self.negative = [rng.getrandbits(24) for _ in self.params]
+        self.negative[0] = 1 << 22
+        self.zeros = None  # zero points of a product's operands
         self.schedule = []  # a beat or None each cycle
         self.expected = []  # (cycle of write.en, row, beat, data)
 
     def idle(self, cycles):
         self.schedule += [None] * cycles
+
+    def scale(self, param, value):
+        """Product of a sum with its bias, and the multiplier of its sign."""
+        slopes = value < 0 and self.config.output.slopes
+        return value * (self.negative[param] if slopes else self.params[param][1])
 
     def sums(self):
         bound = 1 << self.rng.choice((12, 20, 28))
@@ -90,8 +99,8 @@ class Layer:
                 earlier = stored.get(address, [0] * len(sums)) if chunk else [0] * len(sums)
                 totals = stored[address] = [a + b for a, b in zip(earlier, sums, strict=True)]
                 if chunk == chunks - 1:
-                    bias, multiplier, shift = self.params[param]
-                    scaled = [(total + bias) * multiplier for total in totals]
+                    bias, _, shift = self.params[param]
+                    scaled = [self.scale(param, total + bias) for total in totals]
                     self.writes(cycle, row + channel & 63, beat, scaled, shift)
             # The next chunk's beat of an address follows REREAD cycles after this one at the least.
             self.idle(max(0, REREAD - (len(self.schedule) - start)))
@@ -103,19 +112,42 @@ class Layer:
             row = rng.randrange(config.memory.activation_words)
             products = []
             for operand, flag in enumerate(("hold", "join")):
-                bias, multiplier, shift = self.params[1 + operand]
+                bias, _, shift = self.params[1 + operand]
                 for beat in range(config.drain_beats):
                     while rng.random() < gaps:
                         self.idle(1)
                     sums = self.sums()
                     cycle = self.beat(beat, sums, param=1 + operand, row=row, **{flag: 1})
-                    scaled = [(total + bias) * multiplier for total in sums]
+                    scaled = [self.scale(1 + operand, total + bias) for total in sums]
                     if operand:
                         held = products[beat]
                         totals = [a + b for a, b in zip(held, scaled, strict=True)]
                         self.writes(cycle, row, beat, totals, shift)
                     else:
                         products.append(scaled)
+
+    def product(self, words, gaps):
+        """Words of a product: operand a's beats, then operand b's."""
+        config, rng = self.config, self.rng
+        self.zeros = rng.randint(-128, 127), rng.randint(-128, 127)
+        codes = [-128, 127, *range(-128, 128)]
+        for _ in range(words):
+            row = rng.randrange(config.memory.activation_words)
+            held = []
+            for operand, flag in enumerate(("hold", "join")):
+                for beat in range(config.drain_beats):
+                    while rng.random() < gaps:
+                        self.idle(1)
+                    sums = rng.choices(codes, k=config.output.requantizers)
+                    cycle = self.beat(beat, sums, param=1 + operand, row=row, **{flag: 1})
+                    factors = [code - self.zeros[operand] for code in sums]
+                    if operand:
+                        products = [a * b for a, b in zip(held[beat], factors, strict=True)]
+                        bias, _, shift = self.params[2]
+                        scaled = [self.scale(2, product + bias) for product in products]
+                        self.writes(cycle, row, beat, scaled, shift)
+                    else:
+                        held.append(factors)
 
     def run(self):
         """Drive the schedule; return what was written and when."""
@@ -126,12 +158,20 @@ class Layer:
             while True:
                 _, _, address = await ctx.tick().sample(dut.parameters.addr)
                 bias, multiplier, shift = self.params[address]
-                ctx.set(dut.parameters.data, shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF)
+                item = shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF
+                if self.config.output.slopes:
+                    item |= self.negative[address] << 64
+                ctx.set(dut.parameters.data, item)
 
         async def testbench(ctx):
             ctx.set(dut.z_y, self.z_y)
             ctx.set(dut.lo, self.lo)
             ctx.set(dut.hi, self.hi)
+            if self.zeros is not None:
+                for port, value in zip(
+                    (dut.multiply, dut.z_a, dut.z_b), (1, *self.zeros), strict=True
+                ):
+                    ctx.set(port, value)
             for cycle in range(len(self.schedule) + dut.latency + 2):
                 item = self.schedule[cycle] if cycle < len(self.schedule) else None
                 ctx.set(dut.i_valid, int(item is not None))
@@ -163,6 +203,15 @@ class Layer:
 SHAPES = [(4, 4), (4, 2), (8, 2), (4, 1)]
 
 
+@pytest.mark.parametrize("gaps", [0.0, 0.4])
+def test_without_slopes_all_sums_have_one_multiplier(gaps):
+    layer = Layer(small(4, 2, slopes=False), seed=3)
+    for chunks in (1, 2):
+        layer.convolution(chunks, gaps)
+    layer.residual(5, gaps)
+    layer.check()
+
+
 @pytest.mark.parametrize("lanes, requantizers", SHAPES)
 @pytest.mark.parametrize("gaps", [0.0, 0.4])
 def test_chunks_accumulate_and_the_last_one_is_written(lanes, requantizers, gaps):
@@ -183,6 +232,17 @@ def test_residual_add_joins_the_held_products(lanes, requantizers, gaps):
     layer.check()
 
 
+@pytest.mark.parametrize("lanes, requantizers", SHAPES)
+@pytest.mark.parametrize("gaps", [0.0, 0.4])
+def test_products_are_of_operands_less_their_zero_points(lanes, requantizers, gaps):
+    layer = Layer(small(lanes, requantizers), seed=lanes * requantizers)
+    layer.params[2] = (0, (1 << 23) + 5, 31)
+    layer.negative[2] = (1 << 22) + 3
+    layer.product(40, gaps)
+    assert len({tuple(written[3]) for written in layer.expected}) > 10
+    layer.check()
+
+
 def test_stored_sums_are_read_exactly_8_cycles_later():
     layer = Layer(small(4, 4), seed=5)
     layer.z_y, layer.lo, layer.hi = 0, -128, 127
@@ -198,6 +258,7 @@ def test_sums_reach_the_ends_of_int32():
     layer = Layer(small(4, 4), seed=6)
     layer.z_y, layer.lo, layer.hi = 0, -128, 127
     layer.params[4] = (-5, (1 << 24) - 1, 49)
+    layer.negative[4] = (1 << 24) - 1
     sums = [INT32[0] + 5, INT32[1], INT32[1] - 1, 0]
     cycle = layer.beat(0, sums, param=4, row=63)
     layer.writes(cycle, 63, 0, [(total - 5) * ((1 << 24) - 1) for total in sums], 49)

@@ -39,6 +39,7 @@ class Bench:
         self.stored = {}
         self.expected = {}
         self.went = []
+        self.copied = []
 
     async def memory(self, ctx):
         tick = ctx.tick().sample(self.dut.descriptors.addr)
@@ -94,18 +95,33 @@ class Bench:
                 number * len(COUNTERS) + 1 + bit: count for bit, count in enumerate(counts)
             }
 
+    async def tables(self, ctx):
+        """Copy each table, for a random time in which the engines must not be let go."""
+        dut = self.dut
+        while True:
+            while not ctx.get(dut.copy):
+                await ctx.tick()
+            self.copied.append(self.order[len(self.went)])
+            for _ in range(self.rng.randint(0, 9)):
+                await ctx.tick()
+                assert ctx.get(dut.copy) and not ctx.get(dut.go)
+            ctx.set(dut.copied, 1)
+            await ctx.tick()
+            ctx.set(dut.copied, 0)
+            assert ctx.get(dut.go) and not ctx.get(dut.copy)
+
     def run(self, testbench):
         sim = Simulator(self.dut)
         sim.add_clock(1e-6)
         sim.add_testbench(testbench)
-        for process in (self.memory, self.counters, self.engines):
+        for process in (self.memory, self.counters, self.engines, self.tables):
             sim.add_testbench(process, background=True)
         sim.run()
 
     async def start(self, ctx, first, count):
         """Start layers and wait for their end; cycles that the sequencer was busy."""
         dut = self.dut
-        self.order, self.went = list(range(first, first + count)), []
+        self.order, self.went, self.copied = list(range(first, first + count)), [], []
         self.stored, self.expected = {}, {}
         ctx.set(dut.start, 1)
         ctx.set(dut.start_first, first)
@@ -133,6 +149,9 @@ def test_a_range_of_layers_runs_in_order_and_leaves_its_counters(seed):
         for first, count in ((0, 3), (4, 2), (2, 1)):
             busy = await bench.start(ctx, first, count)
             assert bench.went == bench.order
+            table = FIELDS["table"]
+            words = {n: bench.descriptors[n * DESCRIPTOR_WORDS] for n in bench.order}
+            assert bench.copied == [n for n in bench.order if words[n] >> table.low & 1]
             assert ctx.get(bench.dut.finished)
             assert ctx.get(bench.dut.total) == busy
             cycles = [bench.stored.pop(number * len(COUNTERS)) for number in bench.order]
@@ -159,6 +178,7 @@ def test_a_start_of_no_layers_ends_at_once():
 def test_a_layer_without_work_ends_after_the_settling_time():
     bench = Bench(10)
     bench.engines = idle
+    bench.descriptors[DESCRIPTOR_WORDS] &= ~(1 << FIELDS["table"].low)
 
     async def testbench(ctx):
         busy = await bench.start(ctx, 1, 1)

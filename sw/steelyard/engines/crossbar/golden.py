@@ -105,7 +105,7 @@ def layer(
     work = count(mapping, np.zeros((mapping.positions, 0), np.uint8))
     for images, inputs in windows(network, conv, x):
         sums = crossbars.accumulate(inputs) + bias
-        codes = requantize(sums, conv.multiplier, conv.shift, z_y, conv.lo, conv.hi)
+        codes = requantize(sums, conv.multipliers(sums), conv.shift, z_y, conv.lo, conv.hi)
         output[images] = codes.reshape(-1, height, width, len(conv.weight)).transpose(0, 3, 1, 2)
         work += count(mapping, inputs)
     return output, work

@@ -6,7 +6,9 @@ A new kind is a module here and an entry in :data:`LAYER_KINDS`.
 from ..layer import Layer
 from .add import Add
 from .conv import Conv
+from .lookup import Lookup
 from .moves import Interleave, Pad, Repeat, Shuffle
+from .mul import Mul
 from .pool import AvgPool, MaxPool
 from .views import Concat, Slice
 
@@ -17,7 +19,9 @@ __all__ = [
     "Concat",
     "Conv",
     "Interleave",
+    "Lookup",
     "MaxPool",
+    "Mul",
     "Pad",
     "Repeat",
     "Shuffle",
@@ -37,6 +41,8 @@ LAYER_KINDS: dict[str, type[Layer]] = {
         Repeat,
         Interleave,
         Shuffle,
+        Lookup,
+        Mul,
     )
 }
 """Class of every kind by its key."""

@@ -47,6 +47,9 @@ class Conv(Layer):
     """int32 (out_channels,), 0 to 2**24 - 1."""
     shift: Annotated[NDArray[np.int32], Rank(1)]
     """int32 (out_channels,), 1 to 63."""
+    negative_multiplier: Annotated[NDArray[np.int32], Rank(1)] | None = None
+    """int32 (out_channels,), 0 to 2**24 - 1: in place of the multiplier where ``acc < 0``, at the
+    same shift, as a LeakyReLU or PReLU on sums wants it; None for one multiplier."""
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
     """Top, left, bottom, right, filled with the input's zero point."""
@@ -95,6 +98,12 @@ class Conv(Layer):
         positive = np.maximum(weight, 0).sum(axis=1)
         negative = np.maximum(-weight, 0).sum(axis=1)
         return np.maximum(128 * positive + 127 * negative, 127 * positive + 128 * negative)
+
+    def multipliers(self, sums: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Multiplier of each sum, whose last axis is the output channel, by its sign."""
+        if self.negative_multiplier is None:
+            return self.multiplier
+        return np.where(sums < 0, self.negative_multiplier, self.multiplier)
 
     def check(self, inputs: Sequence[Tensor], output: Tensor) -> None:
         """Refuse weights, windows, shapes and scalings that do not fit."""
@@ -151,8 +160,11 @@ class Conv(Layer):
         for what, values, low, high in (
             ("bias", self.bias, -(1 << 31), (1 << 31) - 1),
             ("multiplier", self.multiplier, 0, MAX_MULTIPLIER),
+            ("negative_multiplier", self.negative_multiplier, 0, MAX_MULTIPLIER),
             ("shift", self.shift, 1, MAX_SHIFT),
         ):
+            if values is None:
+                continue
             if values.dtype != np.int32 or values.shape != (channels,):
                 raise UserError(
                     f"the {what} must be int32 ({channels},), not {values.dtype} {values.shape}."
@@ -208,22 +220,30 @@ class Conv(Layer):
         self, bound: NDArray[np.int64], bias: NDArray[np.int64], z_y: int
     ) -> Callable[[NDArray], NDArray[np.int8]]:
         """Bias and requantization of exact sums (out_channels, pixels)."""
-        largest = (bound + np.abs(bias)) * self.multiplier.astype(np.int64)
+        negative = self.multiplier if self.negative_multiplier is None else self.negative_multiplier
+        steepest = np.maximum(self.multiplier, negative)
+        largest = (bound + np.abs(bias)) * steepest.astype(np.int64)
         if int(largest.max()) < FLOAT64_EXACT:
             # The product fits float64 and a power of two only moves its exponent, so rint sees the
             # true quotient.
-            scale = np.ldexp(self.multiplier.astype(np.float64), -self.shift)[:, None]
+            above, below = (
+                np.ldexp(each.astype(np.float64), -self.shift)[:, None]
+                for each in (self.multiplier, negative)
+            )
+            slopes = self.negative_multiplier is not None
             offset = bias.astype(np.float64)[:, None]
 
             def rounded(sums: NDArray) -> NDArray[np.int8]:
                 total = np.add(sums, offset, dtype=np.float64)
+                scale = np.where(total < 0, below, above) if slopes else above
                 return round_to_codes(total, scale, z_y, self.lo, self.hi)
 
             return rounded
 
         def exact(sums: NDArray) -> NDArray[np.int8]:
             total = sums.astype(np.int64) + bias[:, None]
-            m, s = self.multiplier[:, None], self.shift[:, None]
+            s = self.shift[:, None]
+            m = np.atleast_2d(self.multipliers(total.T)).T
             return requantize(total, m, s, z_y, self.lo, self.hi)
 
         return exact

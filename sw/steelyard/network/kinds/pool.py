@@ -75,21 +75,29 @@ class AvgPool(_Pool):
     key: ClassVar[str] = "avg_pool"
     multiplier: int
     shift: int
+    negative_multiplier: int | None = None
+    """In place of the multiplier for negative sums, at the same shift; None for one multiplier."""
 
     def check(self, inputs: Sequence[Tensor], output: Tensor) -> None:
         """Refuse windows, shapes, multipliers and shifts that do not fit."""
         super().check(inputs, output)
         check_scaling("multiplier", self.multiplier, self.shift)
+        if self.negative_multiplier is not None:
+            check_scaling("negative_multiplier", self.negative_multiplier, self.shift)
 
     def golden(self, inputs: Sequence[Tensor], output: Tensor) -> BlockFunction:
         """Requantized sums of all windows."""
         z_x = inputs[0].zero_point
         offset = -float(self.kernel[0] * self.kernel[1] * z_x)
-        scale = float(np.ldexp(float(self.multiplier), -self.shift))
+        above = float(np.ldexp(float(self.multiplier), -self.shift))
+        below = above
+        if self.negative_multiplier is not None:
+            below = float(np.ldexp(float(self.negative_multiplier), -self.shift))
 
         def function(x: Block) -> Block:
             padded = pad(x, self.padding, z_x, np.int32)
-            sums = reduce_windows(padded, self.kernel, self.stride, np.add)
-            return round_to_codes(sums + offset, scale, output.zero_point, self.lo, self.hi)
+            sums = reduce_windows(padded, self.kernel, self.stride, np.add) + offset
+            scale = above if below == above else np.where(sums < 0, below, above)
+            return round_to_codes(sums, scale, output.zero_point, self.lo, self.hi)
 
         return function
