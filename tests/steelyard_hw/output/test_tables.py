@@ -66,7 +66,8 @@ class Bench:
                     for _ in range(self.lanes)]  # fmt: skip
             row, beat = rng.randrange(64), rng.randrange(4 // self.lanes)
             for signal, value in (
-                (dut.results.en, valid), (dut.results.data, word), (dut.results.row, row), (dut.results.beat, beat),
+                (dut.results.en, valid), (dut.results.data, word),
+                (dut.results.row, row), (dut.results.beat, beat),
             ):  # fmt: skip
                 ctx.set(signal, value)
             if valid:
