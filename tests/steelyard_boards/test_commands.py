@@ -30,16 +30,16 @@ def test_a_configuration_that_does_not_fit_is_refused_before_anything_is_written
         "bitstream", "ulx3s_12f", "--config", tmp_path / "large.toml", "-o", tmp_path / "out"
     )
     assert result.status == 2
-    assert "has 28 multipliers and the configuration needs 140" in result.err
+    assert "has 28 multipliers and the configuration needs 144" in result.err
     assert not (tmp_path / "out").exists()
 
 
 def test_the_bitstream_of_a_tile_is_held_against_the_tiles_own_needs(steelyard, tmp_path):
-    configure("crossbar").to_toml(tmp_path / "tile.toml")
+    configure("crossbar", products=False).to_toml(tmp_path / "tile.toml")
     command = ("bitstream", "ulx3s_25f", "--config", tmp_path / "tile.toml", "-o", tmp_path / "out")
     result = steelyard(*command)
     assert result.status == 2
-    assert "has 56 block RAMs and the configuration needs 198" in result.err
+    assert "has 56 block RAMs and the configuration needs 208" in result.err
     assert "256 window_groups or 512 partial_sum_channels." in result.err
     assert not (tmp_path / "out").exists()
 
