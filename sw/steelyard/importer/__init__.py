@@ -1,11 +1,11 @@
-"""ONNX graphs with QuantizeLinear/DequantizeLinear pairs, read as integer networks.
+"""ONNX graphs with QuantizeLinear/DequantizeLinear pairs, and TFLite's, as integer networks.
 
 `model_file` and `graph` parse the file by onnx's definitions (`schema`), `walk` hands each node to
 the function in `operators` that the `registry` has for it, `obstacles` says all that stands in the
-way.
+way. `tflite` has the same parts for TFLite files.
 """
 
-from steelyard.importer.errors import NotQuantized
+from steelyard.importer.errors import NotQuantized, Obstacles
 from steelyard.importer.loader import load
 
-__all__ = ["NotQuantized", "load"]
+__all__ = ["NotQuantized", "Obstacles", "load"]

@@ -342,6 +342,7 @@ class NetworkBuilder:
         *,
         input_view: tuple[int, ...] = (),
         output_view: tuple[int, ...] = (),
+        channels_last: bool = False,
     ) -> Network:
         """Network of all layers that the output depends on.
 
@@ -349,6 +350,7 @@ class NetworkBuilder:
         ----------
         output : name of the output, by default the last layer's
         input_view, output_view : shapes where the network comes from, as of :class:`Network`
+        channels_last : order of the elements there, likewise
 
         Raises
         ------
@@ -363,7 +365,14 @@ class NetworkBuilder:
                 kept.append(layer)
         tensors = {name: tensor for name, tensor in self._tensors.items() if name in needed}
         return Network(
-            self._name, self._input, output, tensors, tuple(kept[::-1]), input_view, output_view
+            self._name,
+            self._input,
+            output,
+            tensors,
+            tuple(kept[::-1]),
+            input_view,
+            output_view,
+            channels_last,
         )
 
     def _source(self, layer: str, name: str | None) -> Tensor:

@@ -38,6 +38,8 @@ class Network:
     """Shape of an image where the network comes from; the tensor's, or (channels,) of one pixel."""
     output_view: tuple[int, ...] = ()
     """Shape of an image's scores where the network comes from, likewise."""
+    channels_last: bool = False
+    """Whether both views hold their elements in order of height, width and channels."""
 
     def __post_init__(self) -> None:
         for key, name in (("input_view", self.input), ("output_view", self.output)):

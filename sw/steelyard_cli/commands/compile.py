@@ -89,7 +89,7 @@ def command(
     chosen = chosen_config(config, board, engine)
     for sentence in () if chosen is None else chosen.engine.warnings():
         warn(sentence)
-    loaded = load(network)
+    loaded = load(network, note)
     if chosen is None:
         base = configure(engine or "array")
         options = _options(base, k=k, mapping=mapping)

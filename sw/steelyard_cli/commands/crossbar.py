@@ -64,7 +64,7 @@ def command(
     configured = crossbar_config(config)
     for sentence in configured.warnings():
         warn(sentence)
-    loaded = load(network)
+    loaded = load(network, note)
     if source is None:
         note("No --input: no step counts as skipped, so energy and time are the most possible.")
         codes = None

@@ -70,7 +70,8 @@ def command(
         mismatch = _check(compiled, codes, found) if check else None
     if mismatch is not None:
         raise BadResult(f"Device {device!r} differs from the golden model in {mismatch}.")
-    write_array(output, result if raw else driver.real_output(compiled.network, result))
+    values_of = driver.raw_output if raw else driver.real_output
+    write_array(output, values_of(compiled.network, result))
     layers = layer_rows(compiled, counters)
     if json_file:
         write_json(
