@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ import flatbuffers
 import numpy as np
 import tflite
 from numpy.typing import ArrayLike, NDArray
+
+from steelyard.network import Network, golden
 
 CODES = {name: code for code, name in tflite.utils.BUILTIN_OPCODE2NAME.items()}
 OPTIONS = {
@@ -174,6 +177,154 @@ class Model:
         return _table(b, "Operator", **fields)
 
 
+class Net(Model):
+    """Model that grows layer by layer, with random weights and scales that keep codes in range.
+
+    Parameters
+    ----------
+    shape : height, width and channels of the input
+    zero : zero point of the input
+    """
+
+    def __init__(self, shape: tuple[int, ...], seed: int, zero: int = 3) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(seed)
+        self.input = self.tensor((1, *shape), self.rng.uniform(0.02, 0.05), zero, name="x")
+        self.inputs = [self.input]
+
+    def made(self, output: int) -> bytes:
+        """The file, with one output."""
+        self.outputs = [output]
+        return self.write()
+
+    def images(self, count: int) -> NDArray[np.int8]:
+        """Codes of the input whose means differ from channel to channel."""
+        shape = self.tensors[self.input].shape[1:]
+        noise = self.rng.integers(-60, 61, (count, *shape))
+        base = self.rng.integers(-90, 91, (count, *(1,) * (len(shape) - 1), shape[-1]))
+        return np.clip(noise + base, -128, 127).astype(np.int8)
+
+    def conv(
+        self, x: int, channels: int, kernel: tuple[int, int] = (3, 3), stride: int = 1,
+        padding: int = SAME, act: int = NONE, groups: int = 1, per_channel: bool = True,
+        bias: bool = True, strides: tuple[int, int] | None = None, dilation: int = 1,
+    ) -> int:  # fmt: skip
+        """Output of a new CONV_2D."""
+        own = self.tensors[x].shape[3] // groups
+        weight = self.weight((channels, *kernel, own))
+        scale = self.weight_scale(channels if per_channel else 1)
+        sizes = self.windows(x, kernel, strides or (stride, stride), padding)
+        fan_in = own * kernel[0] * kernel[1]
+        return self.weighted(
+            "CONV_2D", x, weight, scale, 0, (*sizes, channels), fan_in, act, bias,
+            **self.options(strides or (stride, stride), padding, dilation),
+        )  # fmt: skip
+
+    def depthwise(
+        self, x: int, multiplier: int = 1, kernel: tuple[int, int] = (3, 3), stride: int = 1,
+        padding: int = SAME, act: int = NONE, dilation: int = 1,
+    ) -> int:  # fmt: skip
+        """Output of a new DEPTHWISE_CONV_2D."""
+        channels = self.tensors[x].shape[3] * multiplier
+        weight = self.weight((1, *kernel, channels))
+        sizes = self.windows(x, kernel, (stride, stride), padding)
+        return self.weighted(
+            "DEPTHWISE_CONV_2D", x, weight, self.weight_scale(channels), 3, (*sizes, channels),
+            kernel[0] * kernel[1], act, True, DepthMultiplier=multiplier,
+            **self.options((stride, stride), padding, dilation),
+        )  # fmt: skip
+
+    def dense(self, x: int, outputs: int, act: int = NONE, per_channel: bool = False) -> int:
+        """Output of a new FULLY_CONNECTED."""
+        inputs = int(np.prod(self.tensors[x].shape[1:]))
+        weight = self.weight((outputs, inputs))
+        scale = self.weight_scale(outputs if per_channel else 1)
+        return self.weighted(
+            "FULLY_CONNECTED", x, weight, scale, 0, (outputs,), inputs, act, True, WeightsFormat=0
+        )
+
+    def pool(
+        self, name: str, x: int, kernel: tuple[int, int], stride: int, padding: int = VALID,
+        act: int = NONE,
+    ) -> int:  # fmt: skip
+        """Output of a new MAX_POOL_2D or AVERAGE_POOL_2D."""
+        sizes = self.windows(x, kernel, (stride, stride), padding)
+        y = self.like(x, (*sizes, self.tensors[x].shape[3]))
+        return self.op(
+            name, (x,), y, Padding=padding, StrideH=stride, StrideW=stride,
+            FilterHeight=kernel[0], FilterWidth=kernel[1], FusedActivationFunction=act,
+        )  # fmt: skip
+
+    def mean(self, x: int, keep: bool = False, axes: tuple[int, ...] = (1, 2)) -> int:
+        """Output of a new MEAN."""
+        channels = self.tensors[x].shape[3]
+        shape = (1, 1, channels) if keep else (channels,)
+        y = self.rescaled(x, shape, 0.6)
+        axis = self.constant(np.array(axes, np.int32))
+        return self.op("MEAN", (x, axis), y, KeepDims=keep)
+
+    def add(self, a: int, b: int, act: int = NONE) -> int:
+        """Output of a new ADD."""
+        y = self.rescaled(a, self.tensors[a].shape[1:], 1.3)
+        return self.op("ADD", (a, b), y, FusedActivationFunction=act)
+
+    def like(self, x: int, shape: tuple[int, ...]) -> int:
+        """New tensor of the scale and zero point of another."""
+        return self.tensor((1, *shape), self.tensors[x].scale, self.tensors[x].zero)
+
+    def rescaled(
+        self, x: int, shape: tuple[int, ...], ratio: float, zero: int | None = None
+    ) -> int:
+        """New tensor whose scale is about `ratio` times another's."""
+        scale = self.tensors[x].scale[0] * ratio * self.rng.uniform(0.9, 1.1)
+        zero = int(self.rng.integers(-40, 41)) if zero is None else zero
+        return self.tensor((1, *shape), scale, zero)
+
+    def reshaped(self, x: int, shape: tuple[int, ...], name: str = "RESHAPE") -> int:
+        """Output of a new RESHAPE, SQUEEZE or EXPAND_DIMS."""
+        return self.op(name, (x,), self.like(x, shape))
+
+    def weight(self, shape: tuple[int, ...]) -> NDArray[np.int8]:
+        """Random weights."""
+        return self.rng.integers(-127, 128, shape, np.int8)
+
+    def weight_scale(self, count: int) -> NDArray[np.float32]:
+        """Random scales of weights."""
+        return self.rng.uniform(0.002, 0.004, count).astype(np.float32)
+
+    def weighted(
+        self, name: str, x: int, weight: NDArray[np.int8], scale: NDArray[np.float32], axis: int,
+        shape: tuple[int, ...], fan_in: int, act: int, bias: bool, **options: Any,
+    ) -> int:  # fmt: skip
+        """Output of a new operator with weights."""
+        step = self.tensors[x].scale[0]
+        spread = np.sqrt(fan_in) * step * float(scale.mean()) * 50 * 73
+        zero = -128 if act in (RELU, RELU6) else int(self.rng.integers(-20, 21))
+        y = self.tensor((1, *shape), spread / 50 * self.rng.uniform(0.9, 1.1), zero)
+        inputs = [x, self.constant(weight, scale, axis=axis)]
+        if bias:
+            steps = self.rng.integers(-2000, 2001, weight.shape[axis]).astype(np.int32)
+            inputs.append(self.constant(steps, step * scale))
+        return self.op(name, tuple(inputs), y, FusedActivationFunction=act, **options)
+
+    def windows(
+        self, x: int, kernel: tuple[int, int], strides: tuple[int, int], padding: int
+    ) -> tuple[int, ...]:
+        """Height and width of what windows over a map give."""
+        return tuple(
+            -(-size // stride) if padding == SAME else (size - span) // stride + 1
+            for size, span, stride in zip(self.tensors[x].shape[1:3], kernel, strides, strict=True)
+        )
+
+    @staticmethod
+    def options(strides: tuple[int, int], padding: int, dilation: int) -> dict[str, int]:
+        """Options of convolutions."""
+        return {
+            "Padding": padding, "StrideH": strides[0], "StrideW": strides[1],
+            "DilationHFactor": dilation, "DilationWFactor": dilation,
+        }  # fmt: skip
+
+
 def _table(b: flatbuffers.Builder, kind: str, **fields: Any) -> int:
     getattr(tflite, f"{kind}Start")(b)
     for name, value in fields.items():
@@ -188,29 +339,62 @@ def _vector(b: flatbuffers.Builder, items: list[int]) -> int:
     return b.EndVector()
 
 
+AGREEMENT = 0.995
+
+
 def interpreted(content: bytes, images: NDArray) -> dict[str, NDArray]:
-    """Every tensor of every image by its name, from the interpreter's reference kernels.
+    """Every tensor of every image by its name, as the interpreter computes it by default.
 
     Parameters
     ----------
     images : of the input's type, (images, ...) without the batch axis of 1
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(
-        model_content=content,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-        experimental_preserve_all_tensors=True,
-        num_threads=1,
-    )
+    with warnings.catch_warnings():
+        # That it takes memory to keep all tensors.
+        warnings.simplefilter("ignore")
+        interpreter = Interpreter(
+            model_content=content, experimental_preserve_all_tensors=True, num_threads=1
+        )
     interpreter.allocate_tensors()
     (source,) = interpreter.get_input_details()
-    details = interpreter.get_tensor_details()
-    found: dict[str, list[NDArray]] = {each["name"]: [] for each in details if each["name"]}
+    details = [each for each in interpreter.get_tensor_details() if each["name"]]
+    found: dict[str, list[NDArray]] = {each["name"]: [] for each in details}
     for image in images:
         interpreter.set_tensor(source["index"], image[None])
         interpreter.invoke()
         for each in details:
-            if each["name"]:
-                found[each["name"]].append(interpreter.get_tensor(each["index"]).copy())
-    return {name: np.concatenate(values) for name, values in found.items() if values[0].ndim}
+            found[each["name"]].append(interpreter.get_tensor(each["index"]).copy())
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def agreement(content: bytes, images: NDArray[np.int8], network: Network) -> dict[str, float]:
+    """Share of equal codes of every layer that is fed the interpreter's own codes.
+
+    A tensor that the file does not have is the golden model's. Fails where a code is off by more
+    than 1.
+    """
+    expected = interpreted(content, images)
+    shape = network.tensor(network.input).shape
+    truth = {network.input: planes(images, shape)}
+    shares = {}
+    for layer in network.layers:
+        found = golden.layer(network, layer, *(truth[name] for name in layer.inputs))
+        truth[layer.output] = found
+        if layer.output not in expected:
+            continue
+        right = planes(expected[layer.output], found.shape[1:])
+        truth[layer.output] = right
+        difference = np.abs(found.astype(np.int16) - right)
+        assert difference.max() <= 1, f"{layer.name} is off by {difference.max()}"
+        shares[layer.name] = float(np.mean(difference == 0))
+    return shares
+
+
+def planes(values: NDArray, shape: tuple[int, ...]) -> NDArray:
+    """Values with channels last as (images, channels, height, width) of a shape."""
+    channels, height, width = shape
+    return np.ascontiguousarray(
+        values.reshape(len(values), height, width, channels).transpose(0, 3, 1, 2)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +19,6 @@ from steelyard.progress import Log
 
 __all__ = ["Walk"]
 
-QUANTIZE = "convert it with a representative dataset and TFLITE_BUILTINS_INT8 as its only operators"
 LIKE = 3
 """Operators that one sentence names."""
 

@@ -107,8 +107,8 @@ def resize(walk: Walk, op: Operator) -> None:
         factors.append(count)
     if target.shape != (2,) or len(factors) != 2:
         raise op.error(
-            f"makes {target.reshape(-1)[:2].tolist()} of {height}x{width}, allowed are whole multiples whose "
-            "pixels are repeated equally; choose such a size, without align_corners."
+            f"makes {target.reshape(-1)[:2].tolist()} of {height}x{width}, allowed are whole "
+            "multiples whose pixels are repeated equally; choose such a size."
         )
     output = walk.output(op, (channels, height * factors[0], width * factors[1]))
     between = walk.inner(output, "rows", (channels, height * factors[0], width))
