@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -282,7 +283,9 @@ class Net(Model):
 
     def reshaped(self, x: int, shape: tuple[int, ...], name: str = "RESHAPE") -> int:
         """Output of a new RESHAPE, SQUEEZE or EXPAND_DIMS."""
-        return self.op(name, (x,), self.like(x, shape))
+        sizes = self.constant(np.array((1, *shape), np.int32))
+        inputs = (x, sizes) if name == "RESHAPE" else (x,)
+        return self.op(name, inputs, self.like(x, shape))
 
     def weight(self, shape: tuple[int, ...]) -> NDArray[np.int8]:
         """Random weights."""
@@ -342,20 +345,26 @@ def _vector(b: flatbuffers.Builder, items: list[int]) -> int:
 AGREEMENT = 0.995
 
 
-def interpreted(content: bytes, images: NDArray) -> dict[str, NDArray]:
+def interpreted(content: bytes, images: NDArray, reference: bool = False) -> dict[str, NDArray]:
     """Every tensor of every image by its name, as the interpreter computes it by default.
 
     Parameters
     ----------
     images : of the input's type, (images, ...) without the batch axis of 1
+    reference : whether TFLite's slow kernels compute in place of the default ones
     """
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    kernels = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
 
     with warnings.catch_warnings():
         # That it takes memory to keep all tensors.
         warnings.simplefilter("ignore")
         interpreter = Interpreter(
-            model_content=content, experimental_preserve_all_tensors=True, num_threads=1
+            model_content=content,
+            experimental_op_resolver_type=kernels,
+            experimental_preserve_all_tensors=True,
+            num_threads=1,
         )
     interpreter.allocate_tensors()
     (source,) = interpreter.get_input_details()
@@ -365,17 +374,21 @@ def interpreted(content: bytes, images: NDArray) -> dict[str, NDArray]:
         interpreter.set_tensor(source["index"], image[None])
         interpreter.invoke()
         for each in details:
-            found[each["name"]].append(interpreter.get_tensor(each["index"]).copy())
-    return {name: np.stack(values) for name, values in found.items()}
+            # Kernels keep no real values between two of theirs.
+            with suppress(ValueError):
+                found[each["name"]].append(interpreter.get_tensor(each["index"]).copy())
+    return {name: np.stack(values) for name, values in found.items() if values}
 
 
-def agreement(content: bytes, images: NDArray[np.int8], network: Network) -> dict[str, float]:
+def agreement(
+    content: bytes, images: NDArray[np.int8], network: Network, reference: bool = False
+) -> dict[str, float]:
     """Share of equal codes of every layer that is fed the interpreter's own codes.
 
     A tensor that the file does not have is the golden model's. Fails where a code is off by more
     than 1.
     """
-    expected = interpreted(content, images)
+    expected = interpreted(content, images, reference)
     shape = network.tensor(network.input).shape
     truth = {network.input: planes(images, shape)}
     shares = {}

@@ -72,8 +72,8 @@ def read_window(op: Operator, kernel: tuple[int, int], size: tuple[int, int]) ->
         ends.append((total // 2, total - total // 2))
         wanted.append(outputs)
     padding = (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
-    for stride in sorted(strides):
-        # An axis with one output takes any stride that has no second one.
+    # An axis with one output takes any stride that has no second one; small ones suit every layer.
+    for stride in (1, *sorted(strides)):
         if output_size(size, kernel, stride, padding) == tuple(wanted):
             return OpWindow(kernel, stride, padding, (wanted[0], wanted[1]))
     raise op.error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,8 @@ def _convolve(
     padding = window.padding
     if any(padding) and max(window.kernel) > MAX_PADDED_KERNEL:
         # Larger kernels take no padding of their own.
-        x, padding = padded(walk, op, x, padding, walk.inner(output, "padded", x.shape)), (0,) * 4
+        made = replace(x, name=walk.inner(output, "padded", x.shape).name)
+        x, padding = padded(walk, op, x, padding, made), (0, 0, 0, 0)
     _finish(
         walk, op, x, output, kernel, scale,
         stride=window.stride, padding=padding, groups=groups,
