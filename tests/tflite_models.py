@@ -328,6 +328,26 @@ class Net(Model):
         }  # fmt: skip
 
 
+def mobilenet(seed: int, size: int = 32) -> tuple[Net, bytes]:
+    """Depthwise separable blocks, one of them padded apart, residual adds, a mean and scores."""
+    net = Net((size, size, 3), seed, zero=-1)
+    x = net.conv(net.input, 8, stride=2, act=RELU6)
+    for channels, stride in ((8, 1), (16, 2), (16, 1)):
+        y = net.conv(x, 24, (1, 1), act=RELU6)
+        if stride == 2:
+            _, height, width, own = net.tensors[y].shape
+            pads = net.constant(np.array([[0, 0], [0, 1], [0, 1], [0, 0]], np.int32))
+            y = net.op("PAD", (y, pads), net.like(y, (height + 1, width + 1, own)))
+            y = net.depthwise(y, stride=2, padding=VALID, act=RELU6)
+        else:
+            y = net.depthwise(y, act=RELU6)
+        y = net.conv(y, channels, (1, 1))
+        same = net.tensors[x].shape == net.tensors[y].shape
+        x = net.add(x, y) if same else y
+    logits = net.dense(net.mean(net.conv(x, 32, (1, 1), act=RELU6)), 10)
+    return net, net.made(net.op("SOFTMAX", (logits,), net.tensor((1, 10), 1 / 256, -128), Beta=1.0))
+
+
 def _table(b: flatbuffers.Builder, kind: str, **fields: Any) -> int:
     getattr(tflite, f"{kind}Start")(b)
     for name, value in fields.items():

@@ -99,6 +99,7 @@ CASES: dict[str, Callable[[Net], int]] = {
     "concatenated vectors": concatenated_vectors,
     "resize": lambda n: resized(n, (2, 3)),
     "resize rows": lambda n: resized(n, (4, 1), HalfPixelCenters=True),
+    "resize corners": lambda n: resized(n, (2, 2), AlignCorners=True),
     "resize nothing": lambda n: resized(n, (1, 1)),
     "squeeze": squeezed,
     "relu": lambda n: n.op("RELU", (n.input,), n.rescaled(n.input, SHAPE, 0.7)),
