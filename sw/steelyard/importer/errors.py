@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from steelyard.errors import UserError
@@ -40,19 +38,3 @@ class NotQuantized(UserError):
         self.index = index
         self.weight = weight
         self.axis = axis
-
-
-class Obstacles(UserError):
-    """Everything that keeps a network from running, each in a sentence.
-
-    Parameters
-    ----------
-    what : the network, as sentences begin
-    sentences : one or more, each with the culprit, what is allowed and what to do
-    """
-
-    def __init__(self, what: str, sentences: Sequence[str]) -> None:
-        lines = "".join(f"\n- {each}" for each in sentences)
-        several = f"{what} cannot run for {len(sentences)} reasons:{lines}"
-        super().__init__(sentences[0] if len(sentences) == 1 else several)
-        self.sentences = tuple(sentences)

@@ -31,7 +31,7 @@ RATIOS = {
 
 
 @click.command("crossbar")
-@click.argument("network", type=FILE, metavar="NET.onnx")
+@click.argument("network", type=FILE, metavar="NET.onnx|NET.tflite")
 @click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, metavar="DIR")
 @click.option(
     "--mapping", metavar="NAME", default="pattern", show_default=True,
@@ -44,7 +44,7 @@ RATIOS = {
 def command(
     network: Path, output: Path, mapping: str, config: Path | None, source: Path | None
 ) -> None:
-    """Map a quantized ONNX network onto RRAM crossbars and price it.
+    """Map a quantized ONNX or TFLite network onto RRAM crossbars and price it.
 
     Prints for each layer what it takes of the crossbars, its index, its work, and what energy and
     time are to those of the traditional mapping of the same network. DIR receives crossbar.json and

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.errors import UserError
-from steelyard.importer.errors import Obstacles
+from steelyard.errors import Obstacles, UserError
 from steelyard.importer.tflite.file import Graph, Operator, TensorInfo
 from steelyard.importer.tflite.registry import HINTS, OPERATORS
 from steelyard.importer.tflite.values import QUANTIZE, Form, Value, plane_of, tensor_of

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steelyard.errors import FileRefused, UserError
-from steelyard.importer import Obstacles, load
+from steelyard.errors import FileRefused, Obstacles, UserError
+from steelyard.importer import load
 from tflite_models import NONE, RELU, SAME, VALID, Model, Net, mobilenet
 
 SHAPE = (9, 8, 6)
