@@ -1,6 +1,6 @@
 """TFLite file as plain data, by the schema package's definitions.
 
-Whatever bytes a file holds, reading ends: all lists together may not be longer than the file.
+Whatever bytes a file holds, reading ends: all lists together may not be much longer than the file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ __all__ = ["MAGIC", "Graph", "Operator", "TensorInfo", "read_graph"]
 
 MAGIC = b"TFL3"
 """Bytes 4 to 7 of every TFLite file."""
+SHARED = 4
+"""Elements of all lists over bytes of the file."""
 AGAIN = "convert the network again with the TFLite converter"
 
 DTYPES = {
@@ -144,7 +146,8 @@ class _Reader:
 
         self._schema = tflite
         self._model = tflite.Model.GetRootAs(content, 0)
-        self._left = len(content)
+        # Tables may share lists; a few do, and more would be a way to make a small file endless.
+        self._left = SHARED * len(content)
         self._types = {
             code: name for name, code in vars(tflite.TensorType).items() if name.isupper()
         }
@@ -173,7 +176,7 @@ class _Reader:
     def _count(self, length: int) -> int:
         self._left -= length
         if self._left < 0:
-            raise ValueError("its lists are longer than the file")
+            raise ValueError("its lists together are too long for the file")
         return length
 
     def _list(self, values: NDArray | int) -> NDArray:

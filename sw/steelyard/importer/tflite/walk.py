@@ -8,18 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.errors import Obstacles, UserError
+from steelyard.errors import UserError
 from steelyard.importer.tflite.file import Graph, Operator, TensorInfo
+from steelyard.importer.tflite.refusals import Refusals
 from steelyard.importer.tflite.registry import HINTS, OPERATORS
 from steelyard.importer.tflite.values import QUANTIZE, Form, Value, plane_of, tensor_of
-from steelyard.network import AvgPool, Layer, Network, NetworkBuilder, Shape, Tensor
+from steelyard.network import (
+    AvgPool,
+    Layer,
+    Network,
+    NetworkBuilder,
+    Pad,
+    Padding,
+    Shape,
+    Tensor,
+)
 from steelyard.network.scales import fixed_point
 from steelyard.progress import Log
 
 __all__ = ["Walk"]
-
-LIKE = 3
-"""Operators that one sentence names."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Walk:
         self._log = log
         self._values: dict[int, Value] = {}
         self._tensors: dict[str, Tensor] = {}
-        self._steps: list[_Step] = []
+        self._steps: dict[str, _Step] = {}
         self._counts: dict[str, int] = {}
         self._input = ""
         self._input_is_read = False
@@ -83,7 +90,7 @@ class Walk:
         builder = NetworkBuilder(
             self._name, x.shape, scale=x.scale, zero_point=x.zero_point, input=x.name
         )
-        for step in self._steps:
+        for step in self._steps.values():
             y = step.output
             builder.append(
                 step.kind,
@@ -272,8 +279,18 @@ class Walk:
             reason = str(error).rstrip(".")
             raise op.error(f"cannot run: {reason}; change the layer so that it can.") from None
         self._tensors[output.name] = output
-        self._steps.append(_Step(kind, names, output, fields))
+        self._steps[output.name] = _Step(kind, names, output, fields)
         return output
+
+    def before_padding(self, tensor: Tensor) -> tuple[Tensor, Padding]:
+        """What a tensor was before layers padded it, and by how much in all."""
+        top = left = bottom = right = 0
+        while (step := self._steps.get(tensor.name)) is not None and step.kind is Pad:
+            padding: Padding = step.fields["padding"]
+            top, left = top + padding[0], left + padding[1]
+            bottom, right = bottom + padding[2], right + padding[3]
+            tensor = self._tensors[step.sources[0]]
+        return tensor, (top, left, bottom, right)
 
     def requantize(
         self, op: Operator, x: Tensor, output: Tensor, lo: int = -128, hi: int = 127
@@ -378,19 +395,14 @@ class Walk:
             If some refuse; all are heard, for behind one that cannot run the walk goes on with what
             the file says of its output.
         """
-        failed: dict[tuple[str, str], list[str]] = {}
+        refusals = Refusals()
         for op in self._graph.operators:
             try:
                 self._lower(op)
             except UserError as error:
-                reason = str(error).removeprefix(f"{op.title} ")
-                failed.setdefault((op.op, reason), []).append(op.title)
+                refusals.add(op, error)
                 self._assume(op)
-        if failed:
-            raise Obstacles(
-                f"TFLite network {self._name!r}",
-                [_sentence(titles, reason) for (_, reason), titles in failed.items()],
-            )
+        refusals.check(f"TFLite network {self._name!r}")
 
     def _lower(self, op: Operator) -> None:
         taken = OPERATORS.get(op.op)
@@ -427,11 +439,3 @@ class Walk:
             self._counts[name] = self._counts.get(name, 1) + 1
             candidate = f"{name}/{self._counts[name]}"
         return candidate
-
-
-def _sentence(titles: list[str], reason: str) -> str:
-    others = [title.split("operator ", 1)[1] for title in titles[1:LIKE]]
-    if len(titles) > LIKE:
-        others.append(f"{len(titles) - LIKE} more")
-    likewise = f" (likewise {', '.join(others)})" if others else ""
-    return f"{titles[0]}{likewise} {reason}"

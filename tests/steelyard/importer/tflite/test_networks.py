@@ -11,9 +11,10 @@ import steelyard
 from steelyard.compile import compile_with_memories
 from steelyard.contract import configure
 from steelyard.driver import BadInput, int8_codes, raw_output
+from steelyard.errors import UserError
 from steelyard.importer import load
 from steelyard.network import from_arrays, golden, to_arrays
-from tflite_models import AGREEMENT, Net, agreement, interpreted, mobilenet, planes
+from tflite_models import AGREEMENT, SAME, VALID, Net, agreement, interpreted, mobilenet, planes
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -21,6 +22,9 @@ def test_a_depthwise_separable_net_agrees_layer_by_layer(seed: int) -> None:
     net, content = mobilenet(seed)
     network = load(content)
     assert sum(getattr(each, "groups", 1) > 1 for each in network.layers) == 3
+    # The PAD became padding of the convolution behind it.
+    assert any(each.name == "PAD" for each in net.operators)
+    assert "pad" not in {each.key for each in network.layers}
     shares = agreement(content, net.images(12), network)
     assert len(shares) == len(network.layers)
     assert min(shares.values()) >= AGREEMENT, shares
@@ -100,3 +104,38 @@ def test_a_missing_bias_is_none() -> None:
     first, *others = (golden.run(each, codes) for each in networks)
     for other in others:
         np.testing.assert_array_equal(first, other)
+
+
+@pytest.mark.parametrize("pads", [(1, 1, 0, 1), (3, 0, 0, 0), (0, 0, 3, 9)])
+@pytest.mark.parametrize("padding", [SAME, VALID])
+def test_padding_before_a_convolution_is_its_own_where_it_can_be(
+    pads: tuple[int, int, int, int], padding: int
+) -> None:
+    top, left, bottom, right = pads
+    net = Net((9, 7, 4), seed=13)
+    counts = net.constant(np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32))
+    y = net.like(net.input, (9 + top + bottom, 7 + left + right, 4))
+    y = net.depthwise(net.op("PAD", (net.input, counts), y), stride=2, padding=padding)
+    content = net.made(y)
+    network = load(content)
+    assert any(each.key == "pad" for each in network.layers) == (max(pads) > 2)
+    assert min(agreement(content, net.images(20), network).values()) >= AGREEMENT
+
+
+def test_a_file_of_several_images_at_once_is_the_same_network() -> None:
+    net, content = mobilenet(seed=6, size=16)
+    for each in net.tensors:
+        if each.data is None:
+            each.shape = (4, *each.shape[1:])
+    one, four = load(content), load(net.write())
+    codes = planes(net.images(3), (3, 16, 16))
+    np.testing.assert_array_equal(golden.run(one, codes), golden.run(four, codes))
+
+
+def test_an_input_that_a_layer_has_read_keeps_its_shape() -> None:
+    net = Net((4, 6, 2), seed=14)
+    a = net.mean(net.conv(net.input, 3))
+    b = net.mean(net.conv(net.reshaped(net.input, (6, 4, 2)), 3))
+    content = net.made(net.add(a, b))
+    with pytest.raises(UserError, match=r"allowed is the map as it was made, .'batch', 4, 6, 2.;"):
+        load(content)

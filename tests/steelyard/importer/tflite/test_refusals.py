@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
 
@@ -125,6 +126,10 @@ def _weight(n: Net) -> int:
 
 CASES: dict[str, tuple[Callable[[Net], int], str]] = {
     "sigmoid": (sigmoid, "is not supported; leave it out and compute it on the host."),
+    "newer operator": (
+        lambda n: n.op("GELU", (n.input,), n.like(n.input, SHAPE)),
+        "GELU operator 0 ('tensor 1') is not supported; replace the operator",
+    ),
     "dilation": (lambda n: n.conv(n.input, 4, dilation=2), "has a dilation of 2, allowed is 1"),
     "depthwise dilation": (lambda n: n.depthwise(n.input, dilation=2), "has a dilation of 2"),
     "strides": (lambda n: n.conv(n.input, 4, strides=(1, 2)), "has strides (1, 2), allowed is one"),
@@ -275,3 +280,23 @@ def test_truncated_files_are_refused() -> None:
     for length in [*range(8, 200), *range(200, len(content), 97)]:
         with pytest.raises(UserError):
             load(content[:length])
+
+
+def test_a_small_file_cannot_ask_for_endless_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[tuple[int, str], int] = {}
+    create = flatbuffers.Builder.CreateString
+
+    def shared(builder: flatbuffers.Builder, text: str) -> int:
+        key = (id(builder), text)
+        if key not in made:
+            made[key] = create(builder, text)
+        return made[key]
+
+    monkeypatch.setattr(flatbuffers.Builder, "CreateString", shared)
+    net = Net(SHAPE, seed=4)
+    for _ in range(400):
+        net.tensor((1, 2), 0.1, name="a" * 50_000)
+    content = net.made(net.conv(net.input, 4))
+    assert len(content) < 200_000
+    with pytest.raises(FileRefused, match="its lists together are too long for the file"):
+        load(content)

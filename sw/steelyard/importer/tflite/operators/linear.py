@@ -76,7 +76,13 @@ def _convolve(
     shape: Shape = (len(kernel), *window.size)
     output = walk.output(op, shape)
     padding = window.padding
-    if any(padding) and max(window.kernel) > MAX_PADDED_KERNEL:
+    source, before = walk.before_padding(x)
+    top, left, bottom, right = (a + b for a, b in zip(before, padding, strict=True))
+    height, width = window.kernel
+    own = max(window.kernel) <= MAX_PADDED_KERNEL
+    if own and max(top, bottom) < height and max(left, right) < width:
+        x, padding = source, (top, left, bottom, right)
+    elif any(padding) and not own:
         # Larger kernels take no padding of their own.
         made = replace(x, name=walk.inner(output, "padded", x.shape).name)
         x, padding = padded(walk, op, x, padding, made), (0, 0, 0, 0)
