@@ -39,6 +39,7 @@ SAME, VALID = tflite.Padding.SAME, tflite.Padding.VALID
 NONE = tflite.ActivationFunctionType.NONE
 RELU = tflite.ActivationFunctionType.RELU
 RELU6 = tflite.ActivationFunctionType.RELU6
+RELU_N1_TO_1 = tflite.ActivationFunctionType.RELU_N1_TO_1
 
 
 @dataclass

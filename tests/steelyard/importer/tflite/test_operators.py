@@ -10,6 +10,8 @@ from steelyard.network import golden
 from tflite_cases import CASES, IMAGES, KERNELS, SHAPE, ZEROS
 from tflite_models import (
     AGREEMENT,
+    RELU6,
+    RELU_N1_TO_1,
     Net,
     agreement,
     interpreted,
@@ -98,4 +100,28 @@ def test_input_and_output_may_be_of_another_type(type: type) -> None:
     assert (x.name, x.zero_point) == ("given" if type is np.uint8 else "real", zero)
     found = golden.run(network, planes(codes, x.shape))
     right = planes(expected[last.name], found.shape[1:])
+    assert np.mean(found == right) >= AGREEMENT
+
+
+@pytest.mark.parametrize("steps", [40.3, 40.5, 40.7, 41.49, 255.6])
+@pytest.mark.parametrize(("act", "most"), [(RELU6, 6), (RELU_N1_TO_1, 1)])
+def test_bounds_of_clamps_are_rounded_as_the_interpreter_does(
+    act: int, most: int, steps: float
+) -> None:
+    net = Net((4, 4, 3), seed=15)
+    y = net.depthwise(net.input, act=act)
+    output = net.tensors[y]
+    output.scale, output.zero = (most / steps,), (-100,)
+    # Weights that reach both bounds everywhere.
+    weight = net.tensors[net.operators[0].inputs[1]]
+    weight.scale = (most / 100,) * 3
+    net.tensors[net.operators[0].inputs[2]].scale = tuple(
+        net.tensors[net.input].scale[0] * each for each in weight.scale
+    )
+    content = net.made(y)
+    network = load(content)
+    images = net.images(50)
+    found = golden.run(network, planes(images, (3, 4, 4)))
+    right = planes(interpreted(content, images)[network.output], found.shape[1:])
+    assert (found.min(), found.max()) == (right.min(), right.max())
     assert np.mean(found == right) >= AGREEMENT
