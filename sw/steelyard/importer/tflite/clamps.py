@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from steelyard.importer.tflite.file import Operator
 from steelyard.network import Tensor
+from steelyard.network.scales import real_to_code
 
-__all__ = ["BOUNDS", "fused"]
+__all__ = ["BOUNDS", "clamps", "fused"]
 
 BOUNDS: dict[str, tuple[float, float]] = {
     "NONE": (-math.inf, math.inf),
@@ -42,14 +41,5 @@ def fused(op: Operator, output: Tensor) -> dict[str, int]:
 
 def clamps(name: str, output: Tensor) -> dict[str, int]:
     """Clamps `lo` and `hi` of an activation in a tensor's codes."""
-    lo, hi = (_code(bound, output) for bound in BOUNDS[name])
+    lo, hi = (real_to_code(each, output.scale, output.zero_point) for each in BOUNDS[name])
     return {"lo": lo, "hi": hi}
-
-
-def _code(bound: float, output: Tensor) -> int:
-    """Code of a real bound as TFLite's kernels round it, half away from zero."""
-    if math.isinf(bound):
-        return 127 if bound > 0 else -128
-    steps = float(np.float32(abs(bound)) / np.float32(output.scale))
-    code = output.zero_point + math.copysign(min(math.floor(steps + 0.5), 256), bound)
-    return int(min(max(code, -128), 127))
