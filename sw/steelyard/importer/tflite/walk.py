@@ -53,6 +53,7 @@ class Walk:
         self._graph = graph
         self._name = name
         self._log = log
+        self._notes: list[str] = []
         self._values: dict[int, Value] = {}
         self._tensors: dict[str, Tensor] = {}
         self._steps: dict[str, _Step] = {}
@@ -100,9 +101,13 @@ class Walk:
                 zero_point=y.zero_point,
                 **step.fields,
             )
-        return builder.network(
+        network = builder.network(
             value.tensor, input_view=view, output_view=value.view, channels_last=True
         )
+        if self._log is not None:
+            for sentence in self._notes:
+                self._log(sentence)
+        return network
 
     def info(self, op: Operator, index: int) -> TensorInfo | None:
         """What the file says of an operator's input; None for one that is absent."""
@@ -352,9 +357,8 @@ class Walk:
         return self._input
 
     def tell(self, sentence: str) -> None:
-        """Say what the user should know about a network that is imported."""
-        if self._log is not None:
-            self._log(sentence)
+        """Say what the user should know, once all of the network is imported."""
+        self._notes.append(sentence)
 
     def _single(self, what: str, numbers: tuple[int, ...]) -> tuple[int]:
         if len(numbers) != 1:
