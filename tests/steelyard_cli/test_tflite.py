@@ -1,8 +1,10 @@
 """TFLite files on the command line."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tflite_models import SAME, Net, mobilenet
 
@@ -32,3 +34,12 @@ def test_every_obstacle_has_its_line(steelyard, tmp_path: Path):
     result.refused("TFLite network 'net' cannot run for 2 reasons:")
     assert [line[:6] for line in result.err.splitlines()[1:]] == ["- CONV", "- AVER"]
     assert not (tmp_path / "net.syp").exists()
+
+
+def test_a_missing_schema_package_names_its_extra(
+    steelyard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "net.tflite").write_bytes(mobilenet(seed=5, size=16)[1])
+    monkeypatch.setitem(sys.modules, "tflite", None)
+    result = steelyard("compile", tmp_path / "net.tflite", "-o", tmp_path / "net.syp")
+    result.refused("'tflite'", "steelyard[import]")
