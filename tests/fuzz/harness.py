@@ -2,8 +2,8 @@
 
 A fuzzer is a function that makes case N of a seed. All cases run in this process's forks, a chunk
 of them in each, so that imports are paid once and a crash costs one case. Each case must end in
-success or in exit status 2 with one sentence, or a list of them. ``python tests/fuzz/NAME.py
---help`` says how to run a fuzzer.
+success or in exit status 2 with one sentence, or a list of them.
+``python tests/fuzz/NAME.py --help`` runs a fuzzer.
 """
 
 import argparse
