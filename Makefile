@@ -13,7 +13,7 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: docs wheel wheel-test demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
+.PHONY: agreement docs wheel wheel-test demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -22,6 +22,7 @@ help:
 	@echo "make test        all tests (a few minutes)"
 	@echo "make commands    every command that the documents show, in a small form"
 	@echo "make fuzz        malformed files of all kinds, thousands of each: SEED=n"
+	@echo "make agreement   onnx's node tests, and COUNT random graphs against onnxruntime: COUNT=500 SEED=first seed"
 	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        the pages and the API as HTML -> build/docs"
@@ -62,6 +63,10 @@ fuzz: $(STAMP)
 commands: $(STAMP) $(BOARDS_STAMP)
 	$(BIN)/python tests/commands/small.py
 
+agreement: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m agreement.node_tests
+	PYTHONPATH=tests $(BIN)/python -m agreement.random_graphs --count $(COUNT) --seed $(SEED)
+
 formal: $(STAMP)
 	$(BIN)/python -m pytest -n 2 tests/formal
 
@@ -88,10 +93,10 @@ bench: $(STAMP)
 	$(BIN)/steelyard bench -o build/bench/array.json $(BENCH_ARGS)
 
 netlist: $(STAMP)
-	$(BIN)/python -m steelyard_sim.cases.netlist_run --json build/netlist.json $(NETLIST_ARGS)
+	$(BIN)/python -m steelyard_sim.runs.netlist --json build/netlist.json $(NETLIST_ARGS)
 
 tile: $(STAMP)
-	$(BIN)/python -m steelyard_sim.cases.tile_run --json build/tile.json $(TILE_ARGS)
+	$(BIN)/python -m steelyard_sim.runs.tile --json build/tile.json $(TILE_ARGS)
 
 # Needs nothing of the other targets: a fresh clone installs only what builds bitstreams.
 $(BOARDS_STAMP): pyproject.toml constraints.txt

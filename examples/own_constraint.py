@@ -50,7 +50,7 @@ model, sample = zoo.load(), zoo.sample()
 calibration, test = sample.calibration_input[:50], sample.test_input[:200]
 keeps = {name: 0.25 for name, layer in model.named_modules() if _is_large(layer)}
 print("constraint      accuracy  weights left  cells in use  index KiB")
-for name, constraint, method in (
+for name, constraint, mapping in (
     ("whole kernels", WholeKernels(), "pattern"),
     ("pattern", constraint_of("pattern", sizes), "pattern"),
     ("ou_row", constraint_of("ou_row", sizes), "ou_row"),
@@ -59,10 +59,10 @@ for name, constraint, method in (
         model, calibration, crossbar=sizes, constraint=constraint, keeps=keeps, select="energy"
     )
     network = importer.load(quantize(pruned.model, calibration))
-    mapping = map_network(network, crossbar, method)
+    mapped = map_network(network, crossbar, mapping)
     with torch.no_grad():
         hits = pruned.model(torch.from_numpy(test)).argmax(1).numpy() == sample.test_labels[:200]
     print(
-        f"{name:<15} {hits.mean():>8.1%} {1 - pruned.sparsity:>13.1%} {mapping.cells:>13,}"
-        f" {mapping.index_bits / 8192:>10.1f}"
+        f"{name:<15} {hits.mean():>8.1%} {1 - pruned.sparsity:>13.1%} {mapped.cells:>13,}"
+        f" {mapped.index_bits / 8192:>10.1f}"
     )

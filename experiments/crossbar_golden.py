@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from steelyard.engines.crossbar import METHODS, Counts, CrossbarConfig, map_network, run
+from steelyard.engines.crossbar import MAPPINGS, Counts, CrossbarConfig, map_network, run
 from steelyard.network import NetworkBuilder, golden
 
 PLAN = (128, 128, "P", 256, 256, "P", 512, 512, "P", "FC1024", "FC10")
@@ -41,27 +41,27 @@ def vgg8(seed=0):
 
 def main():
     given = dict(argument.split("=") for argument in sys.argv[1:])
-    method, images = given.pop("method", "traditional"), int(given.pop("images", "1"))
-    assert method in METHODS
+    mapping, images = given.pop("method", "traditional"), int(given.pop("images", "1"))
+    assert mapping in MAPPINGS
     config = CrossbarConfig(
         **{name: int(value) if value.isdigit() else value for name, value in given.items()}
     )
     network = vgg8()
     x = np.random.default_rng(1).normal(0, 40, (images, 3, 32, 32)).round().clip(-128, 127)
     begin = time.process_time()
-    mapping = map_network(network, config, method)
-    mapped = time.process_time()
+    mapped = map_network(network, config, mapping)
+    ready = time.process_time()
     seconds = {}
 
     def finished(done, total, name):
-        seconds[name] = time.process_time() - mapped - sum(seconds.values())
+        seconds[name] = time.process_time() - ready - sum(seconds.values())
 
-    result = run(network, mapping, x.astype(np.int8), progress=finished)
+    result = run(network, mapped, x.astype(np.int8), progress=finished)
     end = time.process_time()
     exact = golden.run(network, x.astype(np.int8), threads=1, trace=True)
     counts = sum((work.counts for work in result.layers.values()), start=Counts())
     print(config)
-    print(f"mapping {mapped - begin:.2f} CPU-s, run {end - mapped:.2f} CPU-s, {images} images")
+    print(f"mapping {ready - begin:.2f} CPU-s, run {end - ready:.2f} CPU-s, {images} images")
     print(" ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
     print(counts)
     print(

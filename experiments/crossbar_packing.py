@@ -8,13 +8,13 @@ repaired on the bundled images. Crossbars have 512 x 512 cells of 4 bits, differ
 and operation units of 9 x 8. ``apart`` is the crossbars that layers need without sharing.
 """
 
-import argparse
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import numpy as np
 import torch
 
@@ -38,7 +38,7 @@ RANDOM = (
 """Mapping, what pruned the weights, and the share of them that it kept."""
 TRAINED = (("traditional", None, 0.0), ("pattern", "pattern", 0.75), ("ou_row", "ou_row", 0.75),
            ("mixed", "mixed", 0.8), ("mixed", "pattern", 0.75))  # fmt: skip
-"""Mapping, method of pruning, and the share of weights removed outside the first layer."""
+"""Mapping, constraint of pruning, and the share of weights removed outside the first layer."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ def random_network(layers, pruned, keep, seed):
     return SimpleNamespace(layers=made)
 
 
-def trained_network(method, sparsity, seed):
+def trained_network(constraint, sparsity, seed):
     """The bundled demo network, pruned without labels and quantized."""
     model = zoo.load("fashion")
     calibration = zoo.to_input(zoo.sample().calibration[:500])
-    if method is not None:
-        found = prune.prune_for_crossbar(model, calibration, method, sparsity, seed=seed)
+    if constraint is not None:
+        found = prune.prune_for_crossbar(model, calibration, constraint, sparsity, seed=seed)
         model = found.model
     return importer.load(quantize(model, calibration))
 
@@ -118,31 +118,34 @@ def describe(network, mapping, config):
     }
 
 
-def main():
+@click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
+@click.option("--vgg16", is_flag=True, help="Shapes of VGG16, not VGG-small.")
+@click.option("--trained", is_flag=True, help="The demo network's own weights.")
+@click.option("--seed", type=int, default=0)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("build/crossbar-packing.json"),
+)
+def main(vgg16, trained, seed, output):
     """Print the table and write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--vgg16", action="store_true", help="shapes of VGG16, not VGG-small")
-    parser.add_argument("--trained", action="store_true", help="the demo network's own weights")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("build/crossbar-packing.json"))
-    options = parser.parse_args()
     torch.set_num_threads(1)
     config = CrossbarConfig()
-    print(f"seed {options.seed}, {config}")
+    print(f"seed {seed}, {config}")
     print(
         "mapping      pruned        share  blocks  cells,xbars  xbars   fill  apart  places,kbit  "
         "index,kbit  rows/OU  weights/OU  zeros  CPU-s"
     )
-    if options.vgg16:
+    if vgg16:
         layers = list(shapes(zoo.build("vgg16", size=32, classes=10), torch.zeros(1, 3, 32, 32)))
     else:
         layers = list(shapes(zoo.build("vgg_small"), torch.zeros(1, 1, 28, 28)))
     rows = []
-    for mapping, pruned, share in TRAINED if options.trained else RANDOM:
-        if options.trained:
-            network = trained_network(pruned, share, options.seed)
+    for mapping, pruned, share in TRAINED if trained else RANDOM:
+        if trained:
+            network = trained_network(pruned, share, seed)
         else:
-            network = random_network(layers, pruned, share, options.seed)
+            network = random_network(layers, pruned, share, seed)
         found = describe(network, mapping, config)
         rows.append({"pruned": pruned, "share": share, **found})
         print(
@@ -154,8 +157,8 @@ def main():
             f"{100 * found['zero_cells']:4.1f} % {found['seconds']:6.2f}",
             flush=True,
         )
-    with replacing(options.output) as temporary:
-        temporary.write_text(json.dumps({"seed": options.seed, "rows": rows}, indent=2) + "\n")
+    with replacing(output) as temporary:
+        temporary.write_text(json.dumps({"seed": seed, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

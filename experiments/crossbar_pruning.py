@@ -19,13 +19,14 @@ for when only mapping or costs have changed, and a method is then a name and a f
 (``pattern:seed1`` for seed1.npz).
 """
 
-import argparse
 import json
 import time
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import numpy as np
 import torch
 
@@ -200,43 +201,47 @@ def tell(number, count, step):
 
 def stages(text):
     """Stages of pruning of an option."""
-    pairs = (item.partition(":") for item in text.split(","))
+    pairs = (item.partition(":") for item in text.split(",") if item)
     return tuple((float(factor), int(images)) for factor, _, images in pairs)
 
 
-def main():
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
+@click.option("--model", type=click.Choice(zoo.TRAINABLE), default="fashion")
+@click.option("--weights", type=FILE)
+@click.option("--methods", default=USUAL)
+@click.option("--save", type=FOLDER, help="Folder for the pruned networks' weights.")
+@click.option("--load", type=FOLDER, help="Folder of such, priced in place of pruning.")
+@click.option("--select", type=click.Choice(["magnitude", "energy", "admm"]), default="admm")
+@click.option("--work", type=float, default=0.0, help="Bound on work, by sparsity.")
+@click.option("--budget", type=float, help="Points of accuracy to lose at most.")
+@click.option("--order", is_flag=True, help="Channels by activity first.")
+@click.option("--epochs", type=int, default=0, help="Of tuning after the repair.")
+@click.option(
+    "--stages", type=stages, default="", metavar="FACTOR:IMAGES,...",
+    help="Before the last pruning, to FACTOR times what stays, tuning on IMAGES (may be 0).",
+)  # fmt: skip
+@click.option("--rate", type=float, default=5e-4, help="First learning rate of tuning.")
+@click.option("--labels", is_flag=True, help="Tune with labels too.")
+@click.option(
+    "--batch-statistics", is_flag=True,
+    help="Let batch normalization follow the batches of tuning.",
+)  # fmt: skip
+@click.option("--tuning", type=int, default=10000, help="Images to tune on.")
+@click.option("--calibration", type=int, default=1000, help="Images to repair on.")
+@click.option("--images", type=int, default=10000, help="Test images.")
+@click.option("--priced", type=int, default=20, help="Images whose activity is priced.")
+@click.option("--bundled", is_flag=True, help="Only the bundled images.")
+@click.option("--data", type=FOLDER)
+@click.option("--seed", type=int, default=0)
+@click.option("--progress", is_flag=True, help="Say where tuning is.")
+@click.option("--output", type=FILE, default=Path("build/crossbar-pruning/report.json"))
+def main(**values):
     """Print the table and write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=zoo.TRAINABLE, default="fashion")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--methods", default=USUAL)
-    parser.add_argument("--save", type=Path, help="folder for the pruned networks' weights")
-    parser.add_argument("--load", type=Path, help="folder of such, priced in place of pruning")
-    parser.add_argument("--select", choices=("magnitude", "energy", "admm"), default="admm")
-    parser.add_argument("--work", type=float, default=0.0, help="bound on work, by sparsity")
-    parser.add_argument("--budget", type=float, help="points of accuracy to lose at most")
-    parser.add_argument("--order", action="store_true", help="channels by activity first")
-    parser.add_argument("--epochs", type=int, default=0, help="of tuning after the repair")
-    parser.add_argument(
-        "--stages", type=stages, default=(), metavar="FACTOR:IMAGES,...",
-        help="before the last pruning, to FACTOR times what stays, tuning on IMAGES (may be 0)",
-    )  # fmt: skip
-    parser.add_argument("--rate", type=float, default=5e-4, help="first learning rate of tuning")
-    parser.add_argument("--labels", action="store_true", help="tune with labels too")
-    parser.add_argument(
-        "--batch-statistics", action="store_true",
-        help="let batch normalization follow the batches of tuning",
-    )  # fmt: skip
-    parser.add_argument("--tuning", type=int, default=10000, help="images to tune on")
-    parser.add_argument("--calibration", type=int, default=1000, help="images to repair on")
-    parser.add_argument("--images", type=int, default=10000, help="test images")
-    parser.add_argument("--priced", type=int, default=20, help="images whose activity is priced")
-    parser.add_argument("--bundled", action="store_true", help="only the bundled images")
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--progress", action="store_true", help="say where tuning is")
-    parser.add_argument("--output", type=Path, default=Path("build/crossbar-pruning/report.json"))
-    options = parser.parse_args()
+    options = SimpleNamespace(**values)
     torch.set_num_threads(1)
     bench = Bench(options)
     print(f"seed {options.seed}, {bench.config}")

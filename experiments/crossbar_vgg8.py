@@ -8,17 +8,17 @@ With --bound only the compiler's bound of the cycles is printed.
 Random weights and image (seeds 0 and 1), as in experiments/crossbar_golden.py.
 """
 
-import argparse
 import time
 from dataclasses import replace
 
+import click
 import numpy as np
 from crossbar_golden import vgg8
 
 from steelyard import driver
 from steelyard.compile import compile
 from steelyard.contract import configure
-from steelyard.engines.crossbar import METHODS, CrossbarConfig, map_network
+from steelyard.engines.crossbar import MAPPINGS, CrossbarConfig, map_network
 from steelyard.engines.crossbar import run as crossbar_run
 from steelyard.network import Conv
 
@@ -37,29 +37,28 @@ def thinned(network, zeros):
     return replace(network, layers=tuple(layers))
 
 
-def main():
+@click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
+@click.option("--ou-parallel", type=int, default=1)
+@click.option("--cell-bits", type=int, default=4)
+@click.option("--method", "mapping", type=click.Choice(list(MAPPINGS)), default="traditional")
+@click.option("--zeros", type=float, default=0.0, help="Share of the weights.")
+@click.option("--bound", is_flag=True, help="Without simulating.")
+def main(ou_parallel, cell_bits, mapping, zeros, bound):
     """Run, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ou-parallel", type=int, default=1)
-    parser.add_argument("--cell-bits", type=int, default=4)
-    parser.add_argument("--method", choices=METHODS, default="traditional")
-    parser.add_argument("--zeros", type=float, default=0.0, help="share of the weights")
-    parser.add_argument("--bound", action="store_true", help="without simulating")
-    options = parser.parse_args()
-    network = thinned(vgg8(), options.zeros)
+    network = thinned(vgg8(), zeros)
     config = configure(
         "crossbar",
-        ou_parallel=options.ou_parallel,
-        crossbar=CrossbarConfig(cell_bits=options.cell_bits),
+        ou_parallel=ou_parallel,
+        crossbar=CrossbarConfig(cell_bits=cell_bits),
         activation_words=32768,
         weight_words=1 << 21,
         parameter_words=4096,
         partial_sum_channels=1024,
     )
-    program = compile(network, config, batch=1, mapping=options.method)
-    bound = sum(layer.predicted_cycles for layer in program.layers)
-    print(f"the compiler's bound: {bound:,} cycles, {bound / CLOCK_HZ:.3f} s")
-    if options.bound:
+    program = compile(network, config, batch=1, mapping=mapping)
+    most = sum(layer.predicted_cycles for layer in program.layers)
+    print(f"the compiler's bound: {most:,} cycles, {most / CLOCK_HZ:.3f} s")
+    if bound:
         return
     x = np.random.default_rng(1).normal(0, 40, (1, 3, 32, 32)).round().clip(-128, 127)
     x = x.astype(np.int8)
@@ -69,9 +68,7 @@ def main():
         y = device.infer(x)
         cycles, counters = device.cycles, device.counters()
     print(f"simulated in {time.process_time() - begin:.0f} CPU-s")
-    expected = crossbar_run(
-        network, map_network(network, config.engine.crossbar, options.method), x
-    )
+    expected = crossbar_run(network, map_network(network, config.engine.crossbar, mapping), x)
     print("equal to the golden crossbar:", bool(np.array_equal(y, expected.output)))
     for name, work in expected.layers.items():
         units = next(each.units for each in counters if each.name == name)

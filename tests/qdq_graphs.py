@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from steelyard.importer.qoperator import is_qoperator
 from steelyard.network import Network, golden
 
 AGREEMENT = 0.999
@@ -19,8 +21,20 @@ def images(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)
 
 
-def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Int8 codes of every quantized activation by its tensor's name, without any fusion."""
+@dataclass(frozen=True)
+class Watched:
+    """Names of a tensor's codes, of the real value that is rounded to them, and of its scale."""
+
+    codes: str
+    real: str | None
+    parameters: tuple[str, ...] = ()
+
+
+def runtime_names(model: onnx.ModelProto) -> list[tuple[str, Watched]]:
+    """Tensor's name of every quantized activation, and where onnxruntime has it.
+
+    A value that is quantized in several ways is there as often.
+    """
     graph = model.graph
     constants = {item.name for item in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
@@ -29,30 +43,44 @@ def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray
     last = target
     while makers[last].op_type in VIEWS:
         last = makers[last].input[0]
-    names: dict[str, str] = {}
+    names: list[tuple[str, Watched]] = []
+    clamped = {n.input[0] for n in graph.node if n.op_type in ("Clip", "Relu")}
     for node in graph.node:
+        if is_qoperator(node) and node.output[0] not in clamped:
+            # Its codes give the tensor its name.
+            names.append((node.output[0], Watched(node.output[0], None)))
+        if node.op_type == "QuantizeLinear" and node.input[0] == source:
+            names.append((source, Watched(node.output[0], None, tuple(node.input[1:]))))
+        if node.op_type == "DequantizeLinear" and node.output[0] == last:
+            names.append((target, Watched(node.input[0], None)))
         if node.op_type != "DequantizeLinear" or node.input[0] in constants:
             continue
         codes = node.input[0]
         quantizer = makers[codes]
-        while quantizer.op_type in ("Clip", "Identity") and quantizer.input[0] in makers:
+        while quantizer.op_type in ("Cast", "Clip", "Identity") and quantizer.input[0] in makers:
             quantizer = makers[quantizer.input[0]]
         if quantizer.op_type != "QuantizeLinear" or quantizer.input[0] in constants:
             continue
         value = quantizer.input[0]
-        clamped = value == source and makers[codes].op_type == "Clip"
-        # Clamped codes of the input are a tensor of their own.
-        names[f"{value}/2" if clamped else value] = codes
-        if value == source:
-            names[source] = quantizer.output[0]
-        if node.output[0] == last:
-            names[target] = codes
+        watched = Watched(codes, value, tuple(quantizer.input[1:]))
+        # Clamped codes of the input are a tensor of their own, the output's have its name.
+        again = value == source and makers[codes].op_type == "Clip"
+        name = f"{value}/2" if again else value
+        names.append((target if node.output[0] == last else name, watched))
+    return names
+
+
+def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Int8 codes of every quantized activation by its tensor's name, without any fusion."""
+    names = {name: each.codes for name, each in runtime_names(model)}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
     outputs = list(dict.fromkeys(names.values()))
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
-    found = dict(zip(outputs, _session(watched).run(outputs, {source: x}), strict=True))
+    found = dict(
+        zip(outputs, session(watched).run(outputs, {model.graph.input[0].name: x}), strict=True)
+    )
     return {
         name: found[codes].astype(np.int16) - (128 if found[codes].dtype == np.uint8 else 0)
         for name, codes in names.items()
@@ -71,7 +99,9 @@ def assert_agrees(
     source = network.tensor(network.input)
     codes = source.quantize(x.reshape(len(x), *source.shape))
     traced = golden.run(network, codes, trace=True, threads=1)
-    assert network.output in expected
+    if network.output not in expected:
+        # What a moved tensor or joined codes hold has no QuantizeLinear of its own.
+        assert_within_a_step(model, network, x, agreement)
     truth = {source.name: codes}
     np.testing.assert_array_equal(codes, expected[network.input].reshape(codes.shape))
     end_to_end = []
@@ -87,10 +117,12 @@ def assert_agrees(
         assert difference.max() <= 1, f"{layer.name} is off by {difference.max()}"
         assert equal >= agreement, f"{layer.name} agrees on {equal:.4%} of {alone.size} elements"
         end_to_end.append((traced[layer.output] == right).ravel())
-    assert np.mean(np.concatenate(end_to_end)) >= agreement
+    if end_to_end:
+        assert np.mean(np.concatenate(end_to_end)) >= agreement
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Of one thread, without optimizations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -100,7 +132,7 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 def runtime_output(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     """Output of a model in onnxruntime without optimizations."""
-    return _session(model).run(None, {model.graph.input[0].name: x})[0]
+    return session(model).run(None, {model.graph.input[0].name: x})[0]
 
 
 def scores(network: Network, x: np.ndarray) -> np.ndarray:
@@ -110,13 +142,15 @@ def scores(network: Network, x: np.ndarray) -> np.ndarray:
     return network.tensor(network.output).dequantize(golden.run(network, codes, threads=1))
 
 
-def assert_within_a_step(model: onnx.ModelProto, network: Network, x: np.ndarray) -> None:
+def assert_within_a_step(
+    model: onnx.ModelProto, network: Network, x: np.ndarray, agreement: float = 0.98
+) -> None:
     """Output of the golden model against onnxruntime's: at most one step, and seldom that."""
     expected = runtime_output(model, x)
     step = network.tensor(network.output).scale
     steps = np.rint(np.abs(scores(network, x).reshape(expected.shape) - expected) / step)
     assert steps.max() <= 1, f"off by {steps.max()} steps"
-    assert np.mean(steps == 0) >= 0.98, f"{np.mean(steps == 0):.2%} of {steps.size} equal"
+    assert np.mean(steps == 0) >= agreement, f"{np.mean(steps == 0):.2%} of {steps.size} equal"
 
 
 class Qdq:

@@ -20,6 +20,7 @@ from steelyard.errors import DoesNotFit
 from steelyard.network import Conv, Network, golden
 from steelyard.program import Program
 from steelyard_hw.engine import Engine as Component
+from steelyard_hw.engine import OutputPlaces
 
 SUM_BITS = 32
 
@@ -142,10 +143,9 @@ class ScalarEngine(Component):
         write, read = window.write_port(), window.read_port()
         head, place = Signal(range(depth)), Signal(range(depth))
         loaded, left = Signal(range(config.engine.window_groups + 1)), Signal.like(layer.chunks)
-        channel, beat = Signal.like(layer.passes), Signal(range(max(config.drain_beats, 2)))
-        tile, weight, adds = Signal.like(layer.out_tiles), Signal(signed(8)), Signal()
-        row, tile_row = Signal.like(self.o.row), Signal.like(self.o.row)
-        parameter = Signal.like(self.o.param)
+        channel, tile = Signal.like(layer.passes), Signal.like(layer.out_tiles)
+        weight, adds = Signal(signed(8)), Signal()
+        places = OutputPlaces(m, config, layer, self.o)
         sums = [Signal(signed(SUM_BITS), name=f"sum_{lane}") for lane in range(lanes)]
         span = (layer.chunks - 1) * group + layer.last_positions - 1
         last = place == (head + span)[: len(place)]
@@ -155,9 +155,6 @@ class ScalarEngine(Component):
                 Cat(self.window_valid, self.window_address, self.word)
             ),
             read.addr.eq(place),
-            self.o.param.eq(parameter),
-            self.o.row.eq(row),
-            self.o.beat.eq(beat),
             *(self.o.data[n].eq(sums[n]) for n in range(width)),
         ]
         m.d.sync += [
@@ -172,7 +169,7 @@ class ScalarEngine(Component):
             with m.State("WAIT"):
                 m.d.comb += self.stall_load.eq(~self.done)
                 with m.If(~self.done & (loaded >= layer.chunks)):
-                    m.d.sync += [channel.eq(0), row.eq(tile_row), parameter.eq(layer.param_base)]
+                    m.d.sync += channel.eq(0)
                     m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
                 m.d.comb += [
@@ -190,13 +187,14 @@ class ScalarEngine(Component):
             with m.State("DRAIN"):
                 m.d.comb += [self.stall_drain.eq(1), self.busy.eq(1), self.o_valid.eq(1)]
                 with m.If(self.o_ready):
-                    m.d.sync += [beat.eq(beat + 1), Cat(sums).eq(Cat(sums[width:]))]
-                    with m.If(beat == config.drain_beats - 1):
+                    m.d.sync += Cat(sums).eq(Cat(sums[width:]))
+                    places.step(m)
+                    with m.If(places.last_beat):
                         m.d.sync += [
                             *(total.eq(0) for total in sums),
-                            beat.eq(0), channel.eq(channel + 1), left.eq(layer.chunks),
-                            parameter.eq(parameter + 1), row.eq(row + layer.out_pitch),
-                        ]  # fmt: skip
+                            channel.eq(channel + 1),
+                            left.eq(layer.chunks),
+                        ]
                         m.next = "MULTIPLY"
                         with m.If(channel == layer.passes - 1):
                             m.next = "FREE"
@@ -204,15 +202,13 @@ class ScalarEngine(Component):
                 m.d.comb += [self.stall_drain.eq(1), self.group_free.eq(1)]
                 m.d.sync += [head.eq(head + group), place.eq(head + group), left.eq(left - 1)]
                 with m.If(left == 1):
-                    m.d.sync += [
-                        tile.eq(tile - 1),
-                        tile_row.eq(tile_row + 1),
-                        self.done.eq(tile == 1),
-                    ]
+                    m.d.sync += [tile.eq(tile - 1), self.done.eq(tile == 1)]
+                    places.next_tile(m)
                     m.next = "WAIT"
         with m.If(self.start):
             m.d.sync += [
                 self.done.eq(layer.op != Operation.CONV), tile.eq(layer.out_tiles),
-                tile_row.eq(layer.out_base), head.eq(0), place.eq(0), loaded.eq(0),
+                head.eq(0), place.eq(0), loaded.eq(0),
             ]  # fmt: skip
+            places.begin(m)
         return m

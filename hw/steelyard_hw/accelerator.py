@@ -15,14 +15,19 @@ from .load.loader import Loader
 from .output.serial import SerialOutputStage
 from .output.stage import OutputStage
 from .output.vector import VectorUnit
+from .shell.decoder import HostDecoder
 from .shell.host import HostPort
 from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, adds
 from .shell.memory import ActivationMemory, ItemMemory
+from .shell.ports import HostBus
 from .shell.sequencer import Sequencer
 from .shell.weights import WeightFetch
 from .shell.weights_direct import DirectFetch
 
 __all__ = ["Accelerator"]
+
+REGISTER_RANGE = 1 << (REGISTERS - 1).bit_length()
+"""Addresses of registers, also of those without a meaning."""
 
 
 def output_stage(config: AcceleratorConfig) -> type[OutputStage] | type[SerialOutputStage]:
@@ -157,19 +162,18 @@ class Accelerator(wiring.Component):
             sequencer.start.eq(host.start),
             sequencer.start_first.eq(host.start_first),
             sequencer.start_count.eq(host.start_count),
-            sequencer.data.eq(descriptors.data),
-            descriptors.address.eq(sequencer.address),
         ]
+        wiring.connect(m, sequencer.descriptors, descriptors.read)
         array = self._engines(m, sequencer, parameters, weights, activations)
-        if array.COUNTERS is not None:
-            self._own_counters(m, host, sequencer, array)
-        memories = {
-            Space.DESCRIPTORS: descriptors,
-            Space.PARAMETERS: parameters,
-            Space.WEIGHTS: weights,
-            Space.ACTIVATIONS: activations,
+        spaces = {
+            Space.DESCRIPTORS: descriptors.host,
+            Space.PARAMETERS: parameters.host,
+            Space.WEIGHTS: weights.host,
+            Space.ACTIVATIONS: activations.host,
         }
-        self._host_bus(m, host, sequencer, memories)
+        if array.COUNTERS is not None:
+            spaces[Space.UNITS] = self._own_counters(m, sequencer, array)
+        self._host_bus(m, host, sequencer, spaces)
         return m
 
     def _engines(self, m, sequencer, parameters, weights, activations):
@@ -181,10 +185,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             loader.layer.eq(layer),
             loader.start.eq(go),
-            loader.read_data.eq(activations.data),
             loader.group_free.eq(array.group_free),
-            activations.read_row.eq(loader.read_row),
-            activations.read_split.eq(loader.read_split),
             array.layer.eq(layer),
             array.start.eq(go),
             array.word.eq(loader.word.as_value()),
@@ -192,6 +193,7 @@ class Accelerator(wiring.Component):
             array.window_address.eq(loader.window_address),
             array.group_loaded.eq(loader.group_loaded),
         ]
+        wiring.connect(m, loader.read, activations.read)
         self._weight_fetch(m, layer, go, weights, array)
         vector = self._vector(m, layer, go, loader) if config.vector.bits else None
         output = self._output(m, layer, array, vector, parameters, activations)
@@ -206,41 +208,34 @@ class Accelerator(wiring.Component):
                 array.stall_weights,
                 array.stall_drain,
                 loader.window_valid | loader.vector_valid,
-                output.o_valid & (output.o_beat == config.drain_beats - 1),
+                output.write.en & (output.write.beat == config.drain_beats - 1),
                 loader.vector_valid,
             )
         )
         return array
 
-    def _own_counters(self, m, host, sequencer, engine):
-        """Counters that only this engine has, which keep step with the sequencer's own."""
+    def _own_counters(self, m, sequencer, engine):
+        """Counters that only this engine has, in step with the sequencer's own; their host bus."""
         m.submodules.unit_counters = counters = engine.COUNTERS(self._config)
-        word = Signal(32, reset_less=True)
-        m.d.sync += word.eq(counters.data.word_select(host.bus_sub[0], 32))
         m.d.comb += [
             counters.start.eq(sequencer.go),
             counters.event.eq(engine.event),
-            counters.store.eq(sequencer.counter_write),
-            counters.store_address.eq(sequencer.counter_write_address),
-            counters.address.eq(host.bus_address),
+            counters.store.eq(sequencer.counter_write.en),
+            counters.store_address.eq(sequencer.counter_write.addr),
         ]
-        with m.If(host.bus_space == Space.UNITS):
-            m.d.comb += host.bus_result.eq(word)
+        return counters.host
 
     def _weight_fetch(self, m, layer, go, weights, array):
         """Stream a convolution's weights to the array, once a tile."""
         m.submodules.fetch = fetch = weight_fetch(self._config)(self._config)
         if isinstance(fetch, WeightFetch):
             m.d.comb += fetch.repeats.eq(layer.out_tiles)
-        else:
-            m.d.comb += weights.enable.eq(fetch.read)
         m.d.comb += [
             fetch.base.eq(layer.weight_base),
             fetch.count.eq(layer.weight_count),
             fetch.start.eq(go & (layer.op == Operation.CONV)),
-            fetch.data.eq(weights.data),
-            weights.address.eq(fetch.address),
         ]
+        wiring.connect(m, fetch.read, weights.read)
         wiring.connect(m, fetch.o, array.weights)
 
     def _vector(self, m, layer, go, loader):
@@ -287,36 +282,40 @@ class Accelerator(wiring.Component):
             output.z_y.eq(layer.z_y),
             output.lo.eq(layer.lo),
             output.hi.eq(layer.hi),
-            output.param_data.eq(parameters.data),
-            parameters.address.eq(output.param_address),
-            activations.write_valid.eq(output.o_valid),
-            activations.write_row.eq(output.o_row),
-            activations.write_beat.eq(output.o_beat),
-            activations.write_data.eq(output.o_data),
         ]
+        wiring.connect(m, output.parameters, parameters.read)
+        wiring.connect(m, output.write, activations.write)
         if vector is not None:
             m.d.comb += vector.o_ready.eq(output.i_ready)
         return output
 
-    def _host_bus(self, m, host, sequencer, memories):
+    def _host_bus(self, m, host, sequencer, spaces):
         """The host's word bus: memories, registers and counters."""
-        config = self._config
-        m.d.comb += host.busy.eq(sequencer.busy)
-        m.submodules.counters = counters = memory.Memory(
-            shape=32, depth=config.memory.max_layers * len(COUNTERS), init=[]
+        depth = self._config.memory.max_layers * len(COUNTERS)
+        m.submodules.counters = counters = memory.Memory(shape=32, depth=depth, init=[])
+        m.submodules.decoder = decoder = HostDecoder(
+            host.bus.signature,
+            {space: bus.signature.flip() for space, bus in spaces.items()}
+            | {Space.REGISTERS: HostBus(REGISTER_RANGE, 1), Space.COUNTERS: HostBus(depth, 1)},
         )
-        count = counters.write_port()
-        read = counters.read_port()
+        wiring.connect(m, host.bus, decoder.host)
+        for space, bus in spaces.items():
+            wiring.connect(m, decoder.bus(space), bus)
+        read, shown = counters.read_port(), decoder.bus(Space.COUNTERS)
+        wiring.connect(m, sequencer.counter_write, counters.write_port())
         m.d.comb += [
-            count.en.eq(sequencer.counter_write),
-            count.addr.eq(sequencer.counter_write_address),
-            count.data.eq(sequencer.counter_write_data),
-            read.addr.eq(Mux(sequencer.busy, sequencer.counter_read_address, host.bus_address)),
-            sequencer.counter_read_data.eq(read.data),
+            host.busy.eq(sequencer.busy),
+            decoder.space.eq(host.space),
+            read.addr.eq(Mux(sequencer.busy, sequencer.counter_read.addr, shown.address)),
+            sequencer.counter_read.data.eq(read.data),
+            shown.result.eq(read.data),
         ]
+        self._registers(m, sequencer, decoder.bus(Space.REGISTERS))
 
-        digest = config.hash()
-        registers = [Const(0, 32) for _ in range(1 << (REGISTERS - 1).bit_length())]
+    def _registers(self, m, sequencer, bus):
+        """What the host reads of the configuration and of the run."""
+        digest = self._config.hash()
+        registers = [Const(0, 32)] * REGISTER_RANGE
         registers[Register.MAGIC] = Const(MAGIC, 32)
         registers[Register.VERSION] = Const(VERSION, 32)
         for word in range(8):
@@ -325,22 +324,5 @@ class Accelerator(wiring.Component):
         registers[Register.STATUS] = Cat(sequencer.busy, sequencer.finished, Const(0, 30))
         registers[Register.TOTAL] = sequencer.total
         register = Signal(32, reset_less=True)
-        m.d.sync += register.eq(Array(registers)[host.bus_address[:4]])
-
-        results = {}
-        for space, target in memories.items():
-            m.d.comb += [
-                target.host_select.eq(~sequencer.busy),
-                target.host_address.eq(host.bus_address),
-                target.host_sub.eq(host.bus_sub),
-                target.host_write.eq(host.bus_write & (host.bus_space == space)),
-                target.host_data.eq(host.bus_data),
-            ]
-            results[space] = target.host_result
-
-        results[Space.REGISTERS] = register
-        results[Space.COUNTERS] = read.data
-        with m.Switch(host.bus_space):
-            for space, result in results.items():
-                with m.Case(space):
-                    m.d.comb += host.bus_result.eq(result)
+        m.d.sync += register.eq(Array(registers)[bus.address])
+        m.d.comb += bus.result.eq(register)

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import ClassVar
 
+from amaranth import Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +13,7 @@ from .cells.target import Target
 from .output.stage import Beat
 from .shell.layer import LayerLayout
 
-__all__ = ["Engine", "engine_class"]
+__all__ = ["Engine", "OutputPlaces", "engine_class"]
 
 
 class Engine(wiring.Component):
@@ -99,6 +100,66 @@ class Engine(wiring.Component):
                 "stall_drain": Out(1),
             }
         )
+
+
+class OutputPlaces:
+    """Names sums as they leave an engine: parameters, and place in the output plane.
+
+    Not a component: it adds its registers to the module that steps it, and drives `param`, `row`
+    and `beat` of what leaves there.
+
+    Parameters
+    ----------
+    m : :class:`~amaranth.hdl.Module`
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+    layer : :class:`.shell.layer.LayerLayout`
+        Registers of the layer.
+    o : :class:`.output.stage.Beat`
+
+    Attributes
+    ----------
+    last_beat : :class:`~amaranth.hdl.Value`
+        The beat that is named is a channel's last one.
+    """
+
+    def __init__(self, m, config: AcceleratorConfig, layer, o):
+        self._layer = layer
+        self._beat = Signal(range(max(config.drain_beats, 2)), name="beat")
+        self._parameter = Signal.like(o.param, name="parameter")
+        self._row = Signal.like(o.row, name="row")
+        self._tile_row = Signal.like(o.row, name="tile_row")
+        self.last_beat = self._beat == config.drain_beats - 1
+        m.d.comb += [
+            o.param.eq(self._parameter),
+            o.row.eq(self._row),
+            o.beat.eq(self._beat),
+        ]
+
+    def begin(self, m):
+        """Begin a layer."""
+        m.d.sync += [
+            self._beat.eq(0),
+            self._parameter.eq(self._layer.param_base),
+            self._row.eq(self._layer.out_base),
+            self._tile_row.eq(self._layer.out_base),
+        ]
+
+    def step(self, m):
+        """Go on to the next beat, after a channel's last one to the next channel."""
+        m.d.sync += self._beat.eq(Mux(self.last_beat, 0, self._beat + 1))
+        with m.If(self.last_beat):
+            m.d.sync += [
+                self._parameter.eq(self._parameter + 1),
+                self._row.eq(self._row + self._layer.out_pitch),
+            ]
+
+    def next_tile(self, m, tiles=1):
+        """Go on to the first channel of the tile of pixels so many `tiles` on; 0 for the same."""
+        m.d.sync += [
+            self._parameter.eq(self._layer.param_base),
+            self._row.eq(self._tile_row + tiles),
+            self._tile_row.eq(self._tile_row + tiles),
+        ]
 
 
 def engine_class(config: AcceleratorConfig) -> type[Engine]:

@@ -13,10 +13,24 @@ from steelyard.contract import AcceleratorConfig
 from .accelerator import Accelerator
 from .lib.tools import find_yosys
 
-__all__ = ["TOP", "bare_memories", "convert", "convert_component"]
+__all__ = ["LEAST_RESET_CYCLES", "PORTS", "TOP", "bare_memories", "convert", "convert_component"]
 
 TOP = "steelyard"
 """Module name of the accelerator."""
+PORTS = {
+    "clk": {"direction": "in", "width": 1},
+    "rst": {"direction": "in", "width": 1},
+    "i__valid": {"direction": "in", "width": 1},
+    "i__ready": {"direction": "out", "width": 1},
+    "i__payload": {"direction": "in", "width": 32},
+    "o__valid": {"direction": "out", "width": 1},
+    "o__ready": {"direction": "in", "width": 1},
+    "o__payload": {"direction": "out", "width": 32},
+    "busy": {"direction": "out", "width": 1},
+}
+"""Ports of the top module, docs/architecture.md section 7."""
+LEAST_RESET_CYCLES = 4
+"""Cycles that ``rst`` must be held, of the same section."""
 
 MEMORY = re.compile(
     r"^(?P<indent> *)reg \[\d+:0\] (?P<name>\\\S+ |\w+) ?\[(?P<last>\d+):0\];\n(?! *initial begin)",
@@ -27,9 +41,8 @@ MEMORY = re.compile(
 def convert(config: AcceleratorConfig) -> str:
     """SystemVerilog of the accelerator of a configuration, the same text for the same sources.
 
-    The top module is :data:`TOP` with ports ``clk``, ``rst``, ``i__valid``, ``i__ready``,
-    ``i__payload``, ``o__valid``, ``o__ready``, ``o__payload`` and ``busy``; memories start at zero.
-    The header names the configuration and its hash.
+    The top module is :data:`TOP` with the ports :data:`PORTS`; memories start at zero. The header
+    names the configuration and its hash.
 
     Raises
     ------

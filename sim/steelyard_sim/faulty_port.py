@@ -52,7 +52,7 @@ class FaultyLine:
             out += noise()
         return bytes(out)
 
-    def mend(self) -> None:
+    def clear(self) -> None:
         """Make the line sound."""
         self.alter = self.noise = None
         self.skip = 0
@@ -131,10 +131,10 @@ class FaultyPort:
             self._board.reset()
         return left
 
-    def mend(self) -> None:
+    def clear(self) -> None:
         """Make both lines sound and leave the reset button alone."""
-        self.to_board.mend()
-        self.to_host.mend()
+        self.to_board.clear()
+        self.to_host.clear()
         self.reset_at = None
 
     def close(self) -> None:

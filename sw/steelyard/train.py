@@ -1,11 +1,10 @@
 """Training of the zoo's networks, by which the bundled weights were made.
 
-``python -m steelyard.train --help`` repeats it from the full training set.
+``steelyard train`` repeats it from the full training set.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -229,65 +228,3 @@ def _lay_out(net: nn.Module, layout: torch.memory_format) -> None:
     for parameter in net.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Entry of ``python -m steelyard.train``."""
-    import torch
-
-    parser = argparse.ArgumentParser(
-        prog="python -m steelyard.train", description="Train a network on Fashion-MNIST."
-    )
-    parser.add_argument("output", type=Path, help="npz file of the weights to write")
-    parser.add_argument("--model", choices=zoo.TRAINABLE, default="fashion")
-    parser.add_argument(
-        "--checkpoint", type=Path, help="file to write after every epoch and to go on from"
-    )
-    parser.add_argument("--data", type=Path, help="folder of the four gzip IDX files")
-    parser.add_argument("--sample", type=Path, help="npz file of the bundled images to write too")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--half", action="store_true", help="round the weights to half precision, half the file"
-    )
-    options = parser.parse_args(arguments)
-
-    def show(epoch: Epoch) -> None:
-        print(
-            f"epoch {epoch.number}/{epoch.of}: loss {epoch.loss:.4f}, "
-            f"test accuracy {100 * epoch.accuracy:.2f} %, {epoch.seconds:.0f} CPU-s",
-            flush=True,
-        )
-
-    torch.set_num_threads(1)
-    try:
-        data = dataset.find(options.data)
-        print(data.source, flush=True)
-        if options.sample is not None:
-            zoo.save_sample(data, options.sample)
-        result = train(
-            data,
-            epochs=options.epochs,
-            seed=options.seed,
-            model=options.model,
-            checkpoint=options.checkpoint,
-            on_epoch=show,
-        )
-        reached = result.accuracy
-        if options.half:
-            zoo.halve(result.model)
-            reached = accuracy(result.model, data.test_images, data.test_labels)
-            print(f"in half precision: test accuracy {100 * reached:.2f} %", flush=True)
-        zoo.save(
-            result.model,
-            options.output,
-            accuracy=reached,
-            seed=result.seed,
-            epochs=options.epochs,
-        )
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
-
-
-if __name__ == "__main__":
-    main()

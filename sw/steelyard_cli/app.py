@@ -19,7 +19,8 @@ __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
     "demo": "The whole chain on the bundled network, simulated.",
-    "train": "Train the bundled network on Fashion-MNIST.",
+    "train": "Train a bundled network on Fashion-MNIST.",
+    "check": "List all that is against a network, or what it would take.",
     "prune": "Prune a torch network for array or crossbar.",
     "quantize": "Quantize a float ONNX network to int8.",
     "compile": "Compile a quantized network and print the plan.",
@@ -123,6 +124,7 @@ def cli() -> None:
     The whole chain on the bundled network:
       steelyard demo
     On your own:
+      steelyard check float.onnx
       steelyard prune net.py --calibration images.npy -o pruned.onnx
       steelyard quantize pruned.onnx --calibration images.npy -o int8.onnx
       steelyard compile int8.onnx -o net.syp

@@ -10,7 +10,15 @@ import click
 from steelyard.errors import UserError
 from steelyard.files import check_output, is_stream
 
-__all__ = ["DEVICE_HELP", "FILE", "FOLDER", "OUTPUT_FILE", "OUTPUT_FOLDER", "json_option"]
+__all__ = [
+    "DEVICE_HELP",
+    "FILE",
+    "FOLDER",
+    "OUTPUT_FILE",
+    "OUTPUT_FOLDER",
+    "cut_option",
+    "json_option",
+]
 
 
 class _Output(click.Path):
@@ -49,4 +57,14 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=OUTPUT_FILE,
         metavar="FILE",
         help="Write the results as JSON too.",
+    )(function)  # fmt: skip
+
+
+def cut_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--cut NAME``."""
+    return click.option(
+        "--cut",
+        metavar="NAME",
+        help="Leave the end of the network to the host: a node, the first of the host's, a value, "
+        "at which the accelerator's part ends, or an operator that occurs once.",
     )(function)  # fmt: skip

@@ -8,7 +8,7 @@ import cocotb
 
 from steelyard.contract import AcceleratorConfig
 from steelyard_sim.cases.program import Script, random_program
-from steelyard_sim.cases.tile import TileScript, random_tile_program
+from steelyard_sim.cases.tile import CrossbarTileScript, random_crossbar_tile_program
 from steelyard_sim.cocotb.ports import HostBench
 
 STALLS = (0.0, 0.1, 0.5)
@@ -23,7 +23,7 @@ async def random_program_agrees(dut):
     kind: type[Script]
     config = AcceleratorConfig.from_toml(path)
     if config.engine.kind == "crossbar":
-        kind, (program, x) = TileScript, random_tile_program(seed, config)
+        kind, (program, x) = CrossbarTileScript, random_crossbar_tile_program(seed, config)
     else:
         kind, (program, x) = Script, random_program(seed, config)
     stalls = rng.choice(STALLS), rng.choice(STALLS)

@@ -12,7 +12,7 @@ from steelyard_cli.app import COMMANDS, cli
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/notes/*.md")
 SCRIPTS = (
-    "experiments/*.py", "sim/steelyard_sim/*.py", "sw/steelyard/train.py", "tests/fuzz/harness.py",
+    "experiments/*.py", "sim/steelyard_sim/runs/*.py", "tests/fuzz/harness.py",
     "tests/cocotb/regression.py", "tests/mutants/*.py",
 )  # fmt: skip
 SPAN = re.compile(r"`([^`]+)`")

@@ -62,7 +62,7 @@ def test_the_documents_show_the_commands_of_the_chain():
     # If nothing were found, nothing would be missing.
     names = {key(command) for command in SHOWN}
     assert {f"steelyard {name}" for name in ("prune", "quantize", "compile", "run")} <= names
-    assert {"make netlist", "make demo", "python -m steelyard_sim.cases.faults"} <= names
+    assert {"make netlist", "make demo", "python -m steelyard_sim.runs.faults"} <= names
     assert len(SHOWN) > 90
 
 

@@ -4,7 +4,6 @@
 documents' figures are compared with these files by test_figures.py.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -13,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import click
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "docs" / "figures"
@@ -83,15 +84,17 @@ def git(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def main() -> None:
-    """Run the commands of some files; exit status 1 if one fails or something is uncommitted."""
-    parser = argparse.ArgumentParser(description="Measure the documents' figures again.")
-    parser.add_argument("name", nargs="+", choices=SOURCES)
-    options = parser.parse_args()
+@click.command()
+@click.argument("names", nargs=-1, required=True, type=click.Choice(list(SOURCES)))
+def main(names: tuple[str, ...]) -> None:
+    """Measure the documents' figures again.
+
+    Exit status: 0 good, 1 a command fails or something is not committed, 2 the input is bad.
+    """
     if git("status", "--porcelain", "--untracked-files=no").strip():
         sys.exit("Commit first: figures are kept with the commit that made them.")
     commit = git("rev-parse", "HEAD").strip()
-    for name in options.name:
+    for name in names:
         for command in SOURCES[name].commands:
             subprocess.run(shlex.split(command), cwd=ROOT, check=True)
         keep(name, commit)

@@ -107,10 +107,10 @@ def control(old="allowed.eq(is_register_read | ~self.busy)", new=None):
         sequencer.start_count.eq(host.start_count),
     ]
     busy = sequencer.busy
-    strobes = host.bus_write | bench.past(host.bus_write, name="written")
+    strobes = host.bus.write | bench.past(host.bus.write, name="written")
     bench.check("the host writes in idle time only", ~strobes | ~busy)
     bench.check("a start finds the sequencer idle", ~host.start | ~busy)
-    bench.cover("a write", host.bus_write)
+    bench.cover("a write", host.bus.write)
     bench.cover("a run", busy)
     return bench
 
@@ -133,8 +133,8 @@ def counters():
     bench.assume(~dut.begin | ~dut.active)
     idle = Cat(*(~bench.past(dut.active, n, f"active_{n}") for n in range(1, 5))).all()
     bench.assume(~dut.begin | idle)
-    bench.check("no clash", ~(dut.write & dut.active & (dut.read_address == dut.write_address)))
-    bench.cover("a write beside a read", dut.write & dut.active)
+    bench.check("no clash", ~(dut.write.en & dut.active & (dut.read.addr == dut.write.addr)))
+    bench.cover("a write beside a read", dut.write.en & dut.active)
     return bench
 
 

@@ -154,14 +154,14 @@ def queue(bench, design, prefix, depth):
     return level
 
 
-def host_bench(old="self.o.payload.eq(self.bus_result)", new=None):
+def host_bench(old="self.o.payload.eq(self.bus.result)", new=None):
     bench = Bench()
     dut = mutated("steelyard_hw.shell.host", old, new or old).HostPort(SMALL)
     bench.add("dut", dut)
     stable(bench, dut.o, "o", bits=1)
-    bench.check("a word written is taken", ~dut.bus_write | (dut.i.valid & dut.i.ready))
-    bench.check("as it comes", ~dut.bus_write | (dut.bus_data == dut.i.payload))
-    bench.cover("two writes in a row", dut.bus_write & bench.past(dut.bus_write, name="write"))
+    bench.check("a word written is taken", ~dut.bus.write | (dut.i.valid & dut.i.ready))
+    bench.check("as it comes", ~dut.bus.write | (dut.bus.data == dut.i.payload))
+    bench.cover("two writes in a row", dut.bus.write & bench.past(dut.bus.write, name="write"))
     return bench
 
 
@@ -203,7 +203,7 @@ def test_weight_fetch_asks_for_the_items_in_order_once_a_repetition():
     bench.covers.clear()
     running, issue = design["running"], design["issue"]
     items, repeats = design["items"], design["repeats"]
-    done = (design["count"] - items)[: len(dut.address)]
+    done = (design["count"] - items)[: len(dut.read.addr)]
     bench.check("flags tell the truth", ~running | (
         (design["single"] == (design["count"] == 1))
         & (design["last_item"] == (items == 1))
@@ -212,7 +212,7 @@ def test_weight_fetch_asks_for_the_items_in_order_once_a_repetition():
     ))  # fmt: skip
     bench.check(
         "address follows the count",
-        ~running | (dut.address == (design["base"] + done)[: len(dut.address)]),
+        ~running | (dut.read.addr == (design["base"] + done)[: len(dut.read.addr)]),
     )
     last = issue & (items == 1) & (repeats == 1)
     ended = bench.past(last, name="ended") & ~bench.past(dut.start, name="started")

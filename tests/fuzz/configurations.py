@@ -77,9 +77,12 @@ def mutate(lines: list[str], draw: random.Random) -> bytes:
             raw[draw.randrange(len(raw))] = draw.randrange(256)
         return bytes(raw)
     for _ in range(draw.choice((1, 1, 2))):
-        place = draw.randrange(len(lines))
+        fields = [n for n, line in enumerate(lines) if " = " in line]
+        place = draw.choice(fields) if draw.random() < 0.9 else draw.randrange(len(lines))
         field = lines[place].partition(" = ")[0]
-        if change < 0.75:
+        if change < 0.5:
+            lines[place] = f"{field} = {1 << draw.randrange(12)}"
+        elif change < 0.75:
             lines[place] = f"{field} = {draw.choice(VALUES)}"
         elif change < 0.85:
             del lines[place]

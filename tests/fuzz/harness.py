@@ -6,7 +6,6 @@ success or in exit status 2 with one sentence, or a list of them.
 ``python tests/fuzz/NAME.py --help`` runs a fuzzer.
 """
 
-import argparse
 import faulthandler
 import importlib
 import json
@@ -25,6 +24,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import click
 
 CPU_SECONDS = 10
 """Processor time of a case; the clock on the wall would measure the machine's other work."""
@@ -253,29 +254,55 @@ def main(
     count : cases unless the command line says otherwise
     imports : modules to import before the forks
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--count", type=int, default=count, help=f"cases ({count})")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, metavar="N", help="one case, with what it said")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="write the faults' files there")
-    options = parser.parse_args()
-    for name in ("steelyard_cli.app", *imports):
-        importlib.import_module(name)
-    numbers = range(options.count) if options.only is None else [options.only]
+
+    @click.command(help=description)
+    @click.option("--count", type=int, default=count, show_default=True, help="Cases.")
+    @click.option("--seed", type=int, default=0, show_default=True)
+    @click.option("--only", type=int, metavar="N", help="One case, with what it said.")
+    @click.option(
+        "--keep",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Write the faults' files there.",
+    )
+    def command(count: int, seed: int, only: int | None, keep: Path | None) -> None:
+        for name in ("steelyard_cli.app", *imports):
+            importlib.import_module(name)
+        faults = _report(
+            make, seed, range(count) if only is None else [only], keep, only is not None
+        )
+        sys.exit(1 if faults else 0)
+
+    command()
+
+
+def _report(
+    make: Callable[[int, int], Case],
+    seed: int,
+    numbers: Sequence[int],
+    keep: Path | None,
+    always: bool,
+) -> int:
+    """Print the faults, or `always` every verdict, and a summary.
+
+    Returns
+    -------
+    number of faults
+    """
     start, found, slowest, memory = time.monotonic(), Counter[str](), 0.0, 0.0
-    for verdict in fuzz(lambda number: make(options.seed, number), numbers):
+    for verdict in fuzz(lambda number: make(seed, number), numbers):
         found[verdict.kind] += 1
         slowest, memory = max(slowest, verdict.seconds), max(memory, verdict.megabytes)
-        if verdict.kind == "fault" or options.only is not None:
+        if verdict.kind == "fault" or always:
             print(f"case {verdict.number} ({verdict.name}): {verdict.kind}\n{verdict.detail}")
-            if options.keep:
-                _keep(options.keep / str(verdict.number), make(options.seed, verdict.number))
+            if keep:
+                _keep(keep / str(verdict.number), make(seed, verdict.number))
     print(
-        f"seed {options.seed}: {len(numbers)} cases, {found['success']} ran, "
+        f"seed {seed}: {len(numbers)} cases, {found['success']} ran, "
         f"{found['refused']} refused, {found['fault']} faults; at most {slowest:.1f} CPU-s and "
         f"{memory:.0f} MiB; {time.monotonic() - start:.0f} s in all"
     )
-    sys.exit(1 if found["fault"] else 0)
+    return found["fault"]
 
 
 def _keep(folder: Path, case: Case) -> None:

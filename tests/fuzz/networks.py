@@ -1,7 +1,7 @@
 """Fuzz of ONNX files, float and quantized: bytes changed, and edits of the graph written again.
 
-Quantized files go to ``compile`` or ``quantize``, float ones to ``quantize``. Some keep a tensor in
-another file.
+Quantized files go to ``compile`` or ``quantize``, float ones to ``quantize``, both to ``check``.
+Some keep a tensor in another file.
 """
 
 import contextlib
@@ -25,6 +25,8 @@ from onnx import (
 )
 
 COUNT = 2000
+CHECKED = 0.3
+"""Share of the files that go to ``check``."""
 SHAPE = (3, 8, 8)
 ODD_INTEGERS = (0, 1, -1, 2, 3, 7, 64, 100_000, (1 << 31) - 1, 1 << 40, -(1 << 63), (1 << 63) - 1)
 ODD_FLOATS = (0.0, -0.0, -1.0, 1e-45, 1.2e-38, 3e38, 1e30, float("inf"), float("nan"))
@@ -316,6 +318,15 @@ def cut(content: bytes, draw: random.Random) -> bytes:
     return bytes(raw)
 
 
+def values(model: ModelProto) -> list[str]:
+    """Names to cut at."""
+    names = [
+        *(node.name for node in model.graph.node),
+        *(o for n in model.graph.node for o in n.output),
+    ]
+    return [name for name in names if name.isprintable() and not name.startswith("-")] or ["none"]
+
+
 def make(seed: int, number: int) -> Case:
     """Case of a seed and a number."""
     draw = random.Random(f"{seed} {number}")
@@ -332,6 +343,9 @@ def make(seed: int, number: int) -> Case:
                 edit(changed, draw)
         name, content = ", ".join(edit.__name__ for edit in edits), changed.SerializeToString()
     files = {"n.onnx": content, "w.bin": bytes(draw.choice((0, 4, 4000)))}
+    if draw.random() < CHECKED:
+        at = draw.choice(((), ("--cut", "Gemm"), ("--cut", draw.choice(values(changed)))))
+        return Case(f"{name}; check", files, ("check", "n.onnx", *at))
     if quantized and draw.random() < 0.8:
         return Case(f"{name}; compile", files, ("compile", "n.onnx", "-o", "n.syp"))
     images = io.BytesIO()
@@ -342,6 +356,6 @@ def make(seed: int, number: int) -> Case:
 
 
 if __name__ == "__main__":
-    imports = ["steelyard_cli.commands.compile", "steelyard.importer", "steelyard.quantize",
+    imports = ["steelyard_cli.commands.compile", "steelyard_cli.commands.check", "steelyard.check",
                "onnxruntime", "onnx.reference", "onnxruntime.quantization"]  # fmt: skip
     sys.exit(main(make, COUNT, __doc__, imports))

@@ -9,15 +9,18 @@ import random
 import sys
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from harness import Case, main
+from onnx import TensorProto, helper
 
 from steelyard.compile import compile as compile_program
 from steelyard.contract import configure
 from steelyard.network.random import random_network
+from steelyard.program import HostPart
 
 COUNT = 2000
 KINDS = ("conv", "add", "max_pool", "avg_pool", "fc")
@@ -28,6 +31,16 @@ ODD = (
 """Values that take the place of a manifest's."""
 
 
+def host() -> HostPart:
+    """A part that the host computes behind the accelerator's."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("v", "y")]
+    nodes = [helper.make_node("Softmax", ["v"], ["y"])]
+    graph = helper.make_graph(nodes, "host", ends[:1], ends[1:])
+    opsets = [helper.make_opsetid("", 17)]
+    content = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    return HostPart(content, "v", ("Softmax",))
+
+
 @functools.cache
 def programs() -> tuple[tuple[bytes, bytes], ...]:
     """Bytes of a program for the array and one for a tile, each with an input for it."""
@@ -36,7 +49,7 @@ def programs() -> tuple[tuple[bytes, bytes], ...]:
     made = []
     for seed, config in ((3, array), (5, configure("crossbar"))):
         network = random_network(seed, kinds=KINDS, layers=5, max_pixels=24, max_channels=6)
-        program = compile_program(network, config, batch=2)
+        program = replace(compile_program(network, config, batch=2), host=host())
         with tempfile.TemporaryDirectory() as folder:
             program.save(Path(folder) / "net.syp")
             content = (Path(folder) / "net.syp").read_bytes()
@@ -173,5 +186,6 @@ def make(seed: int, number: int) -> Case:
 if __name__ == "__main__":
     programs()
     imports = ["steelyard_cli.commands.run", "steelyard_cli.commands.report", "matplotlib.figure",
+               "onnxruntime",
                "jinja2"]  # fmt: skip
     sys.exit(main(make, COUNT, __doc__, imports))

@@ -33,7 +33,7 @@ from steelyard.contract.registers import (
     Status,
     command_word,
 )
-from steelyard.engines.crossbar import METHODS, CrossbarConfig
+from steelyard.engines.crossbar import MAPPINGS, CrossbarConfig
 from steelyard.network.random import random_network
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -134,16 +134,30 @@ def test_the_table_of_the_program_file_has_every_entry(config, tmp_path):
 
 
 def test_the_table_of_mappings_has_every_method():
-    assert set(METHODS) <= {first.strip("`") for first in rows(section("crossbar.md", 3))}
+    assert set(MAPPINGS) <= {first.strip("`") for first in rows(section("crossbar.md", 3))}
 
 
 def test_readme_promises_the_kernels_that_the_check_allows():
     text = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
     padded, bare = (f"{side}x{side}" for side in (MAX_PADDED_KERNEL, MAX_KERNEL))
-    assert MAX_CONV_STRIDE == 2
-    promise = f"stride 1 or 2; kernels up to {padded} with padding, up to {bare} without"
+    promise = (
+        f"strides 1 to {MAX_CONV_STRIDE}; kernels up to {padded} with padding, up to {bare} without"
+    )
     assert promise in text
     assert configure("array").load.padded_kernel == MAX_PADDED_KERNEL
+
+
+def test_the_page_of_operators_has_each_that_is_imported():
+    import steelyard.importer  # noqa: F401 - operators register themselves
+    from steelyard.importer.registry import OPERATORS
+
+    tables = [rows(section("operators.md", number)) for number in (1, 2)]
+    cells = [cell for table in tables for cell in table if cell != "coordinates"]
+    named = [name for cell in cells for name in re.findall(r"`([A-Z]\w+)`", cell)]
+    assert sorted(named) == sorted(OPERATORS)
+    text = section("operators.md", 1)
+    assert f"strides from 1 to {MAX_CONV_STRIDE}" in text
+    assert f"of kernels up to {MAX_PADDED_KERNEL}x{MAX_PADDED_KERNEL}" in text
 
 
 def test_the_layer_table_of_the_tile_says_what_its_docstring_says():

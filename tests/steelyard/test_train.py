@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -93,28 +92,3 @@ def test_accuracy_counts_right_answers(few):
 def test_bad_numbers_are_refused(few, arguments):
     with pytest.raises(UserError, match=f"^{next(iter(arguments))} must be"):
         train.train(few, **arguments)
-
-
-def test_command_writes_weights_with_how_they_were_made(few, tmp_path, monkeypatch, capsys):
-    threads = torch.get_num_threads()
-    monkeypatch.setattr(data, "find", lambda folder: few)
-    path = tmp_path / "w.npz"
-    images = tmp_path / "s.npz"
-    train.main([str(path), "--epochs", "1", "--seed", "5", "--sample", str(images), "--half"])
-    torch.set_num_threads(threads)
-    told = capsys.readouterr().out
-    assert "epoch 1/1: loss" in told and "in half precision: test accuracy" in told
-    with np.load(path, allow_pickle=False) as archive:
-        assert archive["0.weight"].dtype == np.float16
-        assert int(archive["seed"]) == 5
-        assert int(archive["epochs"]) == 1
-    zoo.load("fashion", path)
-    with np.load(images, allow_pickle=False) as archive:
-        assert np.array_equal(archive["calibration"], few.train_images)
-
-
-def test_command_says_what_is_wrong_with_the_folder(tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
-        train.main([str(tmp_path / "w.npz"), "--data", str(tmp_path)])
-    assert ended.value.code == 2
-    assert "has no train-images" in capsys.readouterr().err

@@ -29,7 +29,37 @@ ON = "--input images.npy --output y.npy --device golden"
 IMAGES = "--calibration images.npy"
 MAGNITUDE = f"prune net.py {IMAGES} --method magnitude -o p.onnx"
 
+CUT = "compile softmax.onnx -o n.syp"
 IMPORT = (
+    Remedy(
+        "check softmax.onnx",
+        "leave it to the host with (--cut .*)\\.",
+        ("check softmax.onnx {0}", f"{CUT} {{0}}", f"run n.syp {ON}"),
+    ),
+    Remedy(CUT, "leave it to the host with (--cut .*)\\.", (f"{CUT} {{0}}", f"run n.syp {ON}")),
+    Remedy(
+        f"{CUT} --cut prob",
+        "name a value before it, or leave --cut out",
+        (f"{CUT} --cut Softmax", "compile int8.onnx -o n.syp"),
+    ),
+    Remedy(
+        "check several.onnx",
+        "has the 2 obstacles above; leave it to the host with (--cut .*)\\.",
+        ("check several.onnx {0}",),
+    ),
+    Remedy(
+        "check unlike.onnx",
+        "and 'steelyard check' looks again at once",
+        (
+            f"quantize unlike.onnx {IMAGES} -o right.onnx --cut Softmax",
+            "check right.onnx --cut Softmax",
+        ),
+    ),
+    Remedy(
+        f"run bad_host.syp {ON}",
+        "take the scores before it with --no-host",
+        (f"run bad_host.syp {ON} --no-host",),
+    ),
     Remedy(
         "compile float.onnx -o n.syp",
         "run 'steelyard quantize' on it first",
@@ -74,9 +104,9 @@ PRUNE = (
     ),
     Remedy(
         "prune fashion --weights other.npz --method magnitude -o p.onnx",
-        r"make them with 'python -m steelyard.train (WEIGHTS\.npz --model fashion)'",
+        r"make them with 'steelyard (train --model fashion -o WEIGHTS\.npz)'",
         (
-            "python -m steelyard.train {0} --data data --epochs 1",
+            "{0} --data data --epochs 1",
             "prune fashion --weights WEIGHTS.npz --method magnitude -o p.onnx",
         ),
     ),
@@ -134,6 +164,16 @@ COMPILE = (
     ),
 )
 RUN = (
+    Remedy(
+        f"run net.syp {ON} --selftest",
+        "leave out --input, --output, --check and --raw",
+        ("run net.syp --selftest --device golden",),
+    ),
+    Remedy(
+        "run net.syp --output y.npy --device golden",
+        "give both, or --selftest to run the image that the program carries",
+        (f"run net.syp {ON}", "run net.syp --selftest --device golden"),
+    ),
     Remedy(
         f"run net.syp {ON} --raw",
         "leave --raw out for real units",

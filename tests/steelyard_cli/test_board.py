@@ -20,7 +20,7 @@ from steelyard_cli.commands import compile as compiling
 from steelyard_cli.demos import board as board_demo
 from steelyard_cli.inputs import devices
 from steelyard_sim import virtual
-from steelyard_sim.cases.faults import CONFIG
+from steelyard_sim.runs.faults import CONFIG
 
 from .conftest import TINY
 

@@ -16,7 +16,7 @@ from steelyard.contract import AcceleratorConfig, configure
 from steelyard.files import replacing
 from steelyard.network import golden
 from steelyard.program import Program
-from steelyard_cli.commands.generate import LEAST_RESET_CYCLES, PORTS
+from steelyard_hw.verilog import LEAST_RESET_CYCLES, PORTS
 
 from .conftest import TINY
 
@@ -122,7 +122,7 @@ def test_check_names_the_first_difference_and_exits_with_one(
 
 def test_a_device_that_hangs_is_a_bad_result(steelyard, work, tmp_path, monkeypatch):
     class Hanging(driver.GoldenDevice):
-        def infer(self, x, *, progress=None):
+        def infer_outputs(self, x, *, progress=None):
             raise driver.DeviceTimeout("No answer in 600 seconds.")
 
     monkeypatch.setattr(driver, "open", lambda *_, **__: Hanging())

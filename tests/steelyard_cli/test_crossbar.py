@@ -125,16 +125,16 @@ def read(folder):
     return json.loads((folder / "crossbar.json").read_text())
 
 
-@pytest.mark.parametrize("method", ["traditional", "pattern", "mixed"])
-def test_mapped_networks_are_priced_on_the_users_images(steelyard, work, tmp_path, method):
-    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", method)
+@pytest.mark.parametrize("mapping", ["traditional", "pattern", "mixed"])
+def test_mapped_networks_are_priced_on_the_users_images(steelyard, work, tmp_path, mapping):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", mapping)
     result = steelyard(*command, "--input", work.images)
     assert result.status == 0, result.err
     found = read(tmp_path)
     network, config = load(work.int8_onnx), CrossbarConfig()
     x = network.tensor(network.input).quantize(np.load(work.images))
     tensors = golden.run(network, x, trace=True)
-    mappings = [map_network(network, config, name) for name in (method, "traditional")]
+    mappings = [map_network(network, config, name) for name in (mapping, "traditional")]
     for name, cost in found["constants"].items():
         own, other = (price(m, activity(network, m, tensors), name) for m in mappings)
         assert cost["energy_uj"] == pytest.approx(own.total.total_energy / len(x) / 1e6)
@@ -158,15 +158,15 @@ def test_without_images_no_step_is_skipped(steelyard, work, tmp_path):
         assert layer["ou_steps"] > 0 and layer["ou_skipped"] == 0
 
 
-@pytest.mark.parametrize("method", ["pattern", "mixed"])
-def test_a_network_of_zeros_takes_no_crossbars(steelyard, work, tmp_path, monkeypatch, method):
+@pytest.mark.parametrize("mapping", ["pattern", "mixed"])
+def test_a_network_of_zeros_takes_no_crossbars(steelyard, work, tmp_path, monkeypatch, mapping):
     network = load(work.int8_onnx)
     zero = [
         replace(layer, weight=0 * layer.weight) if isinstance(layer, Conv) else layer
         for layer in network.layers
     ]
     monkeypatch.setattr(importer, "load", lambda _: replace(network, layers=tuple(zero)))
-    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", method)
+    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", mapping)
     assert result.status == 0, result.err
     assert "0, 1 in the traditional mapping; filled none" in result.out
     found = read(tmp_path)

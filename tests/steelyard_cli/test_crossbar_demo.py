@@ -142,9 +142,7 @@ def test_accuracy_is_that_of_the_converter(monkeypatch):
         calls.append(mapping.config.adc_bits)
         raise AssertionError("only a converter that loses something needs the crossbars")
 
-    network, _ = crossbar_demo_work.pruned(
-        crossbar_demo_work.METHODS[0], CrossbarConfig(), 50, 0, 0
-    )
+    network, _ = crossbar_demo_work.pruned(crossbar_demo_work.WAYS[0], CrossbarConfig(), 50, 0, 0)
     monkeypatch.setattr(crossbar_demo_work.crossbar, "run", run)
     whole = crossbar_demo_work.accuracy(network, "traditional", CrossbarConfig(), 60)
     assert whole > 0.8 and not calls
@@ -173,8 +171,6 @@ def test_accuracies_fall_back_on_the_bundled_images(monkeypatch, capsys):
 
 
 def test_images_are_repeated_to_the_number_asked_for():
-    network, _ = crossbar_demo_work.pruned(
-        crossbar_demo_work.METHODS[0], CrossbarConfig(), 50, 0, 0
-    )
+    network, _ = crossbar_demo_work.pruned(crossbar_demo_work.WAYS[0], CrossbarConfig(), 50, 0, 0)
     codes = crossbar_demo._codes(network, 1010)
     assert len(codes) == 1010 and np.array_equal(codes[1000:], codes[:10])

@@ -12,6 +12,7 @@ from steelyard_cli.app import cli
 COMMANDS = [
     "demo",
     "train",
+    "check",
     "prune",
     "quantize",
     "compile",

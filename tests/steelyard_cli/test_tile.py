@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from rich.table import Table
 
 from steelyard.compile import compile
@@ -13,8 +14,8 @@ from steelyard.network.random import random_input, random_network
 from steelyard.program import Program
 from steelyard.report import plan_document
 from steelyard_cli.view.layer_tables import plan_table, run_table
-from steelyard_sim.cases import netlist_run as netlist_case
 from steelyard_sim.cases.tile_cover import covering_configs
+from steelyard_sim.runs import netlist
 
 CONFIG = covering_configs(1, 1)[0].with_(padded_kernel=7)
 """Tile whose simulations the tests of the tile use too."""
@@ -75,17 +76,20 @@ def test_compile_takes_the_engine_from_the_file(steelyard, work, tmp_path):
     result.refused("Board 'ulx3s_85f' has 208 block RAMs", "256 window_groups or")
 
 
-def test_the_netlist_run_takes_the_tile(toml, monkeypatch, capsys):
+def test_the_netlist_run_takes_the_tile(toml, monkeypatch):
     seen = []
 
-    def stop(config, options):
+    def stop(config, *_):
         seen.append(config)
         raise UserError("Stopped.")
 
-    monkeypatch.setattr(netlist_case, "_case", stop)
-    assert netlist_case.main(["--config", str(toml)]) == 2
+    monkeypatch.setattr(netlist, "_case", stop)
+    done = CliRunner().invoke(netlist.command, ["--config", str(toml)])
+    assert (done.exit_code, done.stderr) == (2, "error: Stopped.\n")
     assert seen == [CONFIG]
-    assert capsys.readouterr().err == "error: Stopped.\n"
+    done = CliRunner().invoke(netlist.command, ["--config", str(toml), "--compact"])
+    assert done.exit_code == 2 and "give one of them" in done.stderr
+    assert seen == [CONFIG]
 
 
 def cells(table: Table) -> list[list[str]]:

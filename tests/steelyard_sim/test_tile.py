@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from steelyard import driver
 from steelyard.compile import cycles
@@ -12,8 +13,7 @@ from steelyard.engines import crossbar
 from steelyard_cli import main
 from steelyard_sim.cases.tile import unit_counts
 from steelyard_sim.cases.tile_cover import covering_configs, pairs, possible_pairs
-from steelyard_sim.cases.tile_run import Summary, TileBench, random_case
-from steelyard_sim.cases.tile_run import main as compare
+from steelyard_sim.runs.tile import CrossbarTileBench, Summary, command, random_case
 
 SEED = 1
 CONFIG = covering_configs(SEED, 1)[0]
@@ -29,11 +29,11 @@ def chain():
     raise AssertionError("no such program")
 
 
-def test_random_layers_and_their_counts_agree_with_the_golden_crossbar(tmp_path, capsys):
+def test_random_layers_and_their_counts_agree_with_the_golden_crossbar(tmp_path):
     file = tmp_path / "summary.json"
     arguments = ["--count", "40", "--configs", "1", "--seed", str(SEED), "--json", str(file)]
-    status = compare(arguments)
-    assert status == 0, capsys.readouterr().out
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 0, done.output
     summary = json.loads(file.read_text())
     assert summary["layers"] >= 40 and summary["differences"] == []
     assert summary["kinds"]["steps skipped"] and summary["kinds"]["device effects"]
@@ -43,7 +43,7 @@ def test_random_layers_and_their_counts_agree_with_the_golden_crossbar(tmp_path,
 def test_wrong_outputs_and_wrong_counts_are_found():
     case = chain()
     program = case.program
-    bench = TileBench(CONFIG, Summary())
+    bench = CrossbarTileBench(CONFIG, Summary())
     assert bench.run(case) is None
     # All layers together count as much as each alone, but not as without any input.
     bench._device.infer(case.x)

@@ -15,7 +15,7 @@ from steelyard.errors import UserError
 from steelyard.network import golden
 from steelyard.network.random import random_input, random_network
 from steelyard_sim import virtual
-from steelyard_sim.cases.faults import CONFIG, FAULTS, FaultBench
+from steelyard_sim.runs.faults import CONFIG, FAULTS, FaultBench
 from steelyard_sim.virtual import Address, VirtualBoard
 
 
@@ -284,7 +284,7 @@ def bench():
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_end_in_the_right_result_or_a_typed_error(bench, fault):
-    """More of them: ``python -m steelyard_sim.cases.faults --count 1000``."""
+    """More of them: ``python -m steelyard_sim.runs.faults --count 1000``."""
     outcomes = [bench.run(fault) for _ in range(8 if fault == "working" else 3)]
     if fault in ("flipped", "dropped", "doubled", "inserted"):
         assert set(outcomes) == {"right"}

@@ -8,7 +8,7 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import array_latency
 
 from ..cells.target import local_copy
-from ..engine import Engine
+from ..engine import Engine, OutputPlaces
 from ..lib.delay import delay, delays
 from ..output.stage import Beat
 from ..shell.layer import LayerLayout
@@ -63,53 +63,31 @@ class Drain(wiring.Component):
         m = Module()
         config, layer = self._config, self.layer
         left = Signal(range(config.engine.columns * config.drain_beats + 1))
-        beat = Signal(range(max(config.drain_beats, 2)))
         kind = Signal.like(self.pass_end)
         sums = Signal(self.o.psum.shape(), name="partial_sum")
-        parameter = Signal.like(self.o.param)
-        row = Signal.like(self.o.row)
-        tile_row = Signal.like(self.o.row)
 
-        last_beat = beat == config.drain_beats - 1
         m.d.comb += [
             self.busy.eq((left != 0) | self.pass_end.valid),
             self.o_valid.eq(left != 0),
             self.o.accumulate.eq(~kind.first_chunk),
             self.o.store.eq(~kind.last_chunk),
             self.o.psum.eq(sums),
-            self.o.param.eq(parameter),
-            self.o.row.eq(row),
-            self.o.beat.eq(beat),
         ]
+        places = OutputPlaces(m, config, layer, self.o)
         m.d.comb += [self.o.data[n].eq(self.sums[n]) for n in range(config.output.requantizers)]
 
         with m.If((left != 0) & self.o_ready):
-            m.d.sync += [
-                left.eq(left - 1),
-                sums.eq(sums + 1),
-                beat.eq(Mux(last_beat, 0, beat + 1)),
-            ]
-            with m.If(last_beat):
-                m.d.sync += [parameter.eq(parameter + 1), row.eq(row + layer.out_pitch)]
+            m.d.sync += [left.eq(left - 1), sums.eq(sums + 1)]
+            places.step(m)
             with m.If((left == 1) & kind.last_pass):
-                m.d.sync += [
-                    sums.eq(0),
-                    parameter.eq(layer.param_base),
-                    row.eq(tile_row + kind.last_chunk),
-                    tile_row.eq(tile_row + kind.last_chunk),
-                ]
+                m.d.sync += sums.eq(0)
+                places.next_tile(m, kind.last_chunk)
         with m.If(self.pass_end.valid):
             columns = Mux(self.pass_end.last_pass, layer.last_columns, config.engine.columns)
             m.d.sync += [left.eq(columns * config.drain_beats), kind.eq(self.pass_end)]
         with m.If(self.start):
-            m.d.sync += [
-                left.eq(0),
-                beat.eq(0),
-                sums.eq(0),
-                parameter.eq(layer.param_base),
-                row.eq(layer.out_base),
-                tile_row.eq(layer.out_base),
-            ]
+            m.d.sync += [left.eq(0), sums.eq(0)]
+            places.begin(m)
         return m
 
 

@@ -2,12 +2,13 @@
 
 from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.registers import COUNTERS, UNIT_COUNTERS
 
 from ..lib.delay import delay
+from ..shell.ports import HostBus
 
 __all__ = ["UnitCounters", "UnitEvent"]
 
@@ -60,23 +61,22 @@ class UnitCounters(wiring.Component):
     event : ``In(UnitEvent)``
     store : ``In(1)``
         Strobe: copy the sum named by `store_address` into the memory.
-    store_address, address : ``In(range(max_layers * 8))``
+    store_address : ``In(range(max_layers * 8))``
         Counter in the low three bits, layer above.
-    data : ``Out(64)``
-        What is stored at the `address` of the cycle before.
+    host : ``In(HostBus(max_layers * 8, 2))``
+        Words of what is stored, two cycles after their place; `write` does nothing.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self._config = config
-        address = range(config.memory.max_layers * len(COUNTERS))
+        items = config.memory.max_layers * len(COUNTERS)
         super().__init__(
             {
                 "start": In(1),
                 "event": In(UnitEvent(config)),
                 "store": In(1),
-                "store_address": In(address),
-                "address": In(address),
-                "data": Out(BITS),
+                "store_address": In(range(items)),
+                "host": In(HostBus(items, BITS // 32)),
             }
         )
 
@@ -114,5 +114,7 @@ class UnitCounters(wiring.Component):
             write.addr.eq(self.store_address),
             write.data.eq(Cat(items).word_select(self.store_address[:3], BITS)),
         ]
-        m.d.comb += [read.addr.eq(self.address), self.data.eq(read.data)]
+        word = Signal(32, reset_less=True)
+        m.d.sync += word.eq(read.data.word_select(self.host.sub, 32))
+        m.d.comb += [read.addr.eq(self.host.address), self.host.result.eq(word)]
         return m

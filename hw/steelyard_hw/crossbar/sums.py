@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
+from ..engine import OutputPlaces
 from ..lib.countdown import Countdown
 from ..lib.delay import delay
 from ..output.stage import Beat
@@ -210,35 +211,10 @@ class ChannelSums(wiring.Component):
         with m.If(self.start):
             channels.begin(m, layer.passes)
             m.d.sync += [left.eq(0), there.eq(0), final.eq(0)]
-        self._places(m, leaves)
-
-    def _places(self, m, leaves):
-        """Name the sums that leave: parameters and place in the output plane."""
-        config, layer = self._config, self.layer
-        beat = Signal(range(max(config.drain_beats, 2)))
-        parameter = Signal.like(self.o.param)
-        row = Signal.like(self.o.row)
-        tile_row = Signal.like(self.o.row)
-        m.d.comb += [
-            self.o.param.eq(parameter),
-            self.o.row.eq(row),
-            self.o.beat.eq(beat),
-        ]
+        places = OutputPlaces(m, config, layer, self.o)
         with m.If(leaves):
-            last_beat = beat == config.drain_beats - 1
-            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
-            with m.If(last_beat):
-                m.d.sync += [parameter.eq(parameter + 1), row.eq(row + layer.out_pitch)]
+            places.step(m)
             with m.If(self.drained):
-                m.d.sync += [
-                    parameter.eq(layer.param_base),
-                    row.eq(tile_row + 1),
-                    tile_row.eq(tile_row + 1),
-                ]
+                places.next_tile(m)
         with m.If(self.start):
-            m.d.sync += [
-                beat.eq(0),
-                parameter.eq(layer.param_base),
-                row.eq(layer.out_base),
-                tile_row.eq(layer.out_base),
-            ]
+            places.begin(m)

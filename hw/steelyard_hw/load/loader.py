@@ -11,6 +11,7 @@ from steelyard.contract.latencies import loader_latency, read_latency
 
 from ..lib.delay import delay
 from ..shell.layer import LayerLayout, Operation, pixel_bits
+from ..shell.ports import RowReadPort
 from .align import Aligner
 from .taps import TapSequence
 from .walker import TileWalker
@@ -35,9 +36,8 @@ class Loader(wiring.Component):
     start : ``In(1)``
     done : ``Out(1)``
         Everything of the layer has been issued.
-    read_row, read_split : ``Out``
-        Address for :class:`.memory.ActivationMemory`.
-    read_data : ``In(ArrayLayout(signed(8), lanes))``
+    read : ``Out(RowReadPort(config))``
+        Read port of :class:`.memory.ActivationMemory`.
     group_free : ``In(1)``
         The array has released one group of the ring.
     word : ``Out(ArrayLayout(signed(8), lanes))``
@@ -64,9 +64,7 @@ class Loader(wiring.Component):
                 "layer": In(LayerLayout(config)),
                 "start": In(1),
                 "done": Out(1, init=1),
-                "read_row": Out(range(config.memory.activation_words)),
-                "read_split": Out(range(config.engine.lanes)),
-                "read_data": In(word),
+                "read": Out(RowReadPort(config)),
                 "group_free": In(1),
                 "word": Out(word),
                 "window_valid": Out(1),
@@ -188,8 +186,8 @@ class Loader(wiring.Component):
         rotate = Signal(lane_bits, reset_less=True)
         inside = Signal(config.engine.lanes, reset_less=True)
         start = Signal(lane_bits, reset_less=True)
-        row = Signal.like(self.read_row, reset_less=True)
-        split = Signal.like(self.read_split, reset_less=True)
+        row = Signal.like(self.read.row, reset_less=True)
+        split = Signal.like(self.read.split, reset_less=True)
         m.d.sync += [
             row.eq(base + (pixel >> lane_bits)),
             split.eq(pixel[:lane_bits]),
@@ -202,14 +200,14 @@ class Loader(wiring.Component):
             column = walker.valid_x[own].bit_select(kx, 1)
             line = walker.valid_y[own].bit_select(ky, 1)
             m.d.sync += inside[n].eq((column & line) | ~layer.padded)
-        m.d.comb += [self.read_row.eq(row), self.read_split.eq(split)]
+        m.d.comb += [self.read.row.eq(row), self.read.split.eq(split)]
 
         m.submodules.aligner = aligner = Aligner(config)
         wait = read_latency(config)
         m.d.comb += [
             aligner.i_valid.eq(delay(m, issue, 2 + wait, "issue", reset_less=False)),
             aligner.i_done.eq(delay(m, last_segment, 2 + wait, "last_segment")),
-            aligner.i_data.eq(self.read_data),
+            aligner.i_data.eq(self.read.data),
             aligner.i_rotate.eq(delay(m, rotate, wait, "rotate")),
             aligner.i_from.eq(delay(m, start, wait, "start")),
             aligner.i_inside.eq(delay(m, inside, wait, "inside")),

@@ -45,16 +45,16 @@ class SerialOutputStage(wiring.Component):
         parameter = Signal(Parameter)
         m.d.comb += [
             self.i_ready.eq(phase == cycles - 1),
-            self.param_address.eq(self.i.param),
-            parameter.eq(self.param_data),
+            self.parameters.addr.eq(self.i.param),
+            parameter.eq(self.parameters.data),
             read.addr.eq(self.i.psum),
             # Read only where used, so that no address is read while it is written.
             read.en.eq(self.i_valid & (phase == 0)),
             write.addr.eq(self.i.psum),
             write.en.eq(self.i_valid & self.i.store & (phase == 2)),
-            self.o_valid.eq(self.i_valid & self.i_ready & ~self.i.store),
-            self.o_row.eq(self.i.row),
-            self.o_beat.eq(self.i.beat),
+            self.write.en.eq(self.i_valid & self.i_ready & ~self.i.store),
+            self.write.row.eq(self.i.row),
+            self.write.beat.eq(self.i.beat),
         ]
         stored = data.View(data.ArrayLayout(signed(32), lanes), read.data)
         totals = []
@@ -75,7 +75,7 @@ class SerialOutputStage(wiring.Component):
                 requantizer.z_y.eq(self.z_y),
                 requantizer.lo.eq(self.lo),
                 requantizer.hi.eq(self.hi),
-                self.o_data[lane].eq(requantizer.o_y),
+                self.write.data[lane].eq(requantizer.o_y),
             ]
         m.d.comb += write.data.eq(Cat(totals))
         return m

@@ -10,6 +10,7 @@ from steelyard.contract.latencies import OUTPUT_LATENCY, SUM_LATENCY
 
 from ..cells.target import Target, local_copy
 from ..lib.delay import delay, delays
+from ..shell.ports import BeatWritePort, ReadPort
 from .requantizer import Requantizer
 
 __all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
@@ -89,12 +90,8 @@ def output_signature(config: AcceleratorConfig) -> wiring.Signature:
             "z_y": In(signed(8)),
             "lo": In(signed(8)),
             "hi": In(signed(8)),
-            "param_address": Out(range(config.memory.parameter_words)),
-            "param_data": In(64),
-            "o_valid": Out(1),
-            "o_row": Out(range(config.memory.activation_words)),
-            "o_beat": Out(range(config.drain_beats)),
-            "o_data": Out(data.ArrayLayout(signed(8), config.output.requantizers)),
+            "parameters": Out(ReadPort(config.memory.parameter_words, 64)),
+            "write": Out(BeatWritePort(config)),
         }
     )
 
@@ -102,7 +99,7 @@ def output_signature(config: AcceleratorConfig) -> wiring.Signature:
 class OutputStage(wiring.Component):
     """Partial sums, bias and requantization, R lanes a cycle.
 
-    `latency` cycles from `i` to `o`; one beat a cycle, without stalls. An address of the
+    `latency` cycles from `i` to `write`; one beat a cycle, without stalls. An address of the
     partial-sum memory may be read (`accumulate`) 8 cycles after the beat that stored it, not
     sooner. The beats of a residual add come in the order of `beat`: all of operand a (`hold`), then
     all of operand b (`join`).
@@ -121,23 +118,15 @@ class OutputStage(wiring.Component):
         Sums of R lanes.
     z_y, lo, hi : ``In(signed(8))``
         Zero point and clamp of the results; static while beats are in flight.
-    param_address : ``Out(range(parameter_words))``
-        Address of the parameter memory.
-    param_data : ``In(64)``
-        Item at the address of the cycle before.
-    o_valid : ``Out(1)``
-        `o_row`, `o_beat` and `o_data` are to be written.
-    o_row : ``Out(range(activation_words))``
-        Activation word.
-    o_beat : ``Out(range(drain_beats))``
-        Which R lanes of the word.
-    o_data : ``Out(ArrayLayout(signed(8), R))``
-        Results, one a lane.
+    parameters : ``Out(ReadPort(parameter_words, 64))``
+        Parameter memory, one cycle of latency.
+    write : ``Out(BeatWritePort(config))``
+        Results for the activation memory, one a lane.
 
     Attributes
     ----------
     latency : :class:`int`
-        Cycles from `i_valid` to `o_valid`.
+        Cycles from `i_valid` to `write.en`.
     """
 
     latency = OUTPUT_LATENCY
@@ -153,9 +142,9 @@ class OutputStage(wiring.Component):
         beats = delays(m, self.i, SUM_LATENCY, "beat")
         valid = delays(m, self.i_valid, SUM_LATENCY, "valid", reset_less=False)
 
-        m.d.comb += self.param_address.eq(beats[1].param)
+        m.d.comb += self.parameters.addr.eq(beats[1].param)
         parameter = Signal(Parameter, reset_less=True)
-        m.d.sync += parameter.eq(self.param_data)
+        m.d.sync += parameter.eq(self.parameters.data)
 
         sums = self._partial_sums(m, beats, valid)
         last = beats[-1]
@@ -176,14 +165,14 @@ class OutputStage(wiring.Component):
                 requantizer.z_y.eq(self.z_y),
                 requantizer.lo.eq(self.lo),
                 requantizer.hi.eq(self.hi),
-                self.o_data[lane].eq(requantizer.o_y),
+                self.write.data[lane].eq(requantizer.o_y),
             ]
 
         writes = valid[-1] & ~last.store & ~last.hold
         m.d.comb += [
-            self.o_valid.eq(delay(m, writes, Requantizer.latency, "write", reset_less=False)),
-            self.o_row.eq(delay(m, last.row, Requantizer.latency)),
-            self.o_beat.eq(delay(m, last.beat, Requantizer.latency)),
+            self.write.en.eq(delay(m, writes, Requantizer.latency, "write", reset_less=False)),
+            self.write.row.eq(delay(m, last.row, Requantizer.latency)),
+            self.write.beat.eq(delay(m, last.beat, Requantizer.latency)),
         ]
         return m
 

@@ -9,6 +9,8 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.descriptor import DESCRIPTOR_WORDS
 from steelyard.contract.registers import COMMAND_FIELDS, Command, Space
 
+from .ports import HostBus
+
 __all__ = ["HostPort"]
 
 
@@ -17,7 +19,7 @@ class HostPort(wiring.Component):
 
     Writes move one word a cycle, the first three cycles after the count word. A read takes
     ``READ_CYCLES`` a word, in which the bus shows the same place: whatever lies between a memory
-    and `bus_result` needs no registers that keep step. WRITE, START and READ of every space but the
+    and `bus.result` needs no registers that keep step. WRITE, START and READ of every space but the
     registers wait while the accelerator is busy; a START with count 0 starts nothing. A word that
     is no command is dropped alone. Addresses and counts beyond the largest memory are cut off.
 
@@ -29,7 +31,7 @@ class HostPort(wiring.Component):
     Attributes
     ----------
     READ_LATENCY : :class:`int`
-        Cycles for which the bus shows a place to be read before `bus_result` is taken.
+        Cycles for which the bus shows a place to be read before its `result` is taken.
     READ_CYCLES : :class:`int`
         Cycles from one answer to the next.
     START_GUARD : :class:`int`
@@ -47,18 +49,11 @@ class HostPort(wiring.Component):
         Strobe: run `start_count` layers from `start_first`.
     start_first, start_count : ``Out(16)``
         Layers to run, together with `start`.
-    bus_space : ``Out(3)``
+    space : ``Out(3)``
         Memory addressed, see :class:`~steelyard.contract.registers.Space`.
-    bus_address : ``Out``
-        Item, of the largest memory's range.
-    bus_sub : ``Out(6)``
-        32-bit word within the item.
-    bus_write : ``Out(1)``
-        Strobe: store `bus_data`.
-    bus_data : ``Out(32)``
-        Word to store.
-    bus_result : ``In(32)``
-        The word at the place that the bus has shown for `READ_LATENCY` cycles.
+    bus : ``Out(HostBus)``
+        Place in it, of the range of the largest; `result` is taken when the bus has shown the place
+        for ``READ_LATENCY`` cycles. `select` is high while not `busy`.
 
     Raises
     ------
@@ -95,12 +90,8 @@ class HostPort(wiring.Component):
                 "start": Out(1),
                 "start_first": Out(16),
                 "start_count": Out(16),
-                "bus_space": Out(3),
-                "bus_address": Out(range(max(depths.values()))),
-                "bus_sub": Out(range(max(self._item_words.values()))),
-                "bus_write": Out(1),
-                "bus_data": Out(32),
-                "bus_result": In(32),
+                "space": Out(3),
+                "bus": Out(HostBus(max(depths.values()), max(self._item_words.values()))),
             }
         )
 
@@ -122,9 +113,10 @@ class HostPort(wiring.Component):
         self._step_place(m, space, moved)
         m.d.comb += [
             allowed.eq(is_register_read | ~self.busy),
-            self.start_first.eq(self.bus_address),
+            self.bus.select.eq(~self.busy),
+            self.start_first.eq(self.bus.address),
             self.start_count.eq(remaining),
-            self.bus_data.eq(self.i.payload),
+            self.bus.data.eq(self.i.payload),
         ]
 
         def count_down():
@@ -140,7 +132,7 @@ class HostPort(wiring.Component):
             with m.State("ADDRESS"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += [self.bus_address.eq(self.i.payload), self.bus_sub.eq(0)]
+                    m.d.sync += [self.bus.address.eq(self.i.payload), self.bus.sub.eq(0)]
                     m.next = "COUNT"
             with m.State("COUNT"):
                 m.d.comb += self.i.ready.eq(1)
@@ -162,12 +154,12 @@ class HostPort(wiring.Component):
             with m.State("WRITE"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.comb += self.bus_write.eq(1)
+                    m.d.comb += self.bus.write.eq(1)
                     count_down()
                     with m.If(last):
                         m.next = "COMMAND"
             with m.State("READ"):
-                m.d.sync += [wait.eq(wait - 1), self.o.payload.eq(self.bus_result)]
+                m.d.sync += [wait.eq(wait - 1), self.o.payload.eq(self.bus.result)]
                 with m.If(wait == 0):
                     m.d.sync += wait.eq(self.READ_LATENCY - 1)
                     m.d.comb += moved.eq(1)
@@ -183,7 +175,7 @@ class HostPort(wiring.Component):
 
     def _step_place(self, m, space, moved):
         """Step item and word after each access."""
-        last_sub = Signal.like(self.bus_sub)
+        last_sub = Signal.like(self.bus.sub)
         with m.Switch(space):
             for each, words in self._item_words.items():
                 with m.Case(each):
@@ -191,8 +183,8 @@ class HostPort(wiring.Component):
             with m.Default():
                 m.d.comb += last_sub.eq(0)
 
-        m.d.comb += self.bus_space.eq(space)
-        with m.If(self.bus_write | moved):
-            m.d.sync += self.bus_sub.eq(self.bus_sub + 1)
-            with m.If(self.bus_sub == last_sub):
-                m.d.sync += [self.bus_sub.eq(0), self.bus_address.eq(self.bus_address + 1)]
+        m.d.comb += self.space.eq(space)
+        with m.If(self.bus.write | moved):
+            m.d.sync += self.bus.sub.eq(self.bus.sub + 1)
+            with m.If(self.bus.sub == last_sub):
+                m.d.sync += [self.bus.sub.eq(0), self.bus.address.eq(self.bus.address + 1)]

@@ -1,13 +1,14 @@
 """Memories shared between the engine and the host, one access a cycle and port."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from steelyard.contract import AcceleratorConfig
 
 from ..cells.target import local_copy
+from .ports import BeatWritePort, HostBus, ReadPort, RowReadPort
 
 __all__ = ["ActivationMemory", "ItemMemory"]
 
@@ -33,38 +34,24 @@ class ItemMemory(wiring.Component):
         Bits of an item, more than ``32 * (item_words - 1)`` and at most ``32 * item_words``; the
         host reads the bits above as zero.
     read_latency : :class:`int`
-        Cycles from `address` to its `data`: 1, or 2 where many block RAMs share the address, of
+        Cycles from `read.addr` to its `data`: 1, or 2 where many block RAMs share the address, of
         which each word then has a register of its own.
-
     registered : :class:`bool`
         Whether the host's accesses pass registers, for a fast clock. If not, the host writes with
-        `host_select` alone, a memory with one port for both sides does, and there is `enable`.
+        `select` alone, and a memory with one port for both sides does.
 
     Attributes
     ----------
     HOST_LATENCY : :class:`int`
-        Cycles for which `host_address` and `host_sub` must hold before `host_result` is theirs.
+        Cycles for which the host's place must hold before `result` is its word.
 
     Members
     -------
-    address : ``In(range(depth))``
-        Item the engine reads.
-    enable : ``In(1)``
-        Read; without it `data` stays. Not with `registered`, which reads in every cycle.
-    data : ``Out(bits)``
-        The item, straight from block RAM.
-    host_select : ``In(1)``
-        The host owns the read port; must hold with `host_address` and in the cycle after.
-    host_address : ``In(range(depth))``
-        Item the host reads or writes.
-    host_sub : ``In(range(item_words))``
-        Word within the item.
-    host_write : ``In(1)``
-        Strobe: store `host_data`, whatever `host_select` is.
-    host_data : ``In(32)``
-        Word to store.
-    host_result : ``Out(32)``
-        Word read.
+    read : ``In(ReadPort(depth, bits))``
+        Read port of the engine; the item comes straight from block RAM.
+    host : ``In(HostBus(depth, item_words))``
+        With `select` the read port is the host's; it must hold with `address` and in the cycle
+        after. A strobe of `write` stores, with `registered` whatever `select` is.
 
     Raises
     ------
@@ -104,15 +91,8 @@ class ItemMemory(wiring.Component):
         self._registered = registered
         super().__init__(
             {
-                "address": In(range(depth)),
-                **({} if registered else {"enable": In(1, init=1)}),
-                "data": Out(bits),
-                "host_select": In(1),
-                "host_address": In(range(depth)),
-                "host_sub": In(range(item_words)),
-                "host_write": In(1),
-                "host_data": In(32),
-                "host_result": Out(32),
+                "read": In(ReadPort(depth, bits)),
+                "host": In(HostBus(depth, item_words)),
             }
         )
 
@@ -126,12 +106,14 @@ class ItemMemory(wiring.Component):
         host_address = Signal(range(self._depth), reset_less=True)
         host_data = Signal(32, reset_less=True)
         accesses = m.d.sync if self._registered else m.d.comb
-        accesses += [host_address.eq(self.host_address), host_data.eq(self.host_data)]
+        host = self.host
+        accesses += [host_address.eq(host.address), host_data.eq(host.data)]
         # The host's address has been registered already where the memory does not do it.
         shared = self._read_latency == 2
-        read_address = Mux(
-            self.host_select, self.host_address if shared else host_address, self.address
-        )
+        read_address = Mux(host.select, host.address if shared else host_address, self.read.addr)
+        read_enable = Signal(init=1, reset_less=True)
+        enables = m.d.sync if shared else m.d.comb
+        enables += read_enable.eq(self.read.en | host.select)
 
         words = []
         for number in range(self._item_words):
@@ -140,8 +122,9 @@ class ItemMemory(wiring.Component):
             memory = Memory(shape=width, depth=self._depth, init=[])
             m.submodules[f"word_{number}"] = memory
             read, write = memory.read_port(), memory.write_port()
-            accesses += write.en.eq(self.host_write & (self.host_sub == number))
+            accesses += write.en.eq(host.write & (host.sub == number))
             m.d.comb += [
+                read.en.eq(read_enable),
                 read.addr.eq(
                     local_copy(m, read_address, f"address_{number}") if shared else read_address
                 ),
@@ -149,15 +132,13 @@ class ItemMemory(wiring.Component):
                 write.addr.eq(host_address if self._registered else read_address),
                 write.data.eq(host_data),
             ]
-            if not self._registered:
-                m.d.comb += read.en.eq(self.enable | self.host_select)
             words.append(read.data)
-        m.d.comb += self.data.eq(Cat(words))
+        m.d.comb += self.read.data.eq(Cat(words))
 
         if not self._registered:
             # The cells of a selection have registers for nothing.
             answers = m.d.sync if self._item_words > 1 else m.d.comb
-            answers += self.host_result.eq(Array(words)[self.host_sub])
+            answers += host.result.eq(Array(words)[host.sub])
             return m
         # The block RAM's slow output gets a cycle of its own before the selection.
         fetched = [
@@ -165,7 +146,7 @@ class ItemMemory(wiring.Component):
         ]
         m.d.sync += [
             *(register.eq(word) for register, word in zip(fetched, words, strict=True)),
-            self.host_result.eq(Array(fetched)[self.host_sub]),
+            host.result.eq(Array(fetched)[host.sub]),
         ]
         return m
 
@@ -185,38 +166,20 @@ class ActivationMemory(wiring.Component):
     Attributes
     ----------
     WRITE_LATENCY : :class:`int`
-        Cycles from `write_valid` to the first cycle in which `read_row` may name the row.
+        Cycles from `write.en` to the first cycle in which `read.row` may name the row.
     HOST_LATENCY : :class:`int`
-        Cycles for which `host_address` and `host_sub` must hold before `host_result` is theirs.
+        Cycles for which the host's place must hold before `result` is its word.
 
     Members
     -------
-    read_row : ``In(range(activation_words))``
-        Row that banks from `read_split` on read.
-    read_split : ``In(range(L))``
-        Banks below it read the next row, modulo ``activation_words``.
-    data : ``Out(ArrayLayout(signed(8), L))``
-        A byte of every bank, `read_latency` cycles after its row.
-    write_valid : ``In(1)``
-        Strobe: store `write_data`.
-    write_row : ``In(range(activation_words))``
-        Row to store into.
-    write_beat : ``In(range(L // R))``
-        Banks ``write_beat*R`` to ``write_beat*R + R-1`` are stored.
-    write_data : ``In(ArrayLayout(signed(8), R))``
-        Bytes to store.
-    host_select : ``In(1)``
-        The host owns the read port.
-    host_address : ``In(range(activation_words))``
-        Row the host reads or writes.
-    host_sub : ``In(range(L // 4))``
-        Word within the row: lanes ``4*host_sub`` to ``4*host_sub + 3``, low byte first.
-    host_write : ``In(1)``
-        Strobe: store `host_data`, whatever `host_select` is; never together with `write_valid`.
-    host_data : ``In(32)``
-        Word to store.
-    host_result : ``Out(32)``
-        Word read.
+    read : ``In(RowReadPort(config))``
+        Read port of the loader.
+    write : ``In(BeatWritePort(config))``
+        Write port of the output stage.
+    host : ``In(HostBus(activation_words, L // 4))``
+        Rows, of whose words each has lanes ``4*sub`` to ``4*sub + 3``, low byte first. With
+        `select` the read port is the host's. A strobe of `write` stores, whatever `select` is;
+        never together with `write.en`.
 
     Raises
     ------
@@ -236,19 +199,9 @@ class ActivationMemory(wiring.Component):
         self._depth = config.memory.activation_words
         super().__init__(
             {
-                "read_row": In(range(self._depth)),
-                "read_split": In(range(self._lanes)),
-                "data": Out(data.ArrayLayout(signed(8), self._lanes)),
-                "write_valid": In(1),
-                "write_row": In(range(self._depth)),
-                "write_beat": In(range(config.drain_beats)),
-                "write_data": In(data.ArrayLayout(signed(8), self._writers)),
-                "host_select": In(1),
-                "host_address": In(range(self._depth)),
-                "host_sub": In(range(config.activation_item_words)),
-                "host_write": In(1),
-                "host_data": In(32),
-                "host_result": Out(32),
+                "read": In(RowReadPort(config)),
+                "write": In(BeatWritePort(config)),
+                "host": In(HostBus(self._depth, config.activation_item_words)),
             }
         )
 
@@ -260,7 +213,8 @@ class ActivationMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = self._lanes
-        row = Mux(self.host_select, self.host_address, self.read_row)
+        host = self.host
+        row = Mux(host.select, host.address, self.read.row)
         next_row = Signal(range(self._depth))
         wraps = not self._registered and self._depth & (self._depth - 1) == 0
         m.d.comb += next_row.eq(row + 1 if wraps else Mux(row == self._depth - 1, 0, row + 1))
@@ -270,13 +224,13 @@ class ActivationMemory(wiring.Component):
             Signal(8, name=f"stored_{n}", reset_less=True) for n in range(max(4, self._writers))
         ]
         store_row = Signal(range(self._depth), reset_less=True)
-        m.d.sync += store_row.eq(Mux(self.host_write, self.host_address, self.write_row))
+        m.d.sync += store_row.eq(Mux(host.write, host.address, self.write.row))
         for number, byte in enumerate(stored):
             m.d.sync += byte.eq(
                 Mux(
-                    self.host_write,
-                    self.host_data.word_select(number % 4, 8),
-                    self.write_data[number % self._writers].as_unsigned(),
+                    host.write,
+                    host.data.word_select(number % 4, 8),
+                    self.write.data[number % self._writers].as_unsigned(),
                 )
             )
 
@@ -288,12 +242,12 @@ class ActivationMemory(wiring.Component):
             read, write = memory.read_port(), memory.write_port()
             # An address register a bank: nothing but wire lies between it and the block RAM.
             address = Signal(range(self._depth), name=f"address_{lane}", reset_less=True)
-            ahead = ~self.host_select & (self.read_split > lane)
+            ahead = ~host.select & (self.read.split > lane)
             m.d.sync += [
                 address.eq(Mux(ahead, next_row, row)),
                 write.en.eq(
-                    (self.write_valid & (self.write_beat == lane // self._writers))
-                    | (self.host_write & (self.host_sub == lane // 4))
+                    (self.write.en & (self.write.beat == lane // self._writers))
+                    | (host.write & (host.sub == lane // 4))
                 ),
             ]
             outputs += output[lane].eq(read.data)
@@ -301,9 +255,9 @@ class ActivationMemory(wiring.Component):
                 read.addr.eq(address),
                 write.addr.eq(store_row),
                 write.data.eq(stored[lane % len(stored)]),
-                self.data[lane].eq(output[lane]),
+                self.read.data[lane].eq(output[lane]),
             ]
 
         words = Array(Cat(output[first : first + 4]) for first in range(0, lanes, 4))
-        m.d.comb += self.host_result.eq(words[self.host_sub])
+        m.d.comb += host.result.eq(words[host.sub])
         return m

@@ -10,6 +10,7 @@ from steelyard.contract.registers import COUNTERS
 
 from ..lib.delay import delay
 from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout
+from .ports import ReadPort, WritePort
 
 __all__ = ["Sequencer"]
 
@@ -35,24 +36,21 @@ class EventCounters(wiring.Component):
         Whose counters; stable while `active`.
     events : ``In(len(COUNTERS))``
         What happens in this cycle.
-    read_address, write_address : ``Out``, read_data : ``In(32)``, write, write_data : ``Out``
-        Ports of the counter memory; reading takes a cycle.
+    read : ``Out(ReadPort)``, write : ``Out(WritePort)``
+        Ports of the counter memory, ``max_layers * 8`` words; reading takes a cycle.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self._registered = config.memory.read_registers
-        address = range(config.memory.max_layers * len(COUNTERS))
+        words = config.memory.max_layers * len(COUNTERS)
         super().__init__(
             {
                 "begin": In(1),
                 "active": In(1),
                 "layer": In(range(config.memory.max_layers)),
                 "events": In(len(COUNTERS)),
-                "read_address": Out(address),
-                "read_data": In(32),
-                "write": Out(1),
-                "write_address": Out(address),
-                "write_data": Out(32),
+                "read": Out(ReadPort(words, 32)),
+                "write": Out(WritePort(words, 32)),
             }
         )
 
@@ -67,22 +65,22 @@ class EventCounters(wiring.Component):
             m.d.sync += count.eq(Mux(visited == number, 0, count) + event)
 
         # Read, register (with `read_registers`), add, write: a counter is visited again well after.
-        m.d.comb += self.read_address.eq(Cat(visited, self.layer))
+        m.d.comb += self.read.addr.eq(Cat(visited, self.layer))
         stages = 3 if self._registered else 2
-        address = delay(m, self.read_address, stages, "address")
+        address = delay(m, self.read.addr, stages, "address")
         valid = delay(m, self.active, stages, "valid", reset_less=False)
         added = delay(m, gathered[visited], stages - 1, "added")
         begins = delay(m, first_round, stages - 1, "begins")
-        fetched = delay(m, self.read_data, 1, "fetched") if self._registered else self.read_data
+        fetched = delay(m, self.read.data, 1, "fetched") if self._registered else self.read.data
         total = Signal(32, reset_less=True)
         with m.If(begins):
             m.d.sync += total.eq(added)
         with m.Else():
             m.d.sync += total.eq(fetched + added)
         m.d.comb += [
-            self.write.eq(valid),
-            self.write_address.eq(address),
-            self.write_data.eq(total),
+            self.write.en.eq(valid),
+            self.write.addr.eq(address),
+            self.write.data.eq(total),
         ]
         with m.If(visited == len(COUNTERS) - 1):
             m.d.sync += first_round.eq(0)
@@ -110,8 +108,8 @@ class Sequencer(wiring.Component):
         Running; ended since the last start.
     total : ``Out(32)``
         Cycles from the last start to its end.
-    address : ``Out``, data : ``In(32)``
-        Descriptor memory, one cycle of latency.
+    descriptors : ``Out(ReadPort)``
+        Descriptor memory of 32-bit words, one cycle of latency.
     layer : ``Out(LayerLayout)``
     go : ``Out(1)``
         Strobe: the engines begin the layer.
@@ -119,8 +117,7 @@ class Sequencer(wiring.Component):
         An engine has work, or results are between the units.
     events : ``In(len(COUNTERS) - 1)``
         What happens in this cycle, in the order of ``COUNTERS`` after the cycles.
-    counter_read_address, counter_write_address : ``Out``, counter_read_data : ``In(32)``,
-    counter_write : ``Out(1)``, counter_write_data : ``Out(32)``
+    counter_read : ``Out(ReadPort)``, counter_write : ``Out(WritePort)``
         Ports of the counter memory; reading takes a cycle. The last counter is written three cycles
         after `busy` falls, or sooner.
     """
@@ -130,6 +127,7 @@ class Sequencer(wiring.Component):
             raise ValueError(f"Settling time must be a positive number of cycles, not {settle!r}")
         self._config = config
         self._settle = settle
+        words = config.memory.max_layers * len(COUNTERS)
         super().__init__(
             {
                 "start": In(1),
@@ -138,17 +136,13 @@ class Sequencer(wiring.Component):
                 "busy": Out(1),
                 "finished": Out(1),
                 "total": Out(32),
-                "address": Out(range(config.memory.max_layers * DESCRIPTOR_WORDS)),
-                "data": In(32),
+                "descriptors": Out(ReadPort(config.memory.max_layers * DESCRIPTOR_WORDS, 32)),
                 "layer": Out(LayerLayout(config)),
                 "go": Out(1),
                 "active": In(1),
                 "events": In(len(COUNTERS) - 1),
-                "counter_read_address": Out(range(config.memory.max_layers * len(COUNTERS))),
-                "counter_read_data": In(32),
-                "counter_write": Out(1),
-                "counter_write_address": Out(range(config.memory.max_layers * len(COUNTERS))),
-                "counter_write_data": Out(32),
+                "counter_read": Out(ReadPort(words, 32)),
+                "counter_write": Out(WritePort(words, 32)),
             }
         )
 
@@ -163,15 +157,12 @@ class Sequencer(wiring.Component):
         counter = Signal(range(len(COUNTERS)))
         counting = Signal()
         m.submodules.counters = counters = EventCounters(self._config)
+        wiring.connect(m, counters.read, wiring.flipped(self.counter_read))
+        wiring.connect(m, counters.write, wiring.flipped(self.counter_write))
         m.d.comb += [
-            self.address.eq(Cat(word, number)),
+            self.descriptors.addr.eq(Cat(word, number)),
             counters.layer.eq(number),
             counters.events.eq(Mux(counting, Cat(Const(1, 1), self.events), 0)),
-            self.counter_read_address.eq(counters.read_address),
-            counters.read_data.eq(self.counter_read_data),
-            self.counter_write.eq(counters.write),
-            self.counter_write_address.eq(counters.write_address),
-            self.counter_write_data.eq(counters.write_data),
         ]
         m.d.sync += [fetched.eq(word), fetching.eq(0), self.go.eq(0)]
         with m.If(self.busy):
@@ -226,4 +217,6 @@ class Sequencer(wiring.Component):
         """Spread the descriptor word that has arrived over the registers of its fields."""
         for name, field in FIELDS.items():
             with m.If(fetched == field.word):
-                m.d.sync += self.layer[name].eq(self.data[field.low : field.low + field.width])
+                m.d.sync += self.layer[name].eq(
+                    self.descriptors.data[field.low : field.low + field.width]
+                )

@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
+from .ports import ReadPort
+
 __all__ = ["WeightFetch"]
 
 
@@ -26,7 +28,7 @@ class WeightFetch(wiring.Component):
     DEPTH : :class:`int`
         Items fetched ahead of the output register, at most.
     MEMORY_LATENCY : :class:`int`
-        Cycles from `address` to `data`.
+        Cycles from `read.addr` to `read.data`.
 
     Members
     -------
@@ -38,10 +40,8 @@ class WeightFetch(wiring.Component):
         Repetitions.
     start : ``In(1)``
         Strobe: take the three numbers above and begin; only after all earlier items were taken.
-    address : ``Out(range(weight_words))``
-        Item to read.
-    data : ``In(columns * weight_bits)``
-        The item at the `address` of two cycles before.
+    read : ``Out(ReadPort(weight_words, columns * weight_bits))``
+        Weight memory, two cycles of latency; reads in every cycle.
     o : ``Out(stream.Signature(columns * weight_bits))``
         Items in order.
 
@@ -64,8 +64,7 @@ class WeightFetch(wiring.Component):
                 "count": In(24),
                 "repeats": In(24),
                 "start": In(1),
-                "address": Out(range(config.memory.weight_words)),
-                "data": In(self._width),
+                "read": Out(ReadPort(config.memory.weight_words, self._width)),
                 "o": Out(stream.Signature(self._width)),
             }
         )
@@ -88,7 +87,7 @@ class WeightFetch(wiring.Component):
             free.eq(free + left - issue),
             in_flight.eq(Cat(issue, in_flight)),
             # The block RAM's slow output gets a cycle of its own.
-            item.eq(self.data),
+            item.eq(self.read.data),
         ]
         m.d.comb += [
             buffer.w_data.eq(item),
@@ -117,7 +116,7 @@ class WeightFetch(wiring.Component):
         last_repeat = Signal(reset_less=True)
         running = Signal()
 
-        m.d.comb += [issue.eq(running & room), self.address.eq(address)]
+        m.d.comb += [issue.eq(running & room), self.read.addr.eq(address)]
         with m.If(issue):
             m.d.sync += [
                 address.eq(Mux(last_item, base, address + 1)),

@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
+from .ports import ReadPort
+
 __all__ = ["DirectFetch"]
 
 
@@ -22,7 +24,7 @@ class DirectFetch(wiring.Component):
     Attributes
     ----------
     MEMORY_LATENCY : :class:`int`
-        Cycles from `address` to `data`.
+        Cycles from `read.addr` to `read.data`.
 
     Members
     -------
@@ -30,9 +32,8 @@ class DirectFetch(wiring.Component):
         First item and their number, static from `start` on.
     start : ``In(1)``
         Strobe: begin with the first item.
-    address : ``Out(range(weight_words))``, read : ``Out(1)``
-        Item to read, and whether to read it in this cycle; otherwise the memory holds `data`.
-    data : ``In(columns * weight_bits)``
+    read : ``Out(ReadPort(weight_words, columns * weight_bits))``
+        Weight memory, one cycle of latency; without `en` it holds the item.
     o : ``Out(stream.Signature(columns * weight_bits))``
         Items in order.
     """
@@ -46,9 +47,7 @@ class DirectFetch(wiring.Component):
                 "base": In(range(config.memory.weight_words)),
                 "count": In(range(config.memory.weight_words + 1)),
                 "start": In(1),
-                "address": Out(range(config.memory.weight_words)),
-                "read": Out(1),
-                "data": In(width),
+                "read": Out(ReadPort(config.memory.weight_words, width)),
                 "o": Out(stream.Signature(width)),
             }
         )
@@ -61,16 +60,16 @@ class DirectFetch(wiring.Component):
         last = Signal()
         m.d.comb += [
             last.eq(left == 1),
-            self.read.eq(first | (self.o.valid & self.o.ready)),
-            self.address.eq(item),
-            self.o.payload.eq(self.data),
+            self.read.en.eq(first | (self.o.valid & self.o.ready)),
+            self.read.addr.eq(item),
+            self.o.payload.eq(self.read.data),
         ]
         m.d.sync += first.eq(self.start)
-        with m.If(self.read):
+        with m.If(self.read.en):
             m.d.sync += self.o.valid.eq(1)
         with m.If(self.start):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(self.start | self.read):
+        with m.If(self.start | self.read.en):
             begins = self.start | last
             m.d.sync += [
                 item.eq(Mux(begins, self.base, item + 1)),

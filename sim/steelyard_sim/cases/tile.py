@@ -13,7 +13,7 @@ from steelyard.compile import Descriptor, Operation, compile
 from steelyard.contract import AcceleratorConfig, configure
 from steelyard.contract.registers import COUNTERS, Space
 from steelyard.engines.crossbar import (
-    METHODS,
+    MAPPINGS,
     Counts,
     CrossbarConfig,
     DeviceEffects,
@@ -33,13 +33,13 @@ from steelyard_hw.output.stage import Beat
 from .program import Script, random_case_network
 
 __all__ = [
-    "TileCase",
-    "TileChecker",
-    "TileScript",
+    "CrossbarTileCase",
+    "CrossbarTileChecker",
+    "CrossbarTileScript",
     "random_crossbar",
-    "random_tile_case",
-    "random_tile_config",
-    "random_tile_program",
+    "random_crossbar_tile_case",
+    "random_crossbar_tile_config",
+    "random_crossbar_tile_program",
 ]
 
 ATTEMPTS = 1000
@@ -72,7 +72,7 @@ def random_crossbar(rng: np.random.Generator, *, cells: int = 240) -> CrossbarCo
     raise ValueError(f"No operation unit of {cells} cells was found")
 
 
-def random_tile_config(rng: np.random.Generator, *, cells: int = 240) -> AcceleratorConfig:
+def random_crossbar_tile_config(rng: np.random.Generator, *, cells: int = 240) -> AcceleratorConfig:
     """Random small tile around a random crossbar."""
     lanes = int(rng.choice([4, 4, 8]))
     parallel = int(rng.choice([1, 1, 2, 4]))
@@ -104,7 +104,7 @@ def unit_counts(counts: Counts) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileCase:
+class CrossbarTileCase:
     """Layer for the bare tile.
 
     Members
@@ -126,15 +126,15 @@ class TileCase:
 
     def __str__(self) -> str:
         return (
-            f"{self.config.engine.crossbar.canonical()}, {self.mapping.method}, "
+            f"{self.config.engine.crossbar.canonical()}, {self.mapping.mapping}, "
             f"{self.layer.out_tiles} tiles of {self.config.engine.lanes}, {self.windows.shape[1]} "
             f"positions -> {self.sums.shape[1]} channels, {len(self.items)} items"
         )
 
 
-def random_tile_case(
+def random_crossbar_tile_case(
     seed: int, config: AcceleratorConfig | None = None, *, cycles: int = 1500, cells: int = 240
-) -> TileCase:
+) -> CrossbarTileCase:
     """Random layer of about `cycles` steps at most, by any mapping, in part with device effects.
 
     Weights and activations are of any density from nothing to dense.
@@ -147,7 +147,7 @@ def random_tile_case(
     rng = np.random.default_rng([seed, 3])
     given = config
     for _ in range(ATTEMPTS):
-        config = given or random_tile_config(rng, cells=cells)
+        config = given or random_crossbar_tile_config(rng, cells=cells)
         kernel = int(rng.choice([1, 1, 2, 3]))
         inputs = int(rng.integers(1, 9))
         positions = kernel * kernel * inputs
@@ -157,8 +157,8 @@ def random_tile_case(
             continue
         weight = rng.integers(-127, 128, (channels, inputs, kernel, kernel)).astype(np.int8)
         weight[rng.random(weight.shape) < rng.choice([0, 0, 0.5, 0.8, 1])] = 0
-        method = str(rng.choice(list(METHODS)))
-        mapping = map_layer(weight, config.engine.crossbar, method)
+        name = str(rng.choice(list(MAPPINGS)))
+        mapping = map_layer(weight, config.engine.crossbar, name)
         tiles = int(rng.integers(1, 4))
         if tiles * mapping.operation_units * config.engine.crossbar.steps > cycles:
             continue
@@ -190,7 +190,7 @@ def random_tile_case(
             weight_count=len(items),
             param_base=int(rng.integers(0, config.memory.parameter_words - channels)),
         )
-        return TileCase(
+        return CrossbarTileCase(
             config=config,
             layer=layer,
             mapping=mapping,
@@ -202,10 +202,10 @@ def random_tile_case(
     raise ValueError(f"No layer of {cycles} steps was found")
 
 
-class TileChecker:
+class CrossbarTileChecker:
     """Compares the beats that leave the tile with a case; call :meth:`step` for every beat."""
 
-    def __init__(self, case: TileCase) -> None:
+    def __init__(self, case: CrossbarTileCase) -> None:
         self._case = case
         self._layout = Beat(case.config)
         self._expected = [
@@ -253,7 +253,7 @@ class TileChecker:
             )
 
 
-class TileScript(Script):
+class CrossbarTileScript(Script):
     """Script of a program for the tile, which also reads the counters of its operation units."""
 
     def __init__(
@@ -288,7 +288,7 @@ class TileScript(Script):
                 raise AssertionError(f"Layer {layer.name!r} writes {counters[number, 6]} words")
 
 
-def random_tile_program(
+def random_crossbar_tile_program(
     seed: int, config: AcceleratorConfig, *, cycles: int = 4000, words: int = 2500
 ) -> tuple[Program, NDArray[np.int8]]:
     """Random program for the tile with one batch of inputs, int8 (batch, ...).
@@ -301,7 +301,7 @@ def random_tile_program(
         try:
             network, _ = random_case_network(rng, config)
             batch = int(rng.choice([1, 1, 1, 2, 3, 5]))
-            program = compile(network, config, batch=batch, mapping=str(rng.choice(list(METHODS))))
+            program = compile(network, config, batch=batch, mapping=str(rng.choice(list(MAPPINGS))))
         except UserError as error:
             # The draw does not fit its map or the configuration: the next one may.
             refused = error

@@ -15,7 +15,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
 
 from ..cases.array import ArrayCase, BeatChecker, BeatTaker, WindowFeeder, layer_bits
-from ..cases.tile import TileCase
+from ..cases.tile import CrossbarTileCase
 
 __all__ = ["ArrayBench", "EngineBench", "HostBench", "StreamSink", "StreamSource", "begin"]
 
@@ -187,7 +187,11 @@ class EngineBench(ABC):
         """Check a cycle's outputs; `beat` is what is taken, if anything."""
 
     async def _run_layer(
-        self, case: ArrayCase | TileCase, rng: Random, stall_weights: float, stall_windows: float
+        self,
+        case: ArrayCase | CrossbarTileCase,
+        rng: Random,
+        stall_weights: float,
+        stall_windows: float,
     ) -> tuple[int, int, int]:
         """Reset the engine and run one layer.
 

@@ -4,18 +4,18 @@ from random import Random
 
 from steelyard_hw.crossbar.counters import UnitEvent
 
-from ..cases.tile import TileCase, TileChecker
+from ..cases.tile import CrossbarTileCase, CrossbarTileChecker
 from .ports import EngineBench
 
-__all__ = ["TilePorts"]
+__all__ = ["CrossbarTilePorts"]
 
 
-class TilePorts(EngineBench):
+class CrossbarTilePorts(EngineBench):
     """Bare :class:`~steelyard_hw.crossbar.tile.CrossbarTile`."""
 
     async def run(
         self,
-        case: TileCase,
+        case: CrossbarTileCase,
         rng: Random,
         stall_weights: float,
         stall_windows: float,
@@ -34,7 +34,7 @@ class TilePorts(EngineBench):
             If a beat or a count is not the one expected, a beat is missing, or the tile hangs.
         """
         self._rng, self._stall = Random(rng.random()), stall_drain
-        self._checker, self._counts = TileChecker(case), _Counts(case)
+        self._checker, self._counts = CrossbarTileChecker(case), _Counts(case)
         _, silent, left = await self._run_layer(case, rng, stall_weights, stall_windows)
         if not self._checker.complete or left:
             raise AssertionError(f"The tile ended with {left} items not taken")
@@ -55,7 +55,7 @@ class TilePorts(EngineBench):
 class _Counts:
     """Sums of the events of operation units, as the accelerator's counters make them."""
 
-    def __init__(self, case: TileCase) -> None:
+    def __init__(self, case: CrossbarTileCase) -> None:
         self._layout = UnitEvent(case.config)
         self._steps = case.config.engine.crossbar.steps
         self.total = [0] * len(case.counts)

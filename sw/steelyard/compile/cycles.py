@@ -13,12 +13,12 @@ from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor, Operation
 from ..contract.latencies import BETWEEN, VECTOR_LATENCY, loader_latency
 from ..contract.registry import engine
-from ..engines.timing import follow, walker
+from ..engines.timing import follow, segments, walker
 
 if TYPE_CHECKING:
     from ..program import LayerEntry, Program
 
-__all__ = ["layer_cycles", "predict", "predict_program", "predict_total"]
+__all__ = ["busy", "layer_cycles", "predict", "predict_program", "predict_total"]
 
 
 class Vector:
@@ -76,6 +76,25 @@ def predict(descriptor: Descriptor, config: AcceleratorConfig) -> int:
         return follow(Vector(descriptor, config), descriptor, config)
     cycles: int = engine(config.engine.kind).predict(descriptor, config)
     return cycles
+
+
+def busy(descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
+    """Cycles that each unit would take for a layer if it never waited, by the unit's name.
+
+    The greatest says what bounds the layer: the engine, loading, draining or the vector unit. Empty
+    for a layer with weights of an engine that does not tell its units apart.
+    """
+    d = descriptor
+    if d.op == Operation.CONV:
+        found: dict[str, int] = engine(config.engine.kind).busy(d, config)
+        return found
+    add = d.op == Operation.ADD
+    words = (2 if add else 1) * d.in_channels
+    taps = 1 if add else d.kernel_w * d.kernel_h
+    return {
+        "loading": words * taps * int(segments(d, config.engine.lanes).sum()),
+        "vector unit": words * d.out_tiles * config.drain_cycles,
+    }
 
 
 def predict_total(descriptors: Iterable[Descriptor], config: AcceleratorConfig) -> int:

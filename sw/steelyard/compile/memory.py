@@ -42,7 +42,7 @@ def lifetimes(network: Network, places: Places, batch: int, lanes: int) -> list[
         for name in layer.inputs:
             last[name] = index
         first[layer.output] = last[layer.output] = index
-    last[network.output] = len(network.layers)
+    last |= dict.fromkeys(network.outputs, len(network.layers))
     buffers: dict[str, Buffer] = {}
     for name, start in first.items():
         root = places.buffer(name)

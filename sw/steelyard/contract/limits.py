@@ -19,7 +19,7 @@ MAX_PADDED_KERNEL = 7
 """Side of a kernel with padding."""
 MAX_KERNEL = 256
 """Side of a kernel without padding."""
-MAX_CONV_STRIDE = 2
+MAX_CONV_STRIDE = 4
 MAX_POOL_STRIDE = 15
 MULTIPLIER_BITS = 24
 """Bits of a requantizer's multiplier."""

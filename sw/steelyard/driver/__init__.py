@@ -9,7 +9,7 @@ from ..contract import AcceleratorConfig
 from ..errors import UserError
 from ..progress import Log
 from .array_device import ArrayDevice
-from .check import Mismatch, check, check_layers
+from .check import Mismatch, check, check_known_answer, check_layers
 from .device import Device, LayerCounters
 from .errors import (
     BadAddress,
@@ -55,6 +55,7 @@ __all__ = [
     "Transport",
     "WrongDevice",
     "check",
+    "check_known_answer",
     "check_layers",
     "float_codes",
     "int8_codes",

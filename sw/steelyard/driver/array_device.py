@@ -16,7 +16,7 @@ from ..contract.registers import COUNTERS, Space
 from ..errors import UserError
 from ..program import LayerEntry, Plane, Program
 from ..progress import Log, Progress
-from .device import Device, LayerCounters
+from .device import Device, LayerCounters, Outputs
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .forecast import Forecast, predict_line
 from .link import LinkStatistics
@@ -189,11 +189,12 @@ class ArrayDevice(Device):
         cycles = self.cycles
         return predict(moved, transport, cycles, self.program.batch) if cycles else None
 
-    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> NDArray[np.int8]:
+    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> Outputs:
         self._active()
         transport = self._transport
         meter = Meter(transport) if isinstance(transport, MeteredTransport) else None
-        if isinstance(transport, PostingTransport) and len(x) > self.program.batch:
+        several = len(self.program.network.outputs) > 1 or len(x) <= self.program.batch
+        if isinstance(transport, PostingTransport) and not several:
             result = self._infer_ahead(transport, x, progress)
         else:
             result = super()._infer(x, progress)
@@ -206,8 +207,8 @@ class ArrayDevice(Device):
         transport: PostingTransport,
         x: NDArray[np.int8],
         progress: Progress | None,
-    ) -> NDArray[np.int8]:
-        """Output of several batches, each sent while the one before is at work.
+    ) -> Outputs:
+        """The one output of several batches, each sent while the one before is at work.
 
         The board executes the words in order, so an input is written when the output before it was
         read: no result depends on what is under way, wherever the planes lie.
@@ -215,7 +216,8 @@ class ArrayDevice(Device):
         port, program = self._active()
         network, plane = program.network, program.output
         count = plane.words * program.config.activation_item_words
-        result = np.empty((len(x), *network.tensor(network.output).shape), np.int8)
+        results = self._empty_outputs(len(x))
+        result = results[network.output]
         under_way: deque[tuple[int, NDArray[np.int8], Any]] = deque()
         lost = []
 
@@ -252,19 +254,20 @@ class ArrayDevice(Device):
                 with self._running(0, len(program.layers), count):
                     finish()
         for first, batch in lost:
-            keep(first, self._run_batch(batch))
-        return result
+            keep(first, self._run_batch(batch)[network.output])
+        return results
 
-    def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    def _run_batch(self, x: NDArray[np.int8]) -> Outputs:
         port, program = self._active()
         # The answer to a READ comes when the accelerator is idle: nobody need ask whether it is.
-        words = program.output.words * program.config.activation_item_words
+        words = sum(plane.words for plane in program.outputs.values())
+        words *= program.config.activation_item_words
         with self._closing():
             port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
             with self._running(0, len(program.layers), words):
                 port.start(0, len(program.descriptors))
                 self._ran = range(len(program.layers))
-                return self._read(program.output)
+                return self.read_outputs()
 
     def _running(
         self, first: int, count: int, words: int, *, runs: int = 1
@@ -302,8 +305,8 @@ class ArrayDevice(Device):
     def read_tensor(self, layer: int) -> NDArray[np.int8]:
         return self._read(self.program.layers[layer].output)
 
-    def read_output(self) -> NDArray[np.int8]:
-        return self._read(self.program.output)
+    def read_outputs(self) -> Outputs:
+        return {name: self._read(plane) for name, plane in self.program.outputs.items()}
 
     def _read(self, plane: Plane) -> NDArray[np.int8]:
         port, program = self._active()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..program import Program
+from ..program import Program, layer_hash
 from ..progress import Progress
 from .device import Device
 
-__all__ = ["Mismatch", "check", "check_layers"]
+__all__ = ["Mismatch", "check", "check_known_answer", "check_layers"]
 
 TRACE_IMAGES = 32
 """Images whose golden tensors are computed, and kept, together."""
@@ -68,10 +68,11 @@ def check(
     for first, part, trace in _traced(program, x, device):
         device._write_input(part)
         device.run_layers(0, count)
-        expected, actual = trace[program.network.output], device.read_output()
-        if not np.array_equal(expected, actual):
+        for name, actual in device.read_outputs().items():
+            if np.array_equal(trace[name], actual):
+                continue
             found = _locate(program, first, part, trace, device)
-            return found or _compare(program.network.layers[-1].name, first, expected, actual)
+            return found or _compare(_maker(program, name), first, trace[name], actual)
         if progress is not None:
             progress(min(first + program.batch, len(x)), len(x), "images")
     return None
@@ -100,6 +101,39 @@ def check_layers(
         if progress is not None:
             progress(min(first + program.batch, len(x)), len(x), "images")
     return None
+
+
+def check_known_answer(program: Program, device: Device) -> str | None:
+    """Name of the first layer that differs from the program's known answer, or None if none does.
+
+    Needs no golden model: the program carries the input and a hash of every layer's output. The
+    whole network runs first; where its output differs, layer by layer.
+
+    Parameters
+    ----------
+    program : loaded into `device` first, unless it is the one loaded last
+    """
+    if not device.holds(program):
+        device.load(program)
+    answer = program.answer
+    outputs = device.infer_outputs(answer.input)
+    if all(np.array_equal(outputs[name], values) for name, values in answer.outputs.items()):
+        return None
+    ((_, batch),) = device.batches(answer.input)
+    device._write_input(batch)
+    for index, (layer, wanted) in enumerate(
+        zip(program.network.layers, answer.layers, strict=True)
+    ):
+        device.run_layers(index, 1)
+        if layer_hash(device.read_tensor(index)[:1]) != wanted:
+            return layer.name
+    return program.network.layers[-1].name
+
+
+def _maker(program: Program, tensor: str) -> str:
+    """Name of the layer that makes a tensor; the last one's for the network's input."""
+    makers = {layer.output: layer.name for layer in program.network.layers}
+    return makers.get(tensor, program.network.layers[-1].name)
 
 
 Traced = tuple[int, NDArray[np.int8], dict[str, NDArray[np.int8]]]

@@ -54,6 +54,10 @@ class LayerCounters:
     units: Any = None
 
 
+Outputs = dict[str, NDArray[np.int8]]
+"""The network's outputs by name, int8 (images, channels, height, width)."""
+
+
 class Device(ABC):
     """What the accelerator and the golden model share; use it as a context manager."""
 
@@ -173,7 +177,7 @@ class Device(ABC):
         raise UserError(f"Device {self.name!r} has no memories to test; use one that has.")
 
     def infer(self, x: ArrayLike, *, progress: Progress | None = None) -> NDArray[np.int8]:
-        """Output of the network, int8 (images, channels, height, width).
+        """Output of the network, the first of several, int8 (images, channels, height, width).
 
         Parameters
         ----------
@@ -187,18 +191,39 @@ class Device(ABC):
         DeviceTimeout
             If the device does not answer.
         """
+        return self._infer(self.check_input(x), progress)[self.program.network.output]
+
+    def infer_outputs(self, x: ArrayLike, *, progress: Progress | None = None) -> Outputs:
+        """All outputs of the network by name, each as :meth:`infer` gives the first.
+
+        Parameters
+        ----------
+        x, progress : as of :meth:`infer`
+
+        Raises
+        ------
+        BadInput
+            If `x` has the wrong shape or type.
+        DeviceTimeout
+            If the device does not answer.
+        """
         return self._infer(self.check_input(x), progress)
 
-    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> NDArray[np.int8]:
-        """Output for images that were checked."""
-        network = self.program.network
-        result = np.empty((len(x), *network.tensor(network.output).shape), np.int8)
+    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> Outputs:
+        """Outputs for images that were checked."""
+        results = self._empty_outputs(len(x))
         for first, batch in self.batches(x):
             last = min(first + len(batch), len(x))
-            result[first:last] = self._run_batch(batch)[: last - first]
+            for name, values in self._run_batch(batch).items():
+                results[name][first:last] = values[: last - first]
             if progress is not None:
                 progress(last, len(x), "images")
-        return result
+        return results
+
+    def _empty_outputs(self, images: int) -> Outputs:
+        network = self.program.network
+        shapes = {name: network.tensor(name).shape for name in network.outputs}
+        return {name: np.empty((images, *shape), np.int8) for name, shape in shapes.items()}
 
     def infer_float(self, x: ArrayLike, *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Output in real units, float32 (images, ...) in the shape that the network's graph gives.
@@ -240,8 +265,8 @@ class Device(ABC):
     def _load(self, program: Program, verify: bool) -> None: ...
 
     @abstractmethod
-    def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Output of one whole batch, int8 (batch, channels, height, width)."""
+    def _run_batch(self, x: NDArray[np.int8]) -> Outputs:
+        """Outputs of one whole batch."""
 
     def write_input(self, x: NDArray[np.int8]) -> None:
         """Give the network's input, int8 (batch, channels, height, width).
@@ -269,8 +294,12 @@ class Device(ABC):
         """
 
     @abstractmethod
+    def read_outputs(self) -> Outputs:
+        """Outputs of the network after its last layer."""
+
     def read_output(self) -> NDArray[np.int8]:
-        """Output of the network after its last layer, int8 (batch, channels, height, width)."""
+        """Output after the last layer, the first of several, int8 (batch, channels, ...)."""
+        return self.read_outputs()[self.program.network.output]
 
     @abstractmethod
     def counters(self) -> list[LayerCounters]:

@@ -65,7 +65,8 @@ def predict_line(
     source = words(program.input)
     # The input, a START and a READ travel together.
     run = batches * (
-        moved(source + 3 * HEAD_WORDS, words(program.output)) + predict_program(program)
+        moved(source + 3 * HEAD_WORDS, sum(map(words, program.outputs.values())))
+        + predict_program(program)
     )
     counted = len(COUNTERS) * (1 if program.engine.counters is None else 3)
     run += sum(moved(HEAD_WORDS, counted * entry.count) for entry in program.layers)

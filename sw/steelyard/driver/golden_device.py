@@ -7,7 +7,7 @@ from ..errors import UserError
 from ..network import Conv, golden
 from ..program import Program
 from ..progress import Progress
-from .device import Device, LayerCounters
+from .device import Device, LayerCounters, Outputs
 
 __all__ = ["GoldenDevice"]
 
@@ -24,20 +24,17 @@ class GoldenDevice(Device):
     def _load(self, program: Program, verify: bool) -> None:
         self._tensors = {}
 
-    def _run_batch(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
-        return self._output(x)
+    def _run_batch(self, x: NDArray[np.int8]) -> Outputs:
+        return self._infer(x, None)
 
-    def _output(self, x: NDArray[np.int8], progress: Progress | None = None) -> NDArray[np.int8]:
+    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> Outputs:
         network = self.program.network
-        if self.program.engine.integer:
-            return golden.run(network, x, progress=progress)
-        output = self.program.golden(x)[network.output]
+        if self.program.engine.integer and len(network.outputs) == 1:
+            return {network.output: golden.run(network, x, progress=progress)}
+        tensors = self.program.golden(x)
         if progress is not None:
             progress(len(x), len(x), "images")
-        return output
-
-    def _infer(self, x: NDArray[np.int8], progress: Progress | None) -> NDArray[np.int8]:
-        return self._output(x, progress)
+        return {name: tensors[name] for name in network.outputs}
 
     def _write_input(self, x: NDArray[np.int8]) -> None:
         self._tensors[self.program.network.input] = x
@@ -62,8 +59,8 @@ class GoldenDevice(Device):
     def read_tensor(self, layer: int) -> NDArray[np.int8]:
         return self._tensor(self.program.network.layers[layer].output)
 
-    def read_output(self) -> NDArray[np.int8]:
-        return self._tensor(self.program.network.output)
+    def read_outputs(self) -> Outputs:
+        return {name: self._tensor(name) for name in self.program.network.outputs}
 
     def counters(self) -> list[LayerCounters]:
         return []

@@ -66,20 +66,36 @@ def int8_planes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
     return _planes(network, _codes(images), channels_last=False)
 
 
-def raw_output(network: Network, codes: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Int8 codes (images, channels, height, width); as the graph has them with channels last."""
-    return _viewed(network, codes) if network.channels_last else codes
+def raw_output(
+    network: Network, codes: NDArray[np.int8], name: str | None = None
+) -> NDArray[np.int8]:
+    """Int8 codes (images, channels, height, width); as the graph has them with channels last.
+
+    Parameters
+    ----------
+    name : which output, by default the first
+    """
+    return _viewed(network, codes, name or network.output) if network.channels_last else codes
 
 
-def real_output(network: Network, codes: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Real output of int8 codes, float32 ``(images, *network.output_view)``."""
-    return _viewed(network, network.tensor(network.output).dequantize(codes))
+def real_output(
+    network: Network, codes: NDArray[np.int8], name: str | None = None
+) -> NDArray[np.float32]:
+    """Real output of int8 codes, float32 (images, ...) in the shape of the network's own graph.
+
+    Parameters
+    ----------
+    name : which output, by default the first
+    """
+    name = name or network.output
+    return _viewed(network, network.tensor(name).dequantize(codes), name)
 
 
-def _viewed(network: Network, values: NDArray) -> NDArray:
+def _viewed(network: Network, values: NDArray, name: str) -> NDArray:
     if network.channels_last:
         values = values.transpose(0, 2, 3, 1)
-    return values.reshape(len(values), *network.output_view)
+    view = network.output_views[network.outputs.index(name)]
+    return values.reshape(len(values), *view)
 
 
 def _codes(images: ArrayLike) -> NDArray:

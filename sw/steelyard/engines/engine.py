@@ -129,6 +129,13 @@ class Engine(ABC):
             If its descriptor alone does not decide its time.
         """
 
+    def busy(self, descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
+        """Cycles that each unit would take for a layer with weights if it never waited.
+
+        Empty for an engine that does not tell them apart.
+        """
+        return {}
+
     @property
     def integer(self) -> bool:
         """Whether it always computes the integer network, as nothing analog does otherwise."""

@@ -14,7 +14,8 @@ import numpy as np
 from steelyard.errors import UserError
 from steelyard.importer.model_file import read_model
 from steelyard.importer.node import Node
-from steelyard.importer.schema import check_opset, read_node
+from steelyard.importer.qoperator import as_qdq, is_qoperator
+from steelyard.importer.schema import QUANTIZERS, check_opset, read_node
 
 if TYPE_CHECKING:
     import onnx
@@ -29,6 +30,7 @@ __all__ = [
     "read_model",
     "single_input",
     "surplus_ends",
+    "without_qoperators",
 ]
 
 MAX_BATCH = 65535
@@ -62,7 +64,7 @@ class Graph:
 
 def is_quantized(model: onnx.ModelProto) -> bool:
     """Whether a model has quantizers: it is for :func:`~steelyard.importer.load`, not for float."""
-    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
+    return any(node.op_type in QUANTIZERS or is_qoperator(node) for node in model.graph.node)
 
 
 def parse(model: onnx.ModelProto) -> Graph:
@@ -78,15 +80,16 @@ def parse(model: onnx.ModelProto) -> Graph:
     label = graph.name or "network"
     if not is_quantized(model):
         raise UserError(
-            f"ONNX graph {label!r} is not quantized, only graphs with QuantizeLinear nodes are "
-            "imported; run 'steelyard quantize' on it first."
+            f"ONNX graph {label!r} is not quantized, only graphs with QuantizeLinear nodes or "
+            "QLinear operators are imported; run 'steelyard quantize' on it first."
         )
     opset = check_opset(model, label)
     constants = read_constants(graph, label)
     source = single_input(graph, constants)
     output = graph.output[0].name
     shape = _input_shape(source)
-    needed = needed_nodes(graph, output, {source.name, *constants})
+    given = {source.name, *constants}
+    needed = as_qdq(needed_nodes(graph, output, given), given, output, opset)
     return Graph(
         label,
         opset,
@@ -97,6 +100,32 @@ def parse(model: onnx.ModelProto) -> Graph:
         tuple(read_node(proto, opset) for proto in needed),
         constants,
     )
+
+
+def without_qoperators(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Copy of a model whose nodes are those that :func:`parse` reads; itself if they all are.
+
+    Raises
+    ------
+    UserError
+        If the model has several inputs or outputs, or a node of the QOperator format is malformed.
+    """
+    import onnx
+
+    graph = model.graph
+    if not any(is_qoperator(node) for node in graph.node):
+        return model
+    label = graph.name or "network"
+    opset = check_opset(model, label)
+    stored = {item.name for item in graph.initializer}
+    output = graph.output[0].name if graph.output else ""
+    given = {single_input(graph, stored).name, *stored}
+    nodes = as_qdq(needed_nodes(graph, output, given), given, output, opset)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy
 
 
 def surplus_ends(graph: onnx.GraphProto, constants: Container[str], what: str) -> list[str]:
@@ -126,7 +155,7 @@ def single_input(graph: onnx.GraphProto, constants: Container[str]) -> onnx.Valu
     return next(item for item in graph.input if item.name not in constants)
 
 
-def model_name(source: object, graph: Graph) -> str:
+def model_name(source: object, graph: Graph | onnx.GraphProto) -> str:
     """File name without its endings, or the graph's own name."""
     if isinstance(source, str | os.PathLike):
         return Path(os.fsdecode(source)).name.split(".")[0] or graph.name

@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 def load(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto, log: Log | None = None
 ) -> Network:
-    """Integer network of a quantized ONNX graph (QuantizeLinear/DequantizeLinear pairs) or TFLite.
+    """Integer network of a quantized ONNX graph, in the QDQ or the QOperator format, or of TFLite.
 
-    Every tensor is named after the real value that the graph quantizes, every layer after its node.
-    TFLite files are known by their ending ``.tflite`` or by their first bytes; their networks are
-    as :func:`steelyard.importer.tflite.load_tflite` says.
+    Every tensor is named after the real value that the graph quantizes, or the codes that a
+    QLinear operator makes; every layer after its node. TFLite files are known by their ending
+    ``.tflite`` or by their first bytes; their networks are as
+    :func:`steelyard.importer.tflite.load_tflite` says.
 
     Parameters
     ----------
     source : path (weights may lie in files beside it), content of a file, or loaded model; int8 or
-        uint8 activations with one scale a tensor, int8 weights with zero point 0 (or uint8 with
-        128) and one scale a tensor or output channel
+        uint8 activations with one scale a tensor, int8 or uint8 weights with one scale a tensor or
+        output channel
     log : called with a sentence on each operator that is left to the host
 
     Raises

@@ -43,11 +43,9 @@ HINTS = {
     ),
     "Softmax": "leave it out and take the largest score on the host",
     "LogSoftmax": "leave it out and take the largest score on the host",
-    "QLinearConv": f"{REQUANTIZE} into the QDQ format",
-    "QLinearMatMul": f"{REQUANTIZE} into the QDQ format",
-    "ConvInteger": f"{REQUANTIZE} into the QDQ format",
-    "Concat": "use a residual add instead",
-    "Cast": "export the network in float32",
+    "ConvInteger": f"{REQUANTIZE}, with fixed scales",
+    "DynamicQuantizeLinear": f"{REQUANTIZE}, with fixed scales",
+    "MatMulInteger": f"{REQUANTIZE}, with fixed scales",
 }
 
 

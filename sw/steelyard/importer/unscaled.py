@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.network import Add, AvgPool, Conv, MaxPool, NetworkBuilder, Tensor
-from steelyard.network.scales import add_fixed_point, fixed_point
+from steelyard.importer.naming import unused
+from steelyard.importer.wide import split, twice
+from steelyard.network import Add, AvgPool, Concat, Conv, Layer, MaxPool, NetworkBuilder, Tensor
+from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
 
 Padding = tuple[int, int, int, int]
+Move = tuple[type[Layer], dict[str, Any]]
+"""Class of a layer that only moves codes, and its fields."""
 
 
 class UnscaledLayer(Protocol):
@@ -57,31 +62,37 @@ class UnscaledConv(_Renamed):
     name: str
     shape: tuple[int, int, int]
     source: Tensor
-    weight: NDArray[np.int8]
+    weight: NDArray[np.int8] | NDArray[np.int16]
+    """int16 where eight bits do not hold them."""
     bias: NDArray[np.int32] | None
     """None while the layer has none."""
     scale: NDArray[np.float64]
     """float64 (out_channels,): real value of one accumulator step, ``s_x * s_w``."""
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
+    groups: int = 1
     fully_connected: bool = False
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
-        """One Conv."""
+        """One Conv; where weights exceed eight bits, its input's channels are doubled before it."""
         multiplier, shift = fixed_point(self.scale / output.scale, f"Layer {self.name!r}")
+        source, weight = self.source.name, self.weight
+        if weight.dtype != np.int8:
+            source, weight = twice(builder, self.source), split(weight)
         builder.append(
             Conv,
-            self.source.name,
+            source,
             name=self.name,
             **codes_of(output),
             lo=lo,
             hi=hi,
-            weight=self.weight,
+            weight=weight,
             bias=np.zeros(len(self.weight), np.int32) if self.bias is None else self.bias,
             multiplier=multiplier,
             shift=shift,
             stride=self.stride,
             padding=self.padding,
+            groups=self.groups,
             fully_connected=self.fully_connected,
         )
 
@@ -177,6 +188,95 @@ class UnscaledAdd(_Renamed):
             multiplier_b=multiplier_b,
             shift=shift,
         )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a concatenation joins: a tensor, or a layer that waits, clamped to [`low`, `high`]."""
+
+    source: Tensor | UnscaledLayer
+    low: float = -np.inf
+    high: float = np.inf
+
+
+@dataclass(frozen=True)
+class UnscaledConcat(_Renamed):
+    """Concatenation of channels; parts with other codes than the output's are requantized."""
+
+    name: str
+    shape: tuple[int, int, int]
+    parts: tuple[Part, ...]
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """One Concat, behind the layers that its parts wait for."""
+        joined: list[str] = []
+        made: dict[tuple[object, ...], str] = {}
+        for number, part in enumerate(self.parts):
+            x = part.source
+            if isinstance(x, Tensor):
+                same = (x.scale, x.zero_point) == (output.scale, output.zero_point)
+                if same and (lo, hi) == (-128, 127):
+                    joined.append(x.name)
+                    continue
+            key = (x.name if isinstance(x, Tensor) else id(x), part.low, part.high)
+            if key in made:
+                joined.append(made[key])
+                continue
+            if isinstance(x, Tensor):
+                layer: UnscaledLayer = UnscaledAvgPool(
+                    f"{self.name}/requantize {number}", x.shape, x
+                )
+            else:
+                layer = x.renamed(unused(x.name, (each.name for each in builder.layers)))
+            name = unused(f"{output.name}/part {number}", builder.tensors)
+            ends = (real_to_code(v, output.scale, output.zero_point) for v in (part.low, part.high))
+            low, high = (min(max(end, lo), hi) for end in ends)
+            layer.finish(builder, replace(output, name=name, shape=x.shape), low, high)
+            made[key] = name
+            joined.append(name)
+        builder.append(Concat, *joined, name=self.name, **codes_of(output))
+
+
+@dataclass(frozen=True)
+class UnscaledMoved(_Renamed):
+    """Layers that only move codes, behind one that waits."""
+
+    name: str
+    shape: tuple[int, int, int]
+    layer: UnscaledLayer
+    moves: tuple[Move, ...]
+
+    @classmethod
+    def behind(cls, name: str, layer: UnscaledLayer, moves: Iterable[Move]) -> UnscaledLayer:
+        """The layer with moves behind it; itself if there are none.
+
+        Raises
+        ------
+        UserError
+            If a move cannot be.
+        """
+        shape = layer.shape
+        added = tuple(moves)
+        for kind, fields in added:
+            shape = kind(name=name, inputs=("",), output="", **fields).output_shape(shape)
+        if not added:
+            return layer
+        if isinstance(layer, UnscaledMoved):
+            return cls(name, shape, layer.layer, (*layer.moves, *added))
+        return cls(name, shape, layer, added)
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """The layer that waits, and a layer for each move."""
+
+        def free(name: str) -> str:
+            return unused(name, (each.name for each in builder.layers))
+
+        name = unused(f"{output.name}/moved", builder.tensors)
+        first = replace(output, name=name, shape=self.layer.shape)
+        self.layer.renamed(free(self.layer.name)).finish(builder, first, lo, hi)
+        for number, (kind, fields) in enumerate(self.moves, start=1):
+            target = f"{name}/{number}" if number < len(self.moves) else output.name
+            name = builder.append(kind, name, name=free(self.name), output=target, **fields)
 
 
 def codes_of(output: Tensor) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.importer.node import Node
-from steelyard.importer.unscaled import UnscaledLayer
-from steelyard.network import Tensor
+from steelyard.importer.naming import unused
+from steelyard.importer.unscaled import UnscaledLayer, UnscaledMaxPool
+from steelyard.network import NetworkBuilder, Shape, Tensor
+from steelyard.network.scales import real_to_code
 
 Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
@@ -67,27 +68,13 @@ class NetworkInput:
 class Activation:
     """Real int8 tensor seen with the shape `view` (without batch) in the same element order.
 
-    `padding` (top, left, bottom, right) of zeros from a Pad node waits for the layer that takes it.
+    `padding` (top, left, bottom, right) of zeros from a Pad node waits for the layer that takes it;
+    :meth:`Walk.unpadded` makes it a layer of its own.
     """
 
     tensor: Tensor
     view: tuple[int, ...]
     padding: Padding = NO_PADDING
-
-    def unpadded(self, node: Node) -> Activation:
-        """Itself.
-
-        Raises
-        ------
-        UserError
-            If padding waits: only convolutions and pooling take it.
-        """
-        if self.padding != NO_PADDING:
-            raise node.error(
-                "follows a Pad node, which only convolutions and pooling may do; "
-                "move the padding into the next convolution."
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -98,6 +85,50 @@ class Pending:
     view: tuple[int, ...]
     low: float = -np.inf
     high: float = np.inf
+
+
+@dataclass(frozen=True)
+class LaterMaxPool:
+    """Max pooling of a real result that is quantized only behind it.
+
+    Rounding keeps the order of numbers, so that result is quantized first, with the pooled one's
+    scale, and its codes are pooled.
+
+    Members
+    -------
+    value : name of what is pooled
+    source : what is pooled
+    """
+
+    name: str
+    shape: Shape
+    value: str
+    source: Pending
+    kernel: tuple[int, int]
+    stride: int
+    padding: Padding
+
+    def renamed(self, name: str) -> LaterMaxPool:
+        """The same under another name."""
+        return replace(self, name=name)
+
+    def on(self, tensor: Tensor) -> UnscaledMaxPool:
+        """The layer that pools the codes."""
+        return UnscaledMaxPool(
+            self.name, self.shape, tensor, self.kernel, self.stride, self.padding
+        )
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """What is pooled as a tensor of its own, and the MaxPool."""
+        name = unused(f"{output.name}/unpooled", builder.tensors)
+        layer = self.source.layer
+        layer = layer.renamed(unused(layer.name, (each.name for each in builder.layers)))
+        ends = (
+            real_to_code(end, output.scale, output.zero_point)
+            for end in (self.source.low, self.source.high)
+        )
+        layer.finish(builder, replace(output, name=name, shape=layer.shape), *ends)
+        self.on(builder.tensors[name]).finish(builder, output, lo, hi)
 
 
 @dataclass(frozen=True)

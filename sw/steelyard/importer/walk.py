@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from steelyard.contract.limits import MAX_PADDED_KERNEL
 from steelyard.errors import UserError
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import Graph
+from steelyard.importer.naming import unused
 from steelyard.importer.node import Node
 from steelyard.importer.registry import HINTS, OPERATORS
-from steelyard.importer.unscaled import UnscaledAvgPool
+from steelyard.importer.unscaled import Move, UnscaledAvgPool
 from steelyard.importer.values import (
     Activation,
     Codes,
     Constant,
+    LaterMaxPool,
     NetworkInput,
     Pending,
     Value,
 )
-from steelyard.network import Network, NetworkBuilder, Shape, Tensor
+from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
 from steelyard.network.scales import real_to_code
+
+MAX_PADDING = 256
+"""Rows or columns that layers of their own put on a side of a map."""
 
 
 class Walk:
@@ -43,6 +50,7 @@ class Walk:
         self._builder: NetworkBuilder | None = None  # From the input's quantizer on.
         self._input_is_read = False
         self._quantized: dict[tuple[object, ...], Tensor] = {}
+        self._padded: dict[tuple[object, ...], Tensor] = {}
         self._label = _output_label(graph)
         self._folder = Folder(graph.opset, sum(each.size for each in graph.constants.values()))
 
@@ -56,6 +64,21 @@ class Walk:
         """
         for node in self.graph.nodes:
             self._lower(node)
+        output = self._result()
+        assert self._builder is not None  # An activation is of a network.
+        network = self._builder.network(
+            output.tensor.name, input_view=self.graph.input_shape, output_views=(output.view,)
+        )
+        return _with_output_called(network, self.graph.output)
+
+    def _result(self) -> Activation:
+        """What the network's output is, once all nodes are lowered.
+
+        Raises
+        ------
+        UserError
+            If it is no quantized activation, or padding waits.
+        """
         name = self.graph.output
         output = self._values.get(name)
         if isinstance(output, Codes):
@@ -66,19 +89,12 @@ class Walk:
                 "and DequantizeLinear",
                 name,
             )
-        if not isinstance(output, Activation) or self._builder is None:
+        if not isinstance(output, Activation):
             raise UserError(
                 f"Network output {name!r} is not computed from the input by quantized layers, as "
                 "it must be; export the network so."
             )
-        if any(output.padding):
-            raise UserError(
-                f"Network output {name!r} is a Pad node's, which only convolutions and pooling "
-                "may follow; remove the padding."
-            )
-        return self._builder.network(
-            output.tensor.name, input_view=self.graph.input_shape, output_view=output.view
-        )
+        return self.unpadded(output)
 
     @property
     def _tensors(self) -> Mapping[str, Tensor]:
@@ -200,9 +216,9 @@ class Walk:
             )
         return [int(each) for each in array.reshape(-1)]
 
-    def bind(self, node: Node, value: Value) -> None:
-        """Let the first output of a node stand for a value."""
-        self._values[node.outputs[0]] = value
+    def bind(self, node: Node, value: Value, output: int = 0) -> None:
+        """Let an output of a node, by default the first, stand for a value."""
+        self._values[node.outputs[output]] = value
 
     def dequantized(self, codes: Codes) -> Activation:
         """Activation of codes: finishes the pending layer, or requantizes a quantized tensor.
@@ -220,15 +236,91 @@ class Walk:
             tensor = source.tensor
             full = (codes.lo, codes.hi) == (-128, 127)
             if (tensor.scale, tensor.zero_point) != parameters or not full:
-                if any(source.padding) and not codes.lo <= codes.zero_point <= codes.hi:
-                    raise UserError(
-                        f"Codes of {codes.name!r} are clamped to a range without zero behind a Pad "
-                        "node; pad behind the clamp."
-                    )
+                if not codes.lo <= codes.zero_point <= codes.hi:
+                    # The clamp changes padded zeros too.
+                    codes = self.unpadded_codes(codes)
+                    assert isinstance(codes.source, Activation)
+                    source, tensor = codes.source, codes.source.tensor
                 layer = UnscaledAvgPool(f"{codes.name}/requantize", tensor.shape, tensor)
+                if any(source.padding):
+                    # The name is that of the padded map.
+                    codes = replace(codes, name=f"{codes.name}/unpadded")
                 tensor = self._finished(codes, Pending(layer, source.view))
             return Activation(tensor, codes.view, source.padding)
         return Activation(self._finished(codes, source), codes.view)
+
+    def moved(self, node: Node, source: Tensor, *moves: Move, output: int = 0) -> Tensor:
+        """Tensor that layers which only move codes make of another, one after the other.
+
+        Parameters
+        ----------
+        moves : class of each layer and its fields
+        output : which of the node's outputs they make
+
+        Raises
+        ------
+        UserError
+            If a layer cannot be; begins with the node.
+        """
+        name = node.outputs[output]
+        for number, (kind, fields) in enumerate(moves, start=1):
+            step = "" if number == len(moves) else f"/step {number}"
+            which = f"/{output}" if output else ""
+            try:
+                source = self._move(
+                    source, kind, f"{node.name}{which}{step}", f"{name}{step}", fields
+                )
+            except UserError as error:
+                reason = str(error).partition(": ")[2].rstrip(".")
+                raise node.error(f"cannot run: {reason}; change the layer so that it is.") from None
+        return source
+
+    def unpadded(self, value: Activation) -> Activation:
+        """Activation whose padding, if any waits, has become layers.
+
+        Raises
+        ------
+        UserError
+            If it is padded by more than is sensible.
+        """
+        tensor, waiting = value.tensor, list(value.padding)
+        if max(waiting) > MAX_PADDING:
+            raise UserError(
+                f"Tensor {tensor.name!r} is padded by {value.padding}, allowed are up to "
+                f"{MAX_PADDING} rows or columns on a side; use less padding."
+            )
+        while any(waiting):
+            part = tuple(min(side, MAX_PADDED_KERNEL) for side in waiting)
+            waiting = [side - taken for side, taken in zip(waiting, part, strict=True)]
+            key = (tensor.name, part)
+            if key not in self._padded:
+                name = f"{tensor.name}/padded"
+                self._padded[key] = self._move(tensor, Pad, name, name, {"padding": part})
+            tensor = self._padded[key]
+        if tensor is value.tensor:
+            return value
+        return Activation(tensor, tensor.shape)
+
+    def unpadded_codes(self, codes: Codes) -> Codes:
+        """The same of what has been quantized."""
+        source = codes.source
+        if not isinstance(source, Activation) or not any(source.padding):
+            return codes
+        source = self.unpadded(source)
+        return replace(codes, source=source, view=source.view)
+
+    def _move(
+        self, source: Tensor, kind: type[Layer], name: str, output: str, fields: dict[str, Any]
+    ) -> Tensor:
+        assert self._builder is not None  # Its source is a tensor of it.
+        made = self._builder.append(
+            kind,
+            source.name,
+            name=self._unused_layer(name),
+            output=self._unused(output),
+            **fields,
+        )
+        return self._builder.tensors[made]
 
     def _finished(self, codes: Codes, pending: Pending) -> Tensor:
         """Tensor of a pending layer's output, with the layer appended unless it is there."""
@@ -240,7 +332,12 @@ class Walk:
                 min(max(real_to_code(v, codes.scale, codes.zero_point), codes.lo), codes.hi)
                 for v in (pending.low, pending.high)
             )
-            layer = pending.layer.renamed(self._unused_layer(pending.layer.name))
+            found = pending.layer
+            if isinstance(found, LaterMaxPool):
+                # Another reader of what is pooled may share its layer.
+                before = replace(codes, name=found.value, lo=-128, hi=127)
+                found = found.on(self._finished(before, found.source))
+            layer = found.renamed(self._unused_layer(found.name))
             assert self._builder is not None  # Whatever waits reads a quantized tensor.
             layer.finish(self._builder, output, lo, hi)
             self._quantized[key] = output
@@ -294,22 +391,35 @@ class Walk:
         return True
 
     def _unused(self, name: str) -> str:
-        count = 1
-        candidate = name
-        while candidate in self._tensors or candidate == self.graph.input:
-            count += 1
-            candidate = f"{name}/{count}"
-        return candidate
+        return unused(name, (*self._tensors, self.graph.input))
 
     def _unused_layer(self, name: str) -> str:
         """The name, with a number where a layer has it that quantizes the same result otherwise."""
-        taken = {layer.name for layer in self._builder.layers} if self._builder else set()
-        count = 1
-        candidate = name
-        while candidate in taken:
-            count += 1
-            candidate = f"{name}/{count}"
-        return candidate
+        return unused(name, (each.name for each in self._builder.layers) if self._builder else ())
+
+
+def _with_output_called(network: Network, name: str) -> Network:
+    """The same, its output under this name unless that is the input or the name is taken."""
+    old = network.output
+    if old == network.input or name in network.tensors:
+        return network
+    names = {old: name}
+    return replace(
+        network,
+        outputs=tuple(names.get(each, each) for each in network.outputs),
+        tensors={
+            names.get(key, key): replace(tensor, name=names.get(key, key))
+            for key, tensor in network.tensors.items()
+        },
+        layers=tuple(
+            replace(
+                layer,
+                inputs=tuple(names.get(each, each) for each in layer.inputs),
+                output=names.get(layer.output, layer.output),
+            )
+            for layer in network.layers
+        ),
+    )
 
 
 def _output_label(graph: Graph) -> dict[str, str]:
@@ -318,6 +428,9 @@ def _output_label(graph: Graph) -> dict[str, str]:
     name = graph.output
     while name in makers and makers[name].op != "QuantizeLinear":
         node = makers[name]
+        if node.op == "MaxPool":
+            # Of codes, which it gives a name.
+            return {name: graph.output}
         if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
             return {}
         name = node.inputs[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from steelyard.contract.limits import MAX_PADDED_KERNEL
 from steelyard.importer.node import Node
 from steelyard.network import output_size
 
@@ -32,11 +33,26 @@ class NodeWindow:
     output_size: tuple[int, int]
     ceil_excess: tuple[int, int]
 
+    @property
+    def needs_pad(self) -> bool:
+        """Whether the padding is more than a window may have, and must be a layer before it."""
+        sides = zip((*self.kernel, *self.kernel), self.padding, strict=True)
+        large = max(self.kernel) > MAX_PADDED_KERNEL and any(self.padding)
+        return large or any(amount >= side for side, amount in sides)
+
 
 def read_window(
-    node: Node, kernel: tuple[int, int], size: tuple[int, int], before: Padding
+    node: Node,
+    kernel: tuple[int, int],
+    size: tuple[int, int],
+    before: Padding,
+    dilated: bool = False,
 ) -> NodeWindow:
     """Window of a node over a map of `size`, with the padding of a Pad node `before` it.
+
+    Parameters
+    ----------
+    dilated : whether `kernel` is as large as its dilations make it, else there are none
 
     Raises
     ------
@@ -49,7 +65,7 @@ def read_window(
             f"has a kernel of {kernel[0]}x{kernel[1]}, allowed are sizes from 1; use such a kernel."
         )
     dilations = tuple(attributes.get("dilations") or (1, 1))
-    if any(step != 1 for step in dilations):
+    if any(step != 1 for step in dilations) and not dilated:
         raise node.error(
             f"has dilations {dilations}, allowed are (1, 1); use a larger kernel or stride."
         )

@@ -1,6 +1,5 @@
 """Integer networks, layer by layer."""
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,17 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
+from .fields import checked_scale, number, pair, per_channel, scaling, sides
 from .graph import Network
-from .kinds import Add, AvgPool, Conv, MaxPool
+from .kinds import Add, AvgPool, Concat, Conv, MaxPool
 from .layer import Layer
-from .scales import add_fixed_point, fixed_point
+from .scales import add_fixed_point
+from .shaping import Shaping
 from .tensor import Shape, Tensor
 from .window import Padding
 
 __all__ = ["NetworkBuilder"]
 
 
-class NetworkBuilder:
+class NetworkBuilder(Shaping):
     """Integer network under construction, layer by layer.
 
     Every method that appends a layer returns the name of its output, for later layers to read; by
@@ -171,18 +172,18 @@ class NetworkBuilder:
         key = "fc" if more.get("fully_connected") else Conv.key
         more["name"] = name = more.get("name") or f"{key}{len(self._layers)}"
         x = self._source(name, source)
-        more["scale"] = scale = _checked_scale(name, more.get("scale"), x.scale)
+        more["scale"] = scale = checked_scale(name, more.get("scale"), x.scale)
         ratio = x.scale * np.asarray(weight_scale, np.float64) / scale
-        multiplier, shift = _scaling(name, multiplier, shift, ratio)
+        multiplier, shift = scaling(name, multiplier, shift, ratio)
         channels = len(weight)
         return self.append(
             Conv,
             x.name,
             weight=weight,
-            bias=_per_channel(bias, channels),
-            multiplier=_per_channel(multiplier, channels),
-            shift=_per_channel(shift, channels),
-            padding=_sides(padding),
+            bias=per_channel(bias, channels),
+            multiplier=per_channel(multiplier, channels),
+            shift=per_channel(shift, channels),
+            padding=sides(padding),
             **more,
         )
 
@@ -247,7 +248,7 @@ class NetworkBuilder:
             If the kernel does not fit the map.
         """
         sources = () if source is None else (source,)
-        return self.append(MaxPool, *sources, kernel=_pair(kernel), padding=_sides(padding), **more)
+        return self.append(MaxPool, *sources, kernel=pair(kernel), padding=sides(padding), **more)
 
     def avg_pool(
         self,
@@ -281,17 +282,17 @@ class NetworkBuilder:
         """
         more["name"] = name = more.get("name") or f"{AvgPool.key}{len(self._layers)}"
         x = self._source(name, source)
-        size = x.shape[1:] if kernel is None else _pair(kernel)
-        more["scale"] = scale = _checked_scale(name, more.get("scale"), x.scale)
+        size = x.shape[1:] if kernel is None else pair(kernel)
+        more["scale"] = scale = checked_scale(name, more.get("scale"), x.scale)
         ratio = x.scale / (scale * size[0] * size[1])
-        m, s = _scaling(name, multiplier, shift, ratio)
+        m, s = scaling(name, multiplier, shift, ratio)
         return self.append(
             AvgPool,
             x.name,
             kernel=size,
-            padding=_sides(padding),
-            multiplier=_number(m),
-            shift=_number(s),
+            padding=sides(padding),
+            multiplier=number(m),
+            shift=number(s),
             **more,
         )
 
@@ -324,7 +325,7 @@ class NetworkBuilder:
         """
         more["name"] = name = more.get("name") or f"{Add.key}{len(self._layers)}"
         x, y = self._source(name, a), self._source(name, b)
-        more["scale"] = scale = _checked_scale(name, more.get("scale"), x.scale)
+        more["scale"] = scale = checked_scale(name, more.get("scale"), x.scale)
         if (multipliers is None) != (shift is None):
             raise UserError(
                 f"Layer {name!r}: give both multipliers and the shift, or none of them."
@@ -336,20 +337,52 @@ class NetworkBuilder:
             Add, a, b, multiplier_a=multipliers[0], multiplier_b=multipliers[1], shift=shift, **more
         )
 
-    def network(
-        self,
-        output: str | None = None,
-        *,
-        input_view: tuple[int, ...] = (),
-        output_view: tuple[int, ...] = (),
-        channels_last: bool = False,
-    ) -> Network:
-        """Network of all layers that the output depends on.
+    def concat(self, *sources: str, name: str | None = None, **more: Any) -> str:
+        """Append a concatenation of channels; sources of other codes are requantized for it.
 
         Parameters
         ----------
-        output : name of the output, by default the last layer's
-        input_view, output_view : shapes where the network comes from, as of :class:`Network`
+        sources : names of the tensors, whose maps are of one size
+        name : name of the layer, by default its kind and number
+        more : what :meth:`append` takes; scale and zero point are by default the first source's
+
+        Returns
+        -------
+        str
+            Name of the output.
+
+        Raises
+        ------
+        UserError
+            If the maps differ, or the scales fit no multiplier.
+        """
+        name = name or f"{Concat.key}{len(self._layers)}"
+        tensors = [self._source(name, each) for each in sources] or [self.last]
+        more["scale"] = scale = checked_scale(name, more.get("scale"), tensors[0].scale)
+        zero_point = more.setdefault("zero_point", tensors[0].zero_point)
+        parts = [
+            each.name
+            if (each.scale, each.zero_point) == (scale, zero_point)
+            else self.avg_pool(
+                1, each.name, name=f"{name}/part {number}", scale=scale, zero_point=zero_point
+            )
+            for number, each in enumerate(tensors)
+        ]
+        return self.append(Concat, *parts, name=name, **more)
+
+    def network(
+        self,
+        *outputs: str,
+        input_view: tuple[int, ...] = (),
+        output_views: tuple[tuple[int, ...], ...] = (),
+        channels_last: bool = False,
+    ) -> Network:
+        """Network of all layers that the outputs depend on.
+
+        Parameters
+        ----------
+        outputs : names of the outputs, by default the last layer's
+        input_view, output_views : shapes where the network comes from, as of :class:`Network`
         channels_last : order of the elements there, likewise
 
         Raises
@@ -357,8 +390,8 @@ class NetworkBuilder:
         UserError
             If something does not fit together; names the layer.
         """
-        output = output or self.last.name
-        needed, kept = {output, self._input}, []
+        outputs = outputs or (self.last.name,)
+        needed, kept = {*outputs, self._input}, []
         for layer in reversed(self._layers):
             if layer.output in needed:
                 needed.update(layer.inputs)
@@ -367,13 +400,16 @@ class NetworkBuilder:
         return Network(
             self._name,
             self._input,
-            output,
+            outputs,
             tensors,
             tuple(kept[::-1]),
             input_view,
-            output_view,
+            output_views,
             channels_last,
         )
+
+    def _channels(self, *source: str) -> int:
+        return self._source("depth_to_space", *(source or (None,))).shape[0]
 
     def _source(self, layer: str, name: str | None) -> Tensor:
         if name is None:
@@ -384,42 +420,3 @@ class NetworkBuilder:
                 "put the layer that makes it first."
             )
         return self._tensors[name]
-
-
-def _checked_scale(name: str, given: float | None, usual: float) -> float:
-    """Scale of an output, which multipliers can be divided by."""
-    scale = usual if given is None else given
-    if not (math.isfinite(scale) and scale > 0):
-        raise UserError(f"Layer {name!r}: the scale must be positive and finite, not {scale!r}.")
-    return scale
-
-
-def _scaling(
-    name: str, multiplier: ArrayLike | None, shift: ArrayLike | None, ratio: ArrayLike
-) -> tuple[ArrayLike, ArrayLike]:
-    """Multiplier and shift, from a ratio of scales unless both are given."""
-    if multiplier is not None and shift is not None:
-        return multiplier, shift
-    if multiplier is not None or shift is not None:
-        raise UserError(f"Layer {name!r}: give both multiplier and shift, or none of them.")
-    return fixed_point(ratio, f"Layer {name!r}")
-
-
-def _per_channel(values: ArrayLike, channels: int) -> NDArray[np.int32]:
-    """Values of all channels, int32 where they are integers of 32 bits."""
-    array = np.asarray(values)
-    if array.dtype.kind in "iu" and np.all(array == array.astype(np.int32)):
-        array = array.astype(np.int32)
-    return np.full(channels, array) if array.ndim == 0 else array
-
-
-def _number(value: ArrayLike) -> Any:
-    return value.item() if isinstance(value, np.ndarray) else value
-
-
-def _pair(kernel: int | tuple[int, int]) -> tuple[int, int]:
-    return (kernel, kernel) if isinstance(kernel, int) else kernel
-
-
-def _sides(padding: int | Padding) -> Padding:
-    return (padding,) * 4 if isinstance(padding, int) else padding

@@ -112,9 +112,9 @@ def run(
     if threads < 1:
         raise UserError(f"The golden model needs at least 1 thread, not {threads}; leave it out.")
     functions = [(each, _function(network, each)) for each in network.layers]
-    kept = [each.output for each in network.layers] if trace else [network.output]
+    kept = [each.output for each in network.layers] if trace else network.outputs
     results = {name: np.empty((len(x), *network.tensor(name).shape), np.int8) for name in kept}
-    if network.output == network.input or trace:
+    if network.input in network.outputs or trace:
         results[network.input] = x
     last_use = {name: i for i, each in enumerate(network.layers) for name in each.inputs}
     step = min(_block_images(network, tuple(network.tensors)), max(1, -(-len(x) // threads)))

@@ -31,24 +31,36 @@ class Network:
 
     name: str
     input: str
-    output: str
+    outputs: tuple[str, ...]
     tensors: dict[str, Tensor]
     layers: tuple[Layer, ...] = field(default=())
     input_view: tuple[int, ...] = ()
     """Shape of an image where the network comes from; the tensor's, or (channels,) of one pixel."""
-    output_view: tuple[int, ...] = ()
-    """Shape of an image's scores where the network comes from, likewise."""
+    output_views: tuple[tuple[int, ...], ...] = ()
+    """Shape of each output of an image where the network comes from, likewise."""
     channels_last: bool = False
-    """Whether both views hold their elements in order of height, width and channels."""
+    """Whether all views hold their elements in order of height, width and channels."""
 
     def __post_init__(self) -> None:
-        for key, name in (("input_view", self.input), ("output_view", self.output)):
-            if not getattr(self, key) and name in self.tensors:
-                shape = self.tensors[name].shape
-                # A frozen class has no other way to fill a default in.
-                object.__setattr__(self, key, shape[:1] if shape[1:] == (1, 1) else shape)
+        # A frozen class has no other way to fill a default in.
+        if not self.input_view and self.input in self.tensors:
+            object.__setattr__(self, "input_view", _usual_view(self.tensors[self.input]))
+        if not self.output_views and all(name in self.tensors for name in self.outputs):
+            views = tuple(_usual_view(self.tensors[name]) for name in self.outputs)
+            object.__setattr__(self, "output_views", views)
+        self._check_outputs()
         self._check_tensors()
         self._check_layers()
+
+    @property
+    def output(self) -> str:
+        """The output, or the first of several."""
+        return self.outputs[0]
+
+    @property
+    def output_view(self) -> tuple[int, ...]:
+        """Shape of :attr:`output` where the network comes from."""
+        return self.output_views[0]
 
     def tensor(self, name: str) -> Tensor:
         """Tensor of a name."""
@@ -69,14 +81,27 @@ class Network:
                     f"Tensor {tensor.name!r} is listed as {key!r}; use one name for it."
                 )
             tensor.check()
-        for name in (self.input, self.output):
+        for name in (self.input, *self.outputs):
             if name not in self.tensors:
                 raise UserError(
                     f"Network {self.name!r} has no tensor {name!r}, which it names as its input "
                     "or output; add the tensor."
                 )
         self._check_view("input_view", self.input_view, self.tensors[self.input])
-        self._check_view("output_view", self.output_view, self.tensors[self.output])
+        for view, name in zip(self.output_views, self.outputs, strict=True):
+            self._check_view("output_view", view, self.tensors[name])
+
+    def _check_outputs(self) -> None:
+        if not self.outputs or len(set(self.outputs)) < len(self.outputs):
+            raise UserError(
+                f"Network {self.name!r} needs at least one output and each once, not "
+                f"{', '.join(map(repr, self.outputs)) or 'none'}; name tensors of the network."
+            )
+        if self.output_views and len(self.output_views) != len(self.outputs):
+            raise UserError(
+                f"Network {self.name!r} has {len(self.outputs)} outputs and "
+                f"{len(self.output_views)} views of them; give one for each."
+            )
 
     def _check_view(self, key: str, view: tuple[int, ...], tensor: Tensor) -> None:
         if math.prod(view) != tensor.size or min(view, default=1) < 1:
@@ -99,9 +124,11 @@ class Network:
             except UserError as error:
                 raise layer.error(str(error)) from None
             known.add(layer.output)
-        if self.output not in known:
+        for output in self.outputs:
+            if output in known:
+                continue
             raise UserError(
-                f"Output {self.output!r} of network {self.name!r} is made by no layer; "
+                f"Output {output!r} of network {self.name!r} is made by no layer; "
                 "name the output of a layer."
             )
         unmade = sorted(set(self.tensors) - known)
@@ -136,3 +163,8 @@ class Network:
             raise UserError(
                 f"output {layer.output!r} is made twice; give each output its own name."
             )
+
+
+def _usual_view(tensor: Tensor) -> tuple[int, ...]:
+    shape = tensor.shape
+    return shape[:1] if shape[1:] == (1, 1) else shape

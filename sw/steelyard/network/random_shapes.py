@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract.limits import MAX_CONV_STRIDE
 from ..errors import UserError
 from .graph import Network
 from .kinds import Concat, Interleave, Pad, Repeat, Shuffle, Slice
@@ -15,6 +16,7 @@ __all__ = ["SHAPES", "random_shapes"]
 SHAPES = (
     "group_conv",
     "conv",
+    "stride_conv",
     "max_pool",
     "concat",
     "slice",
@@ -74,6 +76,14 @@ class _Shapes(_Chain):
         match kind:
             case "conv":
                 self.random_conv(_channels(rng, most), k, group)
+            case "stride_conv":
+                stride = int(rng.integers(3, MAX_CONV_STRIDE + 1))
+                kernel, padding = self._window(7, stride)
+                if rng.random() < 0.3:
+                    # As far as the map goes.
+                    kernel, padding = (min(11, self.size[0]), min(11, self.size[1])), (0, 0, 0, 0)
+                self.conv(_channels(rng, most), kernel, stride=stride, padding=padding, k=k,
+                          group=group)  # fmt: skip
             case "group_conv":
                 groups = int(rng.choice(_divisors(channels)))
                 each = 1 if groups > most // 2 else int(rng.integers(1, most // groups + 1))

@@ -1,5 +1,7 @@
 """Program file: what the compiler writes and devices run, one archive with checksums."""
 
+from .host import HostPart, HostRun
+from .known import KnownAnswer, layer_hash
 from .program import (
     FORMAT_VERSION,
     Explanation,
@@ -14,10 +16,14 @@ from .program import (
 __all__ = [
     "FORMAT_VERSION",
     "Explanation",
+    "HostPart",
+    "HostRun",
+    "KnownAnswer",
     "LayerEntry",
     "Plane",
     "Program",
     "Use",
+    "layer_hash",
     "pack_activations",
     "unpack_activations",
 ]

@@ -15,6 +15,8 @@ from ..engines import Engine
 from ..errors import FileRefused, UserError
 from ..network import Network, from_arrays, to_arrays
 from .archive import damaged, read_sealed, write_sealed
+from .host import HostPart
+from .known import KnownAnswer
 
 __all__ = [
     "FORMAT_VERSION",
@@ -28,10 +30,11 @@ __all__ = [
 ]
 
 FORMAT = "steelyard-program"
-FORMAT_VERSION = 3
-"""Version 2 had another configuration and fields of layers by name, version 1 no views of the
-network's input and output: both are refused."""
+FORMAT_VERSION = 4
+"""Version 3 had no known answer and no part for the host, version 2 another configuration and
+fields of layers by name, version 1 no views of the network's input and output: all are refused."""
 NETWORK = "network/"
+HOST = "host"
 MOST = 1 << 48
 """More than any number of words, weights or cycles in a program."""
 
@@ -154,7 +157,9 @@ class Program:
     parameters : uint32 (n, 2)
     weights : uint32 (n, words of a weight item)
     settings : what the engine keeps of the compilation, None for nothing
+    host : what the host computes behind the network, None for nothing
     mapped : what :attr:`mapping` gives, of whom has it already; a file does not hold it
+    known : an input and its answer that the file has; :attr:`answer` gives it in any case
     """
 
     config: AcceleratorConfig
@@ -166,7 +171,9 @@ class Program:
     parameters: NDArray[np.uint32]
     weights: NDArray[np.uint32]
     settings: Any = None
+    host: HostPart | None = None
     mapped: Any = field(default=None, repr=False)
+    known: KnownAnswer | None = field(default=None, repr=False)
 
     @property
     def engine(self) -> Engine:
@@ -179,6 +186,11 @@ class Program:
         """How the engine holds the weights, where that is more than their items; else None."""
         return self.engine.mapping(self) if self.mapped is None else self.mapped
 
+    @cached_property
+    def answer(self) -> KnownAnswer:
+        """Known answer: the file's, or else computed by the golden model."""
+        return KnownAnswer.of(self) if self.known is None else self.known
+
     def golden(self, x: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
         """Every tensor that the accelerator must compute, int8 (images, channels, height, width).
 
@@ -189,12 +201,17 @@ class Program:
         return self.engine.golden(self, x)
 
     @property
-    def output(self) -> Plane:
-        """Where the network's output lies after the last layer."""
+    def outputs(self) -> dict[str, Plane]:
+        """Where the network's outputs lie after the last layer, by name."""
+        planes = {self.network.input: self.input}
         for layer, entry in zip(self.network.layers, self.layers, strict=True):
-            if layer.output == self.network.output:
-                return entry.output
-        return self.input
+            planes[layer.output] = entry.output
+        return {name: planes[name] for name in self.network.outputs}
+
+    @property
+    def output(self) -> Plane:
+        """Where the network's output, or the first of several, lies after the last layer."""
+        return self.outputs[self.network.output]
 
     @property
     def uses(self) -> tuple[Use, ...]:
@@ -243,7 +260,7 @@ class Program:
                 activation_words=entry.activation_words,
                 ideal_cycles=entry.ideal_cycles,
                 predicted_cycles=entry.predicted_cycles,
-                occupancy=entry.ideal_cycles / entry.predicted_cycles,
+                occupancy=entry.ideal_cycles / max(entry.predicted_cycles, 1),
                 weight_utilization=entry.weight_items / self.config.memory.weight_words,
                 activation_utilization=entry.activation_words / self.config.memory.activation_words,
             )
@@ -259,23 +276,28 @@ class Program:
             If the file cannot be written.
         """
         network, own = to_arrays(self.network)
-        arrays = {
+        arrays: dict[str, NDArray] = {
             "descriptors": self.descriptors,
             "parameters": self.parameters,
             "weights": self.weights,
         }
+        if self.host is not None:
+            arrays[HOST] = np.frombuffer(self.host.model, np.uint8)
         manifest = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "config": self.config.values(),
             "config_sha256": self.config.hash().hex(),
             "settings": self.engine.settings_to_dict(self.settings),
+            "host": None if self.host is None else self.host.to_dict(),
             "batch": self.batch,
             "input": asdict(self.input),
             "layers": [asdict(entry) for entry in self.layers],
             "network": network,
+            "known": self.answer.layers,
         }
-        write_sealed(path, manifest, arrays | {NETWORK + key: own[key] for key in own})
+        arrays |= self.answer.arrays() | {NETWORK + key: own[key] for key in own}
+        write_sealed(path, manifest, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -300,9 +322,10 @@ class Program:
             }
             config: AcceleratorConfig = AcceleratorConfig.from_dict(manifest["config"])
             engine: Engine = registry.engine(config.engine.kind)
+            network = from_arrays(manifest["network"], own)
             program = cls(
                 config=config,
-                network=from_arrays(manifest["network"], own),
+                network=network,
                 batch=_integer("batch", manifest["batch"], 1),
                 input=_plane(manifest["input"]),
                 layers=tuple(_entry(entry) for entry in manifest["layers"]),
@@ -310,11 +333,19 @@ class Program:
                 parameters=arrays["parameters"],
                 weights=arrays["weights"],
                 settings=engine.settings_from_dict(manifest["settings"]),
+                host=_host(manifest["host"], arrays),
+                known=KnownAnswer.read(network, manifest["known"], arrays),
             )
             if manifest["config_sha256"] != program.config.hash().hex():
                 raise ValueError("its configuration does not match its hash")
             _check(program)
         return program
+
+
+def _host(values: Mapping[str, Any] | None, arrays: Mapping[str, NDArray]) -> HostPart | None:
+    if (values is None) != (HOST not in arrays):
+        raise ValueError("its manifest and its arrays disagree on a part for the host")
+    return None if values is None else HostPart.from_dict(values, arrays[HOST])
 
 
 def _integer(what: str, value: object, low: int = 0) -> int:

@@ -7,16 +7,18 @@ a file misses.
 
 from steelyard.quantize.complete import complete
 from steelyard.quantize.export import OPSET, export_onnx
+from steelyard.quantize.normalize import modern
 from steelyard.quantize.proof import LayerNoise
 from steelyard.quantize.static import (
     RANGES,
     Quantized,
+    checked,
     obstacles_of,
     quantize,
     quantize_measured,
 )
 
 __all__ = [
-    "OPSET", "RANGES", "LayerNoise", "Quantized", "complete", "export_onnx", "obstacles_of",
-    "quantize", "quantize_measured",
+    "OPSET", "RANGES", "LayerNoise", "Quantized", "checked", "complete", "export_onnx", "modern",
+    "obstacles_of", "quantize", "quantize_measured",
 ]  # fmt: skip

@@ -16,7 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import UserError
 from steelyard.importer.errors import NotQuantized
-from steelyard.importer.graph import needed_nodes, parse, read_model
+from steelyard.importer.graph import (
+    needed_nodes,
+    parse,
+    read_model,
+    without_qoperators,
+)
 from steelyard.importer.walk import Walk
 from steelyard.quantize.images import checked_images
 from steelyard.quantize.normalize import batches
@@ -69,7 +74,7 @@ def complete(
     """
     import onnx
 
-    original = read_model(source)
+    original = without_qoperators(read_model(source))
     given = checked_images(images)
     model = onnx.ModelProto()
     model.CopyFrom(original)

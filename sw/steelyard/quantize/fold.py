@@ -159,7 +159,7 @@ def _by_channel(constant: NDArray[Any], shape: tuple[int | None, ...]) -> NDArra
 
 def _weights(edit: Edit, node: onnx.NodeProto) -> tuple[NDArray[Any], NDArray[Any], int] | None:
     """Weight and bias of a layer in float64, and the axis of its outputs; None for others."""
-    if node.op_type not in ("Conv", "Gemm") or attribute(node, "transA", 0):
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or attribute(node, "transA", 0):
         return None
     weight = edit.constant(node.input[1])
     if weight is None:
@@ -223,6 +223,8 @@ def _fold_ahead(edit: Edit, node: onnx.NodeProto, affine: Affine, channels: int)
     padded = any(attribute(layer, "pads", [])) or attribute(layer, "auto_pad", "NOTSET") not in (
         "NOTSET", "VALID",
     )  # fmt: skip
+    # The pixels of a transposed convolution are sums of unlike many terms.
+    padded = padded or layer.op_type == "ConvTranspose"
     if attribute(layer, "group", 1) != 1 or (padded and np.any(affine.summand)):
         return False
     weight, bias, axis = known

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ from steelyard.importer.graph import check_batch, read_constants, read_model, si
 from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
+from steelyard.quantize.rewriting import (
+    reductions_are_poolings,
+    sums_are_additions,
+    transposed_have_one_group,
+)
 from steelyard.quantize.sessions import Session, optimized, reason_of, refusals, with_shapes
 
 if TYPE_CHECKING:
@@ -76,26 +82,12 @@ def normalized(
     """
     original = read_model(source)
     check_float_model(original, images)
-    model = type(original)()
-    model.CopyFrom(original)
-    _initializers_are_no_inputs(model)
-    # onnxruntime takes no graph with two nodes of one name, and has no layers in float64.
-    _name_nodes(model)
-    compute_constants(model)
-    check_sizes(model)
+    model = named(original)
     half = _types(model) & HALF
     if not half:
         _as_float32(model)
     expected, batch = _reference(model, images)
-    model = _converted(model)
-    _as_float32(model)
-    _open_batch(model)
-    model = optimized(model, folder)
-    _name_nodes(model)
-    _remove_no_ops(model)
-    _reductions_are_poolings(model)
-    fold_constants(model)
-    model = with_shapes(model)
+    model = rewritten(model, folder)
 
     # A graph that was made for one batch size may hold it in more places than its input.
     for size in dict.fromkeys((None, batch)):
@@ -109,6 +101,64 @@ def normalized(
     )
 
 
+def rewritten(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """Graph as :func:`normalized` gives it, without images and so without the proof.
+
+    Parameters
+    ----------
+    model : that :func:`named` gave
+    folder : temporary folder to write into
+
+    Raises
+    ------
+    UserError
+        If onnxruntime cannot take the graph, or its shapes contradict each other.
+    """
+    model = _converted(model)
+    _as_float32(model)
+    _open_batch(model)
+    model = optimized(model, folder)
+    _name_nodes(model)
+    _remove_no_ops(model)
+    reductions_are_poolings(model)
+    transposed_have_one_group(model)
+    sums_are_additions(model)
+    fold_constants(model)
+    return with_shapes(model)
+
+
+def modern(original: onnx.ModelProto) -> onnx.ModelProto:
+    """Float graph in float32 and an opset that the quantizer takes, all values by their names.
+
+    Raises
+    ------
+    UserError
+        If constants cannot be read or would be too large, or its opset cannot be converted.
+    """
+    read_constants(original.graph, original.graph.name or "network")
+    model = _converted(named(original))
+    _as_float32(model)
+    return model
+
+
+def named(original: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose nodes have names of their own, with constants computed.
+
+    Raises
+    ------
+    UserError
+        If constants would be too large, or values are not made once and before they are read.
+    """
+    model = type(original)()
+    model.CopyFrom(original)
+    _initializers_are_no_inputs(model)
+    # onnxruntime takes no graph with two nodes of one name, and has no layers in float64.
+    _name_nodes(model)
+    compute_constants(model)
+    check_sizes(model)
+    return model
+
+
 def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> None:
     """Refuse what is no float network of one input and one output, or not for these images.
 
@@ -118,29 +168,54 @@ def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> No
         If the graph has several inputs or outputs or an input of another type or shape, or a weight
         is NaN or infinite; names the culprit.
     """
-    from onnx import TensorProto
-
     graph = model.graph
     constants = read_constants(graph, graph.name or "network")
     source = single_input(graph, constants)
-    tensor = source.type.tensor_type
-    floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-    if tensor.elem_type not in floats:
-        found = TensorProto.DataType.Name(tensor.elem_type)
-        raise UserError(
-            f"Network input {source.name!r} is of type {found}, allowed are FLOAT, FLOAT16 and "
-            "DOUBLE; export the network with a float input."
-        )
+    for sentence in _type_faults(source):
+        raise UserError(sentence)
     _check_shape(source, images)
+    for sentence in _weight_faults(graph, constants):
+        raise UserError(sentence)
+
+
+def float_faults(
+    source: onnx.ValueInfoProto, graph: onnx.GraphProto, constants: Mapping[str, np.ndarray]
+) -> list[str]:
+    """Sentences on an input that is not float, and on every layer whose weights are not finite.
+
+    Parameters
+    ----------
+    source : the network's input
+    constants : that the graph stores
+    """
+    return [*_type_faults(source), *_weight_faults(graph, constants)]
+
+
+def _type_faults(source: onnx.ValueInfoProto) -> list[str]:
+    from onnx import TensorProto
+
+    kind = source.type.tensor_type.elem_type
+    if kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+        return []
+    names = {number: name for name, number in TensorProto.DataType.items()}
+    return [
+        f"Network input {source.name!r} is of type {names.get(kind, str(kind))}, allowed are "
+        "FLOAT, FLOAT16 and DOUBLE; export the network with a float input."
+    ]
+
+
+def _weight_faults(graph: onnx.GraphProto, constants: Mapping[str, np.ndarray]) -> list[str]:
+    found = []
     for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.input) < 2:
             continue
         weight = constants.get(node.input[1])
         if weight is not None and weight.dtype != object and not np.all(np.isfinite(weight)):
-            raise UserError(
+            found.append(
                 f"Layer {node.name or node.output[0]!r} holds NaN or infinite weights, allowed are "
                 "finite ones; train or load the weights again."
             )
+    return found
 
 
 def _check_shape(item: onnx.ValueInfoProto, images: NDArray[np.float32]) -> None:
@@ -238,14 +313,16 @@ def _agree(found: NDArray[np.float64], expected: NDArray[np.float64], tolerance:
 
 def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
     """Opset 13 at least: older operators keep their bounds and axes in other places."""
-    from onnx import version_converter
+    from onnx import shape_inference, version_converter
 
     model.ir_version = max(model.ir_version, IR_VERSION)
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if versions and versions[0] < OLDEST:
         try:
             model = version_converter.convert_version(model, OPSET)
-        except refusals(IndexError, KeyError, version_converter.ConvertError) as error:
+        except refusals(
+            IndexError, KeyError, version_converter.ConvertError, shape_inference.InferenceError
+        ) as error:
             raise UserError(
                 f"ONNX graph {model.graph.name!r} has opset {versions[0]} and cannot be converted "
                 f"to {OPSET} ({reason_of(error)}); export the network with opset {OPSET}."
@@ -336,36 +413,3 @@ def _remove_no_ops(model: onnx.ModelProto) -> None:
         elif edit.producer(node.input[0]) and edit.reads_alone(node, node.input[0]):
             edit.bypass(node)
     edit.finish()
-
-
-def _reductions_are_poolings(model: onnx.ModelProto) -> None:
-    """Mean and maximum over a whole map are poolings, which the quantizer knows."""
-    from onnx import helper
-
-    kinds = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "MaxPool", "GlobalMaxPool": "MaxPool"}
-    edit = Edit(model)
-    for node in list(edit.nodes):
-        shape = edit.shape(node.input[0]) if node.input else None
-        if node.op_type not in kinds or shape is None or len(shape) != 4 or None in shape[2:]:
-            continue
-        keep = True
-        if node.op_type != "GlobalMaxPool":
-            given = edit.constant(node.input[1]) if len(node.input) > 1 else None
-            axes = attribute(node, "axes", None) if given is None else given.reshape(-1).tolist()
-            if axes is None or {axis % 4 for axis in axes} != {2, 3}:
-                continue
-            keep = bool(attribute(node, "keepdims", 1))
-        pooled = node.output[0] if keep else edit.free_name(f"{node.output[0]}/map")
-        window = {"kernel_shape": shape[2:]} if kinds[node.op_type] == "MaxPool" else {}
-        pool = helper.make_node(kinds[node.op_type], [node.input[0]], [pooled], node.name, **window)
-        flat = helper.make_node(
-            "Flatten", [pooled], [node.output[0]], f"{node.name}/flatten", axis=1
-        )
-        edit.replace(node, *((pool,) if keep else (pool, flat)))
-    edit.finish()
-
-
-def _copied(node: onnx.NodeProto) -> onnx.NodeProto:
-    copy = type(node)()
-    copy.CopyFrom(node)
-    return copy

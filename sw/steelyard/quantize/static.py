@@ -19,15 +19,31 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.files import replacing
+from steelyard.importer.cutting import Cut, joined
+from steelyard.importer.cutting import cut as cut_at
 from steelyard.importer.errors import NotQuantized
-from steelyard.importer.graph import is_quantized, parse, read_model
+from steelyard.importer.graph import (
+    is_quantized,
+    parse,
+    read_constants,
+    read_model,
+    single_input,
+)
 from steelyard.importer.obstacles import obstacles
 from steelyard.importer.walk import Walk
 from steelyard.progress import Log, Progress
 from steelyard.quantize.complete import complete
 from steelyard.quantize.export import export_onnx
 from steelyard.quantize.images import checked_images
-from steelyard.quantize.normalize import Normalized, batches, normalized
+from steelyard.quantize.normalize import (
+    Normalized,
+    batches,
+    float_faults,
+    modern,
+    named,
+    normalized,
+    rewritten,
+)
 from steelyard.quantize.proof import LayerNoise, prove
 from steelyard.quantize.restore import restore_clamps
 from steelyard.quantize.sessions import quiet, reason_of, refusals
@@ -100,6 +116,7 @@ def quantize_measured(
     calibration: NDArray[np.float32],
     *,
     ranges: str = "minmax",
+    cut: str | None = None,
     progress: Progress | None = None,
     warn: Log | None = None,
 ) -> Quantized:
@@ -108,6 +125,8 @@ def quantize_measured(
     Parameters
     ----------
     model, calibration, ranges : as :func:`quantize` takes them
+    cut : node or value from which on the network stays as it is, for the host to compute; the same
+        is given when the result is compiled
     progress : called with images done, images in all and what is being done
     warn : called with a sentence for everything that :func:`steelyard.compile.compile` will refuse,
         before the work begins, and for each layer whose codes say little, at its end
@@ -128,23 +147,28 @@ def quantize_measured(
         tell(0, len(images), "reading")
         if isinstance(model, str | os.PathLike):
             file = read_model(model)
-            if is_quantized(file):
-                completed = complete(file, images)
-                return Quantized(completed.SerializeToString(), (), len(images))
         else:
             with quiet():
                 export_onnx(model, images, folder / "float.onnx")
             file = read_model(folder / "float.onnx")
+        parts = None
+        if cut is not None:
+            parts = cut_at(file if is_quantized(file) else modern(file), cut)
+            file = parts.network
+        if warn is not None:
+            for sentence in _obstacles(file, folder):
+                warn(f"This network will not compile: {sentence}")
+        if is_quantized(file):
+            completed = _rejoined(complete(file, images), parts)
+            return Quantized(completed.SerializeToString(), (), len(images))
         with quiet():
             reference = normalized(file, images, folder)
-        if warn is not None:
-            for sentence in obstacles(reference.model):
-                warn(f"This network will not compile: {sentence}")
         tell(0, len(images), "calibrating")
         with quiet():
             quantized = _completed(_quantized(reference, images, ranges, folder), images)
         layers, count = prove(reference, quantized, images, tell)
-        result = Quantized(quantized.SerializeToString(), tuple(layers), count)
+        whole = _rejoined(quantized, parts)
+        result = Quantized(whole.SerializeToString(), tuple(layers), count)
         if warn is not None:
             for sentence in result.warnings():
                 warn(sentence)
@@ -164,16 +188,57 @@ def obstacles_of(model: nn.Module, images: NDArray[np.float32]) -> list[str]:
     UserError
         If the module cannot be exported.
     """
-    import onnx
-
     with tempfile.TemporaryDirectory() as name, quiet():
         source = Path(name) / "float.onnx"
         export_onnx(model, images, source)
-        try:
-            return obstacles(normalized(source, images, Path(name)).model)
-        except UserError as error:
-            # The quantizer's own sentence, unless the graph as it is tells more.
-            return obstacles(onnx.load(source)) or [str(error)]
+        return _obstacles(read_model(source), Path(name))
+
+
+def checked(model: onnx.ModelProto, folder: Path) -> tuple[list[str], onnx.ModelProto]:
+    """All obstacles of a float network, and the graph that the quantizer would make of it.
+
+    Where that cannot be made, because onnxruntime does not know an operator, the graph as it is.
+
+    Parameters
+    ----------
+    model : float graph
+    folder : temporary folder to write into
+    """
+    graph = model.graph
+    try:
+        constants = read_constants(graph, graph.name or "network")
+        source = single_input(graph, constants)
+        found = float_faults(source, graph, constants)
+    except UserError:
+        return obstacles(model), model
+    try:
+        plain = named(model)
+    except UserError as error:
+        return [*found, str(error)], model
+    try:
+        with quiet():
+            form = rewritten(_copied(plain), folder)
+    except UserError as error:
+        # The quantizer's own sentence, unless the graph as it is tells more.
+        return [*found, *obstacles(plain, original=model)] or [str(error)], plain
+    return [*found, *obstacles(form, original=model)], form
+
+
+def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = type(model)()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _obstacles(model: onnx.ModelProto, folder: Path) -> list[str]:
+    """What 'steelyard compile' would refuse, but for quantizers that are added next."""
+    if is_quantized(model):
+        return obstacles(model, completing=True)
+    return checked(model, folder)[0]
+
+
+def _rejoined(model: onnx.ModelProto, parts: Cut | None) -> onnx.ModelProto:
+    return model if parts is None else joined(model, parts)
 
 
 def _quantized(

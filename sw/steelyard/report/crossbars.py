@@ -51,7 +51,7 @@ class Comparison:
         _, other = self.prices[config.constants]
         return {
             "network": self.network.name,
-            "mapping": self.mapping.method,
+            "mapping": self.mapping.mapping,
             "images": self.images,
             "config": json.loads(config.canonical()),
             "crossbars": self.mapping.crossbars,

@@ -24,6 +24,7 @@ def plan_document(program: Program) -> dict[str, Any]:
         "batch": program.batch,
         "config": program.config.values(),
         "config_sha256": program.config.hash().hex(),
+        "host": None if program.host is None else program.host.to_dict(),
         "ideal_cycles": sum(entry.ideal_cycles for entry in program.layers),
         "predicted_cycles": sum(entry.predicted_cycles for entry in program.layers),
         "memories": [asdict(use) for use in program.uses],

@@ -167,7 +167,7 @@ def load(name: str = "fashion", weights: Path | None = None) -> nn.Module:
     if {key: value.shape for key, value in state.items()} != expected:
         raise UserError(
             f"{path} does not hold the weights of {name!r}; make them with "
-            f"'python -m steelyard.train WEIGHTS.npz --model {name}'."
+            f"'steelyard train --model {name} -o WEIGHTS.npz'."
         )
     model.load_state_dict(state, strict=False)
     return model.eval()

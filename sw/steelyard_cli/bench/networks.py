@@ -136,4 +136,4 @@ def single(network: Network, name: str) -> Network:
     """Network of one layer of another."""
     layer = next(each for each in network.layers if each.name == name)
     tensors = {each: network.tensors[each] for each in (*layer.inputs, layer.output)}
-    return Network(f"{network.name} {name}", layer.inputs[0], layer.output, tensors, (layer,))
+    return Network(f"{network.name} {name}", layer.inputs[0], (layer.output,), tensors, (layer,))

@@ -1,5 +1,6 @@
 """``steelyard compile``: from quantized ONNX or TFLite to a program, with the plan in a table."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from steelyard.report import plan_document
 from steelyard_sim.build.library import BUILD_TIME
 
 from ..inputs.configs import chosen_config
-from ..options import FILE, OUTPUT_FILE, json_option
+from ..inputs.networks import load_network
+from ..options import FILE, OUTPUT_FILE, cut_option, json_option
 from ..view.console import note, percent, progress, show, table, warn
 from ..view.layer_tables import plan_table
 from ..view.output import write_json
@@ -62,10 +64,11 @@ class Letters(click.ParamType):
     "--mapping", metavar="NAME", default="pattern", show_default=True,
     help="How the crossbar holds the weights: traditional, structured, ou_row, pattern or mixed.",
 )  # fmt: skip
+@cut_option
 @json_option
 def command(
     network: Path, output: Path, config: Path | None, board: str | None, batch: int, k: str | int,
-    engine: str | None, mapping: str, json_file: Path | None,
+    engine: str | None, mapping: str, cut: str | None, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Compile a quantized ONNX or TFLite network for the accelerator and print the plan.
 
@@ -73,7 +76,8 @@ def command(
     16), with its memories grown where the network needs more. With --engine crossbar that is the
     default tile (16 lanes, crossbars of 512 x 512 cells, operation units of 9 x 8, groups of 32
     activations), a FILE.toml says kind = "crossbar", and --k changes nothing: the
-    mapping keeps what the weights need. --mapping is of the crossbar alone.
+    mapping keeps what the weights need. --mapping is of the crossbar alone. What --cut leaves to
+    the host goes into the program, and 'steelyard run' computes it with onnxruntime.
 
     \b
     Examples:
@@ -82,15 +86,14 @@ def command(
       steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f --config larger.toml
+      steelyard compile int8.onnx -o net.syp --cut Softmax
       steelyard compile int8.onnx -o dense.syp --k dense
       steelyard compile int8.onnx -o tile.syp --engine crossbar --mapping mixed
     """
-    from steelyard.importer import load
-
     chosen = chosen_config(config, board, engine)
     for sentence in () if chosen is None else chosen.engine.warnings():
         warn(sentence)
-    loaded = load(network, note)
+    loaded, host = load_network(network, cut)
     if chosen is None:
         base = configure(engine or "array")
         options = _options(base, k=k, mapping=mapping)
@@ -115,11 +118,14 @@ def command(
             if board is None or not error.needs:
                 raise
             raise DoesNotFit(error.problem, _board_advice(board, chosen, config, error)) from None
+    program = replace(program, host=host)
     program.save(output)
     plan = plan_document(program)
     if json_file:
         write_json(json_file, plan)
     show(plan_table(program, plan["layers"], str(output)), _memory_table(program))
+    if host is not None:
+        show(f"the host computes {host.title}")
     if board is not None:
         _show_speed(program, board, config)
 

@@ -16,7 +16,7 @@ __all__ = ["command"]
     metavar="DIR", help="Folder of the report and the pictures.",
 )  # fmt: skip
 @click.option(
-    "--method", "methods", multiple=True,
+    "--method", "names", multiple=True,
     type=click.Choice(("unstructured", "balanced", "structured", "ou_row", "pattern", "mixed")),
     help="Method to show beside the dense network; may be repeated, all unless given.",
 )  # fmt: skip
@@ -42,7 +42,7 @@ __all__ = ["command"]
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def command(
-    output: Path, methods: tuple[str, ...], **settings: Any
+    output: Path, names: tuple[str, ...], **settings: Any
 ) -> None:  # fmt: skip
     """Prune the bundled network for RRAM crossbars in every way, side by side.
 
@@ -59,4 +59,4 @@ def command(
     """
     from ..demos.crossbar import Settings, run_crossbar_demo
 
-    run_crossbar_demo(output, methods, Settings(**settings))
+    run_crossbar_demo(output, names, Settings(**settings))

@@ -10,22 +10,7 @@ from ..options import FILE, OUTPUT_FOLDER
 from ..view.console import activity, show
 from ..view.output import write_json, write_text
 
-__all__ = ["LEAST_RESET_CYCLES", "PORTS", "command"]
-
-PORTS = {
-    "clk": {"direction": "in", "width": 1},
-    "rst": {"direction": "in", "width": 1},
-    "i__valid": {"direction": "in", "width": 1},
-    "i__ready": {"direction": "out", "width": 1},
-    "i__payload": {"direction": "in", "width": 32},
-    "o__valid": {"direction": "out", "width": 1},
-    "o__ready": {"direction": "in", "width": 1},
-    "o__payload": {"direction": "out", "width": 32},
-    "busy": {"direction": "out", "width": 1},
-}
-"""Ports of the accelerator's top module, docs/architecture.md section 7."""
-LEAST_RESET_CYCLES = 4
-"""Cycles that ``rst`` must be held, of the same section."""
+__all__ = ["command"]
 
 
 @click.command("generate")
@@ -44,7 +29,7 @@ def command(config: Path, output: Path) -> None:
       steelyard generate --config accelerator.toml -o build/verilog
     """
     accelerator: AcceleratorConfig = AcceleratorConfig.from_toml(config)
-    from steelyard_hw.verilog import TOP, convert
+    from steelyard_hw.verilog import LEAST_RESET_CYCLES, PORTS, TOP, convert
 
     with activity("generating Verilog") as log:
         log(accelerator.outline)

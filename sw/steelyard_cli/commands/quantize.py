@@ -11,7 +11,7 @@ from steelyard.files import replacing
 from steelyard.report import quantize_document
 
 from ..inputs.arrays import calibration_images
-from ..options import FILE, OUTPUT_FILE
+from ..options import FILE, OUTPUT_FILE, cut_option
 from ..view.console import percent, progress, show, table, warn
 from ..view.output import beside, write_json
 
@@ -32,21 +32,25 @@ __all__ = ["command"]
     "--ranges", default="minmax", show_default=True, metavar="minmax|percentile|entropy",
     help="How the ranges of activations are found.",
 )  # fmt: skip
+@cut_option
 @click.option("--json", "json_file", type=OUTPUT_FILE, metavar="FILE",
               help="The report as JSON; Q.json beside the network if left out.")  # fmt: skip
 def command(
-    network: Path, calibration: Path, output: Path, ranges: str, json_file: Path | None
-) -> None:
+    network: Path, calibration: Path, output: Path, ranges: str, cut: str | None,
+    json_file: Path | None,
+) -> None:  # fmt: skip
     """Quantize a float ONNX network to int8; pruned weights stay zero.
 
     The network is brought to one form first, quantized by onnxruntime, and compared with the float
     one on calibration images: anything but rounding is an error that names the layer. The table has
     the signal-to-noise ratio of every layer. A network that other tools quantized in part gets the
-    quantizers that it misses.
+    quantizers that it misses. What --cut leaves to the host stays in float behind the rest; the
+    same --cut goes to compile. What compile will refuse is said first.
 
     \b
-    Example:
+    Examples:
       steelyard quantize pruned.onnx --calibration images.npy -o int8.onnx
+      steelyard quantize float.onnx --calibration images.npy -o int8.onnx --cut Softmax
     """
     from steelyard.quantize import quantize_measured
 
@@ -56,6 +60,7 @@ def command(
             network,
             images,
             ranges=ranges,
+            cut=cut,
             progress=update,
             warn=warn,
         )

@@ -26,7 +26,7 @@ from ..view.output import write_json
 from . import crossbar_work as work
 from .array import Clock, workers
 from .crossbar_pictures import write_pictures
-from .crossbar_work import METHODS, Method
+from .crossbar_work import WAYS, Way
 
 __all__ = ["ADC_BITS", "CONFIG", "ROUNDINGS", "Settings", "run_crossbar_demo"]
 
@@ -92,12 +92,12 @@ def run_crossbar_demo(folder: Path, names: tuple[str, ...], settings: Settings) 
     clock = Clock()
     # All ratios are over the dense network.
     wanted = {*names, "dense"}
-    methods = [method for method in METHODS if not names or method.name in wanted]
+    ways = [way for way in WAYS if not names or way.name in wanted]
     note(f"seed {settings.seed}: of pruning and tuning; images are the first ones")
     settings, source = _with_data(settings)
     try:
         with workers() as pool:
-            rows, networks = _chain(pool, methods, settings, clock)
+            rows, networks = _chain(pool, ways, settings, clock)
     except (BuildFailed, DeviceTimeout) as error:
         raise BadResult(f"Device {settings.device!r} failed: {error}") from error
     except BrokenProcessPool as error:
@@ -127,8 +127,8 @@ def run_crossbar_demo(folder: Path, names: tuple[str, ...], settings: Settings) 
     }
     write_json(folder / "report.json", report)
     mappings = {
-        method.name: map_network(network, CONFIG.engine.crossbar, method.mapping)
-        for method, network in zip(methods, networks, strict=True)
+        way.name: map_network(network, CONFIG.engine.crossbar, way.mapping)
+        for way, network in zip(ways, networks, strict=True)
     }
     pictures = write_pictures(rows, mappings, folder)
     _show(report, settings, folder, pictures)
@@ -166,27 +166,27 @@ def _ideal_bits() -> str:
 
 
 def _chain(
-    pool: Executor, methods: list[Method], settings: Settings, clock: Clock
+    pool: Executor, ways: list[Way], settings: Settings, clock: Clock
 ) -> tuple[list[dict[str, Any]], list[Network]]:
     """All steps; gives the report's rows and the networks."""
     images, device = settings.images, settings.device
     built = pool.submit(work.build, device, CONFIG)
     jobs = [
         pool.submit(
-            work.pruned, method, CONFIG.engine.crossbar, settings.calibration, settings.epochs,
+            work.pruned, way, CONFIG.engine.crossbar, settings.calibration, settings.epochs,
             settings.seed,
         )
-        for method in methods
+        for way in ways
     ]  # fmt: skip
     found = _gathered("pruning", jobs)
     networks: list[Network] = [network for network, _ in found]
-    clock.step("prune", f"pruned and quantized {len(methods)} networks, no labels used")
+    clock.step("prune", f"pruned and quantized {len(ways)} networks, no labels used")
     codes = _codes(networks[0], images)
     known = [
         pool.submit(
-            cost_over_dense, network, CONFIG.engine.crossbar, method.mapping, networks[0], codes
+            cost_over_dense, network, CONFIG.engine.crossbar, way.mapping, networks[0], codes
         )
-        for method, network in zip(methods, networks, strict=True)
+        for way, network in zip(ways, networks, strict=True)
     ]
     prices = _gathered("mapping", known)
     clock.step("map", f"mapped and priced on {images} images")
@@ -194,32 +194,32 @@ def _chain(
         note("           building the simulation of the tile; the next run finds it built")
     built.result()
     clock.step("build", "simulated tile is ready")
-    checks = _checked(pool, methods, networks, codes, device)
+    checks = _checked(pool, ways, networks, codes, device)
     clock.step("simulate", f"{len(codes)} images of every method compared, with all counters")
     # Eight bits are ideal for this operation unit: these are the integers' results.
     whole = [
         pool.submit(
-            work.accuracy, network, method.mapping, CONFIG.engine.crossbar,
+            work.accuracy, network, way.mapping, CONFIG.engine.crossbar,
             settings.accuracy_images, settings.data,
         )
-        for method, network in zip(methods, networks, strict=True)
+        for way, network in zip(ways, networks, strict=True)
     ]  # fmt: skip
     reached = _gathered("accuracy", whole)
     clock.step("accuracy", f"accuracies on {settings.accuracy_images:,} test images")
-    converted = _under_converters(pool, methods, networks, settings)
+    converted = _under_converters(pool, ways, networks, settings)
     clock.step("converters", f"all converters on {settings.converter_images:,} test images")
     rows = [
         {
-            "method": method.name,
-            "mapping": method.mapping,
+            "method": way.name,
+            "mapping": way.mapping,
             "sparsity": sparsity,
             "accuracy": own,
             **price,
             "accuracy_by_adc_bits": by_bits,
             **checked,
         }
-        for method, (_, sparsity), price, own, by_bits, checked in zip(
-            methods, found, prices, reached, converted, checks, strict=True
+        for way, (_, sparsity), price, own, by_bits, checked in zip(
+            ways, found, prices, reached, converted, checks, strict=True
         )
     ]
     return rows, networks
@@ -241,28 +241,28 @@ def _codes(network: Network, images: int) -> NDArray[np.int8]:
 
 def _checked(
     pool: Executor,
-    methods: list[Method],
+    ways: list[Way],
     networks: list[Network],
     codes: NDArray[np.int8],
     device: str,
 ) -> list[dict[str, Any]]:
-    """What the tile gave, by method."""
+    """What the tile gave, a row for each way."""
     batches = [codes[first : first + BATCH] for first in range(0, len(codes), BATCH)]
     jobs = [
-        pool.submit(work.check, device, network, method.mapping, CONFIG, number * BATCH, batch)
-        for method, network in zip(methods, networks, strict=True)
+        pool.submit(work.check, device, network, way.mapping, CONFIG, number * BATCH, batch)
+        for way, network in zip(ways, networks, strict=True)
         for number, batch in enumerate(batches)
     ]
     results: list[work.Checked] = _gathered("simulating", jobs)
     rows = []
-    for number in range(len(methods)):
+    for number in range(len(ways)):
         own = results[number * len(batches) : (number + 1) * len(batches)]
         cycles = [each.cycles for each in own if each.cycles is not None]
         wrong = next((each.wrong for each in own if each.wrong), None)
         rows.append(
             {
                 "bit_exact": wrong is None,
-                "mismatch": wrong and f"method {methods[number].name!r}, {wrong}",
+                "mismatch": wrong and f"method {ways[number].name!r}, {wrong}",
                 "images_checked": sum(each.images for each in own),
                 "counters_equal": wrong is None if all(each.counted for each in own) else None,
                 "cycles_per_image": sum(cycles) / len(codes) if cycles else None,
@@ -272,9 +272,9 @@ def _checked(
 
 
 def _under_converters(
-    pool: Executor, methods: list[Method], networks: list[Network], settings: Settings
+    pool: Executor, ways: list[Way], networks: list[Network], settings: Settings
 ) -> list[dict[str, float]]:
-    """Accuracy by bits of the converter, of every method."""
+    """Accuracy by bits of the converter, a row for each way."""
     rounding = ROUNDINGS[settings.adc_range]
     converters = [
         CONFIG.engine.crossbar.with_(
@@ -284,18 +284,18 @@ def _under_converters(
     ]
     jobs = [
         pool.submit(
-            work.accuracy, network, method.mapping, converter, settings.converter_images,
+            work.accuracy, network, way.mapping, converter, settings.converter_images,
             settings.data,
         )
-        for method, network in zip(methods, networks, strict=True)
+        for way, network in zip(ways, networks, strict=True)
         for converter in converters
     ]  # fmt: skip
     results = iter(_gathered("converters", jobs))
-    return [{str(bits): next(results) for bits in ADC_BITS} for _ in methods]
+    return [{str(bits): next(results) for bits in ADC_BITS} for _ in ways]
 
 
 def _cost_row(name: str, mapping: str, own: dict[str, Any], images: int, *first: str) -> tuple:
-    """A row of costs, of a method or of its weights in the usual mapping."""
+    """A row of costs, of a way or of its weights in the usual mapping."""
     return (
         name,
         mapping,
@@ -309,7 +309,7 @@ def _cost_row(name: str, mapping: str, own: dict[str, Any], images: int, *first:
 
 
 def _costs(rows: list[dict[str, Any]], settings: Settings) -> Table:
-    """What each method costs, and below it what its weights cost in the usual mapping."""
+    """What each way costs, and below it what its weights cost in the usual mapping."""
     unit = CONFIG.engine.crossbar
     lines = []
     for row in rows:

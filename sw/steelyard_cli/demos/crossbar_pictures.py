@@ -23,16 +23,16 @@ def write_pictures(
 ) -> list[str]:
     """Writes the pictures of a report's rows and of mapped networks, and names the files."""
     texts = {"ratios.svg": svg(_ratios(rows)), "converters.svg": svg(_converters(rows))}
-    for method, mapping in mappings.items():
+    for way, mapping in mappings.items():
         for number, text in enumerate(sheets(mapping)):
-            texts[f"crossbars-{method}{number or ''}.svg"] = text
+            texts[f"crossbars-{way}{number or ''}.svg"] = text
     for name, text in texts.items():
         write_text(folder / name, text + "\n")
     return list(texts)
 
 
 def _ratios(rows: list[dict[str, Any]]) -> Figure:
-    """Bars of what each method saves, a field for each constant set."""
+    """Bars of what each way saves, a field for each constant set."""
     sets = list(rows[0]["area_ratio"])
     figure = Figure(figsize=(WIDTH_INCHES, 0.8 + 0.45 * len(rows)))
     height = 0.8 / len(RATIOS)

@@ -20,9 +20,9 @@ from ..threads import one_thread
 from .array_work import opened
 
 __all__ = [
-    "METHODS",
+    "WAYS",
     "Checked",
-    "Method",
+    "Way",
     "accuracy",
     "build",
     "check",
@@ -35,7 +35,7 @@ BLOCK = 250
 
 
 @dataclass(frozen=True)
-class Method:
+class Way:
     """One way to prune and map.
 
     Members
@@ -50,16 +50,16 @@ class Method:
     sparsity: float
 
 
-METHODS = (
-    Method("dense", "traditional", 0.0),
-    Method("unstructured", "ou_row", 0.75),
-    Method("balanced", "ou_row", 0.75),
-    Method("structured", "structured", 0.4),
-    Method("ou_row", "ou_row", 0.75),
-    Method("pattern", "pattern", 0.75),
-    Method("mixed", "mixed", 0.8),
+WAYS = (
+    Way("dense", "traditional", 0.0),
+    Way("unstructured", "ou_row", 0.75),
+    Way("balanced", "ou_row", 0.75),
+    Way("structured", "structured", 0.4),
+    Way("ou_row", "ou_row", 0.75),
+    Way("pattern", "pattern", 0.75),
+    Way("mixed", "mixed", 0.8),
 )
-"""All methods, each at a share that costs it about a point of accuracy or two."""
+"""Each at a share that costs it about a point of accuracy or two."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Checked:
 
 
 def pruned(
-    method: Method, config: CrossbarConfig, calibration: int, epochs: int, seed: int
+    way: Way, config: CrossbarConfig, calibration: int, epochs: int, seed: int
 ) -> tuple[Network, float]:
-    """Bundled network pruned by a method, quantized: the integer network and what was removed.
+    """Bundled network pruned in one way, quantized: the integer network and what was removed.
 
     Parameters
     ----------
@@ -99,9 +99,9 @@ def pruned(
     model = zoo.load()
     images = zoo.sample().calibration_input[:calibration]
     sparsity = 0.0
-    if method.name != "dense":
+    if way.name != "dense":
         result = prune.prune_for_crossbar(
-            model, images, method.name, method.sparsity,
+            model, images, way.name, way.sparsity,
             crossbar=prune.shape_of(config), epochs=epochs, augment=augment, seed=seed,
         )  # fmt: skip
         model, sparsity = result.model, result.sparsity

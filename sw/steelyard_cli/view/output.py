@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from steelyard.files import is_stream, replacing
 
-__all__ = ["beside", "write_array", "write_json", "write_text"]
+__all__ = ["beside", "write_array", "write_arrays", "write_json", "write_text"]
 
 
 def beside(output: Path, neighbour: Path) -> Path | None:
@@ -33,3 +33,13 @@ def write_array(path: Path, values: NDArray) -> None:
     """Writes a .npy file."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, values, allow_pickle=False)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Writes a .npz file of arrays by their names, or of a single array a .npy file."""
+    if path.suffix != ".npz":
+        (values,) = arrays.values()
+        write_array(path, values)
+        return
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(arrays))

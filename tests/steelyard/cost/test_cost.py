@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from steelyard.cost import CONSTANTS, compare, constant_set, price
-from steelyard.engines.crossbar import METHODS, CrossbarConfig, activity, map_network
+from steelyard.engines.crossbar import MAPPINGS, CrossbarConfig, activity, map_network
 from steelyard.errors import UserError
 from steelyard.network import NetworkBuilder, golden
 
 CONFIG = CrossbarConfig(rows=128, columns=128)
-SPARSE = [method for method in METHODS if method != "traditional"]
+SPARSE = [mapping for mapping in MAPPINGS if mapping != "traditional"]
 
 
 def network_of(*weights):
@@ -39,20 +39,20 @@ def weights(share, seed=0, channels=(16, 64, 64)):
     return made
 
 
-def priced(method, network, x=None, config=CONFIG, constants="isaac32"):
+def priced(mapping, network, x=None, config=CONFIG, constants="isaac32"):
     if x is None:
         shape = (2, *network.tensor("input").shape)
         x = np.random.default_rng(9).integers(-128, 128, shape).astype(np.int8)
-    mapping = map_network(network, config, method)
-    works = activity(network, mapping, golden.run(network, x, trace=True))
-    return price(mapping, works, constants)
+    mapped = map_network(network, config, mapping)
+    works = activity(network, mapped, golden.run(network, x, trace=True))
+    return price(mapped, works, constants)
 
 
 @pytest.mark.parametrize("constants", CONSTANTS)
-@pytest.mark.parametrize("method", ["pattern", "mixed", "ou_row"])
-def test_a_network_of_90_percent_zeros_costs_less(method, constants):
-    dense = priced(method, network_of(*weights(1.0)), constants=constants)
-    sparse = priced(method, network_of(*weights(0.1)), constants=constants)
+@pytest.mark.parametrize("mapping", ["pattern", "mixed", "ou_row"])
+def test_a_network_of_90_percent_zeros_costs_less(mapping, constants):
+    dense = priced(mapping, network_of(*weights(1.0)), constants=constants)
+    sparse = priced(mapping, network_of(*weights(0.1)), constants=constants)
     ratios = compare(sparse, dense)
     assert ratios.area > 1.5
     assert ratios.energy > 2
@@ -73,21 +73,21 @@ def zeroed(share, seed=1):
 
 
 @pytest.mark.parametrize("constants", CONSTANTS)
-@pytest.mark.parametrize("method", SPARSE)
-def test_90_percent_zeros_take_less_of_everything_in_every_sparse_mapping(method, constants):
+@pytest.mark.parametrize("mapping", SPARSE)
+def test_90_percent_zeros_take_less_of_everything_in_every_sparse_mapping(mapping, constants):
     network = network_of(*zeroed(0.9))
     assert sum(np.count_nonzero(each.weight) for each in network.layers) < 0.15 * 46080
     ratios = compare(
-        priced(method, network, constants=constants),
+        priced(mapping, network, constants=constants),
         priced("traditional", network, constants=constants),
     )
     for name in ("area", "energy", "speed", "parallel_speed", "cells", "ou_steps", "crossbars"):
         assert getattr(ratios, name) > (1.5 if name == "area" else 2), name
 
 
-@pytest.mark.parametrize("method", SPARSE)
-def test_costs_fall_with_every_share_of_zeros(method):
-    costs = [priced(method, network_of(*zeroed(share))) for share in (0.0, 0.5, 0.9, 1.0)]
+@pytest.mark.parametrize("mapping", SPARSE)
+def test_costs_fall_with_every_share_of_zeros(mapping):
+    costs = [priced(mapping, network_of(*zeroed(share))) for share in (0.0, 0.5, 0.9, 1.0)]
     for more, less in pairwise(costs):
         for name in ("total_area", "total_energy", "serial_time", "parallel_time"):
             assert getattr(less.total, name) < getattr(more.total, name), name
@@ -95,9 +95,9 @@ def test_costs_fall_with_every_share_of_zeros(method):
     assert costs[-1].mapping.crossbars == 0
 
 
-@pytest.mark.parametrize("method", SPARSE)
-def test_a_network_of_zeros_costs_only_its_outputs(method):
-    cost = priced(method, network_of(*(0 * weight for weight in weights(1.0))))
+@pytest.mark.parametrize("mapping", SPARSE)
+def test_a_network_of_zeros_costs_only_its_outputs(mapping):
+    cost = priced(mapping, network_of(*(0 * weight for weight in weights(1.0))))
     total = cost.total
     assert total.area["cells"] == total.area["converters"] == 0
     assert total.serial_time == total.parallel_time == 0
@@ -114,14 +114,14 @@ def test_the_traditional_mapping_stores_zeros_at_full_price():
     assert compare(zero, dense) == compare(dense, dense)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_inputs_of_zero_take_neither_time_nor_conversions(method):
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_inputs_of_zero_take_neither_time_nor_conversions(mapping):
     network = network_of(*weights(0.3, channels=(16, 64)))
     x = np.full((1, 16, 8, 8), -128, np.int8)
-    cost = priced(method, network, x).total
+    cost = priced(mapping, network, x).total
     assert cost.serial_time == cost.parallel_time == 0
     assert cost.energy["adc"] == cost.energy["dac"] == cost.energy["cells"] == 0
-    assert cost.total_area == priced(method, network).total.total_area
+    assert cost.total_area == priced(mapping, network).total.total_area
 
 
 def test_the_two_mechanisms_are_told_apart():
@@ -194,12 +194,14 @@ def test_area_counts_whole_crossbars_and_the_index():
     assert compare(cost, traditional).crossbar_area == pytest.approx(other / own)
 
 
-@pytest.mark.parametrize("method", ["traditional", "pattern", "mixed"])
-def test_sharing_crossbars_saves_area_and_no_energy(method):
+@pytest.mark.parametrize("mapping", ["traditional", "pattern", "mixed"])
+def test_sharing_crossbars_saves_area_and_no_energy(mapping):
     network = network_of(*weights(0.3))
     x = np.random.default_rng(9).integers(-128, 128, (1, 16, 8, 8)).astype(np.int8)
     traced = golden.run(network, x, trace=True)
-    shared, apart = (map_network(network, CrossbarConfig(), method, share=s) for s in (True, False))
+    shared, apart = (
+        map_network(network, CrossbarConfig(), mapping, share=s) for s in (True, False)
+    )
     own, other = (price(m, activity(network, m, traced)) for m in (shared, apart))
     for part in own.total.energy.keys() - {"index"}:  # which names the crossbars
         assert own.total.energy[part] == other.total.energy[part]

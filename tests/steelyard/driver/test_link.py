@@ -1,117 +1,18 @@
 """Link and serial transport against a board that is modelled in memory."""
 
-import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 from link_bytes import line
+from modelled_board import ANSWER_WORDS, CLOCK_HZ, PAYLOAD_WORDS, Board, SlowBoard
 from steelyard import driver
-from steelyard.contract import configure
 from steelyard.contract.frames import Reply, Request
 from steelyard.driver import link as link_module
 from steelyard.driver.frames import Frame
 from steelyard.driver.link import Link
-from steelyard.driver.serial import Address, SerialPort, SerialTransport, open_transport
-
-PAYLOAD_WORDS, ANSWER_WORDS, CLOCK_HZ = 13, 21, 48_000_000
-
-
-def unstuff(data: bytes) -> bytes:
-    """COBS as the board's receiver reads it."""
-    out, place = bytearray(), 0
-    while place < len(data):
-        code = data[place]
-        out += data[place + 1 : place + code]
-        place += code
-        if code != 255 and place < len(data):
-            out.append(0)
-    return bytes(out)
-
-
-@dataclass
-class Board:
-    """Port with a board behind it that answers each word with the next number.
-
-    Members
-    -------
-    lose : whether a frame is lost; gets its direction and its number in that direction
-    """
-
-    lose: Callable[[str, int], bool] = lambda direction, number: False
-    version: int = 1
-    silent: bool = False
-    session: int = 0
-    last: int = 0
-    words: list[int] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    stored: Frame | None = None
-    numbers: dict[str, int] = field(default_factory=lambda: {"in": 0, "out": 0})
-    output: bytearray = field(default_factory=bytearray)
-    requests: list[Frame] = field(default_factory=list)
-    closed: int = 0
-
-    def _lost(self, direction: str) -> bool:
-        self.numbers[direction] += 1
-        return self.lose(direction, self.numbers[direction])
-
-    def write(self, data: bytes) -> None:
-        assert data[0] == data[-1] == 0
-        frame = Frame.unpack(unstuff(data[1:-1]))
-        assert frame is not None
-        self.requests.append(frame)
-        if not self._lost("in") and not self.silent:
-            reply = self._execute(frame)
-            if not self._lost("out"):
-                self.output += line(reply)
-
-    def _execute(self, frame: Frame) -> Frame:
-        if frame.kind == Request.OPEN and frame.session != self.session:
-            self.session, self.last = frame.session, frame.sequence
-            self.answers.clear()
-            info = self.version | PAYLOAD_WORDS << 8 | ANSWER_WORDS << 20
-            return self._reply(Reply.OPENED, np.array([info, CLOCK_HZ], "<u4"))
-        if frame.session != self.session:
-            return Frame(kind=Reply.LOST, answers=0, sequence=self.last, session=frame.session)
-        ahead = (frame.sequence - self.last) % 65536
-        if ahead == 0:
-            assert self.stored is not None
-            return self.stored
-        if ahead != 1:
-            refused = frame.sequence & 0xFFF
-            return Frame(
-                kind=Reply.REFUSED, answers=refused, sequence=self.last, session=self.session
-            )
-        self.last = frame.sequence
-        words = frame.words().tolist()
-        assert len(words) <= PAYLOAD_WORDS
-        self.words += words
-        self.answers += [word + 1 for word in words]
-        given, self.answers = self.answers[: frame.answers], self.answers[frame.answers :]
-        return self._reply(Reply.DONE, np.array(given, "<u4"))
-
-    def _reply(self, kind: Reply, words: np.ndarray) -> Frame:
-        self.stored = Frame(
-            kind=kind,
-            answers=0,
-            sequence=self.last,
-            session=self.session,
-            payload=words.tobytes(),
-        )
-        return self.stored
-
-    def read(self, timeout: float) -> bytes:
-        if not self.output:
-            time.sleep(min(timeout, 0.001))
-        data = bytes(self.output)
-        self.output.clear()
-        return data
-
-    def close(self) -> None:
-        self.closed += 1
+from steelyard.driver.serial import SerialTransport
 
 
 def opened(board: Board, **options) -> SerialTransport:
@@ -176,32 +77,6 @@ def test_half_of_all_frames_may_be_lost(seed, monkeypatch):
     assert transport.read(200, 10).tolist() == list(range(1, 201))
     assert board.words == list(range(200))
     assert transport.statistics.repeated > 0
-
-
-@dataclass
-class SlowBoard(Board):
-    """Board that takes `pace` seconds a byte of frames, copies too, by a clock of its own."""
-
-    pace: float = 0.0
-    now: float = 0.0
-    free: float = 0.0
-    late: list[tuple[float, bytes]] = field(default_factory=list)
-
-    def clock(self) -> float:
-        return self.now
-
-    def write(self, data: bytes) -> None:
-        super().write(data)
-        self.free = max(self.free, self.now) + self.pace * len(data)
-        self.late.append((self.free, bytes(self.output)))
-        self.output.clear()
-
-    def read(self, timeout: float) -> bytes:
-        if self.late and self.late[0][0] <= self.now + timeout:
-            self.now, data = self.late.pop(0)
-            return data
-        self.now += timeout
-        return b""
 
 
 @pytest.mark.parametrize("pace", [0.001, 0.02, 0.2])
@@ -413,46 +288,3 @@ def test_link_asks_for_what_was_given():
     link.open(1)
     assert (link.payload_words, link.answer_words) == (PAYLOAD_WORDS, ANSWER_WORDS)
     assert link.exchange(numbers(3), 2, time.monotonic() + 1).tolist() == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("/dev/ttyUSB0", Address(path="/dev/ttyUSB0")),
-        ("COM3?baud=115200", Address(path="COM3", baud=115200)),
-        ("/dev/x?retry=0.5&open=9", Address(path="/dev/x", retry=0.5, open=9)),
-    ],
-)
-def test_addresses_are_understood(text, address):
-    assert Address.parse(text) == address
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "The device 'serial' needs a port; write 'serial:/dev/ttyUSB0' with its name"),
-        ("/dev/x?speed=9", "Serial port option 'speed' is unknown; use 'baud', 'retry' or 'open'"),
-        ("/dev/x?baud=fast", "Serial port option 'baud' must be a positive number, not 'fast'"),
-        ("/dev/x?retry=-1", "Serial port option 'retry' must be a positive number, not '-1'"),
-    ],
-)
-def test_bad_addresses_are_refused(text, message):
-    with pytest.raises(driver.BadAddress, match=message):
-        Address.parse(text)
-
-
-def test_a_missing_port_is_named():
-    with pytest.raises(driver.NoSuchDevice, match="Serial port '/dev/none' cannot be opened at"):
-        open_transport("/dev/none", configure("array"))
-
-
-def test_a_port_in_use_is_named():
-    master, slave = os.openpty()
-    path = os.ttyname(slave)
-    port = SerialPort(path, 115200)
-    with pytest.raises(driver.DeviceBusy, match=f"{path}' is in use by another program"):
-        SerialPort(path, 115200)
-    port.close()
-    SerialPort(path, 115200).close()
-    os.close(slave)
-    os.close(master)

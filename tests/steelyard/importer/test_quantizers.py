@@ -107,6 +107,97 @@ def test_unsigned_weights_around_128_are_the_same_as_signed_ones() -> None:
     np.testing.assert_array_equal(first.weight, second.weight)
 
 
+@pytest.mark.parametrize("zeros", [[0, 90, 130, 255], [5, 5, 5, 5]])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_weights_around_any_zero_point_are_signed_codes(dtype: type, zeros: list[int]) -> None:
+    signed = np.random.default_rng(1).integers(-60, 60, (4, 3, 3, 3), np.int16)
+    limits = np.iinfo(dtype)
+    points = np.array(zeros).reshape(4, 1, 1, 1) + limits.min
+    codes = np.clip(signed + points, limits.min, limits.max).astype(dtype)
+    graph = Qdq(3, 9, 9)
+    steps = np.linspace(0.005, 0.01, 4, dtype=np.float32)
+    stored = [graph.constant(each) for each in (codes, steps, points.reshape(-1).astype(dtype))]
+    kernel = graph.op("DequantizeLinear", *stored, axis=0)
+    model = graph.model(graph.pair(graph.op("Conv", graph.pair("x", 0.0303, 3), kernel), 0.07, 5))
+    network = importer.load(model)
+    layer = network.layers[0]
+    assert isinstance(layer, Conv)
+    np.testing.assert_array_equal(layer.weight, codes.astype(np.int16) - points)
+    assert_agrees(model, network, images((3, 9, 9), 20, seed=4))
+
+
+@pytest.mark.parametrize("case", ["-128", "around 130", "around 0 and 255 to 254"])
+def test_weights_of_nine_bits_read_every_channel_twice(case: str) -> None:
+    draw = np.random.default_rng(1)
+    dtype = np.int8 if case == "-128" else np.uint8
+    limits = np.iinfo(dtype)
+    zeros = {"-128": [0], "around 130": [130], "around 0 and 255 to 254": [0, 255, 3, 77]}[case]
+    zeros = np.resize(np.array(zeros, dtype), 4)
+    kernels, others, matrix = (
+        draw.integers(limits.min, limits.max + 1, shape).astype(dtype)
+        for shape in ((4, 3, 3, 3), (4, 3, 3, 3), (4, 196))
+    )
+    for each in (kernels, others, matrix):
+        each[0].flat[3] = limits.min
+        if dtype is np.uint8:
+            # The most that two weights of eight bits add up to.
+            each[zeros == 0] = np.minimum(each[zeros == 0], 254)
+            each[zeros == 255] = np.maximum(each[zeros == 255], 1)
+    graph = Qdq(3, 9, 9)
+    value = graph.pair("x", 0.0303, 3)
+
+    def weight(codes: np.ndarray) -> str:
+        steps = np.linspace(0.0005, 0.001, 4, dtype=np.float32)
+        return graph.op("DequantizeLinear", *map(graph.constant, (codes, steps, zeros)), axis=0)
+
+    # A second reader of the same input shares its copy.
+    first, second = (
+        graph.pair(graph.op("Conv", value, weight(each)), 0.037, 5) for each in (kernels, others)
+    )
+    y = graph.op("Flatten", graph.pair(graph.op("Add", first, second), 0.0307))
+    model = graph.model(graph.pair(graph.op("Gemm", y, weight(matrix), transB=1), 0.05))
+    network = importer.load(model)
+    kinds = [layer.kind for layer in network.layers]
+    twice = ["concat", "shuffle"]
+    assert kinds == [*twice, "conv", "conv", "add", *twice, "fc"]
+    layer = network.layers[2]
+    assert isinstance(layer, Conv)
+    pairs = layer.weight.astype(np.int16).reshape(4, 3, 2, 3, 3).sum(axis=2)
+    np.testing.assert_array_equal(pairs, kernels - zeros.astype(np.int16).reshape(4, 1, 1, 1))
+    assert_agrees(model, network, images((3, 9, 9), 60, seed=4), 0.998)
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_weights_of_nine_bits_stay_so_where_they_are_spread(op: str) -> None:
+    """Dilations and phases move weights of -128 as they are."""
+    graph = Qdq(4, 9, 9)
+    weight = np.random.default_rng(2).integers(-128, 127, (4, 2, 3, 3)).astype(np.int8)
+    weight[0] = -128
+    options = {"dilations": [2, 2]} if op == "Conv" else {"strides": [2, 2]}
+    stored = (weight, np.float32(0.002), np.int8(0))
+    kernel = graph.op("DequantizeLinear", *map(graph.constant, stored))
+    y = graph.op(op, graph.pair("x", 0.0303, 3), kernel, group=2, **options)
+    model = graph.model(graph.pair(y, 0.0371, 5))
+    assert_within_a_step(model, importer.load(model), images((4, 9, 9), 20, seed=4))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_cast_of_codes_to_another_type_is_refused(dtype: type) -> None:
+    kinds = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8}
+    other = {np.int8: np.uint8, np.uint8: np.int8}[dtype]
+    for to in (dtype, other):
+        graph = Qdq(3, 9, 9)
+        parameters = (graph.constant(np.float32(0.03)), graph.constant(dtype(7)))
+        codes = graph.op("QuantizeLinear", "x", *parameters)
+        codes = graph.op("Cast", codes, to=int(kinds[to]))
+        model = graph.model(graph.op("DequantizeLinear", codes, *parameters))
+        if to is dtype:
+            assert not importer.load(model).layers
+        else:
+            with pytest.raises(UserError, match=r"Cast node .* makes u?int8 of its input, allowed"):
+                importer.load(model)
+
+
 def test_long_name_of_onnx_s_domain_means_the_same() -> None:
     graph = Qdq(3, 9, 9)
     model = graph.model(graph.pair(graph.conv(graph.pair("x", 0.03)), 0.07))

@@ -6,6 +6,7 @@ agrees with onnxruntime nor is refused by name fails here, also when onnx knows 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, defs, helper
 
-from qdq_graphs import Qdq, assert_within_a_step, images
+from qdq_graphs import Qdq, assert_within_a_step, images, runtime_output, scores
 from steelyard import importer
 from steelyard.errors import UserError
 from steelyard.importer.registry import OPERATORS
@@ -42,7 +43,10 @@ def lists(g: Qdq, since: int, numbers: list[int], **key: str) -> tuple[list[str]
 
 def conv(g: Qdq, v: str, **attributes: Any) -> str:
     bias = g.constant(np.linspace(-1, 1, 4, dtype=np.float32))
-    y = g.op("Conv", v, g.weight(weight(4, 3, 3, 3)), bias, **attributes)
+    shape = (4, 3, 3, 3)
+    if attributes.get("group") == 3:
+        bias, shape = g.constant(np.linspace(-1, 1, 6, dtype=np.float32)), (6, 1, 3, 3)
+    y = g.op("Conv", v, g.weight(weight(*shape)), bias, **attributes)
     return g.pair(y, 0.0713, 3)
 
 
@@ -122,6 +126,79 @@ def unsqueeze(g: Qdq, v: str) -> str:
     return g.pair(g.op("Unsqueeze", v, *inputs, **more), 0.0203, 5)
 
 
+def concat(g: Qdq, v: str, **attributes: Any) -> str:
+    other = g.pair(g.op("Relu", v), 0.0151, -20)
+    return g.pair(g.op("Concat", v, other, v, **{"axis": 1, **attributes}), 0.0203, 5)
+
+
+def slice_(g: Qdq, v: str, **attributes: Any) -> str:
+    numbers = {"starts": [1, -8], "ends": [1 << 31, 8], "axes": [-3, 2], **attributes}
+    if g.opset < 10:
+        return g.pair(g.op("Slice", v, **numbers), 0.0203, 5)
+    given = [g.constant(np.array(numbers[key])) for key in ("starts", "ends", "axes")]
+    return g.pair(g.op("Slice", v, *given), 0.0203, 5)
+
+
+def split(g: Qdq, v: str, **attributes: Any) -> str:
+    """Parts in another order."""
+    counts = [2, 7] if attributes.get("axis") in (2, -1) else [1, 2]
+    inputs, more = lists(g, 13, attributes.pop("split", counts), split="")
+    if "num_outputs" in attributes:
+        inputs, more = [], {}
+    elif g.opset >= 18 and not inputs:
+        attributes["num_outputs"] = 2
+    number = len(g.nodes)
+    more = {**more, "axis": 1, **attributes}
+    g.nodes.append(helper.make_node("Split", [v, *inputs], ["a", "b"], f"split{number}", **more))
+    a, b = (g.pair(each, 0.0203, 5) for each in ("a", "b"))
+    if more["axis"] != 1:
+        return g.pair(g.op("Relu", b), 0.0203, 5)
+    return g.pair(g.op("Concat", b, a, axis=1), 0.0203, 5)
+
+
+def resize(g: Qdq, v: str, **attributes: Any) -> str:
+    if "keep_aspect_ratio_policy" in attributes:
+        attributes["axes"] = [2, 3]
+    axes = attributes.get("axes")
+    scales = np.array([2, 3] if axes else [1, 1, 2, 3], np.float32)
+    if g.opset < 11:
+        return g.pair(g.op("Resize", v, g.constant(scales), **attributes), 0.0203, 5)
+    # The defaults of the newer opsets take other pixels where the factor is odd.
+    usual = {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"}
+    attributes = {"mode": "nearest", **usual, **attributes}
+    given = ["", g.constant(scales)]
+    if "keep_aspect_ratio_policy" in attributes:
+        given = ["", "", g.constant(np.array([18, 27]))]
+    elif g.opset < 13:
+        given[0] = g.constant(np.zeros(0, np.float32))
+    return g.pair(g.op("Resize", v, *given, **attributes), 0.0203, 5)
+
+
+def upsample(g: Qdq, v: str, **attributes: Any) -> str:
+    scales = attributes.pop("scales", [1.0, 1.0, 3.0, 2.0])
+    if g.opset < 9:
+        return g.pair(g.op("Upsample", v, scales=scales, **attributes), 0.0203, 5)
+    given = g.constant(np.array(scales, np.float32))
+    return g.pair(g.op("Upsample", v, given, **attributes), 0.0203, 5)
+
+
+def depth_to_space(g: Qdq, v: str, **attributes: Any) -> str:
+    y = g.pair(g.op("Conv", v, g.weight(weight(12, 3, 3, 3))), 0.0713, 3)
+    return g.pair(g.op("DepthToSpace", y, **{"blocksize": 2, **attributes}), 0.0713, 3)
+
+
+def conv_transpose(g: Qdq, v: str, **attributes: Any) -> str:
+    groups = attributes.get("group", 1)
+    bias = g.constant(np.linspace(-1, 1, 2 * groups, dtype=np.float32))
+    attributes = {"strides": [2, 2], **attributes}
+    y = g.op("ConvTranspose", v, g.weight(weight(3, 2, 3, 3), axis=1), bias, **attributes)
+    return g.pair(y, 0.0713, 3)
+
+
+def summed(g: Qdq, v: str) -> str:
+    return g.pair(g.op("Sum", g.pair(g.op("Relu", v), 0.0151, -20), g.op("Sum", v)), 0.0317, 2)
+
+
 def shape(g: Qdq, v: str, **attributes: Any) -> str:
     sizes = g.op("Shape", v, **attributes)
     if not attributes:
@@ -154,14 +231,22 @@ def dequantize(g: Qdq, v: str, **attributes: Any) -> str:
     )
 
 
+def cast(g: Qdq, v: str, to: int = TensorProto.FLOAT, **attributes: Any) -> str:
+    return g.pair(g.op("Cast", v, to=to, **attributes), 0.0203, 5)
+
+
 BUILDS: dict[str, Build] = {
-    "Add": add, "AveragePool": pooled("AveragePool"), "Clip": clip, "Conv": conv,
+    "Add": add, "Sum": summed, "ConvTranspose": conv_transpose, "DepthToSpace": depth_to_space,
+    "Resize": resize, "Upsample": upsample,
+    "AveragePool": pooled("AveragePool"), "Cast": cast, "Clip": clip, "Concat": concat,
+    "Conv": conv,
     "DequantizeLinear": dequantize, "Div": scaled("Div"), "Dropout": dropout, "Flatten": flatten,
     "Gemm": gemm, "GlobalAveragePool": unary("GlobalAveragePool"),
     "GlobalMaxPool": unary("GlobalMaxPool"), "Identity": unary("Identity"), "MatMul": matmul,
     "MaxPool": pooled("MaxPool"), "Mul": scaled("Mul"), "Pad": pad, "QuantizeLinear": quantize,
     "ReduceMean": reduce_mean, "Relu": unary("Relu"), "Reshape": reshape, "Shape": shape,
-    "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose, "Unsqueeze": unsqueeze,
+    "Slice": slice_, "Split": split, "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
 }  # fmt: skip
 
 
@@ -179,7 +264,9 @@ def schemas(op: str) -> Iterator[defs.OpSchema]:
             yield schema
 
 
-VERSIONS = [(op, max(s.since_version, OLDEST)) for op in BUILDS for s in schemas(op)]
+VERSIONS = [
+    (op, max(s.since_version, OLDEST)) for op in BUILDS for s in schemas(op) if not s.deprecated
+]
 
 
 def same(one: Network, other: Network) -> bool:
@@ -231,16 +318,37 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("AveragePool", "kernel_shape"): [([1, 3], None), ([3], r"has the kernel shape \(3,\)")],
     ("AveragePool", "pads"): [([1] * 4, "do not count"), ([0] * 4, None), ([-1] * 4, "has pads")],
     ("AveragePool", "strides"): [([2, 2], None), ([1, 2], r"has strides \(1, 2\)")],
+    ("Cast", "to"): [
+        (int(TensorProto.FLOAT16), "makes float16 of its input, allowed is float or double"),
+        (int(TensorProto.INT8), "makes int8 of its input, allowed is float or double"),
+    ],
     ("Clip", "max"): [(0.3, None)],
     ("Clip", "min"): [(0.3, None), (2.0, "has bounds 2 and 1.3")],
+    ("Concat", "axis"): [(-3, None), (2, "along axis 2 of 4"), (9, "has axis 9 for 4 axes")],
     ("Conv", "auto_pad"): [
         ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
     ],
-    ("Conv", "dilations"): [([1, 1], None), ([1, 2], "has dilations")],
-    ("Conv", "group"): [(3, "has 3 groups")],
+    ("Conv", "dilations"): [([1, 1], None), ([1, 2], None), ([0, 1], "has dilations")],
+    ("Conv", "group"): [(3, None), (0, "in each of 0 groups"), (2, "in each of 2 groups where")],
     ("Conv", "kernel_shape"): [([3, 3], None), ([2, 2], r"has kernel_shape = \(2, 2\) and a wei")],
     ("Conv", "pads"): [([1, 0, 2, 1], None), ([1, 1], "has pads")],
     ("Conv", "strides"): [([2, 2], None), ([2, 1], "has strides")],
+    ("ConvTranspose", "auto_pad"): [
+        ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
+    ],
+    ("ConvTranspose", "dilations"): [([1, 1], None), ([2, 3], None), ([0, 1], "has dilations")],
+    ("ConvTranspose", "group"): [(3, None), (2, "in 2 groups where its input has 3 channels")],
+    ("ConvTranspose", "kernel_shape"): [([3, 3], None), ([2, 2], "has kernel_shape = ")],
+    ("ConvTranspose", "output_padding"): [([1, 0], None), ([0, -1], r"output_padding \[0, -1\]")],
+    ("ConvTranspose", "output_shape"): [
+        ([18, 18], None), ([17, 19], None), ([20, 18], "wants 20 of 19 rows"),
+    ],
+    ("ConvTranspose", "pads"): [
+        ([1, 0, 2, 1], None), ([2, 3, 2, 3], None), ([1, 1], "has pads"), ([9, 0, 10, 0], "wants 0")
+    ],
+    ("ConvTranspose", "strides"): [([1, 1], None), ([4, 3], None), ([0, 1], "has strides")],
+    ("DepthToSpace", "blocksize"): [(1, None), (3, "has blocksize = 3 for 12 channels, allowed")],
+    ("DepthToSpace", "mode"): [("CRD", None), ("DCR", None), ("x", "has mode = 'x', allowed are")],
     ("DequantizeLinear", "axis"): [(0, None), (7, None)],
     ("DequantizeLinear", "block_size"): [(2, "has block_size = 2, allowed is 0")],
     ("DequantizeLinear", "output_dtype"): [
@@ -259,7 +367,12 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("MaxPool", "pads"): [([1, 0, 2, 1], None)],
     ("MaxPool", "strides"): [([2, 2], None), ([0, 0], "has strides")],
     ("Pad", "mode"): [("reflect", "in mode 'reflect'"), ("edge", "in mode 'edge'")],
-    ("Pad", "pads"): [([0, 0, 1, 1, 0, 0, 0, 0], None), ([0, 1] * 4, "pads .* allowed are zeros")],
+    ("Pad", "pads"): [
+        ([0, 0, 1, 1, 0, 0, 0, 0], None),
+        ([0, 0, -1, 1, 0, 0, -1, 0], None),
+        ([0, 0, -9, 0, 0, 0, 0, 0], "cannot run: top padding must be"),
+        ([0, 1] * 4, "pads .* allowed are zeros"),
+    ],
     ("Pad", "value"): [(0.5, r"with \[0.5\], allowed are zeros")],
     ("QuantizeLinear", "axis"): [(0, None), (7, None)],
     ("QuantizeLinear", "block_size"): [(2, "has block_size = 2, allowed is 0")],
@@ -272,13 +385,43 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
         (int(TensorProto.FLOAT), None),
         (int(TensorProto.FLOAT16), "has precision = float16, allowed is float"),
     ],
-    ("ReduceMean", "axes"): [([2, 3], None), ([1], r"has axes \[1\]"), ([9], "has axis 9 for 4")],
+    ("ReduceMean", "axes"): [
+        ([2, 3], None), ([2], None), ([-1], None), ([1], r"has axes \[1\]"), ([9], "has axis 9 for")
+    ],
     ("ReduceMean", "keepdims"): [(0, None)],
     ("ReduceMean", "noop_with_empty_axes"): [(1, None)],
+    ("Resize", "antialias"): [(0, None), (1, "has antialias = 1, allowed is 0")],
+    ("Resize", "axes"): [([2, 3], None), ([-1, -2], None), ([0, 2], r"resizes by \[2.0, 3.0\]")],
+    ("Resize", "coordinate_transformation_mode"): [
+        ("asymmetric", "which do not repeat each of 9 pixels 3 times"),
+        ("pytorch_half_pixel", None),
+        ("half_pixel_symmetric", None),
+        ("align_corners", "'align_corners' and nearest_mode = 'round_prefer_floor', which do not"),
+        ("tf_crop_and_resize", "do not repeat"),
+    ],
+    ("Resize", "keep_aspect_ratio_policy"): [
+        ("stretch", None), ("not_larger", "has keep_aspect_ratio_policy = 'not_larger'")
+    ],
+    ("Resize", "mode"): [("linear", "has mode = 'linear', allowed is 'nearest'"), ("cubic", "has")],
+    ("Resize", "nearest_mode"): [
+        ("round_prefer_ceil", None), ("floor", "do not repeat"), ("ceil", "do not repeat")
+    ],
     ("Reshape", "allowzero"): [(1, None)],
     ("Shape", "end"): [(1, None), (-3, None)],
     ("Shape", "start"): [(-3, "turns")],
+    ("Slice", "axes"): [([1, 3], None), ([0, 1], "takes images 1 to"), ([1, 7], "has axis 7 for")],
+    ("Slice", "ends"): [([2, -2], None), ([1, 8], "takes nothing of"), ([2], "has 2 starts, 1 en")],
+    ("Slice", "starts"): [([0, 0], None), ([3, 0], "takes nothing of a tensor")],
+    ("Split", "axis"): [(2, None), (-1, None), (0, "splits the batch"), (4, "has axis 4 for 4")],
+    ("Split", "num_outputs"): [(2, None), (3, r"splits 3 places of axis 1 into \[1, 1, 1\] for 2")],
+    ("Split", "split"): [([2, 1], None), ([2, 2], "splits 3 places"), ([0, 3], "splits 3 places")],
     ("Transpose", "perm"): [([1, 0], None), ([0, 0], "has perm = ")],
+    ("Upsample", "mode"): [("linear", "has mode = 'linear', allowed is 'nearest'")],
+    ("Upsample", "scales"): [
+        ([1.0, 1.0, 1.0, 4.0], None),
+        ([1.0, 1.0, 1.5, 2.0], r"resizes by \[1.0, 1.0, 1.5, 2.0\]"),
+        ([1.0, 2.0, 2.0, 2.0], "whole factors of height and width"),
+    ],
 }  # fmt: skip
 """Values of attributes other than the default, with the sentence that refuses them."""
 
@@ -393,3 +536,32 @@ def test_axis_of_scales_is_taken_in_opsets_before_13_too() -> None:
     assert isinstance(layer, Conv)
     ratios = np.ldexp(layer.multiplier.astype(float), -layer.shift)
     np.testing.assert_allclose(ratios / ratios[0], scales / scales[0], rtol=1e-6)
+
+
+RULES = ["align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn"]
+NEAREST = ["ceil", "floor", "round_prefer_ceil", "round_prefer_floor"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("nearest", NEAREST)
+def test_nearest_pixels_are_those_of_onnxruntime_or_refused(rule: str, nearest: str) -> None:
+    """Every factor from 1 to 4, of maps of one pixel to five."""
+    refused = 0
+    for size, factor in itertools.product((1, 2, 5), (1, 2, 3, 4)):
+        graph = Qdq(2, size, 4, opset=11)
+        value = graph.pair("x", 0.0203, 5)
+        given = [graph.constant(np.array(a, np.float32)) for a in ([], [1, 1, factor, 1])]
+        attributes = {"coordinate_transformation_mode": rule, "nearest_mode": nearest}
+        model = graph.model(graph.op("Resize", value, *given, mode="nearest", **attributes))
+        x = images((2, size, 4), 2, seed=1)
+        expected = runtime_output(model, x)
+        plain = np.repeat(runtime_output(graph.model(value), x), factor, axis=2)
+        if np.array_equal(expected, plain):
+            np.testing.assert_array_equal(scores(importer.load(model), x), expected)
+        else:
+            refused += 1
+            with pytest.raises(UserError, match=f"'{rule}' and nearest_mode = '{nearest}'"):
+                importer.load(model)
+    right = {("asymmetric", "floor"), ("tf_half_pixel_for_nn", "floor")}
+    right |= {(each, near) for each in RULES[2:4] for near in NEAREST[2:]}
+    assert (refused == 0) == ((rule, nearest) in right)

@@ -217,7 +217,7 @@ REFUSED = {
     "4-bit weights": (TensorProto.INT4, "constant codes of int4, allowed are int8"),
     "unsigned 4-bit weights": (TensorProto.UINT4, "constant codes of uint4, allowed are int8"),
     "float8 weights": (TensorProto.FLOAT8E4M3FN, "constant codes of float8_e4m3fn"),
-    "16-bit weights": (TensorProto.INT16, "has a weight of int16 with zero point 0, allowed is"),
+    "16-bit weights": (TensorProto.INT16, "has a weight of int16, allowed are int8 and uint8; "),
 }
 
 

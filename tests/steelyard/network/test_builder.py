@@ -135,3 +135,52 @@ def test_a_layer_that_does_not_fit_is_named(step, sentence):
         builder.network()
     assert str(info.value).startswith(sentence)
     assert str(info.value).endswith(".") and "\n" not in str(info.value)
+
+
+def test_channels_and_pixels_that_only_move():
+    """Against numpy, and what torch and ONNX call these functions."""
+    rng = np.random.default_rng(3)
+    builder = NetworkBuilder("net", (12, 3, 2), scale=0.5, zero_point=7)
+    made = {
+        "sliced": builder.slice_channels(5, 4, "input"),
+        "padded": builder.pad((1, 0, 2, 3), "input"),
+        "cut": builder.pad((-1, 0, 0, -1), "input"),
+        "shuffled": builder.shuffle(3, "input"),
+        "up": builder.upsample((2, 3), "input"),
+        "dcr": builder.depth_to_space(2, "input", output="dcr"),
+        "crd": builder.depth_to_space(2, "input", inside=True),
+    }
+    x = rng.integers(-128, 128, (2, 12, 3, 2), np.int8)
+    blocks = x.reshape(2, 2, 2, 3, 3, 2), x.reshape(2, 3, 2, 2, 3, 2)
+    expected = {
+        "sliced": x[:, 5:9],
+        "padded": np.pad(x, ((0, 0), (0, 0), (1, 2), (0, 3)), constant_values=7),
+        "cut": x[:, :, 1:, :1],
+        "shuffled": x.reshape(2, 3, 4, 3, 2).swapaxes(1, 2).reshape(x.shape),
+        "up": x.repeat(2, axis=2).repeat(3, axis=3),
+        "dcr": blocks[0].transpose(0, 3, 4, 1, 5, 2).reshape(2, 3, 6, 4),
+        "crd": blocks[1].transpose(0, 1, 4, 2, 5, 3).reshape(2, 3, 6, 4),
+    }
+    assert made["dcr"] == "dcr"
+    for name, output in made.items():
+        found = golden.run(builder.network(output), x)
+        np.testing.assert_array_equal(found, expected[name], err_msg=name)
+
+
+def test_a_concatenation_requantizes_what_has_other_codes():
+    builder = NetworkBuilder("net", (2, 3, 3), scale=0.5, zero_point=7)
+    other = builder.avg_pool(1, scale=0.25, zero_point=-3)
+    joined = builder.concat("input", other, "input", scale=0.5, zero_point=7)
+    network = builder.network()
+    assert [layer.name for layer in network.layers] == ["avg_pool0", "concat1/part 1", "concat1"]
+    assert network.tensor(joined) == Tensor("concat1", (6, 3, 3), 0.5, 7)
+    x = np.random.default_rng(1).integers(-40, 40, (1, 2, 3, 3), np.int8)
+    np.testing.assert_array_equal(golden.run(network, x), np.concatenate([x, x, x], axis=1))
+
+
+def test_a_depth_to_space_that_does_not_divide_is_refused():
+    for channels in (2, 6):
+        builder = NetworkBuilder("net", (channels, 3, 3))
+        for inside in (False, True):
+            with pytest.raises(UserError, match=f"{channels} channels cannot be cut into 4 equal"):
+                builder.depth_to_space(2, "input", inside=inside)

@@ -121,7 +121,7 @@ def _single(layer, inputs, output, zero_points):
 
 
 def _one_input(layer, tensors):
-    return Network("single", layer.inputs[0], "y", tensors, (layer,))
+    return Network("single", layer.inputs[0], ("y",), tensors, (layer,))
 
 
 def _images(rng, network, count=2):
@@ -334,7 +334,7 @@ def test_residual_add_rounds_once():
         name="b", inputs=("x",), output="b", weight=np.eye(3, dtype=np.int8).reshape(3, 3, 1, 1),
         bias=np.zeros(3, np.int32), multiplier=np.ones(3, np.int32), shift=np.ones(3, np.int32),
     )  # fmt: skip
-    network = Network("sum", "x", "y", tensors, (identity, layer))
+    network = Network("sum", "x", ("y",), tensors, (identity, layer))
     a, b = (rng.integers(-128, 128, (2, *shape)).astype(np.int8) for _ in range(2))
     found = golden.layer(network, layer, a, b)
     wanted = [_direct(network, layer, *images) for images in zip(a, b, strict=True)]

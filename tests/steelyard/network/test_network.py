@@ -63,7 +63,7 @@ def _network(changes=None, tensor_changes=None):
         tensors[name] = replace(tensors[name], **change)
     by_name = changes or {}
     layers = [replace(layer, **by_name.get(layer.name, {})) for layer in layers]
-    return Network("net", "x", "y", tensors, tuple(layers))
+    return Network("net", "x", ("y",), tensors, tuple(layers))
 
 
 def test_kinds_are_named():
@@ -115,7 +115,7 @@ BAD_LAYERS = [
     (_replaced("multiplier", 1, -1), "smallest multiplier must be"),
     (_replaced("shift", 1, 64), "largest shift must be an integer from 1 to 63, not 64"),
     (_replaced("shift", 1, 0), "smallest shift must be an integer from 1 to 63, not 0"),
-    ({"conv_a": {"stride": 3}}, "stride must be an integer from 1 to 2, not 3"),
+    ({"conv_a": {"stride": 5}}, "stride must be an integer from 1 to 4, not 5"),
     ({"conv_a": {"padding": (1, 1, 3, 1)}}, "bottom padding of a kernel of 3x3 must be"),
     ({"conv_a": {"padding": (-1, 1, 1, 1)}}, "top padding of a kernel of 3x3 must be"),
     ({"conv_a": {"padding": (1, 1)}}, "the padding (top, left, bottom, right)"),
@@ -174,16 +174,16 @@ def test_a_bad_tensor_is_named(tensor, changes, sentence):
 def test_network_ends_must_exist_and_names_be_unique():
     tensors, layers = _parts()
     with pytest.raises(UserError, match="has no tensor 'z'"):
-        Network("net", "z", "y", tensors, tuple(layers))
+        Network("net", "z", ("y",), tensors, tuple(layers))
     with pytest.raises(UserError, match="Output 'y' of network 'net' is made by no layer"):
-        Network("net", "x", "y", tensors, tuple(layers[:-1]))
+        Network("net", "x", ("y",), tensors, tuple(layers[:-1]))
     with pytest.raises(UserError, match="Tensor 'y' of network 'net' is made by no layer"):
-        Network("net", "x", "avg", tensors, tuple(layers[:-1]))
+        Network("net", "x", ("avg",), tensors, tuple(layers[:-1]))
     twins = (layers[0], replace(layers[1], name="conv_a"), *layers[2:])
     with pytest.raises(UserError, match="Layer 'conv_a' occurs twice"):
-        Network("net", "x", "y", tensors, twins)
+        Network("net", "x", ("y",), tensors, twins)
     with pytest.raises(UserError, match=r"The output_view of network 'net' must be a shape of the"):
-        Network("net", "x", "y", tensors, tuple(layers), output_view=(2, 0, 3))
+        Network("net", "x", ("y",), tensors, tuple(layers), output_views=((2, 0, 3),))
 
 
 def _same(one, other):
@@ -226,7 +226,7 @@ def _edit(path, value):
     "path, value, sentence",
     [
         (("input_view",), None, "Entry 'input_view' of the network is missing"),
-        (("output",), None, "Entry 'output' of the network is missing"),
+        (("outputs",), None, "Entry 'outputs' of the network is missing"),
         (("extra",), 1, "Entry 'extra' of the network is unknown"),
         (("name",), 3, "Entry 'name' of the network cannot be 3"),
         (("layers",), {}, "Entry 'layers' of the network cannot be {}"),
@@ -296,7 +296,7 @@ def _everything(**more):
     }  # fmt: skip
     layer = Everything(name="all", inputs=("x",), output="y", **fields)
     tensors = {name: _tensor(name, (2, 3, 3)) for name in ("x", "y")}
-    return Network("any", "x", "y", tensors, (layer,))
+    return Network("any", "x", ("y",), tensors, (layer,))
 
 
 def test_a_new_kind_needs_an_entry_in_the_registry():

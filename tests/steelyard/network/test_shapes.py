@@ -142,3 +142,36 @@ def test_fully_connected_layers_have_one_group():
     layer = replace(builder.layers[0], fully_connected=True)
     with pytest.raises(UserError, match="in one group without padding"):
         layer.check([builder.tensors["input"]], builder.last)
+
+
+def two_outputs():
+    builder = NetworkBuilder("two", SHAPE, scale=0.5, zero_point=7)
+    first = builder.append(Shuffle, "input", groups=2)
+    builder.append(Slice, first, first=1, count=3)
+    second = builder.max_pool(2, first)
+    builder.max_pool(1, second, name="unused")
+    return builder.network(second, first, output_views=((6, 6), (6, 3, 4)))
+
+
+def test_a_network_gives_several_outputs():
+    network = two_outputs()
+    assert network.outputs == ("max_pool2", "shuffle0")
+    assert [layer.name for layer in network.layers] == ["shuffle0", "max_pool2"]
+    assert from_arrays(*to_arrays(network)).output_views == ((6, 6), (6, 3, 4))
+    trace = golden.run(network, X, trace=True)
+    assert np.array_equal(golden.run(network, X), trace["max_pool2"])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "views", "words"),
+    [
+        ((), (), "at least one output and each once, not none"),
+        (("shuffle0", "shuffle0"), (), "each once, not 'shuffle0', 'shuffle0'"),
+        (("shuffle0", "other"), (), "has no tensor 'other'"),
+        (("shuffle0",), ((72,), (72,)), "1 outputs and 2 views"),
+        (("shuffle0",), ((71,),), "must be a shape of the 72 elements"),
+    ],
+)
+def test_outputs_that_are_none_are_refused(outputs, views, words):
+    with pytest.raises(UserError, match=words):
+        replace(two_outputs(), outputs=outputs, output_views=views)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from steelyard.contract import configure
 from steelyard.errors import FileRefused, UserError
 from steelyard.network import golden
 from steelyard.network.random import random_input, random_network
-from steelyard.program import FORMAT_VERSION, Program, pack_activations, unpack_activations
+from steelyard.program import (
+    FORMAT_VERSION,
+    HostPart,
+    Program,
+    pack_activations,
+    unpack_activations,
+)
 from steelyard.program.archive import read_sealed, write_sealed
 
 CONFIG = configure("array", lanes=8, columns=4, group=8, window_groups=8, weight_words=1 << 14)
@@ -128,7 +135,7 @@ def forged(path, saved: bytes, *, manifest=None, arrays=None) -> None:
     write_sealed(path, old_manifest, old_arrays)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_an_older_format_says_so(saved, tmp_path, version):
     path = tmp_path / "old.syp"
     forged(path, saved, manifest=lambda m: m.update(version=version))
@@ -159,6 +166,39 @@ def test_another_format_is_refused(saved, tmp_path):
     path = tmp_path / "other.syp"
     forged(path, saved, manifest=lambda m: m.update(format="weights"))
     assert "is not a Steelyard program" in refusal(path)
+
+
+HOST = HostPart(b"an ONNX file", "logits", ("Mul", "Softmax"))
+
+
+def test_a_part_for_the_host_is_kept(program, tmp_path):
+    path = tmp_path / "host.syp"
+    replace(program, host=HOST).save(path)
+    loaded = Program.load(path)
+    assert loaded.host == HOST and HOST.title == "Mul and Softmax of 'logits'"
+    program.save(path)
+    assert Program.load(path).host is None
+
+
+@pytest.mark.parametrize(
+    ("manifest", "arrays", "words"),
+    [
+        (lambda m: m.update(host=None), None, "disagree on a part for the host"),
+        (None, lambda a: a.pop("host"), "disagree on a part for the host"),
+        (lambda m: m.pop("host"), None, "'host' is missing"),
+        (lambda m: m["host"].update(operators=[]), None, "no operators"),
+        (lambda m: m["host"].update(operators="Softmax"), None, "no operators"),
+        (lambda m: m["host"].pop("value"), None, "'value' is missing"),
+        (lambda m: m.update(host=5), None, "is damaged"),
+        (None, lambda a: a.update(host=a["host"].astype(np.int8)), "must be uint8 (n,)"),
+        (None, lambda a: a.update(host=a["host"][:0]), "must be uint8 (n,)"),
+    ],
+)
+def test_a_damaged_part_for_the_host_is_refused(program, tmp_path, manifest, arrays, words):
+    replace(program, host=HOST).save(tmp_path / "host.syp")
+    path = tmp_path / "changed.syp"
+    forged(path, (tmp_path / "host.syp").read_bytes(), manifest=manifest, arrays=arrays)
+    assert words in refusal(path)
 
 
 @pytest.mark.parametrize("name", ["descriptors", "parameters", "weights"])

@@ -168,7 +168,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], object, str]] = {
     "dead value": (
         dead,
         images((3, 9, 9), 2, 0),
-        r"Value 'clip\d+.out' runs from 0 to 0 on the calibration images, which gives no scale;",
+        r"Value 'maxpool\d+.out' runs from 0 to 0 on the calibration images, which gives no scale;",
     ),
     "shape": (
         float_output,

@@ -12,7 +12,7 @@ from steelyard.engines.crossbar import CrossbarConfig, DeviceEffects
 from steelyard.network import golden
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.lib.testing import receive, send
-from steelyard_sim.cases.tile import TileScript, random_tile_program
+from steelyard_sim.cases.tile import CrossbarTileScript, random_crossbar_tile_program
 
 CONFIG = configure(
     "crossbar",
@@ -59,8 +59,8 @@ def exchange(config, words, answers, seed, stall):
 
 @pytest.mark.parametrize(("seed", "config"), [(0, CONFIG), (1, CONFIG), (5, IDEAL)])
 def test_random_programs_agree_with_the_golden_crossbar(seed, config):
-    program, x = random_tile_program(seed, config, cycles=2500, words=1500)
-    script = TileScript(program, x, Random(seed), layerwise=bool(seed % 2))
+    program, x = random_crossbar_tile_program(seed, config, cycles=2500, words=1500)
+    script = CrossbarTileScript(program, x, Random(seed), layerwise=bool(seed % 2))
     print(script)
     mismatch = script.check(exchange(config, script.words, script.answers, seed, 0.1))
     assert mismatch is None, str(mismatch)
@@ -70,7 +70,7 @@ def test_random_programs_agree_with_the_golden_crossbar(seed, config):
 
 
 def test_cells_with_device_effects_agree_with_the_golden_crossbar():
-    program, x = random_tile_program(2, CONFIG, cycles=1500, words=1200)
+    program, x = random_crossbar_tile_program(2, CONFIG, cycles=1500, words=1200)
     effects = DeviceEffects(
         seed=3, stuck_at_zero=30_000, stuck_at_one=30_000, deviating=300_000, deviation=2
     )
@@ -81,7 +81,7 @@ def test_cells_with_device_effects_agree_with_the_golden_crossbar():
         mapping=program.settings.mapping,
         effects=effects,
     )
-    script = TileScript(worn, x, Random(2))
+    script = CrossbarTileScript(worn, x, Random(2))
     assert (script.result.output != program.golden(x)[program.network.output]).any()
     mismatch = script.check(exchange(CONFIG, script.words, script.answers, 2, 0.0))
     assert mismatch is None, str(mismatch)

@@ -13,7 +13,7 @@ from steelyard_hw.crossbar.counters import UnitCounters
 from steelyard_hw.crossbar.tile import CrossbarTile
 from steelyard_hw.lib.testing import monitor, send
 from steelyard_sim.cases.array import WindowFeeder, layer_bits
-from steelyard_sim.cases.tile import TileChecker, random_tile_case
+from steelyard_sim.cases.tile import CrossbarTileChecker, random_crossbar_tile_case
 
 RESET_CYCLES = 4
 """The shortest reset that there is: that of the link when a session opens."""
@@ -53,7 +53,7 @@ def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0, res
     async def part(ctx, cycles):
         """The layer from its start, up to a number of cycles."""
         feeder = WindowFeeder(case, Random(rng.random()), window_stall)
-        checker = TileChecker(case)
+        checker = CrossbarTileChecker(case)
         ctx.set(dut.layer.as_value(), layer_bits(config, case.layer))
         ctx.set(dut.start, 1)
         await ctx.tick()
@@ -97,9 +97,13 @@ def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0, res
             ctx.set(counters.store, 1)
             await ctx.tick()
             ctx.set(counters.store, 0)
-            ctx.set(counters.address, number)
-            await ctx.tick().repeat(2)
-            counts.append(ctx.get(counters.data))
+            ctx.set(counters.host.address, number)
+            words = []
+            for sub in range(2):
+                ctx.set(counters.host.sub, sub)
+                await ctx.tick().repeat(3)
+                words.append(ctx.get(counters.host.result))
+            counts.append(words[0] | words[1] << 32)
 
     sim.add_testbench(weights, background=True)
     sim.add_testbench(windows_and_sums)
@@ -113,7 +117,7 @@ def run_case(case, rng, weight_stall=0.0, window_stall=0.0, drain_stall=0.0, res
 
 @pytest.mark.parametrize("seed", range(10))
 def test_sums_and_counts_of_random_layers_on_random_tiles(seed):
-    case = random_tile_case(seed, cycles=600, cells=120)
+    case = random_crossbar_tile_case(seed, cycles=600, cells=120)
     print(case)
     rng = Random(seed)
     stalls = rng.choice([(0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0.3, 0.3, 0.5)])
@@ -144,8 +148,8 @@ def test_a_converter_of_few_bits_saturates(adc_bits):
     config = DENSE.with_(crossbar=unit)
     case = next(
         case
-        for case in (random_tile_case(seed, config, cycles=500) for seed in range(1000))
-        if case.mapping.method == "traditional"
+        for case in (random_crossbar_tile_case(seed, config, cycles=500) for seed in range(1000))
+        if case.mapping.mapping == "traditional"
         and case.counts[1] == 0
         and case.windows.shape[1] > 5
         and (case.sums[:, :, : case.layer.last_lanes] != 0).all()
@@ -157,8 +161,8 @@ def test_a_converter_of_few_bits_saturates(adc_bits):
 def test_operation_units_follow_each_other_without_a_gap():
     case = next(
         case
-        for case in (random_tile_case(seed, DENSE, cycles=700) for seed in range(1000))
-        if case.mapping.method == "traditional"
+        for case in (random_crossbar_tile_case(seed, DENSE, cycles=700) for seed in range(1000))
+        if case.mapping.mapping == "traditional"
         and case.counts[1] == 0
         and case.windows.shape[1] > DENSE.engine.crossbar.ou_rows
         and case.layer.passes > 8
@@ -177,7 +181,7 @@ def dense_case(units):
     """Layer of at least so many operation units a tile, without skipped steps."""
     return next(
         case
-        for case in (random_tile_case(seed, DENSE, cycles=700) for seed in range(1000))
+        for case in (random_crossbar_tile_case(seed, DENSE, cycles=700) for seed in range(1000))
         if case.counts[1] == 0
         and case.mapping.operation_units >= units
         and case.layer.passes > 8

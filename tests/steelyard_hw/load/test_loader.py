@@ -94,14 +94,14 @@ class Bench:
     async def memory(self, ctx):
         dut, banks = self.dut, np.arange(LANES)
         pending = [(0, 0)] * (read_latency(CONFIG) - 1)
-        tick = ctx.tick().sample(dut.read_row, dut.read_split)
+        tick = ctx.tick().sample(dut.read.row, dut.read.split)
         while True:
             _, _, row, split = await tick
             pending.append((row, split))
             row, split = pending.pop(0)
             rows = (row + (banks < split)) % CONFIG.memory.activation_words
             data = self.rows[rows, banks].tobytes()
-            ctx.set(dut.read_data.as_value(), int.from_bytes(data, "little"))
+            ctx.set(dut.read.data.as_value(), int.from_bytes(data, "little"))
 
     def fill(self, d, inputs):
         self.rows = np.random.default_rng(self.rng.randrange(1 << 32)).integers(

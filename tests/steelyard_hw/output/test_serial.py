@@ -61,9 +61,9 @@ class Layer:
 
         async def parameters(ctx):
             while True:
-                _, _, address = await ctx.tick().sample(dut.param_address)
+                _, _, address = await ctx.tick().sample(dut.parameters.addr)
                 bias, multiplier, shift = self.parameters[address]
-                ctx.set(dut.param_data, shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF)
+                ctx.set(dut.parameters.data, shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF)
 
         async def testbench(ctx):
             ctx.set(dut.z_y, self.z_y)
@@ -74,14 +74,14 @@ class Layer:
                     # What lies there without `i_valid` must not matter.
                     ctx.set(dut.i_valid, 0)
                     ctx.set(dut.i, fields | {"store": 1, "data": [1] * config.output.requantizers})
-                    assert not ctx.get(dut.o_valid)
+                    assert not ctx.get(dut.write.en)
                     await ctx.tick()
                 ctx.set(dut.i, fields)
                 ctx.set(dut.i_valid, 1)
                 cycles, ready = 0, False
                 while not ready:
                     _, _, ready, valid, row, beat, data = await ctx.tick().sample(
-                        dut.i_ready, dut.o_valid, dut.o_row, dut.o_beat, dut.o_data
+                        dut.i_ready, dut.write.en, dut.write.row, dut.write.beat, dut.write.data
                     )
                     cycles += 1
                     if valid:

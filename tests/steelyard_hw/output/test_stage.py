@@ -47,7 +47,7 @@ class Layer:
         ]
         self.params[0] = (0, 1 << 22, 22)
         self.schedule = []  # a beat or None each cycle
-        self.expected = []  # (cycle of o_valid, row, beat, data)
+        self.expected = []  # (cycle of write.en, row, beat, data)
 
     def idle(self, cycles):
         self.schedule += [None] * cycles
@@ -124,9 +124,9 @@ class Layer:
 
         async def parameters(ctx):
             while True:
-                _, _, address = await ctx.tick().sample(dut.param_address)
+                _, _, address = await ctx.tick().sample(dut.parameters.addr)
                 bias, multiplier, shift = self.params[address]
-                ctx.set(dut.param_data, shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF)
+                ctx.set(dut.parameters.data, shift << 56 | multiplier << 32 | bias & 0xFFFFFFFF)
 
         async def testbench(ctx):
             ctx.set(dut.z_y, self.z_y)
@@ -141,9 +141,11 @@ class Layer:
                     # What lies there without `i_valid` must not matter.
                     noise = {flag: self.rng.randrange(2) for flag in FLAGS}
                     ctx.set(dut.i, noise | {"data": self.sums(), "psum": self.rng.randrange(3)})
-                if ctx.get(dut.o_valid):
-                    lanes = [ctx.get(dut.o_data[n]) for n in range(self.config.output.requantizers)]
-                    written.append((cycle, ctx.get(dut.o_row), ctx.get(dut.o_beat), lanes))
+                if ctx.get(dut.write.en):
+                    lanes = [
+                        ctx.get(dut.write.data[n]) for n in range(self.config.output.requantizers)
+                    ]
+                    written.append((cycle, ctx.get(dut.write.row), ctx.get(dut.write.beat), lanes))
                 await ctx.tick()
 
         simulator = Simulator(dut)

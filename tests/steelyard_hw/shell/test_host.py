@@ -34,7 +34,7 @@ class Bench:
         shown = []
         noise = Random(99)
         tick = ctx.tick().sample(
-            dut.bus_space, dut.bus_address, dut.bus_sub, dut.bus_write, dut.bus_data, dut.o.valid
+            dut.space, dut.bus.address, dut.bus.sub, dut.bus.write, dut.bus.data, dut.o.valid
         )
         while True:
             _, _, space, address, sub, write, word, answered = await tick
@@ -47,7 +47,7 @@ class Bench:
             answer = noise.getrandbits(32)
             if shown == [place] * (dut.READ_LATENCY - 1):
                 answer = self.words.get(place, 0xDEAD0000 | sub)
-            ctx.set(dut.bus_result, answer)
+            ctx.set(dut.bus.result, answer)
 
     async def engine(self, ctx):
         """Accelerator whose busy rises `rise` cycles after start and falls later."""
@@ -153,16 +153,16 @@ def test_words_of_items_are_visited_in_order(space):
 def test_writes_move_one_word_a_cycle_and_reads_as_the_port_says():
     bench = Bench()
     dut = bench.dut
-    cycles = {"bus_write": [], "o": []}
+    cycles = {"bus": [], "o": []}
     values = list(range(40))
 
     async def watch(ctx):
         cycle = 0
         while True:
-            _, _, write, valid = await ctx.tick().sample(dut.bus_write, dut.o.valid)
+            _, _, write, valid = await ctx.tick().sample(dut.bus.write, dut.o.valid)
             cycle += 1
             if write:
-                cycles["bus_write"].append(cycle)
+                cycles["bus"].append(cycle)
             if valid:
                 cycles["o"].append(cycle)
 
@@ -179,7 +179,7 @@ def test_writes_move_one_word_a_cycle_and_reads_as_the_port_says():
     sim.add_testbench(watch, background=True)
     sim.add_testbench(bench.bus, background=True)
     sim.run()
-    for name, step in (("bus_write", 1), ("o", HostPort.READ_CYCLES)):
+    for name, step in (("bus", 1), ("o", HostPort.READ_CYCLES)):
         first = cycles[name][0]
         assert cycles[name] == list(range(first, first + 40 * step, step))
 

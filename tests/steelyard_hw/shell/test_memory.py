@@ -20,25 +20,25 @@ def simulate(dut, testbench):
 
 
 async def host_write(ctx, dut, address, sub, value, select=0):
-    ctx.set(dut.host_select, select)
-    ctx.set(dut.host_address, address)
-    ctx.set(dut.host_sub, sub)
-    ctx.set(dut.host_data, value)
-    ctx.set(dut.host_write, 1)
+    ctx.set(dut.host.select, select)
+    ctx.set(dut.host.address, address)
+    ctx.set(dut.host.sub, sub)
+    ctx.set(dut.host.data, value)
+    ctx.set(dut.host.write, 1)
     await ctx.tick()
-    ctx.set(dut.host_write, 0)
+    ctx.set(dut.host.write, 0)
 
 
 async def host_read(ctx, dut, places):
     """Words of `places` (address, sub), each held for exactly ``HOST_LATENCY`` cycles."""
     results = []
-    ctx.set(dut.host_select, 1)
+    ctx.set(dut.host.select, 1)
     for address, sub in places:
-        ctx.set(dut.host_address, address)
-        ctx.set(dut.host_sub, sub)
+        ctx.set(dut.host.address, address)
+        ctx.set(dut.host.sub, sub)
         await ctx.tick().repeat(dut.HOST_LATENCY)
-        results.append(ctx.get(dut.host_result))
-    ctx.set(dut.host_select, 0)
+        results.append(ctx.get(dut.host.result))
+    ctx.set(dut.host.select, 0)
     return results
 
 
@@ -67,8 +67,8 @@ def test_item_memory_holds_the_words_the_host_wrote(depth, item_words, bits, lat
         order = [rng.randrange(depth) for _ in range(20)]
         for cycle, address in enumerate([*order, 0]):
             if cycle >= latency:
-                assert ctx.get(dut.data) == items[order[cycle - latency]]
-            ctx.set(dut.address, address)
+                assert ctx.get(dut.read.data) == items[order[cycle - latency]]
+            ctx.set(dut.read.addr, address)
             await ctx.tick()
 
     simulate(dut, testbench)
@@ -156,11 +156,11 @@ def test_activation_memory_reads_rows_split_between_banks(config):
         reads += [(rng.randrange(model.depth), rng.randrange(model.lanes)) for _ in range(40)]
         for cycle in range(len(reads) + latency):
             if cycle >= latency:
-                got = [ctx.get(dut.data[b]) for b in range(model.lanes)]
+                got = [ctx.get(dut.read.data[b]) for b in range(model.lanes)]
                 assert got == model.read(*reads[cycle - latency])
             if cycle < len(reads):
-                ctx.set(dut.read_row, reads[cycle][0])
-                ctx.set(dut.read_split, reads[cycle][1])
+                ctx.set(dut.read.row, reads[cycle][0])
+                ctx.set(dut.read.split, reads[cycle][1])
             await ctx.tick()
 
     simulate(dut, testbench)
@@ -181,17 +181,17 @@ def test_activation_memory_stores_beats_that_the_host_reads(config):
             row, beat = rng.randrange(model.depth), rng.randrange(model.beats)
             values = [rng.randrange(-128, 128) for _ in range(model.writers)]
             valid = rng.random() < 0.7
-            ctx.set(dut.write_valid, valid)
-            ctx.set(dut.write_row, row)
-            ctx.set(dut.write_beat, beat)
-            ctx.set(dut.write_data, values)
+            ctx.set(dut.write.en, valid)
+            ctx.set(dut.write.row, row)
+            ctx.set(dut.write.beat, beat)
+            ctx.set(dut.write.data, values)
             await ctx.tick()
             if valid:
                 model.rows[row][beat * model.writers : (beat + 1) * model.writers] = values
-        ctx.set(dut.write_valid, 0)
+        ctx.set(dut.write.en, 0)
         rng.shuffle(places)
         # The split must not reach the host's reads.
-        ctx.set(dut.read_split, model.lanes - 1)
+        ctx.set(dut.read.split, model.lanes - 1)
         assert await host_read(ctx, dut, places) == [model.word(*place) for place in places]
 
     simulate(dut, testbench)
@@ -202,17 +202,17 @@ def test_activation_memory_reads_a_row_as_early_as_it_says():
     dut = ActivationMemory(config)
 
     async def testbench(ctx):
-        ctx.set(dut.write_row, 5)
-        ctx.set(dut.write_data, [-7] * config.output.requantizers)
-        ctx.set(dut.write_valid, 1)
+        ctx.set(dut.write.row, 5)
+        ctx.set(dut.write.data, [-7] * config.output.requantizers)
+        ctx.set(dut.write.en, 1)
         for _ in range(dut.WRITE_LATENCY):
             await ctx.tick()
-            ctx.set(dut.write_valid, 0)
-        ctx.set(dut.read_row, 5)
+            ctx.set(dut.write.en, 0)
+        ctx.set(dut.read.row, 5)
         for _ in range(read_latency(config)):
             await ctx.tick()
-            ctx.set(dut.read_row, 0)
-        assert [ctx.get(dut.data[b]) for b in range(config.engine.lanes)] == [
+            ctx.set(dut.read.row, 0)
+        assert [ctx.get(dut.read.data[b]) for b in range(config.engine.lanes)] == [
             -7
         ] * config.engine.lanes
 

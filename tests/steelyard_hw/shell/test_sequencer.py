@@ -41,25 +41,25 @@ class Bench:
         self.went = []
 
     async def memory(self, ctx):
-        tick = ctx.tick().sample(self.dut.address)
+        tick = ctx.tick().sample(self.dut.descriptors.addr)
         while True:
             _, _, address = await tick
             # Behind the last layer the idle sequencer may point where nothing is.
             known = address < len(self.descriptors)
-            ctx.set(self.dut.data, self.descriptors[address] if known else 0)
+            ctx.set(self.dut.descriptors.data, self.descriptors[address] if known else 0)
 
     async def counters(self, ctx):
         """Memory of the counters, full of old sums."""
         dut = self.dut
         tick = ctx.tick().sample(
-            dut.counter_read_address,
-            dut.counter_write,
-            dut.counter_write_address,
-            dut.counter_write_data,
+            dut.counter_read.addr,
+            dut.counter_write.en,
+            dut.counter_write.addr,
+            dut.counter_write.data,
         )
         while True:
             _, _, read, write, address, data = await tick
-            ctx.set(dut.counter_read_data, self.stored.get(read, 0xDEADBEEF))
+            ctx.set(dut.counter_read.data, self.stored.get(read, 0xDEADBEEF))
             if write:
                 self.stored[address] = data
 

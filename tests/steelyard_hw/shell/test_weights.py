@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from amaranth.hdl import Module
+from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from steelyard.contract import configure
@@ -20,33 +21,30 @@ BITS = CONFIG.engine.columns * CONFIG.engine.weight_bits
 
 def bench(fetch_type=WeightFetch):
     """Fetch connected to a weight memory, and the memory's random items."""
-    direct = fetch_type is DirectFetch
     m = Module()
     m.submodules.memory = memory = ItemMemory(
         CONFIG.memory.weight_words,
         CONFIG.engine.weight_item_words,
         bits=BITS,
         read_latency=fetch_type.MEMORY_LATENCY,
-        registered=not direct,
+        registered=fetch_type is not DirectFetch,
     )
     m.submodules.fetch = fetch = fetch_type(CONFIG)
-    m.d.comb += [memory.address.eq(fetch.address), fetch.data.eq(memory.data)]
-    if direct:
-        m.d.comb += memory.enable.eq(fetch.read)
+    wiring.connect(m, fetch.read, memory.read)
     rng = Random(3)
     items = [rng.getrandbits(BITS) for _ in range(CONFIG.memory.weight_words)]
 
     async def fill(ctx):
         for address, item in enumerate(items):
             for sub in range(CONFIG.engine.weight_item_words):
-                ctx.set(memory.host_address, address)
-                ctx.set(memory.host_sub, sub)
-                ctx.set(memory.host_data, item >> (32 * sub) & 0xFFFFFFFF)
-                ctx.set(memory.host_write, 1)
-                ctx.set(memory.host_select, 1)
+                ctx.set(memory.host.address, address)
+                ctx.set(memory.host.sub, sub)
+                ctx.set(memory.host.data, item >> (32 * sub) & 0xFFFFFFFF)
+                ctx.set(memory.host.write, 1)
+                ctx.set(memory.host.select, 1)
                 await ctx.tick()
-        ctx.set(memory.host_write, 0)
-        ctx.set(memory.host_select, 0)
+        ctx.set(memory.host.write, 0)
+        ctx.set(memory.host.select, 0)
 
     return m, fetch, items, fill
 

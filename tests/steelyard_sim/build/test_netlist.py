@@ -13,8 +13,8 @@ from steelyard_hw.cells.multiplier_ice40 import IcePairs
 from steelyard_hw.verilog import convert_component
 from steelyard_sim import Simulation, build_verilog
 from steelyard_sim.build.netlist import ICE40, build_netlist, cell_counts, flip_bit, synthesize
-from steelyard_sim.cases.netlist_run import cut
 from steelyard_sim.lockstep import Difference, Lockstep
+from steelyard_sim.runs.netlist import cut
 
 WORDS = np.random.default_rng(5).integers(0, 1 << 24, 600, np.uint32)
 CLEARING = np.arange(256, dtype=np.uint32) | np.uint32(1 << 31)

@@ -4,15 +4,37 @@ from collections import deque
 
 from ...contract import AcceleratorConfig, Descriptor
 from ...contract.latencies import MINIMUM_DRAIN, array_latency, loader_latency
-from ..timing import follow, walker
+from ..timing import follow, segments, walker
 from .config import ArrayConfig
 
-__all__ = ["convolution_cycles"]
+__all__ = ["convolution_busy", "convolution_cycles"]
 
 
 def convolution_cycles(descriptor: Descriptor, config: AcceleratorConfig[ArrayConfig]) -> int:
     """Cycles of a convolution, exactly what the accelerator's first counter of it will say."""
     return follow(Convolution(descriptor, config), descriptor, config)
+
+
+def convolution_busy(
+    descriptor: Descriptor, config: AcceleratorConfig[ArrayConfig]
+) -> dict[str, int]:
+    """Cycles that loading, the array and its drain would take for a convolution, each alone.
+
+    The array issues the items of every pass; each pass of each chunk ends with sums that leave the
+    columns; the loader reads every position of the window once a tile.
+    """
+    d, lanes = descriptor, config.engine.lanes
+    groups = (d.chunks - 1) * d.chunk_groups + d.last_chunk_groups
+    positions = (groups - 1) * config.engine.group + d.last_positions
+    slots = (groups - 1) * d.k + d.k_last
+    gaps = d.chunks * int(not config.engine.carry_registers)
+    drain = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN)
+    last = max(d.last_columns * config.drain_cycles, MINIMUM_DRAIN)
+    return {
+        "engine": d.out_tiles * d.passes * (slots + gaps),
+        "loading": positions * int(segments(d, lanes).sum()),
+        "draining": d.out_tiles * d.chunks * ((d.passes - 1) * drain + last),
+    }
 
 
 class Convolution:

@@ -12,7 +12,7 @@ from ..columns import Column, field
 from ..engine import Engine, Limits, Plan
 from ..proof import fold_bias, group_bounds, grouped
 from .config import ArrayConfig
-from .cycles import convolution_cycles
+from .cycles import convolution_busy, convolution_cycles
 from .packing import nonzeros, pack_weights
 from .schedule import choose_k, convolution, pieces, requested_k, schedule
 
@@ -80,6 +80,10 @@ class SparseArray(Engine):
     def predict(self, descriptor: Descriptor, config: Config) -> int:
         """Cycles of a convolution, exactly."""
         return convolution_cycles(descriptor, config)
+
+    def busy(self, descriptor: Descriptor, config: Config) -> dict[str, int]:
+        """Cycles of loader, columns and drain, each alone."""
+        return convolution_busy(descriptor, config)
 
     @property
     def integer(self) -> bool:

@@ -4,35 +4,35 @@ Everything follows docs/crossbar.md to the bit; layers without weights go throug
 golden model, so it needs what that needs: numpy and threadpoolctl.
 """
 
+from .areas import MAPPINGS
 from .blocks import Block, LayerMapping, OperationUnit, matrix_of, operation_units, unmap
 from .bounds import accumulator_bound
 from .cells import DeviceEffects, bit_slices, block_cells
-from .config import TileConfig
+from .config import CrossbarTileConfig
 from .counters import UnitCounters
 from .counts import Activity, Counts, count
 from .crossbar import CrossbarConfig
 from .golden import Result, activity, layer, most_activity, run
 from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
-from .methods import METHODS
 from .patterns import row_sets
 from .placing import decode_places
-from .settings import TileSettings
+from .settings import CrossbarTileSettings
 
 __all__ = [
-    "METHODS",
+    "MAPPINGS",
     "Activity",
     "Block",
     "Counts",
     "CrossbarConfig",
+    "CrossbarTileConfig",
+    "CrossbarTileSettings",
     "DeviceEffects",
     "Index",
     "LayerMapping",
     "NetworkMapping",
     "OperationUnit",
     "Result",
-    "TileConfig",
-    "TileSettings",
     "UnitCounters",
     "accumulator_bound",
     "activity",

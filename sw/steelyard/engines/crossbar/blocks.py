@@ -30,7 +30,7 @@ class LayerMapping:
     """One layer's weights in crossbars, which other layers of its network may share."""
 
     name: str
-    method: str
+    mapping: str
     shape: tuple[int, int, int, int]
     """Output channels, input channels, kernel height and width."""
     config: CrossbarConfig

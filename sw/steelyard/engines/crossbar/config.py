@@ -8,14 +8,14 @@ from ...contract.engine import EngineConfig
 from ...errors import UserError
 from .crossbar import CrossbarConfig
 
-__all__ = ["CONFIG", "TileConfig"]
+__all__ = ["CONFIG", "CrossbarTileConfig"]
 
 MAX_ITEM_WORDS = 64
 """32-bit words of the longest weight item."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileConfig(EngineConfig):
+class CrossbarTileConfig(EngineConfig):
     """Engine that emulates a crossbar, as laid out in docs/crossbar.md, section 5.
 
     `window_groups` groups of `group` activations must hold the receptive field of a tile of pixels,
@@ -145,4 +145,4 @@ class TileConfig(EngineConfig):
         return super().from_dict({**values, "crossbar": crossbar})
 
 
-CONFIG = TileConfig
+CONFIG = CrossbarTileConfig

@@ -13,21 +13,21 @@ from ..columns import Column, Row, field
 from ..engine import Engine, Limits, Plan
 from ..proof import fold_bias, group_bounds, grouped
 from .bounds import accumulator_bound
-from .config import TileConfig
+from .config import CrossbarTileConfig
 from .counters import UnitCounters
 from .golden import layer as golden_layer
 from .golden import run
 from .mapping import NetworkMapping, map_network
-from .settings import TileSettings
-from .weights import cells_items, estimate, pack_layer, tile_convolution
+from .settings import CrossbarTileSettings
+from .weights import cells_items, crossbar_convolution, estimate, pack_layer
 
 if TYPE_CHECKING:
     from ...program import Program
 
 __all__ = ["ENGINE", "CrossbarTile"]
 
-Config = AcceleratorConfig[TileConfig]
-Prepared = tuple[TileSettings, NetworkMapping]
+Config = AcceleratorConfig[CrossbarTileConfig]
+Prepared = tuple[CrossbarTileSettings, NetworkMapping]
 
 
 class CrossbarTile(Engine):
@@ -39,9 +39,9 @@ class CrossbarTile(Engine):
 
     def prepare(
         self, network: Network, config: Config, options: Mapping[str, Any]
-    ) -> tuple[TileSettings, NetworkMapping, Prepared]:
+    ) -> tuple[CrossbarTileSettings, NetworkMapping, Prepared]:
         """Settings, and the network's mapping."""
-        settings = TileSettings(**options)
+        settings = CrossbarTileSettings(**options)
         mapping = map_network(network, config.engine.crossbar, settings.mapping)
         return settings, mapping, (settings, mapping)
 
@@ -61,7 +61,7 @@ class CrossbarTile(Engine):
                 f"Layer {layer.name!r} can reach sums of {reach.max()} in output channel "
                 f"{reach.argmax()}, which 32 bits do not hold; use smaller weights or bias."
             )
-        descriptor = tile_convolution(base, mapping, config)
+        descriptor = crossbar_convolution(base, mapping, config)
         steps = cells_items(mapping, config) * config.engine.crossbar.steps
         return Plan(
             descriptors=(descriptor,),
@@ -116,13 +116,13 @@ class CrossbarTile(Engine):
         output, _ = golden_layer(program.network, layer, mapping, x, effects=effects)
         return output
 
-    def settings_to_dict(self, settings: TileSettings) -> dict[str, Any]:
+    def settings_to_dict(self, settings: CrossbarTileSettings) -> dict[str, Any]:
         """Mapping and effects."""
         return settings.to_dict()
 
-    def settings_from_dict(self, values: Any) -> TileSettings:
+    def settings_from_dict(self, values: Any) -> CrossbarTileSettings:
         """Settings of plain values."""
-        return TileSettings.from_dict(values)
+        return CrossbarTileSettings.from_dict(values)
 
     def plan_columns(self, program: "Program") -> tuple[Column, ...]:
         """Weights, those that take cells, and operation units."""

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...network import Conv, Network
+from .areas import MAPPINGS, Layout
 from .blocks import Block, LayerMapping, matrix_of
 from .crossbar import CrossbarConfig
 from .index import IndexReader, IndexWriter
-from .methods import METHODS, Layout
 from .patterns import Area, row_sets
 from .placing import place
 
@@ -28,7 +28,7 @@ class NetworkMapping:
     Crossbars are numbered through the network, and layers may share them.
     """
 
-    method: str
+    mapping: str
     config: CrossbarConfig
     layers: dict[str, LayerMapping]
 
@@ -76,7 +76,7 @@ class NetworkMapping:
 
 
 def map_network(
-    network: Network, config: CrossbarConfig, method: str, *, share: bool = True
+    network: Network, config: CrossbarConfig, mapping: str, *, share: bool = True
 ) -> NetworkMapping:
     """Mapping of a network, whose convolutions have one group of channels each.
 
@@ -87,7 +87,7 @@ def map_network(
     Raises
     ------
     UserError
-        If the method is unknown.
+        If the mapping is unknown.
     """
     for layer in network.layers:
         if isinstance(layer, Conv) and layer.groups > 1:
@@ -96,18 +96,18 @@ def map_network(
                 "steelyard.network.ungroup first."
             )
     layers = [
-        _unplaced(layer.weight, config, method, layer.name, layer.fully_connected)
+        _unplaced(layer.weight, config, mapping, layer.name, layer.fully_connected)
         for layer in network.layers
         if isinstance(layer, Conv)
     ]
     placed = place(layers, share=share)
-    return NetworkMapping(method, config, {layer.name: layer for layer in placed})
+    return NetworkMapping(mapping, config, {layer.name: layer for layer in placed})
 
 
 def map_layer(
     weight: NDArray[np.int8],
     config: CrossbarConfig,
-    method: str,
+    mapping: str,
     *,
     name: str = "layer",
     fully_connected: bool = False,
@@ -117,24 +117,26 @@ def map_layer(
     Parameters
     ----------
     weight : int8 (out_channels, in_channels, KH, KW), -127 to 127
-    method : ``traditional``, ``pattern``, ``mixed``, ``ou_row`` or ``structured``
+    mapping : ``traditional``, ``pattern``, ``mixed``, ``ou_row`` or ``structured``
     fully_connected : whether the kernel is the whole map
 
     Raises
     ------
     UserError
-        If the method is unknown or the weights are not int8 of four axes.
+        If the mapping is unknown or the weights are not int8 of four axes.
     """
-    (mapping,) = place([_unplaced(weight, config, method, name, fully_connected)])
-    return mapping
+    (mapped,) = place([_unplaced(weight, config, mapping, name, fully_connected)])
+    return mapped
 
 
 def _unplaced(
-    weight: NDArray[np.int8], config: CrossbarConfig, method: str, name: str, fully_connected: bool
+    weight: NDArray[np.int8], config: CrossbarConfig, mapping: str, name: str, fully_connected: bool
 ) -> LayerMapping:
     """Mapping of a layer whose blocks have no places yet."""
-    if method not in METHODS:
-        raise UserError(f"Crossbar mapping {method!r} is unknown; use one of {', '.join(METHODS)}.")
+    if mapping not in MAPPINGS:
+        raise UserError(
+            f"Crossbar mapping {mapping!r} is unknown; use one of {', '.join(MAPPINGS)}."
+        )
     if weight.dtype != np.int8 or weight.ndim != 4 or not weight.size:
         raise UserError(
             f"Weights of layer {name!r} must be int8 of four axes (out, in, height, width), "
@@ -144,7 +146,7 @@ def _unplaced(
     matrix = matrix_of(weight)
     layout = _layout(shape, config, fully_connected)
     writer = IndexWriter()
-    plan, _ = METHODS[method]
+    plan, _ = MAPPINGS[mapping]
     areas = plan(matrix, layout, writer)
     blocks = tuple(
         Block(rows, channels, matrix[np.ix_(rows, channels)])
@@ -152,13 +154,13 @@ def _unplaced(
     )
     nowhere = np.zeros((0, 3), np.int32)
     index, place_index = writer.finish(), IndexWriter().finish()
-    return LayerMapping(name, method, shape, config, blocks, nowhere, index, place_index)
+    return LayerMapping(name, mapping, shape, config, blocks, nowhere, index, place_index)
 
 
 def decode_index(mapping: LayerMapping, *, fully_connected: bool = False) -> list[Part]:
     """Rows and channels of all blocks, in order, from the index bits alone."""
     layout = _layout(mapping.shape, mapping.config, fully_connected)
-    _, read = METHODS[mapping.method]
+    _, read = MAPPINGS[mapping.mapping]
     areas = read(layout, IndexReader(mapping.index))
     return list(_cut(areas, mapping.shape, mapping.config))
 

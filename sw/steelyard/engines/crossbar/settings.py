@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from ...errors import UserError
+from .areas import MAPPINGS
 from .cells import DeviceEffects
-from .methods import METHODS
 
-__all__ = ["TileSettings"]
+__all__ = ["CrossbarTileSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileSettings:
+class CrossbarTileSettings:
     """How the crossbars hold the weights.
 
     Members
@@ -30,9 +30,9 @@ class TileSettings:
     effects: DeviceEffects | None = None
 
     def __post_init__(self) -> None:
-        if self.mapping not in METHODS:
+        if self.mapping not in MAPPINGS:
             raise UserError(
-                f"Crossbar mapping {self.mapping!r} is unknown; use one of {', '.join(METHODS)}."
+                f"Crossbar mapping {self.mapping!r} is unknown; use one of {', '.join(MAPPINGS)}."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class TileSettings:
         """
         if not isinstance(values, Mapping) or set(values) != {"mapping", "effects"}:
             raise ValueError("its settings are not those of the crossbar tile")
-        if values["mapping"] not in METHODS:
+        if values["mapping"] not in MAPPINGS:
             raise ValueError(
                 f"its mapping {values['mapping']!r} does not belong to its configuration"
             )

@@ -10,9 +10,9 @@ from ...errors import DoesNotFit
 from ..timing import segments
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells
-from .config import TileConfig
+from .config import CrossbarTileConfig
 
-__all__ = ["Unit", "cells_items", "estimate", "pack_layer", "tile_convolution", "unpack_items"]
+__all__ = ["Unit", "cells_items", "crossbar_convolution", "estimate", "pack_layer", "unpack_items"]
 
 ROWS, CELLS = 0, 1
 TILE_CYCLES = 32
@@ -47,7 +47,7 @@ def _items(
     kind: int,
     count: NDArray,
     fields: list[NDArray[np.uint8]],
-    config: AcceleratorConfig[TileConfig],
+    config: AcceleratorConfig[CrossbarTileConfig],
 ) -> NDArray[np.uint32]:
     """Host words of items of one kind, uint32 (n, item_words), of the bits of their fields."""
     bits = np.zeros((len(count), 32 * config.engine.weight_item_words), np.uint8)
@@ -61,7 +61,7 @@ def _items(
 
 
 def _rows_items(
-    rows: list[NDArray[np.int32]], config: AcceleratorConfig[TileConfig]
+    rows: list[NDArray[np.int32]], config: AcceleratorConfig[CrossbarTileConfig]
 ) -> NDArray[np.uint32]:
     addresses = np.zeros((len(rows), config.engine.crossbar.ou_rows), np.int64)
     for item, own in zip(addresses, rows, strict=True):
@@ -71,7 +71,9 @@ def _rows_items(
 
 
 def _cells_items(
-    channels: NDArray[np.int32], cells: NDArray[np.uint8], config: AcceleratorConfig[TileConfig]
+    channels: NDArray[np.int32],
+    cells: NDArray[np.uint8],
+    config: AcceleratorConfig[CrossbarTileConfig],
 ) -> NDArray[np.uint32]:
     """Items of a run of rows: channels (n,), cells (rows, n, weight_bitlines)."""
     unit = config.engine.crossbar
@@ -99,7 +101,7 @@ def _cells_items(
 
 def pack_layer(
     mapping: LayerMapping,
-    config: AcceleratorConfig[TileConfig],
+    config: AcceleratorConfig[CrossbarTileConfig],
     effects: DeviceEffects | None = None,
 ) -> NDArray[np.uint32]:
     """Weight items of a layer, uint32 (n, item_words): rows, and the operation units on them.
@@ -131,7 +133,9 @@ def pack_layer(
     return items
 
 
-def unpack_items(items: NDArray[np.uint32], config: AcceleratorConfig[TileConfig]) -> list[Unit]:
+def unpack_items(
+    items: NDArray[np.uint32], config: AcceleratorConfig[CrossbarTileConfig]
+) -> list[Unit]:
     """Operation units of weight items, uint32 (n, item_words), item by item in order.
 
     Raises
@@ -174,10 +178,10 @@ def unpack_items(items: NDArray[np.uint32], config: AcceleratorConfig[TileConfig
     return units
 
 
-def tile_convolution(
-    base: Descriptor, mapping: LayerMapping, config: AcceleratorConfig[TileConfig]
+def crossbar_convolution(
+    base: Descriptor, mapping: LayerMapping, config: AcceleratorConfig[CrossbarTileConfig]
 ) -> Descriptor:
-    """Descriptor `base` for the crossbar tile.
+    """Descriptor `base` of a convolution, for the crossbar tile.
 
     Raises
     ------
@@ -206,7 +210,7 @@ def tile_convolution(
     )
 
 
-def cells_items(mapping: LayerMapping, config: AcceleratorConfig[TileConfig]) -> int:
+def cells_items(mapping: LayerMapping, config: AcceleratorConfig[CrossbarTileConfig]) -> int:
     """Items of cells of a layer that has weights."""
     return sum(
         -(-len(block.rows) // config.engine.crossbar.ou_rows)
@@ -215,13 +219,13 @@ def cells_items(mapping: LayerMapping, config: AcceleratorConfig[TileConfig]) ->
     )
 
 
-def _item_count(mapping: LayerMapping, config: AcceleratorConfig[TileConfig]) -> int:
+def _item_count(mapping: LayerMapping, config: AcceleratorConfig[CrossbarTileConfig]) -> int:
     """Weight items of a layer."""
     runs = sum(-(-len(block.rows) // config.engine.crossbar.ou_rows) for block in mapping.blocks)
     return runs + cells_items(mapping, config) if runs else 2
 
 
-def _work(mapping: LayerMapping, config: AcceleratorConfig[TileConfig]) -> int:
+def _work(mapping: LayerMapping, config: AcceleratorConfig[CrossbarTileConfig]) -> int:
     """Cycles of a tile of pixels from its first row to its last product, if no step is skipped."""
     unit = config.engine.crossbar
     # Runs of rows: rows, items of cells and output channels of the last item.
@@ -246,7 +250,7 @@ def _work(mapping: LayerMapping, config: AcceleratorConfig[TileConfig]) -> int:
 
 
 def estimate(
-    descriptor: Descriptor, mapping: LayerMapping, config: AcceleratorConfig[TileConfig]
+    descriptor: Descriptor, mapping: LayerMapping, config: AcceleratorConfig[CrossbarTileConfig]
 ) -> int:
     """Bound of a layer's cycles on the tile, near them if no step is skipped.
 

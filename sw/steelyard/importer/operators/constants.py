@@ -114,7 +114,7 @@ def _scale_by(walk: Walk, node: Node, index: int, constant: QuantizedConstant) -
         low, high = value.low * factor, value.high * factor
         walk.bind(node, replace(value, layer=scaled, low=low, high=high))
         return
-    source: Activation = walk.activation(node, index).unpadded(node)
+    source: Activation = walk.unpadded(walk.activation(node, index))
     scaled = UnscaledAvgPool(node.name, source.tensor.shape, source.tensor, factor=factor)
     walk.bind(node, Pending(scaled, source.view))
 

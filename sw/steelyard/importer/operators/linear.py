@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
-from steelyard.importer.biases import rounded_bias
-from steelyard.importer.errors import REQUANTIZE, NotQuantized
+import numpy as np
+
 from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import add_constant, constant_operand
+from steelyard.importer.operators.shapes import identity
+from steelyard.importer.operators.weights import bias_of, dilated, weight_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
-from steelyard.importer.values import Constant, Pending, QuantizedConstant
+from steelyard.importer.values import NO_PADDING, Pending
 from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, read_window
 
 
 @operator("Conv", inputs=3, reads=(*WINDOW, "group"))
 def conv(walk: Walk, node: Node) -> None:
-    """Convolution of one group."""
+    """Convolution, of one group or several."""
     source, (channels, height, width) = walk.plane(node)
-    weight, weight_scale = _weight(walk, node, 1, axis=0)
+    weight, weight_scale = weight_of(walk, node, 1, axis=0)
     if weight.ndim != 4:
         raise node.error(
             f"has a weight of {weight.ndim} axes, allowed are 4 (two-dimensional convolution); "
             "rewrite the layer as Conv2d."
         )
     groups = node.attributes["group"]
-    if groups != 1 or weight.shape[1] != channels:
+    if groups < 1 or len(weight) % groups or weight.shape[1] * groups != channels:
+        of = f" in each of {groups} groups" * (groups != 1)
         raise node.error(
-            f"has {groups} groups, allowed is 1; use a convolution over all channels."
-            if groups != 1
-            else f"has a weight for {weight.shape[1]} channels where its input has {channels}; "
-            "export the network again."
+            f"has a weight of {len(weight)} outputs for {weight.shape[1]} channels{of} where its "
+            f"input has {channels} channels; export the network again."
         )
     kernel = (weight.shape[2], weight.shape[3])
     named = node.attributes.get("kernel_shape")
@@ -41,9 +41,14 @@ def conv(walk: Walk, node: Node) -> None:
             f"has kernel_shape = {tuple(named)} and a weight of {kernel[0]}x{kernel[1]}, allowed "
             "is the weight's size; export the network again."
         )
-    window = read_window(node, kernel, (height, width), source.padding)
+    weight = dilated(node, weight)
+    kernel = (weight.shape[2], weight.shape[3])
+    window = read_window(node, kernel, (height, width), source.padding, dilated=True)
+    padding = window.padding
+    if window.needs_pad:
+        source, padding = walk.unpadded(replace(source, padding=padding)), NO_PADDING
     scale = source.tensor.scale * weight_scale
-    bias = _bias(walk, node, scale)
+    bias = bias_of(walk, node, scale)
     shape = (weight.shape[0], *window.output_size)
     layer = UnscaledConv(
         node.name,
@@ -53,7 +58,8 @@ def conv(walk: Walk, node: Node) -> None:
         bias,
         scale,
         window.stride,
-        window.padding,
+        padding,
+        groups,
     )
     walk.bind(node, Pending(layer, shape))
 
@@ -61,7 +67,7 @@ def conv(walk: Walk, node: Node) -> None:
 @operator("Gemm", "MatMul", inputs=3, reads=("alpha", "beta", "transA", "transB"))
 def fully_connected(walk: Walk, node: Node) -> None:
     """Fully connected layer, as a convolution whose kernel is the map before the flatten."""
-    source = walk.activation(node).unpadded(node)
+    source = walk.unpadded(walk.activation(node))
     alpha, beta = (node.attributes.get(key, 1.0) for key in ("alpha", "beta"))
     for name, value, fits in (
         ("alpha", alpha, 0 < alpha < np.inf),
@@ -79,7 +85,7 @@ def fully_connected(walk: Walk, node: Node) -> None:
             "flatten the tensor before the fully connected layer."
         )
     transposed = bool(node.attributes.get("transB", 0))
-    weight, weight_scale = _weight(walk, node, 1, axis=0 if transposed else 1)
+    weight, weight_scale = weight_of(walk, node, 1, axis=0 if transposed else 1)
     matrix = weight if transposed else weight.T
     if matrix.ndim != 2 or matrix.shape[1] != source.tensor.size or not len(matrix):
         raise node.error(
@@ -87,7 +93,7 @@ def fully_connected(walk: Walk, node: Node) -> None:
             "features; export the network again."
         )
     scale = source.tensor.scale * weight_scale * alpha
-    bias = _bias(walk, node, scale, beta) if node.op == "Gemm" else None
+    bias = bias_of(walk, node, scale, beta) if node.op == "Gemm" else None
     outputs = matrix.shape[0]
     layer = UnscaledConv(
         node.name,
@@ -101,6 +107,21 @@ def fully_connected(walk: Walk, node: Node) -> None:
     walk.bind(node, Pending(layer, (outputs,)))
 
 
+@operator("Sum", inputs=1)
+def sum_(walk: Walk, node: Node) -> None:
+    """The sum of one value or two."""
+    if len(node.inputs) == 1:
+        identity(walk, node)
+    elif len(node.inputs) == 2:
+        add(walk, node)
+    else:
+        raise node.error(
+            f"sums {len(node.inputs)} values and rounds once, allowed are two; add them one after "
+            "the other, each sum with its own QuantizeLinear, as 'steelyard quantize' does with a "
+            "float network."
+        )
+
+
 @operator("Add", inputs=2)
 def add(walk: Walk, node: Node) -> None:
     """Residual add of two activations, or a constant that goes into a layer's bias."""
@@ -109,78 +130,11 @@ def add(walk: Walk, node: Node) -> None:
         if constant is not None:
             add_constant(walk, node, 1 - index, constant)
             return
-    a = walk.activation(node, 0).unpadded(node)
-    b = walk.activation(node, 1).unpadded(node)
+    a = walk.unpadded(walk.activation(node, 0))
+    b = walk.unpadded(walk.activation(node, 1))
     if a.tensor.shape != b.tensor.shape or a.view != b.view:
         raise node.error(
             f"adds tensors of shapes {('batch', *a.view)} and {('batch', *b.view)}, only equal "
             "shapes are allowed; bring both to one shape with a 1x1 convolution."
         )
     walk.bind(node, Pending(UnscaledAdd(node.name, a.tensor.shape, a.tensor, b.tensor), a.view))
-
-
-def _weight(
-    walk: Walk, node: Node, index: int, axis: int
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Int8 weight and its float64 scale (output channels along `axis`,)."""
-    value = walk.value(node, index)
-    if isinstance(value, Constant) and value.array.ndim > axis and value.array.size:
-        raise NotQuantized(
-            f"{node.title} has a weight that is not quantized, allowed is int8",
-            node.inputs[index],
-            node.outputs[0],
-            index,
-            value.array,
-            axis,
-        )
-    if not isinstance(value, QuantizedConstant) or not value.real:
-        raise node.error(
-            "has a weight that is not an int8 constant behind a DequantizeLinear, as it must be; "
-            f"{REQUANTIZE}."
-        )
-    codes, zero = value.codes, value.zero_point
-    if codes.dtype == np.uint8 and np.all(zero == 128):
-        # The same weights in signed codes.
-        codes, zero = (codes.astype(np.int16) - 128).astype(np.int8), np.zeros(1, np.int8)
-    if codes.dtype != np.int8 or np.any(zero):
-        points = f"{zero.min()}" if zero.min() == zero.max() else f"{zero.min()} to {zero.max()}"
-        raise node.error(
-            f"has a weight of {codes.dtype} with zero point {points}, allowed is int8 with zero "
-            f"point 0; {REQUANTIZE}, which does so."
-        )
-    if codes.size and codes.min() < -127:
-        raise node.error(
-            f"has a weight of -128, allowed are -127 to 127; {REQUANTIZE}, which keeps to these."
-        )
-    outputs = codes.shape[axis] if codes.ndim > axis else 0
-    if value.scale.size != 1 and (value.axis != axis or value.scale.size != outputs):
-        raise node.error(
-            f"has weight scales along axis {value.axis}, allowed is the output axis {axis}; "
-            f"{REQUANTIZE}."
-        )
-    if not outputs:
-        raise node.error(
-            f"has a weight of shape {codes.shape}, allowed is one with output channels; "
-            "export the network again."
-        )
-    scale = np.broadcast_to(value.scale.reshape(-1).astype(np.float64), (outputs,))
-    return codes, scale
-
-
-def _bias(
-    walk: Walk, node: Node, scale: NDArray[np.float64], factor: float = 1.0
-) -> NDArray[np.int32] | None:
-    """Bias at input 2 times `factor`, in accumulator steps of `scale`; None if absent."""
-    if walk.value(node, 2) is None:
-        return None
-    constant = constant_operand(walk, node, 2)
-    if constant is None:
-        raise node.error(
-            "has a bias that is computed from data, allowed is a constant; "
-            "export the network with a constant bias."
-        )
-    # A convolution's bias lies along the channels, a product's along the last axis.
-    view = (len(scale), 1, 1) if node.op == "Conv" else (len(scale),)
-    if node.op == "Conv" and constant.codes.ndim == 1:
-        constant = constant.along_channels()
-    return rounded_bias(node, constant, scale, view, factor)

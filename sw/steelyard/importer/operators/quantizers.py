@@ -140,7 +140,7 @@ def _clamp(walk: Walk, node: Node, low: float, high: float) -> None:
     if isinstance(value, Pending):
         pending = value
     else:
-        source = walk.activation(node).unpadded(node)
+        source = walk.unpadded(walk.activation(node))
         layer = UnscaledAvgPool(node.name, source.tensor.shape, source.tensor)
         pending = Pending(layer, source.view)
     # Clamping to [a, b] and then to [low, high] is clamping to the bounds below.
@@ -148,7 +148,7 @@ def _clamp(walk: Walk, node: Node, low: float, high: float) -> None:
     walk.bind(node, replace(pending, low=bounds[0], high=bounds[1]))
 
 
-def _data_type(number: object) -> str:
+def data_type(number: object) -> str:
     """Name of ONNX's number for a type, as messages print it."""
     from onnx import TensorProto
 
@@ -165,9 +165,9 @@ def _check_options(node: Node) -> None:
         )
     key = "precision" if node.op == "QuantizeLinear" else "output_dtype"
     number = node.attributes.get(key)
-    if number and _data_type(number) not in ("float", "double"):
+    if number and data_type(number) not in ("float", "double"):
         raise node.error(
-            f"has {key} = {_data_type(number)}, allowed is float; export the network in float32."
+            f"has {key} = {data_type(number)}, allowed is float; export the network in float32."
         )
 
 
@@ -175,7 +175,7 @@ def _code_type(walk: Walk, node: Node) -> np.dtype:
     """Type of the codes of a QuantizeLinear: that of its zero point, or else `output_dtype`."""
     zero = walk.constant(node, 2)
     number = node.attributes.get("output_dtype")
-    named = _data_type(number) if number else None
+    named = data_type(number) if number else None
     if zero is None:
         found = named or "uint8"  # the standard's default
     else:

@@ -1,4 +1,4 @@
-"""Operators that move no data: views, padding and shapes."""
+"""Views, padding and shapes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from steelyard import network
 from steelyard.importer.node import Node
+from steelyard.importer.operators.constants import constant_operand
 from steelyard.importer.registry import operator
 from steelyard.importer.values import (
     Activation,
@@ -15,7 +17,6 @@ from steelyard.importer.values import (
     Constant,
     NetworkInput,
     Pending,
-    QuantizedConstant,
     Value,
 )
 from steelyard.importer.walk import Walk
@@ -80,13 +81,20 @@ def shape(walk: Walk, node: Node) -> None:
 
 @operator("Pad", inputs=4, reads=("mode", "pads", "value"))
 def pad(walk: Walk, node: Node) -> None:
-    """Zeros around a map, taken over by the convolution or pooling behind it."""
+    """Zeros around a map, for the convolution or pooling behind it; negative ones cut it."""
     source, _ = walk.plane(node)
     mode = node.attributes["mode"]
-    fill = walk.constant(node, 2)
+    fill = constant_operand(walk, node, 2)
+    if fill is None and walk.value(node, 2) is not None:
+        raise node.error(
+            "pads with a value that is computed from data, allowed are zeros around height and "
+            "width; use zero padding."
+        )
     given = node.attributes.get("pads")
     amounts = given if len(node.inputs) < 2 else walk.integers(node, 1)
-    values = [node.attributes.get("value") or 0.0] if fill is None else fill.reshape(-1).tolist()
+    values = (
+        [node.attributes.get("value") or 0.0] if fill is None else fill.values.reshape(-1).tolist()
+    )
     places = walk.integers(node, 3)
     axes = list(range(4)) if places is None else _in_range(node, places, 4)
     before, after = [0] * 4, [0] * 4
@@ -96,34 +104,22 @@ def pad(walk: Walk, node: Node) -> None:
             before[axis] = amounts[position]
             after[axis] = amounts[position + len(axes)]
     allowed = mode == "constant" and values == [0] and fits
-    if not allowed or any(before[:2] + after[:2]) or min(before + after) < 0:
+    if not allowed or any(before[:2] + after[:2]):
         raise node.error(
             f"pads {amounts} in mode {mode!r} with {values}, allowed are zeros around height "
             "and width; use zero padding."
         )
-    top, left, bottom, right = source.padding
-    padding = (top + before[2], left + before[3], bottom + after[2], right + after[3])
+    wanted = (*before[2:], *after[2:])
+    cut = tuple(min(side, 0) for side in wanted)
+    if any(cut):
+        source = walk.unpadded(source)
+        tensor = walk.moved(node, source.tensor, (network.Pad, {"padding": cut}))
+        source = Activation(tensor, tensor.shape)
+    top, left, bottom, right = (
+        old + max(side, 0) for old, side in zip(source.padding, wanted, strict=True)
+    )
+    padding = (top, left, bottom, right)
     walk.bind(node, replace(source, padding=padding))
-
-
-@operator("Transpose", inputs=1, reads=("perm",))
-def transpose(walk: Walk, node: Node) -> None:
-    """Transposed quantized weight; activations keep the order (channels, height, width)."""
-    value = walk.value(node, 0)
-    if not isinstance(value, QuantizedConstant):
-        raise node.error(
-            "reorders the axes of an activation, allowed is the order (batch, channels, height, "
-            "width) throughout; export the network with channels first."
-        )
-    rank = value.codes.ndim
-    order = node.attributes.get("perm") or list(reversed(range(rank)))
-    if sorted(order) != list(range(rank)):
-        raise node.error(
-            f"has perm = {order} for {rank} axes, allowed is each axis once; "
-            "export the network again."
-        )
-    axis = order.index(value.axis) if rank else 0
-    walk.bind(node, replace(value, codes=value.codes.transpose(order), axis=axis))
 
 
 def axes_of(walk: Walk, node: Node, rank: int) -> list[int] | None:
@@ -136,6 +132,17 @@ def axes_of(walk: Walk, node: Node, rank: int) -> list[int] | None:
     """
     axes = walk.integers(node, 1) if len(node.inputs) > 1 else node.attributes.get("axes")
     return None if axes is None else _in_range(node, axes, rank)
+
+
+def axis_of(node: Node, axis: int, rank: int) -> int:
+    """Axis from 0 on.
+
+    Raises
+    ------
+    UserError
+        If it is not within the rank.
+    """
+    return _in_range(node, [axis], rank)[0]
 
 
 def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
@@ -151,7 +158,9 @@ def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
 def _viewable(walk: Walk, node: Node) -> Activation | Pending | NetworkInput | Codes:
     value: Value | None = walk.value(node, 0)
     if isinstance(value, Activation):
-        return value.unpadded(node)
+        return walk.unpadded(value)
+    if isinstance(value, Codes):
+        return walk.unpadded_codes(value)
     if not isinstance(value, Pending | NetworkInput | Codes):
         raise node.error(
             "reshapes a quantized constant, allowed is an activation; store the constant in its "

@@ -102,7 +102,7 @@ class Walk:
                 **step.fields,
             )
         network = builder.network(
-            value.tensor, input_view=view, output_view=value.view, channels_last=True
+            value.tensor, input_view=view, output_views=(value.view,), channels_last=True
         )
         if self._log is not None:
             for sentence in self._notes:

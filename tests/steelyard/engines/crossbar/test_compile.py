@@ -9,7 +9,7 @@ from steelyard import driver
 from steelyard.compile import Descriptor, compile
 from steelyard.contract import AcceleratorConfig, configure
 from steelyard.engines.crossbar import (
-    METHODS,
+    MAPPINGS,
     CrossbarConfig,
     DeviceEffects,
     block_cells,
@@ -46,25 +46,25 @@ SMALL = configure(
 
 
 @pytest.mark.parametrize("parallel", [1, 4])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
 @pytest.mark.parametrize("name", CROSSBARS)
-def test_items_hold_the_operation_units_in_order(name, method, parallel):
+def test_items_hold_the_operation_units_in_order(name, mapping, parallel):
     config = SMALL.with_(crossbar=CROSSBARS[name], ou_parallel=parallel)
     each = config.engine.crossbar.ou_weights
-    rng = np.random.default_rng([len(name), len(method)])
+    rng = np.random.default_rng([len(name), len(mapping)])
     for density in (1.0, 0.3, 0.0):
         weight = rng.integers(-127, 128, (13, 5, 3, 3)).astype(np.int8)
         weight[rng.random(weight.shape) >= density] = 0
-        mapping = map_layer(weight, config.engine.crossbar, method)
+        mapped = map_layer(weight, config.engine.crossbar, mapping)
         units = [
             Unit(
                 item.rows, item.channels[first : first + each], item.cells[:, first : first + each]
             )
-            for item in unpack_items(pack_layer(mapping, config), config)
+            for item in unpack_items(pack_layer(mapped, config), config)
             for first in range(0, len(item.channels), each)
         ]
-        cells = block_cells(mapping)
-        expected = list(operation_units(mapping))
+        cells = block_cells(mapped)
+        expected = list(operation_units(mapped))
         assert len(units) == len(expected)
         for unit, wanted in zip(units, expected, strict=True):
             assert unit.rows.tolist() == wanted.rows.tolist()

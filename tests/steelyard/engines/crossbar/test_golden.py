@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steelyard.engines.crossbar import (
-    METHODS,
+    MAPPINGS,
     CrossbarConfig,
     DeviceEffects,
     accumulator_bound,
@@ -84,7 +84,7 @@ def test_arithmetic_and_counts_follow_the_contract(seed):
     shape = (int(rng.integers(1, 9)), int(rng.integers(1, 5)), *rng.integers(1, 4, 2).tolist())
     weight = rng.integers(-127, 128, shape).astype(np.int8)
     weight[rng.random(shape) < rng.choice([0.0, 0.5, 0.9])] = 0
-    mapping = map_layer(weight, config, str(rng.choice(list(METHODS))))
+    mapping = map_layer(weight, config, str(rng.choice(list(MAPPINGS))))
     inputs = rng.integers(0, 256, (mapping.positions, int(rng.integers(1, 4)))).astype(np.uint8)
     inputs[rng.random(inputs.shape) < 0.5] &= 5
     effects = None
@@ -115,7 +115,7 @@ def test_with_an_ideal_adc_every_tensor_equals_the_integer_network(seed):
     assert config.adc_is_ideal
     network = random_network(seed, max_pixels=60, max_channels=12, layers=5)
     x = random_input(network, 3, seed)
-    mapping, told = map_network(network, config, list(METHODS)[seed % 5]), []
+    mapping, told = map_network(network, config, list(MAPPINGS)[seed % 5]), []
     result = run(network, mapping, x, progress=lambda *step: told.append(step))
     count = len(network.layers)
     assert told == [(n, count, each.name) for n, each in enumerate(network.layers, start=1)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steelyard.engines.crossbar import (
-    METHODS,
+    MAPPINGS,
     CrossbarConfig,
     decode_index,
     decode_places,
@@ -56,66 +56,66 @@ def weights(shape, kind, seed):
     return weight
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
 @pytest.mark.parametrize("kind", ["dense", "sparse", "patterned", "structured", "zero"])
-def test_unmapping_returns_the_weights_and_the_index_says_where_they_are(method, kind):
+def test_unmapping_returns_the_weights_and_the_index_says_where_they_are(mapping, kind):
     for seed, (shape, fully_connected) in enumerate(SHAPES):
         weight = weights(shape, kind, seed)
         for config in CONFIGS:
-            mapping = map_layer(weight, config, method, fully_connected=fully_connected)
-            assert np.array_equal(unmap(mapping), weight)
-            decoded = decode_index(mapping, fully_connected=fully_connected)
-            assert len(decoded) == len(mapping.blocks)
-            for block, (rows, channels) in zip(mapping.blocks, decoded, strict=True):
+            mapped = map_layer(weight, config, mapping, fully_connected=fully_connected)
+            assert np.array_equal(unmap(mapped), weight)
+            decoded = decode_index(mapped, fully_connected=fully_connected)
+            assert len(decoded) == len(mapped.blocks)
+            for block, (rows, channels) in zip(mapped.blocks, decoded, strict=True):
                 assert np.array_equal(block.rows, rows)
                 assert np.array_equal(block.channels, channels)
-            assert 8 * len(mapping.index.data) - mapping.index.bits in range(8)
+            assert 8 * len(mapped.index.data) - mapped.index.bits in range(8)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_blocks_lie_inside_the_crossbars_without_overlap(method):
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_blocks_lie_inside_the_crossbars_without_overlap(mapping):
     for config in CONFIGS[1:]:
-        mapping = map_layer(weights((24, 10, 3, 3), "sparse", 5), config, method)
-        taken = np.zeros((mapping.crossbars, config.rows, config.columns), np.int64)
-        for block, (crossbar, row, column) in zip(mapping.blocks, mapping.places, strict=True):
+        mapped = map_layer(weights((24, 10, 3, 3), "sparse", 5), config, mapping)
+        taken = np.zeros((mapped.crossbars, config.rows, config.columns), np.int64)
+        for block, (crossbar, row, column) in zip(mapped.blocks, mapped.places, strict=True):
             height = len(block.rows)
             width = len(block.channels) * config.weight_bitlines
             assert 0 < height <= config.rows - row and 0 < width <= config.columns - column
             taken[crossbar, row : row + height, column : column + width] += 1
         assert taken.max() == 1
         assert taken.any(axis=(1, 2)).all()
-        assert taken.sum() == mapping.cells
-        assert mapping.fill == pytest.approx(taken.mean())
-        for crossbar in range(mapping.crossbars):
-            assert np.array_equal(mapping.occupancy(crossbar) >= 0, taken[crossbar] == 1)
+        assert taken.sum() == mapped.cells
+        assert mapped.fill == pytest.approx(taken.mean())
+        for crossbar in range(mapped.crossbars):
+            assert np.array_equal(mapped.occupancy(crossbar) >= 0, taken[crossbar] == 1)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_weight_belongs_to_at_most_one_block(method):
-    mapping = map_layer(weights((24, 10, 3, 3), "sparse", 6), CONFIGS[1], method)
-    owners = np.zeros((mapping.positions, 24), np.int64)
-    for block in mapping.blocks:
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_every_weight_belongs_to_at_most_one_block(mapping):
+    mapped = map_layer(weights((24, 10, 3, 3), "sparse", 6), CONFIGS[1], mapping)
+    owners = np.zeros((mapped.positions, 24), np.int64)
+    for block in mapped.blocks:
         taps, inputs = np.divmod(block.rows, 10)  # by input channel, then by tap
         assert np.all(np.diff(inputs * 9 + taps) > 0)
         owners[np.ix_(block.rows, block.channels)] += 1
     assert owners.max() == 1
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_operation_units_cover_the_blocks_in_order(method):
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_operation_units_cover_the_blocks_in_order(mapping):
     config = CONFIGS[1]
     weight = weights((24, 10, 3, 3), "sparse", 7)
-    mapping = map_layer(weight, config, method)
+    mapped = map_layer(weight, config, mapping)
     matrix, order = np.zeros_like(matrix_of(weight)), []
-    for unit in operation_units(mapping):
+    for unit in operation_units(mapped):
         assert len(unit.rows) <= config.ou_rows
         assert len(unit.channels) <= config.ou_weights
         matrix[np.ix_(unit.rows, unit.channels)] += unit.weights
-        crossbar, row, column = mapping.places[unit.block]
+        crossbar, row, column = mapped.places[unit.block]
         assert unit.crossbar == crossbar
         order.append((unit.block, unit.row - row, unit.column - column))
     assert order == sorted(order)
-    assert len(order) == mapping.operation_units
+    assert len(order) == mapped.operation_units
     assert np.array_equal(matrix, matrix_of(weight))
 
 
@@ -126,10 +126,10 @@ def test_the_traditional_mapping_stores_every_zero_and_needs_no_index():
     assert mapping.operation_units == 10 * 12
 
 
-@pytest.mark.parametrize("method", ["pattern", "mixed", "ou_row", "structured"])
-def test_a_layer_of_zeros_takes_no_cells(method):
-    mapping = map_layer(weights((24, 10, 3, 3), "zero", 0), CONFIGS[0], method)
-    assert (mapping.crossbars, mapping.cells, mapping.blocks, mapping.fill) == (0, 0, (), 0.0)
+@pytest.mark.parametrize("mapping", ["pattern", "mixed", "ou_row", "structured"])
+def test_a_layer_of_zeros_takes_no_cells(mapping):
+    mapped = map_layer(weights((24, 10, 3, 3), "zero", 0), CONFIGS[0], mapping)
+    assert (mapped.crossbars, mapped.cells, mapped.blocks, mapped.fill) == (0, 0, (), 0.0)
 
 
 def test_kernels_are_reordered_by_pattern_inside_an_input_channel():
@@ -271,12 +271,12 @@ def test_tall_layers_are_cut_at_whole_operation_units():
     # 512 rows and 64 weights are no multiples of an operation unit of 9 x 3 weights.
     config = CrossbarConfig(columns=256, ou_columns=12)
     weight = np.ones((150, 130, 3, 3), np.int8)
-    for method in METHODS:
-        for unit in operation_units(map_layer(weight, config, method)):
-            if method == "mixed":  # whose parts are as large as a crossbar
+    for mapping in MAPPINGS:
+        for unit in operation_units(map_layer(weight, config, mapping)):
+            if mapping == "mixed":  # whose parts are as large as a crossbar
                 continue
-            assert len(unit.rows) == 9 and len(set(unit.rows % 130)) == 1, method
-            assert len(unit.channels) == 3, method
+            assert len(unit.rows) == 9 and len(set(unit.rows % 130)) == 1, mapping
+            assert len(unit.channels) == 3, mapping
     blocks = map_layer(weight, config, "traditional").blocks
     assert [len(block.rows) for block in blocks[::3]] == [504, 504, 162]
     assert [len(block.channels) for block in blocks[:3]] == [63, 63, 24]
@@ -371,42 +371,42 @@ CHAIN = [(24, 3, 3, 3), (40, 24, 3, 3), (70, 40, 3, 3), (10, 70, 1, 1)]
 
 
 @pytest.mark.parametrize("share", [True, False])
-@pytest.mark.parametrize("method", METHODS)
-def test_layers_of_a_network_stand_in_numbered_crossbars_without_overlap(method, share):
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_layers_of_a_network_stand_in_numbered_crossbars_without_overlap(mapping, share):
     config = CrossbarConfig(rows=64, columns=64)
     made = [weights(shape, "sparse", seed) for seed, shape in enumerate(CHAIN)]
-    mapping = map_network(layers_of(made), config, method, share=share)
-    taken = np.zeros((mapping.crossbars, 64, 64), np.int64)
-    for layer in mapping.layers.values():
+    mapped = map_network(layers_of(made), config, mapping, share=share)
+    taken = np.zeros((mapped.crossbars, 64, 64), np.int64)
+    for layer in mapped.layers.values():
         for number, place in enumerate(layer.places):
             taken[place[0]][layer.window(number)] += 1
     assert taken.max() == 1
-    assert np.array_equal(mapping.fills, taken.mean(axis=(1, 2))) and mapping.fills.min() > 0
-    owners = [set(layer.crossbar_numbers.tolist()) for layer in mapping.layers.values()]
-    assert set().union(*owners) == set(range(mapping.crossbars))
-    assert (sum(map(len, owners)) > mapping.crossbars) is share
-    for crossbar in range(mapping.crossbars):
-        found = mapping.occupancy(crossbar)
+    assert np.array_equal(mapped.fills, taken.mean(axis=(1, 2))) and mapped.fills.min() > 0
+    owners = [set(layer.crossbar_numbers.tolist()) for layer in mapped.layers.values()]
+    assert set().union(*owners) == set(range(mapped.crossbars))
+    assert (sum(map(len, owners)) > mapped.crossbars) is share
+    for crossbar in range(mapped.crossbars):
+        found = mapped.occupancy(crossbar)
         assert np.array_equal(found >= 0, taken[crossbar] == 1)
         assert {n for n, own in enumerate(owners) if crossbar in own} == set(found.ravel()) - {-1}
-    for own in mapping.layers.values():
+    for own in mapped.layers.values():
         sizes = [(len(rows), len(channels)) for rows, channels in decode_index(own)]
-        found = decode_places(own.place_index, sizes, config, mapping.crossbars)
+        found = decode_places(own.place_index, sizes, config, mapped.crossbars)
         assert np.array_equal(found, own.places)
-    shares = mapping.shares()
-    assert sum(shares.values()) == pytest.approx(mapping.crossbars)
+    shares = mapped.shares()
+    assert sum(shares.values()) == pytest.approx(mapped.crossbars)
     if not share:
-        assert shares == {name: each.crossbars for name, each in mapping.layers.items()}
+        assert shares == {name: each.crossbars for name, each in mapped.layers.items()}
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_sharing_changes_places_alone(method):
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_sharing_changes_places_alone(mapping):
     made = [weights(shape, "patterned", seed) for seed, shape in enumerate(CHAIN)]
     network, config = layers_of(made), CrossbarConfig(rows=64, columns=64)
-    shared, apart = (map_network(network, config, method, share=s) for s in (True, False))
+    shared, apart = (map_network(network, config, mapping, share=s) for s in (True, False))
     assert shared.crossbars < apart.crossbars
     for weight, own, other in zip(made, shared.layers.values(), apart.layers.values(), strict=True):
-        alone = map_layer(weight, config, method, name=own.name)
+        alone = map_layer(weight, config, mapping, name=own.name)
         assert np.array_equal(unmap(own), weight)
         assert own.index == other.index == alone.index
         assert np.array_equal(other.places[:, 1:], alone.places[:, 1:])
@@ -424,12 +424,12 @@ def test_vgg_small_fills_its_crossbars():
     assert map_network(network, CrossbarConfig(), "traditional", share=False).crossbars == 23
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "traditional"])
-def test_a_network_of_zeros_takes_no_crossbars(method):
+@pytest.mark.parametrize("mapping", [mapping for mapping in MAPPINGS if mapping != "traditional"])
+def test_a_network_of_zeros_takes_no_crossbars(mapping):
     network = layers_of([np.zeros(shape, np.int8) for shape in CHAIN])
-    mapping = map_network(network, CrossbarConfig(), method)
-    assert (mapping.crossbars, mapping.cells, len(mapping.fills)) == (0, 0, 0)
-    assert set(mapping.shares().values()) == {0.0}
+    mapped = map_network(network, CrossbarConfig(), mapping)
+    assert (mapped.crossbars, mapped.cells, len(mapped.fills)) == (0, 0, 0)
+    assert set(mapped.shares().values()) == {0.0}
 
 
 def test_an_unknown_method_is_refused():

@@ -1,6 +1,6 @@
-"""Mapping methods: which parts of a weight matrix take cells, and the index that says so.
+"""Mappings: which areas of a weight matrix take cells, and the index that says so.
 
-Each method is a pair: `plan` finds the areas of a matrix and writes their index, `read` makes the
+Each mapping is a pair: `plan` finds the areas of a matrix and writes their index, `read` makes the
 same areas of the index alone.
 """
 
@@ -14,7 +14,7 @@ from .crossbar import CrossbarConfig
 from .index import IndexReader, IndexWriter, bits_for
 from .patterns import Area, find_patterns, read_patterns
 
-__all__ = ["METHODS", "Layout"]
+__all__ = ["MAPPINGS", "Layout"]
 
 KEPT_DENSITY = 0.8
 """Share of nonzero weights from which `mixed` keeps a column as it is."""
@@ -163,7 +163,7 @@ def _alike(nonzero: NDArray[np.bool_], width: int) -> list[NDArray[np.int64]]:
     return strips
 
 
-METHODS: dict[str, tuple[Plan, Read]] = {
+MAPPINGS: dict[str, tuple[Plan, Read]] = {
     "traditional": (_plan_traditional, _read_traditional),
     "pattern": (_plan_pattern, _read_pattern),
     "mixed": (_plan_mixed, _read_mixed),

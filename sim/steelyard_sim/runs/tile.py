@@ -1,21 +1,19 @@
 """Random layers on the compiled crossbar tile, every output and count compared.
 
-``python -m steelyard_sim.cases.tile_run`` draws configurations whose fields meet in most pairs of
+``python -m steelyard_sim.runs.tile`` draws configurations whose fields meet in most pairs of
 values, compiles a simulation of each, and runs random programs on it through the unmodified driver:
 each layer alone and all together. Outputs and the counts of section 4 of docs/crossbar.md must be
 those of the golden crossbar, and, where the converter is ideal, outputs also those of the integer
 network.
 """
 
-import argparse
-import json
 import resource
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -25,17 +23,17 @@ from steelyard import driver
 from steelyard.compile import Descriptor, compile
 from steelyard.contract import AcceleratorConfig
 from steelyard.engines import crossbar
-from steelyard.engines.crossbar import METHODS, DeviceEffects, NetworkMapping
+from steelyard.engines.crossbar import MAPPINGS, DeviceEffects, NetworkMapping
 from steelyard.errors import UserError
-from steelyard.files import replacing
 from steelyard.network import Conv, Network, golden
 from steelyard.network.random import random_conv, random_input, random_network
 from steelyard.program import Program
 
-from .tile import unit_counts
-from .tile_cover import covering_configs, pairs, possible_pairs
+from ..cases.tile import unit_counts
+from ..cases.tile_cover import covering_configs, pairs, possible_pairs
+from .command import JSON_FILE, Command, write_json
 
-__all__ = ["Case", "Summary", "TileBench", "random_case"]
+__all__ = ["Case", "CrossbarTileBench", "Summary", "random_case"]
 
 CONFIGS = 36
 ATTEMPTS = 1000
@@ -79,7 +77,7 @@ class Summary:
     layers, programs, configurations : that were run
     pairs, possible_pairs : pairs of field values that the configurations have, and all there are
     kinds : layers by what is particular about them
-    methods : layers by mapping
+    mappings : layers by mapping
     elements : output elements compared, each layer alone
     ou_steps, ou_skipped : of all operation units in these layers
     cycles, predicted_cycles : of the layers through crossbars, each alone; and the bound
@@ -94,7 +92,7 @@ class Summary:
     pairs: int = 0
     possible_pairs: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
-    methods: Counter[str] = field(default_factory=Counter)
+    mappings: Counter[str] = field(default_factory=Counter)
     elements: int = 0
     ou_steps: int = 0
     ou_skipped: int = 0
@@ -165,10 +163,10 @@ def random_case(
     for _ in range(ATTEMPTS):
         try:
             network = _random_network(rng, config)
-            batch, method = int(rng.choice([1, 1, 2, 3, 5])), str(rng.choice(list(METHODS)))
+            batch, mapping = int(rng.choice([1, 1, 2, 3, 5])), str(rng.choice(list(MAPPINGS)))
             effects = DeviceEffects(seed=int(rng.integers(1 << 31)), **EFFECTS)
             worn = effects if rng.random() < 0.25 else None
-            program = compile(network, config, batch=batch, mapping=method, effects=worn)
+            program = compile(network, config, batch=batch, mapping=mapping, effects=worn)
         except UserError as error:
             # The draw does not fit its map or the configuration: the next one may.
             refused = error
@@ -182,7 +180,7 @@ def random_case(
     raise ValueError(f"No program of {cycles} cycles was found") from refused
 
 
-class TileBench:
+class CrossbarTileBench:
     """Simulated tile of one configuration, and the comparisons made on it.
 
     Parameters
@@ -284,7 +282,7 @@ class TileBench:
                 "behind other layers": layer.inputs[0] != shapes.input,
             }
             summary.kinds.update(name for name, holds in kinds.items() if holds)
-            summary.methods[mapping.method] += 1
+            summary.mappings[mapping.mapping] += 1
             summary.layers += 1
             summary.ou_steps += counts.ou_steps
             summary.ou_skipped += counts.ou_skipped
@@ -311,7 +309,7 @@ def run(seed: int, layers: int, configs: int, bar: ProgressBar) -> Summary:
     for number, config in enumerate(chosen):
         bar.update(task, description=f"configuration {number + 1} of {configs}")
         rng = np.random.default_rng([seed, 7, number])
-        bench = TileBench(config, summary)
+        bench = CrossbarTileBench(config, summary)
         goal = layers * (number + 1) // configs
         while summary.layers < goal:
             case = random_case(rng, config)
@@ -326,26 +324,36 @@ def run(seed: int, layers: int, configs: int, bar: ProgressBar) -> Summary:
     return summary
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; exit status 1 if anything differed."""
-    parser = argparse.ArgumentParser(description="Random layers on the crossbar tile's RTL.")
-    parser.add_argument("--count", type=int, default=500, help="layers through crossbars, at least")
-    parser.add_argument("--configs", type=int, default=CONFIGS, help="configurations")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="file for the summary")
-    options = parser.parse_args(arguments)
-    try:
-        with ProgressBar(console=Console(stderr=True)) as bar:
-            summary = run(options.seed, options.count, options.configs, bar)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    _show(summary, options.seed)
-    if options.json is not None:
-        with replacing(options.json, "Summary") as temporary:
-            text = json.dumps({"seed": options.seed, **vars(summary)}, indent=2)
-            temporary.write_text(text + "\n", encoding="utf-8")
-    return int(bool(summary.differences))
+@click.command(cls=Command)
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="Layers through crossbars, at least.",
+)
+@click.option(
+    "--configs", type=click.IntRange(1), default=CONFIGS, show_default=True, help="Configurations."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all that is random."
+)
+@click.option("--json", "json_file", type=JSON_FILE, metavar="FILE", help="Write the summary here.")
+def command(count: int, configs: int, seed: int, json_file: Path | None) -> None:
+    """Compare random layers on the crossbar tile's RTL with the golden crossbar.
+
+    Exit status: 0 good, 1 anything differs, 2 the input is bad.
+
+    \b
+    Example:
+      python -m steelyard_sim.runs.tile --count 10 --configs 1
+    """
+    with ProgressBar(console=Console(stderr=True)) as bar:
+        summary = run(seed, count, configs, bar)
+    _show(summary, seed)
+    if json_file is not None:
+        write_json(json_file, {"seed": seed, **vars(summary)}, "Summary")
+    sys.exit(int(bool(summary.differences)))
 
 
 def _show(summary: Summary, seed: int) -> None:
@@ -353,7 +361,7 @@ def _show(summary: Summary, seed: int) -> None:
         "layers": f"{summary.layers} in {summary.programs} programs, seed {seed}",
         "configurations": f"{summary.configurations}; {summary.pairs} of "
         f"{summary.possible_pairs} pairs of field values",
-        "mappings": ", ".join(f"{name} {n}" for name, n in summary.methods.most_common()),
+        "mappings": ", ".join(f"{name} {n}" for name, n in summary.mappings.most_common()),
         "layers that are": ", ".join(f"{name} {n}" for name, n in summary.kinds.most_common()),
         "compared": f"{summary.elements} elements; counts of {summary.ou_steps} OU steps and "
         f"{summary.ou_skipped} skipped ones",
@@ -363,8 +371,8 @@ def _show(summary: Summary, seed: int) -> None:
         "differences": str(len(summary.differences) or "none"),
     }
     for name, text in rows.items():
-        print(f"{name:16}{text}")
+        click.echo(f"{name:16}{text}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

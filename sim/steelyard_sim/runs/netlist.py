@@ -1,18 +1,16 @@
 """Demo network on the synthesized netlist and on the RTL in lockstep, all results compared.
 
-``python -m steelyard_sim.cases.netlist_run`` synthesizes the accelerator as a board's flow does,
+``python -m steelyard_sim.runs.netlist`` synthesizes the accelerator as a board's flow does,
 and runs the unmodified driver on both simulations at once: every word that leaves the host port and
 the clock cycle in which it does must be the same, and all layers those of the golden model.
 """
 
-import argparse
-import json
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +21,6 @@ from steelyard.contract.registers import Space
 from steelyard.driver.boards import find_board
 from steelyard.driver.port import HostPort
 from steelyard.errors import UserError
-from steelyard.files import replacing
 from steelyard.network import Network
 from steelyard.program import Program
 from steelyard.progress import Log
@@ -39,6 +36,7 @@ from ..build.netlist import (
 )
 from ..lockstep import Difference, Lockstep
 from ..simulation import Simulation, SimulationTransport
+from .command import JSON_FILE, Command, write_json
 
 __all__ = ["CONFIG", "Result", "compare", "cut", "demo_program"]
 
@@ -136,7 +134,7 @@ def cut(network: Network, layers: int) -> Network:
     first = network.layers[:layers]
     names = {network.input, *(each.output for each in first)}
     tensors = {name: tensor for name, tensor in network.tensors.items() if name in names}
-    return Network(network.name, network.input, first[-1].output, tensors, first)
+    return Network(network.name, network.input, (first[-1].output,), tensors, first)
 
 
 def compare(
@@ -260,58 +258,88 @@ class _Run:
         self.compared += self._port.read(Space.ACTIVATIONS, 0, words).nbytes
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; exit status 1 if anything differs, 2 if the user's input is bad."""
-    parser = argparse.ArgumentParser(description="Demo network on the netlist and on the RTL.")
-    parser.add_argument("--family", choices=sorted(FAMILIES), default="ice40")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--board", help="configuration of this board")
-    which.add_argument(
-        "--compact", action="store_true", help="iCEBreaker's array with memories for the network"
-    )
-    which.add_argument("--config", type=Path, help="file of the configuration")
-    parser.add_argument("--layers", type=int, help="first layers only; otherwise all that fit")
-    parser.add_argument("--images", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1, help="of what has no initial value")
-    parser.add_argument("--flip", type=int, help="seed of a lookup table's bit to invert")
-    parser.add_argument("--json", type=Path, help="file for the result")
-    options = parser.parse_args(arguments)
-    try:
-        config = _config(options)
-        result = _case(config, options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+@click.command(cls=Command)
+@click.option("--family", type=click.Choice(sorted(FAMILIES)), default="ice40", show_default=True)
+@click.option("--board", metavar="NAME", help="Take the configuration of this board.")
+@click.option("--compact", is_flag=True, help="Take iCEBreaker's, with memories for the network.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Take the configuration of this file.",
+)
+@click.option("--layers", type=int, help="First layers only; otherwise all that fit.")
+@click.option("--images", type=click.IntRange(1), default=2, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Of what has no initial value.",
+)
+@click.option("--flip", type=int, metavar="SEED", help="Invert a bit of some lookup table.")
+@click.option("--json", "json_file", type=JSON_FILE, metavar="FILE", help="Write the result here.")
+def command(
+    family: str,
+    board: str | None,
+    compact: bool,
+    config_file: Path | None,
+    layers: int | None,
+    images: int,
+    seed: int,
+    flip: int | None,
+    json_file: Path | None,
+) -> None:
+    """Compare the demo network on the synthesized netlist with the same on the RTL.
+
+    Exit status: 0 good, 1 anything differs, 2 the input is bad.
+
+    \b
+    Example:
+      python -m steelyard_sim.runs.netlist --compact --layers 5 --images 1
+    """
+    config = _config(board, compact, config_file)
+    result = _case(config, FAMILIES[family], layers, images, seed, flip)
     _show(result, config)
-    if options.json is not None:
-        document = {"config": config.values(), "family": options.family, **asdict(result)}
-        with replacing(options.json, "Result") as temporary:
-            temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return int(result.difference is not None)
+    if json_file is not None:
+        document = {"config": config.values(), "family": family, **asdict(result)}
+        write_json(json_file, document, "Result")
+    sys.exit(int(result.difference is not None))
 
 
-def _config(options: argparse.Namespace) -> AcceleratorConfig:
-    if options.compact:
+def _config(board: str | None, compact: bool, file: Path | None) -> AcceleratorConfig:
+    if compact + (board is not None) + (file is not None) > 1:
+        raise UserError(
+            "--board, --compact and --config each choose the configuration; give one of them."
+        )
+    if compact:
         return find_board(COMPACT_BOARD).default.with_(**COMPACT_CHANGES)
-    if options.board is not None:
-        return find_board(options.board).default
-    return CONFIG if options.config is None else AcceleratorConfig.from_toml(options.config)
+    if board is not None:
+        return find_board(board).default
+    return CONFIG if file is None else AcceleratorConfig.from_toml(file)
 
 
-def _case(config: AcceleratorConfig, options: argparse.Namespace) -> Result:
+def _case(
+    config: AcceleratorConfig,
+    family: Family,
+    layers: int | None,
+    images: int,
+    seed: int,
+    flip: int | None,
+) -> Result:
     from steelyard import zoo
 
     def log(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        click.echo(text, err=True)
 
-    family = FAMILIES[options.family]
-    program = demo_program(config, options.layers, log)
-    images = zoo.sample().test_input[: options.images]
-    x = program.network.tensor(program.network.input).quantize(images)
+    program = demo_program(config, layers, log)
+    test = zoo.sample().test_input[:images]
+    x = program.network.tensor(program.network.input).quantize(test)
     netlist = accelerator_netlist(config, family, log)
-    if options.flip is not None:
-        netlist = flip_bit(netlist, options.flip)
-    return compare(program, x, netlist, family, seed=options.seed, log=log)
+    if flip is not None:
+        netlist = flip_bit(netlist, flip)
+    return compare(program, x, netlist, family, seed=seed, log=log)
 
 
 def _show(result: Result, config: AcceleratorConfig) -> None:
@@ -327,8 +355,8 @@ def _show(result: Result, config: AcceleratorConfig) -> None:
         "difference": result.difference or "none",
     }
     for name, text in rows.items():
-        print(f"{name:14}  {text}")
+        click.echo(f"{name:14}  {text}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

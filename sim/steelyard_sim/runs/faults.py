@@ -1,20 +1,20 @@
 """Faults on the line between the driver and a simulated board, and what they must not do.
 
 Every run ends in the right result or in a typed error within its timeout, and the link works again
-afterwards. ``python -m steelyard_sim.cases.faults --count 1000`` makes that many runs of each
+afterwards. ``python -m steelyard_sim.runs.faults --count 1000`` makes that many runs of each
 fault.
 
 All but the operating system's port is the real thing: the driver above, the compiled gateware with
 its serial pins below (see :mod:`steelyard_sim.faulty_port`).
 """
 
-import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
+import click
 import numpy as np
 
 from steelyard import driver
@@ -29,6 +29,7 @@ from steelyard.program import Program
 from ..build.library import build_board
 from ..faulty_port import SLICE_CYCLES, Alter, FaultyLine, FaultyPort
 from ..virtual import CLOCK_HZ, DIVIDER, BoardSimulation
+from .command import Command
 
 __all__ = ["CONFIG", "FAULTS", "FaultBench", "FaultError"]
 
@@ -164,7 +165,7 @@ class FaultBench:
         limit = (6 * load + 4 * batches) * TIMEOUT_SECONDS + SLACK_SECONDS
         if self._port.clock() - start > limit:
             raise FaultError(f"Fault {fault!r}: {outcome} came too late")
-        self._port.mend()
+        self._port.clear()
         if outcome != "right":
             self._reload()
         try:
@@ -300,7 +301,7 @@ def _before(data: bytes) -> Alter:
 
 
 def _babble(rng: Random) -> Callable[[], bytes]:
-    """Noise for a while or until mended, now and then full of delimiters."""
+    """Noise for a while or until cleared, now and then full of delimiters."""
     left = rng.choice((rng.randrange(1, 30), 1 << 30))
     zeros = rng.choice((0.0, 0.01, 0.3))
 
@@ -327,34 +328,45 @@ FAULTS = (
 ``reset`` hardly ever hits."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; exit status 1 if a run broke the promise."""
-    parser = argparse.ArgumentParser(description="Faults on the line to a virtual board.")
-    parser.add_argument("--count", type=int, default=1000, help="runs of each fault")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--words", type=int, default=WORDS, help="of the link's memories")
-    parser.add_argument("--fault", choices=FAULTS, action="append", help="these faults only")
-    options = parser.parse_args(arguments)
+@click.command(cls=Command)
+@click.option(
+    "--count", type=click.IntRange(1), default=1000, show_default=True, help="Runs of each fault."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of images and faults."
+)
+@click.option(
+    "--words", type=int, default=WORDS, show_default=True, help="Of each of the link's memories."
+)
+@click.option("--fault", type=click.Choice(FAULTS), multiple=True, help="These faults only.")
+def command(count: int, seed: int, words: int, fault: tuple[str, ...]) -> None:
+    """Make faults on the line to a simulated board, and see that none leads to a wrong result.
+
+    Exit status: 0 good, 1 a run broke the promise, 2 the input is bad.
+
+    \b
+    Example:
+      python -m steelyard_sim.runs.faults --count 10 --fault reset
+    """
     failed = 0
-    for fault in options.fault or FAULTS:
+    for name in fault or FAULTS:
         outcomes: Counter[str] = Counter()
         start = time.monotonic()
-        bench = FaultBench(options.seed, options.words)
-        for number in range(options.count):
+        bench = FaultBench(seed, words)
+        for number in range(count):
             try:
-                outcomes[bench.run(fault)] += 1
+                outcomes[bench.run(name)] += 1
             except FaultError as error:
                 failed += 1
-                print(f"{fault}, run {number}: {error}", file=sys.stderr)
-                bench = FaultBench(options.seed + number, options.words)
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-        print(
-            f"{fault:9} {counts}; {bench.lost} answers lost and asked for anew "
-            f"({time.monotonic() - start:.0f} s)",
-            flush=True,
+                click.echo(f"{name}, run {number}: {error}", err=True)
+                bench = FaultBench(seed + number, words)
+        counts = ", ".join(f"{times} {outcome}" for outcome, times in outcomes.most_common())
+        click.echo(
+            f"{name:9} {counts}; {bench.lost} answers lost and asked for anew "
+            f"({time.monotonic() - start:.0f} s)"
         )
-    return int(failed > 0)
+    sys.exit(int(failed > 0))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

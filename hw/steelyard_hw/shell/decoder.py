@@ -1,0 +1,68 @@
+"""Decoder of the host's word bus: from one bus to that of each space."""
+
+from collections.abc import Mapping
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from steelyard.contract.registers import Space
+
+from .ports import HostBus
+
+__all__ = ["HostDecoder"]
+
+
+class HostDecoder(wiring.Component):
+    """Gives the host's bus to the spaces of its memories, registers and counters.
+
+    No cycle of latency. Every space sees the place, cut off to its range; only the one that the
+    host addresses sees `write` and is heard. A space that is not here reads as zero.
+
+    Parameters
+    ----------
+    host : :class:`.ports.HostBus`
+        The host's own bus.
+    spaces : bus of each space, each with its own range
+
+    Members
+    -------
+    host : ``In(host)``
+    space : ``In(3)``
+        What the host addresses, see :class:`~steelyard.contract.registers.Space`.
+    descriptors, parameters, ... : ``Out(HostBus)``
+        Bus of each space, by its name in lower case.
+    """
+
+    def __init__(self, host: HostBus, spaces: Mapping[Space, HostBus]):
+        self._spaces = tuple(spaces)
+        super().__init__(
+            {
+                "host": In(host),
+                "space": In(3),
+                **{space.name.lower(): Out(bus) for space, bus in spaces.items()},
+            }
+        )
+
+    def bus(self, space: Space) -> wiring.PureInterface:
+        """Member of a space."""
+        found: wiring.PureInterface = getattr(self, space.name.lower())
+        return found
+
+    def elaborate(self, platform):
+        m = Module()
+        host = self.host
+        for space in self._spaces:
+            bus = self.bus(space)
+            m.d.comb += [
+                bus.select.eq(host.select),
+                bus.address.eq(host.address),
+                bus.sub.eq(host.sub),
+                bus.write.eq(host.write & (self.space == space)),
+                bus.data.eq(host.data),
+            ]
+        with m.Switch(self.space):
+            for space in self._spaces:
+                with m.Case(space):
+                    m.d.comb += host.result.eq(self.bus(space).result)
+        return m

@@ -1,0 +1,1 @@
+"""Long comparisons, each a command of its own with ``--help``; their tests run short ones."""

@@ -1,0 +1,206 @@
+"""What a network would take of configurations: memories, cycles, and what bounds each layer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from steelyard.compile.cycles import busy
+from steelyard.compile.plans import LayerPlan, Planned, layer_faults, planned
+from steelyard.contract import AcceleratorConfig
+from steelyard.contract.latencies import BETWEEN
+from steelyard.contract.sections import MEMORIES
+from steelyard.driver.boards import BoardFacts
+from steelyard.errors import DoesNotFit, UserError
+from steelyard.network import Network
+from steelyard.program import Use
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost:
+    """What a layer would take.
+
+    Members
+    -------
+    name, kind : of the layer
+    k : weights kept in every group, None for layers without weights and engines without groups
+    nnz : weights that are not zero
+    weight_words : of the weight memory
+    cycles : of the layer with its start; on an engine that is not exact a bound
+    bound : unit that takes longest: ``engine``, ``loading``, ``draining`` or ``vector unit``
+    """
+
+    name: str
+    kind: str
+    k: int | None
+    nnz: int
+    weight_words: int
+    cycles: int
+    bound: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a network would take of a configuration.
+
+    Members
+    -------
+    config : configuration
+    batch : images computed together
+    uses : what is taken of each memory, more than there is where the network does not fit
+    layers : what each layer takes
+    exact : whether cycles are those of the hardware; else a bound
+    """
+
+    config: AcceleratorConfig
+    batch: int
+    uses: tuple[Use, ...]
+    layers: tuple[LayerCost, ...]
+    exact: bool
+
+    @property
+    def cycles(self) -> int:
+        """Of a batch, without transfers."""
+        return sum(layer.cycles for layer in self.layers)
+
+    @property
+    def fits(self) -> bool:
+        """Whether all memories are large enough."""
+        return all(use.used <= use.available for use in self.uses)
+
+    def frames_per_second(self, clock_hz: float) -> float:
+        """Images a second at a clock, without transfers."""
+        return clock_hz / self.cycles * self.batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardFit:
+    """Whether a board's configuration runs a network.
+
+    Members
+    -------
+    name : of the board
+    clock_hz : its clock
+    config : its configuration
+    estimate : what the network takes; None where a layer cannot run at all
+    problem : the first reason why it does not run; None if it does
+    """
+
+    name: str
+    clock_hz: int
+    config: AcceleratorConfig
+    estimate: Estimate | None
+    problem: str | None
+
+
+def assess(
+    network: Network, config: AcceleratorConfig, *, batch: int = 1, **options: Any
+) -> tuple[Estimate | None, list[str]]:
+    """What a network would take of a configuration, and why it does not run there.
+
+    Parameters
+    ----------
+    network, config, batch, options : as :func:`steelyard.compile.compile` takes them
+
+    Returns
+    -------
+    The estimate, also where memories are too small, but None if a layer cannot run at all; and a
+    sentence on each such layer, or one on the memories.
+
+    Raises
+    ------
+    UserError
+        If the batch or an option is wrong.
+    """
+    faults = layer_faults(network, config, batch, options)
+    if faults:
+        return None, faults
+    plan = planned(network, config, batch, options)
+    try:
+        plan.check_capacity()
+    except DoesNotFit as error:
+        return _estimate(plan, batch), [str(error)]
+    return _estimate(plan, batch), []
+
+
+def fits(network: Network, boards: Iterable[BoardFacts], *, batch: int = 1) -> list[BoardFit]:
+    """What a network would take of each board's own configuration.
+
+    Parameters
+    ----------
+    network : integer network
+    boards : to be asked
+    batch : images computed together
+    """
+    plans: dict[AcceleratorConfig, Planned | str] = {}
+    found = []
+    for board in boards:
+        config = board.default
+        # How large the other memories are changes no plan.
+        most = {name: size for name, size in MEMORIES.items() if name != "max_layers"}
+        key = config.with_(**most)
+        if key not in plans:
+            try:
+                plans[key] = planned(network, key, batch, {})
+            except UserError as error:
+                plans[key] = str(error)
+        plan = plans[key]
+        cost = problem = None
+        if isinstance(plan, str):
+            problem = plan
+        else:
+            own = replace(plan, config=config)
+            cost = _estimate(own, batch)
+            try:
+                own.check_capacity()
+            except DoesNotFit as error:
+                problem = error.problem
+        found.append(
+            BoardFit(
+                name=board.name,
+                clock_hz=board.clock_hz,
+                config=config,
+                estimate=cost,
+                problem=problem,
+            )
+        )
+    return found
+
+
+def smallest(candidates: Sequence[BoardFit]) -> BoardFit | None:
+    """Of the boards that run the network the one with the least multipliers, then memories."""
+    running = [each for each in candidates if each.problem is None]
+    return min(running, key=_size, default=None)
+
+
+def _size(fit: BoardFit) -> tuple[int, int]:
+    engine, memory = fit.config.engine, fit.config.memory
+    words = memory.activation_words * engine.lanes + memory.weight_words * engine.width
+    return engine.macs_per_cycle, words
+
+
+def _estimate(plan: Planned, batch: int) -> Estimate:
+    return Estimate(
+        config=plan.config,
+        batch=batch,
+        uses=plan.uses,
+        layers=tuple(_cost(each, plan.config) for each in plan.plans),
+        exact=plan.engine.exact,
+    )
+
+
+def _cost(plan: LayerPlan, config: AcceleratorConfig) -> LayerCost:
+    units: Counter[str] = Counter()
+    for step in plan.steps:
+        units.update(busy(step.descriptor, config))
+    return LayerCost(
+        name=plan.layer.name,
+        kind=plan.layer.kind,
+        k=plan.k,
+        nnz=plan.total("nnz"),
+        weight_words=plan.weight_items,
+        cycles=plan.predicted_cycles + len(plan.steps) * BETWEEN,
+        bound=max(units, key=lambda unit: units[unit]) if units else "engine",
+    )

@@ -1,0 +1,95 @@
+"""Obstacles of a file, and the integer network that it is or will be."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steelyard.errors import UserError
+from steelyard.importer import load
+from steelyard.importer.cutting import Cut, cut
+from steelyard.importer.graph import is_quantized, model_name, read_model
+from steelyard.importer.obstacles import obstacles
+from steelyard.importer.placeholders import placeholder_network
+from steelyard.network import Network
+from steelyard.program import HostPart
+from steelyard.quantize import checked, modern
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What is known of a network's file.
+
+    Members
+    -------
+    name : of the network
+    quantized : whether the file has quantizers; without them the network's scales are placeholders
+    obstacles : sentences on all that stands in the way
+    network : the integer network; None where there are obstacles
+    host : the part that is left to the host; None without a cut
+    """
+
+    name: str
+    quantized: bool
+    obstacles: tuple[str, ...]
+    network: Network | None
+    host: HostPart | None
+
+
+def examine(
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto, cut_at: str | None = None
+) -> Examined:
+    """Every obstacle of an ONNX network, or the integer network where there is none.
+
+    Parameters
+    ----------
+    source : path, content of a file, or loaded model; float or quantized
+    cut_at : node or value from which on the host computes
+
+    Raises
+    ------
+    UserError
+        If the source is no ONNX network, or cannot be cut there.
+    """
+    model = read_model(source)
+    quantized = is_quantized(model)
+    name = model_name(source, model.graph) or "network"
+    parts = None
+    if cut_at is not None:
+        parts = cut(model if quantized else modern(model), cut_at)
+        model = parts.network
+    network = None
+    if quantized:
+        found = obstacles(model)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            found, model = checked(model, Path(folder))
+    if not found:
+        try:
+            network = load(model) if quantized else placeholder_network(model, name)
+        except UserError as error:
+            found = [str(error)]
+    host = None if parts is None else host_part(parts)
+    return Examined(name, quantized, tuple(found), network, host)
+
+
+def host_part(parts: Cut) -> HostPart:
+    """The second part of a cut network, as programs hold it."""
+    content = parts.host.SerializeToString(deterministic=True)
+    return HostPart(content, parts.value, parts.operators)
+
+
+def obstacles_of_file(model: onnx.ModelProto) -> list[str]:
+    """Every reason why a quantized network cannot be compiled; none of one without quantizers.
+
+    Parameters
+    ----------
+    model : that the importer has refused
+    """
+    return obstacles(model) if is_quantized(model) else []

@@ -1,0 +1,294 @@
+"""Plans of all layers of a network for one configuration, and what these take of its memories."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract import AcceleratorConfig, registry
+from ..contract.descriptor import Operation
+from ..contract.sections import MEMORIES
+from ..engines import Engine, Plan
+from ..errors import DoesNotFit, UserError
+from ..network import Conv, Layer, Network
+from ..network.grouped import blocks, ungroup
+from ..program import Use
+from .cycles import predict
+from .layers import LOWERINGS, check_features, serial_scale, walk
+from .memory import Buffer, assign, lifetimes
+from .places import Places, separate
+from .step import Step
+
+__all__ = ["LayerPlan", "Planned", "layer_faults", "planned"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerPlan:
+    """Everything about a layer that is known before its weights are packed.
+
+    Members
+    -------
+    parts : convolutions of one group and what the engine decided about each; none for a layer
+        without weights
+    """
+
+    layer: Layer
+    steps: tuple[Step, ...]
+    parameters: NDArray[np.uint32]
+    predicted_cycles: int
+    parts: tuple[tuple[Conv, Plan], ...] = ()
+
+    @property
+    def weight_items(self) -> int:
+        return sum(step.descriptor.weight_count for step in self.steps)
+
+    @property
+    def k(self) -> int | None:
+        return max((plan.k for _, plan in self.parts if plan.k is not None), default=None)
+
+    def total(self, name: str) -> int:
+        """Sum of what the engine says of each part."""
+        return sum(getattr(plan, name) for _, plan in self.parts)
+
+
+def _parameter_words(
+    layer: str,
+    bias: NDArray[np.int32],
+    multiplier: NDArray[np.int32],
+    shift: NDArray[np.int32],
+    config: AcceleratorConfig,
+) -> NDArray[np.uint32]:
+    if config.output.requantizer_cycles > 1:
+        pairs = zip(multiplier.tolist(), shift.tolist(), strict=True)
+        scales = [serial_scale(layer, *pair) for pair in pairs]
+        multiplier, shift = np.array(scales, np.int32).reshape(-1, 2).T
+    high = multiplier.astype(np.uint32) | shift.astype(np.uint32) << np.uint32(24)
+    return np.stack([bias.astype(np.int32).view(np.uint32), high], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planner:
+    """What all layers are planned with."""
+
+    network: Network
+    batch: int
+    config: AcceleratorConfig
+    engine: Engine
+    prepared: Any
+
+    def layer(self, layer: Layer, growth: int) -> LayerPlan:
+        """Plan of one layer; `growth` is how much larger blocks of groups are than they need be."""
+        if isinstance(layer, Conv):
+            return self._convolution(layer, growth)
+        lower = LOWERINGS.get(type(layer))
+        if lower is None:
+            known: list[type[Layer]] = [Conv, *LOWERINGS]
+            *most, last = (kind.__name__ for kind in known)
+            raise UserError(
+                f"Layer {layer.name!r} is a {type(layer).__name__}, which the compiler does not "
+                f"know; use {', '.join(most)} or {last}."
+            )
+        steps, items = lower(self.network, layer, self.batch, self.config.engine.lanes)
+        for step in steps:
+            step.descriptor.words(layer.name, self.config)
+            check_features(layer, step.descriptor, self.config)
+        bias, multiplier, shift = np.array(items, np.int32).reshape(-1, 3).T
+        return LayerPlan(
+            layer=layer,
+            steps=tuple(steps),
+            parameters=_parameter_words(layer.name, bias, multiplier, shift, self.config),
+            predicted_cycles=sum(predict(step.descriptor, self.config) for step in steps),
+        )
+
+    def _convolution(self, layer: Conv, growth: int) -> LayerPlan:
+        config = self.config
+        base = walk(self.network, layer, Operation.CONV, self.batch, config.engine.lanes)
+        base.words(layer.name, config)
+        check_features(layer, base, config)
+        parts, steps = [], []
+        inputs, outputs = config.engine.group * growth, config.engine.width * growth
+        for block in blocks(layer, inputs, outputs):
+            own = replace(base, in_channels=block.channels[0])
+            plan = self.engine.plan(self.network, block.conv, own, config, self.prepared)
+            parts.append((block.conv, plan))
+            for descriptor, (first, _) in zip(plan.descriptors, plan.channels, strict=True):
+                writes = block.writes + first
+                steps.append(
+                    Step(descriptor=descriptor, reads=block.reads, writes=writes, item=writes)
+                )
+        bias = np.concatenate([plan.bias for _, plan in parts])
+        return LayerPlan(
+            layer=layer,
+            steps=tuple(steps),
+            parameters=_parameter_words(layer.name, bias, layer.multiplier, layer.shift, config),
+            predicted_cycles=sum(plan.predicted_cycles for _, plan in parts),
+            parts=tuple(parts),
+        )
+
+    def all(self, most: int) -> list[LayerPlan]:
+        """Plans of all layers, in larger blocks where there are more than `most` descriptors."""
+        growth = 1
+        while True:
+            plans = [self.layer(layer, growth) for layer in self.network.layers]
+            groups = [len(plan.parts) for plan in plans]
+            descriptors = sum(len(plan.steps) for plan in plans)
+            if descriptors <= most or max(groups) <= 1:
+                return plans
+            growth *= 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planned:
+    """A network's plans for a configuration, whether or not its memories hold them.
+
+    Members
+    -------
+    config : what it is planned for
+    engine : of the configuration
+    network : as it is compiled, with layers of the compiler's own
+    places : tensors that lie in others
+    settings, mapping : what the engine keeps of the compilation
+    plans : of each layer
+    buffers, bases : stretches of activation memory, and where they begin
+    activation_words : that these take
+    """
+
+    config: AcceleratorConfig
+    engine: Engine
+    network: Network
+    places: Places
+    settings: Any
+    mapping: Any
+    plans: tuple[LayerPlan, ...]
+    buffers: tuple[Buffer, ...]
+    bases: dict[str, int]
+    activation_words: int
+
+    @property
+    def uses(self) -> tuple[Use, ...]:
+        """What is taken of each memory, which may be more than there is."""
+        memory, plans = self.config.memory, self.plans
+        return (
+            Use("activation words", self.activation_words, memory.activation_words),
+            Use("weight words", sum(plan.weight_items for plan in plans), memory.weight_words),
+            Use("parameter words", sum(len(p.parameters) for p in plans), memory.parameter_words),
+            Use("layer descriptors", sum(len(plan.steps) for plan in plans), memory.max_layers),
+        )
+
+    def check_capacity(self) -> None:
+        """Refuse a network that the configuration's memories do not hold.
+
+        Raises
+        ------
+        DoesNotFit
+            Says by how much each is too small, and which fields of the configuration would do.
+        """
+        short, grown = [], {}
+        for name, use in zip(MEMORIES, self.uses, strict=True):
+            if use.used > use.available:
+                short.append(
+                    f"{use.used} {use.memory} where the configuration has {use.available} "
+                    f"({use.used - use.available} too many)"
+                )
+                grown[name] = use.used if name == "max_layers" else -(-use.used // 16) * 16
+        if not short:
+            return
+        if any(value > MEMORIES[name] for name, value in grown.items()):
+            grown, larger = {}, ""
+        else:
+            values = " and ".join(f"{name} to {value}" for name, value in grown.items())
+            larger = f"raise {values} in the configuration, or "
+        raise DoesNotFit(
+            f"Network {self.network.name!r} does not fit: it needs {', and '.join(short)}",
+            f"{larger}use a smaller batch or a sparser network.",
+            grown,
+        )
+
+
+def _planner(
+    network: Network, config: AcceleratorConfig, batch: int, options: dict[str, Any]
+) -> tuple[Planner, Places, Any, Any]:
+    """Planner, tensors that lie in others, and the engine's settings and mapping."""
+    if not isinstance(network, Network) or not isinstance(config, AcceleratorConfig):
+        given = f"{type(network).__name__} and {type(config).__name__}"
+        raise UserError(
+            f"A network is compiled for an AcceleratorConfig, but {given} were given; "
+            "load an ONNX file with steelyard.importer.load first."
+        )
+    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 65535:
+        raise UserError(f"The batch must be an integer from 1 to 65535, not {batch!r}; use 1.")
+    if not network.layers:
+        raise UserError(f"Network {network.name!r} has no layers; add at least one.")
+    engine: Engine = registry.engine(config.engine.kind)
+    for name in options:
+        if name not in engine.options:
+            own = ", ".join(engine.options) or "none"
+            raise UserError(
+                f"The {config.engine.title} has no option {name!r}; its options are {own}."
+            )
+    if not engine.cuts_layers:
+        network = ungroup(network, config.engine.group, config.engine.width)
+    network, places = separate(network)
+    settings, mapping, prepared = engine.prepare(network, config, options)
+    # With memories that hold everything: how large they are changes no plan, and what is too much
+    # for those of the configuration is said of the whole network.
+    room = config.with_(**MEMORIES)
+    planner = Planner(network=network, batch=batch, config=room, engine=engine, prepared=prepared)
+    return planner, places, settings, mapping
+
+
+def planned(
+    network: Network, config: AcceleratorConfig, batch: int, options: dict[str, Any]
+) -> Planned:
+    """Plans of a network for one configuration, with memories that hold everything.
+
+    Parameters
+    ----------
+    network, config, batch, options : as :func:`steelyard.compile.compile` takes them
+
+    Raises
+    ------
+    UserError, DoesNotFit
+        As :func:`steelyard.compile.compile`, but for memories.
+    """
+    planner, places, settings, mapping = _planner(network, config, batch, options)
+    plans = planner.all(config.memory.max_layers)
+    buffers = lifetimes(planner.network, places, batch, config.engine.lanes)
+    peak, bases = assign(buffers)
+    return Planned(
+        config=config,
+        engine=planner.engine,
+        network=planner.network,
+        places=places,
+        settings=settings,
+        mapping=mapping,
+        plans=tuple(plans),
+        buffers=tuple(buffers),
+        bases=bases,
+        activation_words=peak,
+    )
+
+
+def layer_faults(
+    network: Network, config: AcceleratorConfig, batch: int, options: dict[str, Any]
+) -> list[str]:
+    """Why layers cannot run on a configuration, a sentence for each that cannot.
+
+    Parameters
+    ----------
+    network, config, batch, options : as :func:`steelyard.compile.compile` takes them
+
+    Raises
+    ------
+    UserError
+        If the batch or an option is wrong.
+    """
+    planner, *_ = _planner(network, config, batch, options)
+    found = []
+    for layer in planner.network.layers:
+        try:
+            planner.layer(layer, 1)
+        except UserError as error:
+            found.append(str(error))
+    return found
