@@ -1,6 +1,6 @@
 """Small TFLite networks of every operator, and how far they agree with the interpreter.
 
-``python tests/tflite_cases.py`` prints the table of docs/importing.md.
+``python tests/tflite_cases.py`` prints the table of docs/tflite.md.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ CASES: dict[str, Callable[[Net], int]] = {
     "conv one scale": lambda n: n.conv(n.input, 8, per_channel=False),
     "conv valid, stride 2": lambda n: n.conv(n.input, 8, stride=2, padding=VALID),
     "conv same, stride 2": lambda n: n.conv(n.input, 8, stride=2),
+    "conv same, stride 4": lambda n: n.conv(n.input, 8, stride=4),
     "conv even kernel": lambda n: n.conv(n.input, 8, (2, 4), act=RELU6),
     "conv large kernel": lambda n: n.conv(n.input, 8, (9, 4), stride=2),
     "conv grouped": lambda n: n.conv(n.input, 8, groups=2),
@@ -85,6 +86,7 @@ CASES: dict[str, Callable[[Net], int]] = {
     "max pool same": lambda n: n.pool("MAX_POOL_2D", n.input, (3, 3), 2, SAME),
     "average pool 3x3": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (3, 3), 1, act=RELU),
     "average pool 2x2": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (2, 2), 2),
+    "average pool 2x2, stride 3": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (2, 2), 3),
     "average pool 9x8": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (9, 8), 8),
     "average pool 4x2": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (4, 2), 1, act=RELU),
     "mean": lambda n: n.mean(n.input),

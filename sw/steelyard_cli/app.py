@@ -11,7 +11,6 @@ from typing import NoReturn
 import click
 
 from steelyard import UserError, __version__
-from steelyard.errors import Obstacles
 
 from .errors import BadResult
 
@@ -59,13 +58,10 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> NoReturn:
     """The command ``steelyard``.
 
-    Exit status: 0 good, 1 the result is bad, 2 the input is bad (one sentence on stderr, or one for
-    each obstacle).
+    Exit status: 0 good, 1 the result is bad, 2 the input is bad (one sentence on stderr).
     """
     try:
         status = cli.main(arguments, prog_name="steelyard", standalone_mode=False)
-    except Obstacles as error:
-        _leave(2, *str(error).splitlines())
     except UserError as error:
         _leave(2, str(error))
     except click.UsageError as error:
@@ -91,9 +87,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _leave(status: int, *lines: str) -> NoReturn:
-    text = "\n".join(" ".join(line.split()) for line in lines)
-    click.echo(f"error: {text}", err=True)
+def _leave(status: int, text: str) -> NoReturn:
+    click.echo(f"error: {' '.join(text.split())}", err=True)
     sys.exit(status)
 
 

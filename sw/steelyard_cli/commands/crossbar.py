@@ -11,6 +11,7 @@ from steelyard.report import compare_with_traditional
 
 from ..inputs.arrays import read_array
 from ..inputs.configs import crossbar_config
+from ..inputs.networks import load_network
 from ..options import FILE, OUTPUT_FOLDER
 from ..view.console import note, percent, show, table, warn
 from ..view.output import write_json, write_text
@@ -56,15 +57,13 @@ def command(
       steelyard crossbar int8.onnx -o crossbars --mapping mixed --input images.npy
       steelyard crossbar int8.onnx -o crossbars --config crossbar.toml
     """
-    from steelyard.importer import load
-
     # Pictures need a package of their own.
     from ..view.crossbar_pictures import sheets
 
     configured = crossbar_config(config)
     for sentence in configured.warnings():
         warn(sentence)
-    loaded = load(network, note)
+    loaded, _ = load_network(network, None)
     if source is None:
         note("No --input: no step counts as skipped, so energy and time are the most possible.")
         codes = None

@@ -4,6 +4,6 @@
 function in `operators` that the `registry` has for it, and keeps all that stands in the way.
 """
 
-from steelyard.importer.tflite.loader import is_tflite, load_tflite
+from steelyard.importer.tflite.loader import is_tflite, load_tflite, tflite_name
 
-__all__ = ["is_tflite", "load_tflite"]
+__all__ = ["is_tflite", "load_tflite", "tflite_name"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from steelyard.errors import UserError
+from steelyard.errors import Obstacles, UserError
 from steelyard.importer.tflite import operators  # noqa: F401 - they enter the registry
 from steelyard.importer.tflite.file import MAGIC, read_graph
+from steelyard.importer.tflite.values import QUANTIZE
 from steelyard.importer.tflite.walk import Walk
 from steelyard.network import Network
 from steelyard.progress import Log
@@ -35,6 +36,12 @@ def is_tflite(source: object) -> bool:
         return False
 
 
+def tflite_name(source: str | os.PathLike[str] | bytes) -> str:
+    """Name of the network of a file: the file's without its endings."""
+    name = "" if isinstance(source, bytes) else Path(os.fsdecode(source)).name.split(".")[0]
+    return name or "network"
+
+
 def load_tflite(source: str | os.PathLike[str] | bytes, log: Log | None = None) -> Network:
     """Integer network of an int8 TFLite file.
 
@@ -50,16 +57,28 @@ def load_tflite(source: str | os.PathLike[str] | bytes, log: Log | None = None) 
     FileRefused
         If it is no TFLite file, or one that is truncated or altered.
     Obstacles
-        If operators cannot run; names every one of them.
+        If the network cannot run; names every operator that cannot.
     UserError
         If the file cannot be read, or is not quantized to int8.
     """
     if isinstance(source, bytes):
-        content, label, name = source, "The given data", "network"
+        content, label = source, "The given data"
     else:
         path = Path(os.fsdecode(source))
-        content, label, name = _content(path), f"File {str(path)!r}", path.name.split(".")[0]
-    return Walk(read_graph(content, label), name or "network", log).build()
+        content, label = _content(path), f"File {str(path)!r}"
+    name = tflite_name(source)
+    graph = read_graph(content, label)
+    if not any(each.type == "INT8" for each in graph.tensors):
+        raise UserError(
+            f"TFLite network {name!r} is not quantized to int8, only such networks are imported; "
+            f"{QUANTIZE}."
+        )
+    try:
+        return Walk(graph, name, log).build()
+    except Obstacles:
+        raise
+    except UserError as error:
+        raise Obstacles(f"TFLite network {name!r}", [str(error)]) from None
 
 
 def _content(path: Path) -> bytes:

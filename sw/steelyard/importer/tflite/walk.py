@@ -68,17 +68,12 @@ class Walk:
         Raises
         ------
         UserError
-            If the network has no single input and output, or is not quantized.
+            If the network has no single input and output, or no quantized layers between.
         Obstacles
             If operators cannot run; names every one of them.
         """
         (source,) = self._single("input", self._graph.inputs)
         (target,) = self._single("output", self._graph.outputs)
-        if not any(each.type == "INT8" for each in self._graph.tensors):
-            raise UserError(
-                f"TFLite network {self._name!r} is not quantized to int8, only such networks are "
-                f"imported; {QUANTIZE}."
-            )
         view = self._begin(source)
         self._lower_all()
         value = self._values.get(target)

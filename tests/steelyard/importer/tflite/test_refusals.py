@@ -133,7 +133,7 @@ CASES: dict[str, tuple[Callable[[Net], int], str]] = {
     "dilation": (lambda n: n.conv(n.input, 4, dilation=2), "has a dilation of 2, allowed is 1"),
     "depthwise dilation": (lambda n: n.depthwise(n.input, dilation=2), "has a dilation of 2"),
     "strides": (lambda n: n.conv(n.input, 4, strides=(1, 2)), "has strides (1, 2), allowed is one"),
-    "stride": (lambda n: n.conv(n.input, 4, stride=3), "stride must be an integer from 1 to 2"),
+    "stride": (lambda n: n.conv(n.input, 4, stride=5), "stride must be an integer from 1 to 4"),
     "uncounted pads": (
         lambda n: n.pool("AVERAGE_POOL_2D", n.input, (3, 3), 1, SAME),
         "averages SAME padding, which it does not count",
@@ -192,7 +192,7 @@ def test_all_obstacles_come_at_once_and_alike_ones_together() -> None:
     for _ in range(5):
         x = net.op("HARD_SWISH", (net.conv(x, 4),), net.rescaled(x, (16, 16, 4), 1))
     x = net.pool("AVERAGE_POOL_2D", x, (3, 3), 1, SAME)
-    x = net.conv(x, 8, stride=3, act=RELU)
+    x = net.conv(x, 8, stride=5, act=RELU)
     content = net.made(net.dense(net.mean(x), 3))
     with pytest.raises(Obstacles) as caught:
         load(content)
