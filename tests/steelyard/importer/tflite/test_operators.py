@@ -26,6 +26,10 @@ def test_a_layer_agrees_with_the_interpreter(name: str, zero: int) -> None:
     content = net.made(CASES[name](net))
     network = load(content)
     shares = agreement(content, net.images(IMAGES), network, KERNELS.get(name, False))
+    if name not in KERNELS:
+        # What requantizes for others is held to its own case's kernels.
+        made = {net.tensors[each.outputs[0]].name: each.name for each in net.operators}
+        shares = {layer: share for layer, share in shares.items() if made[layer] != "QUANTIZE"}
     assert shares and min(shares.values()) >= AGREEMENT, shares
 
 
