@@ -1,6 +1,6 @@
 """Errors that are the user's to fix."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class UserError(ValueError):
@@ -28,3 +28,19 @@ class DoesNotFit(UserError):
         super().__init__(f"{problem}; {advice}" if advice else problem)
         self.problem = problem
         self.needs = dict(needs or {})
+
+
+class Obstacles(UserError):
+    """Everything that keeps a network from running, each in a sentence.
+
+    Parameters
+    ----------
+    what : the network, as sentences begin
+    sentences : one or more, each with the culprit, what is allowed and what to do
+    """
+
+    def __init__(self, what: str, sentences: Sequence[str]) -> None:
+        lines = "".join(f"\n- {each}" for each in sentences)
+        several = f"{what} cannot run for {len(sentences)} reasons:{lines}"
+        super().__init__(sentences[0] if len(sentences) == 1 else several)
+        self.sentences = tuple(sentences)

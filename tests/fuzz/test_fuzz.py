@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-COUNTS = {"programs": 60, "configurations": 60, "arrays": 60, "networks": 200}
+COUNTS = {
+    "programs": 60,
+    "configurations": 60,
+    "arrays": 60,
+    "networks": 200,
+    "tflite_files": 200,
+}
 
 
 def test_every_fuzzer_is_run_here():

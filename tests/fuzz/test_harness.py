@@ -39,6 +39,16 @@ ENDS = {
     "nothing": (lambda _: None, "success", ""),
     "zero": (lambda _: sys.exit(0), "success", ""),
     "sentence": (lambda _: say("note\nerror: A is bad; give B.", 2), "refused", "error: A is bad"),
+    "list": (
+        lambda _: say("error: A cannot run for 2 reasons:\n- B is bad.\n- C.", 2),
+        "refused",
+        "error: A cannot run for 2 reasons: - B is bad.",
+    ),
+    "list without an end": (
+        lambda _: say("error: A cannot run for 2 reasons:\n- B is bad.\n- C", 2),
+        "fault",
+        "exit status 2",
+    ),
     "two sentences": (lambda _: say("error: A.\nerror: B.", 2), "fault", "exit status 2"),
     "no sentence": (lambda _: say("no", 2), "fault", "exit status 2"),
     "bad result": (lambda _: say("error: A.", 1), "fault", "exit status 1"),

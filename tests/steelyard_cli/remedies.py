@@ -71,6 +71,21 @@ IMPORT = (
         ("compile int8.onnx -o n.syp",),
     ),
 )
+TFLITE = (
+    *(
+        Remedy(
+            f"{command} --cut Softmax",
+            "leave --cut out, a SOFTMAX at the end is left to the host without it",
+            (command,),
+        )
+        for command in ("check net.tflite", "compile net.tflite -o n.syp")
+    ),
+    Remedy(
+        f"quantize net.tflite {IMAGES} -o q.onnx",
+        "give a TFLite network that is quantized to 'steelyard compile' as it is",
+        ("compile net.tflite -o n.syp",),
+    ),
+)
 PRUNE = (
     Remedy("prune net.py -o p.onnx", "give --calibration X.npy", (MAGNITUDE,)),
     Remedy(
@@ -235,7 +250,7 @@ RUN = (
         ("flash ulx3s_85f --bitstream some.bit --dry-run",),
     ),
 )
-REMEDIES = (*IMPORT, *PRUNE, *COMPILE, *RUN)
+REMEDIES = (*IMPORT, *TFLITE, *PRUNE, *COMPILE, *RUN)
 
 UNFOLLOWED = {
     "install Yosys with 'pip install": "packages of this installation stay as they are",

@@ -50,6 +50,34 @@ def test_a_difference_in_a_further_output_is_found(program):
     assert (found.layer, found.differing) == ("third", 2 * 2 * 36)
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_every_output_comes_out_with_channels_last(tmp_path, steelyard, raw):
+    builder = NetworkBuilder("last", (2, 6, 4), scale=0.5, zero_point=7)
+    rng = np.random.default_rng(4)
+    weight = rng.integers(-127, 128, (5, 2, 3, 3)).astype(np.int8)
+    builder.conv(weight, padding=1, weight_scale=0.01, scale=2.0, name="map")
+    builder.max_pool(2, "map", stride=2, name="flat")
+    network = builder.network(
+        "flat", "map", input_view=(6, 4, 2), output_views=((30,), (6, 4, 5)), channels_last=True
+    )
+    compile(network, CONFIG, batch=2).save(tmp_path / "net.syp")
+    codes = rng.integers(-128, 128, (3, 6, 4, 2)).astype(np.int8)
+    np.save(tmp_path / "x.npy", codes if raw else network.tensor("input").dequantize(codes))
+    written = steelyard(
+        "run", tmp_path / "net.syp", "--device", "golden", "--check", "--input", tmp_path / "x.npy",
+        "--output", tmp_path / "y.npz", *["--raw"] * raw,
+    )  # fmt: skip
+    assert written.status == 0, written.err
+    wanted = golden.run(network, np.ascontiguousarray(codes.transpose(0, 3, 1, 2)), trace=True)
+    with np.load(tmp_path / "y.npz") as found:
+        assert list(found) == ["flat", "map"]
+        for name, view in zip(network.outputs, network.output_views, strict=True):
+            values = wanted[name].transpose(0, 2, 3, 1).reshape(3, *view)
+            expected = values if raw else network.tensor(name).dequantize(values)
+            assert found[name].dtype == expected.dtype
+            assert np.array_equal(found[name], expected)
+
+
 def test_a_run_writes_all_outputs_in_real_units(program, tmp_path, steelyard):
     program.save(tmp_path / "net.syp")
     x = np.random.default_rng(2).normal(size=(3, 3, 6, 6)).astype(np.float32)

@@ -17,6 +17,7 @@ from steelyard.contract import configure
 from steelyard.program.archive import read_sealed, write_sealed
 from steelyard.program.program import FORMAT, FORMAT_VERSION, Program
 from steelyard_sim.runs.faults import CONFIG
+from tflite_models import mobilenet
 
 from ..commands.small import prepare_data
 from .remedies import REMEDIES, UNFOLLOWED
@@ -60,6 +61,7 @@ def room(work, tmp_path, monkeypatch) -> Path:
     )
     onnx.save(with_tail(work.int8_onnx, "Softmax"), "softmax.onnx")
     onnx.save(with_tail(work.int8_onnx, "Sigmoid", "Softmax"), "several.onnx")
+    Path("net.tflite").write_bytes(mobilenet(seed=5, size=16)[1])
     unlike = with_tail(work.int8_onnx, "Softmax")
     # Without the quantizers of the second convolution's input.
     makers = {node.output[0]: node for node in unlike.graph.node}

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steelyard.errors import UserError
+from steelyard.errors import Obstacles, UserError
 from steelyard.importer import load
 from steelyard.importer.cutting import Cut, cut
 from steelyard.importer.graph import is_quantized, model_name, read_model
 from steelyard.importer.obstacles import obstacles
 from steelyard.importer.placeholders import placeholder_network
+from steelyard.importer.tflite import is_tflite, load_tflite, tflite_name
 from steelyard.network import Network
 from steelyard.program import HostPart
+from steelyard.progress import Log
 from steelyard.quantize import checked, modern
 
 if TYPE_CHECKING:
@@ -43,20 +45,25 @@ class Examined:
 
 
 def examine(
-    source: str | os.PathLike[str] | bytes | onnx.ModelProto, cut_at: str | None = None
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    cut_at: str | None = None,
+    log: Log | None = None,
 ) -> Examined:
-    """Every obstacle of an ONNX network, or the integer network where there is none.
+    """Every obstacle of an ONNX or TFLite network, or the integer network where there is none.
 
     Parameters
     ----------
-    source : path, content of a file, or loaded model; float or quantized
-    cut_at : node or value from which on the host computes
+    source : path, content of a file, or loaded model; ONNX float or quantized, TFLite quantized
+    cut_at : node or value from which on the host computes; for ONNX alone
+    log : called with a sentence on each operator of TFLite that is left to the host without a cut
 
     Raises
     ------
     UserError
-        If the source is no ONNX network, or cannot be cut there.
+        If the source is no ONNX or quantized TFLite network, or cannot be cut there.
     """
+    if isinstance(source, str | os.PathLike | bytes) and is_tflite(source):
+        return _examined_tflite(source, cut_at, log)
     model = read_model(source)
     quantized = is_quantized(model)
     name = model_name(source, model.graph) or "network"
@@ -77,6 +84,21 @@ def examine(
             found = [str(error)]
     host = None if parts is None else host_part(parts)
     return Examined(name, quantized, tuple(found), network, host)
+
+
+def _examined_tflite(
+    source: str | os.PathLike[str] | bytes, cut_at: str | None, log: Log | None
+) -> Examined:
+    name = tflite_name(source)
+    if cut_at is not None:
+        raise UserError(
+            f"TFLite network {name!r} cannot be cut at {cut_at!r}, only ONNX networks can; leave "
+            "--cut out, a SOFTMAX at the end is left to the host without it."
+        )
+    try:
+        return Examined(name, True, (), load_tflite(source, log), None)
+    except Obstacles as error:
+        return Examined(name, True, error.sentences, None, None)
 
 
 def host_part(parts: Cut) -> HostPart:

@@ -26,7 +26,7 @@ from .errors import (
 )
 from .forecast import Forecast
 from .golden_device import GoldenDevice
-from .inputs import float_codes, int8_codes, real_output
+from .inputs import float_codes, int8_codes, raw_output, real_output
 from .selftest import SelfTest, Step
 from .throughput import Throughput, Traffic
 from .transport import Transport, find_transport, transport_names
@@ -60,6 +60,7 @@ __all__ = [
     "float_codes",
     "int8_codes",
     "open",
+    "raw_output",
     "real_output",
     "transport_names",
 ]

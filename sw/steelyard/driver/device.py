@@ -14,7 +14,7 @@ from ..contract import AcceleratorConfig
 from ..errors import UserError
 from ..program import Program
 from ..progress import Progress
-from .inputs import float_codes, int8_codes, real_output
+from .inputs import float_codes, int8_planes, real_output
 from .throughput import Throughput, Traffic
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class Device(ABC):
         BadInput
             If they are not int8 or of another shape; says what was given and what is needed.
         """
-        return int8_codes(self.program.network, x)
+        return int8_planes(self.program.network, x)
 
     def batches(self, x: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.int8]]]:
         """First image's index and the images of every batch; the last repeats its last image."""

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..network import Network
 from .errors import BadInput
 
-__all__ = ["float_codes", "int8_codes", "real_output"]
+__all__ = ["float_codes", "int8_codes", "int8_planes", "raw_output", "real_output"]
 
 
 def float_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
@@ -15,7 +15,8 @@ def float_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
     Parameters
     ----------
     images : floating point, finite, (images, channels, height, width) or the shape in which the
-        network's graph takes them; an array, torch tensor or nested list
+        network's graph takes them, the latter alone where it has channels last; an array, torch
+        tensor or nested list
 
     Raises
     ------
@@ -32,24 +33,49 @@ def float_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
         raise BadInput(
             "Images hold NaN or infinite values, allowed are finite ones; replace these values."
         )
-    return network.tensor(network.input).quantize(_planes(network, given))
+    return network.tensor(network.input).quantize(_planes(network, given, network.channels_last))
 
 
 def int8_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
-    """Int8 codes (images, channels, height, width) of images that are such codes already.
+    """Int8 codes (images, channels, height, width) of images that are codes already.
+
+    Parameters
+    ----------
+    images : int8, in the shapes that :func:`float_codes` takes
 
     Raises
     ------
     BadInput
         If they are not int8, or of another shape than the network's input.
     """
-    given = _array(images)
-    if given.dtype != np.int8:
-        raise BadInput(
-            f"Images must be int8 codes, not {given.dtype}; use infer_float in Python, or "
-            "leave --raw out for real units."
-        )
-    return _planes(network, given)
+    return _planes(network, _codes(images), network.channels_last)
+
+
+def int8_planes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
+    """Int8 codes (images, channels, height, width), checked.
+
+    Parameters
+    ----------
+    images : int8 with channels first, whatever the network's graph has
+
+    Raises
+    ------
+    BadInput
+        If they are not int8, or of another shape than the network's input.
+    """
+    return _planes(network, _codes(images), channels_last=False)
+
+
+def raw_output(
+    network: Network, codes: NDArray[np.int8], name: str | None = None
+) -> NDArray[np.int8]:
+    """Int8 codes (images, channels, height, width); as the graph has them with channels last.
+
+    Parameters
+    ----------
+    name : which output, by default the first
+    """
+    return _viewed(network, codes, name or network.output) if network.channels_last else codes
 
 
 def real_output(
@@ -62,8 +88,24 @@ def real_output(
     name : which output, by default the first
     """
     name = name or network.output
+    return _viewed(network, network.tensor(name).dequantize(codes), name)
+
+
+def _viewed(network: Network, values: NDArray, name: str) -> NDArray:
+    if network.channels_last:
+        values = values.transpose(0, 2, 3, 1)
     view = network.output_views[network.outputs.index(name)]
-    return network.tensor(name).dequantize(codes).reshape(len(codes), *view)
+    return values.reshape(len(values), *view)
+
+
+def _codes(images: ArrayLike) -> NDArray:
+    given = _array(images)
+    if given.dtype != np.int8:
+        raise BadInput(
+            f"Images must be int8 codes, not {given.dtype}; use infer_float in Python, or "
+            "leave --raw out for real units."
+        )
+    return given
 
 
 def _array(images: ArrayLike) -> NDArray:
@@ -75,12 +117,18 @@ def _array(images: ArrayLike) -> NDArray:
         raise BadInput(f"Images are no array ({reason}); give a numpy array.") from None
 
 
-def _planes(network: Network, given: NDArray) -> NDArray:
+def _planes(network: Network, given: NDArray, channels_last: bool) -> NDArray:
     shape = network.tensor(network.input).shape
     allowed = dict.fromkeys([shape, network.input_view])
+    if network.channels_last:
+        # One shape must not mean two orders.
+        allowed = dict.fromkeys([network.input_view if channels_last else shape])
     if given.shape[1:] not in allowed or not given.ndim:
         sizes = " or ".join(f"(images, {', '.join(map(str, each))})" for each in allowed)
         raise BadInput(f"Images must have the shape {sizes}, not {given.shape}; reshape them.")
     if not len(given):
         raise BadInput("Images are needed, and the array holds none; give at least one.")
+    if channels_last:
+        channels, height, width = shape
+        return given.reshape(len(given), height, width, channels).transpose(0, 3, 1, 2)
     return given.reshape(len(given), *shape)

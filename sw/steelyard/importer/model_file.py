@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.errors import UserError
+from steelyard.importer.tflite import is_tflite
 from steelyard.reading import opened
 
 if TYPE_CHECKING:
@@ -27,14 +28,20 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     Raises
     ------
     UserError
-        If the source is none of these, the file is missing or is not ONNX, or weights that it
-        keeps in another file cannot be had.
+        If the source is none of these, the file is missing or is not ONNX (TFLite is for
+        :func:`~steelyard.importer.load`), or weights that it keeps in another file cannot be had.
     """
     import onnx
 
     if isinstance(source, onnx.ModelProto):
         _refuse_external(source, "The given model")
         return source
+    if is_tflite(source):
+        what = "The given data" if isinstance(source, bytes) else f"File {str(source)!r}"
+        raise UserError(
+            f"{what} is TFLite where only ONNX is taken; give a TFLite network that is quantized "
+            "to 'steelyard compile' as it is."
+        )
     if isinstance(source, bytes | bytearray):
         model = _decoded(bytes(source), "The given data")
         _refuse_external(model, "The given data")

@@ -20,6 +20,7 @@ from steelyard.importer.graph import (
     needed_nodes,
     read_constants,
     surplus_ends,
+    without_qoperators,
 )
 from steelyard.importer.inference import inferred
 from steelyard.importer.node import Node
@@ -59,7 +60,7 @@ def obstacles(
         the way. Nodes that fail alike share a sentence.
     """
     try:
-        return _obstacles(model, original or model, completing)
+        return _obstacles(without_qoperators(model), original or model, completing)
     except UserError as error:
         return [str(error)]
 

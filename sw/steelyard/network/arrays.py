@@ -20,7 +20,7 @@ from .tensor import Tensor
 
 __all__ = ["from_arrays", "to_arrays"]
 
-HEADER = ("name", "input", "outputs", "input_view", "output_views")
+HEADER = ("name", "input", "outputs", "input_view", "output_views", "channels_last")
 """Fields of a network that are plain."""
 
 

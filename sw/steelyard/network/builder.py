@@ -375,6 +375,7 @@ class NetworkBuilder(Shaping):
         *outputs: str,
         input_view: tuple[int, ...] = (),
         output_views: tuple[tuple[int, ...], ...] = (),
+        channels_last: bool = False,
     ) -> Network:
         """Network of all layers that the outputs depend on.
 
@@ -382,6 +383,7 @@ class NetworkBuilder(Shaping):
         ----------
         outputs : names of the outputs, by default the last layer's
         input_view, output_views : shapes where the network comes from, as of :class:`Network`
+        channels_last : order of the elements there, likewise
 
         Raises
         ------
@@ -396,7 +398,14 @@ class NetworkBuilder(Shaping):
                 kept.append(layer)
         tensors = {name: tensor for name, tensor in self._tensors.items() if name in needed}
         return Network(
-            self._name, self._input, outputs, tensors, tuple(kept[::-1]), input_view, output_views
+            self._name,
+            self._input,
+            outputs,
+            tensors,
+            tuple(kept[::-1]),
+            input_view,
+            output_views,
+            channels_last,
         )
 
     def _channels(self, *source: str) -> int:

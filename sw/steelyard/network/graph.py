@@ -38,6 +38,8 @@ class Network:
     """Shape of an image where the network comes from; the tensor's, or (channels,) of one pixel."""
     output_views: tuple[tuple[int, ...], ...] = ()
     """Shape of each output of an image where the network comes from, likewise."""
+    channels_last: bool = False
+    """Whether all views hold their elements in order of height, width and channels."""
 
     def __post_init__(self) -> None:
         # A frozen class has no other way to fill a default in.

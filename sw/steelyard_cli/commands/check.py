@@ -24,7 +24,7 @@ __all__ = ["command"]
 
 
 @click.command("check")
-@click.argument("network", type=FILE, metavar="NET.onnx")
+@click.argument("network", type=FILE, metavar="NET.onnx|NET.tflite")
 @click.option("--board", metavar="NAME",
               help="Board to run on; the smallest that holds it unless given.")  # fmt: skip
 @click.option("--config", type=FILE, metavar="FILE.toml",
@@ -39,12 +39,12 @@ def command(
 ) -> None:  # fmt: skip
     """List all that is against a network at once, or say what it would take.
 
-    NET.onnx is float or quantized. Every obstacle names the node, what is wrong with it, what is
-    supported and what to do; where there is any, the exit status is 2. Otherwise the tables have
-    the memories of the board's configuration, the cycles of each layer, what bounds it (the engine,
-    loading its inputs, draining its sums, or the vector unit), and the frames a second at the
-    board's clock, without transfers. A float network is taken with the weights that it has: what
-    is not zero counts.
+    NET.onnx is float or quantized, NET.tflite quantized. Every obstacle names the node, what is
+    wrong with it, what is supported and what to do; where there is any, the exit status is 2.
+    Otherwise the tables have the memories of the board's configuration, the cycles of each layer,
+    what bounds it (the engine, loading its inputs, draining its sums, or the vector unit), and the
+    frames a second at the board's clock, without transfers. A float network is taken with the
+    weights that it has: what is not zero counts.
 
     \b
     Examples:
@@ -52,11 +52,12 @@ def command(
       steelyard check int8.onnx --board ulx3s_85f
       steelyard check int8.onnx --config array.toml --json check.json
       steelyard check float.onnx --cut Softmax
+      steelyard check int8.tflite
     """
     from steelyard.check import examine
 
     chosen = chosen_config(config, board)
-    examined = examine(network, cut)
+    examined = examine(network, cut, note)
     if examined.obstacles:
         if json_file:
             write_json(json_file, check_document(examined, None, None, board, (), ()))

@@ -1,4 +1,4 @@
-"""``steelyard compile``: from quantized ONNX to a program, with the plan in a table."""
+"""``steelyard compile``: from quantized ONNX or TFLite to a program, with the plan in a table."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ class Letters(click.ParamType):
 
 
 @click.command("compile")
-@click.argument("network", type=FILE, metavar="NET.onnx")
+@click.argument("network", type=FILE, metavar="NET.onnx|NET.tflite")
 @click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="NET.syp")
 @click.option("--config", type=FILE, metavar="FILE.toml", help="Configuration of the accelerator.")
 @click.option("--board", metavar="NAME",
@@ -70,7 +70,7 @@ def command(
     network: Path, output: Path, config: Path | None, board: str | None, batch: int, k: str | int,
     engine: str | None, mapping: str, cut: str | None, json_file: Path | None,
 ) -> None:  # fmt: skip
-    """Compile a quantized ONNX network for the accelerator and print the plan.
+    """Compile a quantized ONNX or TFLite network for the accelerator and print the plan.
 
     Without --config and --board the accelerator is the default one (16 lanes, 16 columns, groups of
     16), with its memories grown where the network needs more. With --engine crossbar that is the
@@ -82,6 +82,7 @@ def command(
     \b
     Examples:
       steelyard compile int8.onnx -o net.syp
+      steelyard compile int8.tflite -o net.syp
       steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f --config larger.toml

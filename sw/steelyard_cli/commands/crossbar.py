@@ -11,6 +11,7 @@ from steelyard.report import compare_with_traditional
 
 from ..inputs.arrays import read_array
 from ..inputs.configs import crossbar_config
+from ..inputs.networks import load_network
 from ..options import FILE, OUTPUT_FOLDER
 from ..view.console import note, percent, show, table, warn
 from ..view.output import write_json, write_text
@@ -31,7 +32,7 @@ RATIOS = {
 
 
 @click.command("crossbar")
-@click.argument("network", type=FILE, metavar="NET.onnx")
+@click.argument("network", type=FILE, metavar="NET.onnx|NET.tflite")
 @click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, metavar="DIR")
 @click.option(
     "--mapping", metavar="NAME", default="pattern", show_default=True,
@@ -44,7 +45,7 @@ RATIOS = {
 def command(
     network: Path, output: Path, mapping: str, config: Path | None, source: Path | None
 ) -> None:
-    """Map a quantized ONNX network onto RRAM crossbars and price it.
+    """Map a quantized ONNX or TFLite network onto RRAM crossbars and price it.
 
     Prints for each layer what it takes of the crossbars, its index, its work, and what energy and
     time are to those of the traditional mapping of the same network. DIR receives crossbar.json and
@@ -56,15 +57,13 @@ def command(
       steelyard crossbar int8.onnx -o crossbars --mapping mixed --input images.npy
       steelyard crossbar int8.onnx -o crossbars --config crossbar.toml
     """
-    from steelyard.importer import load
-
     # Pictures need a package of their own.
     from ..view.crossbar_pictures import sheets
 
     configured = crossbar_config(config)
     for sentence in configured.warnings():
         warn(sentence)
-    loaded = load(network)
+    loaded, _ = load_network(network, None)
     if source is None:
         note("No --input: no step counts as skipped, so energy and time are the most possible.")
         codes = None

@@ -109,12 +109,15 @@ def command(
         mismatch = _check(compiled, codes, found) if check else None
     if mismatch is not None:
         raise BadResult(f"Device {device!r} differs from the golden model in {mismatch}.")
-    if not raw:
+    if raw:
+        codes_out = {n: driver.raw_output(compiled.network, v, n) for n, v in results.items()}
+        write_arrays(output, codes_out)
+    else:
         real = {n: driver.real_output(compiled.network, v, n) for n, v in results.items()}
         if host is not None:
             (scores,) = real.values()
             real = {compiled.network.output: host.run(scores)}
-    write_arrays(output, results if raw else real)
+        write_arrays(output, real)
     layers = layer_rows(compiled, counters)
     if json_file:
         write_json(

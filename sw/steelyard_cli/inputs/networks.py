@@ -14,18 +14,24 @@ __all__ = ["load_network", "refuse"]
 
 
 def load_network(path: Path, cut: str | None) -> tuple[Network, HostPart | None]:
-    """Integer network of a quantized ONNX file, and the part that is left to the host.
+    """Integer network of a quantized ONNX or TFLite file, and the part that is left to the host.
 
     Raises
     ------
     UserError
         If it cannot be imported; everything that is against it has been printed if that is more.
     """
-    from steelyard.check import host_part, obstacles_of_file
+    from steelyard.check import examine, host_part, obstacles_of_file
     from steelyard.importer import load
     from steelyard.importer.cutting import cut as cut_at
     from steelyard.importer.graph import read_model
+    from steelyard.importer.tflite import is_tflite
 
+    if is_tflite(path):
+        examined = examine(path, cut, note)
+        refuse(examined.obstacles, str(path))
+        assert examined.network is not None  # There are no obstacles.
+        return examined.network, None
     model = read_model(path)
     parts = None if cut is None else cut_at(model, cut)
     model = model if parts is None else parts.network

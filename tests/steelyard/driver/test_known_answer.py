@@ -19,7 +19,7 @@ CONFIG = configure("array", weight_words=8192, activation_words=8192, max_layers
 
 @pytest.fixture
 def path(tmp_path):
-    compile(random_shapes(2), CONFIG, batch=2).save(tmp_path / "net.syp")
+    compile(random_shapes(1), CONFIG, batch=2).save(tmp_path / "net.syp")
     return tmp_path / "net.syp"
 
 

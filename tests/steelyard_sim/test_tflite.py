@@ -1,0 +1,21 @@
+"""A TFLite network on compiled gateware."""
+
+from steelyard import driver
+from steelyard.compile import compile
+from steelyard.contract import configure
+from steelyard.importer import load
+from tflite_models import mobilenet, planes
+
+CONFIG = configure(
+    "array", lanes=4, columns=4, window_groups=16, max_layers=256, requantizers=2,
+    weight_words=16384, activation_words=16384, parameter_words=4096,
+)  # fmt: skip
+"""One of those in test_shapes.py, whose simulation serves both."""
+
+
+def test_every_layer_of_a_depthwise_separable_net_is_exact():
+    net, content = mobilenet(seed=5, size=16)
+    network = load(content)
+    x = planes(net.images(2), network.tensor(network.input).shape)
+    with driver.open("sim", config=CONFIG) as device:
+        assert driver.check_layers(compile(network, CONFIG, batch=2), x, device) is None
