@@ -3,7 +3,7 @@
 import onnx
 import pytest
 
-from agreement import agreements, assert_ties
+from agreement.measure import agreements, assert_ties
 from steelyard import driver, quantize
 from steelyard.compile import compile
 from steelyard.contract import configure
