@@ -298,8 +298,10 @@ class ArrayDevice(Device):
         if not entries:
             return
         begin, end = entries[0].first, entries[-1].first + entries[-1].count
-        with self._closing(), self._running(first, len(entries), 0):
-            port.run(begin, end - begin)
+        # Layers without descriptors take no run: a START of none leaves the status as it was.
+        if end > begin:
+            with self._closing(), self._running(first, len(entries), 0):
+                port.run(begin, end - begin)
         self._ran = range(first, first + len(entries))
 
     def read_tensor(self, layer: int) -> NDArray[np.int8]:
