@@ -60,9 +60,9 @@ def test_a_network_that_misses_a_boards_configuration_is_helped_by_the_advice(
     steelyard, work, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    command = ("compile", work.int8_onnx, "-o", "net.syp", "--board", "ulx3s_12f", "--batch", 80)
+    command = ("compile", work.int8_onnx, "-o", "net.syp", "--board", "ulx3s_45f", "--batch", 104)
     result = steelyard(*command)
-    result.refused("activation words where the configuration has 6144", "or use a smaller batch")
+    result.refused("activation words where the configuration has 4096", "or use a smaller batch")
     assert result.err.count(";") == 1
     write, set_to, give = re.search(
         r"; write the board's configuration with '(.*?)', set (.*?) in it and give '(.*?)', or",
@@ -77,12 +77,12 @@ def test_a_network_that_misses_a_boards_configuration_is_helped_by_the_advice(
     file.write_text(text)
     result = steelyard(*command[:4], *give.split(), *command[6:])
     assert result.status == 0, result.err
-    assert f"steelyard bitstream ulx3s_12f --config {file.name}" in result.err
-    assert "board ulx3s_12f at 62.5 MHz: " in result.out
+    assert f"steelyard bitstream ulx3s_45f --config {file.name}" in result.err
+    assert "board ulx3s_45f at 62.5 MHz: " in result.out
     compiled = Program.load(tmp_path / "net.syp")
-    board = boards_module.find_board("ulx3s_12f")
+    board = boards_module.find_board("ulx3s_45f")
     assert compiled.config == board.default.with_(**{field: int(value)})
-    rate = 80 * board.clock_hz / predict_program(compiled)
+    rate = 104 * board.clock_hz / predict_program(compiled)
     assert f"{rate:.0f} images a second, without transfers" in result.out
 
 

@@ -92,14 +92,7 @@ MIDDLES = {
     "frozen": "nn.Conv2d(8, 8, 3, padding=1).requires_grad_(False)",
 }
 WARNED = {
-    "grouped": ("nn.Conv2d(8, 8, 3, padding=1, groups=4)", "groups"),
-    "depthwise": (
-        "nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU(), nn.Conv2d(8, 8, 1)",
-        "groups",
-    ),
-    "dilated": ("nn.Conv2d(8, 8, 3, padding=2, dilation=2)", "dilations"),
     "strides": ("nn.Conv2d(8, 8, 3, stride=(2, 1), padding=1)", "strides"),
-    "transposed": ("nn.ConvTranspose2d(8, 8, 2, stride=2), nn.MaxPool2d(2)", "ConvTranspose"),
     "softmax": ("nn.Conv2d(8, 8, 1), nn.Softmax(1)", "Softmax"),
     "group norm": ("nn.Conv2d(8, 8, 1), nn.GroupNorm(2, 8)", "InstanceNormalization"),
     "reflect": ("nn.Conv2d(8, 8, 3, padding=1, padding_mode='reflect')", "reflect"),

@@ -37,8 +37,8 @@ def layer_bits(config: AcceleratorConfig, descriptor: Descriptor) -> int:
     """A descriptor as the bits of the gateware's ``LayerLayout``."""
     layout = LayerLayout(config)
     bits = 0
-    for name, place in FIELDS.items():
-        member = layout[name]
+    for name in layout.members:
+        place, member = FIELDS[name], layout[name]
         value = getattr(descriptor, name) - place.offset
         bits |= (value & (1 << member.width) - 1) << member.offset
     return bits

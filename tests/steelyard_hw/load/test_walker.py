@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from amaranth.sim import Simulator
 
+from steelyard.compile import Operation
 from steelyard.compile.layers import walk
 from steelyard.contract import PRESETS, configure
 from steelyard.network import NetworkBuilder, output_size
@@ -58,7 +59,7 @@ def descriptor(size, kernel, stride, padding, batch):
     builder = NetworkBuilder("n", (1, *size))
     builder.max_pool(kernel, stride=stride, padding=padding)
     network = builder.network()
-    return walk(network, network.layers[0], batch, LANES)
+    return walk(network, network.layers[0], Operation.MAX_POOL, batch, LANES)
 
 
 @pytest.mark.parametrize("config", [CONFIG, SMALL, COMPACT], ids=["large", "small", "compact"])
