@@ -13,7 +13,7 @@ from steelyard_hw.lib.testing import monitor, receive, send
 from steelyard_hw.shell.host import HostPort
 
 CONFIG = configure("array", lanes=16, columns=16, group=16, weight_words=64, activation_words=64)
-ITEM_WORDS = {0: 1, 1: 1, 2: 2, 3: 6, 4: 4, 5: 1, 6: 1}
+ITEM_WORDS = {0: 1, 1: 1, 2: 3, 3: 6, 4: 4, 5: 1, 6: 1}
 WRITE, READ, START = 0x01000000, 0x02000000, 0x03000000
 
 
