@@ -114,10 +114,14 @@ def assess(
     UserError
         If the batch or an option is wrong.
     """
-    faults = layer_faults(network, config, batch, options)
-    if faults:
+    try:
+        plan = planned(network, config, batch, options)
+    except UserError:
+        # Only where a layer cannot run are all of them asked.
+        faults = layer_faults(network, config, batch, options)
+        if not faults:
+            raise
         return None, faults
-    plan = planned(network, config, batch, options)
     try:
         plan.check_capacity()
     except DoesNotFit as error:
