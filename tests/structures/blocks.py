@@ -151,3 +151,20 @@ class Dense(nn.Module):
 def head(inputs: int, outputs: int = 10) -> nn.Module:
     """Mean of the map and a fully connected layer."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, outputs))
+
+
+class PooledResidual(nn.Module):
+    """Pooling, a residual and a fully connected layer, of 3x12x12 images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.body = nn.Conv2d(8, 8, 3, padding=1)
+        self.mean = nn.AvgPool2d(3, 3)
+        self.head = nn.Linear(8 * 4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(torch.relu(self.stem(x)))
+        x = self.mean(torch.relu(x + self.body(x)))
+        return self.head(x.flatten(1))

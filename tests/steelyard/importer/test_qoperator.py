@@ -18,7 +18,6 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
-from torch import nn
 
 from qdq_graphs import Qdq, assert_agrees, images, runtime_codes
 from steelyard import importer, quantize
@@ -26,25 +25,9 @@ from steelyard.errors import UserError
 from steelyard.importer.graph import is_quantized
 from steelyard.importer.obstacles import obstacles
 from steelyard.network import Add
+from structures.blocks import PooledResidual
 
 MICROSOFT = "com.microsoft"
-
-
-class Block(nn.Module):
-    """A pooled, a residual and a fully connected layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.pool = nn.MaxPool2d(2)
-        self.body = nn.Conv2d(8, 8, 3, padding=1)
-        self.mean = nn.AvgPool2d(3, 3)
-        self.head = nn.Linear(8 * 4, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.pool(torch.relu(self.stem(x)))
-        x = self.mean(torch.relu(x + self.body(x)))
-        return self.head(x.flatten(1))
 
 
 TYPES = ("QInt8 QInt8", "QUInt8 QInt8", "QUInt8 QUInt8")
@@ -63,7 +46,7 @@ class Reader(CalibrationDataReader):
 def float_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     path = tmp_path_factory.mktemp("float") / "float.onnx"
-    quantize.export_onnx(Block(), images((3, 12, 12), 4, seed=0), path)
+    quantize.export_onnx(PooledResidual(), images((3, 12, 12), 4, seed=0), path)
     return path
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from agreement.measure import agreements, assert_ties
 from qdq_graphs import Qdq, images
 from steelyard import importer, quantize
+from structures.blocks import PooledResidual
 
 SHAPE = (3, 12, 12)
 OPSETS = (13, 17, 19, 21, 25, 26)
@@ -177,23 +178,6 @@ def test_network_in_style_agrees(style: str, opset: int, external: bool, tmp_pat
     assert_ties(agreements(model, importer.load(path), images(SHAPE, 60, seed=2)))
 
 
-class Block(nn.Module):
-    """A pooled, a residual and a fully connected layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.pool = nn.MaxPool2d(2)
-        self.body = nn.Conv2d(8, 8, 3, padding=1)
-        self.mean = nn.AvgPool2d(3, 3)
-        self.head = nn.Linear(8 * 4, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.pool(torch.relu(self.stem(x)))
-        x = self.mean(torch.relu(x + self.body(x)))
-        return self.head(x.flatten(1))
-
-
 def exported(model: nn.Module, x: np.ndarray) -> onnx.ModelProto:
     file = io.BytesIO()
     torch.onnx.export(
@@ -214,11 +198,11 @@ def torch_network(engine: str, how: str, x: np.ndarray) -> onnx.ModelProto:
     calibration = torch.tensor(x)
     if how == "after training":
         mapping: Any = q.get_default_qconfig_mapping(engine)
-        prepared = quantize_fx.prepare_fx(Block().eval(), mapping, example)
+        prepared = quantize_fx.prepare_fx(PooledResidual().eval(), mapping, example)
         prepared(calibration)
         return exported(quantize_fx.convert_fx(prepared), x)
     mapping = q.QConfigMapping().set_global(q.get_default_qat_qconfig(engine, version=0))
-    prepared = quantize_fx.prepare_qat_fx(Block().train(), mapping, example)
+    prepared = quantize_fx.prepare_qat_fx(PooledResidual().train(), mapping, example)
     prepared(calibration)
     prepared.eval().apply(q.disable_observer)
     return exported(prepared, x)
