@@ -218,3 +218,8 @@ def start(*shape: int | str) -> tuple[Qdq, str]:
     """Graph and its quantized input of 3 channels, 9x9 by default."""
     graph = Qdq(*(shape or (3, 9, 9)))
     return graph, graph.pair("x", 0.0203, 5)
+
+
+def codes_of(g: Qdq, value: str, scale: float) -> str:
+    """Codes of a value, int8 around 3, without their DequantizeLinear."""
+    return g.op("QuantizeLinear", value, g.constant(np.float32(scale)), g.constant(np.int8(3)))
