@@ -64,8 +64,8 @@ commands: $(STAMP) $(BOARDS_STAMP)
 	$(BIN)/python tests/commands/small.py
 
 agreement: $(STAMP)
-	PYTHONPATH=tests $(BIN)/python -m agreement.node_tests
-	PYTHONPATH=tests $(BIN)/python -m agreement.random_graphs --count $(COUNT) --seed $(SEED)
+	PYTHONPATH=tests/support $(BIN)/python -m agreement.node_tests
+	PYTHONPATH=tests/support $(BIN)/python -m agreement.random_graphs --count $(COUNT) --seed $(SEED)
 
 formal: $(STAMP)
 	$(BIN)/python -m pytest -n 2 tests/formal

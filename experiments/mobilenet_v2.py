@@ -18,7 +18,7 @@ from steelyard.importer import load
 from steelyard.network import Conv
 from steelyard.network.random import random_input
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from structures import Structure
 from structures.blocks import conv, inverted
 

@@ -1,5 +1,7 @@
 """The rooms of the packages: what each imports, and how large its parts are."""
 
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,28 @@ def test_private_names_are_found(small):
 def test_elaborates_are_measured(small):
     text = "class C:\n    def elaborate(self, platform):\n        m = 1\n        return m\n"
     assert [*rooms.elaborates(small(**{"b/two.py": text}))] == [("p.b.two.C", 3)]
+
+
+def test_no_folder_on_a_path_hides_a_package() -> None:
+    """A folder of a package's name in front of the installed one is imported in its place.
+
+    Python puts the folder of a script there by itself, the configuration of pytest all of its own.
+    """
+    settings = tomllib.loads((rooms.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    paths = {rooms.ROOT / each for each in settings["tool"]["pytest"]["ini_options"]["pythonpath"]}
+    packages = {path.parent.name: path.parent.parent for path in _packages(paths)}
+    scripts = {
+        path.parent
+        for top in ("tests", "examples", "experiments")
+        for path in (rooms.ROOT / top).rglob("*.py")
+        if "__main__" in path.read_text(encoding="utf-8") and "test_" not in path.name
+    }
+    assert len(packages) >= 5 and len(scripts) >= 5
+    for folder in paths | scripts:
+        for name, home in packages.items():
+            assert folder == home or not (folder / name).is_dir(), f"{folder} hides {name}"
+
+
+def _packages(paths: set[Path]) -> Iterator[Path]:
+    for path in paths:
+        yield from path.glob("steelyard*/__init__.py")

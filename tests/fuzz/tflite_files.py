@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from harness import Case, main
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from tflite_models import OPTIONS, TYPES, Model, mobilenet
 

@@ -6,9 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import mutants.mutants as harness
+import pytest
 from mutants.mutants import ROOT, Mutant, MutantError, Tree, load
 
 SCRIPT = Path(harness.__file__)

@@ -1,17 +1,13 @@
 """Small TFLite networks of every operator, and how far they agree with the interpreter.
 
-``python tests/tflite_cases.py`` prints the table of docs/tflite.md.
+``python tests/support/tflite_cases.py`` prints the table of docs/tflite.md.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from steelyard.importer import load
 from tflite_models import RELU, RELU6, SAME, VALID, Net, agreement
