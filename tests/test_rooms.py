@@ -1,7 +1,5 @@
 """The rooms of the packages: what each imports, and how large its parts are."""
 
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -163,26 +161,15 @@ def test_elaborates_are_measured(small):
     assert [*rooms.elaborates(small(**{"b/two.py": text}))] == [("p.b.two.C", 3)]
 
 
-def test_no_folder_on_a_path_hides_a_package() -> None:
-    """A folder of a package's name in front of the installed one is imported in its place.
-
-    Python puts the folder of a script there by itself, the configuration of pytest all of its own.
-    """
-    settings = tomllib.loads((rooms.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    paths = {rooms.ROOT / each for each in settings["tool"]["pytest"]["ini_options"]["pythonpath"]}
-    packages = {path.parent.name: path.parent.parent for path in _packages(paths)}
-    scripts = {
-        path.parent
+def test_no_script_stands_beside_a_folder_of_a_packages_name() -> None:
+    """Python puts the folder of a script, and what it asks for, in front of what is installed."""
+    scripts = [
+        path
         for top in ("tests", "examples", "experiments")
         for path in (rooms.ROOT / top).rglob("*.py")
         if "__main__" in path.read_text(encoding="utf-8") and "test_" not in path.name
-    }
-    assert len(packages) >= 5 and len(scripts) >= 5
-    for folder in paths | scripts:
-        for name, home in packages.items():
-            assert folder == home or not (folder / name).is_dir(), f"{folder} hides {name}"
-
-
-def _packages(paths: set[Path]) -> Iterator[Path]:
-    for path in paths:
-        yield from path.glob("steelyard*/__init__.py")
+    ]
+    assert len(scripts) >= 10
+    for folder in {path.parent for path in scripts} | {rooms.ROOT / "tests" / "support"}:
+        hidden = [name for name in FLOORS if (folder / name).exists()]
+        assert not hidden, f"{folder} hides {hidden}"

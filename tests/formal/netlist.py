@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil
-from formal.prover import yosys
 
+from formal.prover import yosys
 from steelyard_hw.verilog import bare_memories
 
 __all__ = ["Netlist"]

@@ -5,8 +5,8 @@ import ctypes
 
 from amaranth.hdl import Module, Mux, signed
 from amaranth.lib import wiring
-from formal.prover import Bench, mutated, prove, refute
 
+from formal.prover import Bench, mutated, prove, refute
 from steelyard_hw.cells.multiplier import multiplier_signature
 from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
 from steelyard_hw.cells.multiplier_xilinx import XilinxPairs

@@ -2,8 +2,8 @@
 """No memory of the accelerator is read for use in the cycle in which the address is written."""
 
 from amaranth.hdl import Cat, Mux, Signal
-from formal.prover import Bench, mutated, prove, refute
 
+from formal.prover import Bench, mutated, prove, refute
 from steelyard.contract import configure
 from steelyard.contract.latencies import MINIMUM_DRAIN
 from steelyard_hw.array.array import Drain

@@ -3,8 +3,8 @@
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
-from formal.prover import Bench, mutated, prove, refute
 
+from formal.prover import Bench, mutated, prove, refute
 from steelyard_hw.link.crc import Crc32
 from steelyard_hw.link.executor import State
 from steelyard_hw.link.frame import FrameReceiver, FrameSender

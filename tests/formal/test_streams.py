@@ -8,10 +8,10 @@ import pkgutil
 import pytest
 from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
-from formal.netlist import Netlist
-from formal.prover import Bench, mutated, prove, refute
 
 import steelyard_hw
+from formal.netlist import Netlist
+from formal.prover import Bench, mutated, prove, refute
 from steelyard.contract import configure
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard_hw.accelerator import Accelerator

@@ -8,8 +8,8 @@ and taps; and both ways into the window memories have the same number of registe
 import pytest
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
-from formal.prover import Bench, mutated, prove, refute
 
+from formal.prover import Bench, mutated, prove, refute
 from steelyard.contract import configure
 from steelyard.contract.latencies import loader_latency
 from steelyard_hw.load.taps import TapSequence

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mutants.mutants as harness
 import pytest
+
+import mutants.mutants as harness
 from mutants.mutants import ROOT, Mutant, MutantError, Tree, load
 
 SCRIPT = Path(harness.__file__)

@@ -140,9 +140,7 @@ def test_the_table_of_mappings_has_every_method():
 def test_readme_promises_the_kernels_that_the_check_allows():
     text = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
     padded, bare = (f"{side}x{side}" for side in (MAX_PADDED_KERNEL, MAX_KERNEL))
-    promise = (
-        f"strides 1 to {MAX_CONV_STRIDE}; kernels up to {padded} with padding, up to {bare} without"
-    )
+    promise = f"strides 1 to {MAX_CONV_STRIDE}; kernels up to {bare}, those over {padded} padded by"
     assert promise in text
     assert configure("array").load.padded_kernel == MAX_PADDED_KERNEL
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from float_variants import Draft
 from onnx import helper, numpy_helper
 
+from float_variants import Draft
 from steelyard.errors import UserError
 from steelyard.quantize import quantize_measured, static
 from steelyard.quantize.normalize import Normalized, normalized

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from float_variants import SHAPES, VARIANTS, external, typed
 from onnx import TensorProto
 
+from float_variants import SHAPES, VARIANTS, external, typed
 from steelyard import importer
 from steelyard.network import golden
 from steelyard.quantize import quantize_measured
