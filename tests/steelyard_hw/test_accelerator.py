@@ -68,7 +68,7 @@ def partial_sums(layers):
 
 def batch(layers):
     """Images side by side in a strided layer of several tiles."""
-    return any(d.batch > 2 and d.stride == 2 and d.out_tiles > 2 for d in layers)
+    return any(d.batch > 2 and d.stride_w == 2 and d.out_tiles > 2 for d in layers)
 
 
 def vector_unit(layers):
@@ -80,7 +80,7 @@ def vector_unit(layers):
 
 def convolutions(layers):
     """Several convolutions, one of them strided."""
-    strides = [d.stride for d in layers if d.op == Operation.CONV and d.out_tiles > 1]
+    strides = [d.stride_w for d in layers if d.op == Operation.CONV and d.out_tiles > 1]
     return len(strides) > 1 and max(strides) > 1
 
 

@@ -56,6 +56,7 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
     if op == Operation.ADD and config.vector.products and own.random() < 0.5:
         op = Operation.MUL
     stride, batch = int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2, 3, 7]))
+    down = int(own.choice([1, 2])) if own.random() < 0.2 else stride
     in_w = int(rng.integers(1, 24))
     out_w = int(rng.choice([in_w, -(-in_w // stride), max(in_w - 2, 1)]))
     kernel_h, kernel_w = (1, 1) if op.joins else (int(n) for n in rng.integers(1, 5, 2))
@@ -69,10 +70,11 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
         batch=batch,
         out_w=out_w,
         delta_pixel=stride * batch - (batch - 1),
-        delta_row=(in_w - out_w + 1) * stride * batch - (batch - 1),
+        delta_row=(down * in_w - (out_w - 1) * stride) * batch - (batch - 1),
         in_w=in_w,
         in_h=5,
-        stride=stride,
+        stride_w=stride,
+        stride_h=down,
         kernel_w=kernel_w,
         kernel_h=kernel_h,
         in_channels=channels,
@@ -169,7 +171,7 @@ def test_compiled_networks_take_exactly_the_predicted_cycles(config, seed, batch
 
 def test_skipped_periods_add_their_cycles():
     layer = drawn(np.random.default_rng(1), SMALL)
-    layer = replace(layer, op=Operation.MAX_POOL, stride=2, in_w=23, out_w=11, batch=1, step2=1)
+    layer = replace(layer, op=Operation.MAX_POOL, stride_w=2, in_w=23, out_w=11, batch=1, step2=1)
     # After 11 tiles of 4 lanes the walk over rows of 11 pixels repeats.
     few, more, most = (
         cycles.predict(replace(layer, out_tiles=5 + 11 * periods), SMALL)

@@ -64,12 +64,12 @@ class Walk:
         with m.If(row_ends):
             m.d.sync += [
                 self.x.eq(layer.x_origin),
-                self.y.eq(self.y + layer.stride),
+                self.y.eq(self.y + layer.stride_h),
                 self.origin.eq(self.origin + layer.delta_row),
             ]
         with m.Elif(image_ends):
             m.d.sync += [
-                self.x.eq(self.x + layer.stride),
+                self.x.eq(self.x + layer.stride_w),
                 self.origin.eq(self.origin + layer.delta_pixel),
             ]
         with m.Else():

@@ -94,7 +94,7 @@ def random_case_network(
         out_channels=int(rng.integers(1, 3 * config.engine.width + 2)),
         size=(int(rng.integers(1, 11)), int(rng.integers(1, 11))),
         kernel=kernel,
-        stride=int(rng.integers(1, 3)),
+        stride=(int(rng.integers(1, 3)), int(rng.integers(1, 3))),
         padding=(0, 0, 0, 0) if unpadded else (top, left, bottom, right),
         k=kept,
         group=group,
@@ -164,8 +164,8 @@ class Script:
         layers = ", ".join(layer.kind for layer in self.program.network.layers)
         return (
             f"{layers}; first layer {self.x.shape[1]} channels of {d.in_h}x{d.in_w}, kernel "
-            f"{d.kernel_h}x{d.kernel_w}, stride {d.stride}, K {d.k}, {d.chunks} chunks, "
-            f"{d.passes} passes, batch {d.batch}"
+            f"{d.kernel_h}x{d.kernel_w}, stride {d.stride_h}x{d.stride_w}, K {d.k}, "
+            f"{d.chunks} chunks, {d.passes} passes, batch {d.batch}"
         )
 
     def check(self, received: list[int]) -> Mismatch | None:

@@ -58,8 +58,8 @@ class Case:
     def __str__(self) -> str:
         names = ", ".join(layer.name for layer in self.program.network.layers)
         shapes = "; ".join(
-            f"{'x'.join(map(str, layer.weight.shape))} stride {layer.stride} padding "
-            f"{layer.padding}"
+            f"{'x'.join(map(str, layer.weight.shape))} stride "
+            f"{'x'.join(map(str, layer.stride))} padding {layer.padding}"
             for layer in self.convolutions
         )
         return (
@@ -127,7 +127,7 @@ def _random_network(rng: np.random.Generator, config: AcceleratorConfig) -> Netw
             out_channels=int(rng.integers(1, most + 1)),
             size=(int(rng.integers(1, 9)), int(rng.integers(1, 9))),
             kernel=(kernel[0], kernel[1]),
-            stride=int(rng.integers(1, 3)),
+            stride=(int(rng.integers(1, 3)), int(rng.integers(1, 3))),
             padding=(padding[0], padding[1], padding[2], padding[3]),
             k=k,
             group=group,
@@ -269,7 +269,7 @@ class CrossbarTileBench:
                 "fully connected": layer.fully_connected,
                 "1x1": kernel == (1, 1) and not layer.fully_connected,
                 "padded": any(layer.padding),
-                "stride 2": layer.stride == 2,
+                "stride 2": 2 in layer.stride,
                 "several images": case.program.batch > 1,
                 "weights all zero": not layer.weight.any(),
                 "no cells": not stored,

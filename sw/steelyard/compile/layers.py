@@ -38,9 +38,9 @@ def walk(network: Network, layer: Layer, op: Operation, batch: int, lanes: int) 
     y = network.tensor(layer.output)
     _, out_h, out_w = y.shape
     window = layer.window
-    kernel, stride, (top, left) = window.kernel, window.stride, window.padding[:2]
-    below = (out_h - 1) * stride - top + kernel[0] > in_h
-    right = (out_w - 1) * stride - left + kernel[1] > in_w
+    kernel, (down, along), (top, left) = window.kernel, window.stride, window.padding[:2]
+    below = (out_h - 1) * down - top + kernel[0] > in_h
+    right = (out_w - 1) * along - left + kernel[1] > in_w
     padded = bool(top or left or below or right)
     zero = network.tensor(layer.inputs[0]).zero_point
     pad_value = -128 if op == Operation.MAX_POOL else zero
@@ -48,7 +48,7 @@ def walk(network: Network, layer: Layer, op: Operation, batch: int, lanes: int) 
     tiles = -(-pixels // lanes)
     return Descriptor(
         op=op,
-        step2=int(batch == 1 and stride == 2),
+        step2=int(batch == 1 and along == 2),
         padded=int(padded),
         pad_value=pad_value if padded else 0,
         in_pitch=plane_pitch((channels, in_h, in_w), batch, lanes),
@@ -58,13 +58,14 @@ def walk(network: Network, layer: Layer, op: Operation, batch: int, lanes: int) 
         batch=batch,
         out_w=out_w,
         origin=-(top * in_w + left) * batch,
-        delta_pixel=stride * batch - (batch - 1),
-        delta_row=stride * in_w * batch - (out_w - 1) * stride * batch - (batch - 1),
+        delta_pixel=along * batch - (batch - 1),
+        delta_row=down * in_w * batch - (out_w - 1) * along * batch - (batch - 1),
         x_origin=-left,
         y_origin=-top,
         in_w=in_w,
         in_h=in_h,
-        stride=stride,
+        stride_w=along,
+        stride_h=down,
         kernel_w=kernel[1],
         kernel_h=kernel[0],
         in_channels=channels,

@@ -81,7 +81,8 @@ FIELDS: dict[str, Field] = {
     "y_origin": Field(13, 16, 16, signed=True),
     "in_w": Field(14, 0, 16),
     "in_h": Field(14, 16, 16),
-    "stride": Field(15, 0, 8),
+    "stride_w": Field(15, 0, 8),
+    "stride_h": Field(15, 8, 8),
     "kernel_w": Field(16, 0, 8, offset=1),
     "kernel_h": Field(16, 8, 8, offset=1),
     "in_channels": Field(17, 0, 16),
@@ -117,7 +118,8 @@ def narrowed(config: AcceleratorConfig) -> dict[str, Field]:
         "y_origin": config.load.padded_kernel.bit_length() + 1,
         "in_w": side,
         "in_h": side,
-        "stride": MAX_POOL_STRIDE.bit_length(),
+        "stride_w": MAX_POOL_STRIDE.bit_length(),
+        "stride_h": MAX_POOL_STRIDE.bit_length(),
         "kernel_w": side,
         "kernel_h": side,
         "in_channels": config.memory.activation_words.bit_length(),
@@ -169,7 +171,8 @@ class Descriptor:
     y_origin: int = 0
     in_w: int = 0
     in_h: int = 0
-    stride: int = 0
+    stride_w: int = 0
+    stride_h: int = 0
     kernel_w: int = 1
     kernel_h: int = 1
     in_channels: int = 0

@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 
 from steelyard.importer.naming import unused
 from steelyard.importer.wide import split, twice
-from steelyard.network import Add, AvgPool, Concat, Conv, Layer, MaxPool, NetworkBuilder, Tensor
+from steelyard.network import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Layer,
+    MaxPool,
+    NetworkBuilder,
+    Padding,
+    Stride,
+    Tensor,
+)
 from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
 
-Padding = tuple[int, int, int, int]
 Move = tuple[type[Layer], dict[str, Any]]
 """Class of a layer that only moves codes, and its fields."""
 
@@ -68,7 +78,7 @@ class UnscaledConv(_Renamed):
     """None while the layer has none."""
     scale: NDArray[np.float64]
     """float64 (out_channels,): real value of one accumulator step, ``s_x * s_w``."""
-    stride: int = 1
+    stride: Stride = (1, 1)
     padding: Padding = (0, 0, 0, 0)
     groups: int = 1
     fully_connected: bool = False
@@ -105,7 +115,7 @@ class UnscaledAvgPool(_Renamed):
     shape: tuple[int, int, int]
     source: Tensor
     kernel: tuple[int, int] = (1, 1)
-    stride: int = 1
+    stride: Stride = (1, 1)
     padding: Padding = (0, 0, 0, 0)
     factor: float = 1.0
 
@@ -137,7 +147,7 @@ class UnscaledMaxPool(_Renamed):
     shape: tuple[int, int, int]
     source: Tensor
     kernel: tuple[int, int]
-    stride: int
+    stride: Stride
     padding: Padding
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from steelyard.importer.naming import unused
 from steelyard.importer.unscaled import UnscaledLayer, UnscaledMaxPool
-from steelyard.network import NetworkBuilder, Shape, Tensor
+from steelyard.network import NetworkBuilder, Padding, Shape, Stride, Tensor
 from steelyard.network.scales import real_to_code
 
-Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
 
 
@@ -105,7 +104,7 @@ class LaterMaxPool:
     value: str
     source: Pending
     kernel: tuple[int, int]
-    stride: int
+    stride: Stride
     padding: Padding
 
     def renamed(self, name: str) -> LaterMaxPool:

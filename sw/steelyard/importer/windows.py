@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from steelyard.contract.limits import MAX_PADDED_KERNEL
 from steelyard.importer.node import Node
-from steelyard.network import output_size
-
-Padding = tuple[int, int, int, int]
+from steelyard.network import Padding, Stride, output_size
 
 WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 """Attributes that :func:`read_window` and its callers read."""
@@ -27,7 +25,7 @@ class NodeWindow:
     """
 
     kernel: tuple[int, int]
-    stride: int
+    stride: Stride
     padding: Padding
     own_padding: Padding
     output_size: tuple[int, int]
@@ -57,7 +55,7 @@ def read_window(
     Raises
     ------
     UserError
-        If the node is dilated, its strides differ, or the kernel exceeds the map.
+        If the node is dilated, a stride is below 1, or the kernel exceeds the map.
     """
     attributes = node.attributes
     if min(kernel) < 1:
@@ -70,12 +68,12 @@ def read_window(
             f"has dilations {dilations}, allowed are (1, 1); use a larger kernel or stride."
         )
     strides = tuple(attributes.get("strides") or (1, 1))
-    if len(strides) != 2 or strides[0] != strides[1] or strides[0] < 1:
+    if len(strides) != 2 or min(strides) < 1:
         raise node.error(
-            f"has strides {strides}, allowed is one stride for height and width, from 1; "
-            "use equal strides."
+            f"has strides {strides}, allowed are two, for height and width, from 1; "
+            "use such strides."
         )
-    stride = int(strides[0])
+    stride = (int(strides[0]), int(strides[1]))
     own = _own_padding(node, kernel, size, stride, before)
     padding = (before[0] + own[0], before[1] + own[1], before[2] + own[2], before[3] + own[3])
     height, width = (
@@ -92,15 +90,16 @@ def read_window(
     if attributes.get("ceil_mode"):
         for axis, (length, lead) in enumerate(((height, padding[0]), (width, padding[1]))):
             # A last window that would begin behind the map is not taken.
-            begins = (length // stride + 1) * stride
-            if length % stride and begins < size[axis] + lead:
-                excess[axis] = stride - length % stride
+            step = stride[axis]
+            begins = (length // step + 1) * step
+            if length % step and begins < size[axis] + lead:
+                excess[axis] = step - length % step
     taken = (rows + (excess[0] > 0), columns + (excess[1] > 0))
     return NodeWindow(kernel, stride, padding, own, taken, (excess[0], excess[1]))
 
 
 def _own_padding(
-    node: Node, kernel: tuple[int, int], size: tuple[int, int], stride: int, before: Padding
+    node: Node, kernel: tuple[int, int], size: tuple[int, int], stride: Stride, before: Padding
 ) -> Padding:
     mode = node.attributes.get("auto_pad")
     if mode == "VALID":
@@ -108,8 +107,8 @@ def _own_padding(
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         first, last = [0, 0], [0, 0]
         for axis in (0, 1):
-            length = size[axis] + before[axis] + before[axis + 2]
-            total = max((-(-length // stride) - 1) * stride + kernel[axis] - length, 0)
+            length, step = size[axis] + before[axis] + before[axis + 2], stride[axis]
+            total = max((-(-length // step) - 1) * step + kernel[axis] - length, 0)
             small, large = total // 2, total - total // 2
             first[axis], last[axis] = (small, large) if mode == "SAME_UPPER" else (large, small)
         return (first[0], first[1], last[0], last[1])

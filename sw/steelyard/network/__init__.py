@@ -14,7 +14,7 @@ from .kinds import __all__ as _kinds
 from .layer import Layer, Rank
 from .scales import add_fixed_point, fixed_point
 from .tensor import Shape, Tensor
-from .window import Padding, Window, output_size
+from .window import Padding, Stride, Window, output_size
 
 __all__ = [
     "Layer",
@@ -23,6 +23,7 @@ __all__ = [
     "Padding",
     "Rank",
     "Shape",
+    "Stride",
     "Tensor",
     "Window",
     "add_fixed_point",

@@ -103,7 +103,7 @@ class NetworkBuilder(Shaping):
         name : name of the layer, by default its kind and number
         output : name of the output, by default the layer's
         scale, zero_point : of the output, by default those of the first source
-        fields : all other fields of the layer's class
+        fields : all other fields of the layer's class; a stride may be one number for both
 
         Returns
         -------
@@ -118,6 +118,8 @@ class NetworkBuilder(Shaping):
         inputs = sources or (self.last.name,)
         name = name or f"{kind.key}{len(self._layers)}"
         shapes = [self._source(name, each).shape for each in inputs]
+        if isinstance(fields.get("stride"), int):
+            fields["stride"] = (fields["stride"],) * 2
         layer = kind(name=name, inputs=inputs, output=output or name, **fields)
         if layer.output in self._tensors:
             raise layer.error(f"output {layer.output!r} is made twice; give it another name.")

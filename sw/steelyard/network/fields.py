@@ -46,7 +46,7 @@ def number(value: ArrayLike) -> Any:
 
 
 def pair(kernel: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a kernel that may be given as one number."""
+    """Height and width of a kernel, or rows and columns of a stride, of two or of one number."""
     return (kernel, kernel) if isinstance(kernel, int) else kernel
 
 

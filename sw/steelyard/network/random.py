@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from . import golden
 from .builder import NetworkBuilder
+from .fields import pair
 from .graph import Network
 from .kinds import Add, AvgPool, Conv, MaxPool
 from .layer import Layer
 from .tensor import Shape
-from .window import output_size
+from .window import Stride, output_size
 
 __all__ = [
     "KINDS",
@@ -69,7 +70,7 @@ def random_conv(
     out_channels: int = 5,
     size: tuple[int, int] = (6, 7),
     kernel: tuple[int, int] = (3, 3),
-    stride: int = 1,
+    stride: int | Stride = 1,
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     k: int | None = None,
     group: int = 16,
@@ -80,6 +81,7 @@ def random_conv(
     Parameters
     ----------
     size : height and width of the input
+    stride : rows and columns, or one for both
     padding : top, left, bottom, right
     k, group : weights kept in every group, as in :func:`random_weight`
 
@@ -92,7 +94,7 @@ def random_conv(
     chain.conv(
         out_channels,
         size if fully_connected else kernel,
-        stride=stride,
+        stride=pair(stride),
         padding=padding,
         k=k,
         group=group,
@@ -194,7 +196,7 @@ def random_chain(
     """
     chain = _Chain(f"chain {seed}", np.random.default_rng(seed), shape)
     for channels, stride in convolutions:
-        chain.conv(channels, (3, 3), stride=stride, padding=(1, 1, 1, 1), k=k, group=group)
+        chain.conv(channels, (3, 3), stride=pair(stride), padding=(1, 1, 1, 1), k=k, group=group)
     chain.conv(outputs, chain.size, k=k, group=group, fully_connected=True)
     return chain.network()
 
@@ -264,7 +266,7 @@ class _Chain:
         out_channels: int,
         kernel: tuple[int, int],
         *,
-        stride: int = 1,
+        stride: Stride = (1, 1),
         padding: tuple[int, int, int, int] = (0, 0, 0, 0),
         k: int | None,
         group: int,
@@ -312,17 +314,17 @@ class _Chain:
         )
 
     def random_conv(self, out_channels: int, k: int | None, group: int, groups: int = 1) -> None:
-        stride = 2 if self.rng.random() < 0.3 else 1
+        stride = self._stride((1, 1, 2))
         kernel, padding = self._window(7, stride)
         self.conv(
             out_channels, kernel, stride=stride, padding=padding, k=k, group=group, groups=groups
         )
 
     def random_pool(self, kind: str) -> None:
-        stride = int(self.rng.integers(1, 4))
+        stride = self._stride((1, 2, 3))
         kernel, padding = self._window(4, stride)
         if kind == "avg_pool" and self.rng.random() < 0.4:
-            kernel, padding, stride = self.size, (0, 0, 0, 0), 1
+            kernel, padding, stride = self.size, (0, 0, 0, 0), (1, 1)
         fields: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
         if kind == "max_pool":
             self._append(MaxPool, **self._clamp(self._builder.last.zero_point), **fields)
@@ -389,8 +391,13 @@ class _Chain:
         multiplier = (SPREAD << shift) // max(1, deviation)
         return min(max(1, multiplier), (1 << 24) - 1), shift
 
+    def _stride(self, steps: Sequence[int]) -> Stride:
+        """One of the steps for rows and columns, at times one for each."""
+        down, along = (int(self.rng.choice(steps)) for _ in range(2))
+        return (down if self.rng.random() < 0.2 else along, along)
+
     def _window(
-        self, largest: int, stride: int = 1
+        self, largest: int, stride: Stride = (1, 1)
     ) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
         """Random kernel that fits the map, and random padding smaller than the kernel."""
         largest = min(largest, self.max_kernel)
@@ -431,7 +438,7 @@ def _sums(
     sample: NDArray[np.int8],
     zero_point: int,
     weight: NDArray[np.int8],
-    stride: int,
+    stride: Stride,
     padding: tuple[int, int, int, int],
 ) -> NDArray[np.int64]:
     """``sum(w * (x - zero_point))`` of every output pixel; float64 holds these sums exactly."""
@@ -439,6 +446,6 @@ def _sums(
     centred = sample.astype(np.float64) - zero_point
     padded = np.pad(centred, ((0, 0), (0, 0), (top, bottom), (left, right)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=(2, 3))
-    windows = windows[:, :, ::stride, ::stride]
+    windows = windows[:, :, :: stride[0], :: stride[1]]
     sums = np.tensordot(windows, weight.astype(np.float64), axes=((1, 4, 5), (1, 2, 3)))
     return sums.transpose(0, 3, 1, 2).astype(np.int64)

@@ -84,7 +84,7 @@ class _Shapes(_Chain):
             case "conv":
                 self.random_conv(_channels(rng, most), k, group)
             case "stride_conv":
-                stride = int(rng.integers(3, MAX_CONV_STRIDE + 1))
+                stride = self._stride(range(3, MAX_CONV_STRIDE + 1))
                 kernel, padding = self._window(7, stride)
                 if rng.random() < 0.3:
                     # As far as the map goes.

@@ -10,10 +10,13 @@ from ..errors import UserError
 from .arithmetic import Block
 from .checks import check_integer
 
-__all__ = ["Padding", "Window", "output_size", "pad", "reduce_windows"]
+__all__ = ["Padding", "Stride", "Window", "output_size", "pad", "reduce_windows"]
 
 Padding = tuple[int, int, int, int]
 """Top, left, bottom and right."""
+
+Stride = tuple[int, int]
+"""Rows and columns from a window to the next."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,12 @@ class Window:
     Members
     -------
     kernel : height and width
-    stride : pixels from a window to the next, in both directions
+    stride : rows and columns from a window to the next
     padding : top, left, bottom, right
     """
 
     kernel: tuple[int, int] = (1, 1)
-    stride: int = 1
+    stride: Stride = (1, 1)
     padding: Padding = (0, 0, 0, 0)
 
     def check(self, max_stride: int) -> None:
@@ -45,11 +48,14 @@ class Window:
                 "the kernel must be (height, width) and the padding (top, left, bottom, right), "
                 f"not {kernel!r} and {padding!r}."
             )
+        if not isinstance(self.stride, tuple) or len(self.stride) != 2:
+            raise UserError(f"the stride must be (rows, columns), not {self.stride!r}.")
         limit = MAX_PADDED_KERNEL if any(padding) else MAX_KERNEL
         condition = "with" if any(padding) else "without"
         for side, size in zip(("height", "width"), kernel, strict=True):
             check_integer(f"kernel {side} {condition} padding", size, 1, limit)
-        check_integer("stride", self.stride, 1, max_stride)
+        for step in self.stride:
+            check_integer("stride", step, 1, max_stride)
         for side, size, value in zip(
             ("top", "left", "bottom", "right"), (*kernel, *kernel), padding, strict=True
         ):
@@ -69,7 +75,7 @@ class Window:
 
 
 def output_size(
-    size: tuple[int, int], kernel: tuple[int, int], stride: int, padding: Padding
+    size: tuple[int, int], kernel: tuple[int, int], stride: Stride, padding: Padding
 ) -> tuple[int, int]:
     """Height and width of a windowed layer's output.
 
@@ -86,7 +92,7 @@ def output_size(
             f"A kernel of {kernel[0]}x{kernel[1]} does not fit a padded map of "
             f"{size[0] + top + bottom}x{size[1] + left + right}; use a smaller kernel."
         )
-    return height // stride + 1, width // stride + 1
+    return height // stride[0] + 1, width // stride[1] + 1
 
 
 def pad(x: Block, padding: Padding, value: int, dtype: type) -> NDArray:
@@ -99,13 +105,15 @@ def pad(x: Block, padding: Padding, value: int, dtype: type) -> NDArray:
     return padded
 
 
-def reduce_windows(x: NDArray, kernel: tuple[int, int], stride: int, combine: np.ufunc) -> NDArray:
+def reduce_windows(
+    x: NDArray, kernel: tuple[int, int], stride: Stride, combine: np.ufunc
+) -> NDArray:
     """`combine` over every window of a padded block, first down the rows, then along them."""
-    for axis, size in ((1, kernel[0]), (2, kernel[1])):
-        span = ((x.shape[axis] - size) // stride) * stride + 1
+    for axis, size, step in zip((1, 2), kernel, stride, strict=True):
+        span = ((x.shape[axis] - size) // step) * step + 1
         lead = (slice(None),) * axis
-        result = x[(*lead, slice(0, span, stride))].copy()
+        result = x[(*lead, slice(0, span, step))].copy()
         for tap in range(1, size):
-            combine(result, x[(*lead, slice(tap, tap + span, stride))], out=result)
+            combine(result, x[(*lead, slice(tap, tap + span, step))], out=result)
         x = result
     return x

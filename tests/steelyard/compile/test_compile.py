@@ -218,11 +218,11 @@ def test_padding_that_no_tap_reaches_is_dropped():
 
 
 def test_a_field_out_of_range_names_the_layer():
-    descriptor = Descriptor(op=0, stride=256)
+    descriptor = Descriptor(op=0, stride_w=256)
     with pytest.raises(UserError) as refusal:
         descriptor.words("wide")
     assert str(refusal.value) == (
-        "Layer 'wide' needs stride = 256, but a layer descriptor holds 0 to 255; "
+        "Layer 'wide' needs stride_w = 256, but a layer descriptor holds 0 to 255; "
         "make the layer smaller."
     )
 

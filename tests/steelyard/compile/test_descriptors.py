@@ -74,10 +74,10 @@ class Machine:
                     image, origin = image + 1, origin + 1
                 elif column + 1 < d.out_w:
                     image, column = 0, column + 1
-                    origin, x0 = origin + d.delta_pixel, x0 + d.stride
+                    origin, x0 = origin + d.delta_pixel, x0 + d.stride_w
                 else:
                     image, column = 0, 0
-                    origin, x0, y0 = origin + d.delta_row, d.x_origin, y0 + d.stride
+                    origin, x0, y0 = origin + d.delta_row, d.x_origin, y0 + d.stride_h
             yield tile, lanes
 
     def taps(self, d: Descriptor):
@@ -223,7 +223,7 @@ def test_random_networks_run_as_the_golden_model_says(seed):
 
 @pytest.mark.parametrize("k", ["auto", "dense", 5])
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, (1, 2), (2, 1)])
 def test_a_chunked_convolution_split_by_channels_is_exact(k, batch, stride):
     network = random_conv(
         np.random.default_rng(3),

@@ -48,9 +48,9 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         lambda g, v: two_convolutions(g, v, dilations=[2, 200]),
         r"has a kernel of 3x3 with dilations \(2, 200\), which spans 5x401 pixels, allowed are si",
     ),
-    "unequal strides": (
-        lambda g, v: two_convolutions(g, v, strides=[1, 2]),
-        r"has strides \(1, 2\), allowed is one stride for height and width",
+    "strides of nothing": (
+        lambda g, v: two_convolutions(g, v, strides=[0, 2]),
+        r"has strides \(0, 2\), allowed are two, for height and width, from 1",
     ),
     "kernel larger than the map": (
         lambda g, v: g.pair(g.op("MaxPool", v, kernel_shape=[11, 3]), 0.02, 5),

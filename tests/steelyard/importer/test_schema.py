@@ -317,7 +317,7 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("AveragePool", "dilations"): [([2, 2], r"has dilations \(2, 2\)"), ([1, 1], None)],
     ("AveragePool", "kernel_shape"): [([1, 3], None), ([3], r"has the kernel shape \(3,\)")],
     ("AveragePool", "pads"): [([1] * 4, "do not count"), ([0] * 4, None), ([-1] * 4, "has pads")],
-    ("AveragePool", "strides"): [([2, 2], None), ([1, 2], r"has strides \(1, 2\)")],
+    ("AveragePool", "strides"): [([2, 1], None), ([0, 2], r"has strides \(0, 2\)")],
     ("Cast", "to"): [
         (int(TensorProto.FLOAT16), "makes float16 of its input, allowed is float or double"),
         (int(TensorProto.INT8), "makes int8 of its input, allowed is float or double"),
@@ -332,7 +332,7 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("Conv", "group"): [(3, None), (0, "in each of 0 groups"), (2, "in each of 2 groups where")],
     ("Conv", "kernel_shape"): [([3, 3], None), ([2, 2], r"has kernel_shape = \(2, 2\) and a wei")],
     ("Conv", "pads"): [([1, 0, 2, 1], None), ([1, 1], "has pads")],
-    ("Conv", "strides"): [([2, 2], None), ([2, 1], "has strides")],
+    ("Conv", "strides"): [([2, 1], None), ([2, 0], "has strides")],
     ("ConvTranspose", "auto_pad"): [
         ("SAME_UPPER", None), ("SAME_LOWER", None), ("VALID", None), ("x", "has auto_pad = 'x'")
     ],

@@ -82,7 +82,7 @@ def test_what_is_given_stands_in_the_layer():
     assert [each.dtype for each in (conv.bias, conv.multiplier, conv.shift)] == [np.int32] * 3
     assert conv.bias.tolist() == [5, -5] and conv.multiplier.tolist() == [3, 4]
     assert conv.shift.tolist() == [9, 9]
-    assert (pool.kernel, pool.stride, pool.padding) == ((3, 3), 1, (1, 1, 1, 1))
+    assert (pool.kernel, pool.stride, pool.padding) == ((3, 3), (1, 1), (1, 1, 1, 1))
     assert (add.inputs, add.multiplier_a, add.multiplier_b, add.shift) == (("conv0", "b"), 6, 7, 8)
 
 

@@ -50,7 +50,7 @@ def _direct(network, layer, *images):
             continue
         (image,) = images
         kernel = layer.weight.shape[2:] if isinstance(layer, Conv) else layer.kernel
-        top, left = oy * layer.stride - layer.padding[0], ox * layer.stride - layer.padding[1]
+        top, left = oy * layer.stride[0] - layer.padding[0], ox * layer.stride[1] - layer.padding[1]
         taps = [(ky, kx) for ky in range(kernel[0]) for kx in range(kernel[1])]
         if isinstance(layer, Conv):
             total = int(layer.bias[oc]) + sum(
@@ -85,7 +85,7 @@ def _conv(
     channels=(3, 2),
     size=(5, 4),
     kernel=(3, 3),
-    stride=1,
+    stride=(1, 1),
     padding=(0, 0, 0, 0),
     zero_points=(5, -7),
     weight=None,
@@ -129,9 +129,9 @@ def _images(rng, network, count=2):
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (2, 3), (3, 3), (4, 1), (5, 5), (6, 7), (7, 7)])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 3)])
 def test_convolution_equals_direct_evaluation(kernel, stride):
-    rng = np.random.default_rng(kernel[0] * 100 + kernel[1] * 10 + stride)
+    rng = np.random.default_rng(kernel[0] * 100 + kernel[1] * 10 + sum(stride))
     top, bottom = (int(v) for v in rng.integers(0, kernel[0], 2))
     left, right = (int(v) for v in rng.integers(0, kernel[1], 2))
     size = (max(3, kernel[0] - top), max(4, kernel[1] - left))
@@ -295,7 +295,7 @@ def test_requantization_equals_exact_fractions(shift):
     assert found.tolist() == wanted
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 3), (3, 1)])
 @pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 0, 0, 1), (0, 1, 2, 0)])
 def test_pooling_equals_direct_evaluation(stride, padding):
     rng = np.random.default_rng(stride)
@@ -354,7 +354,7 @@ def test_accumulator_bound_is_reached_and_never_passed(sign):
     np.testing.assert_array_equal(bound, np.maximum(*reached))
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (2, 2)])
 @pytest.mark.parametrize("window_bytes", [1, 6000])
 def test_a_map_cut_into_bands_equals_direct_evaluation(monkeypatch, stride, window_bytes):
     rng = np.random.default_rng(11)

@@ -50,7 +50,7 @@ def _parts():
         conv("conv_a", "x", (4, 3, 3, 3), output="a", padding=(1, 1, 1, 1), k=4),
         conv("conv_b", "a", (4, 4, 1, 1), output="b"),
         Add(name="add", inputs=("a", "b"), output="sum", multiplier_a=1, multiplier_b=1, shift=1),
-        MaxPool(name="max", inputs=("sum",), output="max", kernel=(2, 2), stride=2),
+        MaxPool(name="max", inputs=("sum",), output="max", kernel=(2, 2), stride=(2, 2)),
         AvgPool(name="avg", inputs=("max",), output="avg", kernel=(2, 2), multiplier=1, shift=2),
         conv("fc", "avg", (5, 4, 2, 2), output="y", fully_connected=True),
     ]
@@ -87,10 +87,10 @@ def test_quantize_rounds_half_to_even_and_clips():
 @pytest.mark.parametrize(
     "size, kernel, stride, padding, expected",
     [
-        ((28, 28), (3, 3), 1, (1, 1, 1, 1), (28, 28)),
-        ((28, 27), (3, 3), 2, (0, 0, 1, 1), (14, 13)),
-        ((5, 7), (5, 7), 1, (0, 0, 0, 0), (1, 1)),
-        ((5, 5), (2, 2), 3, (0, 0, 0, 0), (2, 2)),
+        ((28, 28), (3, 3), (1, 1), (1, 1, 1, 1), (28, 28)),
+        ((28, 27), (3, 3), (2, 1), (0, 0, 1, 1), (14, 26)),
+        ((5, 7), (5, 7), (1, 1), (0, 0, 0, 0), (1, 1)),
+        ((5, 5), (2, 2), (3, 3), (0, 0, 0, 0), (2, 2)),
     ],
 )
 def test_output_size(size, kernel, stride, padding, expected):
@@ -115,7 +115,7 @@ BAD_LAYERS = [
     (_replaced("multiplier", 1, -1), "smallest multiplier must be"),
     (_replaced("shift", 1, 64), "largest shift must be an integer from 1 to 63, not 64"),
     (_replaced("shift", 1, 0), "smallest shift must be an integer from 1 to 63, not 0"),
-    ({"conv_a": {"stride": 5}}, "stride must be an integer from 1 to 4, not 5"),
+    ({"conv_a": {"stride": (1, 5)}}, "stride must be an integer from 1 to 4, not 5"),
     ({"conv_a": {"padding": (1, 1, 3, 1)}}, "bottom padding of a kernel of 3x3 must be"),
     ({"conv_a": {"padding": (-1, 1, 1, 1)}}, "top padding of a kernel of 3x3 must be"),
     ({"conv_a": {"padding": (1, 1)}}, "the padding (top, left, bottom, right)"),
@@ -134,7 +134,7 @@ BAD_LAYERS = [
     ({"max": {"kernel": (7, 2)}}, "A kernel of 7x2 does not fit a padded map of 6x6"),
     ({"max": {"kernel": (8, 8), "padding": (1, 1, 1, 1)}}, "height with padding must be"),
     ({"max": {"kernel": (257, 2)}}, "height without padding must be an integer from 1 to 256"),
-    ({"max": {"stride": 16}}, "stride must be an integer from 1 to 15, not 16"),
+    ({"max": {"stride": (16, 1)}}, "stride must be an integer from 1 to 15, not 16"),
     ({"avg": {"multiplier": -1}}, "multiplier must be an integer from 0 to 16777215, not -1"),
     ({"avg": {"multiplier": 0.5}}, "multiplier must be an integer"),
     ({"avg": {"shift": True}}, "shift must be an integer from 1 to 63, not True"),
@@ -233,7 +233,7 @@ def _edit(path, value):
         (("layers", 0), [], "Entry 'kind' of layer 0 cannot be None"),
         (("layers", 0, "kind"), "lstm", "Entry 'kind' of layer 0 cannot be 'lstm'"),
         (("layers", 0, "kind"), ["conv"], "Entry 'kind' of layer 0 cannot be ['conv']"),
-        (("layers", 0, "stride"), 1.0, "Entry 'stride' of layer 0 cannot be 1.0"),
+        (("layers", 0, "stride", 1), 1.0, "Entry 'stride' of layer 0 cannot be [1, 1.0]"),
         (("layers", 0, "stride"), True, "Entry 'stride' of layer 0 cannot be True"),
         (("layers", 0, "padding"), [1, 1, 1], "Entry 'padding' of layer 0 cannot be [1, 1, 1]"),
         (("layers", 0, "inputs"), "x", "Entry 'inputs' of layer 0 cannot be 'x'"),
@@ -352,7 +352,7 @@ def test_random_networks_cover_the_contract():
     assert all(tensor.zero_point for tensor in tensors)
     assert all(t.shape[0] <= 20 and t.shape[1] * t.shape[2] <= 80 for t in tensors)
     assert {side for conv in convs for side in conv.weight.shape[2:]} >= set(range(1, 8))
-    assert {conv.stride for conv in convs} == {1, 2}
+    assert {conv.stride for conv in convs} == {(1, 1), (1, 2), (2, 1), (2, 2)}
     assert any(len(set(conv.padding)) > 2 for conv in convs)
     assert min(conv.weight.min() for conv in convs) == -127
     assert max(conv.weight.max() for conv in convs) == 127
@@ -386,13 +386,13 @@ def test_random_outputs_are_seldom_stuck_at_a_clamp():
 def test_random_conv_makes_the_layer_asked_for():
     rng = np.random.default_rng(0)
     network = random_conv(
-        rng, in_channels=7, out_channels=3, size=(5, 8), kernel=(2, 5), stride=2,
+        rng, in_channels=7, out_channels=3, size=(5, 8), kernel=(2, 5), stride=(2, 1),
         padding=(1, 0, 0, 3), k=2, group=8,
     )  # fmt: skip
     (layer,) = network.layers
     assert isinstance(layer, Conv)
     assert layer.weight.shape == (3, 7, 2, 5)
-    assert (layer.stride, layer.padding, layer.k) == (2, (1, 0, 0, 3), 2)
+    assert (layer.stride, layer.padding, layer.k) == ((2, 1), (1, 0, 0, 3), 2)
     (full,) = random_conv(rng, size=(4, 9), fully_connected=True).layers
     assert full.kind == "fc"
 

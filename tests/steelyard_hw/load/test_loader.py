@@ -52,8 +52,8 @@ def lanes_of(d, x, ky, kx, channel, tile):
         if tile == d.out_tiles - 1 and pixel % LANES >= d.last_lanes:
             break
         image, place = pixel % batch, pixel // batch
-        row = place // d.out_w * d.stride + d.y_origin + ky
-        column = place % d.out_w * d.stride + d.x_origin + kx
+        row = place // d.out_w * d.stride_h + d.y_origin + ky
+        column = place % d.out_w * d.stride_w + d.x_origin + kx
         inside = 0 <= row < height and 0 <= column < width
         seen.append(int(x[image, channel, row, column]) if inside else d.pad_value)
     return seen

@@ -24,7 +24,8 @@ def random_window(rng, largest):
     while True:
         size = rng.randint(1, 13), rng.randint(1, 13)
         kernel = rng.randint(1, largest), rng.randint(1, largest)
-        stride, batch = rng.randint(1, 3), rng.choice([1, 1, 2, 3, 11])
+        stride = rng.choice([(1, 1), (2, 2), (3, 3), (1, 2), (2, 1), (3, 1)])
+        batch = rng.choice([1, 1, 2, 3, 11])
         padding = (0, 0, 0, 0)
         if rng.random() < 0.7:
             padding = tuple(rng.randrange(side) for side in (*kernel, *kernel))
@@ -37,7 +38,7 @@ def model(size, kernel, stride, padding, batch, step):
     """Segments [(origin, lane)] and places (y0, x0) of the valid lanes, for every tile."""
     height, width = output_size(size, kernel, stride, padding)
     places = [
-        (y * stride - padding[0], x * stride - padding[1], image)
+        (y * stride[0] - padding[0], x * stride[1] - padding[1], image)
         for y in range(height)
         for x in range(width)
         for image in range(batch)

@@ -48,7 +48,9 @@ class RandomGraph(Qdq):
     def quantized(self, value: str) -> str:
         """Pair whose scale fits what the value is on a few images, or clips some of it."""
         found = session(self.model(value)).run(None, {"x": self.input})[0]
-        low, high = min(float(found.min()), 0.0), max(float(found.max()), 1e-3)
+        low, high = min(float(found.min()), 0.0), float(found.max())
+        # What is never reached still has steps larger than those of the sums that make it.
+        high = max(high, 0.05)
         dtype = self.pick(np.int8, np.uint8)
         scale = (high - low) / 255 * float(self.draw.uniform(0.6, 1.3))
         if self.pick(0, 0, 0, 1):
@@ -108,12 +110,14 @@ class RandomGraph(Qdq):
     def window(self, size: tuple[int, int], largest: int) -> dict[str, Any]:
         """Kernel, stride and padding of a layer over a map."""
         kernel = [int(self.draw.integers(1, min(largest, side) + 1)) for side in size]
-        stride = int(self.pick(1, 1, 1, 2, 3))
-        options: dict[str, Any] = {"kernel_shape": kernel, "strides": [stride, stride]}
+        strides = [int(self.pick(1, 1, 1, 2, 3))] * 2
+        if self.draw.random() < 0.2:
+            strides[0] = int(self.pick(1, 2, 3))
+        options: dict[str, Any] = {"kernel_shape": kernel, "strides": strides}
         how = self.pick("none", "pads", "pads", "SAME_UPPER", "SAME_LOWER", "VALID")
         if how == "pads":
             options["pads"] = [int(self.draw.integers(0, kernel[i % 2])) for i in range(4)]
-        elif how == "VALID" or (how != "none" and stride <= min(kernel)):
+        elif how == "VALID" or (how != "none" and max(strides) <= min(kernel)):
             # onnxruntime takes no stride beyond the kernel there.
             options["auto_pad"] = how
         return options
@@ -153,7 +157,7 @@ class RandomGraph(Qdq):
             options["count_include_pad"] = 1
         elif self.pick(0, 1) and "auto_pad" not in options:
             # onnx infers a window behind the map where the stride exceeds the kernel.
-            options["ceil_mode"] = int(options["strides"][0] <= min(options["kernel_shape"]))
+            options["ceil_mode"] = int(max(options["strides"]) <= min(options["kernel_shape"]))
         y = self.op(op, value, **options)
         if op == "MaxPool" and self.pick(0, 1):
             scale = next(n for n in self.nodes if value in n.output)
@@ -219,7 +223,7 @@ class RandomGraph(Qdq):
 
     def window_without_padding(self, size: tuple[int, int]) -> dict[str, Any]:
         kernel = [int(self.draw.integers(1, min(5, side) + 1)) for side in size]
-        return {"kernel_shape": kernel, "strides": [int(self.pick(1, 2))] * 2}
+        return {"kernel_shape": kernel, "strides": [int(self.pick(1, 2)), int(self.pick(1, 2))]}
 
     def head(self, value: str) -> str:
         """Fully connected layers behind a flatten or a mean."""

@@ -182,7 +182,7 @@ def windows(
         around = ((0, 0), (0, 0), (top, bottom), (left, right))
         raised = np.pad(part, around, constant_values=tensor.zero_point).view(np.uint8) ^ 0x80
         taps = np.lib.stride_tricks.sliding_window_view(raised, (high, wide), axis=(2, 3))
-        taken = taps[:, :, :: conv.stride, :: conv.stride]
+        taken = taps[:, :, :: conv.stride[0], :: conv.stride[1]]
         inputs = taken.transpose(4, 5, 1, 0, 2, 3).reshape(channels * high * wide, -1)
         yield slice(first, first + len(part)), inputs
 

@@ -103,7 +103,7 @@ def global_pool(walk: Walk, node: Node) -> None:
     if node.op == "GlobalAveragePool":
         walk.bind(node, Pending(UnscaledAvgPool(node.name, shape, source.tensor, kernel), shape))
     else:
-        layer = UnscaledMaxPool(node.name, shape, source.tensor, kernel, 1, NO_PADDING)
+        layer = UnscaledMaxPool(node.name, shape, source.tensor, kernel, (1, 1), NO_PADDING)
         walk.bind(node, Pending(layer, shape))
 
 

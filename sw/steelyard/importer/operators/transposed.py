@@ -126,7 +126,7 @@ def conv_transpose(walk: Walk, node: Node) -> None:
         _phases_of(weight, groups, rows, columns),
         None if bias is None else phases(bias),
         scale,
-        1,
+        (1, 1),
         padding,
         groups,
     )

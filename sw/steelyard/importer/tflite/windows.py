@@ -1,11 +1,11 @@
-"""Windows of convolutions and pooling: TFLite's options as one stride and four paddings."""
+"""Windows of convolutions and pooling: TFLite's options as strides and four paddings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from steelyard.importer.tflite.file import Operator
-from steelyard.network import Padding, output_size
+from steelyard.network import Padding, Stride
 
 __all__ = ["OpWindow", "read_window"]
 
@@ -17,13 +17,13 @@ class OpWindow:
     Members
     -------
     kernel : height and width
-    stride : one that gives the operator's output
+    stride : rows and columns that give the operator's output
     padding : top, left, bottom, right
     size : height and width of the output
     """
 
     kernel: tuple[int, int]
-    stride: int
+    stride: Stride
     padding: Padding
     size: tuple[int, int]
 
@@ -34,8 +34,7 @@ def read_window(op: Operator, kernel: tuple[int, int], size: tuple[int, int]) ->
     Raises
     ------
     UserError
-        If the operator is dilated, its strides differ where that matters, or the kernel does not
-        fit the map.
+        If the operator is dilated, or the kernel does not fit the map.
     """
     import tflite
 
@@ -73,9 +72,8 @@ def read_window(op: Operator, kernel: tuple[int, int], size: tuple[int, int]) ->
         wanted.append(outputs)
     padding = (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
     # An axis with one output takes any stride that has no second one; small ones suit every layer.
-    for stride in (1, *sorted(strides)):
-        if output_size(size, kernel, stride, padding) == tuple(wanted):
-            return OpWindow(kernel, stride, padding, (wanted[0], wanted[1]))
-    raise op.error(
-        f"has strides {strides}, allowed is one stride for height and width; use equal strides."
+    down, along = (
+        1 if count == 1 and length + sum(end) - span < 1 else step
+        for count, length, end, span, step in zip(wanted, size, ends, kernel, strides, strict=True)
     )
+    return OpWindow(kernel, (down, along), padding, (wanted[0], wanted[1]))

@@ -19,7 +19,7 @@ from ..arithmetic import Block, BlockFunction, requantize, round_to_codes
 from ..checks import check_integer
 from ..layer import Layer, Rank
 from ..tensor import Shape, Tensor
-from ..window import Padding, Window, pad
+from ..window import Padding, Stride, Window, pad
 
 __all__ = ["Conv"]
 
@@ -50,7 +50,8 @@ class Conv(Layer):
     negative_multiplier: Annotated[NDArray[np.int32], Rank(1)] | None = None
     """int32 (out_channels,), 0 to 2**24 - 1: in place of the multiplier where ``acc < 0``, at the
     same shift, as a LeakyReLU or PReLU on sums wants it; None for one multiplier."""
-    stride: int = 1
+    stride: Stride = (1, 1)
+    """Rows and columns from a window to the next."""
     padding: Padding = (0, 0, 0, 0)
     """Top, left, bottom, right, filled with the input's zero point."""
     groups: int = 1
@@ -117,7 +118,7 @@ class Conv(Layer):
             )
         kernel = self.kernel
         if self.fully_connected and (
-            kernel != x.shape[1:] or any(self.padding) or self.stride != 1 or self.groups != 1
+            kernel != x.shape[1:] or any(self.padding) or self.stride != (1, 1) or self.groups != 1
         ):
             raise UserError(
                 f"a fully connected layer's kernel must cover the map of {x.shape[1]}x{x.shape[2]} "
@@ -180,7 +181,7 @@ class Conv(Layer):
         """
         z_x = inputs[0].zero_point
         channels, own, kernel_h, kernel_w = self.weight.shape
-        stride, groups = self.stride, self.groups
+        (down, along), groups = self.stride, self.groups
         # Raw codes keep the sums smallest; the zero point moves into the bias, as in the array.
         flat = self.weight.transpose(0, 2, 3, 1).reshape(channels, -1)
         bias = self.bias.astype(np.int64) - z_x * flat.sum(axis=1, dtype=np.int64)
@@ -204,10 +205,10 @@ class Conv(Layer):
                 if rows < step:
                     windows = np.empty((*taps, rows, width, images), dtype)
                 for ky in range(kernel_h):
-                    first = y * stride + ky
-                    band = padded[:, first : first + (rows - 1) * stride + 1 : stride]
+                    first = y * down + ky
+                    band = padded[:, first : first + (rows - 1) * down + 1 : down]
                     for kx in range(kernel_w):
-                        tap = band[:, :, kx : kx + (width - 1) * stride + 1 : stride]
+                        tap = band[:, :, kx : kx + (width - 1) * along + 1 : along]
                         windows[:, ky, kx] = tap.reshape(groups, own, *tap.shape[1:])
                 sums = matrix @ windows.reshape(groups, flat.shape[1], -1)
                 codes = finish(sums.reshape(channels, -1))

@@ -12,7 +12,7 @@ from ..arithmetic import Block, BlockFunction, round_to_codes
 from ..checks import check_scaling
 from ..layer import Layer
 from ..tensor import Shape, Tensor
-from ..window import Padding, Window, pad, reduce_windows
+from ..window import Padding, Stride, Window, pad, reduce_windows
 
 __all__ = ["AvgPool", "MaxPool"]
 
@@ -22,7 +22,8 @@ class _Pool(Layer):
     """Layer of one output channel for each input channel, and a window."""
 
     kernel: tuple[int, int]
-    stride: int = 1
+    stride: Stride = (1, 1)
+    """Rows and columns from a window to the next."""
     padding: Padding = (0, 0, 0, 0)
 
     @property

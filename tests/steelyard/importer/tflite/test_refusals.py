@@ -132,7 +132,7 @@ CASES: dict[str, tuple[Callable[[Net], int], str]] = {
     ),
     "dilation": (lambda n: n.conv(n.input, 4, dilation=2), "has a dilation of 2, allowed is 1"),
     "depthwise dilation": (lambda n: n.depthwise(n.input, dilation=2), "has a dilation of 2"),
-    "strides": (lambda n: n.conv(n.input, 4, strides=(1, 2)), "has strides (1, 2), allowed is one"),
+    "strides": (lambda n: n.conv(n.input, 4, strides=(1, 5)), "stride must be an integer from 1"),
     "stride": (lambda n: n.conv(n.input, 4, stride=5), "stride must be an integer from 1 to 4"),
     "uncounted pads": (
         lambda n: n.pool("AVERAGE_POOL_2D", n.input, (3, 3), 1, SAME),

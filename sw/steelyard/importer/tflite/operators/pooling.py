@@ -49,7 +49,7 @@ def average_pool(walk: Walk, op: Operator) -> None:
         )
     pixels = window.kernel[0] * window.kernel[1]
     fits = pixels <= MAX_WINDOW and pixels * x.shape[0] <= MAX_WEIGHTS
-    if pixels % 2 == 0 and window.stride <= MAX_CONV_STRIDE and fits:
+    if pixels % 2 == 0 and max(window.stride) <= MAX_CONV_STRIDE and fits:
         walk.bind_tensor(op, _mean_of_codes(walk, op, x, window, output))
         return
     _average(walk, op, x, window, output, fused(op, output))
@@ -68,7 +68,7 @@ def mean(walk: Walk, op: Operator) -> None:
     channels, height, width = x.shape
     kept = len(walk.view(op)) == 3
     output = walk.output(op, (channels, 1, 1), None if kept else (channels,))
-    window = OpWindow((height, width), 1, (0, 0, 0, 0), (1, 1))
+    window = OpWindow((height, width), (1, 1), (0, 0, 0, 0), (1, 1))
     _average(walk, op, x, window, output, {})
 
 
