@@ -83,6 +83,12 @@ CASES: dict[str, Callable[[Net], int]] = {
     "average pool 3x3": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (3, 3), 1, act=RELU),
     "average pool 2x2": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (2, 2), 2),
     "average pool 2x2, stride 3": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (2, 2), 3),
+    "average pool same 3x3": lambda n: n.pool(
+        "AVERAGE_POOL_2D", n.input, (3, 3), 1, SAME, act=RELU
+    ),
+    "average pool same 2x3, stride 2": lambda n: n.pool(
+        "AVERAGE_POOL_2D", n.input, (2, 3), 2, SAME
+    ),
     "average pool 9x8": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (9, 8), 8),
     "average pool 4x2": lambda n: n.pool("AVERAGE_POOL_2D", n.input, (4, 2), 1, act=RELU),
     "mean": lambda n: n.mean(n.input),

@@ -20,8 +20,11 @@ from steelyard.network import (
     MaxPool,
     NetworkBuilder,
     Padding,
+    Run,
     Stride,
     Tensor,
+    average_runs,
+    join_averages,
 )
 from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
 
@@ -118,25 +121,62 @@ class UnscaledAvgPool(_Renamed):
     stride: Stride = (1, 1)
     padding: Padding = (0, 0, 0, 0)
     factor: float = 1.0
+    counted: Padding | None = None
+    """What of the padding the mean counts as zeros; None for all of it."""
+
+    def runs(self) -> tuple[list[Run], list[Run]]:
+        """Rows and columns of the output whose windows count equally many pixels.
+
+        Raises
+        ------
+        UserError
+            If a window holds no pixel of the map.
+        """
+        pads = self.padding
+        counted = pads if self.counted is None else self.counted
+        rows, columns = (
+            average_runs(
+                self.source.shape[1 + axis], self.kernel[axis], self.stride[axis],
+                (pads[axis], pads[axis + 2]), (counted[axis], counted[axis + 2]),
+            )
+            for axis in (0, 1)
+        )  # fmt: skip
+        return rows, columns
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
-        """One AvgPool."""
-        window = self.kernel[0] * self.kernel[1]
-        ratio = self.factor * self.source.scale / (output.scale * window)
-        multiplier, shift = fixed_point(ratio, f"Layer {self.name!r}")
-        builder.append(
-            AvgPool,
-            self.source.name,
-            name=self.name,
-            **codes_of(output),
-            lo=lo,
-            hi=hi,
-            kernel=self.kernel,
-            stride=self.stride,
-            padding=self.padding,
-            multiplier=int(multiplier),
-            shift=int(shift),
-        )
+        """One AvgPool, or one for each divisor, which are padded and added up."""
+        window = self.kernel
+        scaled = self.factor * self.source.scale / output.scale
+
+        def pool(x: Tensor, y: Tensor, divisor: int, name: str, **fields: Any) -> None:
+            multiplier, shift = fixed_point(scaled / divisor, f"Layer {self.name!r}")
+            scaling: dict[str, Any] = {"multiplier": int(multiplier), "shift": int(shift)}
+            clamp: dict[str, Any] = {"lo": lo, "hi": hi}
+            builder.append(AvgPool, x.name, name=name, **codes_of(y), **clamp, **scaling, **fields)
+
+        if self.counted in (None, self.padding):
+            fields = {"kernel": window, "stride": self.stride, "padding": self.padding}
+            pool(self.source, output, window[0] * window[1], self.name, **fields)
+            return
+        rows, columns = self.runs()
+
+        def free(name: str) -> str:
+            return unused(name, (each.name for each in builder.layers))
+
+        def append(
+            kind: type[Layer], inputs: tuple[Tensor, ...], y: Tensor, fields: dict[str, Any]
+        ) -> None:
+            name = free(self.name if y is output else y.name)
+            builder.append(
+                kind, *(each.name for each in inputs), name=name, **codes_of(y), **fields
+            )
+
+        def average(x: Tensor, y: Tensor, row: Run, column: Run) -> None:
+            fields = {"kernel": (row.size, column.size), "stride": self.stride}
+            name = self.name if y is output else free(y.name)
+            pool(x, y, row.divisor * column.divisor, name, **fields)
+
+        join_averages(append, self.source, output, rows, columns, average)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ them in numpy, `arrays` takes them to files and back, `random` makes networks fo
 
 from .arithmetic import requantize
 from .arrays import from_arrays, to_arrays
+from .averages import Run, average_runs, join_averages
 from .builder import NetworkBuilder
 from .graph import Network
 from .grouped import ungroup
@@ -22,13 +23,16 @@ __all__ = [
     "NetworkBuilder",
     "Padding",
     "Rank",
+    "Run",
     "Shape",
     "Stride",
     "Tensor",
     "Window",
     "add_fixed_point",
+    "average_runs",
     "fixed_point",
     "from_arrays",
+    "join_averages",
     "output_size",
     "requantize",
     "to_arrays",

@@ -52,6 +52,14 @@ def pool_padded_with_zeros(g: Qdq, v: str) -> str:
     return g.pair(y, 0.0153, 2)
 
 
+def pool_that_counts_its_map(g: Qdq, v: str) -> str:
+    """As torch's `count_include_pad=False`, behind a Pad node, whose zeros count."""
+    y = g.op("Pad", v, g.constant(np.array([0, 0, 0, 1, 0, 0, 1, 0], np.int64)))
+    y = g.op("AveragePool", y, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 2])
+    y = g.pair(y, 0.0153, 2)
+    return g.pair(g.op("AveragePool", y, kernel_shape=[3, 3], strides=[2, 3], ceil_mode=1), 0.02)
+
+
 def pool_before_quantize(g: Qdq, v: str) -> str:
     """TensorRT's and Brevitas' networks quantize what layers read, behind the pooling."""
     y = g.op("MaxPool", g.op("Relu", g.conv(v)), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
@@ -350,6 +358,17 @@ def test_graph_by_hand_agrees_with_onnxruntime(case: Callable[[Qdq, str], str]) 
     network = importer.load(model)
     assert [type(layer) for layer in network.layers] == BY_HAND[case]
     assert_agrees(model, network, images((3, 9, 9), 40, seed=4))
+
+
+def test_an_average_that_counts_its_map_is_a_sum_of_averages() -> None:
+    graph, value = start()
+    model = graph.model(pool_that_counts_its_map(graph, value))
+    network = importer.load(model)
+    assert {type(layer) for layer in network.layers} == {Add, AvgPool, Pad}
+    assert_agrees(model, network, images((3, 9, 9), 40, seed=4))
+    # At the edges windows hold fewer pixels, and in the corners fewest.
+    pools = [each.kernel for each in network.layers if isinstance(each, AvgPool)]
+    assert {(3, 3), (3, 2), (2, 3), (2, 2)} < set(pools)
 
 
 def test_clamps_are_codes_of_their_real_bounds() -> None:

@@ -310,13 +310,13 @@ def test_every_attribute_and_input_is_handled_or_ignored_for_a_reason() -> None:
 
 OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("AveragePool", "auto_pad"): [
-        ("VALID", None), ("SAME_UPPER", "do not count"), ("same", "has auto_pad = 'same', allowed")
+        ("VALID", None), ("SAME_UPPER", None), ("same", "has auto_pad = 'same', allowed")
     ],
     ("AveragePool", "ceil_mode"): [(1, None)],
     ("AveragePool", "count_include_pad"): [(1, None)],
     ("AveragePool", "dilations"): [([2, 2], r"has dilations \(2, 2\)"), ([1, 1], None)],
     ("AveragePool", "kernel_shape"): [([1, 3], None), ([3], r"has the kernel shape \(3,\)")],
-    ("AveragePool", "pads"): [([1] * 4, "do not count"), ([0] * 4, None), ([-1] * 4, "has pads")],
+    ("AveragePool", "pads"): [([1] * 4, None), ([0] * 4, None), ([-1] * 4, "has pads")],
     ("AveragePool", "strides"): [([2, 1], None), ([0, 2], r"has strides \(0, 2\)")],
     ("Cast", "to"): [
         (int(TensorProto.FLOAT16), "makes float16 of its input, allowed is float or double"),
@@ -455,11 +455,12 @@ def test_attribute_agrees_or_is_refused_by_name(
     if (op, key) == ("AveragePool", "count_include_pad"):
         attributes["pads"] = [1, 0, 1, 1]
     if key == "ceil_mode":
-        # All windows of an average must lie within the map.
-        attributes |= {"kernel_shape": [3, 3], "strides": [2, 2] if op == "AveragePool" else [4, 4]}
+        attributes |= {"kernel_shape": [3, 3], "strides": [3, 3] if op == "AveragePool" else [4, 4]}
     model = model_of(op, opset_with(op, key), **attributes)
     if sentence is None:
-        assert_within_a_step(model, importer.load(model), images(SHAPE, 12, seed=3))
+        # Means of four and of six pixels often lie in the middle between two codes.
+        share = 0.95 if op == "AveragePool" else 0.98
+        assert_within_a_step(model, importer.load(model), images(SHAPE, 12, seed=3), share)
         return
     with pytest.raises(UserError, match=sentence) as caught:
         importer.load(model)

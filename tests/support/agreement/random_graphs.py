@@ -152,10 +152,8 @@ class RandomGraph(Qdq):
         op = self.pick("MaxPool", "AveragePool")
         options = self.window(self.shapes[value][1:], 4)
         if op == "AveragePool":
-            # Padding of an average counts as zeros or is none.
-            options.pop("auto_pad", None)
-            options["count_include_pad"] = 1
-        elif self.pick(0, 1) and "auto_pad" not in options:
+            options["count_include_pad"] = int(self.pick(0, 1))
+        if self.pick(0, 1) and "auto_pad" not in options:
             # onnx infers a window behind the map where the stride exceeds the kernel.
             options["ceil_mode"] = int(max(options["strides"]) <= min(options["kernel_shape"]))
         y = self.op(op, value, **options)

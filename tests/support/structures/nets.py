@@ -151,7 +151,7 @@ def inception() -> nn.Module:
             conv(inputs, 8, 1),
             nn.Sequential(conv(inputs, 6, 1), conv(6, 8)),
             nn.Sequential(conv(inputs, 4, 1), conv(4, 6, (1, 7)), conv(6, 6, (7, 1))),
-            nn.Sequential(nn.AvgPool2d(3, 1, 1), conv(inputs, 4, 1)),
+            nn.Sequential(nn.AvgPool2d(3, 1, 1, count_include_pad=False), conv(inputs, 4, 1)),
         )
 
     return nn.Sequential(conv(3, 12, 3, 2), block(12), nn.MaxPool2d(2), block(26), head(26))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from steelyard.errors import UserError
 from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axes_of
 from steelyard.importer.registry import operator
@@ -72,24 +73,24 @@ def _max_window(node: Node, shape: Shape, before: Padding) -> tuple[Shape, NodeW
 
 @operator("AveragePool", inputs=1, reads=(*WINDOW, "ceil_mode", "count_include_pad"))
 def average_pool(walk: Walk, node: Node) -> None:
-    """Average pooling whose padding counts as zeros."""
+    """Average pooling, whose padding counts as zeros or not at all."""
     source, _ = walk.plane(node)
     window = _pooling_window(node, source.tensor.shape, source.padding)
-    if any(window.own_padding) and not node.attributes["count_include_pad"]:
-        raise node.error(
-            f"has pads {window.own_padding} that do not count (count_include_pad = 0), allowed is "
-            "padding that counts as zeros; set count_include_pad or remove the padding."
-        )
-    if window.ceil_excess != (0, 0):
-        raise node.error(
-            "has ceil_mode with windows beyond the map, allowed are windows inside the padded map; "
-            "remove ceil_mode or pad the map."
-        )
-    padding = window.padding
-    if window.needs_pad:
+    top, left, bottom, right = window.padding
+    padding = (top, left, bottom + window.ceil_excess[0], right + window.ceil_excess[1])
+    counted = window.padding if node.attributes["count_include_pad"] else source.padding
+    if counted == padding and window.needs_pad:
         source, padding = walk.unpadded(replace(source, padding=padding)), NO_PADDING
+        counted = NO_PADDING
     shape = (source.tensor.shape[0], *window.output_size)
-    layer = UnscaledAvgPool(node.name, shape, source.tensor, window.kernel, window.stride, padding)
+    layer = UnscaledAvgPool(
+        node.name, shape, source.tensor, window.kernel, window.stride, padding, counted=counted
+    )
+    if counted != padding:
+        try:
+            layer.runs()
+        except UserError as error:
+            raise node.error(f"has pads {window.own_padding}: {error}") from None
     walk.bind(node, Pending(layer, shape))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from steelyard.contract.limits import MAX_CONV_STRIDE
@@ -10,7 +13,16 @@ from steelyard.importer.tflite.file import Operator
 from steelyard.importer.tflite.registry import operator
 from steelyard.importer.tflite.walk import Walk
 from steelyard.importer.tflite.windows import OpWindow, read_window
-from steelyard.network import AvgPool, Conv, MaxPool, Tensor
+from steelyard.network import (
+    AvgPool,
+    Conv,
+    Layer,
+    MaxPool,
+    Run,
+    Tensor,
+    average_runs,
+    join_averages,
+)
 
 WEIGHT = 127
 """Every weight of a mean that is computed as a convolution: the largest tells ties best."""
@@ -36,23 +48,37 @@ def max_pool(walk: Walk, op: Operator) -> None:
 def average_pool(walk: Walk, op: Operator) -> None:
     """Mean of each window."""
     x, window = _pooled(walk, op)
-    if any(window.padding):
-        raise op.error(
-            "averages SAME padding, which it does not count, allowed are windows inside the map; "
-            "use padding VALID."
-        )
     output = walk.output(op, (x.shape[0], *window.size))
     if (x.scale, x.zero_point) != (output.scale, output.zero_point):
         raise op.error(
             f"has scale {x.scale:g} and zero point {x.zero_point} before it and {output.scale:g} "
             f"and {output.zero_point} behind it, allowed are equal ones; convert it again."
         )
-    pixels = window.kernel[0] * window.kernel[1]
-    fits = pixels <= MAX_WINDOW and pixels * x.shape[0] <= MAX_WEIGHTS
-    if pixels % 2 == 0 and max(window.stride) <= MAX_CONV_STRIDE and fits:
-        walk.bind_tensor(op, _mean_of_codes(walk, op, x, window, output))
-        return
-    _average(walk, op, x, window, output, fused(op, output))
+    clamps = fused(op, output)
+
+    def average(taken: Tensor, made: Tensor, row: Run, column: Run) -> None:
+        own = replace(window, kernel=(row.size, column.size))
+        pixels = row.size * column.size
+        fits = pixels <= MAX_WINDOW and pixels * x.shape[0] <= MAX_WEIGHTS
+        if pixels % 2 == 0 and max(window.stride) <= MAX_CONV_STRIDE and fits:
+            _mean_of_codes(walk, op, taken, own, made)
+        else:
+            _average(walk, op, taken, own, made, clamps)
+
+    def append(
+        kind: type[Layer], inputs: tuple[Tensor, ...], made: Tensor, fields: dict[str, Any]
+    ) -> None:
+        walk.append(op, kind, inputs, made, **fields)
+
+    rows, columns = (
+        average_runs(
+            x.shape[1 + axis], window.kernel[axis], window.stride[axis],
+            (window.padding[axis], window.padding[axis + 2]), (0, 0),
+        )
+        for axis in (0, 1)
+    )  # fmt: skip
+    join_averages(append, x, output, rows, columns, average)
+    walk.bind_tensor(op, output)
 
 
 @operator("MEAN", inputs=2)
@@ -70,6 +96,7 @@ def mean(walk: Walk, op: Operator) -> None:
     output = walk.output(op, (channels, 1, 1), None if kept else (channels,))
     window = OpWindow((height, width), (1, 1), (0, 0, 0, 0), (1, 1))
     _average(walk, op, x, window, output, {})
+    walk.bind_tensor(op, output)
 
 
 def _pooled(walk: Walk, op: Operator) -> tuple[Tensor, OpWindow]:
@@ -81,13 +108,13 @@ def _pooled(walk: Walk, op: Operator) -> tuple[Tensor, OpWindow]:
 def _average(
     walk: Walk, op: Operator, x: Tensor, window: OpWindow, output: Tensor, clamps: dict[str, int]
 ) -> None:
+    """Mean of windows that hold equally many pixels."""
     pixels = window.kernel[0] * window.kernel[1]
     multiplier, shift = walk.scaling(op, x.scale / (output.scale * pixels))
-    layer = walk.append(
+    walk.append(
         op, AvgPool, (x,), output, kernel=window.kernel, stride=window.stride,
         multiplier=int(multiplier), shift=int(shift), **clamps,
     )  # fmt: skip
-    walk.bind_tensor(op, layer)
 
 
 def _mean_of_codes(walk: Walk, op: Operator, x: Tensor, window: OpWindow, output: Tensor) -> Tensor:
