@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .accelerator import AcceleratorConfig
-from .limits import MAX_POOL_STRIDE
+from .limits import MAX_PADDING, MAX_POOL_STRIDE
 
 __all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "absent", "narrowed"]
 
@@ -114,8 +114,8 @@ def narrowed(config: AcceleratorConfig) -> dict[str, Field]:
     widths = {
         "batch": side,
         "out_w": side,
-        "x_origin": config.load.padded_kernel.bit_length() + 1,
-        "y_origin": config.load.padded_kernel.bit_length() + 1,
+        "x_origin": min(side, MAX_PADDING.bit_length()) + 1,
+        "y_origin": min(side, MAX_PADDING.bit_length()) + 1,
         "in_w": side,
         "in_h": side,
         "stride_w": MAX_POOL_STRIDE.bit_length(),

@@ -6,6 +6,7 @@ __all__ = [
     "MAX_KERNEL",
     "MAX_MULTIPLIER",
     "MAX_PADDED_KERNEL",
+    "MAX_PADDING",
     "MAX_POOL_STRIDE",
     "MAX_POSITIONS",
     "MAX_SHIFT",
@@ -19,6 +20,8 @@ MAX_SIDE = 65535
 """Channels, height or width of a tensor."""
 MAX_PADDED_KERNEL = 7
 """Side of a kernel with padding."""
+MAX_PADDING = 255
+"""Rows or columns that a layer of its own puts on a side of a map."""
 MAX_KERNEL = 256
 """Side of a kernel without padding."""
 MAX_CONV_STRIDE = 4

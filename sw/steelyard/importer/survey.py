@@ -262,6 +262,14 @@ class Survey(Walk):
         # As behind a ReLU, where a Pad node's zeros never win a max pooling.
         return Tensor(f"value {self._count}", shape, 1.0, -128)
 
+    def append(
+        self, kind: type[Layer], inputs: tuple[Tensor, ...], output: Tensor, fields: dict[str, Any]
+    ) -> None:
+        """Check a layer that would be appended."""
+        names = tuple(each.name for each in inputs)
+        layer = kind(name=output.name, inputs=names, output=output.name, **fields)
+        layer.check(inputs, output)
+
     def _move(
         self, source: Tensor, kind: type[Layer], name: str, output: str, fields: dict[str, Any]
     ) -> Tensor:

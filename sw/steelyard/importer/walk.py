@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from steelyard.contract.limits import MAX_PADDED_KERNEL
+from steelyard.contract.limits import MAX_PADDING
 from steelyard.errors import UserError
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.folding import Folder
@@ -28,9 +28,6 @@ from steelyard.importer.values import (
 )
 from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
 from steelyard.network.scales import real_to_code
-
-MAX_PADDING = 256
-"""Rows or columns that layers of their own put on a side of a map."""
 
 
 class Walk:
@@ -275,31 +272,38 @@ class Walk:
                 raise node.error(f"cannot run: {reason}; change the layer so that it is.") from None
         return source
 
+    def append(
+        self, kind: type[Layer], inputs: tuple[Tensor, ...], output: Tensor, fields: dict[str, Any]
+    ) -> None:
+        """Append a layer that is called after its output, of tensors that are there."""
+        assert self._builder is not None  # Its inputs are tensors of it.
+        names = (each.name for each in inputs)
+        codes: dict[str, Any] = {"scale": output.scale, "zero_point": output.zero_point}
+        name = self._unused_layer(output.name)
+        self._builder.append(kind, *names, name=name, output=output.name, **codes, **fields)
+
     def unpadded(self, value: Activation) -> Activation:
-        """Activation whose padding, if any waits, has become layers.
+        """Activation whose padding, if any waits, has become a layer.
 
         Raises
         ------
         UserError
             If it is padded by more than is sensible.
         """
-        tensor, waiting = value.tensor, list(value.padding)
-        if max(waiting) > MAX_PADDING:
+        tensor, padding = value.tensor, value.padding
+        if not any(padding):
+            return value
+        if max(padding) > MAX_PADDING:
             raise UserError(
-                f"Tensor {tensor.name!r} is padded by {value.padding}, allowed are up to "
+                f"Tensor {tensor.name!r} is padded by {padding}, allowed are up to "
                 f"{MAX_PADDING} rows or columns on a side; use less padding."
             )
-        while any(waiting):
-            part = tuple(min(side, MAX_PADDED_KERNEL) for side in waiting)
-            waiting = [side - taken for side, taken in zip(waiting, part, strict=True)]
-            key = (tensor.name, part)
-            if key not in self._padded:
-                name = f"{tensor.name}/padded"
-                self._padded[key] = self._move(tensor, Pad, name, name, {"padding": part})
-            tensor = self._padded[key]
-        if tensor is value.tensor:
-            return value
-        return Activation(tensor, tensor.shape)
+        key = (tensor.name, padding)
+        if key not in self._padded:
+            name = f"{tensor.name}/padded"
+            self._padded[key] = self._move(tensor, Pad, name, name, {"padding": padding})
+        padded = self._padded[key]
+        return Activation(padded, padded.shape)
 
     def unpadded_codes(self, codes: Codes) -> Codes:
         """The same of what has been quantized."""

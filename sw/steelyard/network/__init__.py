@@ -7,6 +7,7 @@ them in numpy, `arrays` takes them to files and back, `random` makes networks fo
 from .arithmetic import requantize
 from .arrays import from_arrays, to_arrays
 from .averages import Run, average_runs, join_averages
+from .borders import BORDERS, border
 from .builder import NetworkBuilder
 from .graph import Network
 from .grouped import ungroup
@@ -18,6 +19,7 @@ from .tensor import Shape, Tensor
 from .window import Padding, Stride, Window, output_size
 
 __all__ = [
+    "BORDERS",
     "Layer",
     "Network",
     "NetworkBuilder",
@@ -30,6 +32,7 @@ __all__ = [
     "Window",
     "add_fixed_point",
     "average_runs",
+    "border",
     "fixed_point",
     "from_arrays",
     "join_averages",

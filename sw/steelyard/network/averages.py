@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..contract.limits import MAX_PADDED_KERNEL
 from ..errors import UserError
 from .kinds import Add, Pad
 from .layer import Layer
@@ -136,22 +135,15 @@ def _cut(append: Append, x: Tensor, row: Run, column: Run, name: str) -> Tensor:
 
 
 def _widened(append: Append, x: Tensor, padding: Padding) -> Tensor:
-    """A part with real zeros around it, in steps that a layer takes."""
-    waiting, step, whole = list(padding), 0, x
-    while any(waiting):
-        taken = [min(side, MAX_PADDED_KERNEL) for side in waiting]
-        waiting = [side - part for side, part in zip(waiting, taken, strict=True)]
-        step += 1
-        top, left, bottom, right = taken
-        channels, height, width = whole.shape
-        wider = replace(
-            whole,
-            name=f"{x.name}/pad {step}",
-            shape=(channels, height + top + bottom, width + left + right),
-        )
-        append(Pad, (whole,), wider, {"padding": (top, left, bottom, right)})
-        whole = wider
-    return whole
+    """A part with real zeros around it."""
+    if not any(padding):
+        return x
+    top, left, bottom, right = padding
+    channels, height, width = x.shape
+    shape = (channels, height + top + bottom, width + left + right)
+    wider = replace(x, name=f"{x.name}/pad", shape=shape)
+    append(Pad, (x,), wider, {"padding": padding})
+    return wider
 
 
 def _added(

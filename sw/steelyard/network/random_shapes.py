@@ -181,7 +181,9 @@ class _Shapes(_Chain):
         self._append(Interleave, axis=axis, count=count, blocks=blocks)
 
     def _padding(self) -> tuple[int, int, int, int]:
-        top, left, bottom, right = (int(v) for v in self.rng.integers(0, 4, 4))
+        top, left, bottom, right = (
+            int(v) for v in self.rng.integers(0, self.rng.choice([4, 4, 11]), 4)
+        )
         height, width = self.size
         if (height + top + bottom) * (width + left + right) > self.max_pixels:
             return (0, 0, 0, 1)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from agreement.measure import agreements, assert_ties
 from qdq_graphs import Qdq, assert_agrees, codes_of, images, start
 from steelyard import importer
 from steelyard.network import (
@@ -335,13 +336,13 @@ BY_HAND: dict[Callable[[Qdq, str], str], list[type]] = {
     joined_vectors: [MaxPool, AvgPool, AvgPool, Concat, Conv],
     wide_stride: [Conv, Conv],
     large_kernel: [Pad, Conv],
-    padding_of_a_whole_kernel: [Pad, Pad, Conv],
+    padding_of_a_whole_kernel: [Pad, Conv],
     dilated: [Conv, Pad, Conv],
     dilated_depthwise: [Conv],
     large_average: [Pad, AvgPool],
     cut_and_padded: [Pad, Pad, Conv],
     padded_maximum: [Pad, MaxPool],
-    padded_sum: [AvgPool, *[Pad] * 6, Add],
+    padded_sum: [AvgPool, Pad, Pad, Add],
     padded_result: [Conv, Pad, AvgPool, Pad],
     padded_codes_without_zero: [Pad, AvgPool],
     padded_codes_flattened: [Pad],
@@ -358,6 +359,32 @@ def test_graph_by_hand_agrees_with_onnxruntime(case: Callable[[Qdq, str], str]) 
     network = importer.load(model)
     assert [type(layer) for layer in network.layers] == BY_HAND[case]
     assert_agrees(model, network, images((3, 9, 9), 40, seed=4))
+
+
+@pytest.mark.parametrize("mode", ["edge", "reflect", "wrap"])
+@pytest.mark.parametrize("pads", [(1, 1, 1, 1), (0, 3, 2, 0), (2, 0, 0, 0)])
+def test_padding_with_pixels_of_the_map_agrees_with_onnxruntime(
+    mode: str, pads: tuple[int, ...]
+) -> None:
+    graph, value = start()
+    top, left, bottom, right = pads
+    amounts = graph.constant(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
+    padded = graph.op("Pad", value, amounts, mode=mode)
+    model = graph.model(graph.pair(graph.conv(padded, pads=[1] * 4), 0.1))
+    assert_agrees(model, importer.load(model), images((3, 9, 9), 20, seed=4))
+
+
+@pytest.mark.parametrize("rule", ["half_pixel", "pytorch_half_pixel", "asymmetric"])
+@pytest.mark.parametrize("factors", [(2, 2), (3, 1), (1, 4), (2, 5)])
+def test_bilinear_upsampling_agrees_with_onnxruntime(rule: str, factors: tuple[int, int]) -> None:
+    graph, value = start()
+    scales = graph.constant(np.array([1, 1, *factors], np.float32))
+    y = graph.op("Resize", value, "", scales, mode="linear", coordinate_transformation_mode=rule)
+    model = graph.model(graph.pair(y, 0.0237, 3))
+    network = importer.load(model)
+    assert any(layer.kind == "conv" for layer in network.layers)
+    x = images((3, 9, 9), 40, seed=4)
+    assert_ties(agreements(model, network, x))
 
 
 def test_an_average_that_counts_its_map_is_a_sum_of_averages() -> None:

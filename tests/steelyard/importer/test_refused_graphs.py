@@ -108,9 +108,9 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "reflection": (
         lambda g, v: g.pair(
-            g.conv(g.op("Pad", v, g.constant(np.array([0, 0, 1, 1] * 2)), mode="reflect")), 0.1
+            g.conv(g.op("Pad", v, g.constant(np.array([0, 0, 1, 1] * 2)), mode="mirror")), 0.1
         ),
-        r"Pad node .* in mode 'reflect' with .*, allowed are zeros around height and width",
+        r"Pad node .* in mode 'mirror' with .*, allowed are zeros, or pixels of the map",
     ),
     "slice with gaps": (
         lambda g, v: g.pair(
@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "endless padding": (
         lambda g, v: g.pair(g.conv(v, pads=[1 << 40] * 4), 0.1),
-        r"Tensor 'x' is padded by \(1099511627776, .*, allowed are up to 256 rows or columns on",
+        r"Tensor 'x' is padded by \(1099511627776, .*, allowed are up to 255 rows or columns on",
     ),
     "endless dilation": (
         lambda g, v: g.pair(

@@ -366,7 +366,7 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("MaxPool", "kernel_shape"): [([2, 4], None), ([2, 2, 2], "has the kernel shape")],
     ("MaxPool", "pads"): [([1, 0, 2, 1], None)],
     ("MaxPool", "strides"): [([2, 2], None), ([0, 0], "has strides")],
-    ("Pad", "mode"): [("reflect", "in mode 'reflect'"), ("edge", "in mode 'edge'")],
+    ("Pad", "mode"): [("reflect", None), ("edge", None), ("around", "in mode 'around'")],
     ("Pad", "pads"): [
         ([0, 0, 1, 1, 0, 0, 0, 0], None),
         ([0, 0, -1, 1, 0, 0, -1, 0], None),
@@ -402,7 +402,7 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("Resize", "keep_aspect_ratio_policy"): [
         ("stretch", None), ("not_larger", "has keep_aspect_ratio_policy = 'not_larger'")
     ],
-    ("Resize", "mode"): [("linear", "has mode = 'linear', allowed is 'nearest'"), ("cubic", "has")],
+    ("Resize", "mode"): [("linear", None), ("cubic", "has mode = 'cubic', allowed is")],
     ("Resize", "nearest_mode"): [
         ("round_prefer_ceil", None), ("floor", "do not repeat"), ("ceil", "do not repeat")
     ],
@@ -416,7 +416,7 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
     ("Split", "num_outputs"): [(2, None), (3, r"splits 3 places of axis 1 into \[1, 1, 1\] for 2")],
     ("Split", "split"): [([2, 1], None), ([2, 2], "splits 3 places"), ([0, 3], "splits 3 places")],
     ("Transpose", "perm"): [([1, 0], None), ([0, 0], "has perm = ")],
-    ("Upsample", "mode"): [("linear", "has mode = 'linear', allowed is 'nearest'")],
+    ("Upsample", "mode"): [("linear", None), ("cubic", "has mode = 'cubic', allowed is")],
     ("Upsample", "scales"): [
         ([1.0, 1.0, 1.0, 4.0], None),
         ([1.0, 1.0, 1.5, 2.0], r"resizes by \[1.0, 1.0, 1.5, 2.0\]"),
@@ -430,7 +430,8 @@ def opset_with(op: str, key: str) -> int:
     """Newest opset that onnxruntime runs in which an operator has an attribute."""
     found = [s.since_version for s in schemas(op) if key in s.attributes]
     newer = [s.since_version for s in schemas(op) if s.since_version > max(found)]
-    return min([RUNTIME_NEWEST, *(version - 1 for version in newer)])
+    newest = 9 if op == "Upsample" else RUNTIME_NEWEST  # It was taken back in opset 10.
+    return min([newest, *(version - 1 for version in newer)])
 
 
 def test_every_attribute_is_tried_with_other_values() -> None:
@@ -458,8 +459,8 @@ def test_attribute_agrees_or_is_refused_by_name(
         attributes |= {"kernel_shape": [3, 3], "strides": [3, 3] if op == "AveragePool" else [4, 4]}
     model = model_of(op, opset_with(op, key), **attributes)
     if sentence is None:
-        # Means of four and of six pixels often lie in the middle between two codes.
-        share = 0.95 if op == "AveragePool" else 0.98
+        # Means of an even number of pixels often lie in the middle between two codes.
+        share = 0.9 if op == "AveragePool" or value == "linear" else 0.98
         assert_within_a_step(model, importer.load(model), images(SHAPE, 12, seed=3), share)
         return
     with pytest.raises(UserError, match=sentence) as caught:

@@ -103,8 +103,8 @@ def test_files_keep_every_kind(seed):
     ("kind", "fields", "words"),
     [
         (Slice, {"first": 5, "count": 2}, "count must be an integer from 1 to 1, not 2"),
-        (Pad, {"padding": (8, 0, 0, 0)}, "top padding must be an integer from 0 to 7, not 8"),
-        (Pad, {"padding": (1, -1, 0, 0)}, "left padding must be an integer from 0 to 7, not -1"),
+        (Pad, {"padding": (256, 0, 0, 0)}, "top padding must be an integer from 0 to 255, not 256"),
+        (Pad, {"padding": (1, -1, 0, 0)}, "left padding must be an integer from 0 to 255, not -1"),
         (Pad, {"padding": (-2, 0, -1, 0)}, "leaves nothing of a map of 3x4"),
         (Repeat, {"axis": 0, "count": 2}, "axis must be an integer from 1 to 2"),
         (Interleave, {"axis": 1, "count": 4}, "6 channels cannot be cut into 4 equal parts"),

@@ -160,20 +160,20 @@ def inception() -> nn.Module:
 class UNet(nn.Module):
     """Encoder and decoder with a skip at each size."""
 
-    def __init__(self, transposed: bool) -> None:
+    def __init__(self, how: str) -> None:
         super().__init__()
         self.first, self.second, self.third = conv(1, 8), conv(8, 12), conv(12, 16)
         self.pool = nn.MaxPool2d(2)
-        self.up2 = self._up(16, transposed)
-        self.up1 = self._up(12, transposed)
+        self.up2 = self._up(16, how)
+        self.up1 = self._up(12, how)
         self.back2, self.back1 = conv(28, 12), conv(20, 8)
         self.scores = nn.Conv2d(8, 3, 1)
 
     @staticmethod
-    def _up(channels: int, transposed: bool) -> nn.Module:
-        if transposed:
+    def _up(channels: int, how: str) -> nn.Module:
+        if how == "transposed":
             return nn.ConvTranspose2d(channels, channels, 2, 2)
-        return nn.Upsample(scale_factor=2, mode="nearest")
+        return nn.Upsample(scale_factor=2, mode=how)
 
     def forward(self, x: Tensor) -> Tensor:
         a = self.first(x)
@@ -229,8 +229,9 @@ STRUCTURES = {
     "efficientnet_lite": Structure(efficientnet_lite, (3, 32, 32)),
     "densenet": Structure(densenet, (3, 16, 16)),
     "inception": Structure(inception, (3, 20, 20)),
-    "unet_nearest": Structure(lambda: UNet(False), (1, 16, 16)),
-    "unet_transposed": Structure(lambda: UNet(True), (1, 16, 16)),
+    "unet_nearest": Structure(lambda: UNet("nearest"), (1, 16, 16)),
+    "unet_bilinear": Structure(lambda: UNet("bilinear"), (1, 16, 16)),
+    "unet_transposed": Structure(lambda: UNet("transposed"), (1, 16, 16)),
     "yolo": Structure(Yolo, (3, 32, 32)),
     "super_resolution": Structure(super_resolution, (1, 12, 12)),
     "ds_cnn": Structure(ds_cnn, (1, 25, 10)),

@@ -10,12 +10,13 @@ import numpy as np
 from steelyard.contract.limits import MAX_SIDE
 from steelyard.importer.moving import bind_moved, movable
 from steelyard.importer.node import Node
+from steelyard.importer.operators.bilinear import bilinear, interleaves
 from steelyard.importer.operators.shapes import axis_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import Move
 from steelyard.importer.values import QuantizedConstant
 from steelyard.importer.walk import Walk
-from steelyard.network import Interleave, Repeat, Shape, Shuffle
+from steelyard.network import Repeat, Shape, Shuffle
 
 CUBIC = "it is about mode cubic, which is refused"
 CROPPED = "it is about tf_crop_and_resize, which is refused"
@@ -34,21 +35,22 @@ CROPPED = "it is about tf_crop_and_resize, which is refused"
     ),
     ignores={
         "cubic_coeff_a": CUBIC,
-        "exclude_outside": "it is about modes linear and cubic, which are refused",
+        "exclude_outside": CUBIC,
         "extrapolation_value": CROPPED,
     },
 )
 def resize(walk: Walk, node: Node) -> None:
-    """Nearest upsampling by whole factors."""
+    """Nearest or bilinear upsampling by whole factors."""
     attributes = node.attributes
-    for key, only in (
-        ("mode", "nearest"),
-        ("antialias", 0),
-        ("keep_aspect_ratio_policy", "stretch"),
+    for key, allowed in (
+        ("mode", ("nearest", "linear")),
+        ("antialias", (0,)),
+        ("keep_aspect_ratio_policy", ("stretch",)),
     ):
-        if attributes.get(key, only) != only:
+        if attributes.get(key, allowed[0]) not in allowed:
+            usable = " and ".join(map(repr, allowed))
             raise node.error(
-                f"has {key} = {attributes[key]!r}, allowed is {only!r}; use nearest upsampling by "
+                f"has {key} = {attributes[key]!r}, allowed is {usable}; use nearest upsampling by "
                 "a whole factor, or leave the node to the host."
             )
     _, shape, view = movable(walk, node)
@@ -70,11 +72,11 @@ def resize(walk: Walk, node: Node) -> None:
 
 @operator("Upsample", inputs=2, reads=("mode", "scales"))
 def upsample(walk: Walk, node: Node) -> None:
-    """Nearest upsampling of old files."""
-    if node.attributes["mode"] != "nearest":
+    """Nearest or bilinear upsampling of old files."""
+    if node.attributes["mode"] not in ("nearest", "linear"):
         raise node.error(
-            f"has mode = {node.attributes['mode']!r}, allowed is 'nearest'; use nearest upsampling "
-            "by a whole factor, or leave the node to the host."
+            f"has mode = {node.attributes['mode']!r}, allowed is 'nearest' and 'linear'; use "
+            "nearest upsampling by a whole factor, or leave the node to the host."
         )
     given = walk.constant(node, 1) if len(node.inputs) > 1 else None
     factors = list(node.attributes.get("scales", ())) if given is None else _numbers(node, given)
@@ -98,19 +100,6 @@ def depth_to_space(walk: Walk, node: Node) -> None:
         )
     channels = shape[0] // (side * side) if mode == "CRD" else 1
     bind_moved(walk, node, value, interleaves(channels, side, side))
-
-
-def interleaves(outer: int, rows: int, columns: int) -> list[Move]:
-    """Moves that make maps of `rows` times `columns` phases.
-
-    Channels are (outer, row phase, column phase, inner); those of the result (outer, inner).
-    """
-    moves: list[Move] = []
-    if columns > 1:
-        moves.append((Interleave, {"axis": 2, "count": columns, "blocks": outer * rows}))
-    if rows > 1:
-        moves.append((Interleave, {"axis": 1, "count": rows, "blocks": outer}))
-    return moves
 
 
 @operator("Transpose", inputs=1, reads=("perm",))
@@ -197,6 +186,9 @@ def _upsample(walk: Walk, node: Node, factors: list[float], axes: list[int]) -> 
             "or leave the node to the host."
         )
     counts = [int(factor) for factor in whole[2:]]
+    if node.attributes["mode"] == "linear" and max(counts) > 1:
+        bilinear(walk, node, (counts[0], counts[1]))
+        return
     for size, count in zip(view[1:], counts, strict=True):
         if count > 1:
             _check_nearest(node, size, count)

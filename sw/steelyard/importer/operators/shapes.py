@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from steelyard import network
+from steelyard.importer.bordering import bordered
 from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import constant_operand
 from steelyard.importer.registry import operator
@@ -103,12 +104,20 @@ def pad(walk: Walk, node: Node) -> None:
         for position, axis in enumerate(axes):
             before[axis] = amounts[position]
             after[axis] = amounts[position + len(axes)]
-    allowed = mode == "constant" and values == [0] and fits
+    zeros = mode == "constant" and values == [0]
+    own = mode in network.BORDERS and min(before + after) >= 0
+    allowed = fits and (zeros or own)
     if not allowed or any(before[:2] + after[:2]):
         raise node.error(
-            f"pads {amounts} in mode {mode!r} with {values}, allowed are zeros around height "
-            "and width; use zero padding."
+            f"pads {amounts} in mode {mode!r} with {values}, allowed are zeros, or pixels "
+            "of the map itself, around height and width; use zero padding."
         )
+    if own:
+        source = walk.unpadded(source)
+        padding = (before[2], before[3], after[2], after[3])
+        tensor = bordered(walk, node, source.tensor, padding, mode)
+        walk.bind(node, Activation(tensor, tensor.shape))
+        return
     wanted = (*before[2:], *after[2:])
     cut = tuple(min(side, 0) for side in wanted)
     if any(cut):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...contract.limits import MAX_PADDED_KERNEL, MAX_SIDE
+from ...contract.limits import MAX_PADDING, MAX_SIDE
 from ...errors import UserError
 from ..arithmetic import Block, BlockFunction
 from ..checks import check_integer
@@ -33,7 +33,7 @@ class Pad(Move):
 
     key: ClassVar[str] = "pad"
     padding: Padding
-    """Top, left, bottom, right: all from 0 to 7, or none above 0."""
+    """Top, left, bottom, right: all from 0 to 255, or none above 0."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """The padded map."""
@@ -43,7 +43,7 @@ class Pad(Move):
         pads = max(self.padding) > 0
         names = ("top", "left", "bottom", "right")
         for name, value, size in zip(names, self.padding, (height, width) * 2, strict=True):
-            low, high = (0, MAX_PADDED_KERNEL) if pads else (1 - size, 0)
+            low, high = (0, MAX_PADDING) if pads else (1 - size, 0)
             check_integer(f"{name} padding", value, low, high)
         top, left, bottom, right = self.padding
         shape = (channels, height + top + bottom, width + left + right)

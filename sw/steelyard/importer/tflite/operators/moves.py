@@ -6,19 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from steelyard.contract.limits import MAX_PADDED_KERNEL
+from steelyard.contract.limits import MAX_PADDING
 from steelyard.importer.tflite.clamps import fused
 from steelyard.importer.tflite.file import Operator
 from steelyard.importer.tflite.registry import operator
 from steelyard.importer.tflite.walk import Walk
 from steelyard.network import Concat, Pad, Padding, Repeat, Tensor
 
-MAX_PADS = 4 * MAX_PADDED_KERNEL
-"""Rows or columns that a PAD may add on a side; it takes a layer for each 7."""
-
 
 def padded(walk: Walk, op: Operator, x: Tensor, padding: Padding, output: Tensor) -> Tensor:
-    """Append layers that pad a tensor, each as much as one can; returns the last one's output.
+    """Append a layer that pads a tensor; returns its output.
 
     Parameters
     ----------
@@ -29,16 +26,9 @@ def padded(walk: Walk, op: Operator, x: Tensor, padding: Padding, output: Tensor
     UserError
         If the scales differ.
     """
-    left = padding
-    while True:
-        part = tuple(min(each, MAX_PADDED_KERNEL) for each in left)
-        left = tuple(a - b for a, b in zip(left, part, strict=True))  # type: ignore[assignment]
-        channels, height, width = x.shape
-        shape = (channels, height + part[0] + part[2], width + part[1] + part[3])
-        made = walk.inner(output, "padding", shape) if any(left) else replace(output, shape=shape)
-        x = walk.append(op, Pad, (x,), made, padding=part)
-        if not any(left):
-            return x
+    channels, height, width = x.shape
+    shape = (channels, height + padding[0] + padding[2], width + padding[1] + padding[3])
+    return walk.append(op, Pad, (x,), replace(output, shape=shape), padding=padding)
 
 
 @operator("PAD", inputs=2)
@@ -50,11 +40,12 @@ def pad(walk: Walk, op: Operator) -> None:
         counts.shape != (4, 2)
         or counts[[0, 3]].any()
         or counts.min() < 0
-        or counts.max() > MAX_PADS
+        or counts.max() > MAX_PADDING
     ):
         raise op.error(
             f"has paddings {counts.reshape(-1)[:8].tolist()}, allowed are two counts for each of 4 "
-            f"axes, from 0 to {MAX_PADS}, and 0 for batch and channels; pad height and width alone."
+            f"axes, from 0 to {MAX_PADDING}, and 0 for batch and channels; pad height and width "
+            "alone."
         )
     (top, bottom), (left, right) = counts[1:3].tolist()
     channels, height, width = x.shape
