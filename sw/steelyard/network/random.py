@@ -19,7 +19,7 @@ from .graph import Network
 from .kinds import Add, AvgPool, Conv, MaxPool
 from .layer import Layer
 from .tensor import Shape
-from .window import Stride, output_size
+from .window import Padding, Stride, output_size
 
 __all__ = [
     "KINDS",
@@ -71,7 +71,7 @@ def random_conv(
     size: tuple[int, int] = (6, 7),
     kernel: tuple[int, int] = (3, 3),
     stride: int | Stride = 1,
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    padding: Padding = (0, 0, 0, 0),
     k: int | None = None,
     group: int = 16,
     fully_connected: bool = False,
@@ -267,7 +267,7 @@ class _Chain:
         kernel: tuple[int, int],
         *,
         stride: Stride = (1, 1),
-        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        padding: Padding = (0, 0, 0, 0),
         k: int | None,
         group: int,
         fully_connected: bool = False,
@@ -396,9 +396,7 @@ class _Chain:
         down, along = (int(self.rng.choice(steps)) for _ in range(2))
         return (down if self.rng.random() < 0.2 else along, along)
 
-    def _window(
-        self, largest: int, stride: Stride = (1, 1)
-    ) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    def _window(self, largest: int, stride: Stride = (1, 1)) -> tuple[tuple[int, int], Padding]:
         """Random kernel that fits the map, and random padding smaller than the kernel."""
         largest = min(largest, self.max_kernel)
         while True:
@@ -416,7 +414,7 @@ class _Chain:
             if rows * columns <= self.max_pixels:
                 return (high, wide), padding
 
-    def _same_window(self) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    def _same_window(self) -> tuple[tuple[int, int], Padding]:
         """Random kernel with padding that keeps the map's size."""
         high, wide = (int(v) for v in self.rng.integers(1, min(5, self.max_kernel) + 1, 2))
         top, left = int(self.rng.integers(0, high)), int(self.rng.integers(0, wide))
@@ -439,13 +437,13 @@ def _sums(
     zero_point: int,
     weight: NDArray[np.int8],
     stride: Stride,
-    padding: tuple[int, int, int, int],
+    padding: Padding,
 ) -> NDArray[np.int64]:
     """``sum(w * (x - zero_point))`` of every output pixel; float64 holds these sums exactly."""
     top, left, bottom, right = padding
     centred = sample.astype(np.float64) - zero_point
     padded = np.pad(centred, ((0, 0), (0, 0), (top, bottom), (left, right)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=(2, 3))
-    windows = windows[:, :, :: stride[0], :: stride[1]]
-    sums = np.tensordot(windows, weight.astype(np.float64), axes=((1, 4, 5), (1, 2, 3)))
+    taken = windows[:, :, :: stride[0], :: stride[1]]
+    sums = np.tensordot(taken, weight.astype(np.float64), axes=((1, 4, 5), (1, 2, 3)))
     return sums.transpose(0, 3, 1, 2).astype(np.int64)
