@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from steelyard.importer.naming import unused
 from steelyard.importer.wide import split, twice
-from steelyard.network import Add, AvgPool, Concat, Conv, Layer, MaxPool, NetworkBuilder, Tensor
+from steelyard.network import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Layer,
+    Lookup,
+    MaxPool,
+    Mul,
+    NetworkBuilder,
+    Tensor,
+)
 from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
 
 Padding = tuple[int, int, int, int]
@@ -187,6 +198,51 @@ class UnscaledAdd(_Renamed):
             multiplier_a=multiplier_a,
             multiplier_b=multiplier_b,
             shift=shift,
+        )
+
+
+@dataclass(frozen=True)
+class UnscaledLookup(_Renamed):
+    """Function of each value, computed in real numbers."""
+
+    name: str
+    shape: tuple[int, int, int]
+    source: Tensor
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """One Lookup; reals are float32 wherever a runtime has them so."""
+        codes = np.arange(-128, 128)
+        x = (codes - self.source.zero_point).astype(np.float32) * np.float32(self.source.scale)
+        with np.errstate(over="ignore"):
+            y = self.function(x.astype(np.float64)).astype(np.float32) / np.float32(output.scale)
+        table = np.clip(np.rint(y) + output.zero_point, lo, hi).astype(np.int8)
+        builder.append(Lookup, self.source.name, name=self.name, **codes_of(output), table=table)
+
+
+@dataclass(frozen=True)
+class UnscaledMul(_Renamed):
+    """Product of two tensors of one shape."""
+
+    name: str
+    shape: tuple[int, int, int]
+    a: Tensor
+    b: Tensor
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """One Mul."""
+        ratio = self.a.scale * self.b.scale / output.scale
+        multiplier, shift = fixed_point(ratio, f"Layer {self.name!r}")
+        builder.append(
+            Mul,
+            self.a.name,
+            self.b.name,
+            name=self.name,
+            **codes_of(output),
+            lo=lo,
+            hi=hi,
+            multiplier=int(multiplier),
+            shift=int(shift),
         )
 
 

@@ -1,8 +1,10 @@
-"""Factors and summands that are constants: they go into the layer before them or are refused."""
+"""Factors and summands: constants go into the layer before them, a moving factor is a product."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +12,10 @@ from steelyard.importer.biases import INT32, rounded_bias
 from steelyard.importer.errors import REQUANTIZE
 from steelyard.importer.node import Node
 from steelyard.importer.registry import operator
-from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledConv
+from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledConv, UnscaledMul
 from steelyard.importer.values import Activation, Constant, Pending, QuantizedConstant
 from steelyard.importer.walk import Walk
+from steelyard.network import Layer, Repeat
 
 FOLD = f"{REQUANTIZE}, which folds constants into layers"
 
@@ -26,10 +29,34 @@ def multiply(walk: Walk, node: Node) -> None:
         if constant is not None:
             _scale_by(walk, node, 1 - index, constant)
             return
-    raise node.error(
-        "combines two activations, allowed is a constant factor; "
-        "replace the operator or leave it to the host."
-    )
+    if node.op == "Div":
+        raise node.error(
+            "divides by an activation, allowed is a constant; "
+            "replace the operator or leave it to the host."
+        )
+    _multiply_activations(walk, node)
+
+
+def _multiply_activations(walk: Walk, node: Node) -> None:
+    """Product of two maps, or of a map and a factor for each channel, which is spread first."""
+    a, b = (walk.unpadded(walk.activation(node, index)) for index in (0, 1))
+    if a.view != b.view and math.prod(a.view[1:]) == 1:
+        a, b = b, a
+    if b.view == (a.view[0], 1, 1) != a.view and b.tensor.shape == b.view:
+        _, height, width = a.tensor.shape
+        spread: list[tuple[type[Layer], dict[str, Any]]] = [
+            (Repeat, {"axis": axis, "count": count})
+            for axis, count in ((2, width), (1, height))
+            if count > 1
+        ]
+        b = Activation(walk.moved(node, b.tensor, *spread), a.view)
+    if a.tensor.shape != b.tensor.shape or a.view != b.view:
+        raise node.error(
+            f"multiplies tensors of shapes {('batch', *a.view)} and {('batch', *b.view)}, allowed "
+            "are equal shapes, or a map and one factor for each of its channels; bring both to "
+            "one shape."
+        )
+    walk.bind(node, Pending(UnscaledMul(node.name, a.tensor.shape, a.tensor, b.tensor), a.view))
 
 
 @operator("Sub", inputs=2)
