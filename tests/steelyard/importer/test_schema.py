@@ -90,6 +90,10 @@ def unary(op: str) -> Build:
     return lambda g, v: g.pair(g.op(op, v), 0.0203, 5)
 
 
+def pointwise(op: str) -> Build:
+    return lambda g, v, **attributes: g.pair(g.op(op, v, **attributes), 0.0203, 5)
+
+
 def reduce_mean(g: Qdq, v: str, **attributes: Any) -> str:
     inputs, more = lists(g, 18, [2, -1], axes="")
     return g.pair(g.op("ReduceMean", v, *inputs, **{**more, **attributes}), 0.005, 5)
@@ -235,6 +239,10 @@ def cast(g: Qdq, v: str, to: int = TensorProto.FLOAT, **attributes: Any) -> str:
     return g.pair(g.op("Cast", v, to=to, **attributes), 0.0203, 5)
 
 
+POINTWISE = (
+    "Abs", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid", "Softplus",
+    "Tanh",
+)  # fmt: skip
 BUILDS: dict[str, Build] = {
     "Add": add, "Sum": summed, "ConvTranspose": conv_transpose, "DepthToSpace": depth_to_space,
     "Resize": resize, "Upsample": upsample,
@@ -247,6 +255,7 @@ BUILDS: dict[str, Build] = {
     "ReduceMean": reduce_mean, "Relu": unary("Relu"), "Reshape": reshape, "Shape": shape,
     "Slice": slice_, "Split": split, "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose,
     "Unsqueeze": unsqueeze,
+    **{op: pointwise(op) for op in POINTWISE},
 }  # fmt: skip
 
 
@@ -355,11 +364,16 @@ OTHERS: dict[tuple[str, str], list[tuple[Any, str | None]]] = {
         (int(TensorProto.FLOAT), None),
         (int(TensorProto.FLOAT16), "has output_dtype = float16, allowed is float"),
     ],
+    ("Elu", "alpha"): [(0.3, None), (float("nan"), "has alpha = nan, allowed are finite numbers")],
     ("Flatten", "axis"): [(-3, None), (2, r"turns .* into \(3, 81\)"), (7, "has axis 7 for 4")],
+    ("Gelu", "approximate"): [("tanh", None), ("erf", "has approximate = 'erf', allowed are 'non")],
     ("Gemm", "alpha"): [(0.37, None), (-1.0, "has alpha = -1, allowed is a positive number")],
     ("Gemm", "beta"): [(2.0, None), (0.0, None), (float("nan"), "has beta = nan")],
     ("Gemm", "transA"): [(1, "has transA = 1, allowed is 0")],
     ("Gemm", "transB"): [(1, None)],
+    ("HardSigmoid", "alpha"): [(-0.3, None), (float("inf"), "has alpha = inf, allowed are fin")],
+    ("HardSigmoid", "beta"): [(0.1, None), (float("nan"), "has beta = nan, allowed are finite")],
+    ("LeakyRelu", "alpha"): [(0.1, None), (-1.5, None), (float("inf"), "has alpha = inf, allow")],
     ("MaxPool", "auto_pad"): [("SAME_LOWER", None), ("VALID", None), ("no", "has auto_pad = 'no'")],
     ("MaxPool", "ceil_mode"): [(1, None)],
     ("MaxPool", "dilations"): [([2, 2], "has dilations")],

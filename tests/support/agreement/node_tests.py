@@ -37,8 +37,13 @@ JOINED = ("Add", "Concat", "Div", "Mul", "Sub", "Sum")
 ELEMENTWISE = (
     "Add", "Cast", "Clip", "Div", "Dropout", "Identity", "Mul", "QuantizeLinear", "Relu", "Sub",
     "Sum",
+    "Abs", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid", "Softplus",
+    "Tanh",
 )  # fmt: skip
 """Operators for which more axes of one element in front change nothing."""
+SATURATING = ("Erf", "Tanh")
+"""Functions whose range is narrow and whose slope is not: their results are not quantized finer
+than their inputs, whose half a step would be several of the result's."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,8 @@ class Surrounded:
         self.nodes.append(self.node)
         output = self.node.output[0]
         if self.expected.dtype == np.float32:
-            output = self._pair(output, *_parameters(self.expected))
+            least = float(_parameters(self.x)[0]) if self.node.op_type in SATURATING else 0.0
+            output = self._pair(output, *_parameters(self.expected, least))
         elif self.expected.dtype in CODES and self.x.dtype in CODES:
             one, zero = self._constant(np.float32(1)), self._constant(self.expected.dtype.type(0))
             output = self._op("DequantizeLinear", output, one, zero)
@@ -199,11 +205,11 @@ def _array(value: Any) -> np.ndarray:
     return numpy_helper.to_array(value) if tensor else np.asarray(value)
 
 
-def _parameters(array: np.ndarray) -> tuple[np.float32, np.int8]:
-    """Scale and zero point of int8 codes whose range holds all numbers and 0."""
+def _parameters(array: np.ndarray, least: float = 0.0) -> tuple[np.float32, np.int8]:
+    """Scale, at least this one, and zero point of int8 codes that hold all numbers and 0."""
     finite = array[np.isfinite(array)]
     low, high = float(finite.min(initial=0)), float(finite.max(initial=0))
-    scale = np.float32(max(high - low, 1e-6) / 255)
+    scale = np.float32(max(high - low, 1e-6, 255 * least) / 255)
     return scale, np.int8(np.clip(np.rint(-128 - low / scale), -128, 127))
 
 

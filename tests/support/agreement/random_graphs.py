@@ -19,6 +19,11 @@ from steelyard import importer
 from steelyard.errors import UserError
 
 OPSETS = (13, 14, 17, 18, 19, 21, 23, 25, 26)
+FUNCTIONS = {
+    "Abs": 13, "Elu": 13, "Erf": 13, "Gelu": 20, "HardSigmoid": 13, "HardSwish": 14,
+    "LeakyRelu": 13, "Sigmoid": 13, "Softplus": 13, "Tanh": 13,
+}  # fmt: skip
+"""Functions of each element, and the opset from which they are."""
 CALIBRATION = 3
 COUNT = 24
 """Images that a graph is compared on."""
@@ -208,6 +213,30 @@ class RandomGraph(Qdq):
         factor = self.constant(np.float32(self.draw.uniform(0.2, 3)))
         return self.quantized(self.op(self.pick("Mul", "Div"), value, factor))
 
+    def pointwise(self, value: str) -> str:
+        """Any function of each element that the opset has."""
+        op = str(self.pick(*(op for op, since in FUNCTIONS.items() if since <= self.opset)))
+        options: dict[str, Any] = {}
+        if op in ("Elu", "LeakyRelu") or (op == "HardSigmoid" and self.pick(0, 1)):
+            options["alpha"] = float(self.draw.uniform(0.05, 0.7))
+        if op == "Gelu":
+            options["approximate"] = self.pick("none", "tanh")
+        return self.quantized(self.op(op, value, **options))
+
+    def product(self, value: str) -> str:
+        """With another value of the shape, with the value itself, or with a factor a channel."""
+        shape = self.shapes[value]
+        others = [n for n, s in self.shapes.items() if s == shape and n not in ("x", *self.used)]
+        other = str(self.pick(*others))
+        if self.pick(0, 1):
+            other = self.quantized(self.op("GlobalAveragePool", value))
+            other = self.pointwise(self.convolution(other, shape[0], kernel_shape=[1, 1]))
+            self.used.add(other)
+        if self.shapes[other][0] != shape[0]:
+            other = value  # A grouped convolution has more channels.
+        y = self.op("Mul", *self.pick((value, other), (other, value)))
+        return self.clamped_sum(y)
+
     def padded(self, value: str) -> str:
         amounts = [0, 0, *self.draw.integers(0, 3, 2), 0, 0, *self.draw.integers(0, 3, 2)]
         y = self.op("Pad", value, self.constant(np.array(amounts, np.int64)))
@@ -246,7 +275,7 @@ class RandomGraph(Qdq):
     def _build(self) -> onnx.ModelProto:
         ways = {
             "convolution": 5, "pooling": 2, "sum": 3, "scaled": 1, "requantized": 1, "padded": 1,
-            "rectified": 1, "joined": 2, "sliced": 1,
+            "rectified": 1, "joined": 2, "sliced": 1, "pointwise": 3, "product": 2,
         }  # fmt: skip
         value = self.quantized("x")
         for _ in range(int(self.draw.integers(2, 7))):

@@ -89,7 +89,12 @@ def elu(walk: Walk, node: Node) -> None:
 @operator("Gelu", inputs=1, reads=("approximate",))
 def gelu(walk: Walk, node: Node) -> None:
     """Gaussian error linear unit, exact or by a hyperbolic tangent."""
-    if node.attributes.get("approximate") == "tanh":
+    how = node.attributes["approximate"]
+    if how not in ("none", "tanh"):
+        raise node.error(
+            f"has approximate = {how!r}, allowed are 'none' and 'tanh'; export the network again."
+        )
+    if how == "tanh":
         root = math.sqrt(2 / math.pi)
         _bind(walk, node, lambda x: x / 2 * (1 + np.tanh(root * (x + 0.044715 * x**3))))
     else:
