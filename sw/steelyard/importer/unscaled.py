@@ -23,7 +23,12 @@ from steelyard.network import (
     NetworkBuilder,
     Tensor,
 )
-from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
+from steelyard.network.scales import (
+    add_fixed_point,
+    fixed_point,
+    real_to_code,
+    sloped_fixed_point,
+)
 
 Padding = tuple[int, int, int, int]
 Move = tuple[type[Layer], dict[str, Any]]
@@ -83,10 +88,23 @@ class UnscaledConv(_Renamed):
     padding: Padding = (0, 0, 0, 0)
     groups: int = 1
     fully_connected: bool = False
+    slopes: NDArray[np.float64] | None = None
+    """float64 (out_channels,), from 0: factors of negative results; None where there are none."""
+
+    def times(self, factor: float) -> UnscaledConv:
+        """The same with another scale; a negative factor, where it has no slopes, turns weights."""
+        if factor >= 0:
+            return replace(self, scale=self.scale * factor)
+        bias = None if self.bias is None else -self.bias
+        return replace(self, scale=self.scale * -factor, weight=-self.weight, bias=bias)
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Conv; where weights exceed eight bits, its input's channels are doubled before it."""
-        multiplier, shift = fixed_point(self.scale / output.scale, f"Layer {self.name!r}")
+        label, ratio = f"Layer {self.name!r}", self.scale / output.scale
+        multiplier, shift = fixed_point(ratio, label)
+        negative = None
+        if self.slopes is not None:
+            multiplier, negative, shift = sloped_fixed_point(ratio, self.slopes, label)
         source, weight = self.source.name, self.weight
         if weight.dtype != np.int8:
             source, weight = twice(builder, self.source), split(weight)
@@ -101,6 +119,7 @@ class UnscaledConv(_Renamed):
             bias=np.zeros(len(self.weight), np.int32) if self.bias is None else self.bias,
             multiplier=multiplier,
             shift=shift,
+            negative_multiplier=negative,
             stride=self.stride,
             padding=self.padding,
             groups=self.groups,
@@ -119,6 +138,11 @@ class UnscaledAvgPool(_Renamed):
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
     factor: float = 1.0
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether an element of the result depends on one of the source alone."""
+        return (*self.kernel, self.stride, *self.padding) == (1, 1, 1, 0, 0, 0, 0)
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One AvgPool."""
@@ -212,10 +236,8 @@ class UnscaledLookup(_Renamed):
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Lookup; reals are float32 wherever a runtime has them so."""
-        codes = np.arange(-128, 128)
-        x = (codes - self.source.zero_point).astype(np.float32) * np.float32(self.source.scale)
-        with np.errstate(over="ignore"):
-            y = self.function(x.astype(np.float64)).astype(np.float32) / np.float32(output.scale)
+        with np.errstate(all="ignore"):  # infinite results saturate
+            y = self.function(reals_of(self.source)).astype(np.float32) / np.float32(output.scale)
         table = np.clip(np.rint(y) + output.zero_point, lo, hi).astype(np.int8)
         builder.append(Lookup, self.source.name, name=self.name, **codes_of(output), table=table)
 
@@ -333,6 +355,12 @@ class UnscaledMoved(_Renamed):
         for number, (kind, fields) in enumerate(self.moves, start=1):
             target = f"{name}/{number}" if number < len(self.moves) else output.name
             name = builder.append(kind, name, name=free(self.name), output=target, **fields)
+
+
+def reals_of(tensor: Tensor) -> NDArray[np.float64]:
+    """Real values, as float32, of the codes -128 to 127 of a tensor; float64 (256,)."""
+    steps = (np.arange(-128, 128) - tensor.zero_point).astype(np.float32)
+    return (steps * np.float32(tensor.scale)).astype(np.float64)
 
 
 def codes_of(output: Tensor) -> dict[str, Any]:

@@ -7,6 +7,7 @@ them in numpy, `arrays` takes them to files and back, `random` makes networks fo
 from .arithmetic import requantize
 from .arrays import from_arrays, to_arrays
 from .builder import NetworkBuilder
+from .composing import compose_tables
 from .graph import Network
 from .grouped import ungroup
 from .kinds import *  # noqa: F403 - what a kind's module gives is public here
@@ -26,6 +27,7 @@ __all__ = [
     "Tensor",
     "Window",
     "add_fixed_point",
+    "compose_tables",
     "fixed_point",
     "from_arrays",
     "output_size",

@@ -139,15 +139,15 @@ WRONG: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "quotient": (
         lambda g, v: g.op("Div", g.pair(g.op("MaxPool", v, kernel_shape=[1, 1]), 0.02), v),
-        "divides by an activation, allowed is a constant",
+        "divides one activation by another, allowed is a constant divisor or dividend",
     ),
     "product of rows": (
         lambda g, v: g.op("Mul", v, g.pair(g.op("ReduceMean", v, axes=[2]), 0.02)),
         r"multiplies tensors of shapes \('batch', 3, 9, 9\) and \('batch', 3, 1, 9\), allowed are",
     ),
     "difference of activations": (
-        lambda g, v: g.op("Sub", v, v),
-        "subtracts an activation, allowed is a constant",
+        lambda g, v: g.op("Sub", v, g.pair(g.op("MaxPool", v, kernel_shape=[1, 1]), 0.02)),
+        "subtracts one activation from another, allowed is a constant",
     ),
 }
 

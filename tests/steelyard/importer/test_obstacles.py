@@ -89,7 +89,7 @@ CASES = {
     "product": (Then(STEM[0], lambda y: y * torch.sigmoid(y)), ()),
     "excited": (Then(STEM[0], lambda y: y * y.mean((2, 3), keepdim=True)), ()),
     "product of rows": (Then(STEM[0], lambda y: y * y[:, :, :1]), ("multiplies tensors",)),
-    "quotient": (Then(STEM[0], lambda y: y[:, 2:] / y[:, :2]), ("divides by an activation",)),
+    "quotient": (Then(STEM[0], lambda y: y[:, 2:] / y[:, :2]), ("divides one activation",)),
 }  # fmt: skip
 
 

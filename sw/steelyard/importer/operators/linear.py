@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from steelyard.importer.functions import bind_joined
 from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import add_constant, constant_operand
 from steelyard.importer.operators.shapes import identity
@@ -124,12 +125,14 @@ def sum_(walk: Walk, node: Node) -> None:
 
 @operator("Add", inputs=2)
 def add(walk: Walk, node: Node) -> None:
-    """Residual add of two activations, or a constant that goes into a layer's bias."""
+    """Residual add of two activations, or a constant that a layer's bias or a table takes."""
     for index in (0, 1):
         constant = constant_operand(walk, node, index)
         if constant is not None:
             add_constant(walk, node, 1 - index, constant)
             return
+    if bind_joined(walk, node, np.add):
+        return
     a = walk.unpadded(walk.activation(node, 0))
     b = walk.unpadded(walk.activation(node, 1))
     if a.tensor.shape != b.tensor.shape or a.view != b.view:
