@@ -99,7 +99,8 @@ def bind_function(walk: Walk, node: Node, function: Function) -> None:
     UserError
         If it gives no number for a code of its tensor; names the real values of these codes.
     """
-    x = reals_of(function.source)
+    ends = walk.range_of(function.source)
+    x = reals_of(function.source, ends)
     with np.errstate(all="ignore"):
         missing = x[np.isnan(function.of(x))]
     if missing.size:
@@ -109,7 +110,7 @@ def bind_function(walk: Walk, node: Node, function: Function) -> None:
             "the smallest value that the function has, or leave the node to the host."
         )
     source = function.source
-    layer = UnscaledLookup(node.name, source.shape, source, function.of)
+    layer = UnscaledLookup(node.name, source.shape, source, function.of, ends)
     walk.bind(node, Pending(layer, function.view))
 
 

@@ -199,17 +199,20 @@ class UnscaledMaxPool(_Renamed):
 
 @dataclass(frozen=True)
 class UnscaledAdd(_Renamed):
-    """Residual add of two tensors of one shape."""
+    """Residual add of two tensors of one shape, times a factor."""
 
     name: str
     shape: tuple[int, int, int]
     a: Tensor
     b: Tensor
+    factor: float = 1.0
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Add."""
         multiplier_a, multiplier_b, shift = add_fixed_point(
-            self.a.scale / output.scale, self.b.scale / output.scale, f"Layer {self.name!r}"
+            self.factor * self.a.scale / output.scale,
+            self.factor * self.b.scale / output.scale,
+            f"Layer {self.name!r}",
         )
         builder.append(
             Add,
@@ -227,33 +230,42 @@ class UnscaledAdd(_Renamed):
 
 @dataclass(frozen=True)
 class UnscaledLookup(_Renamed):
-    """Function of each value, computed in real numbers."""
+    """Function of each value, computed in real numbers.
+
+    Members
+    -------
+    ends : lowest and highest code of the source; others, which never come, get the result of these
+    """
 
     name: str
     shape: tuple[int, int, int]
     source: Tensor
     function: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ends: tuple[int, int] = (-128, 127)
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Lookup; reals are float32 wherever a runtime has them so."""
         with np.errstate(all="ignore"):  # infinite results saturate
-            y = self.function(reals_of(self.source)).astype(np.float32) / np.float32(output.scale)
+            y = self.function(reals_of(self.source, self.ends)).astype(np.float32) / np.float32(
+                output.scale
+            )
         table = np.clip(np.rint(y) + output.zero_point, lo, hi).astype(np.int8)
         builder.append(Lookup, self.source.name, name=self.name, **codes_of(output), table=table)
 
 
 @dataclass(frozen=True)
 class UnscaledMul(_Renamed):
-    """Product of two tensors of one shape."""
+    """Product of two tensors of one shape, times a factor."""
 
     name: str
     shape: tuple[int, int, int]
     a: Tensor
     b: Tensor
+    factor: float = 1.0
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Mul."""
-        ratio = self.a.scale * self.b.scale / output.scale
+        ratio = self.factor * self.a.scale * self.b.scale / output.scale
         multiplier, shift = fixed_point(ratio, f"Layer {self.name!r}")
         builder.append(
             Mul,
@@ -357,9 +369,9 @@ class UnscaledMoved(_Renamed):
             name = builder.append(kind, name, name=free(self.name), output=target, **fields)
 
 
-def reals_of(tensor: Tensor) -> NDArray[np.float64]:
-    """Real values, as float32, of the codes -128 to 127 of a tensor; float64 (256,)."""
-    steps = (np.arange(-128, 128) - tensor.zero_point).astype(np.float32)
+def reals_of(tensor: Tensor, ends: tuple[int, int] = (-128, 127)) -> NDArray[np.float64]:
+    """Real values, as float32, of the codes -128 to 127 of a tensor, clamped; float64 (256,)."""
+    steps = (np.clip(np.arange(-128, 128), *ends) - tensor.zero_point).astype(np.float32)
     return (steps * np.float32(tensor.scale)).astype(np.float64)
 
 

@@ -145,10 +145,6 @@ WRONG: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         lambda g, v: g.op("Mul", v, g.pair(g.op("ReduceMean", v, axes=[2]), 0.02)),
         r"multiplies tensors of shapes \('batch', 3, 9, 9\) and \('batch', 3, 1, 9\), allowed are",
     ),
-    "difference of activations": (
-        lambda g, v: g.op("Sub", v, g.pair(g.op("MaxPool", v, kernel_shape=[1, 1]), 0.02)),
-        "subtracts one activation from another, allowed is a constant",
-    ),
 }
 
 

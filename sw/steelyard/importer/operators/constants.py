@@ -15,10 +15,16 @@ from steelyard.importer.errors import REQUANTIZE
 from steelyard.importer.functions import Step, bind_joined, bind_step
 from steelyard.importer.node import Node
 from steelyard.importer.registry import operator
-from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledConv, UnscaledMul
+from steelyard.importer.unscaled import (
+    UnscaledAdd,
+    UnscaledAvgPool,
+    UnscaledConv,
+    UnscaledLayer,
+    UnscaledMul,
+)
 from steelyard.importer.values import Activation, Constant, Pending, QuantizedConstant
 from steelyard.importer.walk import Walk
-from steelyard.network import Layer, Repeat
+from steelyard.network import Layer, Lookup, Repeat
 
 FOLD = f"{REQUANTIZE}, which folds constants into layers"
 
@@ -72,7 +78,7 @@ def _multiply_activations(walk: Walk, node: Node) -> None:
 
 @operator("Sub", inputs=2)
 def subtract(walk: Walk, node: Node) -> None:
-    """Constant that goes into a layer's bias or a table; subtracted from, its sums change sign."""
+    """Constant that goes into a bias or a table, or a residual add with the other sign."""
     constant = constant_operand(walk, node, 1)
     if constant is not None:
         add_constant(walk, node, 0, constant, sign=-1)
@@ -81,10 +87,37 @@ def subtract(walk: Walk, node: Node) -> None:
     if constant is not None:
         _subtract_from(walk, node, constant)
     elif not bind_joined(walk, node, np.subtract, plain=True):
+        a, b = (walk.unpadded(walk.activation(node, index)) for index in (0, 1))
+        add_activations(walk, node, a, _opposite(walk, node, b))
+
+
+def _opposite(walk: Walk, node: Node, value: Activation) -> Activation:
+    """The same with the other sign: every int8 code c around z has -1 - c around -1 - z."""
+    names = (f"{node.outputs[0]}/opposite",)
+    table = np.arange(127, -129, -1).astype(np.int8)
+    codes = {"scale": value.tensor.scale, "zero_point": -1 - value.tensor.zero_point}
+    turned = walk.moved(
+        replace(node, name=f"{node.name}/opposite", outputs=names),
+        value.tensor,
+        (Lookup, {"table": table, **codes}),
+    )
+    return Activation(turned, value.view)
+
+
+def add_activations(walk: Walk, node: Node, a: Activation, b: Activation) -> None:
+    """Bind the sum of two activations.
+
+    Raises
+    ------
+    UserError
+        If their shapes differ.
+    """
+    if a.tensor.shape != b.tensor.shape or a.view != b.view:
         raise node.error(
-            "subtracts one activation from another, allowed is a constant; replace it by an add of "
-            "a layer whose weights have the other sign."
+            f"adds tensors of shapes {('batch', *a.view)} and {('batch', *b.view)}, only equal "
+            "shapes are allowed; bring both to one shape with a 1x1 convolution."
         )
+    walk.bind(node, Pending(UnscaledAdd(node.name, a.tensor.shape, a.tensor, b.tensor), a.view))
 
 
 def _subtract_from(walk: Walk, node: Node, constant: QuantizedConstant) -> None:
@@ -182,10 +215,10 @@ def _times(walk: Walk, node: Node, index: int, factor: float, step: Step) -> Non
     """
     value = walk.value(node, index)
     layer = value.layer if isinstance(value, Pending) else None
-    scaled: UnscaledConv | UnscaledAvgPool | None = None
+    scaled: UnscaledLayer | None = None
     if isinstance(layer, UnscaledConv) and (factor > 0 or layer.slopes is None):
         scaled = layer.times(factor)
-    elif isinstance(layer, UnscaledAvgPool) and factor > 0:
+    elif isinstance(layer, UnscaledAvgPool | UnscaledAdd | UnscaledMul) and factor > 0:
         scaled = replace(layer, factor=layer.factor * factor)
     if isinstance(value, Pending) and scaled is not None:
         low, high = sorted((value.low * factor, value.high * factor))

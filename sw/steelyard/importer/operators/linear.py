@@ -8,11 +8,11 @@ import numpy as np
 
 from steelyard.importer.functions import bind_joined
 from steelyard.importer.node import Node
-from steelyard.importer.operators.constants import add_constant, constant_operand
+from steelyard.importer.operators.constants import add_activations, add_constant, constant_operand
 from steelyard.importer.operators.shapes import identity
 from steelyard.importer.operators.weights import bias_of, dilated, weight_of
 from steelyard.importer.registry import operator
-from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
+from steelyard.importer.unscaled import UnscaledConv
 from steelyard.importer.values import NO_PADDING, Pending
 from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, read_window
@@ -133,11 +133,5 @@ def add(walk: Walk, node: Node) -> None:
             return
     if bind_joined(walk, node, np.add):
         return
-    a = walk.unpadded(walk.activation(node, 0))
-    b = walk.unpadded(walk.activation(node, 1))
-    if a.tensor.shape != b.tensor.shape or a.view != b.view:
-        raise node.error(
-            f"adds tensors of shapes {('batch', *a.view)} and {('batch', *b.view)}, only equal "
-            "shapes are allowed; bring both to one shape with a 1x1 convolution."
-        )
-    walk.bind(node, Pending(UnscaledAdd(node.name, a.tensor.shape, a.tensor, b.tensor), a.view))
+    a, b = (walk.unpadded(walk.activation(node, index)) for index in (0, 1))
+    add_activations(walk, node, a, b)

@@ -33,6 +33,11 @@ class Lookup(Layer):
         """Always."""
         return True
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """Least and greatest entry."""
+        return (int(self.table.min()), int(self.table.max()))
+
     def output_shape(self, *inputs: Shape) -> Shape:
         """That of the input."""
         return inputs[0]
