@@ -60,7 +60,7 @@ def room(work, tmp_path, monkeypatch) -> Path:
         arrays | {"host": np.zeros(9, np.uint8)},
     )
     onnx.save(with_tail(work.int8_onnx, "Softmax"), "softmax.onnx")
-    onnx.save(with_tail(work.int8_onnx, "Sigmoid", "Softmax"), "several.onnx")
+    onnx.save(with_tail(work.int8_onnx, "Hardmax", "Softmax"), "several.onnx")
     Path("net.tflite").write_bytes(mobilenet(seed=5, size=16)[1])
     unlike = with_tail(work.int8_onnx, "Softmax")
     # Without the quantizers of the second convolution's input.

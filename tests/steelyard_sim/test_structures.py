@@ -19,9 +19,7 @@ CONFIG = configure(
 
 
 MISSING = {
-    "mobilenet_v3": "HardSigmoid",
     "yolo": "tuple",
-    "super_resolution": "LeakyRelu",
 }
 """What structures that are refused need."""
 

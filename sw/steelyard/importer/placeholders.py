@@ -24,7 +24,7 @@ from steelyard.importer.values import (
     QuantizedConstant,
 )
 from steelyard.importer.walk import VIEWS, Walk
-from steelyard.network import Layer, Network, Tensor
+from steelyard.network import Layer, Network, Tensor, compose_tables
 
 if TYPE_CHECKING:
     import onnx
@@ -84,9 +84,10 @@ class _Placeholders(Survey):
                 f"Network {title!r} has no layer that the accelerator computes; "
                 "export the whole network."
             )
-        return self._builder.network(
+        network = self._builder.network(
             end.tensor.name, input_view=self.graph.input_shape, output_views=(end.view,)
         )
+        return compose_tables(network)
 
     def _goes_on(self, readers: Sequence[Node]) -> bool:
         """Whether a layer takes over what reads its result; what several read is computed once."""

@@ -28,6 +28,7 @@ from steelyard.importer.values import (
     Pending,
     QuantizedConstant,
     Value,
+    ends_of,
 )
 from steelyard.importer.walk import Walk
 from steelyard.network import Layer, NetworkBuilder, Tensor
@@ -91,6 +92,7 @@ class Survey(Walk):
         self._completing = completing
         self._shown: Form = {}
         self._count = 0
+        self._ranges: dict[str, tuple[int, int]] = {}
         self._values[ANY] = NetworkInput(ANY, (1,))
         if len(graph.input_shape) not in (1, 3):
             self._values[graph.input] = UNKNOWN
@@ -144,9 +146,13 @@ class Survey(Walk):
             self._count += 1
             name = f"value {self._count}"
             output = Tensor(name, pending.layer.shape, codes.scale, codes.zero_point)
-            _check(pending.layer, output)
+            self._ranges[name] = _check(pending.layer, output, *ends_of(codes, pending))
             self._quantized[key] = output
         return self._quantized[key]
+
+    def range_of(self, tensor: Tensor) -> tuple[int, int]:
+        """Lowest and highest code that a tensor can hold, as far as its own layer tells."""
+        return self._ranges.get(tensor.name, (-128, 127))
 
     def _judge(self, node: Node) -> list[Fault]:
         """Lowers a node in the first form of its inputs that serves; else what is against it."""
@@ -339,8 +345,8 @@ def _without_circle(node: Node, reasons: Sequence[str]) -> str:
     )
 
 
-def _check(layer: UnscaledLayer, output: Tensor) -> None:
-    """Refuse a layer of one input that no accelerator computes.
+def _check(layer: UnscaledLayer, output: Tensor, lo: int = -128, hi: int = 127) -> tuple[int, int]:
+    """Lowest and highest code that a layer gives; one of one input is refused if none computes it.
 
     Raises
     ------
@@ -349,12 +355,12 @@ def _check(layer: UnscaledLayer, output: Tensor) -> None:
     """
     x = getattr(layer, "source", None)
     if not isinstance(x, Tensor):
-        return
+        return lo, hi
     builder = NetworkBuilder(
         layer.name, x.shape, scale=x.scale, zero_point=x.zero_point, input=x.name
     )
-    layer.finish(builder, output, -128, 127)
-    builder.network()
+    layer.finish(builder, output, lo, hi)
+    return builder.network().layers[-1].range
 
 
 def _fault(node: Node, reason: str) -> Fault:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -17,7 +17,9 @@ from steelyard.network import (
     Concat,
     Conv,
     Layer,
+    Lookup,
     MaxPool,
+    Mul,
     NetworkBuilder,
     Padding,
     Run,
@@ -26,7 +28,12 @@ from steelyard.network import (
     average_runs,
     join_averages,
 )
-from steelyard.network.scales import add_fixed_point, fixed_point, real_to_code
+from steelyard.network.scales import (
+    add_fixed_point,
+    fixed_point,
+    real_to_code,
+    sloped_fixed_point,
+)
 
 Move = tuple[type[Layer], dict[str, Any]]
 """Class of a layer that only moves codes, and its fields."""
@@ -85,10 +92,23 @@ class UnscaledConv(_Renamed):
     padding: Padding = (0, 0, 0, 0)
     groups: int = 1
     fully_connected: bool = False
+    slopes: NDArray[np.float64] | None = None
+    """float64 (out_channels,), from 0: factors of negative results; None where there are none."""
+
+    def times(self, factor: float) -> UnscaledConv:
+        """The same with another scale; a negative factor, where it has no slopes, turns weights."""
+        if factor >= 0:
+            return replace(self, scale=self.scale * factor)
+        bias = None if self.bias is None else -self.bias
+        return replace(self, scale=self.scale * -factor, weight=-self.weight, bias=bias)
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Conv; where weights exceed eight bits, its input's channels are doubled before it."""
-        multiplier, shift = fixed_point(self.scale / output.scale, f"Layer {self.name!r}")
+        label, ratio = f"Layer {self.name!r}", self.scale / output.scale
+        multiplier, shift = fixed_point(ratio, label)
+        negative = None
+        if self.slopes is not None:
+            multiplier, negative, shift = sloped_fixed_point(ratio, self.slopes, label)
         source, weight = self.source.name, self.weight
         if weight.dtype != np.int8:
             source, weight = twice(builder, self.source), split(weight)
@@ -103,6 +123,7 @@ class UnscaledConv(_Renamed):
             bias=np.zeros(len(self.weight), np.int32) if self.bias is None else self.bias,
             multiplier=multiplier,
             shift=shift,
+            negative_multiplier=negative,
             stride=self.stride,
             padding=self.padding,
             groups=self.groups,
@@ -142,6 +163,11 @@ class UnscaledAvgPool(_Renamed):
             for axis in (0, 1)
         )  # fmt: skip
         return rows, columns
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether an element of the result depends on one of the source alone."""
+        return (*self.kernel, *self.stride, *self.padding) == (1, 1, 1, 1, 0, 0, 0, 0)
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One AvgPool, or one for each divisor, which are padded and added up."""
@@ -214,17 +240,20 @@ class UnscaledMaxPool(_Renamed):
 
 @dataclass(frozen=True)
 class UnscaledAdd(_Renamed):
-    """Residual add of two tensors of one shape."""
+    """Residual add of two tensors of one shape, times a factor."""
 
     name: str
     shape: tuple[int, int, int]
     a: Tensor
     b: Tensor
+    factor: float = 1.0
 
     def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
         """One Add."""
         multiplier_a, multiplier_b, shift = add_fixed_point(
-            self.a.scale / output.scale, self.b.scale / output.scale, f"Layer {self.name!r}"
+            self.factor * self.a.scale / output.scale,
+            self.factor * self.b.scale / output.scale,
+            f"Layer {self.name!r}",
         )
         builder.append(
             Add,
@@ -237,6 +266,58 @@ class UnscaledAdd(_Renamed):
             multiplier_a=multiplier_a,
             multiplier_b=multiplier_b,
             shift=shift,
+        )
+
+
+@dataclass(frozen=True)
+class UnscaledLookup(_Renamed):
+    """Function of each value, computed in real numbers.
+
+    Members
+    -------
+    ends : lowest and highest code of the source; others, which never come, get the result of these
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    source: Tensor
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ends: tuple[int, int] = (-128, 127)
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """One Lookup; reals are float32 wherever a runtime has them so."""
+        with np.errstate(all="ignore"):  # infinite results saturate
+            y = self.function(reals_of(self.source, self.ends)).astype(np.float32) / np.float32(
+                output.scale
+            )
+        table = np.clip(np.rint(y) + output.zero_point, lo, hi).astype(np.int8)
+        builder.append(Lookup, self.source.name, name=self.name, **codes_of(output), table=table)
+
+
+@dataclass(frozen=True)
+class UnscaledMul(_Renamed):
+    """Product of two tensors of one shape, times a factor."""
+
+    name: str
+    shape: tuple[int, int, int]
+    a: Tensor
+    b: Tensor
+    factor: float = 1.0
+
+    def finish(self, builder: NetworkBuilder, output: Tensor, lo: int, hi: int) -> None:
+        """One Mul."""
+        ratio = self.factor * self.a.scale * self.b.scale / output.scale
+        multiplier, shift = fixed_point(ratio, f"Layer {self.name!r}")
+        builder.append(
+            Mul,
+            self.a.name,
+            self.b.name,
+            name=self.name,
+            **codes_of(output),
+            lo=lo,
+            hi=hi,
+            multiplier=int(multiplier),
+            shift=int(shift),
         )
 
 
@@ -327,6 +408,12 @@ class UnscaledMoved(_Renamed):
         for number, (kind, fields) in enumerate(self.moves, start=1):
             target = f"{name}/{number}" if number < len(self.moves) else output.name
             name = builder.append(kind, name, name=free(self.name), output=target, **fields)
+
+
+def reals_of(tensor: Tensor, ends: tuple[int, int] = (-128, 127)) -> NDArray[np.float64]:
+    """Real values, as float32, of the codes -128 to 127 of a tensor, clamped; float64 (256,)."""
+    steps = (np.clip(np.arange(-128, 128), *ends) - tensor.zero_point).astype(np.float32)
+    return (steps * np.float32(tensor.scale)).astype(np.float64)
 
 
 def codes_of(output: Tensor) -> dict[str, Any]:

@@ -154,4 +154,13 @@ class Codes:
     hi: int = 127
 
 
+def ends_of(codes: Codes, pending: Pending) -> tuple[int, int]:
+    """Lowest and highest code of a result that waits, once it is quantized to such codes."""
+    lo, hi = (
+        min(max(real_to_code(end, codes.scale, codes.zero_point), codes.lo), codes.hi)
+        for end in (pending.low, pending.high)
+    )
+    return lo, hi
+
+
 Value = Constant | QuantizedConstant | NetworkInput | Activation | Pending | Codes

@@ -25,9 +25,9 @@ from steelyard.importer.values import (
     NetworkInput,
     Pending,
     Value,
+    ends_of,
 )
 from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
-from steelyard.network.scales import real_to_code
 
 
 class Walk:
@@ -213,6 +213,11 @@ class Walk:
             )
         return [int(each) for each in array.reshape(-1)]
 
+    def range_of(self, tensor: Tensor) -> tuple[int, int]:
+        """Lowest and highest code that a tensor can hold, as far as its own layer tells."""
+        made = self._builder.layers if self._builder else ()
+        return next((each.range for each in made if each.output == tensor.name), (-128, 127))
+
     def bind(self, node: Node, value: Value, output: int = 0) -> None:
         """Let an output of a node, by default the first, stand for a value."""
         self._values[node.outputs[output]] = value
@@ -332,10 +337,7 @@ class Walk:
         if key not in self._quantized:
             name = self._unused(self._label.get(codes.name, codes.name))
             output = Tensor(name, pending.layer.shape, codes.scale, codes.zero_point)
-            lo, hi = (
-                min(max(real_to_code(v, codes.scale, codes.zero_point), codes.lo), codes.hi)
-                for v in (pending.low, pending.high)
-            )
+            lo, hi = ends_of(codes, pending)
             found = pending.layer
             if isinstance(found, LaterMaxPool):
                 # Another reader of what is pooled may share its layer.

@@ -9,6 +9,7 @@ from .arrays import from_arrays, to_arrays
 from .averages import Run, average_runs, join_averages
 from .borders import BORDERS, border
 from .builder import NetworkBuilder
+from .composing import compose_tables
 from .graph import Network
 from .grouped import ungroup
 from .kinds import *  # noqa: F403 - what a kind's module gives is public here
@@ -33,6 +34,7 @@ __all__ = [
     "add_fixed_point",
     "average_runs",
     "border",
+    "compose_tables",
     "fixed_point",
     "from_arrays",
     "join_averages",

@@ -53,6 +53,16 @@ class Layer(ABC):
         """What an output pixel reads of each input."""
         return Window()
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether each element depends on that at its place in every input alone, alike for all."""
+        return False
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Lowest and highest code that it can give, whatever it reads."""
+        return (self.lo, self.hi)
+
     def macs(self, output: Tensor) -> int:
         """Multiplications by weights for one image, counting pruned weights too."""
         return 0

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..contract.limits import MAX_SHIFT, MULTIPLIER_BITS
 from ..errors import UserError
 
-__all__ = ["add_fixed_point", "fixed_point", "real_to_code"]
+__all__ = ["add_fixed_point", "fixed_point", "real_to_code", "sloped_fixed_point"]
 
 
 def fixed_point(
@@ -64,6 +64,32 @@ def add_fixed_point(ratio_a: float, ratio_b: float, name: str = "scale") -> tupl
     shift = int(shifts.min())
     a, b = (int(np.rint(np.ldexp(float(np.float32(r)), shift))) for r in (ratio_a, ratio_b))
     return a, b, shift
+
+
+def sloped_fixed_point(
+    ratio: NDArray[np.float64], slopes: NDArray[np.float64], name: str = "scale"
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Multiplier, multiplier of negative sums and shift, for slopes of negative results.
+
+    The larger of both ratios is exact in float32; the smaller one is rounded at the same shift, an
+    error of at most ``2**-24`` of the larger.
+
+    Parameters
+    ----------
+    ratio : real ratios
+    slopes : factors of the ratios for negative sums, of the same shape, from 0
+
+    Raises
+    ------
+    UserError
+        As :func:`fixed_point`.
+    """
+    _, shift = fixed_point(ratio * np.maximum(slopes, 1), name)
+    above, below = (
+        np.rint(np.ldexp(each.astype(np.float32).astype(np.float64), shift)).astype(np.int32)
+        for each in (ratio, ratio * slopes)
+    )
+    return above, below, shift
 
 
 def real_to_code(value: float, scale: float, zero_point: int) -> int:

@@ -41,7 +41,7 @@ def classifier(*tail: onnx.NodeProto, output: str = "prob", batch="n") -> onnx.M
 SOFTMAX = helper.make_node("Softmax", ["logits"], ["prob"], "softmax")
 SCALED = (
     helper.make_node("Mul", ["logits", "half"], ["scaled"], "scale"),
-    helper.make_node("Sigmoid", ["scaled"], ["s"]),
+    helper.make_node("Softmax", ["scaled"], ["s"]),
     helper.make_node("ArgMax", ["s"], ["prob"], "best", axis=1),
 )
 
@@ -58,8 +58,8 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
         ((SOFTMAX,), "logits", "logits", ("Softmax",)),
         ((SOFTMAX,), "Softmax", "logits", ("Softmax",)),
         (SCALED, "s", "s", ("ArgMax",)),
-        (SCALED, "scale", "logits", ("Mul", "Sigmoid", "ArgMax")),
-        (SCALED, "sigmoid", "scaled", ("Sigmoid", "ArgMax")),
+        (SCALED, "scale", "logits", ("Mul", "Softmax", "ArgMax")),
+        (SCALED, "softmax", "scaled", ("Softmax", "ArgMax")),
         ((SOFTMAX,), "flat", "c", ("Flatten", "Gemm", "Softmax")),
     ],
 )

@@ -137,14 +137,13 @@ WRONG: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         lambda g, v: g.op("Unsqueeze", v, g.constant(np.array([2.0]))),
         r"has float64 of shape \(1,\) as input 1, allowed is a list of integers",
     ),
-    "square": (lambda g, v: g.op("Mul", v, v), "combines two activations, allowed is a constant"),
-    "reciprocal": (
-        lambda g, v: g.op("Div", g.constant(np.float32(1)), v),
-        "combines two activations|takes a constant",
+    "quotient": (
+        lambda g, v: g.op("Div", g.pair(g.op("MaxPool", v, kernel_shape=[1, 1]), 0.02), v),
+        "divides one activation by another, allowed is a constant divisor or dividend",
     ),
-    "difference of activations": (
-        lambda g, v: g.op("Sub", v, v),
-        "subtracts an activation, allowed is a constant",
+    "product of rows": (
+        lambda g, v: g.op("Mul", v, g.pair(g.op("ReduceMean", v, axes=[2]), 0.02)),
+        r"multiplies tensors of shapes \('batch', 3, 9, 9\) and \('batch', 3, 1, 9\), allowed are",
     ),
 }
 

@@ -33,7 +33,7 @@ def uneven_pair(
 REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     "operator": (
         lambda g, v: g.pair(g.op("Sin", v), 0.1),
-        r"Sin node 'sin\d+' is not supported, allowed are Add, .*; replace the operator or leave",
+        r"Sin node 'sin\d+' is not supported, allowed are Abs, Add, .*; replace the operator or",
     ),
     "foreign operator": (
         lambda g, v: g.pair(g.op("Conv", v, domain="com.other"), 0.1),

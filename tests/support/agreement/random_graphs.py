@@ -17,8 +17,17 @@ from agreement.measure import Agreement, agreements, assert_ties, table
 from qdq_graphs import Qdq, images, session
 from steelyard import importer
 from steelyard.errors import UserError
+from steelyard.network import Network, compose_tables, golden
+from steelyard.network.random import random_input
 
 OPSETS = (13, 14, 17, 18, 19, 21, 23, 25, 26)
+FUNCTIONS = {
+    "Abs": 13, "Ceil": 13, "Celu": 13, "Elu": 13, "Erf": 13, "Floor": 13, "Gelu": 20,
+    "HardSigmoid": 13, "HardSwish": 14, "LeakyRelu": 13, "Mish": 18, "Neg": 13, "Round": 13,
+    "Selu": 13, "Sigmoid": 13, "Sign": 13, "Softplus": 13, "Softsign": 13, "Tanh": 13,
+    "ThresholdedRelu": 13,
+}  # fmt: skip
+"""Functions of each element, and the opset from which they are."""
 CALIBRATION = 3
 COUNT = 24
 """Images that a graph is compared on."""
@@ -34,6 +43,7 @@ class RandomGraph(Qdq):
 
     def __init__(self, seed: int) -> None:
         self.draw = np.random.default_rng(seed)
+        self.turn = seed
         shape = [int(self.draw.integers(low, high)) for low, high in ((1, 6), (7, 17), (7, 17))]
         super().__init__(*shape, opset=int(self.pick(*OPSETS)))
         self.input = images(tuple(shape), CALIBRATION, seed)
@@ -210,6 +220,90 @@ class RandomGraph(Qdq):
         factor = self.constant(np.float32(self.draw.uniform(0.2, 3)))
         return self.quantized(self.op(self.pick("Mul", "Div"), value, factor))
 
+    def pointwise(self, value: str) -> str:
+        """Functions of each element that the opset has, with a quantizer between or without."""
+        for _ in range(self.pick(2, 3)):
+            value = self.function(self.quantized(value) if self.pick(0, 1) else value)
+        return self.quantized(value)
+
+    def function(self, value: str) -> str:
+        # They take turns, so that few graphs have them all.
+        known = [op for op, since in FUNCTIONS.items() if since <= self.opset]
+        op, self.turn = known[self.turn % len(known)], self.turn + 1
+        options: dict[str, Any] = {}
+        if op in ("Elu", "LeakyRelu") or (op == "HardSigmoid" and self.pick(0, 1)):
+            options["alpha"] = float(self.draw.uniform(0.05, 0.7))
+        if op == "Gelu":
+            options["approximate"] = self.pick("none", "tanh")
+        return self.op(op, value, **options)
+
+    def chain(self, value: str) -> str:
+        """Functions of one value as exporters write them, with quantizers between or without."""
+        between: Any = self.pick(self.quantized, lambda y: y)
+
+        def number(low: float, high: float) -> str:
+            return self.constant(np.float32(self.draw.uniform(low, high)))
+
+        how = self.pick("silu", "hard swish", "gelu", "powers", "affine", "bounds")
+        if how == "silu":
+            y = self.op("Mul", value, between(self.op("Sigmoid", value)))
+        elif how == "hard swish":
+            y = between(self.op("Add", value, self.constant(np.float32(3))))
+            ends = (self.constant(np.float32(each)) for each in (0, 6))
+            y = between(self.op("Clip", y, *ends))
+            y = between(self.op("Mul", y, value) if self.pick(0, 1) else self.op("Mul", value, y))
+            y = self.op("Div", y, self.constant(np.float32(6)))
+        elif how == "gelu":
+            y = between(self.op("Div", value, self.constant(np.float32(np.sqrt(2)))))
+            y = between(self.op("Add", between(self.op("Erf", y)), self.constant(np.float32(1))))
+            y = self.op("Mul", between(self.op("Mul", value, y)), self.constant(np.float32(0.5)))
+        elif how == "powers":
+            ends = (self.constant(np.float32(each)) for each in (-4, 4))
+            y = between(self.op("Clip", value, *ends))
+            y = between(self.op("Pow", y, self.constant(np.float32(self.pick(2, 3)))))
+            y = between(self.op("Sqrt", between(self.op("Abs", y))))
+            y = self.op(self.pick("Add", "Sub", "Mul"), y, value)
+        elif how == "affine":
+            y = between(self.op("Sub", number(-2, 2), value))
+            y = between(self.op("Mul", y, number(-3, -0.5)))
+            y = between(self.op("Add", number(-1, 1), between(self.op("Neg", y))))
+            y = between(self.op("Div", y, number(-2, -0.3)))
+            ends = (self.constant(np.float32(each)) for each in (-3, 3))
+            y = between(self.op("Exp", self.op("Clip", y, *ends)))
+            y = self.op("Reciprocal", between(self.op("Add", y, number(1, 2))))
+        else:
+            y = between(self.op("Max", value, number(-1, 0)))
+            y = self.op("Log", between(self.op("Add", self.op("Abs", y), number(1, 2))))
+            y = self.op("Min", between(y), number(0.1, 1))
+        return self.quantized(y)
+
+    def sloped(self, value: str) -> str:
+        """PRelu or LeakyRelu, behind a convolution or alone."""
+        y, shape = value, self.shapes[value]
+        if self.pick(0, 1):
+            outputs = int(self.draw.integers(1, 9))
+            y = self.op("Conv", value, self.weighted((outputs, shape[0], 1, 1))[0])
+            shape = (outputs, *shape[1:])
+        if self.pick(0, 1):
+            return self.quantized(self.op("LeakyRelu", y, alpha=float(self.draw.uniform(0, 1.5))))
+        count = int(self.pick(1, shape[0]))
+        slopes = self.draw.uniform(0, 1.5, (count, 1, 1)).astype(np.float32)
+        return self.quantized(self.op("PRelu", y, self.constant(slopes)))
+
+    def product(self, value: str) -> str:
+        """With another value of the shape, with the value itself, or with a factor a channel."""
+        shape = self.shapes[value]
+        others = [n for n, s in self.shapes.items() if s == shape and n not in ("x", *self.used)]
+        other = str(self.pick(*others))
+        if self.pick(0, 1):
+            other = self.quantized(self.op("GlobalAveragePool", value))
+            other = self.pointwise(self.convolution(other, shape[0], kernel_shape=[1, 1]))
+            self.used.add(other)
+        if self.shapes[other][0] != shape[0]:
+            other = value  # A grouped convolution has more channels.
+        y = self.op("Mul", *self.pick((value, other), (other, value)))
+        return self.clamped_sum(y)
+
     def padded(self, value: str) -> str:
         amounts = [0, 0, *self.draw.integers(0, 3, 2), 0, 0, *self.draw.integers(0, 3, 2)]
         y = self.op("Pad", value, self.constant(np.array(amounts, np.int64)))
@@ -248,7 +342,8 @@ class RandomGraph(Qdq):
     def _build(self) -> onnx.ModelProto:
         ways = {
             "convolution": 5, "pooling": 2, "sum": 3, "scaled": 1, "requantized": 1, "padded": 1,
-            "rectified": 1, "joined": 2, "sliced": 1,
+            "rectified": 1, "joined": 2, "sliced": 1, "pointwise": 3, "product": 2,
+            "chain": 2, "sloped": 2,
         }  # fmt: skip
         value = self.quantized("x")
         for _ in range(int(self.draw.integers(2, 7))):
@@ -276,11 +371,22 @@ def compared(seed: int) -> list[Agreement]:
         If a layer differs by more than ties.
     """
     graph = RandomGraph(seed)
-    network = importer.load(graph.graph)
+    # A chain of roundings may carry a tie further than a step, so each is compared alone.
+    network = importer.load(graph.graph, compose=False)
     found = agreements(graph.graph, network, images(graph.shape, COUNT, seed + 1))
     # Float32 decides on ties, of which averages of equal scales have many.
     assert_ties(found, share=0.0)
+    assert_composed(network, seed)
     return found
+
+
+def assert_composed(network: Network, seed: int) -> None:
+    """Chains as tables give the codes that their layers give, of random codes."""
+    composed = compose_tables(network)
+    x = random_input(network, 4, seed)
+    right, found = (golden.run(each, x, trace=True, threads=1) for each in (network, composed))
+    for name, codes in found.items():
+        assert np.array_equal(codes, right[name]), f"{name} has other codes composed"
 
 
 @click.command()

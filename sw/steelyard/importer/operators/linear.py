@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from steelyard.importer.functions import bind_joined
 from steelyard.importer.node import Node
-from steelyard.importer.operators.constants import add_constant, constant_operand
+from steelyard.importer.operators.constants import add_activations, add_constant, constant_operand
 from steelyard.importer.operators.shapes import identity
 from steelyard.importer.operators.weights import bias_of, dilated, weight_of
 from steelyard.importer.registry import operator
-from steelyard.importer.unscaled import UnscaledAdd, UnscaledConv
+from steelyard.importer.unscaled import UnscaledConv
 from steelyard.importer.values import NO_PADDING, Pending
 from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, read_window
@@ -124,17 +125,13 @@ def sum_(walk: Walk, node: Node) -> None:
 
 @operator("Add", inputs=2)
 def add(walk: Walk, node: Node) -> None:
-    """Residual add of two activations, or a constant that goes into a layer's bias."""
+    """Residual add of two activations, or a constant that a layer's bias or a table takes."""
     for index in (0, 1):
         constant = constant_operand(walk, node, index)
         if constant is not None:
             add_constant(walk, node, 1 - index, constant)
             return
-    a = walk.unpadded(walk.activation(node, 0))
-    b = walk.unpadded(walk.activation(node, 1))
-    if a.tensor.shape != b.tensor.shape or a.view != b.view:
-        raise node.error(
-            f"adds tensors of shapes {('batch', *a.view)} and {('batch', *b.view)}, only equal "
-            "shapes are allowed; bring both to one shape with a 1x1 convolution."
-        )
-    walk.bind(node, Pending(UnscaledAdd(node.name, a.tensor.shape, a.tensor, b.tensor), a.view))
+    if bind_joined(walk, node, np.add):
+        return
+    a, b = (walk.unpadded(walk.activation(node, index)) for index in (0, 1))
+    add_activations(walk, node, a, b)

@@ -91,7 +91,7 @@ def dequantize_linear(walk: Walk, node: Node) -> None:
 @operator("Relu", inputs=1)
 def relu(walk: Walk, node: Node) -> None:
     """Clamp from zero on."""
-    _clamp(walk, node, 0.0, np.inf)
+    clamp(walk, node, 0.0, np.inf)
 
 
 @operator("Clip", inputs=3, reads=("min", "max"))
@@ -115,12 +115,18 @@ def clip(walk: Walk, node: Node) -> None:
             f"has bounds {low:g} and {high:g}, allowed is a lower bound up to the upper one; "
             "exchange the bounds."
         )
-    _clamp(walk, node, low, high)
+    clamp(walk, node, low, high)
 
 
-def _clamp(walk: Walk, node: Node, low: float, high: float) -> None:
-    """Narrows a pending layer or codes; behind a DequantizeLinear it is a layer of its own."""
-    value = walk.value(node, 0)
+def clamp(walk: Walk, node: Node, low: float, high: float, index: int = 0) -> None:
+    """Narrows a pending layer or codes; behind a DequantizeLinear it is a layer of its own.
+
+    Parameters
+    ----------
+    low, high : bounds, infinite where there is none
+    index : of the node's input
+    """
+    value = walk.value(node, index)
     if isinstance(value, QuantizedConstant) and not value.real:
         codes = np.clip(value.codes.astype(np.float64), low, high).astype(value.codes.dtype)
         walk.bind(node, replace(value, codes=codes))
@@ -140,7 +146,7 @@ def _clamp(walk: Walk, node: Node, low: float, high: float) -> None:
     if isinstance(value, Pending):
         pending = value
     else:
-        source = walk.unpadded(walk.activation(node))
+        source = walk.unpadded(walk.activation(node, index))
         layer = UnscaledAvgPool(node.name, source.tensor.shape, source.tensor)
         pending = Pending(layer, source.view)
     # Clamping to [a, b] and then to [low, high] is clamping to the bounds below.

@@ -28,6 +28,11 @@ class Add(Layer):
     multiplier_b: int
     shift: int
 
+    @property
+    def elementwise(self) -> bool:
+        """Always."""
+        return True
+
     def output_shape(self, *inputs: Shape) -> Shape:
         """That of the inputs."""
         return inputs[0]

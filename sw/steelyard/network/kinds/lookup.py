@@ -28,6 +28,16 @@ class Lookup(Layer):
     table: Annotated[NDArray[np.int8], Rank(1)]
     """int8 (256,): results of the codes -128 to 127 in turn."""
 
+    @property
+    def elementwise(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Least and greatest entry."""
+        return (int(self.table.min()), int(self.table.max()))
+
     def output_shape(self, *inputs: Shape) -> Shape:
         """That of the input."""
         return inputs[0]

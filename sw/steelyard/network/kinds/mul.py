@@ -28,6 +28,11 @@ class Mul(Layer):
     multiplier: int
     shift: int
 
+    @property
+    def elementwise(self) -> bool:
+        """Always."""
+        return True
+
     def output_shape(self, *inputs: Shape) -> Shape:
         """That of the inputs."""
         return inputs[0]

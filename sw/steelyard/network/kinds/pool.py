@@ -31,6 +31,11 @@ class _Pool(Layer):
         """Kernel, stride and padding."""
         return Window(self.kernel, self.stride, self.padding)
 
+    @property
+    def elementwise(self) -> bool:
+        """For a window of one pixel."""
+        return self.window == Window()
+
     def output_shape(self, *inputs: Shape) -> Shape:
         """The input's channels, and as many pixels as windows."""
         ((channels, height, width),) = inputs
