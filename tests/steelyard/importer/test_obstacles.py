@@ -116,7 +116,9 @@ def test_nodes_that_fail_alike_share_a_sentence(tmp_path):
     layers = [nn.Conv2d(2, 2, 3, padding=1) if i % 2 == 0 else nn.GELU() for i in range(12)]
     found = obstacles(exported(nn.Sequential(*layers), (2, 6, 6), tmp_path / "f.onnx"))
     erf = [sentence for sentence in found if sentence.startswith("Erf node")]
-    assert len(erf) == 1 and "likewise" in erf[0] and "3 more" in erf[0], found
+    assert len(erf) == 2 and "likewise" in erf[0] and "2 more" in erf[0], found
+    # The last of them can be the host's.
+    assert erf[1].startswith("Erf node '/11/Erf' is not") and erf[1].endswith("--cut /11/Erf.")
 
 
 def test_several_inputs_and_outputs_that_are_none():
