@@ -12,6 +12,7 @@ from .grouped import ungroup
 from .kinds import *  # noqa: F403 - what a kind's module gives is public here
 from .kinds import __all__ as _kinds
 from .layer import Layer, Rank
+from .masks import mask_of, mask_sentences
 from .scales import add_fixed_point, fixed_point
 from .tensor import Shape, Tensor
 from .window import Padding, Window, output_size
@@ -28,6 +29,8 @@ __all__ = [
     "add_fixed_point",
     "fixed_point",
     "from_arrays",
+    "mask_of",
+    "mask_sentences",
     "output_size",
     "requantize",
     "to_arrays",
