@@ -134,6 +134,54 @@ PRUNE = (
         (f"prune lazy.py {IMAGES} --method magnitude --weights net.pt -o p.onnx",),
     ),
 )
+ONNX = f"prune float.onnx {IMAGES}"
+PRUNE = (
+    *PRUNE,
+    Remedy(
+        "prune float.onnx -o p.onnx",
+        "give --calibration X.npy",
+        (f"{ONNX} --method magnitude --sparsity 0.5 -o p.onnx",),
+    ),
+    Remedy(
+        ONNX,
+        r"give -o OUT\.onnx, or --sensitivity to measure alone",
+        (f"{ONNX} --sensitivity", f"{ONNX} --sparsity 0.5 -o p.onnx"),
+    ),
+    Remedy(f"prune net.py {IMAGES}", r"give -o OUT\.onnx\.", (MAGNITUDE,)),
+    Remedy(
+        f"{MAGNITUDE} --sensitivity",
+        r"leave it out, or export the network and give the \.onnx file",
+        (MAGNITUDE, f"{ONNX} --sensitivity"),
+    ),
+    Remedy(
+        f"{ONNX} --engine crossbar -o p.onnx",
+        "leave --engine out, or give the torch network",
+        (f"{ONNX} -o p.onnx --sparsity 0.5", f"prune net.py {IMAGES} --engine crossbar -o p.onnx"),
+    ),
+    Remedy(
+        f"{ONNX} --weights net.pt -o p.onnx",
+        "leave --weights out, or give the torch network",
+        (f"{ONNX} --sparsity 0.5 -o p.onnx", f"{MAGNITUDE} --weights net.pt"),
+    ),
+    Remedy(
+        f"{ONNX} --method finetune -o p.onnx",
+        "choose --method reconstruct, admm or magnitude, or give the torch network",
+        (
+            f"{ONNX} --method admm --sparsity 0.5 -o p.onnx",
+            f"prune net.py {IMAGES} --method finetune --epochs 1 -o p.onnx",
+        ),
+    ),
+    Remedy(
+        f"prune int8.onnx {IMAGES} -o p.onnx",
+        "prune the float one and run 'steelyard quantize' on the result",
+        (f"{ONNX} --sparsity 0.5 -o p.onnx", f"quantize p.onnx {IMAGES} -o q.onnx"),
+    ),
+    Remedy(
+        f"{ONNX} --method psychic -o p.onnx",
+        "choose one of magnitude, reconstruct, admm",
+        (f"{ONNX} --method magnitude --sparsity 0.5 -o p.onnx",),
+    ),
+)
 COMPILE = (
     Remedy("compile", "see '(.*)'", ("{0}",)),
     Remedy(

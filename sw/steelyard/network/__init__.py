@@ -15,6 +15,7 @@ from .grouped import ungroup
 from .kinds import *  # noqa: F403 - what a kind's module gives is public here
 from .kinds import __all__ as _kinds
 from .layer import Layer, Rank
+from .masks import mask_of, mask_sentences
 from .scales import add_fixed_point, fixed_point
 from .tensor import Shape, Tensor
 from .window import Padding, Stride, Window, output_size
@@ -38,6 +39,8 @@ __all__ = [
     "fixed_point",
     "from_arrays",
     "join_averages",
+    "mask_of",
+    "mask_sentences",
     "output_size",
     "requantize",
     "to_arrays",

@@ -5,14 +5,9 @@ Chooses what each layer keeps, prunes through torch's own pruning, and repairs t
 without labels. Needs torch.
 """
 
+from steelyard.balanced import LayerReport, removed_share, removed_work, uniform
 from steelyard.prune.admm import admm, layer_admm
-from steelyard.prune.allocation import (
-    allocate,
-    removed_share,
-    removed_work,
-    sensitivity,
-    uniform,
-)
+from steelyard.prune.allocation import allocate, sensitivity
 from steelyard.prune.constraints import (
     Balanced,
     Constraint,
@@ -24,7 +19,7 @@ from steelyard.prune.constraints import (
 )
 from steelyard.prune.crossbar_report import CrossbarLayerReport, CrossbarPruneResult
 from steelyard.prune.dependency import weight_dependency
-from steelyard.prune.for_array import METHODS, LayerReport, PruneResult, prune
+from steelyard.prune.for_array import METHODS, PruneResult, prune
 from steelyard.prune.for_crossbar import (
     CONSTRAINTS,
     constraint_of,

@@ -11,14 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from steelyard.balanced import LayerReport, removed_share, removed_work, uniform
 from steelyard.errors import UserError
 from steelyard.progress import Progress
-from steelyard.prune.allocation import (
-    allocate,
-    removed_share,
-    removed_work,
-    uniform,
-)
+from steelyard.prune.allocation import allocate
 from steelyard.prune.groups import GROUP, Map, check_k, finish, verify
 from steelyard.prune.layers import Structure
 from steelyard.prune.repair import check_ks, prune_balanced, prune_sequentially
@@ -29,34 +25,6 @@ from steelyard.prune.user_network import examined
 Method = Literal["magnitude", "reconstruct", "finetune"]
 METHODS = ("magnitude", "reconstruct", "finetune")
 TUNE_EPOCHS = 6
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """What pruning left of one layer.
-
-    Attributes
-    ----------
-    name
-        In the network.
-    k
-        Weights kept in a group.
-    weights, kept
-        Weights of the layer, and how many of them may be nonzero.
-    macs, kept_macs
-        Multiplications for one sample before and after.
-    error
-        Share of the layer's output variance that it missed right after its repair; None without
-        repair.
-    """
-
-    name: str
-    k: int
-    weights: int
-    kept: int
-    macs: int
-    kept_macs: int
-    error: float | None
 
 
 @dataclass(frozen=True)

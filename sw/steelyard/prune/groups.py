@@ -12,23 +12,11 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from steelyard.balanced import GROUP, check_k
 from steelyard.errors import UserError
-
-GROUP = 16
 
 Map = tuple[int, int, int]
 """Channels, height and width of the feature map that a Linear layer's input was flattened from."""
-
-
-def check_k(name: str, k: int, group: int) -> None:
-    """Raises UserError unless ``k`` is an integer from 1 to ``group``."""
-    if isinstance(group, bool) or not isinstance(group, int) or group < 1:
-        raise UserError(f"The weight group must be an integer of at least 1, not {group!r}.")
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= group:
-        raise UserError(
-            f"Layer {name!r} asks for K = {k!r} weights of a group; "
-            f"K must be an integer from 1 to {group}."
-        )
 
 
 def check_finite(name: str, values: torch.Tensor) -> None:

@@ -10,14 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from steelyard.balanced import check_reachable, check_sparsity, descend
 from steelyard.progress import Progress
 from steelyard.prune.admm import layer_admm
-from steelyard.prune.allocation import (
-    check_reachable,
-    check_sparsity,
-    descend,
-    sensitivity,
-)
+from steelyard.prune.allocation import sensitivity
 from steelyard.prune.constraints import Constraint, MatrixShape
 from steelyard.prune.groups import from_rows, to_rows
 from steelyard.prune.layers import LayerInfo, Structure

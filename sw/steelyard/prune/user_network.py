@@ -17,8 +17,8 @@ from torch.nn.utils import prune as torch_prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from steelyard.balanced import check_sparsity
 from steelyard.errors import UserError
-from steelyard.prune.allocation import check_sparsity
 from steelyard.prune.groups import check_finite, layer_mask
 from steelyard.prune.layers import Structure, as_input, inspect
 from steelyard.prune.trial import check_scores, reason

@@ -6,9 +6,12 @@ a file misses.
 """
 
 from steelyard.quantize.complete import complete
+from steelyard.quantize.edit import attribute
 from steelyard.quantize.export import OPSET, export_onnx
-from steelyard.quantize.normalize import modern
+from steelyard.quantize.images import checked_images
+from steelyard.quantize.normalize import batches, check_float_model, modern
 from steelyard.quantize.proof import LayerNoise
+from steelyard.quantize.sessions import Session, quiet
 from steelyard.quantize.static import (
     RANGES,
     Quantized,
@@ -19,6 +22,7 @@ from steelyard.quantize.static import (
 )
 
 __all__ = [
-    "OPSET", "RANGES", "LayerNoise", "Quantized", "checked", "complete", "export_onnx", "modern",
-    "obstacles_of", "quantize", "quantize_measured",
+    "OPSET", "RANGES", "LayerNoise", "Quantized", "Session", "attribute", "batches",
+    "check_float_model", "checked", "checked_images", "complete", "export_onnx", "modern",
+    "obstacles_of", "quantize", "quantize_measured", "quiet",
 ]  # fmt: skip

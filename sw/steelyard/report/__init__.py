@@ -7,7 +7,13 @@ from .check import check_document
 from .crossbars import Comparison, compare_with_traditional, cost_over_dense
 from .plan import plan_document
 from .run import layer_rows, occupancy, read_run, speed_document
-from .steps import crossbar_prune_document, prune_document, quantize_document
+from .steps import (
+    crossbar_prune_document,
+    damage_document,
+    graph_prune_document,
+    prune_document,
+    quantize_document,
+)
 
 __all__ = [
     "Comparison",
@@ -15,6 +21,8 @@ __all__ = [
     "compare_with_traditional",
     "cost_over_dense",
     "crossbar_prune_document",
+    "damage_document",
+    "graph_prune_document",
     "layer_rows",
     "occupancy",
     "plan_document",

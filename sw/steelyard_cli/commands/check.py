@@ -8,6 +8,7 @@ import click
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.driver.boards import find_board
+from steelyard.network import mask_sentences
 from steelyard.report import check_document
 
 from ..inputs.configs import chosen_config
@@ -147,6 +148,9 @@ def _show(
     title = cost.config.outline if board is None else f"board {board}, {cost.config.outline}"
     show(layer_table(cost, f"{examined.name}: batch of {cost.batch} on {title}"))
     show(memory_table(cost))
+    if examined.network is not None:
+        ks = {layer.name: layer.k for layer in cost.layers if layer.k is not None}
+        show(*mask_sentences(examined.network, ks, getattr(cost.config.engine, "group", 1)))
     most = "at most " if not cost.exact else ""
     text = f"{most}{cost.cycles:,} cycles a batch"
     if clock_hz is not None:

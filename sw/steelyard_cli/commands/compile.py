@@ -13,6 +13,7 @@ from steelyard.compile.cycles import predict_program
 from steelyard.contract import AcceleratorConfig, configure, registry
 from steelyard.driver.boards import find_board
 from steelyard.errors import DoesNotFit
+from steelyard.network import mask_sentences
 from steelyard.program import Program
 from steelyard.report import plan_document
 from steelyard_sim.build.library import BUILD_TIME
@@ -123,7 +124,12 @@ def command(
     plan = plan_document(program)
     if json_file:
         write_json(json_file, plan)
-    show(plan_table(program, plan["layers"], str(output)), _memory_table(program))
+    ks = {layer.name: layer.k for layer in program.layers if layer.k is not None}
+    show(
+        plan_table(program, plan["layers"], str(output)),
+        _memory_table(program),
+        *mask_sentences(program.network, ks, getattr(program.config.engine, "group", 1)),
+    )
     if host is not None:
         show(f"the host computes {host.title}")
     if board is not None:

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
-from steelyard.report import crossbar_prune_document, prune_document
+from steelyard.files import replacing
+from steelyard.report import (
+    crossbar_prune_document,
+    damage_document,
+    graph_prune_document,
+    prune_document,
+)
 
 from ..inputs.arrays import calibration_images
 from ..inputs.configs import crossbar_config
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import nn
 
+    from steelyard.balanced import GraphPruneResult
     from steelyard.prune import CrossbarPruneResult, PruneResult
 
 __all__ = ["command"]
@@ -32,13 +39,16 @@ CROSSBAR = {
     "constraint": "--constraint", "config_file": "--config", "keep": "--keep", "width": "--width"
 }  # fmt: skip
 """Options of one engine alone."""
+GRAPH = {"depthwise": "--depthwise", "sensitivity": "--sensitivity"}
+"""Options of ONNX networks alone."""
 
 Value = TypeVar("Value")
 
 
 @click.command("prune")
 @click.argument("model")
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, metavar="OUT.onnx")
+@click.option("-o", "--output", type=OUTPUT_FILE, metavar="OUT.onnx",
+              help="Pruned network; may be left out with --sensitivity.")  # fmt: skip
 @click.option(
     "--calibration", type=FILE, metavar="X.npy",
     help="float32 network inputs, batch first, no labels; for 'fashion' the bundled ones.",
@@ -75,9 +85,17 @@ Value = TypeVar("Value")
               "narrower is more accurate and takes more index.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="LAYER", help="Leave a layer dense; repeatable.")
 @click.option(
-    "--method", default="reconstruct", show_default=True, metavar="magnitude|reconstruct|finetune",
-    help="Magnitude, which repairs nothing, is of the array alone.",
+    "--method", default="reconstruct", show_default=True,
+    metavar="magnitude|reconstruct|finetune|admm",
+    help="Magnitude, which repairs nothing, is of the array alone; finetune of torch networks, "
+    "admm of ONNX ones.",
 )  # fmt: skip
+@click.option("--depthwise", is_flag=True,
+              help="Of ONNX networks: prune depthwise convolutions too, which the array runs at "
+              "K = 1 as they are.")  # fmt: skip
+@click.option("--sensitivity", is_flag=True,
+              help="Of ONNX networks: show what pruning each layer alone does to the "
+              "outputs.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=6, show_default=True,
               help="Of method finetune.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -85,26 +103,33 @@ Value = TypeVar("Value")
     "--json", "json_file", type=OUTPUT_FILE, metavar="FILE",
     help="Report; OUT.json beside the network unless given.",
 )  # fmt: skip
-def command(model: str, output: Path, json_file: Path | None, **options: Any) -> None:
+def command(model: str, output: Path | None, json_file: Path | None, **options: Any) -> None:
     """Prune a network and write it as float ONNX.
 
-    MODEL is 'fashion', the bundled network; a Python file whose variable 'model' is a
-    torch.nn.Module; or FILE.py:NAME or MODULE:NAME, a network or a function without arguments that
-    returns one. The file or module runs as any Python program does, so give your own only. No
-    labels are needed. What 'steelyard compile' would refuse is said before the work begins.
+    MODEL is a float ONNX file, for which torch is not needed; 'fashion', the bundled network; a
+    Python file whose variable 'model' is a torch.nn.Module; or FILE.py:NAME or MODULE:NAME, a
+    network or a function without arguments that returns one. The file or module runs as any Python
+    program does, so give your own only. No labels are needed. What 'steelyard compile' would refuse
+    is said before the work begins.
 
     \b
     Examples:
       steelyard prune fashion -o pruned.onnx
+      steelyard prune float.onnx --calibration images.npy -o pruned.onnx
+      steelyard prune float.onnx --calibration images.npy --sensitivity
       steelyard prune net.py --weights net.pt --calibration images.npy -o pruned.onnx
       steelyard prune mynets:small --calibration images.npy --sparsity 0.5 -o pruned.onnx
       steelyard prune fashion --engine crossbar --constraint mixed -o pruned.onnx
     """
+    if Path(model).suffix.lower() == ".onnx":
+        _prune_onnx(Path(model), output, json_file, options)
+        return
+    one_thread()
+    output = _check_torch(output, options)
     from steelyard.quantize import export_onnx
 
     from ..inputs.models import user_model
 
-    one_thread()
     _check_engine(options)
     engine = options["engine"]
     images = _calibration(model, options["calibration"])
@@ -124,6 +149,95 @@ def command(model: str, output: Path, json_file: Path | None, **options: Any) ->
     if report:
         write_json(report, document)
     show(layers, *lines, *(f"dense: {name} ({reason})" for name, reason in result.left_dense))
+
+
+def _check_torch(output: Path | None, options: dict[str, Any]) -> Path:
+    """Refuses options of ONNX networks; the output, which must be given."""
+    for key, name in GRAPH.items():
+        if options[key]:
+            raise UserError(
+                f"{name} is of ONNX networks, not of torch ones; leave it out, or export the "
+                "network and give the .onnx file."
+            )
+    if output is None:
+        raise UserError("There is no place for the pruned network; give -o OUT.onnx.")
+    return output
+
+
+def _prune_onnx(
+    model: Path, output: Path | None, json_file: Path | None, options: dict[str, Any]
+) -> None:
+    """Prunes an ONNX network, without torch."""
+    from steelyard.balanced import GROUP, FloatGraph, graph_sensitivity, prune_graph
+
+    _check_graph(model, output, options)
+    given = options["calibration"]
+    if given is None:
+        raise UserError(
+            f"Model {str(model)!r} needs calibration images; give --calibration X.npy, float32 "
+            "network inputs, batch first."
+        )
+    images = calibration_images(given)
+    group = GROUP if options["group"] is None else options["group"]
+    with activity("looking at the network") as log:
+        log("")
+        graph = FloatGraph(
+            model, images, exclude=options["exclude"], depthwise=options["depthwise"], warn=warn
+        )
+    if output is None:
+        with progress("measuring") as update:
+            damage = graph_sensitivity(graph, group, seed=options["seed"], progress=update)
+        if json_file is not None:
+            write_json(json_file, {"group": group, "sensitivity": damage_document(damage)})
+        show(_damage_table(model, damage, group))
+        return
+    with progress("pruning") as update:
+        result = prune_graph(
+            graph,
+            images,
+            options["sparsity"],
+            group,
+            options["method"],
+            ks=_by_layer("--k", "K", "conv2=4", options["k_table"], _whole),
+            work=options["work"],
+            seed=options["seed"],
+            measured=options["sensitivity"],
+            progress=update,
+        )
+    with replacing(output) as temporary:
+        temporary.write_bytes(result.model.SerializeToString())
+    report = json_file or beside(output, output.with_suffix(".json"))
+    if report:
+        write_json(report, graph_prune_document(result))
+    tables = [_array_table(output, result)]
+    if options["sensitivity"]:
+        tables.append(_damage_table(model, result.damage, group))
+    show(*tables, *(f"dense: {name} ({reason})" for name, reason in result.left_dense))
+
+
+def _check_graph(model: Path, output: Path | None, options: dict[str, Any]) -> None:
+    """Refuses what is of torch networks or of the other engine, and no output."""
+    if options["engine"] != "array":
+        raise UserError(
+            f"Model {str(model)!r} is an ONNX network, which is pruned for the array alone; leave "
+            "--engine out, or give the torch network."
+        )
+    _check_engine(options)
+    if options["weights"] is not None:
+        raise UserError(
+            f"Model {str(model)!r} holds its weights itself; leave --weights out, or give the "
+            "torch network."
+        )
+    if options["method"] == "finetune":
+        raise UserError(
+            f"Model {str(model)!r} is an ONNX network, which cannot be trained; choose --method "
+            "reconstruct, admm or magnitude, or give the torch network."
+        )
+    if output is None and not options["sensitivity"]:
+        raise UserError(
+            "There is no place for the pruned network; give -o OUT.onnx, or --sensitivity to "
+            "measure alone."
+        )
 
 
 def _check_engine(options: dict[str, Any]) -> None:
@@ -255,7 +369,17 @@ def _by_layer(
     return values or None
 
 
-def _array_table(output: Path, result: "PruneResult") -> "Table":
+def _damage_table(model: Path, damage: dict[str, dict[int, float]], group: int) -> "Table":
+    """What each layer alone does to the outputs, a column for each number of kept weights."""
+    tried = sorted({k for own in damage.values() for k in own if k < group})
+    return table(
+        f"{model}: change of the outputs over their variance with one layer pruned and repaired",
+        ("layer", *(f"{k}/{group}" for k in tried)),
+        [(name, *(own.get(k) for k in tried)) for name, own in damage.items()],
+    )
+
+
+def _array_table(output: Path, result: "PruneResult | GraphPruneResult") -> "Table":
     return table(
         f"{output}: {percent(result.sparsity)} of the weights and "
         f"{percent(result.work)} of the work outside the first layer removed",
