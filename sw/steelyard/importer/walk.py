@@ -434,7 +434,8 @@ def _output_label(graph: Graph) -> dict[str, str]:
         if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
             return {}
         name = node.inputs[0]
-    return {makers[name].inputs[0]: graph.output} if name in makers else {}
+    quantizer = makers.get(name)
+    return {quantizer.inputs[0]: graph.output} if quantizer and quantizer.inputs else {}
 
 
 VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
