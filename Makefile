@@ -13,7 +13,7 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: agreement docs wheel wheel-test demo demo-board demo-crossbar test fuzz commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
+.PHONY: agreement docs wheel wheel-test demo demo-board demo-crossbar test fuzz fuzz-models commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -22,6 +22,7 @@ help:
 	@echo "make test        all tests (a few minutes)"
 	@echo "make commands    every command that the documents show, in a small form"
 	@echo "make fuzz        malformed files of all kinds, thousands of each: SEED=n"
+	@echo "make fuzz-models malformed ONNX and TFLite files alone, the faults kept in build/fuzz: COUNT=10000 SEED=n"
 	@echo "make agreement   onnx's node tests, and COUNT random graphs against onnxruntime: COUNT=500 SEED=first seed"
 	@echo "make formal      the proofs of the gateware alone"
 	@echo "make lint        ruff and mypy"
@@ -58,6 +59,11 @@ test: $(STAMP)
 
 fuzz: $(STAMP)
 	@for script in $(FUZZERS); do echo "$$script" && $(BIN)/python $$script --seed $(SEED) || exit 1; done
+
+# Seven of ten files are ONNX, the others TFLite; what ends in a fault is kept.
+fuzz-models: $(STAMP)
+	$(BIN)/python tests/fuzz/networks.py --count $$(($(COUNT) * 7 / 10)) --seed $(SEED) --keep build/fuzz/onnx
+	$(BIN)/python tests/fuzz/tflite_files.py --count $$(($(COUNT) * 3 / 10)) --seed $(SEED) --keep build/fuzz/tflite
 
 # Some of them place and route.
 commands: $(STAMP) $(BOARDS_STAMP)

@@ -10,6 +10,7 @@ import faulthandler
 import importlib
 import json
 import os
+import re
 import resource
 import select
 import shutil
@@ -19,7 +20,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,14 +290,20 @@ def _report(
     -------
     number of faults
     """
-    start, found, slowest, memory = time.monotonic(), Counter[str](), 0.0, 0.0
+    start, slowest, memory = time.monotonic(), 0.0, 0.0
+    found, by_change = Counter[str](), defaultdict[str, Counter[str]](Counter)
     for verdict in fuzz(lambda number: make(seed, number), numbers):
         found[verdict.kind] += 1
+        for change in {each.strip() for each in re.split("[,;]", verdict.name)}:
+            by_change[change][verdict.kind] += 1
         slowest, memory = max(slowest, verdict.seconds), max(memory, verdict.megabytes)
         if verdict.kind == "fault" or always:
             print(f"case {verdict.number} ({verdict.name}): {verdict.kind}\n{verdict.detail}")
             if keep:
                 _keep(keep / str(verdict.number), make(seed, verdict.number))
+    print(f"{'change or command':24}{'ran':>8}{'refused':>9}{'faults':>8}")
+    for change, ends in sorted(by_change.items()):
+        print(f"{change:24}{ends['success']:8}{ends['refused']:9}{ends['fault']:8}")
     print(
         f"seed {seed}: {len(numbers)} cases, {found['success']} ran, "
         f"{found['refused']} refused, {found['fault']} faults; at most {slowest:.1f} CPU-s and "

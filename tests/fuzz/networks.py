@@ -1,7 +1,8 @@
 """Fuzz of ONNX files, float and quantized: bytes changed, and edits of the graph written again.
 
 Quantized files go to ``compile`` or ``quantize``, float ones to ``quantize``, both to ``check``.
-Some keep a tensor in another file.
+Some keep tensors in another file, which may be cut off. What is edited is a network of usual
+operators, or one of the random graphs that are compared with onnxruntime.
 """
 
 import contextlib
@@ -9,7 +10,8 @@ import functools
 import io
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,16 @@ from onnx import (
     numpy_helper,
 )
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from agreement.random_graphs import RandomGraph
+
 COUNT = 2000
 CHECKED = 0.3
 """Share of the files that go to ``check``."""
 SHAPE = (3, 8, 8)
+GRAPHS = 12
+"""Random graphs among what is edited."""
 ODD_INTEGERS = (0, 1, -1, 2, 3, 7, 64, 100_000, (1 << 31) - 1, 1 << 40, -(1 << 63), (1 << 63) - 1)
 ODD_FLOATS = (0.0, -0.0, -1.0, 1e-45, 1.2e-38, 3e38, 1e30, float("inf"), float("nan"))
 OPERATORS = (
@@ -35,7 +43,8 @@ OPERATORS = (
     "ConstantOfShape", "Conv", "DequantizeLinear", "Div", "Dropout", "Expand", "Flatten", "Gather",
     "Gemm", "GlobalAveragePool", "Identity", "If", "Loop", "MatMul", "MaxPool", "Mul", "Pad",
     "QuantizeLinear", "Range", "ReduceMean", "Relu", "Reshape", "Scan", "Shape", "Slice", "Softmax",
-    "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Nothing",
+    "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Nothing", "ConvTranspose",
+    "DepthToSpace", "LeakyRelu", "PRelu", "QLinearConv", "QLinearMatMul", "Resize", "Sigmoid",
 )  # fmt: skip
 
 
@@ -103,6 +112,12 @@ class Maker:
 def model(quantized: bool, opset: int) -> ModelProto:
     """Model that is fuzzed; both kinds run as they are."""
     return Maker(quantized).model(opset)
+
+
+@functools.cache
+def graph(seed: int) -> ModelProto:
+    """Random quantized model that is fuzzed, of more operators."""
+    return RandomGraph(seed).graph
 
 
 Edit = Callable[[ModelProto, random.Random], None]
@@ -300,10 +315,90 @@ def versions(model: ModelProto, draw: random.Random) -> None:
         model.opset_import[0].version = draw.choice((*range(1, 30), *ODD_INTEGERS))
 
 
+def circle(model: ModelProto, draw: random.Random) -> None:
+    """A node that reads what is made behind it."""
+    graph = model.graph
+    first = draw.randrange(len(graph.node))
+    behind = [name for node in graph.node[first:] for name in node.output]
+    node = graph.node[first]
+    node.input[draw.randrange(len(node.input))] = draw.choice(behind)
+
+
+def missing(model: ModelProto, draw: random.Random) -> None:
+    """Some constants are gone, or all."""
+    stored = model.graph.initializer
+    for _ in range(draw.choice((1, 3, len(stored)))):
+        del stored[draw.randrange(len(stored))]
+
+
+def messages(message: Any) -> Iterator[Any]:
+    """A protobuf message and all within it."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in value if field.is_repeated else [value]:
+                yield from messages(each)
+
+
+def fields(model: ModelProto, draw: random.Random) -> None:
+    """A field of any message cleared, doubled or of another value, known to a handler or not."""
+    message = draw.choice(list(messages(model)))
+    present = [field for field, _ in message.ListFields()]
+    field = draw.choice(present if present and draw.random() < 0.7 else message.DESCRIPTOR.fields)
+    change = draw.random()
+    if change < 0.2:
+        message.ClearField(field.name)
+    elif field.message_type is not None:
+        held = getattr(message, field.name)
+        if field.is_repeated:
+            held.add().CopyFrom(draw.choice(held)) if held and change < 0.6 else held.add()
+        else:
+            held.SetInParent()
+    else:
+        value = odd(field, draw)
+        if not field.is_repeated:
+            setattr(message, field.name, value)
+        elif (held := getattr(message, field.name)) and change < 0.7:
+            held[draw.randrange(len(held))] = value
+        else:
+            held.extend([value] * draw.choice((1, 1, 9, 100_000)))
+
+
+def odd(field: Any, draw: random.Random) -> Any:
+    """A value that the type of a protobuf field can hold."""
+    if field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+        return draw.choice(ODD_FLOATS)
+    if field.cpp_type == field.CPPTYPE_STRING:
+        text = draw.choice(("", "x", "x" * 10_000, "a\nb", "\0", "../x", "é", "Conv", "%s{0}"))
+        return text.encode() if field.type == field.TYPE_BYTES else text
+    if field.cpp_type == field.CPPTYPE_ENUM:
+        return draw.choice(field.enum_type.values).number
+    low = 0 if field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64) else -(1 << 31)
+    return draw.choice([each for each in ODD_INTEGERS if low <= each < 1 << 31] or [0])
+
+
 EDITS: tuple[Edit, ...] = (
     attribute, attribute, wires, wires, nodes, nodes, constant, constant, scale, shapes, growth,
-    versions,
+    versions, circle, missing, fields, fields, fields,
 )  # fmt: skip
+
+
+def apart(model: ModelProto, draw: random.Random) -> bytes:
+    """Content of another file with all constants, which may be cut off or hold too much."""
+    content = bytearray()
+    for tensor in model.graph.initializer:
+        raw = tensor.raw_data
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.ClearField("raw_data")
+        for key, value in (("location", "w.bin"), ("offset", len(content)), ("length", len(raw))):
+            tensor.external_data.add(key=key, value=str(value))
+        content += raw
+    change = draw.random()
+    if change < 0.4:
+        del content[draw.randrange(len(content)) :]
+    elif change < 0.6:
+        del content[: draw.choice((1, 4, 100))]
+    return bytes(content)
 
 
 def cut(content: bytes, draw: random.Random) -> bytes:
@@ -332,8 +427,13 @@ def make(seed: int, number: int) -> Case:
     draw = random.Random(f"{seed} {number}")
     quantized = draw.random() < 0.7
     changed = ModelProto()
-    changed.CopyFrom(model(quantized, draw.choice((13, 17, 21))))
-    if draw.random() < 0.25:
+    if quantized and draw.random() < 0.4:
+        changed.CopyFrom(graph(draw.randrange(GRAPHS)))
+    else:
+        changed.CopyFrom(model(quantized, draw.choice((13, 17, 21))))
+    shape = [dim.dim_value for dim in changed.graph.input[0].type.tensor_type.shape.dim[1:]]
+    other = apart(changed, draw) if draw.random() < 0.05 else bytes(draw.choice((0, 4, 4000)))
+    if draw.random() < 0.15:
         name, content = "bytes", cut(changed.SerializeToString(), draw)
     else:
         edits = [draw.choice(EDITS) for _ in range(draw.choice((1, 1, 1, 2, 4)))]
@@ -342,20 +442,22 @@ def make(seed: int, number: int) -> Case:
             with contextlib.suppress(Exception):
                 edit(changed, draw)
         name, content = ", ".join(edit.__name__ for edit in edits), changed.SerializeToString()
-    files = {"n.onnx": content, "w.bin": bytes(draw.choice((0, 4, 4000)))}
+    files = {"n.onnx": content, "w.bin": other}
     if draw.random() < CHECKED:
         at = draw.choice(((), ("--cut", "Gemm"), ("--cut", draw.choice(values(changed)))))
         return Case(f"{name}; check", files, ("check", "n.onnx", *at))
     if quantized and draw.random() < 0.8:
         return Case(f"{name}; compile", files, ("compile", "n.onnx", "-o", "n.syp"))
     images = io.BytesIO()
-    np.save(images, np.random.default_rng(0).standard_normal((4, *SHAPE)).astype(np.float32))
+    np.save(images, np.random.default_rng(0).standard_normal((4, *shape)).astype(np.float32))
     files["x.npy"] = images.getvalue()
     use = ("quantize", "n.onnx", "--calibration", "x.npy", "-o", "q.onnx")
     return Case(f"{name}; quantize", files, use)
 
 
 if __name__ == "__main__":
+    for seed in range(GRAPHS):
+        graph(seed)
     imports = ["steelyard_cli.commands.compile", "steelyard_cli.commands.check", "steelyard.check",
                "onnxruntime", "onnx.reference", "onnxruntime.quantization"]  # fmt: skip
     sys.exit(main(make, COUNT, __doc__, imports))

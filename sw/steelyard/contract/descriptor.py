@@ -1,6 +1,6 @@
 """Layer descriptor: the 32 words that tell the sequencer everything about one layer."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Self
 
@@ -214,8 +214,8 @@ class Descriptor:
         """
         packed = [0] * DESCRIPTOR_WORDS
         narrow = narrowed(config) if config else {}
-        for name, value in asdict(self).items():
-            field = FIELDS[name]
+        for name, field in FIELDS.items():
+            value = getattr(self, name)
             limit = narrow.get(name, field)
             if not limit.minimum <= value <= limit.maximum:
                 raise UserError(

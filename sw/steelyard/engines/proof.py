@@ -1,16 +1,32 @@
 """Proof that no integer of a layer can overflow, from its actual weights and any int8 input."""
 
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DoesNotFit
+from ..network import Conv
 
-__all__ = ["OFFSET", "Bounds", "fold_bias", "group_bounds", "grouped", "overflowing_channel"]
+__all__ = [
+    "OFFSET",
+    "Bounds",
+    "GroupedWeights",
+    "fold_bias",
+    "group_bounds",
+    "grouped",
+    "overflowing_channel",
+    "weights_by_group",
+]
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 OFFSET = 128
 """What the array adds to every activation, so that its multipliers take unsigned bytes."""
+
+MOST_INPUT = 255
+"""Greatest activation with that offset."""
 
 Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Least and greatest sum of each weight group over offset inputs, int64 (out_channels, groups)."""
@@ -28,14 +44,48 @@ def grouped(weight: NDArray[np.int8], group: int) -> NDArray[np.int8]:
     return padded.reshape(len(weight), groups, group)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GroupedWeights:
+    """What plans take of a layer's weights, whatever the configuration but its groups.
+
+    Members
+    -------
+    counts : nonzero weights of each group, uint8 (out_channels, groups)
+    bounds : see :data:`Bounds`
+    nnz : weights that are not zero
+    """
+
+    counts: NDArray[np.uint8]
+    bounds: Bounds
+    nnz: int
+
+
+_GROUPED: WeakKeyDictionary[Conv, dict[int, GroupedWeights]] = WeakKeyDictionary()
+
+
+def weights_by_group(layer: Conv, group: int) -> GroupedWeights:
+    """What the groups of a layer's weights hold.
+
+    Counted once for every length of groups: a network is planned for many configurations.
+    """
+    known = _GROUPED.setdefault(layer, {})
+    if group not in known:
+        weights = grouped(layer.weight, group)
+        counts = np.count_nonzero(weights, axis=2).astype(np.uint8)
+        known[group] = GroupedWeights(
+            counts=counts, bounds=group_bounds(weights), nnz=int(counts.sum(dtype=np.int64))
+        )
+    return known[group]
+
+
 def group_bounds(weights: NDArray[np.int8]) -> Bounds:
     """Bounds of grouped weights, int8 (out_channels, groups, group)."""
-    total = weights.sum(axis=2, dtype=np.int64)
+    total = weights.sum(axis=2, dtype=np.int32)
     # The array keeps activations offset by 128: they lie between 0 and 255.
     # The magnitude of -128 wraps to itself in int8 and reads 128 as an unsigned byte.
-    magnitude = np.abs(weights).view(np.uint8).sum(axis=2, dtype=np.int64)
+    magnitude = np.abs(weights).view(np.uint8).sum(axis=2, dtype=np.int32)
     positive, negative = (magnitude + total) // 2, (magnitude - total) // 2
-    return -255 * negative, 255 * positive
+    return np.int64(-MOST_INPUT) * negative, np.int64(MOST_INPUT) * positive
 
 
 def overflowing_channel(bounds: Bounds, chunk_groups: int, bits: int) -> tuple[int, int] | None:
@@ -54,18 +104,22 @@ def overflowing_channel(bounds: Bounds, chunk_groups: int, bits: int) -> tuple[i
 
 
 def fold_bias(
-    layer: str, bias: NDArray[np.int32], zero_point: int, weight: NDArray[np.int8], bounds: Bounds
+    layer: str, bias: NDArray[np.int32], zero_point: int, bounds: Bounds
 ) -> NDArray[np.int32]:
     """Bias with the correction of zero point and offset: ``bias - (zero_point + 128) * sum(w)``.
+
+    Parameters
+    ----------
+    bounds : of all groups of the layer's weights
 
     Raises
     ------
     DoesNotFit
         If it, the sum of all groups, or both together could leave 32 bits; names the layer.
     """
-    totals = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
-    folded = bias.astype(np.int64) - (zero_point + OFFSET) * totals
     low, high = bounds[0].sum(axis=1), bounds[1].sum(axis=1)
+    totals = (low + high) // MOST_INPUT
+    folded = bias.astype(np.int64) - (zero_point + OFFSET) * totals
     reach_low = np.minimum(np.minimum(low, folded), low + folded)
     reach_high = np.maximum(np.maximum(high, folded), high + folded)
     bad = np.flatnonzero((reach_low < INT32_MIN) | (reach_high > INT32_MAX))

@@ -33,4 +33,5 @@ def _quantized_into(output: str, makers: Mapping[str, Node]) -> str | None:
         if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
             return None
         name = node.inputs[0]
-    return makers[name].inputs[0] if name in makers else None
+    quantizer = makers.get(name)
+    return quantizer.inputs[0] if quantizer and quantizer.inputs else None

@@ -126,14 +126,19 @@ def _load_external(model: onnx.ModelProto, folder: Path, label: str) -> None:
         what = f"{label} keeps tensor {tensor.name!r} in file {entries.get('location', '')!r}"
         try:
             wanted = _byte_count(tensor)
+            if not entries.get("location"):
+                raise ValueError("the ONNX file does not say which")
             offset, length = (
                 int(entries.get("offset", 0)),
                 int(entries.get("length", wanted)),
             )
             if offset < 0 or length != wanted:
                 raise ValueError(f"{length} bytes from {offset} are no tensor of {wanted} bytes")
-            if "length" not in entries:
-                tensor.external_data.add(key="length", value=str(wanted))
+            # Whatever else the file says of them, onnx would warn of.
+            del tensor.external_data[:]
+            place = {"location": entries["location"], "offset": offset, "length": length}
+            for key, value in place.items():
+                tensor.external_data.add(key=key, value=str(value))
             onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
             if len(tensor.raw_data) != wanted:
                 raise ValueError(f"it holds {len(tensor.raw_data)} of {wanted} bytes")

@@ -22,7 +22,7 @@ from steelyard.importer.graph import (
     read_constants,
     without_qoperators,
 )
-from steelyard.importer.inference import inferred
+from steelyard.importer.inference import inferred, of_one_image
 from steelyard.importer.node import Node
 from steelyard.importer.schema import OWN_DOMAINS, check_opset, opset_of, read_node
 from steelyard.importer.survey import Fault, Survey
@@ -174,20 +174,8 @@ def _input_obstacles(value: onnx.ValueInfoProto, shapes: Mapping[str, Shape]) ->
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Shapes of all values that are known once the batch is 1."""
-    import onnx
-
-    single = onnx.ModelProto()
-    single.CopyFrom(model)
-    constants = {item.name for item in single.graph.initializer}
-    for item in single.graph.input:
-        dims = item.type.tensor_type.shape.dim
-        if item.name not in constants and dims:
-            dims[0].dim_value = 1
-    del single.graph.value_info[:]
-    for item in single.graph.output:
-        item.type.tensor_type.ClearField("shape")
     # Nodes whose inputs' shapes stay unknown are judged by their operator alone.
-    graph = inferred(single).graph
+    graph = inferred(of_one_image(model)).graph
     found = {
         item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
         for item in (*graph.input, *graph.value_info, *graph.output)

@@ -139,7 +139,7 @@ class _Placeholders(Survey):
     def _weights(self, value: Constant) -> QuantizedConstant:
         array = value.array.astype(np.float32)
         peak = float(np.abs(array).max(initial=0)) or 1.0
-        codes = np.rint(array * (LARGEST / peak))
+        codes = np.rint(array / peak * LARGEST)
         # A weight that is not zero takes its place in a group however small it is.
         codes += np.sign(array) * ((codes == 0) & (array != 0))
         zero = np.zeros((), np.int8)

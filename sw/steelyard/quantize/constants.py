@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from steelyard.errors import UserError
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import needed_nodes, read_constants
+from steelyard.importer.inference import of_one_image
 from steelyard.importer.schema import check_opset, read_node
 from steelyard.quantize.sessions import with_shapes
 
@@ -91,15 +92,7 @@ def check_sizes(model: onnx.ModelProto) -> None:
     UserError
         If a value has too many elements for one image, or as many as nobody knows beforehand.
     """
-    single = type(model)()
-    single.CopyFrom(model)
-    for item in single.graph.input:
-        dims = item.type.tensor_type.shape.dim
-        if dims:
-            dims[0].dim_value = 1
-    for item in single.graph.output:
-        item.type.tensor_type.ClearField("shape")
-    graph = with_shapes(single).graph
+    graph = with_shapes(of_one_image(model)).graph
     sizes = {
         item.name: math.prod(dim.dim_value for dim in item.type.tensor_type.shape.dim)
         for item in (*graph.value_info, *graph.output)

@@ -26,6 +26,7 @@ class Edit:
         self._model = model
         self.nodes: list[onnx.NodeProto] = [_copy(node) for node in model.graph.node]
         self._constants = {item.name: item for item in model.graph.initializer}
+        self._fresh: set[str] = set()
         self._outputs = {item.name for item in model.graph.output}
         self._inputs = {item.name for item in model.graph.input}
         graph = model.graph
@@ -66,11 +67,13 @@ class Edit:
         from onnx import numpy_helper
 
         name = self.free_name(hint)
+        self._fresh.add(name)
         self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
 
     def keep_constant(self, item: onnx.TensorProto) -> None:
         """Take an initializer over from another graph under its own name."""
+        self._fresh.add(item.name)
         self._constants[item.name] = item
 
     def free_name(self, hint: str) -> str:
@@ -112,15 +115,16 @@ class Edit:
     def finish(self) -> None:
         """Write nodes and the constants that are still read into the model."""
         graph = self._model.graph
-        kept = [
-            _copy(item)
-            for name, item in self._constants.items()
-            if name in self._readers or name in self._outputs
-        ]
+        kept = {name for name in self._constants if name in self._readers or name in self._outputs}
         del graph.node[:]
         graph.node.extend(self.nodes)
-        del graph.initializer[:]
-        graph.initializer.extend(kept)
+        # What stays is left where it is: weights are nearly all of a file.
+        for index in reversed(range(len(graph.initializer))):
+            if graph.initializer[index].name not in kept - self._fresh:
+                del graph.initializer[index]
+        graph.initializer.extend(
+            item for name, item in self._constants.items() if name in kept & self._fresh
+        )
 
     def refresh(self) -> None:
         """Look everything up again, after a node was changed in place."""

@@ -78,8 +78,10 @@ def _plain_gemm(edit: Edit, node: onnx.NodeProto) -> None:
             return
         scaled = bias.astype(np.float64) * attribute(node, "beta", 1.0)
         bias = np.broadcast_to(scaled.reshape(-1), (columns,)).astype(np.float32)
-    scaled = (matrix.astype(np.float64) * attribute(node, "alpha", 1.0)).astype(np.float32)
-    inputs = [node.input[0], edit.add_constant(f"{node.name}/weight", scaled)]
+    alpha = attribute(node, "alpha", 1.0)
+    if alpha != 1:
+        matrix = (matrix.astype(np.float64) * alpha).astype(np.float32)
+    inputs = [node.input[0], edit.add_constant(f"{node.name}/weight", matrix)]
     if bias is not None:
         inputs.append(edit.add_constant(f"{node.name}/bias", bias))
     edit.replace(

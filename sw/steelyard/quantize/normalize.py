@@ -17,7 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
-from steelyard.importer.graph import check_batch, read_constants, read_model, single_input
+from steelyard.importer.graph import (
+    check_batch,
+    read_constants,
+    read_model,
+    single_input,
+    surplus_ends,
+)
 from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
@@ -133,9 +139,13 @@ def modern(original: onnx.ModelProto) -> onnx.ModelProto:
     Raises
     ------
     UserError
-        If constants cannot be read or would be too large, or its opset cannot be converted.
+        If constants cannot be read or would be too large, there is no output, or its opset cannot
+        be converted.
     """
-    read_constants(original.graph, original.graph.name or "network")
+    graph = original.graph
+    constants = read_constants(graph, graph.name or "network")
+    if not graph.output:
+        raise UserError(surplus_ends(graph, constants, f"ONNX graph {graph.name!r}")[-1])
     model = _converted(named(original))
     _as_float32(model)
     return model

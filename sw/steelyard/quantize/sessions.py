@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
+from steelyard.importer.inference import outline
 
 if TYPE_CHECKING:
     import onnx
@@ -153,7 +154,7 @@ def optimized(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
 
 
 def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Graph whose values have the shapes that follow from its input's.
+    """The graph itself, its values with the shapes that follow from its input's.
 
     Raises
     ------
@@ -164,12 +165,18 @@ def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
     del model.graph.value_info[:]
     try:
-        return onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
+        found = onnx.shape_inference.infer_shapes(
+            outline(model), strict_mode=False, data_prop=True
+        ).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise UserError(
             f"ONNX graph {model.graph.name!r} has shapes that contradict each other "
             f"({reason_of(error)}); export the network again."
         ) from None
+    del model.graph.output[:]
+    model.graph.output.extend(found.output)
+    model.graph.value_info.extend(found.value_info)
+    return model
 
 
 def _dtype(name: str) -> type[np.generic]:

@@ -217,17 +217,13 @@ def checked(model: onnx.ModelProto, folder: Path) -> tuple[list[str], onnx.Model
         return [*found, str(error)], model
     try:
         with quiet():
-            form = rewritten(_copied(plain), folder)
+            form = rewritten(plain, folder)
     except UserError as error:
-        # The quantizer's own sentence, unless the graph as it is tells more.
+        # The quantizer's own sentence, unless the graph as it is tells more. What has been tried
+        # is half rewritten.
+        plain = named(model)
         return [*found, *obstacles(plain, original=model)] or [str(error)], plain
     return [*found, *obstacles(form, original=model)], form
-
-
-def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = type(model)()
-    copy.CopyFrom(model)
-    return copy
 
 
 def _obstacles(model: onnx.ModelProto, folder: Path) -> list[str]:

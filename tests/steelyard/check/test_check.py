@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from qdq_graphs import start
+from qdq_graphs import Qdq, start
 from steelyard import quantize
 from steelyard.check import assess, examine, fits, smallest
 from steelyard.compile import compile
 from steelyard.compile.cycles import busy, predict
 from steelyard.compile.plans import planned
 from steelyard.contract import AcceleratorConfig, configure
+from steelyard.errors import UserError
 from steelyard.importer import load
 from steelyard.network.random import random_network
 
@@ -99,6 +100,28 @@ def test_a_weight_that_is_not_zero_counts_however_small_it_is(tmp_path):
     (weight,) = (layer.weight for layer in network.layers)
     np.testing.assert_array_equal(weight[0, 0, 0], [127, 1, -1])
     assert np.count_nonzero(weight) == 3
+
+
+def test_weights_that_are_all_tiny_count_too(tmp_path):
+    model = nn.Conv2d(1, 1, 3)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.weight[0, 0, 0] = torch.tensor([1e-45, 0.0, -1e-45])
+    path = tmp_path / "f.onnx"
+    quantize.export_onnx(model, np.zeros((1, 1, 5, 5), np.float32), path)
+    network = examine(path).network
+    assert network is not None
+    (weight,) = (layer.weight for layer in network.layers)
+    np.testing.assert_array_equal(weight[0, 0, 0], [127, 0, -127])
+
+
+def test_a_float_network_without_an_output_cannot_be_cut():
+    g = Qdq(3, 9, 9)
+    weight = g.constant(np.zeros((4, 3, 3, 3), np.float32))
+    model = g.model(g.op("Relu", g.op("Conv", "x", weight)))
+    del model.graph.output[:]
+    with pytest.raises(UserError, match=r"'by_hand' has 0 outputs \(none\), one is allowed"):
+        examine(model, "Relu")
 
 
 def qdq() -> onnx.ModelProto:

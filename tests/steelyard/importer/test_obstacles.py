@@ -283,3 +283,12 @@ def test_a_bad_quantizer_is_named_and_not_the_dequantizer_behind_it():
     model = g.model(g.pair(g.op("Flatten", g.op("GlobalAveragePool", y)), 0.01))
     (only,) = obstacles(model)
     assert only.startswith("QuantizeLinear node") and "4 scales for an activation" in only
+
+
+def test_an_output_quantizer_without_inputs_is_one_of_several_obstacles():
+    g, x = start()
+    model = g.model(g.pair(g.op("Resize", x), 0.1))
+    quantizer = next(node for node in reversed(model.graph.node) if node.op_type[0] == "Q")
+    del quantizer.input[:]
+    (sentence,) = obstacles(model)
+    assert sentence.startswith(f"QuantizeLinear node {quantizer.name!r} has 0 inputs")

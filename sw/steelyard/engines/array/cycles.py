@@ -1,6 +1,7 @@
 """Cycle model of the array: loader, columns and drain, group by group, passes in closed form."""
 
 from collections import deque
+from functools import lru_cache
 
 from ...contract import AcceleratorConfig, Descriptor
 from ...contract.latencies import MINIMUM_DRAIN, array_latency, loader_latency
@@ -10,6 +11,8 @@ from .config import ArrayConfig
 __all__ = ["convolution_busy", "convolution_cycles"]
 
 
+# Networks repeat blocks, layers are cut into equal pieces, and what was chosen is asked again.
+@lru_cache(maxsize=1 << 12)
 def convolution_cycles(descriptor: Descriptor, config: AcceleratorConfig[ArrayConfig]) -> int:
     """Cycles of a convolution, exactly what the accelerator's first counter of it will say."""
     return follow(Convolution(descriptor, config), descriptor, config)

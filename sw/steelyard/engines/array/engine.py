@@ -10,10 +10,10 @@ from ...contract import AcceleratorConfig, Descriptor
 from ...network import Conv, Network, golden
 from ..columns import Column, field
 from ..engine import Engine, Limits, Plan
-from ..proof import fold_bias, group_bounds, grouped
+from ..proof import fold_bias, grouped, weights_by_group
 from .config import ArrayConfig
 from .cycles import convolution_busy, convolution_cycles
-from .packing import nonzeros, pack_weights
+from .packing import pack_weights
 from .schedule import choose_k, convolution, pieces, requested_k, schedule
 
 if TYPE_CHECKING:
@@ -46,25 +46,22 @@ class SparseArray(Engine):
         prepared: Mapping[str, int | None],
     ) -> Plan:
         """Schedule of a layer, see :mod:`.schedule`."""
-        weights = grouped(layer.weight, config.engine.group)
-        counts = nonzeros(weights)
-        bounds = group_bounds(weights)
-        k = choose_k(layer.name, counts, prepared[layer.name], config.engine.group)
+        weights = weights_by_group(layer, config.engine.group)
+        k = choose_k(layer.name, weights.counts, prepared[layer.name], config.engine.group)
         zero = network.tensor(layer.inputs[0]).zero_point
-        cut = schedule(layer, base, k, bounds, config)
-        channels = pieces(len(weights), cut, config)
+        cut = schedule(layer, base, k, weights.bounds, config)
+        channels = pieces(len(layer.weight), cut, config)
         descriptors = tuple(
             convolution(base, last - first, cut, config) for first, last in channels
         )
         _, height, width = network.tensor(layer.output).shape
-        nnz = int(counts.sum(dtype=np.int64))
-        work = nnz * base.batch * height * width
+        work = weights.nnz * base.batch * height * width
         return Plan(
             descriptors=descriptors,
             channels=tuple(channels),
-            bias=fold_bias(layer.name, layer.bias, zero, layer.weight, bounds),
-            nnz=nnz,
-            kept=len(weights) * cut.slots,
+            bias=fold_bias(layer.name, layer.bias, zero, weights.bounds),
+            nnz=weights.nnz,
+            kept=len(layer.weight) * cut.slots,
             ideal_cycles=-(-work // config.engine.macs_per_cycle),
             predicted_cycles=sum(convolution_cycles(each, config) for each in descriptors),
             k=cut.k,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ...contract import AcceleratorConfig
 from .config import ArrayConfig
 
-__all__ = ["Schedule", "nonzeros", "pack_weights"]
+__all__ = ["Schedule", "pack_weights"]
 
 BLOCK_WEIGHTS = 1 << 22
 """Weights packed at once, which bounds the temporary memory."""
@@ -52,11 +52,6 @@ class Schedule:
         if chunk < self.chunks - 1:
             return self.chunk_groups * self.k
         return (self.last_chunk_groups - 1) * self.k + self.k_last
-
-
-def nonzeros(weights: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Nonzero weights of each group, uint8 (out_channels, groups)."""
-    return np.count_nonzero(weights, axis=2).astype(np.uint8)
 
 
 def _pairs(weights: NDArray[np.int8], k: int) -> NDArray[np.uint16]:

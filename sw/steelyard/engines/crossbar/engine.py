@@ -11,7 +11,7 @@ from ...errors import DoesNotFit
 from ...network import Conv, Network
 from ..columns import Column, Row, field
 from ..engine import Engine, Limits, Plan
-from ..proof import fold_bias, group_bounds, grouped
+from ..proof import fold_bias, weights_by_group
 from .bounds import accumulator_bound
 from .config import CrossbarTileConfig
 from .counters import UnitCounters
@@ -52,8 +52,8 @@ class CrossbarTile(Engine):
         settings, mappings = prepared
         mapping = mappings.layers[layer.name]
         zero = network.tensor(layer.inputs[0]).zero_point
-        bounds = group_bounds(grouped(layer.weight, config.engine.group))
-        bias = fold_bias(layer.name, layer.bias, zero, layer.weight, bounds)
+        weights = weights_by_group(layer, config.engine.group)
+        bias = fold_bias(layer.name, layer.bias, zero, weights.bounds)
         # A converter that rounds up, or a cell that is off, can exceed what the weights allow.
         reach = accumulator_bound(mapping, settings.effects) + np.abs(bias.astype(np.int64))
         if reach.max() >= 1 << 31:
@@ -67,7 +67,7 @@ class CrossbarTile(Engine):
             descriptors=(descriptor,),
             channels=((0, len(layer.weight)),),
             bias=bias,
-            nnz=int(np.count_nonzero(layer.weight)),
+            nnz=weights.nnz,
             kept=mapping.weights,
             ideal_cycles=descriptor.out_tiles * steps,
             predicted_cycles=estimate(descriptor, mapping, config),

@@ -68,14 +68,16 @@ def _signed(node: Node, value: QuantizedConstant) -> NDArray[Any]:
             f"has a weight of {value.codes.dtype}, allowed are int8 and uint8; {REQUANTIZE}."
         )
     zero = along(value.zero_point, value.axis, value.codes.ndim)
-    codes = value.codes.astype(np.int16) - zero.astype(np.int16)
+    codes = value.codes
+    if codes.dtype == np.uint8 or np.any(zero):
+        codes = codes.astype(np.int16) - zero.astype(np.int16)
     low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
     if max(-low, high) > WIDEST:
         raise node.error(
             f"has a weight whose codes run from {low} to {high} around their zero point, allowed "
             f"are {-WIDEST} to {WIDEST}; {REQUANTIZE}, which keeps to {-LARGEST} to {LARGEST}."
         )
-    return codes.astype(np.int8) if max(-low, high) <= LARGEST else codes
+    return codes.astype(np.int8 if max(-low, high) <= LARGEST else np.int16, copy=False)
 
 
 def bias_of(
