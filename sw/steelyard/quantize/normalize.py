@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from steelyard.errors import UserError
 from steelyard.importer.graph import (
     check_batch,
+    faulty_ends,
     read_constants,
     read_model,
     single_input,
-    surplus_ends,
 )
 from steelyard.quantize.constants import check_sizes, compute_constants
 from steelyard.quantize.edit import Edit, attribute
@@ -145,7 +145,7 @@ def modern(original: onnx.ModelProto) -> onnx.ModelProto:
     graph = original.graph
     constants = read_constants(graph, graph.name or "network")
     if not graph.output:
-        raise UserError(surplus_ends(graph, constants, f"ONNX graph {graph.name!r}")[-1])
+        raise UserError(faulty_ends(graph, constants, f"ONNX graph {graph.name!r}")[-1])
     model = _converted(named(original))
     _as_float32(model)
     return model
