@@ -83,6 +83,11 @@ def prepare(folder: Path) -> None:
     torch.save(names["model"].state_dict(), folder / "net.pt")
     classifier = torch.nn.Sequential(names["model"], torch.nn.Softmax(1))
     export_onnx(classifier, np.load(folder / "images.npy"), folder / "float.onnx")
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
+    from tflite_models import mobilenet
+
+    (folder / "net.tflite").write_bytes(mobilenet(seed=5, size=16)[1])
+    np.save(folder / "nhwc.npy", random.random((3, 16, 16, 3), np.float32))
     prepare_data(folder / "data")
 
 
