@@ -1,10 +1,10 @@
-"""Parsed graph: the nodes that the output needs, in order, and numpy constants."""
+"""Parsed graph: the nodes that the outputs need, in order, and numpy constants."""
 
 from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Graph",
     "check_batch",
+    "faulty_ends",
     "is_quantized",
     "model_name",
     "parse",
     "read_constants",
     "read_model",
     "single_input",
-    "surplus_ends",
     "without_qoperators",
 ]
 
@@ -45,10 +45,11 @@ class Graph:
     -------
     name : the graph's own
     opset : of ONNX's own domain
-    input, output : names of the one input and the one output
+    input : name of the one input
+    outputs : names of the outputs, each once
     input_shape : sizes without the batch axis
     batch : size of the batch axis where the file fixes it, else None
-    nodes : those that the output needs, each behind the ones that make its inputs
+    nodes : those that the outputs need, each behind the ones that make its inputs
     constants : stored in the file, by name
     """
 
@@ -57,7 +58,7 @@ class Graph:
     input: str
     input_shape: tuple[int, ...]
     batch: int | None
-    output: str
+    outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: dict[str, np.ndarray]
 
@@ -68,13 +69,13 @@ def is_quantized(model: onnx.ModelProto) -> bool:
 
 
 def parse(model: onnx.ModelProto) -> Graph:
-    """Nodes, constants, the single input and the single output of a quantized model.
+    """Nodes, constants, the single input and the outputs of a quantized model.
 
     Raises
     ------
     UserError
-        If the model is not quantized, has several inputs or outputs, a shape that is open in more
-        than the batch axis, a node that its opset does not allow, or names that do not fit.
+        If the model is not quantized, has several inputs or no outputs, a shape that is open in
+        more than the batch axis, a node that its opset does not allow, or names that do not fit.
     """
     graph = model.graph
     label = graph.name or "network"
@@ -86,17 +87,17 @@ def parse(model: onnx.ModelProto) -> Graph:
     opset = check_opset(model, label)
     constants = read_constants(graph, label)
     source = single_input(graph, constants)
-    output = graph.output[0].name
+    outputs = tuple(item.name for item in graph.output)
     shape = _input_shape(source)
     given = {source.name, *constants}
-    needed = as_qdq(needed_nodes(graph, output, given), given, output, opset)
+    needed = as_qdq(needed_nodes(graph, outputs, given), given, outputs, opset)
     return Graph(
         label,
         opset,
         source.name,
         shape,
         source.type.tensor_type.shape.dim[0].dim_value or None,
-        output,
+        outputs,
         tuple(read_node(proto, opset) for proto in needed),
         constants,
     )
@@ -108,7 +109,8 @@ def without_qoperators(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises
     ------
     UserError
-        If the model has several inputs or outputs, or a node of the QOperator format is malformed.
+        If the model has several inputs or no outputs, or a node of the QOperator format is
+        malformed.
     """
     import onnx
 
@@ -118,9 +120,9 @@ def without_qoperators(model: onnx.ModelProto) -> onnx.ModelProto:
     label = graph.name or "network"
     opset = check_opset(model, label)
     stored = {item.name for item in graph.initializer}
-    output = graph.output[0].name if graph.output else ""
+    outputs = [item.name for item in graph.output]
     given = {single_input(graph, stored).name, *stored}
-    nodes = as_qdq(needed_nodes(graph, output, given), given, output, opset)
+    nodes = as_qdq(needed_nodes(graph, outputs, given), given, outputs, opset)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.node[:]
@@ -128,29 +130,47 @@ def without_qoperators(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def surplus_ends(graph: onnx.GraphProto, constants: Container[str], what: str) -> list[str]:
-    """Sentences on inputs and outputs, called those of `what`, unless there is one of each."""
-    inputs = [item for item in graph.input if item.name not in constants]
+def faulty_ends(graph: onnx.GraphProto, constants: Container[str], what: str) -> list[str]:
+    """Sentences on inputs and outputs, called those of `what`.
+
+    There must be one input, and outputs of which each is there once and is not the input.
+    """
+    inputs = [item.name for item in graph.input if item.name not in constants]
+    outputs = [item.name for item in graph.output]
     found = []
-    for kind, values in (("inputs", inputs), ("outputs", list(graph.output))):
-        if len(values) != 1:
-            names = ", ".join(repr(item.name) for item in values) or "none"
+    if len(inputs) != 1:
+        names = ", ".join(map(repr, inputs)) or "none"
+        found.append(
+            f"{what} has {len(inputs)} inputs ({names}), one is allowed; "
+            "export the network with one input."
+        )
+    if not outputs:
+        found.append(
+            f"{what} has no outputs, at least one is needed; export the network with its outputs."
+        )
+    for name in dict.fromkeys(outputs):
+        if outputs.count(name) > 1:
             found.append(
-                f"{what} has {len(values)} {kind} ({names}), one is allowed; "
-                "export the network with one input and one output."
+                f"{what} lists output {name!r} {outputs.count(name)} times, allowed is each name "
+                "once; export the network with different outputs."
+            )
+        if name in inputs:
+            found.append(
+                f"{what} gives its input {name!r} out unchanged, allowed are outputs that layers "
+                "compute; export the network without that output."
             )
     return found
 
 
 def single_input(graph: onnx.GraphProto, constants: Container[str]) -> onnx.ValueInfoProto:
-    """The one input of a graph that has one output.
+    """The one input of a graph that has outputs.
 
     Raises
     ------
     UserError
-        If it has several of one of them, or none; names them.
+        If inputs or outputs are not as :func:`faulty_ends` wants them; names them.
     """
-    for sentence in surplus_ends(graph, constants, f"ONNX graph {graph.name or 'network'!r}"):
+    for sentence in faulty_ends(graph, constants, f"ONNX graph {graph.name or 'network'!r}"):
         raise UserError(sentence)
     return next(item for item in graph.input if item.name not in constants)
 
@@ -196,8 +216,10 @@ def read_constants(graph: onnx.GraphProto, label: str) -> dict[str, np.ndarray]:
     return constants
 
 
-def needed_nodes(graph: onnx.GraphProto, output: str, given: set[str]) -> list[onnx.NodeProto]:
-    """Nodes that the output needs, in the file's order as far as that puts makers first.
+def needed_nodes(
+    graph: onnx.GraphProto, outputs: Sequence[str], given: set[str]
+) -> list[onnx.NodeProto]:
+    """Nodes that outputs need, in the file's order as far as that puts makers first.
 
     Raises
     ------
@@ -213,10 +235,13 @@ def needed_nodes(graph: onnx.GraphProto, output: str, given: set[str]) -> list[o
                     f"{node.name!r}; export the network again."
                 )
             makers[name] = index
-    if output not in makers and output not in given:
-        raise UserError(f"Network output {output!r} is made by no node; export the network again.")
+    for output in outputs:
+        if output not in makers and output not in given:
+            raise UserError(
+                f"Network output {output!r} is made by no node; export the network again."
+            )
     waiting: dict[int, set[int]] = {}
-    open_nodes = [makers[output]] if output in makers else []
+    open_nodes = [makers[output] for output in outputs if output in makers]
     while open_nodes:
         index = open_nodes.pop()
         if index in waiting:

@@ -16,10 +16,10 @@ from steelyard.importer import operators  # noqa: F401 - they enter the registry
 from steelyard.importer.cutting import offers
 from steelyard.importer.graph import (
     Graph,
+    faulty_ends,
     is_quantized,
     needed_nodes,
     read_constants,
-    surplus_ends,
     without_qoperators,
 )
 from steelyard.importer.inference import inferred
@@ -71,7 +71,7 @@ def _obstacles(model: onnx.ModelProto, original: onnx.ModelProto, completing: bo
     check_opset(model, graph.name or "network")
     constants = {item.name for item in graph.initializer}
     inputs = [item for item in graph.input if item.name not in constants]
-    found = surplus_ends(graph, constants, "The network")
+    found = faulty_ends(graph, constants, "The network")
     if not inputs or not graph.output:
         return found
     parsed, shapes, unread = surveyed(model)
@@ -95,22 +95,20 @@ def surveyed(model: onnx.ModelProto) -> tuple[Graph, dict[str, Shape], dict[str,
     label = graph.name or "network"
     constants = read_constants(graph, label)
     inputs = [item.name for item in graph.input if item.name not in constants]
-    nodes: dict[str, onnx.NodeProto] = {}
-    for output in graph.output:
-        for proto in needed_nodes(graph, output.name, {*constants, *inputs}):
-            nodes[next(filter(None, proto.output))] = proto
+    outputs = tuple(item.name for item in graph.output)
+    nodes = needed_nodes(graph, outputs, {*constants, *inputs})
     opset = opset_of(model)
     shapes = _shapes(model)
     unread: dict[str, str] = {}
     float_sums = not is_quantized(model)
     parsed = tuple(
         _read(each, opset, unread)
-        for proto in nodes.values()
+        for proto in nodes
         for each in (additions(proto) if float_sums else [proto])
     )
     view = shapes.get(inputs[0], (1,))[1:]
-    last = graph.output[0].name
-    return Graph(label, opset, inputs[0], view, None, last, parsed, constants), shapes, unread
+    parts = Graph(label, opset, inputs[0], view, None, outputs, parsed, constants)
+    return parts, shapes, unread
 
 
 def _read(proto: onnx.NodeProto, opset: int, unread: dict[str, str]) -> Node:

@@ -14,6 +14,7 @@ import numpy as np
 from steelyard.errors import UserError
 from steelyard.importer.node import Node
 from steelyard.importer.obstacles import surveyed
+from steelyard.importer.outputs import VIEWS
 from steelyard.importer.survey import AFFINE, Survey
 from steelyard.importer.values import (
     Activation,
@@ -23,7 +24,7 @@ from steelyard.importer.values import (
     Pending,
     QuantizedConstant,
 )
-from steelyard.importer.walk import VIEWS, Walk
+from steelyard.importer.walk import Walk
 from steelyard.network import Layer, Network, Tensor, compose_tables
 
 if TYPE_CHECKING:
@@ -76,19 +77,17 @@ class _Placeholders(Survey):
                 goes_on = output in self._inner or self._goes_on(readers.get(output, []))
                 if isinstance(value, Pending) and not goes_on:
                     self._values[output] = self._activation(value)
-        last = self._values.get(self.graph.output)
-        if isinstance(last, Pending):
-            self._values[self.graph.output] = self._activation(last)
-        end = self._result()
+        for output in self.graph.outputs:
+            last = self._values.get(output)
+            if isinstance(last, Pending):
+                self._values[output] = self._activation(last)
+        ends = [self._result(output) for output in self.graph.outputs]
         if self._builder is None:
             raise UserError(
                 f"Network {title!r} has no layer that the accelerator computes; "
                 "export the whole network."
             )
-        network = self._builder.network(
-            end.tensor.name, input_view=self.graph.input_shape, output_views=(end.view,)
-        )
-        return compose_tables(network)
+        return compose_tables(self._network(ends))
 
     def _goes_on(self, readers: Sequence[Node]) -> bool:
         """Whether a layer takes over what reads its result; what several read is computed once."""

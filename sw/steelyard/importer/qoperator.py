@@ -7,7 +7,7 @@ importer reads. Constants stay the codes that the file stores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +66,19 @@ def is_qoperator(node: onnx.NodeProto) -> bool:
 
 
 def as_qdq(
-    nodes: Iterable[onnx.NodeProto], taken: Iterable[str], output: str, opset: int
+    nodes: Iterable[onnx.NodeProto], taken: Iterable[str], outputs: Collection[str], opset: int
 ) -> list[onnx.NodeProto]:
     """Nodes of which none :func:`is_qoperator`, in the same order and of the same meaning.
 
     The real result of such a node has the name that its codes have in the file, and the codes get
-    another one, so that networks name their tensors as the file does. Only the codes that are the
-    network's output keep their name.
+    another one, so that networks name their tensors as the file does. Only codes that are an output
+    of the network keep their name.
 
     Parameters
     ----------
     nodes : each behind the ones that make its inputs
     taken : names of values that no node makes
-    output : name of the network's output
+    outputs : names of the network's outputs
     opset : of ONNX's own domain
 
     Raises
@@ -89,7 +89,8 @@ def as_qdq(
     nodes = list(nodes)
     if not any(is_qoperator(node) for node in nodes):
         return nodes
-    rewriter = _Rewriter({*taken, *(name for node in nodes for name in node.output)}, output, opset)
+    known = {*taken, *(name for node in nodes for name in node.output)}
+    rewriter = _Rewriter(known, outputs, opset)
     return [new for node in nodes for new in rewriter.rewrite(node)]
 
 
@@ -99,13 +100,13 @@ class _Rewriter:
     Parameters
     ----------
     taken : names of all values
-    output : name of the network's output
+    outputs : names of the network's outputs
     opset : of ONNX's own domain
     """
 
-    def __init__(self, taken: set[str], output: str, opset: int) -> None:
+    def __init__(self, taken: set[str], outputs: Collection[str], opset: int) -> None:
         self._taken = taken
-        self._output = output
+        self._outputs = outputs
         self._codes: dict[str, str] = {}
         # Before opset 10 only onnxruntime's domain has quantizers.
         self._domain = "" if opset >= 10 else MICROSOFT
@@ -167,7 +168,7 @@ class _Rewriter:
 
     def _result(self, codes: str) -> str:
         """Name of the real value behind codes; the codes get another one where they can."""
-        if codes == self._output:
+        if codes in self._outputs:
             return self._name(f"{codes}/real")
         self._codes[codes] = self._name(f"{codes}/codes")
         return codes

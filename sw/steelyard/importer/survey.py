@@ -101,7 +101,7 @@ class Survey(Walk):
             self._values[graph.input] = UNKNOWN
 
     def run(self, strangers: Iterable[str] = ()) -> list[Fault]:
-        """Faults of the nodes and the output, in the graph's order.
+        """Faults of the nodes and the outputs, in the graph's order.
 
         Parameters
         ----------
@@ -112,26 +112,28 @@ class Survey(Walk):
         found: list[Fault] = []
         for node in self.graph.nodes:
             found += self._judge(node)
-        return found + self._output_faults()
+        for name in self.graph.outputs:
+            found += self._output_faults(name)
+        return found
 
-    def _output_faults(self) -> list[Fault]:
-        name = self.graph.output
+    def _output_faults(self, name: str) -> list[Fault]:
         output = self._values.get(name)
         if output is UNKNOWN:
             return []
         if isinstance(output, Constant):
+            alone = len(self.graph.outputs) == 1
+            remedy = "export the whole network" if alone else "export the network without it"
             return [
                 Fault(
                     None,
-                    f"Network output {name!r} does not depend on the input; "
-                    "export the whole network.",
+                    f"Network output {name!r} does not depend on the input; {remedy}.",
                     whole=True,
                 )
             ]
         if not self._quantized_graph and not isinstance(output, Activation):
             return []
         try:
-            self._result()
+            self._result(name)
         except NotQuantized as missing:
             return [] if self._completing else [Fault(None, str(missing), whole=True)]
         except UserError as error:

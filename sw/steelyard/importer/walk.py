@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from steelyard.importer.folding import Folder
 from steelyard.importer.graph import Graph
 from steelyard.importer.naming import unused
 from steelyard.importer.node import Node
+from steelyard.importer.outputs import output_labels, with_outputs_called
 from steelyard.importer.registry import HINTS, OPERATORS
 from steelyard.importer.unscaled import Move, UnscaledAvgPool
 from steelyard.importer.values import (
@@ -27,7 +28,7 @@ from steelyard.importer.values import (
     Value,
     ends_of,
 )
-from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
+from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Slice, Tensor
 
 MAX_PADDING = 256
 """Rows or columns that layers of their own put on a side of a map."""
@@ -51,7 +52,7 @@ class Walk:
         self._input_is_read = False
         self._quantized: dict[tuple[object, ...], Tensor] = {}
         self._padded: dict[tuple[object, ...], Tensor] = {}
-        self._label = _output_label(graph)
+        self._label = output_labels(graph)
         self._folder = Folder(graph.opset, sum(each.size for each in graph.constants.values()))
 
     def build(self) -> Network:
@@ -60,26 +61,45 @@ class Walk:
         Raises
         ------
         UserError
-            If a node is not supported or the output is not quantized.
+            If a node is not supported or an output is not quantized.
         """
         for node in self.graph.nodes:
             self._lower(node)
-        output = self._result()
-        assert self._builder is not None  # An activation is of a network.
-        network = self._builder.network(
-            output.tensor.name, input_view=self.graph.input_shape, output_views=(output.view,)
-        )
-        return _with_output_called(network, self.graph.output)
+        return self._network([self._result(name) for name in self.graph.outputs])
 
-    def _result(self) -> Activation:
-        """What the network's output is, once all nodes are lowered.
+    def _network(self, results: Sequence[Activation]) -> Network:
+        """Network of all layers so far, whose outputs are called as in the graph."""
+        builder = self._builder
+        assert builder is not None  # An activation is of a network.
+        tensors: list[str] = []
+        for name, result in zip(self.graph.outputs, results, strict=True):
+            tensor = result.tensor.name
+            if tensor in tensors:
+                # Every output is a tensor of its own, and a slice of all channels moves nothing.
+                tensor = builder.append(
+                    Slice,
+                    tensor,
+                    name=self._unused_layer(name),
+                    output=self._unused(name),
+                    first=0,
+                    count=result.tensor.shape[0],
+                )
+            tensors.append(tensor)
+        network = builder.network(
+            *tensors,
+            input_view=self.graph.input_shape,
+            output_views=tuple(result.view for result in results),
+        )
+        return with_outputs_called(network, self.graph.outputs)
+
+    def _result(self, name: str) -> Activation:
+        """What an output of the network is, once all nodes are lowered.
 
         Raises
         ------
         UserError
             If it is no quantized activation, or padding waits.
         """
-        name = self.graph.output
         output = self._values.get(name)
         if isinstance(output, Codes):
             output = self.dequantized(output)
@@ -398,46 +418,3 @@ class Walk:
     def _unused_layer(self, name: str) -> str:
         """The name, with a number where a layer has it that quantizes the same result otherwise."""
         return unused(name, (each.name for each in self._builder.layers) if self._builder else ())
-
-
-def _with_output_called(network: Network, name: str) -> Network:
-    """The same, its output under this name unless that is the input or the name is taken."""
-    old = network.output
-    if old == network.input or name in network.tensors:
-        return network
-    names = {old: name}
-    return replace(
-        network,
-        outputs=tuple(names.get(each, each) for each in network.outputs),
-        tensors={
-            names.get(key, key): replace(tensor, name=names.get(key, key))
-            for key, tensor in network.tensors.items()
-        },
-        layers=tuple(
-            replace(
-                layer,
-                inputs=tuple(names.get(each, each) for each in layer.inputs),
-                output=names.get(layer.output, layer.output),
-            )
-            for layer in network.layers
-        ),
-    )
-
-
-def _output_label(graph: Graph) -> dict[str, str]:
-    """The network output's own name for the value that is quantized into it."""
-    makers = {name: node for node in graph.nodes for name in node.outputs}
-    name = graph.output
-    while name in makers and makers[name].op != "QuantizeLinear":
-        node = makers[name]
-        if node.op == "MaxPool":
-            # Of codes, which it gives a name.
-            return {name: graph.output}
-        if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
-            return {}
-        name = node.inputs[0]
-    return {makers[name].inputs[0]: graph.output} if name in makers else {}
-
-
-VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
-"""Operators that keep the elements and their order."""
