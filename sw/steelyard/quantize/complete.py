@@ -22,6 +22,7 @@ from steelyard.importer.graph import (
     read_model,
     without_qoperators,
 )
+from steelyard.importer.outputs import VIEWS
 from steelyard.importer.walk import Walk
 from steelyard.quantize.images import checked_images
 from steelyard.quantize.normalize import batches
@@ -80,8 +81,10 @@ def complete(
     model.CopyFrom(original)
     graph = parse(model)
     editor = _Editor(model)
-    # Every round adds what the importer asks for, which is at most every input of every node.
-    for _ in range(sum(len(node.input) for node in original.graph.node) + 2):
+    # Every round adds what the importer asks for, which is at most every input of every node and
+    # every output.
+    most = sum(len(node.input) for node in original.graph.node) + len(original.graph.output)
+    for _ in range(most + 1):
         try:
             Walk(parse(model), graph.name).build()
         except NotQuantized as missing:
@@ -136,8 +139,9 @@ def measure(
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     inner = sorted(set(names) - {source.name})
-    # onnxruntime looks at nodes that the output does not need too.
-    nodes = needed_nodes(model.graph, model.graph.output[0].name, {source.name, *constants})
+    # onnxruntime looks at nodes that no output needs too.
+    outputs = [item.name for item in model.graph.output]
+    nodes = needed_nodes(model.graph, outputs, {source.name, *constants})
     del watched.graph.node[:], watched.graph.output[:]
     watched.graph.node.extend(nodes)
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
@@ -166,7 +170,7 @@ def measure(
 
 def _existing_pairs(model: onnx.ModelProto) -> dict[str, str]:
     """What a pair that the model has makes of a value, by the value's name."""
-    # Nodes that the output does not need may lack both.
+    # Nodes that no output needs may lack both.
     whole = [node for node in model.graph.node if node.input and node.output]
     quantized = {
         node.output[0]: node.input[0] for node in whole if node.op_type == "QuantizeLinear"
@@ -193,6 +197,8 @@ class _Editor:
         self._taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
         self._taken |= set(self._stored)
         self._real = _existing_pairs(model)
+        self._outputs = {item.name for item in model.graph.output}
+        self._originals: dict[str, str] = {}  # Names of values before they were outputs.
         self.pairs: list[_Pair] = []
         self.changed = False
 
@@ -206,7 +212,7 @@ class _Editor:
             self._add_output(value)
         else:
             if value not in self._real:
-                self._real[value] = self._pair(value, value)
+                self._real[value] = self._pair(value, self._originals.get(value, value))
             self._reader(missing.reader).input[missing.index] = self._real[value]
 
     def constant(self, name: str, array: Any) -> None:
@@ -221,12 +227,25 @@ class _Editor:
             self._stored[name] = self._graph.initializer[-1]
 
     def _add_output(self, value: str) -> None:
-        """Let the last pair's DequantizeLinear take the output's name."""
+        """Let the DequantizeLinear of the value's pair take the output's name."""
         inner = self._unused(f"{value}/float")
+        self._rename(value, inner)
+        self._originals[inner] = value
+        real = self._real.pop(value, None)
+        if real is None or real in self._outputs:
+            real = self._pair(inner, value, output=value)
+        else:
+            self._rename(real, value)
+        self._real[inner] = value
+        # A view of the output needs no codes of its own.
+        for node in self._graph.node:
+            if node.op_type in VIEWS:
+                node.input[:] = [value if name == inner else name for name in node.input]
+
+    def _rename(self, old: str, new: str) -> None:
         for node in self._graph.node:
             for names in (node.input, node.output):
-                names[:] = [inner if name == value else name for name in names]
-        self._pair(inner, value, output=value)
+                names[:] = [new if name == old else name for name in names]
 
     def _add_weight(self, missing: NotQuantized, stored: NDArray) -> None:
         weight = stored.astype(np.float64)

@@ -30,13 +30,14 @@ def compute_constants(model: onnx.ModelProto) -> None:
 
     Parameters
     ----------
-    model : of one input and one output; changed in place, its nodes sorted
+    model : of one input; changed in place, its nodes sorted
 
     Raises
     ------
     UserError
         If a node contradicts its opset, holds a graph of its own, or would make more of its
-        constants than the importer folds; or if a name is made twice or not at all.
+        constants than the importer folds; or if a name is made twice or not at all, or an output
+        does not depend on the input.
     """
     from onnx import AttributeProto, numpy_helper
 
@@ -47,7 +48,8 @@ def compute_constants(model: onnx.ModelProto) -> None:
     given = {item.name for item in graph.input} | constants.keys()
     folder = Folder(opset, sum(each.size for each in constants.values()))
     kept = []
-    for proto in needed_nodes(graph, graph.output[0].name, given):
+    outputs = [item.name for item in graph.output]
+    for proto in needed_nodes(graph, outputs, given):
         node = read_node(proto, opset)
         kinds = {item.type for item in proto.attribute}
         if kinds & {AttributeProto.GRAPH, AttributeProto.GRAPHS}:
@@ -66,11 +68,13 @@ def compute_constants(model: onnx.ModelProto) -> None:
             if name:
                 constants[name] = array
                 graph.initializer.append(numpy_helper.from_array(array, name))
-    if not kept:
-        raise UserError(
-            f"Output {graph.output[0].name!r} of ONNX graph {label!r} does not depend on its "
-            "input; export the whole network."
-        )
+    for output in outputs:
+        if output in constants:
+            remedy = "the whole network" if len(outputs) == 1 else "the network without it"
+            raise UserError(
+                f"Output {output!r} of ONNX graph {label!r} does not depend on its input; export "
+                f"{remedy}."
+            )
     del graph.node[:]
     graph.node.extend(kept)
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from steelyard.errors import UserError
 from steelyard.files import replacing
 from steelyard.quantize.images import finite_images
+from steelyard.quantize.outputs import named_outputs, plain_outputs
 from steelyard.quantize.sessions import Session, quiet, reason_of
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ def export_onnx(model: nn.Module, sample_input: ArrayLike, path: str | os.PathLi
     """Write a torch module as float ONNX: evaluation mode, batch norm folded, dynamic batch axis.
 
     The file is run by onnxruntime and must give the module's scores. A module whose forward fixes
-    the batch while it is traced is written for batches of one image.
+    the batch while it is traced is written for batches of one image. Its outputs are called as
+    :func:`~steelyard.quantize.outputs.named_outputs` says.
 
     Parameters
     ----------
-    model : any module of one input and one output tensor; its mode is left as it was
+    model : any module of one input tensor, whose output is a tensor or a tuple, list or dictionary
+        of tensors; its mode is left as it was
     sample_input : floating-point array of images, batch first, at least one
     path : file to write
 
@@ -79,14 +82,15 @@ def _proved(model: nn.Module, images: NDArray[np.float32], path: Path) -> onnx.M
         If the module does not run or cannot be exported, or gives other scores than any graph.
     """
     expected = _scores(model, images[:PROVED])
-    graph, doubted = _exported(model, images[:1], path, dynamic=True)
+    names = list(expected)
+    graph, doubted = _exported(model, images[:1], names, path, dynamic=True)
     if doubted:
         expected = _scores(model, images)
-    images = images[: len(expected)]
+    images = images[: DOUBTED if doubted else PROVED]
     if _worst(graph, images, expected, len(images)) <= AGREEMENT and not _computes_sizes(graph):
         return graph
     # With a batch of one the exporter computes what depends on sizes, such as a padding.
-    graph, _ = _exported(model, images[:1], path, dynamic=False)
+    graph, _ = _exported(model, images[:1], names, path, dynamic=False)
     opened = _with_open_batch(graph)
     if _worst(opened, images, expected, len(images)) <= AGREEMENT:
         return opened
@@ -102,18 +106,18 @@ def _proved(model: nn.Module, images: NDArray[np.float32], path: Path) -> onnx.M
 
 
 def _exported(
-    model: nn.Module, image: NDArray[np.float32], path: Path, dynamic: bool
+    model: nn.Module, image: NDArray[np.float32], names: list[str], path: Path, dynamic: bool
 ) -> tuple[onnx.ModelProto, bool]:
     """Graph, and whether values of tensors went into Python code that the graph lacks."""
     import onnx
     import torch
 
-    axes = {"input": {0: "batch"}, "output": {0: "batch"}} if dynamic else None
+    axes = {name: {0: "batch"} for name in ("input", *names)} if dynamic else None
     # The newer exporter needs onnxscript, so the older one's announcement is no news. Whether what
     # it remarks on matters, the proof tells.
     # What cannot be exported torch writes to the process's standard output, as a whole graph.
     log = patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True)
-    with quiet(), log, warnings.catch_warnings(record=True) as remarks:
+    with quiet(), log, plain_outputs(model), warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")
         try:
             torch.onnx.export(
@@ -123,7 +127,7 @@ def _exported(
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=["input"],
-                output_names=["output"],
+                output_names=names,
                 dynamic_axes=axes,
             )
         except Exception as error:  # Tracing runs code that is not ours.
@@ -158,32 +162,48 @@ def _with_open_batch(model: onnx.ModelProto) -> onnx.ModelProto:
     return opened
 
 
-def _scores(model: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the module gives for each image alone."""
+def _scores(model: nn.Module, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """What the module gives for each image alone, by the outputs' names."""
     import torch
 
     try:
         with torch.no_grad():
-            rows = [model(torch.from_numpy(image[None].copy())) for image in images]
-            return np.concatenate([row.float().numpy() for row in rows])
+            rows = [
+                {
+                    name: output.float().numpy()
+                    for name, output in named_outputs(
+                        model(torch.from_numpy(image[None].copy())), type(model).__name__
+                    ).items()
+                }
+                for image in images
+            ]
+            return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    except UserError:
+        raise
     except Exception as error:  # As above.
         raise _not_exported(model, images, error) from None
 
 
 def _worst(
-    model: onnx.ModelProto, images: NDArray[np.float32], expected: NDArray[np.float32], batch: int
+    model: onnx.ModelProto,
+    images: NDArray[np.float32],
+    expected: dict[str, NDArray[np.float32]],
+    batch: int,
 ) -> float:
-    """Greatest difference of a graph's scores over the largest score; infinite without scores."""
+    """Greatest difference of an output over its largest score; infinite without scores."""
     try:
-        session = Session(model)
-        found = np.concatenate(
-            [
-                session.run({"input": images[start : start + batch]})[0]
-                for start in range(0, len(images), batch)
-            ]
-        )
+        session = Session(model, list(expected))
+        runs = [
+            session.run({"input": images[start : start + batch]})
+            for start in range(0, len(images), batch)
+        ]
+        found = [np.concatenate(parts) for parts in zip(*runs, strict=True)]
     except (UserError, ValueError):
         return np.inf
+    return max(map(_gap, found, expected.values()))
+
+
+def _gap(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     if found.shape != expected.shape:
         return np.inf
     gap = float(np.abs(found.astype(np.float64) - expected).max(initial=0.0))

@@ -77,8 +77,8 @@ def normalized(
     Raises
     ------
     UserError
-        If the file is no float network of one input and one output, cannot be run on the images,
-        or would not compute the same afterwards.
+        If the file is no float network of one input, cannot be run on the images, or would not
+        compute the same afterwards.
     """
     original = read_model(source)
     check_float_model(original, images)
@@ -160,13 +160,13 @@ def named(original: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def check_float_model(model: onnx.ModelProto, images: NDArray[np.float32]) -> None:
-    """Refuse what is no float network of one input and one output, or not for these images.
+    """Refuse what is no float network of one input, or not for these images.
 
     Raises
     ------
     UserError
-        If the graph has several inputs or outputs or an input of another type or shape, or a weight
-        is NaN or infinite; names the culprit.
+        If the graph has several inputs or no outputs, an input of another type or shape, or a
+        weight is NaN or infinite; names the culprit.
     """
     graph = model.graph
     constants = read_constants(graph, graph.name or "network")
@@ -250,7 +250,7 @@ def _types(model: onnx.ModelProto) -> set[int]:
 
 def _reference(
     model: onnx.ModelProto, images: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], int | None]:
+) -> tuple[list[NDArray[np.float64]], int | None]:
     """Scores of the first images and the batch size that the file is bound to, if it is."""
     constants = {item.name for item in model.graph.initializer}
     value = next(item for item in model.graph.input if item.name not in constants)
@@ -264,7 +264,7 @@ def _reference(
         except UserError as error:
             first = first or error
             continue
-        if not np.all(np.isfinite(scores)):
+        if not all(np.all(np.isfinite(each)) for each in scores):
             raise UserError(
                 f"ONNX graph {model.graph.name!r} gives NaN or infinite scores for the first "
                 "calibration images, allowed are finite ones; train the network again or give "
@@ -277,13 +277,16 @@ def _reference(
 
 def _scores(
     session: Session, name: str, images: NDArray[np.float32], size: int | None
-) -> NDArray[np.float64]:
-    """Scores of the first images, in batches of `size`, the last filled with its last image."""
+) -> list[NDArray[np.float64]]:
+    """Outputs for the first images, in batches of `size`, the last filled with its last image."""
     count = min(TRIED, len(images))
     if size is None:
-        return session.run({name: images[:count]})[0].astype(np.float64)
-    parts = [session.run({name: batch})[0] for batch in batches(images[:count], size)]
-    return np.concatenate([np.atleast_1d(part) for part in parts]).astype(np.float64)
+        return [each.astype(np.float64) for each in session.run({name: images[:count]})]
+    runs = [session.run({name: batch}) for batch in batches(images[:count], size)]
+    return [
+        np.concatenate([np.atleast_1d(part) for part in parts]).astype(np.float64)
+        for parts in zip(*runs, strict=True)
+    ]
 
 
 def batches(images: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
@@ -295,14 +298,20 @@ def batches(images: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]
 
 def _tried(
     model: onnx.ModelProto, images: NDArray[np.float32], size: int | None
-) -> NDArray[np.float64] | None:
+) -> list[NDArray[np.float64]] | None:
     try:
         return _scores(Session(model), model.graph.input[0].name, images, size)
     except UserError:
         return None
 
 
-def _agree(found: NDArray[np.float64], expected: NDArray[np.float64], tolerance: float) -> bool:
+def _agree(
+    found: list[NDArray[np.float64]], expected: list[NDArray[np.float64]], tolerance: float
+) -> bool:
+    return all(_close(*pair, tolerance) for pair in zip(found, expected, strict=True))
+
+
+def _close(found: NDArray[np.float64], expected: NDArray[np.float64], tolerance: float) -> bool:
     # A fixed batch may have been filled up.
     rows = min(len(found), len(expected))
     if found.shape[1:] != expected.shape[1:] or not np.all(np.isfinite(found)):

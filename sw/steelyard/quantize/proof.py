@@ -271,10 +271,10 @@ def _activations(reference: onnx.ModelProto, quantized: onnx.ModelProto) -> list
         if node.op_type != "QuantizeLinear" or after.constant(node.input[0]) is not None:
             continue
         tensor = node.input[0]
-        if tensor not in known:
-            # The network's output keeps its name behind the pair.
-            tensor = tensor.removesuffix("_QuantizeLinear_Input")
         real = after.only_reader(node.output[0])
+        if tensor not in known and real is not None:
+            # An output of the network keeps its name behind the pair.
+            tensor = real.output[0]
         if tensor not in known or real is None or real.op_type != "DequantizeLinear":
             raise UserError(
                 f"Value {node.input[0]!r} of the quantized network is none of the float one, so "

@@ -134,9 +134,9 @@ def quantize_measured(
     Raises
     ------
     UserError
-        If the network is not one of one float input and output, weights or images are NaN or
-        infinite, shapes do not fit, or the quantized network computes anything else than the float
-        one with rounded weights and activations; names the layer.
+        If the network is not one of one float input, weights or images are NaN or infinite, shapes
+        do not fit, or the quantized network computes anything else than the float one with rounded
+        weights and activations; names the layer.
     """
     if ranges not in RANGES:
         raise UserError(f"Ranges must be one of {', '.join(RANGES)}, not {ranges!r}; choose one.")
@@ -180,7 +180,7 @@ def obstacles_of(model: nn.Module, images: NDArray[np.float32]) -> list[str]:
 
     Parameters
     ----------
-    model : module of one input and one output tensor
+    model : module of one input tensor
     images : float32, batch first
 
     Raises
