@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from steelyard.importer.graph import Graph
 from steelyard.importer.naming import unused
-from steelyard.importer.node import Node
-from steelyard.network import Network
-
-VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
-"""Operators that keep the elements and their order."""
+from steelyard.network import Network, NetworkBuilder, Slice
 
 
-def output_labels(graph: Graph) -> dict[str, str]:
-    """The outputs' own names for the values that are quantized into them."""
-    makers = {name: node for node in graph.nodes for name in node.outputs}
-    labels: dict[str, str] = {}
-    for output in graph.outputs:
-        value = _quantized_into(output, makers)
-        if value is not None:
-            labels.setdefault(value, output)
-    return labels
+@dataclass(frozen=True)
+class Output:
+    """An output of a network.
+
+    Members
+    -------
+    name : as the file calls it
+    tensor : that it is
+    view : shape in which the file has it, without batch
+    """
+
+    name: str
+    tensor: str
+    view: tuple[int, ...]
 
 
-def _quantized_into(output: str, makers: Mapping[str, Node]) -> str | None:
-    """Value whose codes an output holds, if it is made of one so."""
-    name = output
-    while name in makers and makers[name].op != "QuantizeLinear":
-        node = makers[name]
-        if node.op == "MaxPool":
-            # Of codes, which it gives a name.
-            return name
-        if node.op not in ("DequantizeLinear", "Clip", "Relu", *VIEWS) or not node.inputs:
-            return None
-        name = node.inputs[0]
-    return makers[name].inputs[0] if name in makers else None
+def network_of(
+    builder: NetworkBuilder,
+    outputs: Sequence[Output],
+    input_view: tuple[int, ...],
+    *,
+    channels_last: bool = False,
+) -> Network:
+    """Network of all layers that outputs depend on; each is a tensor of its own and of its name.
+
+    Parameters
+    ----------
+    builder : whose layers these are; gets a slice, which moves nothing, where outputs are one
+        tensor
+    input_view : shape in which the file has the input, without batch
+    channels_last : order of the elements in all views
+    """
+    tensors: list[str] = []
+    names: list[str] = []
+    for output in outputs:
+        tensor = output.tensor
+        if tensor in tensors:
+            tensor = builder.append(
+                Slice,
+                tensor,
+                name=unused(output.name, (layer.name for layer in builder.layers)),
+                output=unused(output.name, builder.tensors),
+                first=0,
+                count=builder.tensors[tensor].shape[0],
+            )
+        tensors.append(tensor)
+        names.append(unused(output.name, names))
+    network = builder.network(
+        *tensors,
+        input_view=input_view,
+        output_views=tuple(output.view for output in outputs),
+        channels_last=channels_last,
+    )
+    return _called(network, names)
 
 
-def with_outputs_called(network: Network, names: Sequence[str]) -> Network:
+def _called(network: Network, names: Sequence[str]) -> Network:
     """The same network with other names of its outputs; one that is the input keeps its name.
 
     A tensor that has such a name and is not that output gets a number behind it.

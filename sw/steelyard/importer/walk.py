@@ -13,9 +13,10 @@ from steelyard.errors import UserError
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import Graph
+from steelyard.importer.labels import output_labels
 from steelyard.importer.naming import unused
 from steelyard.importer.node import Node
-from steelyard.importer.outputs import output_labels, with_outputs_called
+from steelyard.importer.outputs import Output, network_of
 from steelyard.importer.registry import HINTS, OPERATORS
 from steelyard.importer.unscaled import Move, UnscaledAvgPool
 from steelyard.importer.values import (
@@ -28,7 +29,7 @@ from steelyard.importer.values import (
     Value,
     ends_of,
 )
-from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Slice, Tensor
+from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
 
 MAX_PADDING = 256
 """Rows or columns that layers of their own put on a side of a map."""
@@ -69,28 +70,12 @@ class Walk:
 
     def _network(self, results: Sequence[Activation]) -> Network:
         """Network of all layers so far, whose outputs are called as in the graph."""
-        builder = self._builder
-        assert builder is not None  # An activation is of a network.
-        tensors: list[str] = []
-        for name, result in zip(self.graph.outputs, results, strict=True):
-            tensor = result.tensor.name
-            if tensor in tensors:
-                # Every output is a tensor of its own, and a slice of all channels moves nothing.
-                tensor = builder.append(
-                    Slice,
-                    tensor,
-                    name=self._unused_layer(name),
-                    output=self._unused(name),
-                    first=0,
-                    count=result.tensor.shape[0],
-                )
-            tensors.append(tensor)
-        network = builder.network(
-            *tensors,
-            input_view=self.graph.input_shape,
-            output_views=tuple(result.view for result in results),
-        )
-        return with_outputs_called(network, self.graph.outputs)
+        assert self._builder is not None  # An activation is of a network.
+        ends = [
+            Output(name, result.tensor.name, result.view)
+            for name, result in zip(self.graph.outputs, results, strict=True)
+        ]
+        return network_of(self._builder, ends, self.graph.input_shape)
 
     def _result(self, name: str) -> Activation:
         """What an output of the network is, once all nodes are lowered.

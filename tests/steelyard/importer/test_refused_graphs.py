@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
 from torch import nn
 
 from qdq_graphs import Qdq, codes_of, images, start
@@ -303,9 +302,19 @@ def test_float_graph_is_sent_to_quantize(tmp_path: Any) -> None:
         importer.load(path)
 
 
-def test_several_outputs_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        ((), "has no outputs, at least one is needed"),
+        (("{y}", "more"), "output 'more' is made by no node"),
+        (("{y}", "{y}"), "lists output '.*' 2 times, allowed is each name once"),
+        (("{y}", "x"), "gives its input 'x' out unchanged"),
+        (("{y}", "constant0"), "output 'constant0' is not computed from the input"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused(outputs: tuple[str, ...], sentence: str) -> None:
     graph, value = start()
-    model = graph.model(value)
-    model.graph.output.append(helper.make_empty_tensor_value_info("more"))
-    with pytest.raises(UserError, match=r"has 2 outputs \('.*', 'more'\), one is allowed"):
+    value = graph.pair(graph.conv(value), 0.1)
+    model = graph.model(*(each.format(y=value) for each in outputs))
+    with pytest.raises(UserError, match=sentence):
         importer.load(model)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from steelyard.errors import FileRefused, UserError
 from steelyard.reading import MALFORMED, first_line
 
-__all__ = ["MAGIC", "Graph", "Operator", "TensorInfo", "read_graph"]
+__all__ = ["MAGIC", "Graph", "Operator", "TensorInfo", "read_graph", "single_input"]
 
 MAGIC = b"TFL3"
 """Bytes 4 to 7 of every TFLite file."""
@@ -113,6 +113,37 @@ class Graph:
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+
+def single_input(graph: Graph, network: str) -> int:
+    """Number of the one input of a graph that has outputs.
+
+    Parameters
+    ----------
+    network : its name, for sentences
+
+    Raises
+    ------
+    UserError
+        If it has several inputs, no outputs, or gives its input out.
+    """
+    label, inputs = f"TFLite network {network!r}", graph.inputs
+    if len(inputs) != 1:
+        names = ", ".join(repr(graph.tensors[number].name) for number in inputs) or "none"
+        raise UserError(
+            f"{label} has {len(inputs)} inputs ({names}), one is allowed; convert it with one "
+            "input."
+        )
+    if not graph.outputs:
+        raise UserError(
+            f"{label} has no outputs, at least one is needed; convert it with its outputs."
+        )
+    if inputs[0] in graph.outputs:
+        raise UserError(
+            f"{label} gives its input {graph.tensors[inputs[0]].name!r} out unchanged, allowed are "
+            "outputs that layers compute; convert it without that output."
+        )
+    return inputs[0]
 
 
 def read_graph(content: bytes, label: str) -> Graph:

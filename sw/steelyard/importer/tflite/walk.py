@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import UserError
-from steelyard.importer.tflite.file import Graph, Operator, TensorInfo
+from steelyard.importer.outputs import Output, network_of
+from steelyard.importer.tflite.file import Graph, Operator, TensorInfo, single_input
 from steelyard.importer.tflite.refusals import Refusals
 from steelyard.importer.tflite.registry import HINTS, OPERATORS
 from steelyard.importer.tflite.values import QUANTIZE, Form, Value, plane_of, tensor_of
@@ -68,20 +69,13 @@ class Walk:
         Raises
         ------
         UserError
-            If the network has no single input and output, or no quantized layers between.
+            If the network has no single input or no outputs, or no quantized layers between.
         Obstacles
             If operators cannot run; names every one of them.
         """
-        (source,) = self._single("input", self._graph.inputs)
-        (target,) = self._single("output", self._graph.outputs)
-        view = self._begin(source)
+        view = self._begin(single_input(self._graph, self._name))
         self._lower_all()
-        value = self._values.get(target)
-        if value is None or value.tensor is None:
-            raise UserError(
-                f"Output {self._graph.tensors[target].name!r} of TFLite network {self._name!r} is "
-                "not computed from the input by quantized layers, as it must be; convert it so."
-            )
+        outputs = [self._result(number) for number in self._graph.outputs]
         x = self._tensors[self._input]
         builder = NetworkBuilder(
             self._name, x.shape, scale=x.scale, zero_point=x.zero_point, input=x.name
@@ -96,9 +90,7 @@ class Walk:
                 zero_point=y.zero_point,
                 **step.fields,
             )
-        network = builder.network(
-            value.tensor, input_view=view, output_views=(value.view,), channels_last=True
-        )
+        network = network_of(builder, outputs, view, channels_last=True)
         if self._log is not None:
             for sentence in self._notes:
                 self._log(sentence)
@@ -355,14 +347,17 @@ class Walk:
         """Say what the user should know, once all of the network is imported."""
         self._notes.append(sentence)
 
-    def _single(self, what: str, numbers: tuple[int, ...]) -> tuple[int]:
-        if len(numbers) != 1:
-            names = ", ".join(repr(self._graph.tensors[i].name) for i in numbers) or "none"
+    def _result(self, number: int) -> Output:
+        name = self._graph.tensors[number].name
+        value = self._values.get(number)
+        if value is None or value.tensor is None:
             raise UserError(
-                f"TFLite network {self._name!r} has {len(numbers)} {what}s ({names}), one is "
-                f"allowed; convert it with one {what}."
+                f"Output {name!r} of TFLite network {self._name!r} is not computed from the input "
+                "by quantized layers, as it must be; convert it so."
             )
-        return (numbers[0],)
+        # What the host makes of an output is not the tensor of that name.
+        name = value.tensor if value.form.host else name or value.tensor
+        return Output(name, value.tensor, value.view)
 
     def _begin(self, number: int) -> tuple[int, ...]:
         """Takes the network's input; returns its shape without batch."""
