@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import steelyard
+from steelyard import driver
 from steelyard.compile import compile_with_memories
 from steelyard.contract import configure
 from steelyard.driver import BadInput, int8_codes, raw_output
@@ -139,3 +140,32 @@ def test_an_input_that_a_layer_has_read_keeps_its_shape() -> None:
     content = net.made(net.add(a, b))
     with pytest.raises(UserError, match=r"allowed is the map as it was made, .'batch', 4, 6, 2.;"):
         load(content)
+
+
+def test_several_outputs_have_the_files_names_and_shapes() -> None:
+    """A map that a layer reads too, the same as real values, scores, and a softmax of these."""
+    net = Net((6, 5, 3), seed=13)
+    tap = net.conv(net.input, 4)
+    shape = net.tensors[tap].shape
+    real = net.op("DEQUANTIZE", (tap,), net.tensor(shape, dtype=np.float32, name="real"))
+    logits = net.dense(net.mean(tap), 10)
+    likely = net.op("SOFTMAX", (logits,), net.tensor((1, 10), 1 / 256, -128), Beta=1.0)
+    net.outputs = [tap, logits, real, likely]
+    content = net.write()
+    said: list[str] = []
+    network = load(content, said.append)
+    assert network.outputs == (f"tensor {tap}", f"tensor {logits}", "real", f"tensor {logits}/2")
+    assert len(said) == 1 and "left to the host" in said[0]
+    codes = net.images(20)
+    traced = golden.run(network, int8_codes(network, codes), trace=True)
+    expected = interpreted(content, codes)
+    for name, right in zip(network.outputs[:2], (tap, logits), strict=True):
+        found = raw_output(network, traced[name], name)
+        wanted = expected[f"tensor {right}"][:, 0]
+        assert found.shape == wanted.shape
+        assert np.mean(found == wanted) >= 0.98
+    scale = network.tensor("real").scale
+    values = driver.real_output(network, traced["real"], "real")
+    steps = np.abs(values - expected["real"][:, 0]) / scale
+    assert steps.max() < 1.01 and np.mean(steps < 0.01) >= AGREEMENT
+    np.testing.assert_array_equal(traced[f"tensor {logits}/2"], traced[f"tensor {logits}"])
