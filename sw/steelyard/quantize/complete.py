@@ -198,7 +198,6 @@ class _Editor:
         self._taken |= set(self._stored)
         self._real = _existing_pairs(model)
         self._outputs = {item.name for item in model.graph.output}
-        self._originals: dict[str, str] = {}  # Names of values before they were outputs.
         self.pairs: list[_Pair] = []
         self.changed = False
 
@@ -212,7 +211,7 @@ class _Editor:
             self._add_output(value)
         else:
             if value not in self._real:
-                self._real[value] = self._pair(value, self._originals.get(value, value))
+                self._real[value] = self._pair(value, value)
             self._reader(missing.reader).input[missing.index] = self._real[value]
 
     def constant(self, name: str, array: Any) -> None:
@@ -230,7 +229,6 @@ class _Editor:
         """Let the DequantizeLinear of the value's pair take the output's name."""
         inner = self._unused(f"{value}/float")
         self._rename(value, inner)
-        self._originals[inner] = value
         real = self._real.pop(value, None)
         if real is None or real in self._outputs:
             real = self._pair(inner, value, output=value)

@@ -123,3 +123,19 @@ def test_a_network_whose_second_output_is_constant_is_refused(tmp_path) -> None:
     model = net(lambda a, r, b, c: (c, torch.ones(1, 4)))
     with pytest.raises(UserError, match="Output 'output1' of ONNX graph .* without it"):
         quantize.quantize(model, images())
+
+
+def test_a_pass_that_changes_the_second_output_alone_is_noticed(monkeypatch) -> None:
+    from steelyard.quantize import normalize
+
+    right = normalize.fold_constants
+
+    def wrong(model: onnx.ModelProto) -> None:
+        right(model)
+        (bias,) = (item for item in model.graph.initializer if item.name.endswith("c.bias"))
+        values = onnx.numpy_helper.to_array(bias) + np.float32(0.1)
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+
+    monkeypatch.setattr(normalize, "fold_constants", wrong)
+    with pytest.raises(UserError, match="would give other scores after its constants are folded"):
+        quantize.quantize(net(lambda a, r, b, c: (b, c)), images())
