@@ -64,7 +64,9 @@ def cut_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """The option ``--cut NAME``."""
     return click.option(
         "--cut",
+        multiple=True,
         metavar="NAME",
         help="Leave the end of the network to the host: a node, the first of the host's, a value, "
-        "at which the accelerator's part ends, or an operator that occurs once.",
+        "at which the accelerator's part ends, or an operator that occurs once. May be given more "
+        "than once.",
     )(function)  # fmt: skip

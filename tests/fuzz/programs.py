@@ -38,7 +38,7 @@ def host() -> HostPart:
     graph = helper.make_graph(nodes, "host", ends[:1], ends[1:])
     opsets = [helper.make_opsetid("", 17)]
     content = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-    return HostPart(content, "v", ("Softmax",))
+    return HostPart(content, ("v",), ("y",), ("Softmax",))
 
 
 @functools.cache

@@ -1,13 +1,20 @@
 """Networks of several outputs on devices, and what a run writes of them."""
 
+import json
+
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+import torch
+from torch import nn
 
 from steelyard import driver
 from steelyard.compile import compile
 from steelyard.contract import configure
 from steelyard.network import NetworkBuilder, Slice, golden
 from steelyard.network.random import random_input
+from steelyard.quantize import export_onnx
 
 CONFIG = configure("array")
 
@@ -92,3 +99,72 @@ def test_a_run_writes_all_outputs_in_real_units(program, tmp_path, steelyard):
         codes = program.network.tensor("first").quantize(written["first"].reshape(3, 5, 6, 6))
     x8 = driver.float_codes(program.network, x)
     assert np.array_equal(codes, golden.run(program.network, x8, trace=True)["first"])
+
+
+class Detector(nn.Module):
+    """Two maps, decoded together, and what both are made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
+        self.fine, self.pool = nn.Conv2d(6, 5, 1), nn.MaxPool2d(2)
+        self.coarse = nn.Conv2d(6, 5, 3, padding=1)
+
+    def forward(self, x):
+        tap = self.stem(x)
+        maps = self.fine(tap), self.coarse(self.pool(tap))
+        return {"tap": tap, "boxes": torch.cat([each.softmax(1).flatten(2) for each in maps], 2)}
+
+
+def test_a_decoded_detector_goes_from_check_to_run(steelyard, tmp_path, monkeypatch):
+    """The host takes two outputs of the accelerator and gives one, a third passes by."""
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(6).normal(size=(5, 3, 8, 8)).astype(np.float32)
+    np.save("x.npy", x)
+    torch.manual_seed(4)
+    export_onnx(Detector(), x, "float.onnx")
+    refused = steelyard("check", "float.onnx")
+    refused.refused("2 obstacles above")
+    lines = [line for line in refused.err.splitlines() if line.startswith("obstacle: ")]
+    assert len(lines) == 2 and all("Softmax node" in line for line in lines)
+    cuts = [word for line in lines for word in ("--cut", line.split("--cut ")[1].rstrip("."))]
+    checked = steelyard("check", "float.onnx", *cuts)
+    assert checked.status == 0, checked.err
+    assert "The host computes Softmax, Reshape and Concat of '/fine/Conv_output_0' and" in (
+        checked.err.replace("Flatten", "Reshape")
+    )
+    quantized = steelyard("quantize", "float.onnx", "--calibration", "x.npy", "-o", "q.onnx", *cuts)
+    assert quantized.status == 0, quantized.err
+    compiled = steelyard("compile", "q.onnx", "-o", "n.syp", *cuts, "--json", "p.json")
+    assert compiled.status == 0, compiled.err
+    host = json.loads((tmp_path / "p.json").read_text())["host"]
+    assert host["outputs"] == ["tap", "boxes"] and len(host["values"]) == 2
+    on = ("--input", "x.npy", "--device", "golden")
+    steelyard("run", "n.syp", *on, "--output", "y.npy").refused("2 outputs ('tap', 'boxes')")
+    ran = steelyard("run", "n.syp", *on, "--output", "y.npz", "--check")
+    assert ran.status == 0, ran.err
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    names = [item.name for item in onnx.load("q.onnx").graph.output]
+    assert names == ["tap", "boxes"]
+    expected = onnxruntime.InferenceSession("q.onnx", options).run(names, {"input": x})
+    with np.load("y.npz") as found:
+        assert list(found) == names
+        for name, right in zip(names, expected, strict=True):
+            assert found[name].shape == right.shape
+            assert np.mean(np.abs(found[name] - right) < 1e-5) > 0.98
+    raw = steelyard("run", "n.syp", *on, "--output", "codes.npz", "--no-host")
+    assert raw.status == 0, raw.err
+    with np.load("codes.npz") as found:
+        assert list(found) == ["tap", *host["values"]]
+
+
+def test_arrays_keep_whatever_name_outputs_have(tmp_path):
+    """Also those that are parameters of numpy's own function."""
+    from steelyard_cli.view.output import write_arrays
+
+    arrays = {name: np.arange(3) + len(name) for name in ("file", "allow_pickle", "a/b", "")}
+    write_arrays(tmp_path / "y.npz", arrays)
+    with np.load(tmp_path / "y.npz", allow_pickle=False) as found:
+        assert list(found) == list(arrays)
+        assert all(np.array_equal(found[name], values) for name, values in arrays.items())

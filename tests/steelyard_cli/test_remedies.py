@@ -54,9 +54,10 @@ def room(work, tmp_path, monkeypatch) -> Path:
     manifest, arrays = read_sealed(work.program, FORMAT, FORMAT_VERSION)
     write_sealed("newer.syp", manifest | {"version": FORMAT_VERSION + 1}, arrays)
     write_sealed("odd.syp", manifest | {"batch": 0}, arrays)
+    values = list(Program.load(work.program).network.outputs)
     write_sealed(
         "bad_host.syp",
-        manifest | {"host": {"value": "v", "operators": ["Softmax"]}},
+        manifest | {"host": {"values": values, "outputs": ["prob"], "operators": ["Softmax"]}},
         arrays | {"host": np.zeros(9, np.uint8)},
     )
     onnx.save(with_tail(work.int8_onnx, "Softmax"), "softmax.onnx")

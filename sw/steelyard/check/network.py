@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.errors import Obstacles, UserError
 from steelyard.importer import load
-from steelyard.importer.cutting import Cut, cut
+from steelyard.importer.cutting import Cut, cut, cut_names
 from steelyard.importer.graph import is_quantized, model_name, read_model
 from steelyard.importer.obstacles import obstacles
 from steelyard.importer.placeholders import placeholder_network
@@ -46,7 +47,7 @@ class Examined:
 
 def examine(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto,
-    cut_at: str | None = None,
+    cut_at: str | Sequence[str] | None = None,
     log: Log | None = None,
 ) -> Examined:
     """Every obstacle of an ONNX or TFLite network, or the integer network where there is none.
@@ -54,7 +55,7 @@ def examine(
     Parameters
     ----------
     source : path, content of a file, or loaded model; ONNX float or quantized, TFLite quantized
-    cut_at : node or value from which on the host computes; for ONNX alone
+    cut_at : nodes or values, one or several, from which on the host computes; for ONNX alone
     log : called with a sentence on each operator of TFLite that is left to the host without a cut
 
     Raises
@@ -63,13 +64,13 @@ def examine(
         If the source is no ONNX or quantized TFLite network, or cannot be cut there.
     """
     if isinstance(source, str | os.PathLike | bytes) and is_tflite(source):
-        return _examined_tflite(source, cut_at, log)
+        return _examined_tflite(source, cut_names(cut_at), log)
     model = read_model(source)
     quantized = is_quantized(model)
     name = model_name(source, model.graph) or "network"
     parts = None
-    if cut_at is not None:
-        parts = cut(model if quantized else modern(model), cut_at)
+    if names := cut_names(cut_at):
+        parts = cut(model if quantized else modern(model), names)
         model = parts.network
     network = None
     if quantized:
@@ -87,12 +88,12 @@ def examine(
 
 
 def _examined_tflite(
-    source: str | os.PathLike[str] | bytes, cut_at: str | None, log: Log | None
+    source: str | os.PathLike[str] | bytes, names: Sequence[str], log: Log | None
 ) -> Examined:
     name = tflite_name(source)
-    if cut_at is not None:
+    if names:
         raise UserError(
-            f"TFLite network {name!r} cannot be cut at {cut_at!r}, only ONNX networks can; leave "
+            f"TFLite network {name!r} cannot be cut at {names[0]!r}, only ONNX networks can; leave "
             "--cut out, a SOFTMAX at the end is left to the host without it."
         )
     try:
@@ -104,7 +105,7 @@ def _examined_tflite(
 def host_part(parts: Cut) -> HostPart:
     """The second part of a cut network, as programs hold it."""
     content = parts.host.SerializeToString(deterministic=True)
-    return HostPart(content, parts.value, parts.operators)
+    return HostPart(content, parts.values, parts.outputs, parts.operators)
 
 
 def obstacles_of_file(model: onnx.ModelProto) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,25 +24,36 @@ class Cut:
 
     Members
     -------
-    network : ends at the value
-    host : takes the value and gives the network's outputs
-    value : where the parts meet
+    network : gives the values, and those of the outputs that do not depend on them
+    host : takes the values and gives the other outputs
+    values : where the parts meet
+    outputs : names of all outputs, in the file's order
     operators : of the host's part in order, without those that compute constants
     """
 
     network: onnx.ModelProto
     host: onnx.ModelProto
-    value: str
+    values: tuple[str, ...]
+    outputs: tuple[str, ...]
     operators: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Division:
-    """Nodes, by their number in the file, behind a value, and in front of it."""
+    """Nodes by their number in the file.
 
-    value: str
+    Members
+    -------
+    values : that the host's part reads
+    behind : nodes of the host's part
+    before : nodes that make the values, and the outputs that are not the host's
+    direct : those outputs
+    """
+
+    values: tuple[str, ...]
     behind: frozenset[int]
     before: frozenset[int]
+    direct: tuple[str, ...]
 
 
 class _Wiring:
@@ -55,6 +66,7 @@ class _Wiring:
             name: number for number, node in enumerate(graph.node) for name in node.output if name
         }
         self.inputs = [item.name for item in graph.input if item.name not in self.stored]
+        self.outputs = [item.name for item in graph.output]
         self._readers: dict[str, list[int]] = {}
         for number, node in enumerate(graph.node):
             for name in node.input:
@@ -72,74 +84,96 @@ class _Wiring:
                 queue += fresh
         return found
 
-    def needed(self, names: Iterable[str], end: str | None = None) -> frozenset[int]:
-        """Nodes that make values, back to the network's inputs or to the value `end`."""
-        queue = [name for name in names if name != end]
+    def needed(self, names: Iterable[str]) -> frozenset[int]:
+        """Nodes that make values, back to the network's inputs."""
+        queue = list(names)
         found: set[int] = set()
         while queue:
             number = self.makers.get(queue.pop())
             if number is None or number in found:
                 continue
             found.add(number)
-            queue += [name for name in self.graph.node[number].input if name and name != end]
+            queue += [name for name in self.graph.node[number].input if name]
         return frozenset(found)
 
-    def divide(self, value: str) -> _Division:
-        """Parts of the network before and behind a value.
+    def read(self, numbers: Iterable[int]) -> list[str]:
+        """Values that nodes read and do not make, without constants."""
+        chosen = sorted(numbers)
+        made = {name for number in chosen for name in self.graph.node[number].output}
+        names = (name for number in chosen for name in self.graph.node[number].input)
+        return [name for name in dict.fromkeys(names) if name in self.moving - made]
+
+    def divide(self, names: Sequence[str]) -> _Division:
+        """Parts of the network before and behind places.
 
         Raises
         ------
         UserError
-            If nothing is behind it, or what is behind it reads another value of the part before.
+            If a name is none, nothing is behind it, or what is behind it reads the network's input.
         """
-        outputs = [item.name for item in self.graph.output]
-        if value in self.inputs:
-            raise UserError(
-                f"The network cannot be cut at {value!r}, its input, for the accelerator would "
-                "have nothing to do; name a value behind the first layer."
-            )
-        if outputs == [value]:
-            raise UserError(
-                f"The network cannot be cut at {value!r}, its output, behind which there is "
-                "nothing; name a value before it, or leave --cut out."
-            )
-        if len(outputs) != 1:
-            raise UserError(
-                f"The network cannot be cut at {value!r}, because it has {len(outputs)} outputs "
-                f"({', '.join(map(repr, outputs))}) and the host's part gives one; export the "
-                "network with one output."
-            )
-        if not any(value in self.graph.node[number].input for number in self.needed(outputs)):
-            raise UserError(
-                f"The network cannot be cut at {value!r}, which its output does not need; name a "
-                "value that the output depends on."
-            )
-        behind = self.needed(outputs, value)
-        after = self.reached([value])
-        for number in sorted(behind):
+        used = self.needed(self.outputs)
+        hosts: set[int] = set()
+        for name in names:
+            found = self._behind(name) & used
+            if not found:
+                raise self._nothing(name)
+            hosts |= found
+        values = self.read(hosts)
+        for number in sorted(hosts):
             node = self.graph.node[number]
-            aside = [name for name in node.input if name in self.moving and name not in after]
-            if aside and not after.isdisjoint(node.input):
+            given = [name for name in node.input if name in self.inputs]
+            if given:
                 raise UserError(
-                    f"The network cannot be cut at {value!r}, because {node.op_type} node "
-                    f"{_title(node)!r} behind it also reads {aside[0]!r}; cut where "
-                    "one value alone goes on."
+                    f"The network cannot be cut at {', '.join(map(repr, names))}, because "
+                    f"{node.op_type} node {_title(node)!r} behind it reads the network's input "
+                    f"{given[0]!r}; name a value or node behind that one."
                 )
-        return _Division(value, behind, self.needed([value]))
+        fixed = {
+            name
+            for number in hosts
+            for name in self.graph.node[number].input
+            if name and name not in self.moving
+        }
+        made = {name for number in hosts for name in self.graph.node[number].output}
+        direct = [name for name in self.outputs if name not in made]
+        return _Division(
+            tuple(values),
+            frozenset(hosts) | self.needed(fixed),
+            self.needed([*direct, *values]),
+            tuple(direct),
+        )
 
-    def value_of(self, name: str) -> str:
-        """Value at which a name cuts: itself, or what the node of that name or operator reads.
+    def _behind(self, name: str) -> frozenset[int]:
+        """Nodes of the host, if the network is cut at a name.
 
         Raises
         ------
         UserError
-            If no node, computed value or single operator has the name, or the node reads several
-            values.
+            If no node, computed value or single operator has the name.
         """
-        named = [node for node in self.graph.node if node.name == name]
+        number = self.node_of(name)
+        if number is not None:
+            values = [each for each in self.graph.node[number].output if each]
+            first = [number]
+        else:
+            values, first = [name], []
+        reached = self.reached(values)
+        behind = (each for value in reached for each in self._readers.get(value, ()))
+        return frozenset((*first, *behind))
+
+    def node_of(self, name: str) -> int | None:
+        """Number of the node that a name stands for; None for a value.
+
+        Raises
+        ------
+        UserError
+            If it stands for neither.
+        """
+        nodes = list(enumerate(self.graph.node))
+        named = [number for number, node in nodes if node.name == name != ""]
         if not named and name in self.moving:
-            return name
-        kinds = [node for node in self.graph.node if node.op_type.lower() == name.lower()]
+            return None
+        kinds = [number for number, node in nodes if node.op_type.lower() == name.lower()]
         found = named or (kinds if len(kinds) == 1 else [])
         if not found:
             last = [node.name or node.output[0] for node in self.graph.node if node.output]
@@ -148,25 +182,32 @@ class _Wiring:
                 "that operator, to cut it at; name another, its last nodes are "
                 f"{', '.join(map(repr, last[-SHOWN:]))}."
             )
-        node = found[0]
-        read = [each for each in dict.fromkeys(node.input) if each in self.moving]
-        if len(read) != 1:
-            values = ", ".join(map(repr, read)) or "none"
-            raise UserError(
-                f"{node.op_type} node {_title(node)!r} reads {len(read)} computed "
-                f"values ({values}), and the network is cut at one; name the value to cut it at."
+        return found[0]
+
+    def _nothing(self, name: str) -> UserError:
+        """Why there is nothing for the host behind a name."""
+        number = self.node_of(name)
+        made = {name} if number is None else set(self.graph.node[number].output)
+        if made.intersection(self.outputs):
+            return UserError(
+                f"The network cannot be cut at {name!r}, its output, behind which there is "
+                "nothing; name a value before it, or leave --cut out."
             )
-        return read[0]
+        return UserError(
+            f"The network cannot be cut at {name!r}, which no output needs; name a value that an "
+            "output depends on."
+        )
 
 
-def cut(model: onnx.ModelProto, name: str) -> Cut:
-    """Network without the part behind a value, and that part.
+def cut(model: onnx.ModelProto, names: str | Sequence[str]) -> Cut:
+    """Network without the parts behind places, and these parts, which are the host's.
 
     Parameters
     ----------
     model : ONNX model, float or quantized
-    name : a node, which is the first of the host's; or else a value, at which the network ends; or
-        else the operator of one node alone, which is as if that were named
+    names : one or several; each a node, which is then the host's and all that depends on it; or
+        else a value, of which all that reads it is the host's; or else the operator of one node
+        alone, which is as if that were named
 
     Raises
     ------
@@ -176,21 +217,37 @@ def cut(model: onnx.ModelProto, name: str) -> Cut:
     from onnx import TensorProto, helper
 
     wiring = _Wiring(model.graph)
-    parts = wiring.divide(wiring.value_of(name))
-    kinds = {item.name: item for item in (*model.graph.value_info, *model.graph.output)}
-    if parts.value not in kinds:
-        kinds |= {item.name: item for item in inferred(model).graph.value_info}
-    middle = kinds.get(parts.value) or helper.make_tensor_value_info(
-        parts.value, TensorProto.FLOAT, None
-    )
-    network = _part(model, parts.before, list(model.graph.input), [middle])
-    host = _part(model, parts.behind, [middle], list(model.graph.output))
+    parts = wiring.divide(cut_names(names))
+    outputs = {item.name: item for item in model.graph.output}
+    kinds = _typed(model)
+    if not kinds.keys() >= set(parts.values):
+        kinds = _typed(inferred(model)) | kinds
+    middle = [
+        kinds.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        for name in parts.values
+    ]
+    given = [item for name, item in outputs.items() if name in parts.direct]
+    inner = [item for item in middle if item.name not in parts.direct]
+    network = _part(model, parts.before, list(model.graph.input), given + inner)
+    ends = [item for name, item in outputs.items() if name not in parts.direct]
+    host = _part(model, parts.behind, middle, ends)
     shown = [
         model.graph.node[number].op_type
         for number in sorted(parts.behind)
         if any(name in wiring.moving for name in model.graph.node[number].input)
     ]
-    return Cut(network, host, parts.value, tuple(dict.fromkeys(shown)))
+    operators = tuple(dict.fromkeys(shown))
+    return Cut(network, host, parts.values, tuple(wiring.outputs), operators)
+
+
+def _typed(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    values = (*model.graph.value_info, *model.graph.output)
+    return {item.name: item for item in values if item.type.tensor_type.elem_type}
+
+
+def cut_names(cut: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the places to cut a network at, of one, several or none."""
+    return (cut,) if isinstance(cut, str) else tuple(cut or ())
 
 
 def joined(network: onnx.ModelProto, parts: Cut) -> onnx.ModelProto:
@@ -198,7 +255,7 @@ def joined(network: onnx.ModelProto, parts: Cut) -> onnx.ModelProto:
 
     Parameters
     ----------
-    network : the first part, of the same opset as the second; its output has kept its name
+    network : the first part, of the same opset as the second; its outputs have kept their names
     """
     made = type(network)()
     made.CopyFrom(network)
@@ -218,8 +275,9 @@ def joined(network: onnx.ModelProto, parts: Cut) -> onnx.ModelProto:
         copy.CopyFrom(node)
         for ports in (copy.input, copy.output):
             ports[:] = [names.get(name, name) for name in ports]
+    outputs = {item.name: item for item in (*network.graph.output, *host.output)}
     del graph.output[:]
-    graph.output.extend(host.output)
+    graph.output.extend(outputs[name] for name in parts.outputs)
     del graph.value_info[:]
     domains = {item.domain for item in made.opset_import}
     made.opset_import.extend(item for item in parts.host.opset_import if item.domain not in domains)
@@ -246,18 +304,17 @@ def offers(model: onnx.ModelProto, culprits: Iterable[str]) -> dict[str, str]:
         if number is None:
             continue
         node = model.graph.node[number]
-        read = [each for each in dict.fromkeys(node.input) if each in wiring.moving]
-        if len(read) != 1:
-            continue
-        try:
-            # The node's name, where it leads to this very cut.
-            name = node.name if node.name and wiring.value_of(node.name) == read[0] else read[0]
-            parts = wiring.divide(wiring.value_of(name))
-        except UserError:
-            continue
-        behind = [model.graph.node[each].op_type for each in parts.behind]
-        if number in parts.behind and not any(op in WEIGHTED for op in behind):
-            divisions[output] = name, parts
+        # The node's name, where it leads to this node, else a value that it reads.
+        read = (each for each in node.input if each in wiring.moving)
+        for name in filter(None, (node.name, *read)):
+            try:
+                parts = wiring.divide([name])
+            except UserError:
+                continue
+            behind = [model.graph.node[each].op_type for each in parts.behind]
+            if number in parts.behind and not any(op in WEIGHTED for op in behind):
+                divisions[output] = name, parts
+                break
     found = {}
     for output in divisions:
         number = wiring.makers[output]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,24 +19,26 @@ FATAL_ONLY = 4
 
 @dataclass(frozen=True)
 class HostPart:
-    """ONNX model that takes the network's output in real units.
+    """ONNX model that takes outputs of the network in real units.
 
     Members
     -------
     model : ONNX file
-    value : name of the network's output, the model's only input
+    values : names of the network's outputs that are the model's inputs
+    outputs : names of what the whole gives, in order: outputs of the model, and outputs of the
+        network that the host only hands on
     operators : what the model computes, in order
     """
 
     model: bytes
-    value: str
+    values: tuple[str, ...]
+    outputs: tuple[str, ...]
     operators: tuple[str, ...]
 
     @property
     def title(self) -> str:
         """What it computes, as ``Softmax of 'logits'``."""
-        *most, last = self.operators
-        return f"{', '.join(most)}{' and ' if most else ''}{last} of {self.value!r}"
+        return f"{_listed(self.operators)} of {_listed(map(repr, self.values))}"
 
     def open(self) -> HostRun:
         """The part, ready to run.
@@ -44,7 +46,7 @@ class HostPart:
         Raises
         ------
         UserError
-            If onnxruntime is not installed, or cannot take the model.
+            If onnxruntime is not installed, cannot take the model, or finds other inputs in it.
         """
         try:
             import onnxruntime
@@ -63,6 +65,9 @@ class HostPart:
         # onnxruntime's exceptions have no common class but this.
         except Exception as error:
             raise self.refused(error) from None
+        inputs = [item.name for item in session.get_inputs()]
+        if set(inputs) != set(self.values):
+            raise self.refused(ValueError(f"its inputs are {', '.join(inputs) or 'none'}"))
         return HostRun(self, session)
 
     def refused(self, error: Exception) -> UserError:
@@ -75,7 +80,11 @@ class HostPart:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the model, as JSON holds it."""
-        return {"value": self.value, "operators": list(self.operators)}
+        return {
+            "values": list(self.values),
+            "outputs": list(self.outputs),
+            "operators": list(self.operators),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], model: NDArray) -> HostPart:
@@ -90,10 +99,12 @@ class HostPart:
             raise ValueError(
                 f"the host's model must be uint8 (n,), not {model.dtype} {model.shape}"
             )
-        operators = values["operators"]
-        if not isinstance(operators, list) or not operators:
-            raise ValueError("the host's part has no operators")
-        return cls(model.tobytes(), str(values["value"]), tuple(map(str, operators)))
+        lists = []
+        for key in ("values", "outputs", "operators"):
+            if not isinstance(values[key], list) or not values[key]:
+                raise ValueError(f"the host's part has no {key}")
+            lists.append(tuple(map(str, values[key])))
+        return cls(model.tobytes(), *lists)
 
 
 class HostRun:
@@ -103,29 +114,48 @@ class HostRun:
         self._part = part
         self._session = session
 
-    def run(self, scores: NDArray[np.float32]) -> NDArray[Any]:
-        """What the part makes of the network's output.
+    def run(self, results: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+        """All outputs by name, of what the network gives.
 
         Parameters
         ----------
-        scores : float32, images first, as :func:`steelyard.driver.real_output` gives them
+        results : float32, images first, as :func:`steelyard.driver.real_output` gives them, by name
 
         Raises
         ------
         UserError
             If onnxruntime cannot run it.
         """
-        source = self._session.get_inputs()[0]
-        batch = source.shape[0] if source.shape else None
-        size = batch if isinstance(batch, int) else len(scores)
-        missing = -len(scores) % size
+        given = {name: results[name] for name in self._part.values}
+        images = len(next(iter(given.values())))
+        batches = [item.shape[0] for item in self._session.get_inputs() if item.shape]
+        size = next((batch for batch in batches if isinstance(batch, int)), images)
+        missing = -images % size
         # A file made for one batch size takes no other; the last image fills the last batch.
-        filled = np.concatenate([scores, np.repeat(scores[-1:], missing, axis=0)])
-        parts = []
-        for first in range(0, len(filled), size):
-            feed = {source.name: filled[first : first + size]}
+        filled = {
+            name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+            for name, array in given.items()
+        }
+        names = [item.name for item in self._session.get_outputs()]
+        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+        for first in range(0, images + missing, size):
+            feed = {name: array[first : first + size] for name, array in filled.items()}
             try:
-                parts.append(np.asarray(self._session.run(None, feed)[0]))
+                arrays = self._session.run(names, feed)
             except Exception as error:
                 raise self._part.refused(error) from None
-        return np.concatenate([np.atleast_1d(part) for part in parts])[: len(scores)]
+            for name, array in zip(names, arrays, strict=True):
+                parts[name].append(np.atleast_1d(np.asarray(array)))
+        # What has a row for each thing that was found is not cut off at the number of images.
+        rows = images if missing else None
+        made = {name: np.concatenate(arrays)[:rows] for name, arrays in parts.items()}
+        found: dict[str, NDArray[Any]] = {**results, **made}
+        absent = [name for name in self._part.outputs if name not in found]
+        if absent:
+            raise self._part.refused(ValueError(f"it gives no {absent[0]}"))
+        return {name: found[name] for name in self._part.outputs}
+
+
+def _listed(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)}{' and ' if most else ''}{last}"

@@ -333,7 +333,7 @@ class Program:
                 parameters=arrays["parameters"],
                 weights=arrays["weights"],
                 settings=engine.settings_from_dict(manifest["settings"]),
-                host=_host(manifest["host"], arrays),
+                host=_host(manifest["host"], arrays, network),
                 known=KnownAnswer.read(network, manifest["known"], arrays),
             )
             if manifest["config_sha256"] != program.config.hash().hex():
@@ -342,10 +342,17 @@ class Program:
         return program
 
 
-def _host(values: Mapping[str, Any] | None, arrays: Mapping[str, NDArray]) -> HostPart | None:
+def _host(
+    values: Mapping[str, Any] | None, arrays: Mapping[str, NDArray], network: Network
+) -> HostPart | None:
     if (values is None) != (HOST not in arrays):
         raise ValueError("its manifest and its arrays disagree on a part for the host")
-    return None if values is None else HostPart.from_dict(values, arrays[HOST])
+    if values is None:
+        return None
+    part = HostPart.from_dict(values, arrays[HOST])
+    if not set(part.values) <= set(network.outputs):
+        raise ValueError("its part for the host reads what is no output of its network")
+    return part
 
 
 def _integer(what: str, value: object, low: int = 0) -> int:

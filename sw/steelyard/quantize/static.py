@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.files import replacing
-from steelyard.importer.cutting import Cut, joined
+from steelyard.importer.cutting import Cut, cut_names, joined
 from steelyard.importer.cutting import cut as cut_at
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import (
@@ -116,7 +116,7 @@ def quantize_measured(
     calibration: NDArray[np.float32],
     *,
     ranges: str = "minmax",
-    cut: str | None = None,
+    cut: str | Sequence[str] | None = None,
     progress: Progress | None = None,
     warn: Log | None = None,
 ) -> Quantized:
@@ -125,8 +125,8 @@ def quantize_measured(
     Parameters
     ----------
     model, calibration, ranges : as :func:`quantize` takes them
-    cut : node or value from which on the network stays as it is, for the host to compute; the same
-        is given when the result is compiled
+    cut : nodes or values, one or several, from which on the network stays as it is, for the host to
+        compute; the same is given when the result is compiled
     progress : called with images done, images in all and what is being done
     warn : called with a sentence for everything that :func:`steelyard.compile.compile` will refuse,
         before the work begins, and for each layer whose codes say little, at its end
@@ -152,8 +152,8 @@ def quantize_measured(
                 export_onnx(model, images, folder / "float.onnx")
             file = read_model(folder / "float.onnx")
         parts = None
-        if cut is not None:
-            parts = cut_at(file if is_quantized(file) else modern(file), cut)
+        if names := cut_names(cut):
+            parts = cut_at(file if is_quantized(file) else modern(file), names)
             file = parts.network
         if warn is not None:
             for sentence in _obstacles(file, folder):

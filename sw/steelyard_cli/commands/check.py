@@ -34,7 +34,7 @@ __all__ = ["command"]
 @cut_option
 @json_option
 def command(
-    network: Path, board: str | None, config: Path | None, batch: int, cut: str | None,
+    network: Path, board: str | None, config: Path | None, batch: int, cut: tuple[str, ...],
     json_file: Path | None,
 ) -> None:  # fmt: skip
     """List all that is against a network at once, or say what it would take.

@@ -68,7 +68,7 @@ class Letters(click.ParamType):
 @json_option
 def command(
     network: Path, output: Path, config: Path | None, board: str | None, batch: int, k: str | int,
-    engine: str | None, mapping: str, cut: str | None, json_file: Path | None,
+    engine: str | None, mapping: str, cut: tuple[str, ...], json_file: Path | None,
 ) -> None:  # fmt: skip
     """Compile a quantized ONNX or TFLite network for the accelerator and print the plan.
 

@@ -63,7 +63,7 @@ def command(
     configured = crossbar_config(config)
     for sentence in configured.warnings():
         warn(sentence)
-    loaded, _ = load_network(network, None)
+    loaded, _ = load_network(network, ())
     if source is None:
         note("No --input: no step counts as skipped, so energy and time are the most possible.")
         codes = None

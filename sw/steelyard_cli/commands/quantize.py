@@ -36,7 +36,7 @@ __all__ = ["command"]
 @click.option("--json", "json_file", type=OUTPUT_FILE, metavar="FILE",
               help="The report as JSON; Q.json beside the network if left out.")  # fmt: skip
 def command(
-    network: Path, calibration: Path, output: Path, ranges: str, cut: str | None,
+    network: Path, calibration: Path, output: Path, ranges: str, cut: tuple[str, ...],
     json_file: Path | None,
 ) -> None:  # fmt: skip
     """Quantize a float ONNX network to int8; pruned weights stay zero.

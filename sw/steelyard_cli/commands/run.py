@@ -83,14 +83,14 @@ def command(
             "A run needs --input X.npy and --output Y.npy; give both, or --selftest to run the "
             "image that the program carries."
         )
-    outputs = compiled.network.outputs
+    part = None if raw or no_host else compiled.host
+    outputs = compiled.network.outputs if part is None else part.outputs
     if len(outputs) > 1 and output.suffix != ".npz":
         raise UserError(
             f"Network {compiled.network.name!r} has {len(outputs)} outputs "
             f"({', '.join(map(repr, outputs))}), which {str(output)!r} cannot hold; "
             "end the name in .npz."
         )
-    part = None if raw or no_host else compiled.host
     # Before the device works in vain.
     host = None if part is None else part.open()
     images = read_array(source, "Input")
@@ -115,8 +115,7 @@ def command(
     else:
         real = {n: driver.real_output(compiled.network, v, n) for n, v in results.items()}
         if host is not None:
-            (scores,) = real.values()
-            real = {compiled.network.output: host.run(scores)}
+            real = host.run(real)
         write_arrays(output, real)
     layers = layer_rows(compiled, counters)
     if json_file:

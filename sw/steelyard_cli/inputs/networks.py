@@ -13,7 +13,7 @@ from ..view.console import note
 __all__ = ["load_network", "refuse"]
 
 
-def load_network(path: Path, cut: str | None) -> tuple[Network, HostPart | None]:
+def load_network(path: Path, cut: Sequence[str]) -> tuple[Network, HostPart | None]:
     """Integer network of a quantized ONNX or TFLite file, and the part that is left to the host.
 
     Raises
@@ -33,7 +33,7 @@ def load_network(path: Path, cut: str | None) -> tuple[Network, HostPart | None]
         assert examined.network is not None  # There are no obstacles.
         return examined.network, None
     model = read_model(path)
-    parts = None if cut is None else cut_at(model, cut)
+    parts = cut_at(model, cut) if cut else None
     model = model if parts is None else parts.network
     try:
         network = load(model)

@@ -1,6 +1,7 @@
 """Files that commands write; every one is written aside and moved into place."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,5 +42,8 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
         (values,) = arrays.values()
         write_array(path, values)
         return
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **dict(arrays))
+    # numpy.savez takes no array that is called as one of its parameters.
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(values), allow_pickle=False)

@@ -20,6 +20,7 @@ def classifier(*tail: onnx.NodeProto, output: str = "prob", batch="n") -> onnx.M
         "m": RNG.standard_normal((5, 4)),
         "half": np.full(1, 0.5),
     }
+    column = numpy_helper.from_array(np.array([-1, 1]), "column")
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], "conv", pads=[1] * 4),
         helper.make_node("Relu", ["a"], ["b"], "relu"),
@@ -33,7 +34,7 @@ def classifier(*tail: onnx.NodeProto, output: str = "prob", batch="n") -> onnx.M
         "classifier",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, (batch, 2, 6, 6))],
         [helper.make_empty_tensor_value_info(name) for name in output.split()],
-        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
+        [*(numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()), column],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
@@ -47,8 +48,13 @@ SCALED = (
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    return results(model, {model.graph.input[0].name: x})[model.graph.output[0].name]
+
+
+def results(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    return session.run(None, {model.graph.input[0].name: x})[0]
+    names = [item.name for item in model.graph.output]
+    return dict(zip(names, session.run(names, given), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 def test_the_parts_compute_what_the_network_computed(tail, name, value, operators):
     model = classifier(*tail)
     parts = cut(model, name)
-    assert (parts.value, parts.operators) == (value, operators)
+    assert (parts.values, parts.operators) == ((value,), operators)
     x = RNG.standard_normal((3, 2, 6, 6)).astype(np.float32)
     expected = run(model, x)
     np.testing.assert_array_equal(run(parts.host, run(parts.network, x)), expected)
@@ -97,22 +103,76 @@ SKIP = (
 
 
 @pytest.mark.parametrize(
+    ("tail", "output", "names", "values", "operators", "direct"),
+    [
+        # What the host's nodes read of the rest are values too.
+        (SKIP, "prob", "logits", ("logits", "top"), ("Add", "Softmax"), ()),
+        (SKIP, "prob", "sum", ("logits", "top"), ("Add", "Softmax"), ()),
+        (SKIP, "prob", "top", ("wide", "logits"), ("ReduceMax", "Add", "Softmax"), ()),
+        # A value's readers are all the host's, a node is alone.
+        (TWO, "prob other", "logits", ("logits",), ("Softmax", "Sigmoid"), ()),
+        (TWO, "prob other", "sigmoid", ("logits",), ("Sigmoid",), ("prob",)),
+        (TWO, "prob other", ["softmax", "sigmoid"], ("logits",), ("Softmax", "Sigmoid"), ()),
+        # Outputs that are read on, that pass by, and that are values.
+        (TWO, "other logits prob", "softmax", ("logits",), ("Softmax",), ("other", "logits")),
+        (SKIP, "b prob top", "sum", ("logits", "top"), ("Add", "Softmax"), ("b", "top")),
+        (SKIP, "sum prob", ["softmax"], ("sum",), ("Softmax",), ("sum",)),
+    ],
+)
+def test_parts_of_several_values_and_outputs(tail, output, names, values, operators, direct):
+    model = classifier(*tail, output=output)
+    parts = cut(model, names)
+    assert (parts.values, parts.operators) == (values, operators)
+    assert parts.outputs == tuple(output.split())
+    given = [item.name for item in parts.network.graph.output]
+    assert given == [*direct, *(name for name in values if name not in direct)]
+    x = RNG.standard_normal((3, 2, 6, 6)).astype(np.float32)
+    expected = results(model, {"x": x})
+    inner = results(parts.network, {"x": x})
+    found = inner | results(parts.host, {name: inner[name] for name in values})
+    whole = joined(parts.network, parts)
+    assert [item.name for item in whole.graph.output] == output.split()
+    for name, right in expected.items():
+        np.testing.assert_array_equal(found[name], right)
+        np.testing.assert_array_equal(results(whole, {"x": x})[name], right)
+
+
+EARLY = (
+    helper.make_node("ReduceMax", ["x"], ["most"], "most", axes=[1, 2, 3], keepdims=0),
+    helper.make_node("Reshape", ["most", "column"], ["column of most"], "column of most"),
+    helper.make_node("Add", ["logits", "column of most"], ["prob"], "add"),
+)
+
+
+@pytest.mark.parametrize(
     ("tail", "output", "name", "words"),
     [
         ((SOFTMAX,), "prob", "none", "no node or computed value 'none'"),
-        ((SOFTMAX,), "prob", "x", "at 'x', its input"),
+        ((SOFTMAX,), "prob", "x", "Conv node 'conv' behind it reads the network's input 'x'"),
+        ((SOFTMAX,), "prob", "conv", "name a value or node behind that one"),
         ((SOFTMAX,), "prob", "prob", "at 'prob', its output"),
         ((SOFTMAX,), "prob", "w", "no node or computed value 'w'"),
-        (TWO, "prob other", "logits", "2 outputs ('prob', 'other')"),
-        (TWO, "prob", "other", "which its output does not need"),
-        (SKIP, "prob", "logits", "Add node 'sum' behind it also reads 'top'"),
-        (SKIP, "prob", "sum", "reads 2 computed values ('logits', 'top')"),
+        (TWO, "prob other", "other", "at 'other', its output"),
+        (TWO, "prob", "other", "which no output needs"),
+        (TWO, "prob", "sigmoid", "which no output needs"),
+        (EARLY, "prob", "most", "ReduceMax node 'most' behind it reads the network's input"),
     ],
 )
 def test_a_network_that_does_not_fall_in_two_there_is_refused(tail, output, name, words):
     with pytest.raises(UserError) as caught:
         cut(classifier(*tail, output=output), name)
     assert words in str(caught.value) and "; " in str(caught.value)
+
+
+def test_the_host_takes_along_what_computes_its_constants():
+    """A Constant node that both parts read is in both."""
+    shared = helper.make_node("Constant", [], ["third"], "third", value_float=0.3)
+    scaled = helper.make_node("Mul", ["logits", "third"], ["less"], "less")
+    model = classifier(shared, scaled, helper.make_node("Sub", ["less", "third"], ["prob"], "sub"))
+    parts = cut(model, "sub")
+    assert [node.name for node in parts.host.graph.node] == ["third", "sub"]
+    x = RNG.standard_normal((2, 2, 6, 6)).astype(np.float32)
+    np.testing.assert_array_equal(run(joined(parts.network, parts), x), run(model, x))
 
 
 def test_offers_name_the_cut_that_leaves_all_of_a_tail_to_the_host():
@@ -122,6 +182,13 @@ def test_offers_name_the_cut_that_leaves_all_of_a_tail_to_the_host():
     assert offers(model, ["prob"]) == {"prob": "best"}
     # A part with a layer that has weights is the accelerator's work.
     assert offers(model, ["c"]) == {}
+
+
+def test_offers_of_several_outputs_are_apart():
+    model = classifier(*TWO, output="prob other")
+    assert offers(model, ["prob", "other"]) == {"prob": "softmax", "other": "sigmoid"}
+    skipping = classifier(*SKIP, output="b prob")
+    assert offers(skipping, ["sum", "prob"]) == {"sum": "sum", "prob": "sum"}
 
 
 def test_whoever_follows_an_offer_has_no_obstacle_left():

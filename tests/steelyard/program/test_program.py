@@ -168,14 +168,20 @@ def test_another_format_is_refused(saved, tmp_path):
     assert "is not a Steelyard program" in refusal(path)
 
 
-HOST = HostPart(b"an ONNX file", "logits", ("Mul", "Softmax"))
+@pytest.fixture(scope="module")
+def host(program) -> HostPart:
+    values = program.network.outputs
+    return HostPart(b"an ONNX file", values, ("prob", "best"), ("Mul", "Softmax"))
 
 
-def test_a_part_for_the_host_is_kept(program, tmp_path):
+def test_a_part_for_the_host_is_kept(program, host, tmp_path):
     path = tmp_path / "host.syp"
-    replace(program, host=HOST).save(path)
+    replace(program, host=host).save(path)
     loaded = Program.load(path)
-    assert loaded.host == HOST and HOST.title == "Mul and Softmax of 'logits'"
+    assert loaded.host == host
+    assert host.title == f"Mul and Softmax of {program.network.output!r}"
+    three = replace(host, values=("a", "b", "c"), operators=("Concat",))
+    assert three.title == "Concat of 'a', 'b' and 'c'"
     program.save(path)
     assert Program.load(path).host is None
 
@@ -188,14 +194,17 @@ def test_a_part_for_the_host_is_kept(program, tmp_path):
         (lambda m: m.pop("host"), None, "'host' is missing"),
         (lambda m: m["host"].update(operators=[]), None, "no operators"),
         (lambda m: m["host"].update(operators="Softmax"), None, "no operators"),
-        (lambda m: m["host"].pop("value"), None, "'value' is missing"),
+        (lambda m: m["host"].pop("values"), None, "'values' is missing"),
+        (lambda m: m["host"].update(values=[]), None, "no values"),
+        (lambda m: m["host"].update(outputs=[]), None, "no outputs"),
+        (lambda m: m["host"].update(values=["none"]), None, "reads what is no output"),
         (lambda m: m.update(host=5), None, "is damaged"),
         (None, lambda a: a.update(host=a["host"].astype(np.int8)), "must be uint8 (n,)"),
         (None, lambda a: a.update(host=a["host"][:0]), "must be uint8 (n,)"),
     ],
 )
-def test_a_damaged_part_for_the_host_is_refused(program, tmp_path, manifest, arrays, words):
-    replace(program, host=HOST).save(tmp_path / "host.syp")
+def test_a_damaged_part_for_the_host_is_refused(program, host, tmp_path, manifest, arrays, words):
+    replace(program, host=host).save(tmp_path / "host.syp")
     path = tmp_path / "changed.syp"
     forged(path, (tmp_path / "host.syp").read_bytes(), manifest=manifest, arrays=arrays)
     assert words in refusal(path)
