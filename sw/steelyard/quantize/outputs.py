@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from steelyard.errors import UserError
 
@@ -21,7 +20,7 @@ def named_outputs(result: Any, model: str) -> dict[str, Tensor]:
 
     One tensor is ``output``; several in a row are ``output0``, ``output1`` and so on, those of a
     dictionary, named tuple or dataclass have its keys. Names of what stands in one another are
-    joined by ``/``. None is left out.
+    joined by ``/``. None and text are left out.
 
     Parameters
     ----------
@@ -48,27 +47,29 @@ def named_outputs(result: Any, model: str) -> dict[str, Tensor]:
 
 @contextmanager
 def plain_outputs(model: nn.Module) -> Iterator[None]:
-    """A module whose forward gives a tuple of the tensors of :func:`named_outputs` in a while.
+    """Let a module give a tuple of the tensors of :func:`named_outputs` for a while.
 
     Parameters
     ----------
-    model : compiled ones are left alone, for their forward cannot be replaced
+    model : compiled ones are left alone, for they take no hooks
     """
     import torch
 
     if isinstance(model, torch.jit.ScriptModule):
         yield
         return
-    forward = model.forward
 
-    def flat(*given: Any, **options: Any) -> Any:
-        result = forward(*given, **options)
+    def flat(module: nn.Module, given: Any, result: Any) -> Any:
         if isinstance(result, torch.Tensor):
             return result
-        return tuple(named_outputs(result, type(model).__name__).values())
+        return tuple(named_outputs(result, type(module).__name__).values())
 
-    with patch.object(model, "forward", flat):
+    # Behind hooks of the user's own, which may make something else of the result.
+    hook = model.register_forward_hook(flat)
+    try:
         yield
+    finally:
+        hook.remove()
 
 
 def _walk(value: Any, name: str, model: str, depth: int = 0) -> Iterator[tuple[str, Tensor]]:
@@ -77,7 +78,7 @@ def _walk(value: Any, name: str, model: str, depth: int = 0) -> Iterator[tuple[s
     if isinstance(value, torch.Tensor):
         yield name, value
         return
-    if value is None:
+    if value is None or isinstance(value, str):
         return
     join = "" if depth == 0 else f"{name}/"
     items: list[tuple[str, Any]]
