@@ -7,7 +7,6 @@ from agreement.measure import agreements, assert_ties
 from steelyard import driver, quantize
 from steelyard.compile import compile
 from steelyard.contract import configure
-from steelyard.errors import UserError
 from steelyard.importer import load
 from steelyard.network.random import random_input
 from structures import STRUCTURES
@@ -18,13 +17,7 @@ CONFIG = configure(
 """One for all, so that one simulation is built."""
 
 
-MISSING = {
-    "yolo": "tuple",
-}
-"""What structures that are refused need."""
-
-
-@pytest.mark.parametrize("name", [name for name in STRUCTURES if name not in MISSING])
+@pytest.mark.parametrize("name", STRUCTURES)
 def test_a_structure_is_exact_on_gateware_and_agrees_with_onnxruntime(name):
     structure = STRUCTURES[name]
     images = structure.images(16)
@@ -38,10 +31,3 @@ def test_a_structure_is_exact_on_gateware_and_agrees_with_onnxruntime(name):
         assert driver.check_known_answer(program, device) is None
         cycles = [counters.cycles for counters in device.counters()]
     assert cycles == [entry.predicted_cycles for entry in program.layers]
-
-
-@pytest.mark.parametrize("name", MISSING)
-def test_a_structure_that_is_refused_hears_what_it_needs(name):
-    structure = STRUCTURES[name]
-    with pytest.raises(UserError, match=MISSING[name]):
-        load(quantize.quantize(structure.model(), structure.images(4)))
