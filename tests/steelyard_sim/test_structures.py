@@ -4,6 +4,7 @@ import onnx
 import pytest
 
 from agreement.measure import agreements, assert_ties
+from agreement.random_graphs import RandomGraph
 from steelyard import driver, quantize
 from steelyard.compile import compile
 from steelyard.contract import configure
@@ -31,3 +32,18 @@ def test_a_structure_is_exact_on_gateware_and_agrees_with_onnxruntime(name):
         assert driver.check_known_answer(program, device) is None
         cycles = [counters.cycles for counters in device.counters()]
     assert cycles == [entry.predicted_cycles for entry in program.layers]
+
+
+SEVERAL = [seed for seed in range(20) if len(RandomGraph(seed).graph.graph.output) > 2]
+
+
+@pytest.mark.parametrize("seed", SEVERAL)
+def test_all_outputs_of_a_random_graph_are_exact_on_gateware(seed):
+    """Also those that are views and parts of one another, or that layers read."""
+    network = load(RandomGraph(seed).graph)
+    program = compile(network, CONFIG)
+    x = random_input(network, 2, seed)
+    with driver.open("sim", config=CONFIG) as device:
+        assert driver.check(program, x, device) is None
+        assert driver.check_known_answer(program, device) is None
+        assert tuple(device.infer_outputs(x)) == network.outputs
