@@ -124,6 +124,9 @@ def command(
     if json_file:
         write_json(json_file, plan)
     show(plan_table(program, plan["layers"], str(output)), _memory_table(program))
+    if len(plan["outputs"]) > 1:
+        ends = (f"{each['name']!r} {tuple(each['shape'])}" for each in plan["outputs"])
+        show(f"outputs of an image: {', '.join(ends)}")
     if host is not None:
         show(f"the host computes {host.title}")
     if board is not None:
