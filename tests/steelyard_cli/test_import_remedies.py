@@ -173,12 +173,12 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], Step, str]] = {
     "summand": (
         lambda: quantized(middle=requantized("Add", VECTOR)),
         behind_relu("Add", VECTOR),
-        "adds a constant where no layer can take it",
+        "adds a constant of shape (4, 1, 1) from -1 to 1, allowed is one finite number, or one for",
     ),
     "difference": (
-        lambda: quantized(middle=requantized("Sub", np.float32(0.5))),
-        behind_relu("Sub", np.float32(0.5)),
-        "subtracts a constant where no layer can take it",
+        lambda: quantized(middle=requantized("Sub", VECTOR)),
+        behind_relu("Sub", VECTOR),
+        "subtracts a constant of shape (4, 1, 1)",
     ),
     "quotient": (
         lambda: quantized(middle=requantized("Div", -2 * VECTOR - 3)),

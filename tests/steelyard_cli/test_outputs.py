@@ -137,7 +137,14 @@ def test_a_decoded_detector_goes_from_check_to_run(steelyard, tmp_path, monkeypa
     assert quantized.status == 0, quantized.err
     compiled = steelyard("compile", "q.onnx", "-o", "n.syp", *cuts, "--json", "p.json")
     assert compiled.status == 0, compiled.err
-    host = json.loads((tmp_path / "p.json").read_text())["host"]
+    plan = json.loads((tmp_path / "p.json").read_text())
+    host = plan["host"]
+    assert [each["name"] for each in plan["outputs"]] == ["tap", *host["values"]]
+    assert "outputs of an image: 'tap' (6, 8, 8), " in compiled.out
+    assert steelyard("report", "n.syp", "-o", "report").status == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert all(f">{each['name']}<" in page for each in plan["outputs"])
+    assert "and gives tap, boxes." in page
     assert host["outputs"] == ["tap", "boxes"] and len(host["values"]) == 2
     on = ("--input", "x.npy", "--device", "golden")
     steelyard("run", "n.syp", *on, "--output", "y.npy").refused("2 outputs ('tap', 'boxes')")

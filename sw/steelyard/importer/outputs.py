@@ -37,15 +37,16 @@ def network_of(
     Parameters
     ----------
     builder : whose layers these are; gets a slice, which moves nothing, where outputs are one
-        tensor
+        tensor or the input
     input_view : shape in which the file has the input, without batch
     channels_last : order of the elements in all views
     """
+    source = next(iter(builder.tensors))  # The input, with which a builder begins.
     tensors: list[str] = []
     names: list[str] = []
     for output in outputs:
         tensor = output.tensor
-        if tensor in tensors:
+        if tensor in tensors or tensor == source:
             tensor = builder.append(
                 Slice,
                 tensor,
@@ -55,7 +56,7 @@ def network_of(
                 count=builder.tensors[tensor].shape[0],
             )
         tensors.append(tensor)
-        names.append(unused(output.name, names))
+        names.append(unused(output.name, [source, *names]))
     network = builder.network(
         *tensors,
         input_view=input_view,
@@ -66,12 +67,11 @@ def network_of(
 
 
 def _called(network: Network, names: Sequence[str]) -> Network:
-    """The same network with other names of its outputs; one that is the input keeps its name.
+    """The same network with other names of its outputs.
 
     A tensor that has such a name and is not that output gets a number behind it.
     """
-    wanted = zip(network.outputs, names, strict=True)
-    called = {old: new for old, new in wanted if old != network.input and new != network.input}
+    called = dict(zip(network.outputs, names, strict=True))
     taken = {*network.tensors, *called.values()}
     for other in sorted(set(called.values()).intersection(network.tensors) - called.keys()):
         called[other] = unused(other, taken)

@@ -74,7 +74,8 @@ class _Placeholders(Survey):
             self._place(node)
             for output in node.outputs:
                 value = self._values.get(output)
-                if isinstance(value, Pending) and not self._goes_on(readers.get(output, [])):
+                goes_on = output in self._inner or self._goes_on(readers.get(output, []))
+                if isinstance(value, Pending) and not goes_on:
                     self._values[output] = self._activation(value)
         for output in self.graph.outputs:
             last = self._values.get(output)

@@ -12,6 +12,7 @@ import numpy as np
 from steelyard.errors import UserError
 from steelyard.importer.errors import NotQuantized
 from steelyard.importer.graph import Graph
+from steelyard.importer.inner import inner_values
 from steelyard.importer.node import Node
 from steelyard.importer.registry import OPERATORS
 from steelyard.importer.unscaled import (
@@ -93,6 +94,8 @@ class Survey(Walk):
         self._shown: Form = {}
         self._count = 0
         self._ranges: dict[str, tuple[int, int]] = {}
+        self._activations: dict[str, Activation] = {}
+        self._inner = frozenset[str]() if quantized else inner_values(graph)
         self._values[ANY] = NetworkInput(ANY, (1,))
         if len(graph.input_shape) not in (1, 3):
             self._values[graph.input] = UNKNOWN
@@ -240,22 +243,31 @@ class Survey(Walk):
         if node.op in WEIGHTED and len(values) > 1 and isinstance(values[1], Constant):
             weights[1] = self._weights(values[1])
         quantized: Form = {
-            index: self._activation(value)
+            index: self._shown_as(node.inputs[index], value)
             for index, value in enumerate(values)
             if isinstance(value, Pending | NetworkInput)
         }
+        outer = {i: each for i, each in quantized.items() if node.inputs[i] not in self._inner}
         constants: Form = {
             index: _quantized(value)
             for index, value in enumerate(values)
             if isinstance(value, Constant) and value.array.dtype.kind == "f"
         }
         forms = [{**quantized, **weights}, weights]
+        if len(outer) < len(quantized):
+            forms.insert(0, {**outer, **weights})
         if any(isinstance(value, NetworkInput) for value in values):
             # A view of the network's input is quantized behind it.
             forms.reverse()
         yield from forms
         for form in forms:
             yield {**form, **constants}
+
+    def _shown_as(self, name: str, value: Pending | NetworkInput) -> Activation:
+        """The one activation that all readers of a value are shown."""
+        if name not in self._activations:
+            self._activations[name] = self._activation(value)
+        return self._activations[name]
 
     def _activation(self, value: Pending | NetworkInput) -> Activation:
         shape = value.layer.shape if isinstance(value, Pending) else _plane(value.view)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.importer.inner import Functions
+
 if TYPE_CHECKING:
     import onnx
 
@@ -45,6 +47,10 @@ class Edit:
         """The one node that reads a value; None if several do or the network gives it out."""
         found = self._readers.get(name, [])
         return found[0] if len(found) == 1 and name not in self._outputs else None
+
+    def readers(self, name: str) -> list[onnx.NodeProto]:
+        """All nodes that read a value."""
+        return list(self._readers.get(name, ()))
 
     def reads_alone(self, node: onnx.NodeProto, name: str) -> bool:
         """Whether only this node reads a value, and the network does not give it out."""
@@ -100,6 +106,11 @@ class Edit:
     def is_output(self, name: str) -> bool:
         """Whether the network gives a value out."""
         return name in self._outputs
+
+    def functions(self) -> Functions:
+        """What is computed of one value, element by element."""
+        nodes = ((node.op_type, node.input, node.output) for node in self.nodes)
+        return Functions(nodes, self.constant, self._outputs)
 
     def bypass(self, node: onnx.NodeProto) -> None:
         """Remove a node that alone reads its first input; the maker of that makes its output now.

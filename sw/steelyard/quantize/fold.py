@@ -106,7 +106,10 @@ def _fold(edit: Edit, node: onnx.NodeProto) -> bool:
     return (
         _fold_back(edit, node, affine)
         or _fold_ahead(edit, node, affine, channels)
-        or _as_diagonal(edit, node, affine, len(shape), channels)
+        or (
+            not _goes_into_table(edit, node, affine)
+            and _as_diagonal(edit, node, affine, len(shape), channels)
+        )
     )
 
 
@@ -241,6 +244,13 @@ def _fold_ahead(edit: Edit, node: onnx.NodeProto, affine: Affine, channels: int)
     layer.input[0] = affine.x
     edit.replace(node)
     return True
+
+
+def _goes_into_table(edit: Edit, node: onnx.NodeProto, affine: Affine) -> bool:
+    """Whether a factor or summand for all channels is part of a function that is a table anyway."""
+    if affine.factor.size != 1 or affine.summand.size != 1:
+        return False
+    return edit.functions().is_table(node.output[0])
 
 
 def _as_diagonal(

@@ -1,4 +1,4 @@
-"""Clamps that onnxruntime's quantizer took away, put back."""
+"""Clamps that onnxruntime's quantizer took away, put back; quantizers that nothing needs, gone."""
 
 from __future__ import annotations
 
@@ -46,4 +46,27 @@ def restore_clamps(reference: onnx.ModelProto, quantized: onnx.ModelProto) -> No
             if item.name in clamp.input[1:] and edit.constant(item.name) is None:
                 edit.keep_constant(item)
         edit.replace(maker, maker, again)
+    edit.finish()
+
+
+def remove_inner(reference: onnx.ModelProto, quantized: onnx.ModelProto) -> None:
+    """Take away the quantizers inside of functions, and between sums and their slopes.
+
+    A function of one value is one table however many operators it has, and a layer scales its sums
+    by their sign: both are rounded once. Quantizers in between would only round more often.
+
+    Parameters
+    ----------
+    reference : float graph
+    quantized : graph that the quantizer made of it; changed in place
+    """
+    inner = Edit(reference).functions().inner
+    edit = Edit(quantized)
+    for node in list(edit.nodes):
+        if node.op_type != "QuantizeLinear" or node.input[0] not in inner:
+            continue
+        for real in edit.readers(node.output[0]):
+            edit.rename_input(real.output[0], node.input[0])
+            edit.replace(real)
+        edit.replace(node)
     edit.finish()

@@ -45,7 +45,7 @@ from steelyard.quantize.normalize import (
     rewritten,
 )
 from steelyard.quantize.proof import LayerNoise, prove
-from steelyard.quantize.restore import restore_clamps
+from steelyard.quantize.restore import remove_inner, restore_clamps
 from steelyard.quantize.sessions import quiet, reason_of, refusals
 
 if TYPE_CHECKING:
@@ -285,6 +285,7 @@ def _quantized(
         ) from None
     model = onnx.load(target)
     restore_clamps(reference.model, model)
+    remove_inner(reference.model, model)
     return model
 
 

@@ -130,6 +130,9 @@ def command(
         _memory_table(program),
         *mask_sentences(program.network, ks, getattr(program.config.engine, "group", 1)),
     )
+    if len(plan["outputs"]) > 1:
+        ends = (f"{each['name']!r} {tuple(each['shape'])}" for each in plan["outputs"])
+        show(f"outputs of an image: {', '.join(ends)}")
     if host is not None:
         show(f"the host computes {host.title}")
     if board is not None:

@@ -35,6 +35,7 @@ def report_page(
     return environment.get_template(TEMPLATE).render(
         title=f"{program.network.name} on Steelyard",
         plan=plan,
+        host=program.host.title if program.host else None,
         layers=plan["layers"],
         outline=program.config.outline,
         grouped=any(row["k"] is not None for row in plan["layers"]),

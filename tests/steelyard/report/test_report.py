@@ -46,6 +46,12 @@ def test_the_plan_says_what_the_program_holds_and_can_be_written():
     assert [row["name"] for row in plan["layers"]] == [layer.name for layer in NETWORK.layers]
     assert plan["predicted_cycles"] == sum(row["predicted_cycles"] for row in plan["layers"])
     assert plan["config_sha256"] == PROGRAM.config.hash().hex()
+    assert plan["input"]["name"] == NETWORK.input
+    assert [each["name"] for each in plan["outputs"]] == list(NETWORK.outputs)
+    for each in plan["outputs"]:
+        tensor = NETWORK.tensor(each["name"])
+        assert (each["scale"], each["zero_point"]) == (tensor.scale, tensor.zero_point)
+        assert np.prod(each["shape"]) == tensor.size
 
 
 def test_rows_of_a_run_hold_the_counters_beside_the_plan():

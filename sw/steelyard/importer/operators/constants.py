@@ -54,7 +54,7 @@ def multiply(walk: Walk, node: Node) -> None:
 
 def _multiply_activations(walk: Walk, node: Node) -> None:
     """Product of two maps, or of a map and a factor for each channel, which is spread first."""
-    if bind_joined(walk, node, np.multiply):
+    if bind_joined(walk, node, np.multiply, plain=True):
         return
     a, b = (walk.unpadded(walk.activation(node, index)) for index in (0, 1))
     if a.view != b.view and math.prod(a.view[1:]) == 1:
