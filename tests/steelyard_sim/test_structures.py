@@ -3,8 +3,9 @@
 import onnx
 import pytest
 
-from agreement.measure import agreements, assert_ties
+from agreement.measure import assert_ties
 from steelyard import driver, quantize
+from steelyard.compare import agreements
 from steelyard.compile import compile
 from steelyard.contract import configure
 from steelyard.errors import UserError
