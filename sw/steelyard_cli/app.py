@@ -24,6 +24,7 @@ COMMANDS = {
     "quantize": "Quantize a float ONNX network to int8.",
     "compile": "Compile a quantized network and print the plan.",
     "run": "Run a compiled network on a device.",
+    "compare": "Compare a program with its ONNX network, layer by layer.",
     "selftest": "Test a device: identity, memories and a small network.",
     "report": "Write an HTML and JSON report of a program.",
     "crossbar": "Map a network onto RRAM crossbars and price it.",

@@ -171,6 +171,9 @@ def _limit(seconds: float) -> None:
 
 
 def _judge(case: Case, run: Run, log: BinaryIO) -> tuple[str, str, str, float, float]:
+    # What was said while the case was made is not the case's.
+    sys.stdout.flush()
+    sys.stderr.flush()
     log.seek(0)
     log.truncate()
     folder = tempfile.mkdtemp()

@@ -361,7 +361,9 @@ def fields(model: ModelProto, draw: random.Random) -> None:
         elif (held := getattr(message, field.name)) and change < 0.7:
             held[draw.randrange(len(held))] = value
         else:
-            held.extend([value] * draw.choice((1, 1, 9, 100_000)))
+            # Many short ones: the file itself is to stay small.
+            long = isinstance(value, str | bytes) and len(value) > 1
+            held.extend([value] * draw.choice((1, 1, 9, 9 if long else 100_000)))
 
 
 def odd(field: Any, draw: random.Random) -> Any:

@@ -17,6 +17,7 @@ COMMANDS = [
     "quantize",
     "compile",
     "run",
+    "compare",
     "selftest",
     "report",
     "crossbar",

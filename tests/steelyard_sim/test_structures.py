@@ -3,9 +3,10 @@
 import onnx
 import pytest
 
-from agreement.measure import agreements, assert_ties
+from agreement.measure import assert_ties
 from agreement.random_graphs import RandomGraph
 from steelyard import driver, quantize
+from steelyard.compare import agreements
 from steelyard.compile import compile
 from steelyard.contract import configure
 from steelyard.importer import load

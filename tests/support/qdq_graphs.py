@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,68 +9,14 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from steelyard.importer.qoperator import is_qoperator
+from steelyard.compare import runtime_names
 from steelyard.network import Network, golden
 
 AGREEMENT = 0.999
-VIEWS = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def images(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Names of a tensor's codes, of the real value that is rounded to them, and of its scale."""
-
-    codes: str
-    real: str | None
-    parameters: tuple[str, ...] = ()
-
-
-def runtime_names(model: onnx.ModelProto) -> list[tuple[str, Watched]]:
-    """Tensor's name of every quantized activation, and where onnxruntime has it.
-
-    A value that is quantized in several ways is there as often.
-    """
-    graph = model.graph
-    constants = {item.name for item in graph.initializer}
-    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    makers = {name: node for node in graph.node for name in node.output}
-    source = graph.input[0].name
-    ends: dict[str, str] = {}
-    for item in graph.output:
-        last = item.name
-        while makers[last].op_type in VIEWS:
-            last = makers[last].input[0]
-        # Of outputs that are one tensor, the first is it.
-        ends.setdefault(last, item.name)
-    names: list[tuple[str, Watched]] = []
-    clamped = {n.input[0] for n in graph.node if n.op_type in ("Clip", "Relu")}
-    for node in graph.node:
-        if is_qoperator(node) and node.output[0] not in clamped:
-            # Its codes give the tensor its name.
-            names.append((node.output[0], Watched(node.output[0], None)))
-        if node.op_type == "QuantizeLinear" and node.input[0] == source:
-            names.append((source, Watched(node.output[0], None, tuple(node.input[1:]))))
-        if node.op_type == "DequantizeLinear" and node.output[0] in ends:
-            names.append((ends[node.output[0]], Watched(node.input[0], None)))
-        if node.op_type != "DequantizeLinear" or node.input[0] in constants:
-            continue
-        codes = node.input[0]
-        quantizer = makers[codes]
-        while quantizer.op_type in ("Cast", "Clip", "Identity") and quantizer.input[0] in makers:
-            quantizer = makers[quantizer.input[0]]
-        if quantizer.op_type != "QuantizeLinear" or quantizer.input[0] in constants:
-            continue
-        value = quantizer.input[0]
-        watched = Watched(codes, value, tuple(quantizer.input[1:]))
-        # Clamped codes of the input are a tensor of their own, the output's have its name.
-        again = value == source and makers[codes].op_type == "Clip"
-        name = f"{value}/2" if again else value
-        names.append((ends.get(node.output[0], name), watched))
-    return names
 
 
 def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:

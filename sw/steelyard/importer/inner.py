@@ -123,4 +123,4 @@ class Functions:
 def inner_values(graph: Graph) -> frozenset[str]:
     """Values of a float graph that need no quantizer; :attr:`Functions.inner` of it."""
     nodes = ((node.op, node.inputs, node.outputs) for node in graph.nodes)
-    return Functions(nodes, graph.constants.get, (graph.output,)).inner
+    return Functions(nodes, graph.constants.get, graph.outputs).inner

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from steelyard.errors import UserError
 from steelyard.progress import Progress
 from steelyard.quantize.edit import Edit
+from steelyard.quantize.noise import Noise
 from steelyard.quantize.normalize import Normalized, batches
-from steelyard.quantize.sessions import Session
+from steelyard.quantize.sessions import Session, with_outputs
 
 if TYPE_CHECKING:
     import onnx
@@ -117,9 +118,9 @@ def prove(
     made = {name: node for node in reference.model.graph.node for name in node.output}
     inner = [each for each in activations if each.tensor in made]
     name = reference.model.graph.input[0].name
-    whole = Session(_with_outputs(reference.model, [each.tensor for each in inner]),
+    whole = Session(with_outputs(reference.model, [each.tensor for each in inner]),
                     [each.tensor for each in inner])  # fmt: skip
-    codes = Session(_with_outputs(quantized, [each.real for each in activations]),
+    codes = Session(with_outputs(quantized, [each.real for each in activations]),
                     [each.real for each in activations])  # fmt: skip
     cut = Session(_cut(reference.model, stored, activations), [each.tensor for each in inner])
     sums = {each.tensor: _Sums() for each in activations}
@@ -148,14 +149,13 @@ class _Sums:
     """Signal, noise, ends and clipped values of one tensor over the batches."""
 
     def __init__(self) -> None:
-        self.signal = self.difference = 0.0
+        self.power = Noise()
         self.low, self.high = np.inf, -np.inf
         self.clipped = self.count = 0
 
     def add(self, floats: NDArray[Any], real: NDArray[Any], bounds: _Activation) -> None:
         values = floats.astype(np.float64)
-        self.signal += float(np.sum(values**2))
-        self.difference += float(np.sum((values - real) ** 2))
+        self.power.add(values, real)
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
         half = bounds.scale / 2
@@ -164,13 +164,11 @@ class _Sums:
         self.count += values.size
 
     def noise(self, each: _Activation, node: onnx.NodeProto | None) -> LayerNoise:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = 10 * np.log10(np.float64(self.signal) / np.float64(self.difference))
         return LayerNoise(
             each.tensor if node is None else node.name,
             "input" if node is None else node.op_type,
             each.tensor,
-            float(np.inf) if not self.difference else float(ratio),
+            self.power.db,
             each.scale,
             self.low,
             self.high,
@@ -324,17 +322,6 @@ def _cut(
     for name in sorted(fed & made):
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return model
-
-
-def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
-    from onnx import TensorProto, helper
-
-    copy = type(model)()
-    copy.CopyFrom(model)
-    del copy.graph.value_info[:], copy.graph.output[:]
-    for name in names:
-        copy.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    return copy
 
 
 def _batch_size(session: Session, name: str, images: NDArray[np.float32]) -> int:

@@ -69,6 +69,7 @@ class Session:
     ----------
     model : ONNX graph of one input
     outputs : values to give; the graph's own outputs if None
+    what : that is run through it, for errors
 
     Raises
     ------
@@ -76,9 +77,15 @@ class Session:
         If onnxruntime does not know an operator, or the graph contradicts itself.
     """
 
-    def __init__(self, model: onnx.ModelProto, outputs: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        outputs: Sequence[str] | None = None,
+        what: str = "Calibration images",
+    ) -> None:
         import onnxruntime
 
+        self._what = what
         self._outputs = None if outputs is None else list(outputs)
         options = options_of(onnxruntime)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -99,9 +106,20 @@ class Session:
         except refusals() as error:
             shapes = ", ".join(str(array.shape) for array in values.values())
             raise UserError(
-                f"Calibration images of shape {shapes} do not run through the network "
+                f"{self._what} of shape {shapes} do not run through the network "
                 f"({reason_of(error)}); give images of the shape that it takes."
             ) from None
+
+
+def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Copy of a graph that gives out these values, whatever their shapes."""
+    from onnx import helper
+
+    copy = type(model)()
+    copy.CopyFrom(model)
+    del copy.graph.value_info[:], copy.graph.output[:]
+    copy.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    return copy
 
 
 def options_of(onnxruntime: Any) -> Any:
@@ -184,5 +202,7 @@ def _dtype(name: str) -> type[np.generic]:
         "tensor(float)": np.float32,
         "tensor(float16)": np.float16,
         "tensor(double)": np.float64,
+        "tensor(int8)": np.int8,
+        "tensor(uint8)": np.uint8,
     }
     return kinds.get(name, np.float32)

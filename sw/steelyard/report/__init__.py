@@ -4,6 +4,7 @@ The command line shows and writes what these functions give.
 """
 
 from .check import check_document
+from .compare import compare_document
 from .crossbars import Comparison, compare_with_traditional, cost_over_dense
 from .plan import plan_document
 from .run import layer_rows, occupancy, read_run, speed_document
@@ -18,6 +19,7 @@ from .steps import (
 __all__ = [
     "Comparison",
     "check_document",
+    "compare_document",
     "compare_with_traditional",
     "cost_over_dense",
     "crossbar_prune_document",

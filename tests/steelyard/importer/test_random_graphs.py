@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agreement.measure import Agreement, assert_ties
+from agreement.measure import assert_ties
 from agreement.random_graphs import OPSETS, RandomGraph, compared
 from qdq_graphs import Qdq, images
 from steelyard import importer
+from steelyard.compare import Agreement, agreements
+from steelyard.compare.agreement import golden
 from steelyard.importer.registry import OPERATORS
 
 COUNT = 60
@@ -38,23 +40,21 @@ def test_same_seed_makes_the_same_graph() -> None:
 
 def test_a_wrong_code_is_no_tie(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison notices a single bias that is off by half a step of the output."""
-    from agreement import measure
-
     graph = Qdq(3, 9, 9)
     y = graph.op("Conv", graph.pair("x", 0.03), graph.weight(np.ones((4, 3, 3, 3), np.int8)))
     model = graph.model(graph.pair(y, 0.0213))
     network = importer.load(model)
     x = images((3, 9, 9), 20, seed=1)
-    assert_ties(measure.agreements(model, network, x))
-    right = measure.golden.layer
+    assert_ties(agreements(model, network, x))
+    right = golden.layer
 
     def wrong(*args: object) -> np.ndarray:
         codes = right(*args).copy()  # type: ignore[arg-type]
         codes[0, 0, 0, 0] += 1
         return codes
 
-    monkeypatch.setattr(measure.golden, "layer", wrong)
-    found = measure.agreements(model, network, x)
+    monkeypatch.setattr(golden, "layer", wrong)
+    found = agreements(model, network, x)
     assert [each.others for each in found] == [1]
     with pytest.raises(AssertionError, match=f"{found[0].layer}: 1 of 3920 differ and no tie"):
         assert_ties(found)

@@ -17,9 +17,10 @@ import pytest
 import torch
 from torch import nn
 
-from agreement.measure import agreements, assert_ties
+from agreement.measure import assert_ties
 from qdq_graphs import Qdq, images
 from steelyard import importer, quantize
+from steelyard.compare import agreements
 from structures.blocks import PooledResidual
 
 SHAPE = (3, 12, 12)

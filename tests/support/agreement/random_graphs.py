@@ -13,9 +13,10 @@ import click
 import numpy as np
 import onnx
 
-from agreement.measure import Agreement, agreements, assert_ties, table
+from agreement.measure import assert_ties, table
 from qdq_graphs import Qdq, images, session
 from steelyard import importer
+from steelyard.compare import Agreement, agreements
 from steelyard.errors import UserError
 from steelyard.network import Network, compose_tables, golden
 from steelyard.network.random import random_input
