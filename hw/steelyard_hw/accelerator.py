@@ -12,6 +12,7 @@ from .cells.target import Target
 from .engine import engine_class
 from .lib.countdown import Countdown
 from .load.loader import Loader
+from .output.lane_sum import LaneSum
 from .output.serial import SerialOutputStage
 from .output.stage import OutputStage
 from .output.tables import LookupTables
@@ -248,19 +249,32 @@ class Accelerator(wiring.Component):
         m.submodules.tags = tags = VectorTags(self._config)
         config = self._config
         two = joins(layer, config)
+        valid, first, last = loader.vector_valid, loader.vector_first, loader.vector_last
+        if config.vector.adds_lanes:
+            m.submodules.lane_sum = lanes = LaneSum(config)
+            m.d.comb += [
+                lanes.count.eq(layer.lane_sum),
+                lanes.i_valid.eq(valid),
+                lanes.i_first.eq(first),
+                lanes.i_last.eq(last),
+                lanes.i_data.eq(loader.word),
+                vector.across.eq(lanes.across),
+                vector.i_total.eq(lanes.o_total),
+            ]
+            valid, first, last = lanes.o_valid, lanes.o_first, lanes.o_last
         m.d.comb += [
             tags.layer.eq(layer),
             tags.start.eq(go),
             tags.advance.eq(
-                loader.vector_valid & loader.vector_last
+                valid & last
                 if config.vector.tag_registers
                 else vector.o_valid & vector.o_ready & (vector.o.beat == config.drain_beats - 1)
             ),
             tags.operand.eq(loader.vector_operand),
-            vector.i_valid.eq(loader.vector_valid),
+            vector.i_valid.eq(valid),
             vector.i_data.eq(loader.word),
-            vector.i_first.eq(loader.vector_first),
-            vector.i_last.eq(loader.vector_last),
+            vector.i_first.eq(first),
+            vector.i_last.eq(last),
             vector.mode.eq(layer.op != Operation.MAX_POOL),
             vector.i_param.eq(tags.param),
             vector.i_row.eq(tags.row),

@@ -19,6 +19,7 @@ CONFIGS = {
     "memories without registers": DEFAULT.with_(read_registers=False),
     "no queue of weights": DEFAULT.with_(weight_queue=False),
     "no additions": DEFAULT.with_(additions=False),
+    "no lane sums": DEFAULT.with_(lane_sums=False),
     "no tags": DEFAULT.with_(additions=False, products=False, tag_registers=False),
     "serial requantizers": SERIAL,
     "no operators": DEFAULT.with_(tables=False, slopes=False, products=False),
@@ -29,6 +30,7 @@ CONFIGS = {
     "compact, a queue of weights": COMPACT.with_(weight_queue=True),
     "compact, tags": COMPACT.with_(tag_registers=True),
     "compact, requantizers of one cycle": COMPACT.with_(requantizer_cycles=1),
+    "compact, lane sums": COMPACT.with_(lane_sums=True),
     "compact, slopes": COMPACT.with_(requantizer_cycles=1, slopes=True),
     "compact, additions": COMPACT.with_(requantizer_cycles=1, tag_registers=True, additions=True),
 }

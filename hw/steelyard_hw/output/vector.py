@@ -33,6 +33,8 @@ class VectorUnit(wiring.Component):
         `i_data` holds a tap.
     i_data : ``In(ArrayLayout(signed(8), L))``
         One tap of L lanes.
+    across : ``In(1)``, i_total : ``In(signed(8 + log2(L)))``
+        `i_total` takes the place of the first lane; only with `lane_sums`.
     i_first, i_last : ``In(1)``
         First and last tap of a window; both at once when there is but one.
     mode : ``In(1)``
@@ -61,8 +63,11 @@ class VectorUnit(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._config = config
+        total = signed(8 + (config.engine.lanes - 1).bit_length())
+        across = {"across": In(1), "i_total": In(total)} if config.vector.adds_lanes else {}
         super().__init__(
-            {
+            across
+            | {
                 "i_valid": In(1),
                 "i_data": In(data.ArrayLayout(signed(8), config.engine.lanes)),
                 "i_first": In(1),
@@ -97,6 +102,10 @@ class VectorUnit(wiring.Component):
             finished.eq(valid & last),
         ]
         bits = self._config.vector.bits
+        lowest = taps[0]
+        if self._config.vector.adds_lanes:
+            lowest = Signal.like(self.i_total, name="lowest", reset_less=True)
+            m.d.sync += lowest.eq(Mux(self.across, self.i_total, self.i_data[0]))
         copies = [
             local_copy(m, valid & last, f"finished_{lane}")
             for lane in range(0, self._config.engine.lanes, _COPY_LANES)
@@ -106,7 +115,7 @@ class VectorUnit(wiring.Component):
             if lane % _COPY_LANES == 0:
                 mode = local_copy(m, self.mode, f"mode_{lane}")
                 first = local_copy(m, self.i_first, f"first_{lane}")
-            tap = taps[lane]
+            tap = taps[lane] if lane else lowest
             result = Signal(signed(bits), name=f"result_{lane}", reset_less=True)
             reduced = Mux(tap > result[:8].as_signed(), tap, result[:8].as_signed())
             if bits > 8:

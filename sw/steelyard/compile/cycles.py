@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor, Operation
-from ..contract.latencies import BETWEEN, VECTOR_LATENCY, loader_latency
+from ..contract.latencies import BETWEEN, LANE_SUM_LATENCY, VECTOR_LATENCY, loader_latency
 from ..contract.registry import engine
 from ..engines.timing import follow, segments, walker
 
@@ -29,7 +29,9 @@ class Vector:
         joins = Operation(d.op).joins
         self._walked = walker(config)
         self._beats = config.drain_cycles
-        self._loader_latency = loader_latency(config)
+        self._latency = loader_latency(config) + VECTOR_LATENCY
+        if d.lane_sum:
+            self._latency += LANE_SUM_LATENCY
         self._taps = 1 if joins else d.kernel_w * d.kernel_h
         self._words = (2 if joins else 1) * d.in_channels
         self._taken = 0
@@ -57,7 +59,7 @@ class Vector:
 
     def quiet(self) -> int:
         """Last cycle in which a unit is active: the last beat leaves the vector unit."""
-        return self._loaded + self._loader_latency + VECTOR_LATENCY + self._beats - 1
+        return self._loaded + self._latency + self._beats - 1
 
 
 def predict(descriptor: Descriptor, config: AcceleratorConfig) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..contract import AcceleratorConfig
-from ..contract.descriptor import Descriptor, Operation
+from ..contract.descriptor import FIELDS, Descriptor, Operation
 from ..contract.sections import SERIAL_SHIFTS
 from ..errors import UserError
 from ..network import (
@@ -30,6 +30,8 @@ from .step import Lowered, Step
 __all__ = ["LOWERINGS", "check_features", "serial_scale", "walk"]
 
 MULTIPLIER_BITS = 24
+MOST_WORDS = FIELDS["kernel_h"].maximum
+"""Words of a map that are averaged together."""
 
 
 def walk(network: Network, layer: Layer, op: Operation, batch: int, lanes: int) -> Descriptor:
@@ -118,6 +120,8 @@ def check_features(layer: Layer, base: Descriptor, config: AcceleratorConfig) ->
             f"up to {config.load.padded_kernel}; raise padded_kernel or use a smaller kernel."
         )
     taps = base.kernel_w * base.kernel_h
+    if base.lane_sum:
+        taps = (taps - 1) * config.engine.lanes + base.lane_sum
     bits = 8 + (taps - 1).bit_length()
     if base.op == Operation.AVG_POOL and bits > config.vector.bits:
         raise UserError(
@@ -151,27 +155,39 @@ def serial_scale(layer: str, multiplier: int, shift: int) -> tuple[int, int]:
     return multiplier << up, shift + up
 
 
-def _max_pool(network: Network, layer: MaxPool, batch: int, lanes: int) -> Lowered:
-    d = walk(network, layer, Operation.MAX_POOL, batch, lanes)
+def _max_pool(network: Network, layer: MaxPool, batch: int, config: AcceleratorConfig) -> Lowered:
+    d = walk(network, layer, Operation.MAX_POOL, batch, config.engine.lanes)
     return Lowered([Step(descriptor=d)], [IDENTITY] * d.in_channels)
 
 
-def _avg_pool(network: Network, layer: AvgPool, batch: int, lanes: int) -> Lowered:
-    d = walk(network, layer, Operation.AVG_POOL, batch, lanes)
+def _avg_pool(network: Network, layer: AvgPool, batch: int, config: AcceleratorConfig) -> Lowered:
+    d = walk(network, layer, Operation.AVG_POOL, batch, config.engine.lanes)
     taps = d.kernel_w * d.kernel_h
+    whole = layer.kernel == network.tensor(layer.inputs[0]).shape[1:] and not d.padded
+    if whole and batch == 1 and config.vector.adds_lanes:
+        d = _across(d, taps, config.engine.lanes)
     zero = network.tensor(layer.inputs[0]).zero_point
     item = (-taps * zero, layer.multiplier, layer.shift)
     steps, items = [Step(descriptor=d)], [item] * d.in_channels
     return Lowered(steps, items, negative=layer.negative_multiplier)
 
 
-def _lookup(network: Network, layer: Lookup, batch: int, lanes: int) -> Lowered:
-    d = replace(walk(network, layer, Operation.MAX_POOL, batch, lanes), table=1)
+def _across(d: Descriptor, pixels: int, lanes: int) -> Descriptor:
+    """The average of a whole map, a word of its pixels a cycle in place of a pixel."""
+    words = -(-pixels // lanes)
+    if words > MOST_WORDS:
+        return d
+    last = pixels - (words - 1) * lanes
+    return replace(d, kernel_w=1, kernel_h=words, tap_row=lanes, lane_sum=last)
+
+
+def _lookup(network: Network, layer: Lookup, batch: int, config: AcceleratorConfig) -> Lowered:
+    d = replace(walk(network, layer, Operation.MAX_POOL, batch, config.engine.lanes), table=1)
     return Lowered([Step(descriptor=d)], [IDENTITY] * d.in_channels, layer.table)
 
 
-def _add(network: Network, layer: Add, batch: int, lanes: int) -> Lowered:
-    d = walk(network, layer, Operation.ADD, batch, lanes)
+def _add(network: Network, layer: Add, batch: int, config: AcceleratorConfig) -> Lowered:
+    d = walk(network, layer, Operation.ADD, batch, config.engine.lanes)
     a, b = network.inputs_of(layer)
     items = [
         (-a.zero_point, layer.multiplier_a, layer.shift),
@@ -180,19 +196,19 @@ def _add(network: Network, layer: Add, batch: int, lanes: int) -> Lowered:
     return Lowered([Step(descriptor=d)], items)
 
 
-def _mul(network: Network, layer: Mul, batch: int, lanes: int) -> Lowered:
+def _mul(network: Network, layer: Mul, batch: int, config: AcceleratorConfig) -> Lowered:
     a, b = network.inputs_of(layer)
-    d = walk(network, layer, Operation.MUL, batch, lanes)
+    d = walk(network, layer, Operation.MUL, batch, config.engine.lanes)
     d = replace(d, z_a=a.zero_point, z_b=b.zero_point)
     return Lowered([Step(descriptor=d)], [(0, layer.multiplier, layer.shift)] * 2)
 
 
-def _nothing(network: Network, layer: Layer, batch: int, lanes: int) -> Lowered:
+def _nothing(network: Network, layer: Layer, batch: int, config: AcceleratorConfig) -> Lowered:
     """A view: its tensor lies in another."""
     return Lowered([], [])
 
 
-LOWERINGS: dict[type[Layer], Callable[[Network, Any, int, int], Lowered]] = {
+LOWERINGS: dict[type[Layer], Callable[[Network, Any, int, AcceleratorConfig], Lowered]] = {
     MaxPool: _max_pool,
     AvgPool: _avg_pool,
     Add: _add,
@@ -205,5 +221,6 @@ LOWERINGS: dict[type[Layer], Callable[[Network, Any, int, int], Lowered]] = {
     Interleave: interleave,
     Shuffle: shuffle,
 }
-"""How each kind of layer without weights becomes descriptors, of network, layer, batch and lanes;
+"""How each kind of layer without weights becomes descriptors, of network, layer, batch and
+configuration;
 what has weights is planned by the engine."""

@@ -7,6 +7,7 @@ into another channel's plane.
 
 from dataclasses import replace
 
+from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor, Operation
 from ..network import Interleave, Layer, Network, Pad, Repeat, Shuffle, Tensor
 from .memory import plane_pitch
@@ -54,8 +55,9 @@ def _ends(network: Network, layer: Layer) -> tuple[Tensor, Tensor]:
     return network.tensor(layer.inputs[0]), network.tensor(layer.output)
 
 
-def pad(network: Network, layer: Pad, batch: int, lanes: int) -> Lowered:
+def pad(network: Network, layer: Pad, batch: int, config: AcceleratorConfig) -> Lowered:
     """One walk over the output's pixels, of which those outside give the zero point."""
+    lanes = config.engine.lanes
     x, y = _ends(network, layer)
     channels, _, width = x.shape
     top, left, _, _ = layer.padding
@@ -72,8 +74,9 @@ def pad(network: Network, layer: Pad, batch: int, lanes: int) -> Lowered:
     return Lowered([Step(descriptor=d)], [IDENTITY] * channels)
 
 
-def repeat(network: Network, layer: Repeat, batch: int, lanes: int) -> Lowered:
+def repeat(network: Network, layer: Repeat, batch: int, config: AcceleratorConfig) -> Lowered:
     """One walk that comes back to each pixel, or to each row."""
+    lanes = config.engine.lanes
     x, y = _ends(network, layer)
     run = batch if layer.axis == 2 else batch * x.shape[2]
     d = _copy(x, y, batch, lanes, channels=x.shape[0], images=run, columns=layer.count)
@@ -81,8 +84,11 @@ def repeat(network: Network, layer: Repeat, batch: int, lanes: int) -> Lowered:
     return Lowered([step], [IDENTITY] * x.shape[0])
 
 
-def interleave(network: Network, layer: Interleave, batch: int, lanes: int) -> Lowered:
+def interleave(
+    network: Network, layer: Interleave, batch: int, config: AcceleratorConfig
+) -> Lowered:
     """A walk a block, that goes from plane to plane for each pixel, or for each row."""
+    lanes = config.engine.lanes
     x, y = _ends(network, layer)
     channels = y.shape[0] // layer.blocks
     run = batch if layer.axis == 2 else batch * x.shape[2]
@@ -103,8 +109,9 @@ def interleave(network: Network, layer: Interleave, batch: int, lanes: int) -> L
     return Lowered(steps, [IDENTITY] * together)
 
 
-def shuffle(network: Network, layer: Shuffle, batch: int, lanes: int) -> Lowered:
+def shuffle(network: Network, layer: Shuffle, batch: int, config: AcceleratorConfig) -> Lowered:
     """A walk a group, that writes its channels a group apart."""
+    lanes = config.engine.lanes
     x, y = _ends(network, layer)
     each = x.shape[0] // layer.groups
     pitch = plane_pitch(x.shape, batch, lanes)

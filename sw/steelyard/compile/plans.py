@@ -103,7 +103,7 @@ class Planner:
                 f"Layer {layer.name!r} is a {type(layer).__name__}, which the compiler does not "
                 f"know; use {', '.join(most)} or {last}."
             )
-        lowered = lower(self.network, layer, self.batch, self.config.engine.lanes)
+        lowered = lower(self.network, layer, self.batch, self.config)
         steps, items, table, below = lowered
         for step in steps:
             step.descriptor.words(layer.name, self.config)

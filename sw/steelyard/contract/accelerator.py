@@ -25,6 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "weight_queue": False,
         "additions": False,
         "products": False,
+        "lane_sums": False,
         "tag_registers": False,
         "tables": False,
         "slopes": False,
@@ -32,7 +33,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Fields by the name of what they are together. Of "compact" logic counts more than clock: few
-registers that only carry, no queues, no residual additions, products, tables or slopes."""
+registers that only carry, no queues, no residual additions, products, lane sums,
+tables or slopes."""
 
 EngineT = TypeVar("EngineT", bound=EngineConfig)
 

@@ -104,6 +104,7 @@ FIELDS: dict[str, Field] = {
     "table_base": Field(26, 0, 32),
     "z_a": Field(27, 0, 8, signed=True),
     "z_b": Field(27, 8, 8, signed=True),
+    "lane_sum": Field(27, 16, 8),
 }
 """Every field by name, as laid out in docs/architecture.md section 6."""
 
@@ -140,6 +141,8 @@ def absent(config: AcceleratorConfig) -> set[str]:
         names |= {"table", "table_base"}
     if not config.vector.products:
         names |= {"z_a", "z_b"}
+    if not config.vector.adds_lanes:
+        names |= {"lane_sum"}
     return names
 
 
@@ -194,6 +197,7 @@ class Descriptor:
     table_base: int = 0
     z_a: int = 0
     z_b: int = 0
+    lane_sum: int = 0
 
     @property
     def groups(self) -> int:

@@ -12,6 +12,7 @@ from .registers import COUNTERS
 __all__ = [
     "ALIGN_LATENCY",
     "BETWEEN",
+    "LANE_SUM_LATENCY",
     "MINIMUM_DRAIN",
     "OUTPUT_LATENCY",
     "REQUANTIZER_LATENCY",
@@ -30,6 +31,8 @@ ALIGN_LATENCY = 3
 """From the bytes of all banks to a word of one lane per output pixel."""
 VECTOR_LATENCY = 3
 """Of the vector unit, from the last tap of a window to its first beat."""
+LANE_SUM_LATENCY = 2
+"""Of the sum of a word's lanes before the vector unit."""
 SUM_LATENCY = 4
 """Of the output stage, from a beat to its whole sums."""
 REQUANTIZER_LATENCY = 14

@@ -104,15 +104,23 @@ class VectorConfig(Configuration):
     """Whether there are residual additions."""
     products: bool = True
     """Whether there are products of two activations, with a multiplier for each requantizer."""
+    lane_sums: bool = True
+    """Whether an average over a whole map adds up the lanes of a word, in place of a lane a cycle;
+    of one image at a time, and with more than 8 bits."""
     tag_registers: bool = True
     """Whether the place of a word travels with it through registers; additions and products need
     that."""
 
     def __post_init__(self) -> None:
         self._integers("bits")
-        self._booleans("additions", "products", "tag_registers")
+        self._booleans("additions", "products", "lane_sums", "tag_registers")
         if self.bits or self.additions or self.products:
             self._between("bits", 8, 24)
+
+    @property
+    def adds_lanes(self) -> bool:
+        """Whether there is a sum of a word's lanes."""
+        return self.lane_sums and self.bits > 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.contract import AcceleratorConfig, configure
-from steelyard.network import golden, requantize
+from steelyard.network import NetworkBuilder, golden, requantize
 from steelyard.network.random import random_conv, random_input, random_network
 from steelyard.program import Program
 
@@ -169,9 +169,20 @@ class Machine:
         combine = np.max if d.op == Operation.MAX_POOL else np.sum
         for channel in range(d.in_channels):
             base = d.in_base + channel * d.in_pitch
-            taps = [self.load(d, lanes, base, *tap) for tap in self.taps(d)]
+            if d.lane_sum:
+                found = self.junk(self.lanes).astype(np.int64)
+                found[0] = self.map_sum(d, base)
+            else:
+                found = combine([self.load(d, lanes, base, *tap) for tap in self.taps(d)], axis=0)
             bias, multiplier, shift = self.parameter(d.param_base + channel)
-            self.finish(d, tile, channel, (combine(taps, axis=0) + bias) * multiplier, shift)
+            self.finish(d, tile, channel, (found + bias) * multiplier, shift)
+
+    def map_sum(self, d: Descriptor, base: int) -> int:
+        """Sum of all lanes of all taps, of the last one `lane_sum` lanes alone."""
+        assert d.op == Operation.AVG_POOL and (d.out_tiles, d.last_lanes, d.batch) == (1, 1, 1)
+        lanes = [(d.origin + lane, 0, 0) for lane in range(self.lanes)]
+        *words, last = (self.load(d, lanes, base, *tap) for tap in self.taps(d))
+        return int(sum(word.sum() for word in words) + last[: d.lane_sum].sum())
 
     def add_tile(self, d: Descriptor, tile: int, lanes) -> None:
         (bias_a, m_a, shift), (bias_b, m_b, _) = (
@@ -258,3 +269,20 @@ def test_a_fully_connected_layer_spreads_the_batch_over_lanes(batch):
     descriptor = Descriptor.from_words(program.descriptors[0])
     assert (descriptor.kernel_h, descriptor.kernel_w) == (3, 4)
     assert descriptor.out_tiles == -(-batch // 8)
+
+
+@pytest.mark.parametrize("size, words, last", [((7, 7), 4, 1), ((4, 4), 1, 16), ((3, 5), 1, 15)])
+def test_an_average_over_a_map_reads_each_word_once(size, words, last):
+    builder = NetworkBuilder("n", (3, *size))
+    builder.avg_pool()
+    network = builder.network()
+    config = configure("array")
+    descriptor = Descriptor.from_words(compile(network, config).descriptors[0])
+    assert (descriptor.kernel_w, descriptor.kernel_h, descriptor.lane_sum) == (1, words, last)
+    assert descriptor.tap_row == config.engine.lanes
+    for other in (config.with_(lane_sums=False), config.with_(vector_bits=16, lane_sums=False)):
+        plain = Descriptor.from_words(compile(network, other).descriptors[0])
+        assert (plain.kernel_w, plain.kernel_h, plain.lane_sum) == (size[1], size[0], 0)
+    # Lanes of several images are of several maps.
+    many = Descriptor.from_words(compile(network, config, batch=2).descriptors[0])
+    assert (many.kernel_h, many.lane_sum) == (size[0], 0)
