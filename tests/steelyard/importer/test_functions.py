@@ -125,6 +125,7 @@ def test_the_difference_of_two_values_is_exact() -> None:
 FACTORS: dict[str, Callable[[Qdq, str], str]] = {
     "negative": lambda g, v: g.op("Mul", g.conv(v), number(g, -0.3)),
     "opposite": lambda g, v: g.op("Neg", g.op("Relu", g.conv(v))),
+    "opposite of a bias": lambda g, v: g.op("Neg", g.op("Add", g.conv(v), number(g, 2))),
     "subtracted": lambda g, v: g.op(
         "Sub", g.constant(np.linspace(-1, 1, 4, dtype=np.float32).reshape(4, 1, 1)), g.conv(v)
     ),
@@ -220,15 +221,15 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
     ),
     "nothing": (
         lambda g, v: g.op("Mul", v, number(g, 0)),
-        "multiplies by 0, allowed is one finite number other than 0",
+        "multiplies by 0, allowed is a number other than 0; leave the node out",
     ),
     "division by nothing": (
         lambda g, v: g.op("Div", v, number(g, 0)),
-        "divides by 0, allowed is one finite number other than 0",
+        "divides by 0, allowed is a number other than 0",
     ),
     "numbers of channels": (
         lambda g, v: g.op("Pow", v, g.constant(SLOPES[1:])),
-        r"has a constant of shape \(3, 1, 1\) from 0.11 to 2.3, allowed is one finite number; star",
+        r"has a constant of shape \(3, 1, 1\) from 0.11 to 2.3, allowed is one finite number; use",
     ),
     "power of a power": (
         lambda g, v: g.op("Pow", v, averaged(g, v)),
