@@ -30,6 +30,8 @@ from steelyard.quantize.sessions import Session
 if TYPE_CHECKING:
     import onnx
 
+BEFORE_OUTPUT = "/float"
+"""Ending of the name that the network's output gets in front of an added pair."""
 CHUNK = 32
 """Images that run together while ranges are measured."""
 
@@ -222,7 +224,7 @@ class _Editor:
 
     def _add_output(self, value: str) -> None:
         """Let the last pair's DequantizeLinear take the output's name."""
-        inner = self._unused(f"{value}/float")
+        inner = self._unused(f"{value}{BEFORE_OUTPUT}")
         for node in self._graph.node:
             for names in (node.input, node.output):
                 names[:] = [inner if name == value else name for name in names]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.progress import Progress
+from steelyard.quantize.complete import BEFORE_OUTPUT
 from steelyard.quantize.edit import Edit
 from steelyard.quantize.normalize import Normalized, batches
 from steelyard.quantize.sessions import Session
@@ -272,8 +273,8 @@ def _activations(reference: onnx.ModelProto, quantized: onnx.ModelProto) -> list
             continue
         tensor = node.input[0]
         if tensor not in known:
-            # The network's output keeps its name behind the pair.
-            tensor = tensor.removesuffix("_QuantizeLinear_Input")
+            # The network's output keeps its name behind the pair that onnxruntime or we add.
+            tensor = tensor.removesuffix("_QuantizeLinear_Input").removesuffix(BEFORE_OUTPUT)
         real = after.only_reader(node.output[0])
         if tensor not in known or real is None or real.op_type != "DequantizeLinear":
             raise UserError(
