@@ -23,6 +23,8 @@ TABLES = (
 )  # fmt: skip
 """Operators of one value that are tables of its codes."""
 LAYERS = ("Conv", "Gemm")
+ROUNDS = 32
+"""Most searches for functions: each value that others read too begins new ones."""
 
 
 class Functions:
@@ -31,7 +33,8 @@ class Functions:
     Parameters
     ----------
     nodes : of the graph, in order
-    constant : array of a constant by its name, None for other values
+    size : elements of a constant by its name, None for other values
+    constant : its array
     outputs : names of what the network gives
 
     Members
@@ -43,10 +46,12 @@ class Functions:
     def __init__(
         self,
         nodes: Iterable[Operation],
+        size: Callable[[str], int | None],
         constant: Callable[[str], np.ndarray | None],
         outputs: Iterable[str],
     ) -> None:
         self._nodes = list(nodes)
+        self._size = size
         self._constant = constant
         readers: dict[str, list[Operation]] = {}
         for node in self._nodes:
@@ -54,7 +59,8 @@ class Functions:
                 readers.setdefault(name, []).append(node)
         self._sloped = self._behind_layers(readers, set(outputs))
         lasting = set(outputs)
-        while True:
+        inner: set[str] = set()
+        for _ in range(ROUNDS):
             self.roots = self._found(lasting)
             inner = self.roots.keys() - lasting
             mixed = {
@@ -67,6 +73,8 @@ class Functions:
             if not mixed:
                 break
             lasting |= mixed
+        else:
+            inner = set()
         self.inner = frozenset(inner | self._sloped.keys())
 
     def is_table(self, name: str) -> bool:
@@ -106,8 +114,7 @@ class Functions:
     def _is_function(
         self, op: str, inputs: Sequence[str], moving: Sequence[str], froms: set[str]
     ) -> bool:
-        numbers = [self._constant(name) for name in inputs if name]
-        if any(each is not None and each.size != 1 for each in numbers):
+        if any(self._size(name) not in (None, 1) for name in inputs if name):
             return False
         plain = froms == set(moving)
         if op in CLAMPS:
@@ -117,10 +124,11 @@ class Functions:
         return op in TABLES or (op in JOINING and len(inputs) == 2)
 
     def _moving(self, inputs: Sequence[str]) -> list[str]:
-        return [name for name in inputs if name and self._constant(name) is None]
+        return [name for name in inputs if name and self._size(name) is None]
 
 
 def inner_values(graph: Graph) -> frozenset[str]:
     """Values of a float graph that need no quantizer; :attr:`Functions.inner` of it."""
     nodes = ((node.op, node.inputs, node.outputs) for node in graph.nodes)
-    return Functions(nodes, graph.constants.get, graph.outputs).inner
+    sizes = {name: array.size for name, array in graph.constants.items()}
+    return Functions(nodes, sizes.get, graph.constants.get, graph.outputs).inner

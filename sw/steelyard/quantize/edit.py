@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ class Edit:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = model
+        self._functions: Functions | None = None
         self.nodes: list[onnx.NodeProto] = [_copy(node) for node in model.graph.node]
         self._constants = {item.name: item for item in model.graph.initializer}
         self._fresh: set[str] = set()
@@ -47,10 +49,6 @@ class Edit:
         """The one node that reads a value; None if several do or the network gives it out."""
         found = self._readers.get(name, [])
         return found[0] if len(found) == 1 and name not in self._outputs else None
-
-    def readers(self, name: str) -> list[onnx.NodeProto]:
-        """All nodes that read a value."""
-        return list(self._readers.get(name, ()))
 
     def reads_alone(self, node: onnx.NodeProto, name: str) -> bool:
         """Whether only this node reads a value, and the network does not give it out."""
@@ -109,8 +107,11 @@ class Edit:
 
     def functions(self) -> Functions:
         """What is computed of one value, element by element."""
-        nodes = ((node.op_type, node.input, node.output) for node in self.nodes)
-        return Functions(nodes, self.constant, self._outputs)
+        if self._functions is None:
+            sizes = {name: math.prod(item.dims) for name, item in self._constants.items()}
+            nodes = ((node.op_type, node.input, node.output) for node in self.nodes)
+            self._functions = Functions(nodes, sizes.get, self.constant, self._outputs)
+        return self._functions
 
     def bypass(self, node: onnx.NodeProto) -> None:
         """Remove a node that alone reads its first input; the maker of that makes its output now.
@@ -139,6 +140,7 @@ class Edit:
 
     def refresh(self) -> None:
         """Look everything up again, after a node was changed in place."""
+        self._functions = None
         self._producers = {name: node for node in self.nodes for name in node.output if name}
         readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in self.nodes:

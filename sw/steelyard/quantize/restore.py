@@ -62,11 +62,17 @@ def remove_inner(reference: onnx.ModelProto, quantized: onnx.ModelProto) -> None
     """
     inner = Edit(reference).functions().inner
     edit = Edit(quantized)
-    for node in list(edit.nodes):
-        if node.op_type != "QuantizeLinear" or node.input[0] not in inner:
-            continue
-        for real in edit.readers(node.output[0]):
-            edit.rename_input(real.output[0], node.input[0])
-            edit.replace(real)
-        edit.replace(node)
+    codes, real = {}, {}
+    for node in edit.nodes:
+        if node.op_type == "QuantizeLinear" and node.input[0] in inner:
+            codes[node.output[0]] = node.input[0]
+        elif node.op_type == "DequantizeLinear" and node.input[0] in codes:
+            real[node.output[0]] = codes[node.input[0]]
+    kept = [
+        node for node in edit.nodes if node.output[0] not in codes and node.output[0] not in real
+    ]
+    for node in kept:
+        node.input[:] = [real.get(name, name) for name in node.input]
+    edit.nodes = kept
+    edit.refresh()
     edit.finish()

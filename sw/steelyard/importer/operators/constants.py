@@ -200,7 +200,7 @@ def _scale_by(walk: Walk, node: Node, index: int, constant: QuantizedConstant) -
         factor = float(number if node.op == "Mul" else np.float64(1) / number)
     if not 0 < abs(factor) < np.inf:
         raise node.error(
-            f"{VERBS[node.op]} {number:g}, allowed is one finite number other than 0; {FOLD}."
+            f"{VERBS[node.op]} {number:g}, allowed is a number other than 0; leave the node out."
         )
     divides = node.op == "Div"
     _times(walk, node, index, factor, lambda x: x / number if divides else x * number)
@@ -254,9 +254,10 @@ def number_for(walk: Walk, node: Node, index: int, constant: QuantizedConstant) 
             if node.op in ("Add", "Sub")
             else ""
         )
+        remedy = FOLD if node.op in VERBS else "use one number for all elements"
         raise node.error(
             f"{verb} a constant of shape {values.shape} from {_end(values, np.min)} to "
-            f"{_end(values, np.max)}, allowed is one finite number{more}; {FOLD}."
+            f"{_end(values, np.max)}, allowed is one finite number{more}; {remedy}."
         )
     return float(np.float32(values.reshape(-1)[0]))
 
