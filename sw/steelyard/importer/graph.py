@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.errors import UserError
+from steelyard.importer.code_input import has_code_input, quantized_first
 from steelyard.importer.model_file import read_model
 from steelyard.importer.node import Node
 from steelyard.importer.qoperator import as_qdq, is_qoperator
@@ -77,20 +78,19 @@ def parse(model: onnx.ModelProto) -> Graph:
         If the model is not quantized, has several inputs or no outputs, a shape that is open in
         more than the batch axis, a node that its opset does not allow, or names that do not fit.
     """
-    graph = model.graph
-    label = graph.name or "network"
+    label = model.graph.name or "network"
     if not is_quantized(model):
         raise UserError(
             f"ONNX graph {label!r} is not quantized, only graphs with QuantizeLinear nodes or "
             "QLinear operators are imported; run 'steelyard quantize' on it first."
         )
     opset = check_opset(model, label)
+    graph = without_qoperators(model).graph
     constants = read_constants(graph, label)
     source = single_input(graph, constants)
     outputs = tuple(item.name for item in graph.output)
     shape = _input_shape(source)
-    given = {source.name, *constants}
-    needed = as_qdq(needed_nodes(graph, outputs, given), given, outputs, opset)
+    needed = needed_nodes(graph, outputs, {source.name, *constants})
     return Graph(
         label,
         opset,
@@ -106,6 +106,8 @@ def parse(model: onnx.ModelProto) -> Graph:
 def without_qoperators(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy of a model whose nodes are those that :func:`parse` reads; itself if they all are.
 
+    Where the input is codes, the copy takes the real values that these stand for.
+
     Raises
     ------
     UserError
@@ -115,18 +117,24 @@ def without_qoperators(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
 
     graph = model.graph
-    if not any(is_qoperator(node) for node in graph.node):
+    stored = {item.name for item in graph.initializer}
+    codes = any(has_code_input(item) for item in graph.input if item.name not in stored)
+    if not is_quantized(model) or not (codes or any(is_qoperator(node) for node in graph.node)):
         return model
     label = graph.name or "network"
     opset = check_opset(model, label)
-    stored = {item.name for item in graph.initializer}
+    source = single_input(graph, stored)
     outputs = [item.name for item in graph.output]
-    given = {single_input(graph, stored).name, *stored}
+    given = {source.name, *stored}
     nodes = as_qdq(needed_nodes(graph, outputs, given), given, outputs, opset)
+    real = quantized_first(nodes, source, given) if codes else None
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
+    copy.graph.node.extend(real or nodes)
+    for item in copy.graph.input:
+        if real and item.name == source.name:
+            item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     return copy
 
 
@@ -291,7 +299,8 @@ def _input_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     if kind not in (*REAL_TYPES, "UNDEFINED"):
         raise UserError(
             f"Network input {value.name!r} is of type {kind}, allowed is float32 with a "
-            "QuantizeLinear behind it; export the network with a float input."
+            "QuantizeLinear behind it, or int8 or uint8 codes with a DequantizeLinear; export the "
+            "network with a float input."
         )
     dims = value.type.tensor_type.shape.dim
     if len(dims) not in (2, 4):

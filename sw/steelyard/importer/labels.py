@@ -6,9 +6,7 @@ from collections.abc import Mapping
 
 from steelyard.importer.graph import Graph
 from steelyard.importer.node import Node
-
-VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
-"""Operators that keep the elements and their order."""
+from steelyard.importer.schema import VIEWS
 
 
 def output_labels(graph: Graph) -> dict[str, str]:

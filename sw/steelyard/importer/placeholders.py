@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.errors import UserError
-from steelyard.importer.labels import VIEWS
 from steelyard.importer.node import Node
 from steelyard.importer.obstacles import surveyed
+from steelyard.importer.schema import VIEWS
 from steelyard.importer.survey import AFFINE, Survey
 from steelyard.importer.values import (
     Activation,

@@ -17,6 +17,8 @@ OLDEST = 7
 OWN_DOMAINS = ("", "ai.onnx")
 MICROSOFT = "com.microsoft"
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that keep the elements and their order."""
 AXIS_BEFORE_13 = {"axis": ("INT", None)}
 """Per-channel scales in files of opset 10 to 12: onnxruntime's quantizer writes them, though the
 standard has them from 13 on, and nothing else can be meant."""

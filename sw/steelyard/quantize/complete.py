@@ -22,7 +22,7 @@ from steelyard.importer.graph import (
     read_model,
     without_qoperators,
 )
-from steelyard.importer.labels import VIEWS
+from steelyard.importer.schema import VIEWS
 from steelyard.importer.walk import Walk
 from steelyard.quantize.images import checked_images
 from steelyard.quantize.normalize import batches
