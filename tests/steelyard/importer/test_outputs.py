@@ -43,7 +43,7 @@ def view_of_another(g: Qdq, v: str) -> list[str]:
 
 def two_names_of_one(g: Qdq, v: str) -> list[str]:
     a = g.pair(g.conv(v, pads=[1] * 4), 0.0917, 3)
-    return [g.op("Identity", a), g.op("Identity", a), tail(g, a)]
+    return [tail(g, a), g.op("Identity", a), g.op("Identity", a)]
 
 
 def joined_and_part(g: Qdq, v: str) -> list[str]:
