@@ -43,6 +43,11 @@ IMPORT = (
         (f"{CUT} --cut Softmax", "compile int8.onnx -o n.syp"),
     ),
     Remedy(
+        f"{CUT} --cut input",
+        "name a value or node behind that one",
+        (f"{CUT} --cut Softmax",),
+    ),
+    Remedy(
         "check several.onnx",
         "has the 2 obstacles above; leave it to the host with (--cut .*)\\.",
         ("check several.onnx {0}",),
