@@ -29,6 +29,7 @@ from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
 from steelyard.quantize.rewriting import (
     reductions_are_poolings,
+    softmaxes_are_single,
     sums_are_additions,
     transposed_have_one_group,
 )
@@ -337,6 +338,7 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"ONNX graph {model.graph.name!r} has opset {versions[0]} and cannot be converted "
                 f"to {OPSET} ({reason_of(error)}); export the network with opset {OPSET}."
             ) from None
+        softmaxes_are_single(with_shapes(model))
     return model
 
 
