@@ -163,6 +163,7 @@ def named(original: onnx.ModelProto) -> onnx.ModelProto:
     model = type(original)()
     model.CopyFrom(original)
     _initializers_are_no_inputs(model)
+    model.ir_version = max(model.ir_version, IR_VERSION)
     # onnxruntime takes no graph with two nodes of one name, and has no layers in float64.
     _name_nodes(model)
     compute_constants(model)
@@ -326,7 +327,6 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
     """Opset 13 at least: older operators keep their bounds and axes in other places."""
     from onnx import shape_inference, version_converter
 
-    model.ir_version = max(model.ir_version, IR_VERSION)
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if versions and versions[0] < OLDEST:
         try:
