@@ -50,6 +50,18 @@ def old_format_with_listed_inputs(rng):
 
 
 @variant
+def old_format_with_computed_constants(rng):
+    made = old_format_with_listed_inputs(rng)
+    stored = {item.name for item in made.graph.initializer}
+    for item in (*made.graph.initializer, *made.graph.input):
+        if item.name in stored:
+            item.name += "/stored"
+    for name in sorted(stored):
+        made.graph.node.insert(0, helper.make_node("Identity", [f"{name}/stored"], [name]))
+    return made
+
+
+@variant
 def old_opset(rng):
     return draft(rng, opset=pick(rng, 9, 10, 11, 12)).conv().norm().relu().tail().model()
 

@@ -19,6 +19,8 @@ Arrays = Sequence[np.ndarray | None]
 
 MAX_ELEMENTS = 1 << 24
 """Elements that all folded nodes of a graph may make beyond what the file itself stores."""
+MAX_FILLED_BYTES = 1 << 27
+"""Of what ConstantOfShape nodes make in all; files without their weights have these instead."""
 MAX_NODES = 10_000
 """Nodes that are folded in one graph."""
 MAX_PRODUCTS = 1 << 26
@@ -146,6 +148,7 @@ class Folder:
     def __init__(self, opset: int, stored: int) -> None:
         self._opset = opset
         self._left = MAX_ELEMENTS + 4 * stored
+        self._filled = MAX_FILLED_BYTES
         self._nodes = 0
 
     def evaluate(self, node: Node, inputs: Arrays) -> list[np.ndarray]:
@@ -189,14 +192,36 @@ class Folder:
             raise node.error(
                 "has constant inputs that do not fit it; simplify the model before it is exported."
             ) from None
-        self._left -= size
         self._nodes += 1
+        if node.op == "ConstantOfShape":
+            filled = size * _item_bytes(node)
+            if filled > self._filled:
+                raise node.error(
+                    f"makes constants of more than {MAX_FILLED_BYTES} bytes with the nodes like it "
+                    "that come before; store the weights in the file."
+                )
+            self._filled -= filled
+            return
+        self._left -= size
         if self._left < 0 or self._nodes > MAX_NODES:
             raise node.error(
                 f"makes {size} elements of constants, with which all constants together exceed "
                 f"what is folded ({MAX_ELEMENTS} elements and {MAX_NODES} nodes); "
                 "simplify the model before it is exported."
             )
+
+
+def _item_bytes(node: Node) -> int:
+    """Of an element that a ConstantOfShape node makes, 8 where its type is unknown."""
+    from onnx import helper
+
+    value = node.attributes.get("value")
+    if value is None:
+        return 4
+    try:
+        return helper.tensor_dtype_to_np_dtype(value.data_type).itemsize
+    except KeyError:
+        return 8
 
 
 def _run(node: Node, inputs: Arrays, opset: int) -> Any:

@@ -43,6 +43,7 @@ HINTS = {
     ),
     "Softmax": "leave it out and take the largest score on the host",
     "LogSoftmax": "leave it out and take the largest score on the host",
+    "LRN": "leave it out, or put a batch normalization in its place, and train the network again",
     "ConvInteger": f"{REQUANTIZE}, with fixed scales",
     "DynamicQuantizeLinear": f"{REQUANTIZE}, with fixed scales",
     "MatMulInteger": f"{REQUANTIZE}, with fixed scales",

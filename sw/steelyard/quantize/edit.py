@@ -50,6 +50,10 @@ class Edit:
         found = self._readers.get(name, [])
         return found[0] if len(found) == 1 and name not in self._outputs else None
 
+    def is_read(self, name: str) -> bool:
+        """Whether a node reads a value or the network gives it out."""
+        return name in self._readers or name in self._outputs
+
     def reads_alone(self, node: onnx.NodeProto, name: str) -> bool:
         """Whether only this node reads a value, and the network does not give it out."""
         return self.only_reader(name) is node

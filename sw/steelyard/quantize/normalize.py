@@ -29,6 +29,7 @@ from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.fold import fold_constants
 from steelyard.quantize.rewriting import (
     reductions_are_poolings,
+    softmaxes_are_single,
     sums_are_additions,
     transposed_have_one_group,
 )
@@ -162,6 +163,7 @@ def named(original: onnx.ModelProto) -> onnx.ModelProto:
     model = type(original)()
     model.CopyFrom(original)
     _initializers_are_no_inputs(model)
+    model.ir_version = max(model.ir_version, IR_VERSION)
     # onnxruntime takes no graph with two nodes of one name, and has no layers in float64.
     _name_nodes(model)
     compute_constants(model)
@@ -334,7 +336,6 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
     """Opset 13 at least: older operators keep their bounds and axes in other places."""
     from onnx import shape_inference, version_converter
 
-    model.ir_version = max(model.ir_version, IR_VERSION)
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if versions and versions[0] < OLDEST:
         try:
@@ -346,6 +347,7 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"ONNX graph {model.graph.name!r} has opset {versions[0]} and cannot be converted "
                 f"to {OPSET} ({reason_of(error)}); export the network with opset {OPSET}."
             ) from None
+        softmaxes_are_single(with_shapes(model))
     return model
 
 

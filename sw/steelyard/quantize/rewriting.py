@@ -12,7 +12,16 @@ from steelyard.quantize.edit import Edit, attribute
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["reductions_are_poolings", "sums_are_additions", "transposed_have_one_group"]
+__all__ = [
+    "reductions_are_poolings",
+    "softmaxes_are_single",
+    "sums_are_additions",
+    "transposed_have_one_group",
+]
+
+
+OLD_SOFTMAXES = ("Hardmax", "LogSoftmax", "Softmax")
+"""Operators that are of all axes from one on, before opset 13."""
 
 
 def reductions_are_poolings(model: onnx.ModelProto) -> None:
@@ -73,6 +82,46 @@ def sums_are_additions(model: onnx.ModelProto) -> None:
     for node in list(edit.nodes):
         if node.op_type == "Sum" and len(node.input) > 1:
             edit.replace(node, *additions(node))
+    edit.finish()
+
+
+def softmaxes_are_single(model: onnx.ModelProto) -> None:
+    """What onnx's converter made of a Softmax before opset 13 is one again, where that is the same.
+
+    There it was over all axes from one on: the converter flattens these and restores the shape,
+    which needs nothing where all but the first of them have one element.
+
+    Parameters
+    ----------
+    model : with inferred shapes
+    """
+    from onnx import helper
+
+    edit = Edit(model)
+    for node in list(edit.nodes):
+        flat = edit.producer(node.input[0]) if node.op_type in OLD_SOFTMAXES else None
+        last = edit.only_reader(node.output[0])
+        if flat is None or flat.op_type != "Flatten" or last is None or last.op_type != "Reshape":
+            continue
+        size = edit.producer(last.input[1])
+        shape, axis = edit.shape(flat.input[0]), attribute(flat, "axis", 1)
+        if (
+            size is None
+            or size.op_type != "Shape"
+            or size.input[0] != flat.input[0]
+            or shape is None
+            or any(side != 1 for side in shape[axis + 1 :])
+            or not edit.reads_alone(node, flat.output[0])
+        ):
+            continue
+        one = helper.make_node(
+            node.op_type, [flat.input[0]], [last.output[0]], node.name, axis=axis
+        )
+        edit.replace(last, one)
+        edit.replace(node)
+        edit.replace(flat)
+        if not edit.is_read(size.output[0]):
+            edit.replace(size)
     edit.finish()
 
 

@@ -115,6 +115,16 @@ def test_weights_that_are_all_tiny_count_too(tmp_path):
     np.testing.assert_array_equal(weight[0, 0, 0], [127, 0, -127])
 
 
+def test_what_a_file_with_too_many_constants_has_besides_is_listed():
+    g = Qdq(3, 9, 9)
+    weight = g.constant(np.zeros((4, 3, 3, 3), np.float32))
+    y = g.op("Flatten", g.op("LRN", g.op("Conv", "x", weight), size=3))
+    wide = g.op("ConstantOfShape", g.constant(np.array([196, 1 << 28])))
+    found = examine(g.model(g.op("Softmax", g.op("MatMul", y, wide)))).obstacles
+    assert [each.split()[0] for each in found] == ["LRN", "ConstantOfShape", "Softmax"]
+    assert "store the weights in the file" in found[1]
+
+
 def test_a_float_network_without_an_output_cannot_be_cut():
     g = Qdq(3, 9, 9)
     weight = g.constant(np.zeros((4, 3, 3, 3), np.float32))

@@ -15,6 +15,7 @@ from qdq_graphs import Qdq, images, session, start
 from steelyard import quantize
 from steelyard.check import host_part
 from steelyard.compare import Comparison, compare
+from steelyard.compare.watched import Watching
 from steelyard.compile import compile_with_memories
 from steelyard.contract import configure
 from steelyard.errors import UserError
@@ -94,6 +95,17 @@ def test_a_wrong_weight_is_found_in_its_layer_alone():
     assert found.layers[2].snr_db < 30 < right.layers[2].snr_db
 
 
+def test_codes_may_differ_by_more_than_a_byte_holds():
+    program = program_of(graph())
+    layers = list(program.network.layers)
+    conv = layers[1]
+    assert isinstance(conv, Conv)
+    layers[1] = replace(conv, bias=conv.bias + (1 << 20))
+    wrong = replace(program, network=replace(program.network, layers=tuple(layers)))
+    found = compare(graph(), wrong, X).agreements[1]
+    assert found.worst > 127 and found.others > 0.9 * found.elements
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_fixed_batch_is_filled_and_what_fills_it_does_not_count(batch: int):
     model = graph()
@@ -137,6 +149,12 @@ def test_ties_of_operators_on_codes_are_shown_by_the_same_network_in_float(
     )  # fmt: skip
     model = onnx.load(tmp_path / "q.onnx")
     assert any(node.op_type == "QLinearConv" for node in model.graph.node)
+    watching = Watching(model, load(model))
+    assert watching.fed is not None and set(watching.feeds) == set(watching.codes)
+    read = {name for node in watching.fed.graph.node for name in node.input}
+    # Every layer reads the codes that it is given, of the operators on codes themselves.
+    assert set(watching.feeds.values()) - read <= {watching.feeds[load(model).output]}
+    assert not read & {each.removesuffix("/fed") for each in watching.feeds.values()}
     found = compare(model, program_of(model), images(SHAPE, 60, seed=5))
     assert len(found.agreements) >= 3
     elements, equal, ties, others = totals(found, "elements", "equal", "ties", "others")

@@ -14,6 +14,7 @@ from qdq_graphs import Qdq, assert_within_a_step, images, start
 from steelyard import importer
 from steelyard.errors import UserError
 from steelyard.importer import folding
+from steelyard.importer.schema import read_node
 
 
 def sizes(*numbers: int) -> np.ndarray:
@@ -80,11 +81,21 @@ def chain(g: Qdq, length: int) -> str:
 REFUSED: dict[str, tuple[Callable[[Qdq], str], str]] = {
     "filled": (
         lambda g: g.op("ConstantOfShape", g.constant(sizes(1 << 15, 1 << 15))),
-        "ConstantOfShape node .* makes 1073741824 elements of constants",
+        "ConstantOfShape node .* makes constants of more than 134217728 bytes",
+    ),
+    "filled in parts": (
+        lambda g: g.op(
+            "Concat",
+            *(g.op("ConstantOfShape", g.constant(sizes(1 << 12, n << 10)),
+                   value=numpy_helper.from_array(np.zeros(1, np.int64)))
+              for n in (3, 2)),
+            axis=1,
+        ),
+        "ConstantOfShape node .* makes constants of more than 134217728 bytes with the nodes",
     ),
     "overflow": (
         lambda g: g.op("ConstantOfShape", g.constant(sizes(1 << 62, 4))),
-        f"makes {1 << 64} elements of constants",
+        "makes constants of more than 134217728 bytes",
     ),
     "expanded": (
         lambda g: g.op("Expand", g.constant(sizes(1)), g.constant(sizes(1 << 30))),
@@ -181,3 +192,14 @@ def test_nodes_may_stand_in_any_order_but_not_wait_for_each_other() -> None:
     quantizer.input[0] = cycle.graph.output[0].name
     with pytest.raises(UserError, match="waits for its own output, allowed are graphs without cy"):
         importer.load(cycle)
+
+
+def test_weights_that_a_graph_fills_in_may_be_more_than_other_constants() -> None:
+    one = numpy_helper.from_array(np.ones(1, np.int8))
+    node = read_node(helper.make_node("ConstantOfShape", ["s"], ["y"], "n", value=one), 17)
+    folder = folding.Folder(17, stored=0)
+    for _ in range(4):
+        (filled,) = folder.evaluate(node, [sizes(1 << 15, 1 << 10)])
+        assert filled.size == 2 * folding.MAX_ELEMENTS and filled.dtype == np.int8
+    with pytest.raises(UserError, match="node 'n' makes constants of more than 134217728 bytes"):
+        folder.evaluate(node, [sizes(1)])

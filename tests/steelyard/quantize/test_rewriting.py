@@ -1,0 +1,43 @@
+"""Operators in other words: the same scores, and one node where one was."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from qdq_graphs import Qdq, images, session
+from steelyard.check import examine
+from steelyard.importer.cutting import cut
+from steelyard.quantize import modern
+
+
+def old(op: str, axis: int, window: int) -> onnx.ModelProto:
+    """A network of opset 9 that ends in a function over all axes from `axis` on."""
+    g = Qdq(3, 9, 9, opset=9)
+    weight = g.constant(np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32))
+    y = g.op("AveragePool", g.op("Conv", "x", weight), kernel_shape=[window, window])
+    return g.model(g.op(op, y, axis=axis))
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+def test_a_function_over_channels_of_an_old_opset_stays_one_node(op: str) -> None:
+    model = old(op, 1, 7)
+    found = modern(model)
+    assert [node.op_type for node in found.graph.node] == ["Conv", "AveragePool", op]
+    x = images((3, 9, 9), 5, seed=1)
+    first, second = (session(each).run(None, {"x": x})[0] for each in (model, found))
+    assert first.shape == second.shape == (5, 4, 1, 1)
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    assert cut(found, op).operators == (op,)
+    assert not examine(model, op).obstacles
+
+
+@pytest.mark.parametrize(("axis", "window"), [(1, 3), (2, 3)])
+def test_a_function_over_several_axes_does_not(axis: int, window: int) -> None:
+    model = old("Softmax", axis, window)
+    found = modern(model)
+    assert {"Flatten", "Reshape"} <= {node.op_type for node in found.graph.node}
+    x = images((3, 9, 9), 5, seed=1)
+    first, second = (session(each).run(None, {"x": x})[0] for each in (model, found))
+    np.testing.assert_allclose(first, second, atol=1e-6)
