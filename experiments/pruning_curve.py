@@ -9,6 +9,7 @@ the mean loss and the losses of the seeds in points. Writes JSON, and a picture 
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -24,11 +25,14 @@ from steelyard.files import replacing
 
 BATCH = 500
 WAYS = {
-    "groups": ("reconstruct", False),
-    "ADMM": ("admm", False),
-    "channels, then groups": ("admm", True),
+    "groups": ("reconstruct", False, True),
+    "ADMM": ("admm", False, True),
+    "channels, then groups": ("admm", True, True),
+    "groups, each layer on its own": ("reconstruct", False, False),
 }
-"""Method of the groups, and whether whole channels go first."""
+"""Method of the groups, whether whole channels go first, and whether layers follow the pruned ones
+before them."""
+USUAL = [*WAYS][:3]
 
 
 def images(bundled):
@@ -65,12 +69,29 @@ def picture(found, path):
             axes.plot(100 * (1 - row["target"]), row["loss"], ".", color=line.get_color())
     axes.set_xlabel("weights left outside the first layer, %")
     axes.set_ylabel("loss, points")
-    axes.set_title(f"{found['model']}, {found['images']} test images, {len(found['seeds'])} seeds")
+    axes.set_title(f"{found['model']}, {found['images']} test images")
     axes.grid(alpha=0.3)
     axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary)
     plt.close(figure)
+
+
+def joined(paths, settings):
+    """Rows of earlier outputs of the same settings."""
+    rows = []
+    for path in paths:
+        found = json.loads(path.read_text())
+        if {key: found[key] for key in settings} != settings:
+            raise SystemExit(f"{path} was measured with other settings; leave it out of --join")
+        rows += found["rows"]
+    return sorted(rows, key=lambda row: row["seed"])
+
+
+def write(path, report):
+    """Keep what is measured so far."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def main():
@@ -81,14 +102,19 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sparsity", type=float, nargs="+", default=[0.75, 0.875])
     parser.add_argument("--channels", type=float, default=0.15, help="weights that channels take")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=USUAL)
     parser.add_argument("--test", type=int, default=10000)
+    parser.add_argument("--join", type=Path, nargs="+", default=[], help="outputs to continue")
     parser.add_argument("--output", type=Path, default=Path("build/pruning-curve.json"))
     given = parser.parse_args()
 
     pool, x, labels = images(given.bundled)
     x, labels = x[: given.test], labels[: given.test]
-    rows = []
+    settings = {
+        "model": given.model, "images": len(x), "calibration": given.calibration,
+        "channels": given.channels, "bundled": given.bundled,
+    }  # fmt: skip
+    rows = joined(given.join, settings)
     with tempfile.TemporaryDirectory() as folder:
         dense = Path(folder) / "dense.onnx"
         quantize.export_onnx(zoo.load(given.model), pool[:1], dense)
@@ -96,50 +122,48 @@ def main():
         print(f"{given.model}: {100 * base:.2f} % of {len(x)} images, seeds {given.seeds}")
         for seed in given.seeds:
             chosen = np.random.default_rng(seed).permutation(len(pool))[: given.calibration]
-            whole = FloatGraph(dense, pool[np.sort(chosen)])
+            calibration = pool[np.sort(chosen)]
             graphs = {}
-            for way in given.ways:
-                method, thin = WAYS[way]
+            for way, target in itertools.product(given.ways, given.sparsity):
+                if any((r["way"], r["seed"], r["target"]) == (way, seed, target) for r in rows):
+                    continue
+                method, thin, sequential = WAYS[way]
                 if thin not in graphs:
-                    graph, lost = thinned(whole, given.channels, seed=seed) if thin else (whole, ())
+                    graph, lost = FloatGraph(dense, calibration), ()
+                    if thin:
+                        graph, lost = thinned(graph, given.channels, seed=seed)
                     graphs[thin] = graph, lost, graph_sensitivity(graph, seed=seed)
                 graph, lost, damage = graphs[thin]
-                for target in given.sparsity:
-                    start = time.process_time()
-                    result = prune_graph(
-                        graph, graph.images, target, method=method, work=0.0, seed=seed,
-                        damage=damage,
-                    )  # fmt: skip
-                    found = accuracy(result.model.SerializeToString(), x, labels)
-                    rows.append({
-                        "way": way, "seed": seed, "target": target, "accuracy": found,
-                        "loss": 100 * (base - found), "sparsity": result.sparsity,
-                        "work": result.work, "k": list(result.ks.values()),
-                        "channels": lost,
-                    })  # fmt: skip
-                    print(
-                        f"seed {seed}, {way}, {100 * result.sparsity:.1f} % removed: "
-                        f"{100 * found:.2f} %, {time.process_time() - start:.0f} CPU-s",
-                        flush=True,
-                    )
-    report = {
-        "model": given.model, "accuracy": base, "images": len(x), "seeds": given.seeds,
-        "calibration": given.calibration, "channels": given.channels, "rows": rows,
-    }  # fmt: skip
-    with replacing(given.output) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
+                start = time.process_time()
+                result = prune_graph(
+                    graph, graph.images, target, method=method, work=0.0, seed=seed,
+                    damage=damage, sequential=sequential,
+                )  # fmt: skip
+                found = accuracy(result.model.SerializeToString(), x, labels)
+                rows.append({
+                    "way": way, "seed": seed, "target": target, "accuracy": found,
+                    "loss": 100 * (base - found), "sparsity": result.sparsity,
+                    "work": result.work, "k": list(result.ks.values()), "channels": lost,
+                })  # fmt: skip
+                write(given.output, {**settings, "accuracy": base, "rows": rows})
+                print(
+                    f"seed {seed}, {way}, {100 * result.sparsity:.1f} % removed: "
+                    f"{100 * found:.2f} %, {time.process_time() - start:.0f} CPU-s",
+                    flush=True,
+                )
+    report = {**settings, "accuracy": base, "rows": rows}
+    write(given.output, report)
     picture(report, given.output.with_suffix(".png"))
     print("\n| way | weights removed | accuracy | loss, points | of the seeds |")
     print("|---|---|---|---|---|")
-    for way in given.ways:
-        for target in given.sparsity:
-            own = [row for row in rows if row["way"] == way and row["target"] == target]
-            mean = np.mean([row["loss"] for row in own])
-            each = ", ".join(f"{row['loss']:.2f}" for row in own)
-            print(
-                f"| {way} | {100 * np.mean([row['sparsity'] for row in own]):.1f} % "
-                f"| {100 * base - mean:.2f} % | {mean:.2f} | {each} |"
-            )
+    for way, target in itertools.product(given.ways, given.sparsity):
+        own = [row for row in rows if row["way"] == way and row["target"] == target]
+        mean = np.mean([row["loss"] for row in own])
+        each = ", ".join(f"{row['loss']:.2f}" for row in own)
+        print(
+            f"| {way} | {100 * np.mean([row['sparsity'] for row in own]):.1f} % "
+            f"| {100 * base - mean:.2f} % | {mean:.2f} | {each} |"
+        )
 
 
 if __name__ == "__main__":

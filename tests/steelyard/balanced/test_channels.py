@@ -7,8 +7,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import float_graphs
+from steelyard import quantize
 from steelyard.balanced import FloatGraph, prune_graph, remove_channels
+from steelyard.compile import compile
+from steelyard.contract import configure
 from steelyard.errors import UserError
+from steelyard.importer import load
 
 DEAD = {"c1": (2, 5), "c3": (1, 12), "c4": (0, 7), "c6": (3,), "up": (4, 9), "fc": (0, 6)}
 """Output channels that nothing weighs in, by the layer that makes them."""
@@ -191,6 +195,20 @@ def test_groups_come_on_top_of_channels_and_the_target_counts_both(images):
     assert first == "c1"
     assert result.sparsity >= 0.6
     assert live <= (1 - result.sparsity) * total + 1e-6
+
+
+def test_a_thinner_network_is_quantized_and_compiled_like_any(tmp_path):
+    net, images = float_graphs.network(), float_graphs.images()
+    result = prune_graph(net, images, 0.6, channels=0.3, work=0.0)
+    onnx.save(result.model, tmp_path / "thin.onnx")
+    found = load(quantize.quantize(tmp_path / "thin.onnx", images))
+    kept = {name: after for name, _, after in result.channels}
+    assert {"first", "wide", "dilated"} & kept.keys()
+    layers = {layer.name: layer for layer in found.layers}
+    assert all(len(layers[name].weight) == after for name, after in kept.items())
+    rows = {row.name: row.k for row in compile(found, configure()).layers}
+    # A group of the array holds two of the grouped convolution's.
+    assert all(rows[name] <= k for name, k in result.ks.items())
 
 
 def test_what_is_not_followed_holds_its_channels_and_is_named():
