@@ -182,6 +182,27 @@ PRUNE = (
         (f"{ONNX} --sparsity 0.5 -o p.onnx", f"quantize p.onnx {IMAGES} -o q.onnx"),
     ),
     Remedy(
+        f"{ONNX} --channels 0.1 --engine crossbar -o p.onnx",
+        "leave --engine out and give --sparsity 0 to remove whole channels alone",
+        (f"{ONNX} --channels 0.1 --sparsity 0 -o p.onnx",),
+    ),
+    Remedy(
+        f"prune net.py {IMAGES} --channels 0.1 --method finetune -o p.onnx",
+        "choose --method reconstruct or admm, or leave --channels out",
+        (
+            f"prune net.py {IMAGES} --channels 0.1 --sparsity 0.2 --work 0 -o p.onnx",
+            f"prune net.py {IMAGES} --method finetune --epochs 1 -o p.onnx",
+        ),
+    ),
+    Remedy(
+        f"{ONNX} --channels 0.1 --method magnitude -o p.onnx",
+        "choose reconstruct or admm, or leave --channels out",
+        (
+            f"{ONNX} --channels 0.1 --sparsity 0.2 --work 0 --method admm -o p.onnx",
+            f"{ONNX} --sparsity 0.5 --method magnitude -o p.onnx",
+        ),
+    ),
+    Remedy(
         f"{ONNX} --method psychic -o p.onnx",
         "choose one of magnitude, reconstruct, admm",
         (f"{ONNX} --method magnitude --sparsity 0.5 -o p.onnx",),

@@ -1,7 +1,8 @@
 """Balanced pruning without torch: of float ONNX graphs, in numpy and onnxruntime.
 
 `layers` finds what a graph computes with, `running` measures it, `fit` chooses and repairs weights,
-`graph` does it all; `budget` is the arithmetic of targets, for torch's networks too.
+`atoms` and `channels` take out whole channels, `graph` does it all; `budget` is the arithmetic of
+targets, for torch's networks too.
 """
 
 from steelyard.balanced.budget import (
@@ -15,17 +16,20 @@ from steelyard.balanced.budget import (
     removed_work,
     uniform,
 )
+from steelyard.balanced.channels import Thinned, remove_channels
 from steelyard.balanced.float_graph import FloatGraph
 from steelyard.balanced.graph import (
     GRAPH_METHODS,
     GraphPruneResult,
     graph_sensitivity,
     prune_graph,
+    thinned,
 )
 from steelyard.balanced.layers import GraphLayer, GraphLayers
 
 __all__ = [
     "GRAPH_METHODS", "GROUP", "FloatGraph", "GraphLayer", "GraphLayers", "GraphPruneResult",
-    "LayerReport", "check_k", "check_reachable", "check_sparsity", "descend", "graph_sensitivity",
-    "prune_graph", "removed_share", "removed_work", "uniform",
+    "LayerReport", "Thinned", "check_k", "check_reachable", "check_sparsity", "descend",
+    "graph_sensitivity", "prune_graph", "remove_channels", "removed_share", "removed_work",
+    "thinned", "uniform",
 ]  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
     import onnx
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A network that a thinner one follows.
+
+    Members
+    -------
+    model : the network, whose values have the same names
+    kept : channels of its layers' outputs that the thinner one has, by layer
+    weights, macs : outside its first layer
+    """
+
+    model: onnx.ModelProto
+    kept: Mapping[str, NDArray[np.intp]]
+    weights: int
+    macs: int
+
+
 class FloatGraph:
     """A float graph that is pruned: its layers, its constants, what it takes.
 
@@ -32,6 +50,7 @@ class FloatGraph:
     exclude : layers to leave dense
     depthwise : whether depthwise convolutions are pruned too
     warn : called with a sentence for everything that will not compile
+    teacher : network that the outputs of layers are fitted to; the graph itself unless given
 
     Raises
     ------
@@ -48,6 +67,7 @@ class FloatGraph:
         exclude: Collection[str] = (),
         depthwise: bool = False,
         warn: Log | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.images = checked_images(calibration)
         file = read_model(source)
@@ -65,15 +85,19 @@ class FloatGraph:
             self.dense = modern(file)
             self.batch = batch_of(self.dense, self.images)
             self.constants = read_constants(self.dense.graph, self.dense.graph.name)
-            sample = np.resize(self.images, (self.batch, *self.images.shape[1:]))
+            fixed = self.dense.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+            shape = (fixed or 1, *self.images.shape[1:])
+            self.sample = np.resize(self.images[: fixed or 1], shape)
             self.layers: GraphLayers = find_layers(
-                self.dense,
-                self.constants,
-                sample if self.dense.graph.input[0].type.tensor_type.shape.dim[0].dim_value
-                else self.images[:1],
-                exclude,
-                depthwise,
-            )  # fmt: skip
+                self.dense, self.constants, self.sample, exclude, depthwise
+            )
+        self.exclude, self.depthwise = tuple(exclude), depthwise
+        self.teacher = teacher or Teacher(
+            self.dense,
+            {},
+            self.layers.weights_outside_first,
+            self.layers.macs_outside_first,
+        )
 
     def rows(self, layer: GraphLayer) -> NDArray[np.float64]:
         """Trained weights of a layer (outputs, positions)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from steelyard.balanced.budget import (
     removed_work,
     uniform,
 )
+from steelyard.balanced.channels import remove_channels
 from steelyard.balanced.fit import (
     ELIMINATED,
     RIDGE,
@@ -33,7 +34,7 @@ from steelyard.balanced.fit import (
     product_score,
     regularize,
 )
-from steelyard.balanced.float_graph import FloatGraph, Weights
+from steelyard.balanced.float_graph import FloatGraph, Teacher, Weights
 from steelyard.balanced.layers import GraphLayer
 from steelyard.balanced.running import ROWS, Runner, moments
 from steelyard.errors import UserError
@@ -66,6 +67,7 @@ class GraphPruneResult:
     layers : what was left of each pruned layer
     damage : what pruning and repairing a layer alone does to the network's output, by layer and K:
         mean square of the change over the outputs' variance; empty where it was not measured
+    channels : name, output channels before and after of layers that lost whole channels
     """
 
     model: onnx.ModelProto
@@ -76,6 +78,7 @@ class GraphPruneResult:
     left_dense: tuple[tuple[str, str], ...]
     layers: tuple[LayerReport, ...]
     damage: dict[str, dict[int, float]] = field(default_factory=dict)
+    channels: tuple[tuple[str, int, int], ...] = ()
 
 
 def prune_graph(
@@ -87,11 +90,13 @@ def prune_graph(
     *,
     ks: Mapping[str, int] | None = None,
     work: float | None = None,
+    channels: float = 0.0,
     exclude: Collection[str] = (),
     depthwise: bool = False,
     sequential: bool = True,
     ridge: float = RIDGE,
     seed: int = 0,
+    damage: Mapping[str, Mapping[int, float]] | None = None,
     measured: bool = False,
     progress: Progress | None = None,
 ) -> GraphPruneResult:
@@ -114,11 +119,14 @@ def prune_graph(
     ks : K by layer in place of a target; others stay dense
     work : share of the multiplications outside the first layer to remove as well; `sparsity`
         unless given, 0 for no bound
+    channels : share of the weights outside the first layer to remove as whole channels first,
+        which `sparsity` and `work` count too; see :func:`remove_channels`
     exclude : layers to leave dense
     depthwise : prune depthwise convolutions too, which the array runs at K = 1 as they are
     sequential : fit later layers to what the pruned earlier ones give them
     ridge : of the least squares, relative to the mean power of a layer's inputs
     seed : of the choice of output positions
+    damage : what :func:`graph_sensitivity` gave for this graph; measured unless given
     measured : measure what each layer alone does also where K is known without
     progress : called with the steps done, their number and what is being done
 
@@ -139,9 +147,27 @@ def prune_graph(
         graph = source
     else:
         graph = FloatGraph(source, calibration, exclude=exclude, depthwise=depthwise)
-    damage: dict[str, dict[int, float]] = {}
-    if measured and (ks is not None or method == "magnitude"):
-        damage = graph_sensitivity(graph, group, seed=seed, progress=progress)
+    lost: tuple[tuple[str, int, int], ...] = ()
+    whole = graph
+    if channels:
+        if method == "magnitude":
+            raise UserError(
+                "Method 'magnitude' repairs nothing, as a network without whole channels needs; "
+                "choose reconstruct or admm, or leave --channels out."
+            )
+        graph, lost = thinned(
+            graph, channels, sequential=sequential, ridge=ridge, seed=seed, progress=progress
+        )
+    searching = ks is None and method != "magnitude"
+    share = sparsity if work is None else work
+    check_sparsity(share)
+    target = _left(sparsity, graph.layers.weights_outside_first, graph.teacher.weights)
+    bound = _left(share, graph.layers.macs_outside_first, graph.teacher.macs)
+    if searching:
+        check_reachable(graph.layers, group, 1, target, bound, f"K = 1 of {group}")
+    known = {name: dict(own) for name, own in (damage or {}).items()}
+    if not known and (measured or searching):
+        known = graph_sensitivity(graph, group, seed=seed, progress=progress)
     if ks is not None:
         for name, k in ks.items():
             check_k(name, k, group)
@@ -150,23 +176,86 @@ def prune_graph(
     elif method == "magnitude":
         chosen = uniform(graph.layers, sparsity, group)
     else:
-        bound = sparsity if work is None else work
-        check_sparsity(bound)
-        check_reachable(graph.layers, group, 1, sparsity, bound, f"K = 1 of {group}")
-        damage = graph_sensitivity(graph, group, seed=seed, progress=progress)
-        chosen = descend(graph.layers, damage, sparsity, bound, group)
+        chosen = descend(graph.layers, known, target, bound, group)
+    model, errors = _pruned(graph, chosen, group, method, sequential, ridge, seed, progress)
+    result = _result(graph, model, chosen, group, errors, known)
+    return replace(result, channels=lost) if whole is not graph else result
+
+
+def _left(share: float, left: int, whole: int) -> float:
+    """Share of what is left that must go so that `share` of the whole is gone."""
+    return max(0.0, 1.0 - (1.0 - share) * whole / max(1, left))
+
+
+def _gone(share: float, left: int, whole: int) -> float:
+    """Share of the whole that is gone where `share` of what was left is."""
+    return 1.0 - (1.0 - share) * left / max(1, whole)
+
+
+def _pruned(
+    graph: FloatGraph,
+    ks: Mapping[str, int],
+    group: int,
+    method: str,
+    sequential: bool,
+    ridge: float,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[onnx.ModelProto, dict[str, float]]:
+    """The graph with its layers pruned in their order, and what each misses."""
     sparse = Weights(graph.dense)
     errors = {}
-    layers = [layer for layer in graph.layers.prunable if layer.name in chosen]
+    layers = [layer for layer in graph.layers.prunable if layer.name in ks]
     for number, layer in enumerate(layers):
         if progress is not None:
             progress(number, len(layers), layer.name)
         errors[layer.name] = _prune_layer(
-            graph, sparse, layer, chosen[layer.name], group, method, sequential, ridge, seed
+            graph, sparse, layer, ks[layer.name], group, method, sequential, ridge, seed
         )
     if progress is not None:
         progress(len(layers), len(layers), "done")
-    return _result(graph, sparse.model, chosen, group, errors, damage)
+    return sparse.model, errors
+
+
+def thinned(
+    graph: FloatGraph,
+    share: float,
+    *,
+    sequential: bool = True,
+    ridge: float = RIDGE,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[FloatGraph, tuple[tuple[str, int, int], ...]]:
+    """A graph without whole channels, its other weights fitted to what they gave.
+
+    It remembers the graph that it was, whose outputs its layers follow when they are pruned.
+
+    Parameters
+    ----------
+    share : of the weights outside the first layer; see :func:`remove_channels`
+    sequential, ridge, seed, progress : as :func:`prune_graph` takes them
+
+    Returns
+    -------
+    The graph; and name, output channels before and after of each layer that lost some.
+
+    Raises
+    ------
+    UserError
+        If the share cannot be reached.
+    """
+    thin = remove_channels(graph, share)
+    teacher = Teacher(graph.dense, thin.kept, graph.teacher.weights, graph.teacher.macs)
+
+    def following(model: onnx.ModelProto) -> FloatGraph:
+        return FloatGraph(
+            model, graph.images, exclude=graph.exclude, depthwise=graph.depthwise, teacher=teacher
+        )
+
+    bare = following(thin.model)
+    every = {layer.name: GROUP for layer in bare.layers.prunable}
+    model, _ = _pruned(bare, every, GROUP, "reconstruct", sequential, ridge, seed, progress)
+    return following(model), thin.layers
 
 
 def graph_sensitivity(
@@ -242,8 +331,9 @@ def _prune_layer(
 ) -> float:
     """Prunes and repairs a layer of `sparse`; gives the share of its output's energy missed."""
     found = moments(
-        layer, graph.dense, sparse.model if sequential else graph.dense, graph.images, graph.batch,
-        rows=ROWS, seed=seed, centered=layer.offset,
+        layer, graph.teacher.model, sparse.model if sequential else graph.dense, graph.images,
+        graph.batch, rows=ROWS, seed=seed, centered=layer.offset,
+        kept=graph.teacher.kept.get(layer.name),
     )  # fmt: skip
     rows = graph.rows(layer)
     select = {"magnitude": "magnitude", "admm": "admm"}.get(method, "obs")
@@ -335,8 +425,16 @@ def _result(
         model,
         {layer.name: ks[layer.name] for layer in graph.layers.prunable if layer.name in ks},
         group,
-        removed_share(graph.layers, ks, group),
-        removed_work(graph.layers, ks, group),
+        _gone(
+            removed_share(graph.layers, ks, group),
+            graph.layers.weights_outside_first,
+            graph.teacher.weights,
+        ),
+        _gone(
+            removed_work(graph.layers, ks, group),
+            graph.layers.macs_outside_first,
+            graph.teacher.macs,
+        ),
         tuple(dense),
         tuple(reports),
         damage,

@@ -110,10 +110,19 @@ def moments(
     rows: int = ROWS,
     seed: int = 0,
     centered: bool = True,
+    kept: NDArray[np.intp] | None = None,
 ) -> list[Moments]:
     """Moments of each of a layer's groups: its inputs in ``sparse``, its outputs in ``dense``.
 
     Nothing but sums is kept of a batch.
+
+    Parameters
+    ----------
+    layer : as `sparse` has it
+    rows : output positions to look at, in all
+    seed : of their choice
+    centered : whether the layer has an offset that adapts
+    kept : output channels of `dense` that `sparse` has; all unless given
 
     Raises
     ------
@@ -132,6 +141,7 @@ def moments(
         if not values:
             break
         y = values[-1] if same else next(wanted)[1][0]
+        y = y if kept is None else y[:, kept]
         where = _positions(y, each, (seed, first))
         inputs = input_rows(layer, values[0], y.shape, where)
         outputs = _output_rows(y, where)

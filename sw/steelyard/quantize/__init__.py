@@ -6,7 +6,7 @@ a file misses.
 """
 
 from steelyard.quantize.complete import complete
-from steelyard.quantize.edit import attribute
+from steelyard.quantize.edit import Edit, attribute
 from steelyard.quantize.export import OPSET, export_onnx
 from steelyard.quantize.images import checked_images
 from steelyard.quantize.normalize import batches, check_float_model, modern
@@ -22,7 +22,7 @@ from steelyard.quantize.static import (
 )
 
 __all__ = [
-    "OPSET", "RANGES", "LayerNoise", "Quantized", "Session", "attribute", "batches",
+    "OPSET", "RANGES", "Edit", "LayerNoise", "Quantized", "Session", "attribute", "batches",
     "check_float_model", "checked", "checked_images", "complete", "export_onnx", "modern",
     "obstacles_of", "quantize", "quantize_measured", "quiet",
 ]  # fmt: skip

@@ -34,6 +34,10 @@ def graph_prune_document(result: "GraphPruneResult") -> dict[str, Any]:
     """Report of a pruned ONNX network, with what each layer alone does where it was measured."""
     return {
         **prune_document(result),
+        "channels": [
+            {"name": name, "before": before, "after": after}
+            for name, before, after in result.channels
+        ],
         "sensitivity": damage_document(result.damage),
     }
 

@@ -1,5 +1,6 @@
 """``steelyard prune``: balanced groups for the array, or zeros that a crossbar can leave out."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,9 @@ Value = TypeVar("Value")
     help="Magnitude, which repairs nothing, is of the array alone; finetune of torch networks, "
     "admm of ONNX ones.",
 )  # fmt: skip
+@click.option("--channels", type=float, metavar="SHARE",
+              help="Take whole channels out first, with this share of the weights outside the "
+              "first layer; torch networks are exported before, --sparsity counts it.")  # fmt: skip
 @click.option("--depthwise", is_flag=True,
               help="Of ONNX networks: prune depthwise convolutions too, which the array runs at "
               "K = 1 as they are.")  # fmt: skip
@@ -117,12 +121,15 @@ def command(model: str, output: Path | None, json_file: Path | None, **options: 
       steelyard prune fashion -o pruned.onnx
       steelyard prune float.onnx --calibration images.npy -o pruned.onnx
       steelyard prune float.onnx --calibration images.npy --sensitivity
+      steelyard prune fashion --channels 0.15 -o pruned.onnx
       steelyard prune net.py --weights net.pt --calibration images.npy -o pruned.onnx
       steelyard prune mynets:small --calibration images.npy --sparsity 0.5 -o pruned.onnx
       steelyard prune fashion --engine crossbar --constraint mixed -o pruned.onnx
     """
     if Path(model).suffix.lower() == ".onnx":
-        _prune_onnx(Path(model), output, json_file, options)
+        _check_graph(model, output, options)
+        images = _calibration(model, options["calibration"])
+        _prune_onnx(Path(model), images, output, json_file, options)
         return
     one_thread()
     output = _check_torch(output, options)
@@ -135,6 +142,12 @@ def command(model: str, output: Path | None, json_file: Path | None, **options: 
     images = _calibration(model, options["calibration"])
     with user_model(model, options["weights"]) as network:
         ready = _ready(network, images)
+        if options["channels"] is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                exported = Path(folder) / "network.onnx"
+                export_onnx(ready, images, exported)
+                _prune_onnx(exported, images, output, json_file, options)
+            return
         result: PruneResult | CrossbarPruneResult
         if engine == "array":
             result = _prune_array(ready, images, options)
@@ -161,23 +174,36 @@ def _check_torch(output: Path | None, options: dict[str, Any]) -> Path:
             )
     if output is None:
         raise UserError("There is no place for the pruned network; give -o OUT.onnx.")
+    if options["channels"] is not None:
+        _check_channels(options)
+        if options["method"] == "finetune":
+            raise UserError(
+                "Whole channels are taken out of the exported network, which cannot be trained; "
+                "choose --method reconstruct or admm, or leave --channels out."
+            )
     return output
 
 
+def _check_channels(options: dict[str, Any]) -> None:
+    """Refuses the crossbar, whose constraints need a torch network as it was trained."""
+    if options["engine"] != "array":
+        raise UserError(
+            "--channels goes with the groups of the array, not with a constraint of the crossbar; "
+            "leave --engine out and give --sparsity 0 to remove whole channels alone, which suits "
+            "either engine."
+        )
+
+
 def _prune_onnx(
-    model: Path, output: Path | None, json_file: Path | None, options: dict[str, Any]
+    model: Path,
+    images: NDArray[np.float32],
+    output: Path | None,
+    json_file: Path | None,
+    options: dict[str, Any],
 ) -> None:
     """Prunes an ONNX network, without torch."""
     from steelyard.balanced import GROUP, FloatGraph, graph_sensitivity, prune_graph
 
-    _check_graph(model, output, options)
-    given = options["calibration"]
-    if given is None:
-        raise UserError(
-            f"Model {str(model)!r} needs calibration images; give --calibration X.npy, float32 "
-            "network inputs, batch first."
-        )
-    images = calibration_images(given)
     group = GROUP if options["group"] is None else options["group"]
     with activity("looking at the network") as log:
         log("")
@@ -200,6 +226,7 @@ def _prune_onnx(
             options["method"],
             ks=_by_layer("--k", "K", "conv2=4", options["k_table"], _whole),
             work=options["work"],
+            channels=options["channels"] or 0.0,
             seed=options["seed"],
             measured=options["sensitivity"],
             progress=update,
@@ -210,27 +237,32 @@ def _prune_onnx(
     if report:
         write_json(report, graph_prune_document(result))
     tables = [_array_table(output, result)]
+    if result.channels:
+        names = ("layer", "channels", "left")
+        tables.insert(0, table(f"{output}: whole channels removed", names, result.channels))
     if options["sensitivity"]:
         tables.append(_damage_table(model, result.damage, group))
     show(*tables, *(f"dense: {name} ({reason})" for name, reason in result.left_dense))
 
 
-def _check_graph(model: Path, output: Path | None, options: dict[str, Any]) -> None:
+def _check_graph(model: str, output: Path | None, options: dict[str, Any]) -> None:
     """Refuses what is of torch networks or of the other engine, and no output."""
+    if options["channels"] is not None:
+        _check_channels(options)
     if options["engine"] != "array":
         raise UserError(
-            f"Model {str(model)!r} is an ONNX network, which is pruned for the array alone; leave "
+            f"Model {model!r} is an ONNX network, which is pruned for the array alone; leave "
             "--engine out, or give the torch network."
         )
     _check_engine(options)
     if options["weights"] is not None:
         raise UserError(
-            f"Model {str(model)!r} holds its weights itself; leave --weights out, or give the "
+            f"Model {model!r} holds its weights itself; leave --weights out, or give the "
             "torch network."
         )
     if options["method"] == "finetune":
         raise UserError(
-            f"Model {str(model)!r} is an ONNX network, which cannot be trained; choose --method "
+            f"Model {model!r} is an ONNX network, which cannot be trained; choose --method "
             "reconstruct, admm or magnitude, or give the torch network."
         )
     if output is None and not options["sensitivity"]:
@@ -254,12 +286,12 @@ def _check_engine(options: dict[str, Any]) -> None:
 
 def _calibration(model: str, path: Path | None) -> NDArray[np.float32]:
     """Images of a file, or the bundled ones of the bundled network."""
-    from steelyard import zoo
-
-    from ..inputs.models import BUNDLED
-
     if path is not None:
         return calibration_images(path)
+    from steelyard import zoo
+
+    from ..inputs.models import BUNDLED  # needs torch
+
     if model == BUNDLED:
         return zoo.sample().calibration_input
     raise UserError(
