@@ -198,6 +198,8 @@ class Accelerator(wiring.Component):
             array.group_loaded.eq(loader.group_loaded),
         ]
         wiring.connect(m, loader.read, activations.read)
+        if config.engine.window_lanes > config.engine.lanes:
+            wiring.connect(m, loader.edges, array.edges)
         self._weight_fetch(m, layer, go, weights, array)
         vector = self._vector(m, layer, go, loader) if config.vector.bits else None
         output = self._output(m, sequencer, array, vector, parameters, activations)
@@ -258,7 +260,7 @@ class Accelerator(wiring.Component):
             ),
             tags.operand.eq(loader.vector_operand),
             vector.i_valid.eq(loader.vector_valid),
-            vector.i_data.eq(loader.word),
+            vector.i_data.as_value().eq(loader.word.as_value()),
             vector.i_first.eq(loader.vector_first),
             vector.i_last.eq(loader.vector_last),
             vector.mode.eq(layer.op != Operation.MAX_POOL),

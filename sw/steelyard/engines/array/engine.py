@@ -15,6 +15,7 @@ from .config import ArrayConfig
 from .cycles import convolution_busy, convolution_cycles
 from .packing import nonzeros, pack_weights
 from .schedule import choose_k, convolution, pieces, requested_k, schedule
+from .sharing import TAPS, by_rows, shared, shares
 
 if TYPE_CHECKING:
     from ...program import Program
@@ -48,9 +49,13 @@ class SparseArray(Engine):
         """Schedule of a layer, see :mod:`.schedule`."""
         weights = grouped(layer.weight, config.engine.group)
         counts = nonzeros(weights)
-        bounds = group_bounds(weights)
         k = choose_k(layer.name, counts, prepared[layer.name], config.engine.group)
         zero = network.tensor(layer.inputs[0]).zero_point
+        if base.kernel_w == TAPS and base.in_channels % config.engine.group == 0:
+            ordered = by_rows(layer, weights)
+            if shares(base, ordered, config):
+                base, weights = shared(base), ordered
+        bounds = group_bounds(weights)
         cut = schedule(layer, base, k, bounds, config)
         channels = pieces(len(weights), cut, config)
         descriptors = tuple(
@@ -74,6 +79,8 @@ class SparseArray(Engine):
     def pack(self, layer: Conv, plan: Plan, config: Config) -> Iterator[NDArray[np.uint32]]:
         """Values and indices of the weights, in the order in which the columns take them."""
         weights = grouped(layer.weight, config.engine.group)
+        if plan.own.taps == TAPS:
+            weights = by_rows(layer, weights)
         for first, last in plan.channels:
             yield pack_weights(weights[first:last], plan.own, config)
 

@@ -1,0 +1,58 @@
+"""Three taps of a row from one word: which layers can, and the order of their weight groups."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contract import AcceleratorConfig, Descriptor
+from ...network import Conv
+from ..proof import OFFSET, group_bounds, overflowing_channel
+from .config import ArrayConfig
+
+__all__ = ["TAPS", "by_rows", "shared", "shares"]
+
+TAPS = 3
+"""Taps that take one word: of the pixels left of the lanes, of their own and right of them."""
+
+
+def shares(
+    base: Descriptor, weights: NDArray[np.int8], config: AcceleratorConfig[ArrayConfig]
+) -> bool:
+    """Whether a convolution's words can serve three taps each.
+
+    Lanes must follow each other as the pixels of the map do, and a group of words be of one row of
+    the kernel. What lies beyond a row's ends counts as the least code, which is no product.
+
+    Parameters
+    ----------
+    base : descriptor of the convolution without its schedule
+    weights : int8 (out_channels, groups, group) in the order of :func:`by_rows`
+    """
+    return (
+        config.engine.shared_taps
+        and base.kernel_w == TAPS
+        and base.in_channels % config.engine.group == 0
+        and base.batch == base.stride == 1
+        and base.x_origin == -1
+        and base.out_w == base.in_w
+        and base.pad_value == -OFFSET
+        and overflowing_channel(group_bounds(weights), TAPS, config.engine.accumulator_bits) is None
+    )
+
+
+def shared(base: Descriptor) -> Descriptor:
+    """Descriptor whose words serve three taps each: the loader goes through the left ones alone."""
+    return replace(base, shared=1, kernel_w=1, tap_row=base.in_w * base.batch)
+
+
+def by_rows(layer: Conv, weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Weight groups by row of the kernel, channels and tap, as shared words take them.
+
+    Parameters
+    ----------
+    weights : int8 (out_channels, groups, group), by row, tap and channels
+    """
+    channels, _, rows, taps = layer.weight.shape
+    split = weights.reshape(channels, rows, taps, -1, weights.shape[-1])
+    return np.ascontiguousarray(split.transpose(0, 1, 3, 2, 4)).reshape(weights.shape)
