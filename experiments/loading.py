@@ -5,8 +5,9 @@
     python experiments/loading.py --logic            # cells of the parts that candidates change
 
 Cycles are a bound: of each tile the greatest of loading, multiplying and draining, without what
-begins and ends a layer. The first two columns set it beside the exact model of the gateware as
-configured. K is 4 of 16, except that the first layer and depthwise ones keep all weights.
+begins and ends a layer. The first columns are exact, of the cycle model: without shared taps and
+wide reads, and as the gateware is built. K is 4 of 16, except that the first layer and depthwise
+ones keep all weights.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import collections
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from loading_logic import PARTS, cells
@@ -138,7 +140,8 @@ WAYS = {
 def reads(d, lanes, wide):
     """Aligned reads of a word, of all tiles together."""
     if not d.step2 or not wide:
-        return int(segments(d, lanes).sum())
+        shape = SimpleNamespace(engine=SimpleNamespace(lanes=lanes), banks=lanes)
+        return int(segments(d, shape).sum())
     # A run of lanes that lie two pixels apart comes from one read: runs end with a row.
     lane = np.arange(d.out_tiles * lanes)[: (d.out_tiles - 1) * lanes + d.last_lanes]
     return int(((lane % lanes == 0) | (lane % d.out_w == 0)).sum())
@@ -186,20 +189,23 @@ def bound(d, way, config):
 
 
 def network_cycles(network, batch, layers):
-    config = configure(**SHAPE, **MEMORIES, max_layers=1024)
+    built = configure(**SHAPE, **MEMORIES, max_layers=1024)
+    config = built.with_(wide_reads=False, shared_taps=False)
     plans = planned(network, config, batch, {}).plans
-    totals, exact, others = collections.Counter(), 0, 0
-    for plan in plans:
+    now = planned(network, built, batch, {}).plans
+    totals, exact, others = collections.Counter(), collections.Counter(), 0
+    for plan, own_now in zip(plans, now, strict=True):
         descriptors = [step.descriptor for step in plan.steps]
         if not descriptors or descriptors[0].op != Operation.CONV:
             others += plan.predicted_cycles
             continue
-        exact += plan.predicted_cycles
+        taken = {"before": plan.predicted_cycles, "built": own_now.predicted_cycles}
+        exact.update(taken)
         own = {name: sum(bound(d, way, config) for d in descriptors) for name, way in WAYS.items()}
         totals.update(own)
         if layers:
-            print(f"{plan.layer.name:24}{plan.predicted_cycles:>12,}", end="")
-            print("".join(f"{value:>12,.0f}" for value in own.values()))
+            print(f"{plan.layer.name:24}", end="")
+            print("".join(f"{value:>12,.0f}" for value in (*taken.values(), *own.values())))
     return totals, exact, others
 
 
@@ -219,11 +225,14 @@ def main():
     if arguments.logic:
         logic()
         return 0
-    print(f"{'':24}{'exact':>12}" + "".join(f"{name:>12}" for name in WAYS), "  other layers")
+    print(
+        f"{'':24}{'before':>12}{'built':>12}" + "".join(f"{name:>12}" for name in WAYS),
+        "  other layers",
+    )
     for name, make in NETWORKS.items():
         if arguments.layers in (None, name):
             totals, exact, others = network_cycles(*make(), arguments.layers)
-            print(f"{name:24}{exact:>12,}", end="")
+            print(f"{name:24}{exact['before']:>12,}{exact['built']:>12,}", end="")
             print("".join(f"{totals[way]:>12,.0f}" for way in WAYS), f"{others:>12,}", flush=True)
     return 0
 

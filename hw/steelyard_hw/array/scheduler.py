@@ -54,7 +54,8 @@ class Loops:
 
     def __init__(self, layer, shares):
         self._layer = layer
-        self._taps = Countdown("taps", range(4)) if shares else None
+        self._taps = Countdown("taps", range(4))
+        self._shares = shares
         self.tap = Signal(range(3 if shares else 1), name="tap")
         self.tiles = Countdown("tiles", layer.out_tiles.shape())
         self.chunks = Countdown("chunks", layer.chunks.shape())
@@ -78,7 +79,7 @@ class Loops:
         self.passes.begin(m, layer.passes)
         self.groups.begin(m, first_groups)
         self.items.begin(m, Mux(alone & (first_groups == 1), layer.k_last, layer.k))
-        if self._taps is not None:
+        if self._shares:
             self._taps.begin(m, Mux(layer.shared, 3, 1))
             m.d.sync += self.tap.eq(0)
         m.d.sync += [
@@ -109,7 +110,7 @@ class Loops:
             Mux(final_group, layer.k_last, layer.k),
             Mux(final_group, self._one_item_last, self._one_item),
         )
-        if self._taps is not None:
+        if self._shares:
             with m.If(self.items.last):
                 self._taps.step(m, Mux(layer.shared, 3, 1), ~layer.shared)
                 m.d.sync += self.tap.eq(Mux(self._taps.last, 0, self.tap + 1))

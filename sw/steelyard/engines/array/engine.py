@@ -139,7 +139,7 @@ class SparseArray(Engine):
         """Window memory of each column, and the memory of partial sums."""
         engine = config.engine
         for _ in range(engine.columns):
-            yield engine.window_groups * engine.group, 8 * engine.lanes
+            yield engine.window_groups * engine.group, 8 * engine.window_lanes
         beats, lanes = config.drain_beats, config.output.requantizers
         yield engine.partial_sum_channels * beats, 32 * lanes
 
