@@ -79,7 +79,7 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
     )
     if op != Operation.CONV:
         return base
-    if config.engine.window_lanes > config.engine.lanes and own.random() < 0.3:
+    if config.engine.window_lanes > config.engine.lanes and own.random() < 0.15:
         channels = -(-channels // config.engine.group) * config.engine.group
         base = replace(
             base, shared=1, step2=0, batch=1, out_w=in_w, delta_pixel=1, delta_row=1, stride=1,

@@ -67,7 +67,7 @@ def one(**changes):
     values |= changes
     side = values["kernel"]
     shape = (4, values["channels"], side, side)
-    weight = random_weight(np.random.default_rng(1), shape, group=4, k=2)
+    weight = random_weight(np.random.default_rng(1), shape, group=4, k=1)
     builder = NetworkBuilder("n", (values["channels"], 8, 8), zero_point=values["zero"])
     builder.conv(weight, padding=values["padding"], stride=values["stride"])
     program = compile(builder.network(), SMALL, batch=values["batch"])

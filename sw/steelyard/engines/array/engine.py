@@ -123,7 +123,9 @@ class SparseArray(Engine):
         """Fit to routed builds (docs/notes/bitstreams.md, docs/notes/small-boards.md)."""
         engine = config.engine
         if config.output.requantizer_cycles == 1:
-            return 4200 + (47 + pair_luts) * engine.macs_per_cycle
+            # Selection of taps, and rotation of twice the banks: docs/notes/loading.md.
+            each = 47 + pair_luts + 16 * engine.shared_taps
+            return 4200 + each * engine.macs_per_cycle + 20 * (config.banks - engine.lanes)
         lane = 2 * engine.accumulator_bits
         return 3500 + 110 * engine.lanes + engine.columns * (engine.lanes * lane + 30)
 
