@@ -221,7 +221,7 @@ def ways(*pieces, columns=2):
         bench.check(f"where column {number} writes", ~writes | (write.address == address))
         bench.check(f"reads of column {number}", design[f"column_{number}.valid"] == issued)
         bench.check(f"where column {number} reads", ~issued | (read.address[-len(slot) :] == slot))
-        code = design[f"column_{number}.select"][:2]
+        code = design.signals["select"][number][:2]
         bench.check(f"what column {number} takes", ~selected | (code == tap) | (code == 3))
     bench.cover("both at once", writes & issued)
     return bench
