@@ -233,7 +233,7 @@ def test_writes_and_reads_take_equally_long_to_the_window_memories(columns):
 
 
 def test_a_selection_that_comes_late_is_noticed():
-    late = ("select_latency(config), \"codes\")", "select_latency(config) + 1, \"codes\")")
+    late = ('select_latency(config), "codes")', 'select_latency(config) + 1, "codes")')
     refute(ways(*late), memory_words=0)
 
 
