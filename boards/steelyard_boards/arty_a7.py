@@ -27,6 +27,7 @@ BOARDS = (
             weight_words=2560,
             parameter_words=512,
             max_layers=32,
+            shared_taps=False,
         ),
         loader=("-b", "arty_a7_35t"),
         baud=2_000_000,

@@ -13,8 +13,11 @@ SMALL = configure(
     weight_words=5120,
     parameter_words=512,
     max_layers=16,
+    wide_reads=False,
+    shared_taps=False,
 )
-"""ECP5-25F: 24 of 28 multipliers multiply weights; one requantizer is enough for four lanes."""
+"""ECP5-25F: 24 of 28 multipliers multiply weights; one requantizer is enough for four lanes. Words
+of six pixels would take twice the block RAM of four."""
 MIDDLE = configure(
     "array",
     lanes=8,

@@ -1,7 +1,7 @@
 """Speed of the demo network on a configuration, from its shape alone.
 
-The accelerator's time depends on shapes and on the weights kept of each group, not on their values,
-so a network of the demo's shape tells it without training, pruning or torch.
+The accelerator's time depends on shapes, zero points and the weights kept of each group, not on
+their values, so a network of the demo's shape tells it without training, pruning or torch.
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ KEPT = 4
 
 def demo_network() -> Network:
     """Network of the demo's shape (`steelyard.zoo.models.fashion`), with arbitrary weights."""
-    builder = NetworkBuilder("demo", (1, 28, 28))
+    # A ReLU ends every layer, so its zero point is the least code.
+    builder = NetworkBuilder("demo", (1, 28, 28), zero_point=-128)
 
     def convolve(
         source: str, channels: int, kept: int = KEPT, *, stride: int = 1, kernel: int = 3

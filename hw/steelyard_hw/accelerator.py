@@ -199,6 +199,8 @@ class Accelerator(wiring.Component):
             array.group_loaded.eq(loader.group_loaded),
         ]
         wiring.connect(m, loader.read, activations.read)
+        if config.engine.window_lanes > config.engine.lanes:
+            wiring.connect(m, loader.edges, array.edges)
         self._weight_fetch(m, layer, go, weights, array)
         vector = self._vector(m, layer, go, loader) if config.vector.bits else None
         output = self._output(m, sequencer, array, vector, parameters, activations)
@@ -257,7 +259,7 @@ class Accelerator(wiring.Component):
                 lanes.i_valid.eq(valid),
                 lanes.i_first.eq(first),
                 lanes.i_last.eq(last),
-                lanes.i_data.eq(loader.word),
+                lanes.i_data.as_value().eq(loader.word.as_value()),
                 vector.across.eq(lanes.across),
                 vector.i_total.eq(lanes.o_total),
             ]
@@ -272,7 +274,7 @@ class Accelerator(wiring.Component):
             ),
             tags.operand.eq(loader.vector_operand),
             vector.i_valid.eq(valid),
-            vector.i_data.eq(loader.word),
+            vector.i_data.as_value().eq(loader.word.as_value()),
             vector.i_first.eq(first),
             vector.i_last.eq(last),
             vector.mode.eq(layer.op != Operation.MAX_POOL),

@@ -12,6 +12,7 @@ from steelyard.contract import AcceleratorConfig
 from .cells.target import Target
 from .output.stage import Beat
 from .shell.layer import LayerLayout
+from .shell.ports import EdgePort
 
 __all__ = ["Engine", "OutputPlaces", "engine_class"]
 
@@ -49,8 +50,10 @@ class Engine(wiring.Component):
         Sums are on their way out.
     weights : ``In(stream.Signature(weight_item_bits))``
         Weight items of the layer, again for every tile of pixels.
-    word : ``In(8 * lanes)``
+    word : ``In(8 * window_lanes)``
         Activations of a position, from the loader.
+    edges : ``In(EdgePort(config))``
+        Where rows end among a group's lanes; only if words can be shared by taps.
     window_valid : ``In(1)``
         Strobe: `word` belongs to `window_address`.
     window_address : ``In(range(window_groups * group))``
@@ -85,7 +88,8 @@ class Engine(wiring.Component):
                 "done": Out(1, init=int(idle)),
                 "busy": Out(1),
                 "weights": In(stream.Signature(engine.weight_item_bits)),
-                "word": In(8 * engine.lanes),
+                "word": In(8 * engine.window_lanes),
+                **({"edges": In(EdgePort(config))} if engine.window_lanes > engine.lanes else {}),
                 "window_valid": In(1),
                 "window_address": In(range(engine.window_groups * engine.group)),
                 "group_loaded": In(1),

@@ -209,7 +209,11 @@ def ways(*pieces, columns=2):
     writes = bench.past(array.window_valid, cycles, "writes")
     address = bench.past(array.window_address, cycles, "write_address")
     issued = bench.past(array.issue, cycles, "issued")
-    slot = bench.past(Value.cast(control)[2:], cycles, "slot")
+    slots = (config.engine.window_groups - 1).bit_length()
+    slot = bench.past(Value.cast(control)[2 : 2 + slots], cycles, "slot")
+    # Memory and its output register lie between the address and the selection.
+    tap = bench.past(Value.cast(control)[2 + slots :], cycles + 2, "tap")
+    selected = bench.past(array.issue, cycles + 2, "selected")
     for number in range(0, columns, columns - 1):
         memory = design.memories[f"column_{number}.window"]
         [read], [write] = memory.reads, memory.writes
@@ -217,6 +221,8 @@ def ways(*pieces, columns=2):
         bench.check(f"where column {number} writes", ~writes | (write.address == address))
         bench.check(f"reads of column {number}", design[f"column_{number}.valid"] == issued)
         bench.check(f"where column {number} reads", ~issued | (read.address[-len(slot) :] == slot))
+        code = design.signals["select"][number][:2]
+        bench.check(f"what column {number} takes", ~selected | (code == tap) | (code == 3))
     bench.cover("both at once", writes & issued)
     return bench
 
@@ -224,6 +230,11 @@ def ways(*pieces, columns=2):
 @pytest.mark.parametrize("columns", [2, 9])
 def test_writes_and_reads_take_equally_long_to_the_window_memories(columns):
     prove(ways(columns=columns), memory_words=0)
+
+
+def test_a_selection_that_comes_late_is_noticed():
+    late = ('select_latency(config), "codes")', 'select_latency(config) + 1, "codes")')
+    refute(ways(*late), memory_words=0)
 
 
 def test_a_register_too_many_on_one_way_is_noticed():

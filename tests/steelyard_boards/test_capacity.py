@@ -16,8 +16,8 @@ from steelyard_boards.capacity import check
 from steelyard_boards.demo import demo_cycles, demo_network
 from steelyard_boards.families.ecp5 import ECP5, LFE5_25F
 
-BARE = {"tables": False, "slopes": False, "products": False}
-"""Without operators, as these designs were synthesized."""
+BARE = {"tables": False, "slopes": False, "products": False, "wide_reads": False}
+"""Without operators and wide reads, as these designs were synthesized."""
 WIDE = {"activation_words": 2048, "parameter_words": 512, "max_layers": 32}
 SYNTHESIZED = [
     (board("ulx3s_25f").default, Demand(7264, 51, 27)),
@@ -34,7 +34,7 @@ SYNTHESIZED = [
 
 @pytest.mark.parametrize(("config", "cells"), SYNTHESIZED)
 def test_the_estimate_is_what_synthesis_makes(config, cells):
-    needs = ECP5.demand(config.with_(**BARE))
+    needs = ECP5.demand(config.with_(**BARE, shared_taps=False))
     assert needs.multipliers == cells.multipliers
     assert needs.block_rams == cells.block_rams
     assert needs.luts == pytest.approx(cells.luts, rel=0.1)
@@ -145,8 +145,10 @@ def test_a_program_of_another_configuration_is_refused():
 
 
 def test_the_demo_network_takes_as_long_as_the_pruned_one():
-    # 32,776 cycles of its twelve layers and 41 before each (docs/notes/bitstreams.md).
-    assert demo_cycles(board("ulx3s_85f").default) == 32776 + 12 * 41
+    # Of its twelve layers, and 41 before each (docs/notes/loading.md).
+    default = board("ulx3s_85f").default
+    assert demo_cycles(default) == 27_220 + 12 * 41
+    assert demo_cycles(default.with_(wide_reads=False, shared_taps=False)) == 32_776 + 12 * 41
 
 
 def test_the_demo_network_may_not_fit():

@@ -81,6 +81,12 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
     )
     if op != Operation.CONV:
         return base
+    if config.engine.window_lanes > config.engine.lanes and own.random() < 0.15:
+        channels = -(-channels // config.engine.group) * config.engine.group
+        base = replace(
+            base, shared=1, step2=0, batch=1, out_w=in_w, delta_pixel=1, delta_row=1, stride=1,
+            in_channels=channels,
+        )  # fmt: skip
     positions = kernel_h * kernel_w * channels
     groups = -(-positions // config.engine.group)
     last_positions = positions - (groups - 1) * config.engine.group
@@ -100,7 +106,7 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
         k_last=min(k, last_positions),
         passes=passes,
         last_columns=int(rng.integers(1, config.engine.columns + 1)),
-        weight_count=passes * ((groups - 1) * k + min(k, last_positions)),
+        weight_count=passes * ((groups - 1) * k + min(k, last_positions)) * base.taps,
     )
 
 

@@ -204,8 +204,8 @@ def _weight_memories(config: AcceleratorConfig) -> list[tuple[int, int]]:
 def _memories(config: AcceleratorConfig) -> Iterator[tuple[int, int]]:
     """Words and bits of every other memory that becomes block RAM."""
     yield from registry.engine(config.engine.kind).memories(config)
-    for _ in range(config.engine.lanes):
-        yield config.memory.activation_words, 8
+    for _ in range(config.banks):
+        yield config.memory.activation_words >> config.load.wide_reads, 8
     for bits in config.parameter_bits:
         yield config.memory.parameter_words, bits
     for _ in range(2):

@@ -1,7 +1,7 @@
 """Load-balanced sparse array: columns in lockstep, one weight each a cycle."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
@@ -12,7 +12,7 @@ from ..engine import Engine, OutputPlaces
 from ..lib.delay import delay, delays
 from ..output.stage import Beat
 from ..shell.layer import LayerLayout
-from .column import Column, Control, chain_layout
+from .column import Column, Control, chain_layout, select_latency
 from .scheduler import PassEnd, Scheduler
 
 __all__ = ["COLUMNS_A_COPY", "Drain", "SparseArray"]
@@ -143,7 +143,7 @@ class SparseArray(Engine):
         window_address = Signal.like(self.window_address, reset_less=True)
         window_word = Signal.like(self.word, reset_less=True)
         # Signed activations become unsigned ones, offset by 128.
-        offset = Const(0x80, 8).replicate(config.engine.lanes)
+        offset = Const(0x80, 8).replicate(config.engine.window_lanes)
         # One register less where logic counts: the columns have another.
         domain = m.d.sync if config.engine.carry_registers else m.d.comb
         domain += [
@@ -154,6 +154,7 @@ class SparseArray(Engine):
             window_word.eq(self.word ^ offset),
         ]
         shared = Cat(control, window_valid, window_address, window_word)
+        select = self._select(m, control) if config.engine.shared_taps else Const(0, 0)
         weights = delay(m, weights, config.engine.broadcast_stages, "weights")
         bits = config.engine.weight_bits
         columns = [Column(config, self._target) for _ in range(config.engine.columns)]
@@ -161,8 +162,9 @@ class SparseArray(Engine):
             m.submodules[f"column_{number}"] = column
             if config.engine.broadcast_stages and number % COLUMNS_A_COPY == 0:
                 copy = local_copy(m, shared, f"shared_{number}")
+                own_select = local_copy(m, select, f"select_{number}")
             elif not config.engine.broadcast_stages:
-                copy = shared
+                copy, own_select = shared, select
             m.d.comb += [
                 Cat(
                     column.control,
@@ -173,6 +175,34 @@ class SparseArray(Engine):
                 column.weight.eq(weights[number * bits : (number + 1) * bits]),
                 column.shift.eq(drain.o_ready),
             ]
+            if config.engine.shared_taps:
+                m.d.comb += column.select.eq(own_select)
             if number + 1 < config.engine.columns:
                 m.d.comb += column.chain_in.eq(columns[number + 1].chain_out)
         m.d.comb += drain.sums.eq(columns[0].chain_out)
+
+    def _select(self, m, control):
+        """Byte that each lane takes of a word, so much later than `control` as columns want it.
+
+        A lane takes nothing where its tap lies beyond an end of its row; where rows end is kept of
+        every group in the window ring.
+        """
+        config = self._config
+        lanes = config.engine.lanes
+        m.submodules.edges = edges = memory.Memory(
+            shape=2 * lanes, depth=config.engine.window_groups, init=[]
+        )
+        write, read = edges.write_port(), edges.read_port(domain="comb")
+        m.d.comb += [
+            write.en.eq(self.edges.valid),
+            write.addr.eq(self.edges.slot),
+            write.data.eq(self.edges.outside),
+            read.addr.eq(control.slot),
+        ]
+        first, last = control.tap == 0, control.tap == 2
+        codes = Cat(
+            control.tap
+            | ((first & read.data[2 * lane]) | (last & read.data[2 * lane + 1])).replicate(2)
+            for lane in range(lanes)
+        )
+        return delay(m, codes, select_latency(config), "codes")

@@ -12,7 +12,7 @@ from ..cells.multiplier_ice40 import IcePairs
 from ..cells.target import Target, local_copy
 from ..lib.delay import delay
 
-__all__ = ["STROBE_LANES", "Column", "Control", "chain_layout"]
+__all__ = ["STROBE_LANES", "Column", "Control", "chain_layout", "select_latency"]
 
 STROBE_LANES = 2
 """Lanes that share a register of the capture strobe: it has 49 loads a lane."""
@@ -21,6 +21,14 @@ STROBE_LANES = 2
 def chain_layout(config: AcceleratorConfig) -> data.ArrayLayout:
     """Sums that leave a column in one cycle."""
     return data.ArrayLayout(signed(config.engine.accumulator_bits), config.output.requantizers)
+
+
+def select_latency(config: AcceleratorConfig) -> int:
+    """Cycles from a column's control to the selection among the bytes of its word.
+
+    Register, memory, output register; without `carry_registers` memory and output register.
+    """
+    return 2 + config.engine.carry_registers
 
 
 class Control(data.StructLayout):
@@ -34,11 +42,14 @@ class Control(data.StructLayout):
         Capture the sums and begin new ones.
     slot : ``range(window_groups)``
         Group of the window memory.
+    tap : ``range(3)``
+        Which of the taps that share the group's words, with `shared_taps`; else no bits.
     """
 
     def __init__(self, config: AcceleratorConfig):
+        slot = (config.engine.window_groups - 1).bit_length()
         super().__init__(
-            {"valid": 1, "last": 1, "slot": (config.engine.window_groups - 1).bit_length()}
+            {"valid": 1, "last": 1, "slot": slot, "tap": 2 * config.engine.shared_taps}
         )
 
 
@@ -58,6 +69,9 @@ class Column(wiring.Component):
     window_valid, window_address, window_word : ``In``
         Write port of the window memory.
     control : ``In(Control)``
+    select : ``In(2 * lanes)``
+        Byte of the word that each lane takes: of the tap 0 to 2, or 3 for an activation of 0;
+        :func:`select_latency` cycles after `control`. With `shared_taps` alone.
     weight : ``In(weight_bits)``
         Value (low 8 bits) and index of this column's weight.
     chain_in, chain_out : ``ArrayLayout(signed(accumulator_bits), requantizers)``
@@ -75,8 +89,9 @@ class Column(wiring.Component):
             {
                 "window_valid": In(1),
                 "window_address": In(range(config.engine.window_groups * config.engine.group)),
-                "window_word": In(8 * config.engine.lanes),
+                "window_word": In(8 * config.engine.window_lanes),
                 "control": In(Control(config)),
+                **({"select": In(2 * config.engine.lanes)} if config.engine.shared_taps else {}),
                 "weight": In(config.engine.weight_bits),
                 "chain_in": In(chain),
                 "chain_out": Out(chain),
@@ -89,7 +104,7 @@ class Column(wiring.Component):
         config = self._config
 
         m.submodules.window = window = memory.Memory(
-            shape=8 * config.engine.lanes,
+            shape=8 * config.engine.window_lanes,
             depth=config.engine.window_groups * config.engine.group,
             init=[],
         )
@@ -117,6 +132,10 @@ class Column(wiring.Component):
 
         m.submodules.multipliers = multipliers = lane_multipliers(config, self._target)
         activations = read.data
+        if config.engine.shared_taps:
+            activations = self._selected(delay(m, activations, 1, "words"))
+            value = delay(m, value, 1, "value_held")
+            captures = delay(m, captures, 1, "captures_held")
         if not isinstance(multipliers, IcePairs):
             activations = delay(m, activations, 1, "activations")
             value = delay(m, value, 1, "value")
@@ -153,3 +172,15 @@ class Column(wiring.Component):
             with m.Elif(self.shift | (config.output.requantizer_cycles == 1)):
                 m.d.sync += captured[own].eq(shifted[own])
         return m
+
+    def _selected(self, word):
+        """What each lane takes of a word: its byte, or the one or two above it, or 0."""
+        codes = [self.select[2 * lane : 2 * lane + 2] for lane in range(self._config.engine.lanes)]
+        return Cat(
+            Mux(
+                code[1],
+                Mux(code[0], 0, word.word_select(lane + 2, 8)),
+                Mux(code[0], word.word_select(lane + 1, 8), word.word_select(lane, 8)),
+            )
+            for lane, code in enumerate(codes)
+        )

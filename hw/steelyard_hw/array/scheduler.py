@@ -28,7 +28,7 @@ class PassEnd(data.StructLayout):
 
 
 class Loops:
-    """Nested loops of a convolution: tile, chunk, pass, group and item.
+    """Nested loops of a convolution: tile, chunk, pass, group, tap and item.
 
     Each counter comes with a register that says whether it stands at its last value, made a step
     ahead from the counter and, where it begins anew, from constants of the layer. Not a component:
@@ -38,22 +38,32 @@ class Loops:
     ----------
     layer : LayerLayout view
         Registers of the layer, static from `begin` on.
+    shares : :class:`bool`
+        Whether several taps can take a group of words.
 
     Attributes
     ----------
     tiles, chunks, passes, groups, items : :class:`Countdown`
+    tap : a value
+        Which of the taps that take the group of words.
+    group_ends : a value
+        The present item is the last of a group of words.
     pass_ends : a value
         The present item is the last of a pass.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer, shares):
         self._layer = layer
+        self._taps = Countdown("taps", range(4))
+        self._shares = shares
+        self.tap = Signal(range(3 if shares else 1), name="tap")
         self.tiles = Countdown("tiles", layer.out_tiles.shape())
         self.chunks = Countdown("chunks", layer.chunks.shape())
         self.passes = Countdown("passes", layer.passes.shape())
         self.groups = Countdown("groups", layer.chunk_groups.shape())
         self.items = Countdown("items", layer.k.shape())
-        self.pass_ends = self.groups.last & self.items.last
+        self.group_ends = self.items.last & self._taps.last if shares else self.items.last
+        self.pass_ends = self.groups.last & self.group_ends
         self._one_chunk, self._one_pass = Signal(name="one_chunk"), Signal(name="one_pass")
         self._one_group, self._one_item = Signal(name="one_group"), Signal(name="one_item")
         self._one_group_last = Signal(name="one_group_last")
@@ -69,6 +79,9 @@ class Loops:
         self.passes.begin(m, layer.passes)
         self.groups.begin(m, first_groups)
         self.items.begin(m, Mux(alone & (first_groups == 1), layer.k_last, layer.k))
+        if self._shares:
+            self._taps.begin(m, Mux(layer.shared, 3, 1))
+            m.d.sync += self.tap.eq(0)
         m.d.sync += [
             self._one_chunk.eq(alone),
             self._one_pass.eq(layer.passes == 1),
@@ -81,7 +94,7 @@ class Loops:
     def step(self, m):
         """Go on to the next item."""
         layer = self._layer
-        # What the next group will be, should this one end.
+        # What the next group will be, should this one end. Groups that taps share have all one K.
         chunk_then_last = Mux(self.chunks.last, self._one_chunk, self.chunks.two)
         in_last_chunk = Signal(name="in_last_chunk")
         final_group = Signal(name="final_group")
@@ -97,7 +110,11 @@ class Loops:
             Mux(final_group, layer.k_last, layer.k),
             Mux(final_group, self._one_item_last, self._one_item),
         )
-        with m.If(self.items.last):
+        if self._shares:
+            with m.If(self.items.last):
+                self._taps.step(m, Mux(layer.shared, 3, 1), ~layer.shared)
+                m.d.sync += self.tap.eq(Mux(self._taps.last, 0, self.tap + 1))
+        with m.If(self.group_ends):
             self.groups.step(
                 m, Mux(in_last_chunk, layer.last_chunk_groups, layer.chunk_groups), one_group
             )
@@ -157,7 +174,7 @@ class Scheduler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, layer = self._config, self.layer
-        loops = Loops(layer)
+        loops = Loops(layer, config.engine.shared_taps)
         begin = Signal()
         chunk_ends = Signal()
         m.d.comb += begin.eq(self.start & (layer.op == Operation.CONV))
@@ -185,11 +202,12 @@ class Scheduler(wiring.Component):
             self.control.valid.eq(self.issue),
             self.control.last.eq(loops.pass_ends),
             self.control.slot.eq(head + group),
+            self.control.tap.eq(loops.tap),
             self.pass_end.valid.eq(self.issue & loops.pass_ends),
             self.pass_end.first_chunk.eq(first_chunk),
             self.pass_end.last_chunk.eq(loops.chunks.last),
             self.pass_end.last_pass.eq(loops.passes.last),
-            self.group_free.eq(self.issue & loops.items.last & loops.passes.last),
+            self.group_free.eq(self.issue & loops.group_ends & loops.passes.last),
             chunk_ends.eq(self.issue & loops.pass_ends & loops.passes.last),
         ]
 
@@ -197,7 +215,7 @@ class Scheduler(wiring.Component):
         m.d.sync += loaded.eq(loaded + self.group_loaded - Mux(chunk_ends, chunk_groups, 0))
         with m.If(self.issue):
             loops.step(m)
-            with m.If(loops.items.last):
+            with m.If(loops.group_ends):
                 m.d.sync += group.eq(Mux(loops.groups.last, 0, group + 1))
         with m.If(chunk_ends):
             m.d.sync += [head.eq(head + chunk_groups), first_chunk.eq(loops.chunks.last)]

@@ -1,4 +1,4 @@
-"""Aligner: turns banked reads into words of one lane per output pixel."""
+"""Aligner: turns banked reads into words of a pixel per lane, and of those beside them."""
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import signed
@@ -24,14 +24,14 @@ class Aligner(wiring.Component):
     Members
     -------
     i_valid : ``In(1)``
-    i_data : ``In(ArrayLayout(signed(8), lanes))``
+    i_data : ``In(ArrayLayout(signed(8), banks))``
         Byte of every bank.
-    i_rotate : ``In(range(lanes))``
-        Bank that holds the byte of lane 0.
+    i_rotate : ``In(range(banks))``
+        Bank that holds the first byte of the word, were it a whole segment.
     i_from : ``In(range(lanes))``
-        First lane of the segment; lanes below keep what earlier segments gave.
-    i_inside : ``In(lanes)``
-        Lanes whose tap lies inside the map.
+        First byte of the segment; those below keep what earlier segments gave.
+    i_inside : ``In(window_lanes)``
+        Bytes of the word whose tap lies inside the map.
     i_done : ``In(1)``
         Last segment of the word.
     step2 : ``In(1)``
@@ -40,19 +40,20 @@ class Aligner(wiring.Component):
         Byte of lanes outside the map; static in a layer.
     o_valid : ``Out(1)``
         A word is complete.
-    o_data : ``Out(ArrayLayout(signed(8), lanes))``
+    o_data : ``Out(ArrayLayout(signed(8), window_lanes))``
     """
 
     def __init__(self, config: AcceleratorConfig):
-        self._lanes = config.engine.lanes
-        word = data.ArrayLayout(signed(8), config.engine.lanes)
+        self._banks = config.banks
+        self._width = config.engine.window_lanes
+        word = data.ArrayLayout(signed(8), self._width)
         super().__init__(
             {
                 "i_valid": In(1),
-                "i_data": In(word),
-                "i_rotate": In(range(config.engine.lanes)),
+                "i_data": In(data.ArrayLayout(signed(8), self._banks)),
+                "i_rotate": In(range(self._banks)),
                 "i_from": In(range(config.engine.lanes)),
-                "i_inside": In(config.engine.lanes),
+                "i_inside": In(self._width),
                 "i_done": In(1),
                 "step2": In(1),
                 "pad_value": In(signed(8)),
@@ -63,9 +64,8 @@ class Aligner(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self._lanes
-        bits = 8 * lanes
-        fine = 2 if lanes > 4 else 1
+        bits = 8 * self._banks
+        fine = 2 if self._banks > 4 else 1
 
         coarse_word = Signal(bits, reset_less=True)
         fine_word = Signal(bits, reset_less=True)
@@ -81,21 +81,19 @@ class Aligner(wiring.Component):
         done, start = controls[0], controls[1 : 1 + len(self.i_from)]
         inside = controls[1 + len(self.i_from) :]
 
-        for lane in range(lanes):
-            source = (2 * lane) % lanes
+        for number in range(self._width):
+            second = (2 * number) % self._banks
             taken = Mux(
-                self.step2,
-                fine_word[8 * source : 8 * source + 8],
-                fine_word[8 * lane : 8 * lane + 8],
+                self.step2, fine_word.word_select(second, 8), fine_word.word_select(number, 8)
             )
-            with m.If(start <= lane):
-                m.d.sync += self.o_data[lane].eq(Mux(inside[lane], taken, self.pad_value))
+            with m.If(start <= number):
+                m.d.sync += self.o_data[number].eq(Mux(inside[number], taken, self.pad_value))
         m.d.sync += self.o_valid.eq(done)
         return m
 
     @staticmethod
     def _rotate(word, amount, low, high):
-        """Lane l takes byte (l + amount) mod lanes, for the bits [low:high] of the amount."""
+        """Byte n becomes byte (n + amount) mod banks, for the bits [low:high] of the amount."""
         for bit in range(low, len(amount) if high is None else high):
             distance = 8 << bit
             word = Mux(amount[bit], Cat(word[distance:], word[:distance]), word)

@@ -1,6 +1,6 @@
 """Loader: reads activations tap by tap for the array or the vector unit."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,7 +11,7 @@ from steelyard.contract.latencies import loader_latency, read_latency
 
 from ..lib.delay import delay
 from ..shell.layer import LayerLayout, Operation, pixel_bits
-from ..shell.ports import RowReadPort
+from ..shell.ports import EdgePort, RowReadPort
 from .align import Aligner
 from .taps import TapSequence
 from .walker import TileWalker
@@ -40,8 +40,11 @@ class Loader(wiring.Component):
         Read port of :class:`.memory.ActivationMemory`.
     group_free : ``In(1)``
         The array has released one group of the ring.
-    word : ``Out(ArrayLayout(signed(8), lanes))``
-        Activations of one tap, a lane each.
+    word : ``Out(ArrayLayout(signed(8), window_lanes))``
+        Activations of one tap, a lane each, in the lowest bytes; in a layer whose words are shared
+        those of three taps, each a byte above the one before.
+    edges : ``Out(EdgePort(config))``
+        Of each group in a layer whose words are shared; only if there can be such.
     window_valid : ``Out(1)``
         `word` goes into the window ring.
     window_address : ``Out(range(window_groups * group))``
@@ -58,7 +61,8 @@ class Loader(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self._config = config
-        word = data.ArrayLayout(signed(8), config.engine.lanes)
+        self._shares = config.engine.window_lanes > config.engine.lanes
+        word = data.ArrayLayout(signed(8), config.engine.window_lanes)
         super().__init__(
             {
                 "layer": In(LayerLayout(config)),
@@ -70,6 +74,7 @@ class Loader(wiring.Component):
                 "window_valid": Out(1),
                 "window_address": Out(range(config.engine.window_groups * config.engine.group)),
                 "group_loaded": Out(1),
+                **({"edges": Out(EdgePort(config))} if self._shares else {}),
                 "vector_valid": Out(1),
                 "vector_first": Out(1),
                 "vector_last": Out(1),
@@ -114,6 +119,8 @@ class Loader(wiring.Component):
         with m.If(self.start):
             m.d.sync += [segment.eq(0), position.eq(0)]
         self._tiles(m, walker, have_tile, issue & last_segment & taps.ends)
+        if self._shares:
+            self._edges(m, walker, issue & begins_group, issue & last_segment & group_ends)
 
         word = issue & last_segment
         flags = Cat(
@@ -170,7 +177,7 @@ class Loader(wiring.Component):
         config, layer = self._config, self.layer
         lane_bits = bits_for(config.engine.lanes - 1)
 
-        pixel = Signal(signed(pixel_bits(config)), reset_less=True)
+        pixel = Signal(signed(pixel_bits(config)), name="pixel", reset_less=True)
         base = Signal.like(layer.in_base, reset_less=True)
         lane = Signal(lane_bits, reset_less=True)
         kx = Signal(bits_for(config.load.padded_kernel), reset_less=True)
@@ -183,24 +190,23 @@ class Loader(wiring.Component):
             ky.eq(taps.ky),
         ]
 
-        rotate = Signal(lane_bits, reset_less=True)
-        inside = Signal(config.engine.lanes, reset_less=True)
+        rotate = Signal(range(config.banks), reset_less=True)
         start = Signal(lane_bits, reset_less=True)
         row = Signal.like(self.read.row, reset_less=True)
         split = Signal.like(self.read.split, reset_less=True)
+        word = (base + (pixel >> lane_bits))[: len(base)]
+        place = pixel[:lane_bits]
+        if config.load.wide_reads:
+            # The lowest bit of a word's address, without a carry, says which half of a row it is.
+            place = Cat(place, base[0] ^ pixel[lane_bits])
         m.d.sync += [
-            row.eq(base + (pixel >> lane_bits)),
-            split.eq(pixel[:lane_bits]),
-            rotate.eq(pixel[:lane_bits] - Mux(layer.step2, lane << 1, lane)),
+            row.eq(word >> config.load.wide_reads),
+            split.eq(place),
+            rotate.eq(place - Mux(layer.step2, lane << 1, lane)),
             start.eq(lane),
         ]
-        side = config.load.padded_kernel
-        for n in range(config.engine.lanes):
-            own = slice(n * side, (n + 1) * side)
-            column = walker.valid_x[own].bit_select(kx, 1)
-            line = walker.valid_y[own].bit_select(ky, 1)
-            m.d.sync += inside[n].eq((column & line) | ~layer.padded)
         m.d.comb += [self.read.row.eq(row), self.read.split.eq(split)]
+        inside = self._inside(m, walker, kx, ky)
 
         m.submodules.aligner = aligner = Aligner(config)
         wait = read_latency(config)
@@ -229,3 +235,37 @@ class Loader(wiring.Component):
             m.d.sync += self.window_address.eq((self.window_address | ends) + 1)
         with m.If(self.start):
             m.d.sync += self.window_address.eq(0)
+
+    def _inside(self, m, walker, kx, ky):
+        """Register of which bytes of a word lie inside the map."""
+        config, layer = self._config, self.layer
+        lanes, side = config.engine.lanes, config.load.padded_kernel
+        inside = Signal(config.engine.window_lanes, reset_less=True)
+        columns = [
+            walker.valid_x[n * side : (n + 1) * side].bit_select(kx, 1) for n in range(lanes)
+        ]
+        lines = [walker.valid_y[n * side : (n + 1) * side].bit_select(ky, 1) for n in range(lanes)]
+        for n in range(config.engine.window_lanes):
+            own = (columns[n] & lines[n]) if n < lanes else Const(1, 1)
+            if self._shares:
+                # The middle byte of a lane; what is beside the first and last lane is of their row.
+                own = Mux(layer.shared, lines[min(max(n - 1, 0), lanes - 1)], own)
+            m.d.sync += inside[n].eq(own | ~layer.padded)
+        return inside
+
+    def _edges(self, m, walker, begins, ends):
+        """Say of each group where rows of the map end; its words come later."""
+        config, layer = self._config, self.layer
+        side = config.load.padded_kernel
+        slot = Signal(range(config.engine.window_groups))
+        with m.If(ends):
+            m.d.sync += slot.eq(slot + 1)
+        with m.If(self.start):
+            m.d.sync += slot.eq(0)
+        valid_x = walker.valid_x
+        outside = Cat(
+            Cat(~valid_x[n * side], ~valid_x[n * side + 2]) for n in range(config.engine.lanes)
+        )
+        # A cycle later, as the description of a tile comes then.
+        m.d.sync += [self.edges.valid.eq(begins), self.edges.slot.eq(slot)]
+        m.d.comb += self.edges.outside.eq(Mux(layer.shared, outside, 0))

@@ -201,7 +201,7 @@ class TileWalker(wiring.Component):
         length = Signal(range(lanes + 1))
         segment = Signal(range(lanes))
         begins = Signal()
-        too_long = layer.step2 & (length == lanes // 2)
+        too_long = layer.step2 & (length == lanes // 2) & (self._config.banks == lanes)
         number = Mux(lane == 0, 0, segment + begins)[: len(segment)]
         m.d.comb += [
             begins.eq((lane == 0) | ~walk.follows | too_long),

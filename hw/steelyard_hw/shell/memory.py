@@ -154,19 +154,20 @@ class ItemMemory(wiring.Component):
 class ActivationMemory(wiring.Component):
     """Memory of activations: a bank of bytes for each lane, a row holds one byte of every bank.
 
-    The engine reads and writes a row a cycle at the same time; the host reads and writes 32-bit
+    With `wide_reads` there are twice as many banks, and two words of `lanes` bytes in a row.
+    The engine reads a row and writes into one in the same cycle; the host reads and writes 32-bit
     words (four lanes) through the same ports, so only while the engine does not. Initial contents
     are not defined; reading and writing one row in the same cycle is not defined either.
 
     Parameters
     ----------
     config : :class:`~steelyard.contract.AcceleratorConfig`
-        Gives lanes L, requantizers R and rows (``activation_words``).
+        Gives lanes L, requantizers R, banks and words (``activation_words``).
 
     Attributes
     ----------
     WRITE_LATENCY : :class:`int`
-        Cycles from `write.en` to the first cycle in which `read.row` may name the row.
+        Cycles from `write.en` to the first cycle in which `read.row` may name its row.
     HOST_LATENCY : :class:`int`
         Cycles for which the host's place must hold before `result` is its word.
 
@@ -177,7 +178,7 @@ class ActivationMemory(wiring.Component):
     write : ``In(BeatWritePort(config))``
         Write port of the output stage.
     host : ``In(HostBus(activation_words, L // 4))``
-        Rows, of whose words each has lanes ``4*sub`` to ``4*sub + 3``, low byte first. With
+        Words, of which each 32 bits are lanes ``4*sub`` to ``4*sub + 3``, low byte first. With
         `select` the read port is the host's. A strobe of `write` stores, whatever `select` is;
         never together with `write.en`.
 
@@ -195,6 +196,7 @@ class ActivationMemory(wiring.Component):
             raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._registered = config.memory.read_registers
         self._lanes = config.engine.lanes
+        self._banks = config.banks
         self._writers = config.output.requantizers
         self._depth = config.memory.activation_words
         super().__init__(
@@ -207,17 +209,20 @@ class ActivationMemory(wiring.Component):
 
     @property
     def depth(self) -> int:
-        """Rows."""
+        """Words."""
         return self._depth
 
     def elaborate(self, platform):
         m = Module()
         lanes = self._lanes
         host = self.host
-        row = Mux(host.select, host.address, self.read.row)
-        next_row = Signal(range(self._depth))
-        wraps = not self._registered and self._depth & (self._depth - 1) == 0
-        m.d.comb += next_row.eq(row + 1 if wraps else Mux(row == self._depth - 1, 0, row + 1))
+        # Low bits of a word's address choose among the words of a row.
+        low = self._banks // lanes - 1
+        depth = self._depth >> low
+        row = Mux(host.select, host.address[low:], self.read.row)
+        next_row = Signal(range(depth))
+        wraps = not self._registered and depth & (depth - 1) == 0
+        m.d.comb += next_row.eq(row + 1 if wraps else Mux(row == depth - 1, 0, row + 1))
 
         # The host stores four lanes at a time, however few the requantizers are.
         stored = [
@@ -235,29 +240,31 @@ class ActivationMemory(wiring.Component):
             )
 
         outputs = m.d.sync if self._registered else m.d.comb
-        output = [Signal(8, name=f"output_{lane}", reset_less=True) for lane in range(lanes)]
-        for lane in range(lanes):
-            memory = Memory(shape=8, depth=self._depth, init=[])
-            m.submodules[f"bank_{lane}"] = memory
+        output = [Signal(8, name=f"output_{n}", reset_less=True) for n in range(self._banks)]
+        for bank in range(self._banks):
+            memory = Memory(shape=8, depth=depth, init=[])
+            m.submodules[f"bank_{bank}"] = memory
             read, write = memory.read_port(), memory.write_port()
             # An address register a bank: nothing but wire lies between it and the block RAM.
-            address = Signal(range(self._depth), name=f"address_{lane}", reset_less=True)
-            ahead = ~host.select & (self.read.split > lane)
+            address = Signal(range(depth), name=f"address_{bank}", reset_less=True)
+            ahead = ~host.select & (self.read.split > bank)
+            word, lane = divmod(bank, lanes)
+            beat = Cat(self.write.beat, self.write.row[:low])
+            sub = Cat(host.sub, host.address[:low])
+            own_beat = word << len(self.write.beat) | lane // self._writers
+            own_sub = word << len(host.sub) | lane // 4
             m.d.sync += [
                 address.eq(Mux(ahead, next_row, row)),
-                write.en.eq(
-                    (self.write.en & (self.write.beat == lane // self._writers))
-                    | (host.write & (host.sub == lane // 4))
-                ),
+                write.en.eq((self.write.en & (beat == own_beat)) | (host.write & (sub == own_sub))),
             ]
-            outputs += output[lane].eq(read.data)
+            outputs += output[bank].eq(read.data)
             m.d.comb += [
                 read.addr.eq(address),
-                write.addr.eq(store_row),
+                write.addr.eq(store_row[low:]),
                 write.data.eq(stored[lane % len(stored)]),
-                self.read.data[lane].eq(output[lane]),
+                self.read.data[bank].eq(output[bank]),
             ]
 
-        words = Array(Cat(output[first : first + 4]) for first in range(0, lanes, 4))
-        m.d.comb += host.result.eq(words[host.sub])
+        words = Array(Cat(output[first : first + 4]) for first in range(0, self._banks, 4))
+        m.d.comb += host.result.eq(words[Cat(host.sub, host.address[:low])])
         return m

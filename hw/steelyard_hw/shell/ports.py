@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
-__all__ = ["BeatWritePort", "HostBus", "ReadPort", "RowReadPort", "WritePort"]
+__all__ = ["BeatWritePort", "EdgePort", "HostBus", "ReadPort", "RowReadPort", "WritePort"]
 
 
 class ReadPort(wiring.Signature):
@@ -63,24 +63,51 @@ class RowReadPort(wiring.Signature):
     Parameters
     ----------
     config : :class:`~steelyard.contract.AcceleratorConfig`
-        Gives lanes L and rows (``activation_words``).
+        Gives banks B, and as many bytes as ``activation_words`` of `lanes`.
 
     Members
     -------
-    row : ``Out(range(activation_words))``
-        Row that banks from `split` on read.
-    split : ``Out(range(L))``
-        Banks below it read the next row, modulo ``activation_words``.
-    data : ``In(ArrayLayout(signed(8), L))``
+    row : ``Out(range(rows))``
+        Row that banks from `split` on read; it has a byte of every bank.
+    split : ``Out(range(B))``
+        Banks below it read the next row, modulo the rows.
+    data : ``In(ArrayLayout(signed(8), B))``
         A byte of every bank, `read_latency` cycles after `row` and `split`.
     """
 
     def __init__(self, config: AcceleratorConfig):
         super().__init__(
             {
-                "row": Out(range(config.memory.activation_words)),
-                "split": Out(range(config.engine.lanes)),
-                "data": In(data.ArrayLayout(signed(8), config.engine.lanes)),
+                "row": Out(range(config.memory.activation_words >> config.load.wide_reads)),
+                "split": Out(range(config.banks)),
+                "data": In(data.ArrayLayout(signed(8), config.banks)),
+            }
+        )
+
+
+class EdgePort(wiring.Signature):
+    """Port on which the loader says where rows of the map begin and end among a group's lanes.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+
+    Members
+    -------
+    valid : ``Out(1)``
+        Strobe, before the first word of the group.
+    slot : ``Out(range(window_groups))``
+        The group's place in the window ring.
+    outside : ``Out(2 * lanes)``
+        Of each lane, whether the pixel left of it and that right of it lie outside the map.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__(
+            {
+                "valid": Out(1),
+                "slot": Out(range(config.engine.window_groups)),
+                "outside": Out(2 * config.engine.lanes),
             }
         )
 

@@ -4,6 +4,7 @@ Everything follows from a seed and knows no simulator: the same cases run in Ama
 :mod:`steelyard_sim.cocotb.ports`, in those that cocotb drives.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -57,7 +58,8 @@ class ArrayCase:
     -------
     layer : descriptor
     items : weight items of the whole layer, in order
-    windows : activations, int8 (tiles, positions, lanes)
+    windows : activations, int8 (tiles, positions, window_lanes)
+    outside : of each tile, bits of the lanes whose left or right pixel counts for nothing
     sums : expected sums of every chunk over activations offset by 128, int64
         (tiles, chunks, channels, lanes)
     """
@@ -66,24 +68,45 @@ class ArrayCase:
     layer: Descriptor
     items: list[int]
     windows: NDArray[np.int8]
+    outside: list[int]
     sums: NDArray[np.int64]
 
     def __str__(self) -> str:
         d = self.layer
         return (
             f"{d.out_tiles} tiles, {self.windows.shape[1]} positions -> {self.sums.shape[2]} "
-            f"channels, K {d.k}, {d.chunks} chunks, {d.passes} passes"
+            f"channels, K {d.k}, {d.taps} taps a word, {d.chunks} chunks, {d.passes} passes"
         )
+
+
+def _taken(
+    windows: NDArray[np.int8], outside: list[int], taps: int, config: AcceleratorConfig
+) -> NDArray[np.int64]:
+    """Offset activations of every weight group, int64 (tiles, groups, group, lanes)."""
+    tiles, positions, _ = windows.shape
+    lanes, group = config.engine.lanes, config.engine.group
+    groups = -(-positions // group)
+    filled = np.zeros((tiles, groups * group, config.engine.window_lanes), np.int64)
+    filled[:, :positions] = windows.astype(np.int64) + OFFSET
+    seen = [filled[:, :, tap : tap + lanes].copy() for tap in range(taps)]
+    if taps > 1:
+        bits = np.array(outside)[:, np.newaxis] >> np.arange(2 * lanes) & 1
+        seen[0] *= 1 - bits[:, np.newaxis, ::2]
+        seen[2] *= 1 - bits[:, np.newaxis, 1::2]
+    split = [each.reshape(tiles, groups, 1, group, lanes) for each in seen]
+    return np.concatenate(split, axis=2).reshape(tiles, groups * taps, group, lanes)
 
 
 def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500) -> ArrayCase:
     """Random convolution of about `work` weight items at most, for any K, chunks and passes.
 
-    Half of all layers need partial sums. One activation in ten is -128 or 127, one weight in ten
-    -127 or 127.
+    Half of all layers need partial sums; where taps can share words, they do in two fifths. One
+    activation in ten is -128 or 127, one weight in ten -127 or 127.
     """
     rng = np.random.default_rng([seed, 1])
     group, half = config.engine.group, config.engine.window_groups // 2
+    (own,) = rng.spawn(1)
+    taps = 3 if config.engine.window_lanes > config.engine.lanes and own.random() < 0.4 else 1
     for _ in range(ATTEMPTS):
         chunked = bool(rng.random() < 0.5)
         if chunked:
@@ -91,7 +114,7 @@ def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500)
             groups = chunk_groups + int(rng.integers(1, 2 * half + 2))
         else:
             chunk_groups = groups = int(rng.integers(1, config.engine.window_groups + 1))
-        last = int(rng.integers(1, group + 1))
+        last = group if taps > 1 else int(rng.integers(1, group + 1))
         k = int(rng.integers(1, group + 1))
         cut = Schedule(
             groups=groups,
@@ -99,6 +122,7 @@ def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500)
             k_last=min(k, last),
             last_positions=last,
             chunk_groups=chunk_groups,
+            taps=taps,
         )
         most = config.engine.partial_sum_channels // config.engine.columns if chunked else 5
         passes = int(rng.integers(1, min(most, 5) + 1))
@@ -110,21 +134,23 @@ def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500)
     last_columns = int(rng.integers(1, config.engine.columns + 1))
     channels = (passes - 1) * config.engine.columns + last_columns
     positions = (groups - 1) * group + last
-    weights = grouped(random_weight(rng, (channels, positions, 1, 1), group=group, k=k), group)
-    windows = rng.integers(-128, 128, (tiles, positions, config.engine.lanes)).astype(np.int8)
+    flat = random_weight(rng, (channels, positions * taps, 1, 1), group=group, k=k)
+    weights = grouped(flat, group)
+    width = config.engine.window_lanes
+    windows = rng.integers(-128, 128, (tiles, positions, width)).astype(np.int8)
     extremes = rng.choice(np.array([-128, 127], np.int8), windows.shape)
     windows = np.where(rng.random(windows.shape) < 0.1, extremes, windows)
-    filled = np.zeros((tiles, groups * group, config.engine.lanes), np.int64)
-    filled[:, :positions] = windows.astype(np.int64) + OFFSET
-    grouped_windows = filled.reshape(tiles, groups, group, config.engine.lanes)
+    outside = [int(own.integers(1 << 32)) << 32 | int(own.integers(1 << 32)) for _ in range(tiles)]
+    outside = [(bits & (1 << 2 * config.engine.lanes) - 1) * (taps > 1) for bits in outside]
+    taken = _taken(windows, outside, taps, config)
     sums = np.zeros((tiles, cut.chunks, channels, config.engine.lanes), np.int64)
     for chunk in range(cut.chunks):
-        part = slice(chunk * chunk_groups, min((chunk + 1) * chunk_groups, groups))
-        sums[:, chunk] = np.einsum(
-            "cgi,tgil->tcl", weights[:, part].astype(np.int64), grouped_windows[:, part]
-        )
+        part = slice(chunk * chunk_groups * taps, (chunk + 1) * chunk_groups * taps)
+        own_weights = weights[:, part].astype(np.int64)
+        sums[:, chunk] = np.einsum("cgi,tgil->tcl", own_weights, taken[:, part])
     layer = Descriptor(
         op=Operation.CONV,
+        shared=int(taps > 1),
         out_base=int(rng.integers(0, 8)),
         out_pitch=tiles,
         out_tiles=tiles,
@@ -145,12 +171,13 @@ def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500)
         layer=layer,
         items=_integers(pack_weights(weights, cut, config)) * tiles,
         windows=windows,
+        outside=outside,
         sums=sums,
     )
 
 
 class WindowCase(Protocol):
-    """Case with windows, int8 (tiles, positions, lanes), for the array or the tile."""
+    """Case with windows, int8 (tiles, positions, window_lanes), for the array or the tile."""
 
     @property
     def config(self) -> AcceleratorConfig: ...
@@ -166,23 +193,37 @@ class WindowFeeder:
     case : whose windows are written, group by group
     rng : seeded source of idle cycles
     stall : probability of an idle cycle
+    outside : of each tile, what the port `edges` says of its groups; none for engines without it
+
+    Attributes
+    ----------
+    edges : tuple of int
+        Valid, slot and bits of the port `edges` in the next cycle, as :meth:`step` left them: with
+        the first word of each group.
     """
 
-    def __init__(self, case: WindowCase, rng: Random, stall: float) -> None:
+    def __init__(
+        self, case: WindowCase, rng: Random, stall: float, outside: Sequence[int] = ()
+    ) -> None:
         self._rng, self._stall = rng, stall
+        self.edges = (0, 0, 0)
+        self._edges: list[tuple[int, int, int]] = []
         config, positions = case.config, case.windows.shape[1]
         self._free = config.engine.window_groups
         self._writes: list[tuple[int, int, bool, bool]] = []
         slot = 0
-        for tile in case.windows:
+        for number, tile in enumerate(case.windows):
             for position, lanes in enumerate(tile):
                 index = position % config.engine.group
                 ends = index == config.engine.group - 1 or position == positions - 1
                 word = int.from_bytes(lanes.tobytes(), "little")
                 self._writes.append((slot * config.engine.group + index, word, index == 0, ends))
+                if index == 0 and outside:
+                    self._edges.append((1, slot, outside[number]))
                 if ends:
                     slot = (slot + 1) % config.engine.window_groups
         self._writes.reverse()
+        self._edges.reverse()
 
     def step(self, freed: int) -> tuple[int, int, int, int]:
         """Window valid, address, word and group loaded of the next cycle.
@@ -192,6 +233,7 @@ class WindowFeeder:
         freed : whether the array released a group in the cycle before
         """
         self._free += freed
+        self.edges = (0, 0, 0)
         if not self._writes or self._rng.random() < self._stall:
             return 0, 0, 0, 0
         address, word, begins, ends = self._writes[-1]
@@ -199,6 +241,8 @@ class WindowFeeder:
             if not self._free:
                 return 0, 0, 0, 0
             self._free -= 1
+            if self._edges:
+                self.edges = self._edges.pop()
         self._writes.pop()
         return 1, address, word, int(ends)
 

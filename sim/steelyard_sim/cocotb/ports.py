@@ -163,8 +163,13 @@ class EngineBench(ABC):
     Parameters
     ----------
     dut : engine of :func:`steelyard_hw.verilog.convert_component`, whose ports are flat
+
+    Attributes
+    ----------
+    shares : whether taps can share words, so that the engine has the port `edges`
     """
 
+    EDGES = ("edges__valid", "edges__slot", "edges__outside")
     INPUTS = (
         *("layer", "start", "weights__valid", "weights__payload"),
         *("word", "window_valid", "window_address", "group_loaded", "o_ready"),
@@ -172,6 +177,7 @@ class EngineBench(ABC):
 
     def __init__(self, dut: Any) -> None:
         self._dut = dut
+        self.shares = hasattr(dut, "edges__valid")
 
     @abstractmethod
     def _ready(self, waited: int) -> bool:
@@ -200,12 +206,13 @@ class EngineBench(ABC):
         cycles that issued, cycles before the end without an event, and weight items left over
         """
         dut = self._dut
-        await begin(dut, self.INPUTS)
+        await begin(dut, (*self.INPUTS, *self.EDGES) if self.shares else self.INPUTS)
         dut.layer.value = layer_bits(case.config, case.layer)
         dut.start.value = 1
         await FallingEdge(dut.clk)
         dut.start.value = 0
-        feeder = WindowFeeder(case, Random(rng.random()), stall_windows)
+        outside = case.outside if isinstance(case, ArrayCase) and self.shares else ()
+        feeder = WindowFeeder(case, Random(rng.random()), stall_windows, outside)
         source = StreamSource(dut, "weights", Random(rng.random()), stall_weights)
         source.items.extend(case.items)
         freed = quiet = idle = issued = silent = 0
@@ -217,6 +224,9 @@ class EngineBench(ABC):
             dut.window_address.value = address
             dut.word.value = word
             dut.group_loaded.value = loaded
+            if outside:
+                for name, value in zip(self.EDGES, feeder.edges, strict=True):
+                    getattr(dut, name).value = value
             ready = self._ready(waited)
             dut.o_ready.value = int(ready)
             await ReadOnly()

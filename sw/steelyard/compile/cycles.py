@@ -94,7 +94,7 @@ def busy(descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
     words = (2 if add else 1) * d.in_channels
     taps = 1 if add else d.kernel_w * d.kernel_h
     return {
-        "loading": words * taps * int(segments(d, config.engine.lanes).sum()),
+        "loading": words * taps * int(segments(d, config).sum()),
         "vector unit": words * d.out_tiles * config.drain_cycles,
     }
 

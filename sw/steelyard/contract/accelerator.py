@@ -21,6 +21,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "requantizer_cycles": 16,
         "carry_registers": False,
         "ahead": False,
+        "wide_reads": False,
+        "shared_taps": False,
         "read_registers": False,
         "weight_queue": False,
         "additions": False,
@@ -94,6 +96,11 @@ class AcceleratorConfig(Generic[EngineT]):
     def outline(self) -> str:
         """Shape in a few words, for messages and titles."""
         return self.engine.outline
+
+    @property
+    def banks(self) -> int:
+        """Banks of bytes of the activation memory: `lanes`, or twice as many with `wide_reads`."""
+        return self.engine.lanes << self.load.wide_reads
 
     @property
     def activation_item_words(self) -> int:

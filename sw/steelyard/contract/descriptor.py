@@ -64,6 +64,7 @@ FIELDS: dict[str, Field] = {
     "step2": Field(0, 8, 1),
     "padded": Field(0, 9, 1),
     "table": Field(0, 10, 1),
+    "shared": Field(0, 11, 1),
     "pad_value": Field(0, 16, 8, signed=True),
     "in_base": Field(1, 0, 32),
     "in2_base": Field(2, 0, 32),
@@ -143,6 +144,8 @@ def absent(config: AcceleratorConfig) -> set[str]:
         names |= {"z_a", "z_b"}
     if not config.vector.adds_lanes:
         names |= {"lane_sum"}
+    if config.engine.window_lanes == config.engine.lanes:
+        names.add("shared")
     return names
 
 
@@ -157,6 +160,7 @@ class Descriptor:
     step2: int = 0
     padded: int = 0
     table: int = 0
+    shared: int = 0
     pad_value: int = 0
     in_base: int = 0
     in2_base: int = 0
@@ -200,8 +204,13 @@ class Descriptor:
     lane_sum: int = 0
 
     @property
+    def taps(self) -> int:
+        """Weight groups of a group of words: with `shared` those of three taps."""
+        return 3 if self.shared else 1
+
+    @property
     def groups(self) -> int:
-        """Weight groups of one output channel."""
+        """Groups of words of a tile."""
         return max(self.chunks - 1, 0) * self.chunk_groups + self.last_chunk_groups
 
     def words(self, layer: str, config: AcceleratorConfig | None = None) -> NDArray[np.uint32]:

@@ -72,6 +72,11 @@ class EngineConfig(Configuration, ABC):
         return 1
 
     @property
+    def window_lanes(self) -> int:
+        """Pixels of a word that the loader hands over: `lanes`, or two more with neighbours."""
+        return self.lanes
+
+    @property
     def macs_per_cycle(self) -> int | None:
         """Multiplications of 8-bit numbers in a cycle; None where work has no such measure."""
         return None

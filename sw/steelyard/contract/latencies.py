@@ -69,9 +69,11 @@ def column_latency(config: AcceleratorConfig) -> int:
     """From the last weight of a pass in a column's control to the captured sums.
 
     Register, memory, output register, multiplier, accumulator; without `carry_registers` memory,
-    output register, multiplier, accumulator, capture.
+    output register, multiplier, accumulator, capture. With `shared_taps` one more register, behind
+    the selection of a tap.
     """
-    return 3 + config.engine.multiplier_stages + 1
+    selection = config.engine.window_lanes > config.engine.lanes
+    return 3 + selection + config.engine.multiplier_stages + 1
 
 
 def array_latency(config: AcceleratorConfig) -> int:

@@ -41,12 +41,15 @@ class LoadConfig(Configuration):
     ahead: bool = True
     """Whether a tile of pixels is described while the one before is loaded, which takes a memory
     for two descriptions."""
+    wide_reads: bool = True
+    """Whether the activation memory has twice as many banks as lanes, each half as deep: lanes of
+    stride 2 then come from one read, not two."""
 
     def __post_init__(self) -> None:
         self._integers("max_side", "padded_kernel")
         self._one_of("max_side", tuple((1 << n) - 1 for n in range(4, 17)))
         self._one_of("padded_kernel", (3, 5, 7))
-        self._booleans("ahead")
+        self._booleans("ahead", "wide_reads")
 
 
 @dataclass(frozen=True, kw_only=True)

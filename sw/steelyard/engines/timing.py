@@ -53,9 +53,9 @@ def period(descriptor: Descriptor, lanes: int) -> int:
     return row // gcd(row, lanes)
 
 
-def segments(descriptor: Descriptor, lanes: int) -> NDArray[np.int64]:
+def segments(descriptor: Descriptor, config: AcceleratorConfig) -> NDArray[np.int64]:
     """Aligned reads that each tile needs for one window word, int64 (out_tiles,)."""
-    d = descriptor
+    d, lanes = descriptor, config.engine.lanes
     pixel = d.delta_pixel + d.batch - 1
     row = (d.out_w - 1) * pixel + d.delta_row + d.batch - 1
     if not d.step2 and row == d.out_w * d.batch and (pixel == d.batch or d.out_w == 1):
@@ -64,7 +64,7 @@ def segments(descriptor: Descriptor, lanes: int) -> NDArray[np.int64]:
     tile = np.append(np.arange(min(period(d, lanes), d.out_tiles)), d.out_tiles - 1)
     valid = np.full(len(tile), lanes)
     valid[-1] = d.last_lanes
-    step, longest = (2, lanes // 2) if d.step2 else (1, lanes)
+    step, longest = (2, config.banks // 2) if d.step2 else (1, lanes)
     count = np.zeros(len(tile), np.int64)
     length = np.zeros(len(tile), np.int64)
     expected = np.full(len(tile), -1)
@@ -84,7 +84,7 @@ def segments(descriptor: Descriptor, lanes: int) -> NDArray[np.int64]:
 def follow(timing: Timing, descriptor: Descriptor, config: AcceleratorConfig) -> int:
     """Cycles of a layer whose tiles take as long as `timing` says."""
     d = descriptor
-    reads = segments(d, config.engine.lanes).tolist()
+    reads = segments(d, config).tolist()
     repeat = 1 if min(reads) == max(reads) else period(d, config.engine.lanes)
     # Tiles done and the cycle then, by phase of the walk and state of the engine.
     seen: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}

@@ -90,13 +90,15 @@ def test_every_field_changes_the_hash_and_is_named_as_a_difference():
         "parameter_words": 512, "partial_sum_channels": 256, "max_layers": 32,
         "read_registers": False, "weight_queue": False,
         "max_side": 255, "padded_kernel": 5, "ahead": False, "vector_bits": 8,
-        "tables": False, "lane_sums": False,
+        "tables": False, "lane_sums": False, "shared_taps": False,
     }  # fmt: skip
     for field, value in other.items():
         changed = base.with_(**{field: value})
         assert changed.hash() != base.hash()
         assert base.differences(changed) == [f"{field}: {own[field]} != {value}"]
     assert base.differences(configure("array")) == []
+    alone = base.with_(shared_taps=False)
+    assert alone.differences(alone.with_(wide_reads=False)) == ["wide_reads: True != False"]
     plain = base.with_(additions=False, slopes=False, products=False)
     assert plain.hash() != base.hash()
     for field, value in {"requantizer_cycles": 16, "tag_registers": False}.items():
@@ -105,6 +107,7 @@ def test_every_field_changes_the_hash_and_is_named_as_a_difference():
         assert plain.differences(changed) == [f"{field}: {own[field]} != {value}"]
     assert {
         *other,
+        "wide_reads",
         "additions",
         "slopes",
         "products",
@@ -149,6 +152,13 @@ def test_a_preset_is_a_set_of_fields_that_values_override():
         ({"vector_bits": 0}, "'vector_bits' must lie between 8 and 24, not 0"),
         ({"colour": 1}, "has no field 'colour'; allowed are lanes, "),
         ({"ahead": 1}, "'ahead' must be true or false, not 1"),
+        ({"wide_reads": "no"}, "'wide_reads' must be true or false, not 'no'"),
+        ({"shared_taps": 1}, "'shared_taps' must be true or false, not 1"),
+        (
+            {"wide_reads": False},
+            "Words that three taps share need wide reads of the activation memory; set "
+            "'wide_reads' to true or 'shared_taps' to false.",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(fields, sentence):

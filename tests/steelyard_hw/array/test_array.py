@@ -37,6 +37,8 @@ CONFIGS = {
     "broadcast": SMALL.with_(columns=9, partial_sum_channels=18, activation_words=512),
     "long drain": SMALL.with_(lanes=8, group=8, requantizers=1, window_groups=8),
     "compact": SMALL.with_(**PRESETS["compact"]),
+    "a tap a word": SMALL.with_(shared_taps=False),
+    "shared, no registers that carry": SMALL.with_(carry_registers=False),
 }
 RESET_CYCLES = 4
 """The shortest reset that there is: that of the link when a session opens."""
@@ -56,7 +58,9 @@ def run_case(config, case, rng, weight_stall, window_stall, drain_stall=0.0, res
 
     async def part(ctx, cycles):
         """The layer from its start, up to a number of cycles."""
-        feeder = WindowFeeder(case, Random(rng.random()), window_stall)
+        shares = config.engine.shared_taps
+        outside = case.outside if shares else ()
+        feeder = WindowFeeder(case, Random(rng.random()), window_stall, outside)
         taker = BeatTaker(config, Random(rng.random()), drain_stall)
         checker = BeatChecker(case)
         ctx.set(dut.layer.as_value(), layer_bits(config, case.layer))
@@ -71,6 +75,9 @@ def run_case(config, case, rng, weight_stall, window_stall, drain_stall=0.0, res
             ctx.set(dut.window_address, address)
             ctx.set(dut.word, word)
             ctx.set(dut.group_loaded, loaded)
+            if shares:
+                for name, value in zip(("valid", "slot", "outside"), feeder.edges, strict=True):
+                    ctx.set(getattr(dut.edges, name), value)
             ready = taker.ready(waited)
             ctx.set(dut.o_ready, ready)
             seen = ctx.tick().sample(

@@ -10,11 +10,15 @@ from amaranth.sim import Simulator
 
 from steelyard.contract import configure
 from steelyard.contract.latencies import column_latency
-from steelyard_hw.array.column import Column
+from steelyard_hw.array.column import Column, select_latency
 
 CONFIG = configure(
     "array", lanes=8, columns=2, group=8, requantizers=2, window_groups=4, accumulator_bits=22
 )
+CONFIGS = {
+    "three taps a word": CONFIG,
+    "a tap a word": CONFIG.with_(shared_taps=False),
+}
 
 
 def packed(values, bits):
@@ -25,13 +29,16 @@ def packed(values, bits):
 class Bench:
     """Column that computes pass after pass while the sums before are shifted out."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, config=CONFIG):
         print(f"seed {seed}")
         self.rng = Random(seed)
-        self.dut = Column(CONFIG)
+        self.config = config
+        self.dut = Column(config)
+        # By cycle, what each lane takes of its word.
+        self.selects = {}
         self.reset = Signal()
         self.window = np.zeros(
-            (CONFIG.engine.window_groups, CONFIG.engine.group, CONFIG.engine.lanes), np.int64
+            (config.engine.window_groups, config.engine.group, config.engine.window_lanes), np.int64
         )
         self.cycle = 0
         self.captures = {}
@@ -39,6 +46,10 @@ class Bench:
     async def tick(self, ctx):
         await ctx.tick()
         self.cycle += 1
+        if self.config.engine.shared_taps:
+            now = self.selects.pop(self.cycle, None)
+            bits = len(self.dut.select)
+            ctx.set(self.dut.select, self.rng.getrandbits(bits) if now is None else now)
 
     async def fill(self, ctx):
         """Write the whole window memory, in random order."""
@@ -48,7 +59,7 @@ class Bench:
         ]
         self.rng.shuffle(places)
         for slot, index in places:
-            word = [self.rng.choice([0, 255, self.rng.randint(0, 255)]) for _ in range(8)]
+            word = [self.rng.choice([0, 255, self.rng.randint(0, 255)]) for _ in self.window[0, 0]]
             self.window[slot, index] = word
             ctx.set(dut.window_valid, 1)
             ctx.set(dut.window_address, slot * CONFIG.engine.group + index)
@@ -56,7 +67,7 @@ class Bench:
             await self.tick(ctx)
             ctx.set(dut.window_valid, 0)
             # Without valid, address and word mean nothing.
-            ctx.set(dut.window_word, self.rng.getrandbits(64))
+            ctx.set(dut.window_word, self.rng.getrandbits(len(dut.window_word)))
             if self.rng.random() < 0.2:
                 await self.tick(ctx)
         await self.tick(ctx)
@@ -75,15 +86,25 @@ class Bench:
                 rng.randrange(CONFIG.engine.group),
             )
             value = rng.choice([-127, 127, rng.randint(-127, 127)])
-            sums += value * self.window[slot, index]
+            sums += value * self.taken(self.window[slot, index])
             last = ends and n == items - 1
             control = {"valid": 1, "last": last, "slot": slot}
             ctx.set(dut.control, control)
             ctx.set(dut.weight, index << 8 | value & 0xFF)
             if last:
-                self.captures[self.cycle + column_latency(CONFIG)] = sums.tolist()
+                self.captures[self.cycle + column_latency(self.config)] = sums.tolist()
             await self.tick(ctx)
             ctx.set(dut.control.valid, 0)
+
+    def taken(self, word):
+        """What the lanes take of a word, for the item of this cycle."""
+        lanes = self.config.engine.lanes
+        if not self.config.engine.shared_taps:
+            return word
+        codes = [self.rng.randrange(4) for _ in range(lanes)]
+        self.selects[self.cycle + select_latency(self.config)] = packed(codes, 2)
+        padded = [*word, 0]
+        return np.array([padded[n + c] if c < 3 else 0 for n, c in enumerate(codes)], np.int64)
 
     async def chain(self, ctx):
         """Check each capture on its way out, and random sums of a neighbour behind it."""
@@ -113,8 +134,9 @@ class Bench:
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_sums_of_every_pass_are_captured_on_time_and_leave_by_the_chain(stall):
-    bench = Bench(7)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_sums_of_every_pass_are_captured_on_time_and_leave_by_the_chain(name, stall):
+    bench = Bench(7, CONFIGS[name])
 
     async def testbench(ctx):
         for _ in range(3):

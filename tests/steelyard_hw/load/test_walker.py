@@ -16,6 +16,7 @@ from steelyard_sim.cases.array import layer_bits
 LANES = 8
 CONFIG = configure("array", lanes=LANES, requantizers=8, activation_words=256)
 SMALL = CONFIG.with_(max_side=15, padded_kernel=3)
+NARROW = CONFIG.with_(wide_reads=False, shared_taps=False)
 COMPACT = SMALL.with_(**PRESETS["compact"])
 
 
@@ -34,7 +35,7 @@ def random_window(rng, largest):
             return size, kernel, stride, padding, batch
 
 
-def model(size, kernel, stride, padding, batch, step):
+def model(size, kernel, stride, padding, batch, step, longest):
     """Segments [(origin, lane)] and places (y0, x0) of the valid lanes, for every tile."""
     height, width = output_size(size, kernel, stride, padding)
     places = [
@@ -49,7 +50,7 @@ def model(size, kernel, stride, padding, batch, step):
         segments, length = [], 0
         for lane, origin in enumerate(origins):
             follows = lane and origin == origins[lane - 1] + step
-            if not follows or (step == 2 and length == LANES // 2):
+            if not follows or length == longest:
                 segments.append((origin, lane))
                 length = 0
             length += 1
@@ -63,7 +64,9 @@ def descriptor(size, kernel, stride, padding, batch):
     return walk(network, network.layers[0], Operation.MAX_POOL, batch, LANES)
 
 
-@pytest.mark.parametrize("config", [CONFIG, SMALL, COMPACT], ids=["large", "small", "compact"])
+@pytest.mark.parametrize(
+    "config", [CONFIG, SMALL, NARROW, COMPACT], ids=["large", "small", "narrow", "compact"]
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_segments_and_masks_of_random_geometries(seed, config):
     print(f"seed {seed}")
@@ -83,7 +86,8 @@ def test_segments_and_masks_of_random_geometries(seed, config):
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        tiles = list(model(*window, step=2 if d.step2 else 1))
+        step = 2 if d.step2 else 1
+        tiles = list(model(*window, step, longest=config.banks // step))
         assert len(tiles) == d.out_tiles
         for tile in tiles:
             waited = 0

@@ -112,15 +112,19 @@ CONFIGS = [
     configure("array", lanes=4, requantizers=1, activation_words=32),
     configure("array", lanes=8, requantizers=8, activation_words=16),
     configure("array", lanes=32, requantizers=2, activation_words=16),
+    configure(
+        "array", lanes=8, requantizers=4, activation_words=48, wide_reads=False, shared_taps=False
+    ),
     configure("array", "compact", lanes=4, requantizers=1, activation_words=16),
 ]
 
 
 class Model:
-    """Rows of signed bytes, as the activation memory should hold them."""
+    """Words of signed bytes, as the activation memory should hold them."""
 
     def __init__(self, config, rng):
         self.lanes, self.depth = config.engine.lanes, config.memory.activation_words
+        self.banks = config.banks
         self.writers, self.beats = config.output.requantizers, config.drain_beats
         self.rows = [
             [rng.randrange(-128, 128) for _ in range(self.lanes)] for _ in range(self.depth)
@@ -132,7 +136,10 @@ class Model:
         )
 
     def read(self, row, split):
-        return [self.rows[(row + (b < split)) % self.depth][b] for b in range(self.lanes)]
+        """A byte of every bank: rows hold as many words as there are banks for."""
+        each = self.banks // self.lanes
+        words = [((row + (b < split)) * each + b // self.lanes) for b in range(self.banks)]
+        return [self.rows[word % self.depth][b % self.lanes] for b, word in enumerate(words)]
 
 
 async def fill(ctx, dut, model):
@@ -152,11 +159,12 @@ def test_activation_memory_reads_rows_split_between_banks(config):
 
     async def testbench(ctx):
         await fill(ctx, dut, model)
-        reads = [(model.depth - 1, split) for split in (0, 1, model.lanes - 1)]
-        reads += [(rng.randrange(model.depth), rng.randrange(model.lanes)) for _ in range(40)]
+        rows = model.depth * model.lanes // model.banks
+        reads = [(rows - 1, split) for split in (0, 1, model.banks - 1)]
+        reads += [(rng.randrange(rows), rng.randrange(model.banks)) for _ in range(40)]
         for cycle in range(len(reads) + latency):
             if cycle >= latency:
-                got = [ctx.get(dut.read.data[b]) for b in range(model.lanes)]
+                got = [ctx.get(dut.read.data[b]) for b in range(model.banks)]
                 assert got == model.read(*reads[cycle - latency])
             if cycle < len(reads):
                 ctx.set(dut.read.row, reads[cycle][0])
@@ -191,7 +199,7 @@ def test_activation_memory_stores_beats_that_the_host_reads(config):
         ctx.set(dut.write.en, 0)
         rng.shuffle(places)
         # The split must not reach the host's reads.
-        ctx.set(dut.read.split, model.lanes - 1)
+        ctx.set(dut.read.split, model.banks - 1)
         assert await host_read(ctx, dut, places) == [model.word(*place) for place in places]
 
     simulate(dut, testbench)
@@ -208,13 +216,13 @@ def test_activation_memory_reads_a_row_as_early_as_it_says():
         for _ in range(dut.WRITE_LATENCY):
             await ctx.tick()
             ctx.set(dut.write.en, 0)
-        ctx.set(dut.read.row, 5)
+        # The fifth word is the second one of its row.
+        ctx.set(dut.read.row, 2)
         for _ in range(read_latency(config)):
             await ctx.tick()
             ctx.set(dut.read.row, 0)
-        assert [ctx.get(dut.read.data[b]) for b in range(config.engine.lanes)] == [
-            -7
-        ] * config.engine.lanes
+        lanes = range(config.engine.lanes, config.banks)
+        assert [ctx.get(dut.read.data[b]) for b in lanes] == [-7] * config.engine.lanes
 
     simulate(dut, testbench)
 

@@ -1,9 +1,13 @@
 """Configuration of the sparse array."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ...contract.engine import EngineConfig
+from ...errors import UserError
+
+if TYPE_CHECKING:
+    from ...contract import AcceleratorConfig
 
 __all__ = ["CONFIG", "ArrayConfig"]
 
@@ -33,18 +37,41 @@ class ArrayConfig(EngineConfig):
     carry_registers: bool = True
     """Whether what spreads over the columns passes registers that only carry, for a fast clock;
     without them the columns take a cycle for each capture of their sums alone."""
+    shared_taps: bool = True
+    """Whether a word of the window memory holds the pixels left and right of its tile too, and each
+    lane of each column selects among them: three taps of a row then take one word. It needs
+    `wide_reads`."""
 
     def __post_init__(self) -> None:
         self._integers("columns", "multiplier_stages")
         self._between("columns", 1, 64)
         super().__post_init__()
         self._between("multiplier_stages", 2, 6)
-        self._booleans("carry_registers")
+        self._booleans("carry_registers", "shared_taps")
+
+    def check(self, config: "AcceleratorConfig") -> None:
+        """Refuse a memory that does not give the pixels left and right of a tile.
+
+        Raises
+        ------
+        UserError
+            If it is so; names the field.
+        """
+        if self.shared_taps and not config.load.wide_reads:
+            raise UserError(
+                "Words that three taps share need wide reads of the activation memory; set "
+                "'wide_reads' to true or 'shared_taps' to false."
+            )
 
     @property
     def width(self) -> int:
         """Output channels in flight."""
         return self.columns
+
+    @property
+    def window_lanes(self) -> int:
+        """Pixels of a window word: with `shared_taps` one more on each side."""
+        return self.lanes + 2 * self.shared_taps
 
     @property
     def outline(self) -> str:

@@ -26,16 +26,15 @@ def convolution_busy(
     The array issues the items of every pass; each pass of each chunk ends with sums that leave the
     columns; the loader reads every position of the window once a tile.
     """
-    d, lanes = descriptor, config.engine.lanes
-    groups = (d.chunks - 1) * d.chunk_groups + d.last_chunk_groups
-    positions = (groups - 1) * config.engine.group + d.last_positions
-    slots = (groups - 1) * d.k + d.k_last
+    d = descriptor
+    positions = (d.groups - 1) * config.engine.group + d.last_positions
+    slots = ((d.groups - 1) * d.k + d.k_last) * d.taps
     gaps = d.chunks * int(not config.engine.carry_registers)
     drain = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN)
     last = max(d.last_columns * config.drain_cycles, MINIMUM_DRAIN)
     return {
         "engine": d.out_tiles * d.passes * (slots + gaps),
-        "loading": positions * int(segments(d, lanes).sum()),
+        "loading": positions * int(segments(d, config).sum()),
         "draining": d.out_tiles * d.chunks * ((d.passes - 1) * drain + last),
     }
 
@@ -54,10 +53,9 @@ class Convolution:
         self._last_drain = d.last_columns * config.drain_cycles
         self._columns_drain = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN)
         self._last_interval = max(self._last_drain, MINIMUM_DRAIN)
-        whole = [(config.engine.group, d.k)] * d.chunk_groups
-        last = [(config.engine.group, d.k)] * (d.last_chunk_groups - 1) + [
-            (d.last_positions, d.k_last)
-        ]
+        group = (config.engine.group, d.k * d.taps)
+        whole = [group] * d.chunk_groups
+        last = [group] * (d.last_chunk_groups - 1) + [(d.last_positions, d.k_last * d.taps)]
         # Positions to load and items to issue of each group of each chunk.
         self._chunks = [whole] * (d.chunks - 1) + [last]
         self._taken = 0
@@ -88,7 +86,7 @@ class Convolution:
                 last_pass = issued + (d.passes - 2) * interval
                 issued = last_pass + interval
                 begin = last_pass + self._gap
-                ends = [begin + d.k * (n + 1) for n in range(len(groups) - 1)] + [issued]
+                ends = [begin + d.k * d.taps * (n + 1) for n in range(len(groups) - 1)] + [issued]
             released.extend(ends)
             self._drained = issued + self._last_interval
         self._loaded, self._issued = loaded, issued

@@ -15,6 +15,7 @@ from .config import ArrayConfig
 from .cycles import convolution_busy, convolution_cycles
 from .packing import pack_weights
 from .schedule import choose_k, convolution, pieces, requested_k, schedule
+from .sharing import TAPS, by_rows, shared, shares
 
 if TYPE_CHECKING:
     from ...program import Program
@@ -47,9 +48,14 @@ class SparseArray(Engine):
     ) -> Plan:
         """Schedule of a layer, see :mod:`.schedule`."""
         weights = weights_by_group(layer, config.engine.group)
+        bounds = weights.bounds
         k = choose_k(layer.name, weights.counts, prepared[layer.name], config.engine.group)
         zero = network.tensor(layer.inputs[0]).zero_point
-        cut = schedule(layer, base, k, weights.bounds, config)
+        if base.kernel_w == TAPS and base.in_channels % config.engine.group == 0:
+            low, high = (by_rows(layer, each) for each in bounds)
+            if shares(base, (low, high), config):
+                base, bounds = shared(base), (low, high)
+        cut = schedule(layer, base, k, bounds, config)
         channels = pieces(len(layer.weight), cut, config)
         descriptors = tuple(
             convolution(base, last - first, cut, config) for first, last in channels
@@ -71,6 +77,8 @@ class SparseArray(Engine):
     def pack(self, layer: Conv, plan: Plan, config: Config) -> Iterator[NDArray[np.uint32]]:
         """Values and indices of the weights, in the order in which the columns take them."""
         weights = grouped(layer.weight, config.engine.group)
+        if plan.own.taps == TAPS:
+            weights = by_rows(layer, weights)
         for first, last in plan.channels:
             yield pack_weights(weights[first:last], plan.own, config)
 
@@ -113,7 +121,9 @@ class SparseArray(Engine):
         """Fit to routed builds (docs/notes/bitstreams.md, docs/notes/small-boards.md)."""
         engine = config.engine
         if config.output.requantizer_cycles == 1:
-            return 4200 + (47 + pair_luts) * engine.macs_per_cycle
+            # Selection of taps, and rotation of twice the banks: docs/notes/loading.md.
+            each = 47 + pair_luts + 16 * engine.shared_taps
+            return 4200 + each * engine.macs_per_cycle + 20 * (config.banks - engine.lanes)
         lane = 2 * engine.accumulator_bits
         return 3500 + 110 * engine.lanes + engine.columns * (engine.lanes * lane + 30)
 
@@ -129,7 +139,7 @@ class SparseArray(Engine):
         """Window memory of each column, and the memory of partial sums."""
         engine = config.engine
         for _ in range(engine.columns):
-            yield engine.window_groups * engine.group, 8 * engine.lanes
+            yield engine.window_groups * engine.group, 8 * engine.window_lanes
         beats, lanes = config.drain_beats, config.output.requantizers
         yield engine.partial_sum_channels * beats, 32 * lanes
 

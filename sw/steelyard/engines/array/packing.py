@@ -20,7 +20,8 @@ class Schedule:
 
     Members
     -------
-    groups : groups of one output channel
+    groups : groups of words of a tile
+    taps : weight groups of an output channel that take one group of words, 1 or 3
     k, k_last : weights kept in each group, and in the last
     last_positions : real positions of the last group
     chunk_groups : groups of a chunk
@@ -31,6 +32,7 @@ class Schedule:
     k_last: int
     last_positions: int
     chunk_groups: int
+    taps: int = 1
 
     @property
     def chunks(self) -> int:
@@ -45,13 +47,13 @@ class Schedule:
     @property
     def slots(self) -> int:
         """Weight items of one pass over all chunks."""
-        return (self.groups - 1) * self.k + self.k_last
+        return ((self.groups - 1) * self.k + self.k_last) * self.taps
 
     def chunk_slots(self, chunk: int) -> int:
         """Weight items of one pass over one chunk."""
         if chunk < self.chunks - 1:
-            return self.chunk_groups * self.k
-        return (self.last_chunk_groups - 1) * self.k + self.k_last
+            return self.chunk_groups * self.k * self.taps
+        return ((self.last_chunk_groups - 1) * self.k + self.k_last) * self.taps
 
 
 def _pairs(weights: NDArray[np.int8], k: int) -> NDArray[np.uint16]:
@@ -105,7 +107,7 @@ def pack_weights(
         start = 0
         for chunk in range(schedule.chunks):
             slots = schedule.chunk_slots(chunk)
-            low = chunk * schedule.chunk_groups * k
+            low = chunk * schedule.chunk_groups * k * schedule.taps
             part = pairs[:, low : low + slots].reshape(count * slots, columns)
             at = start + first * slots
             items[at : at + count * slots] = _join_columns(part, config)

@@ -117,7 +117,7 @@ def convolution(
 def schedule(
     conv: Conv, base: Descriptor, k: int, bounds: Bounds, config: AcceleratorConfig[ArrayConfig]
 ) -> Schedule:
-    """Cut of the weight groups into chunks.
+    """Cut of the groups of words into chunks.
 
     Balanced chunks, one if they fit, of at most the window memory: small ones load while the chunk
     before is in use, large ones drain more rarely. The cycle model chooses among all of them that
@@ -129,7 +129,7 @@ def schedule(
         If a single group could overflow the accumulator; names the layer.
     """
     channels = len(conv.weight)
-    positions = conv.weight[0].size
+    positions = conv.weight[0].size // base.taps
     groups = -(-positions // config.engine.group)
     last_positions = positions - (groups - 1) * config.engine.group
 
@@ -140,7 +140,11 @@ def schedule(
             k_last=min(k, last_positions),
             last_positions=last_positions,
             chunk_groups=chunk_groups,
+            taps=base.taps,
         )
+
+    def overflow(chunk_groups: int) -> tuple[int, int] | None:
+        return overflowing_channel(bounds, chunk_groups * base.taps, bits)
 
     def cost(candidate: Schedule) -> int:
         return sum(
@@ -153,14 +157,14 @@ def schedule(
     counts = range(-(-groups // limit), -(-groups // half) + 1)
     candidates = [cut(size) for size in sorted({-(-groups // n) for n in counts}, reverse=True)]
     bits = config.engine.accumulator_bits
-    safe = [c for c in candidates if overflowing_channel(bounds, c.chunk_groups, bits) is None]
+    safe = [each for each in candidates if overflow(each.chunk_groups) is None]
     chunk_groups = min(half, groups)
     while not safe and chunk_groups > 1:
         chunk_groups = -(-chunk_groups // 2)
-        if overflowing_channel(bounds, chunk_groups, bits) is None:
+        if overflow(chunk_groups) is None:
             safe.append(cut(chunk_groups))
     if not safe:
-        channel, needed = overflowing_channel(bounds, 1, bits) or (0, bits)
+        channel, needed = overflow(1) or (0, bits)
         raise DoesNotFit(
             f"Layer {conv.name!r} can overflow the accumulator: output channel {channel} needs "
             f"{needed} bits for one group of {config.engine.group} weights and the configuration "

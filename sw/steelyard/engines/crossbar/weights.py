@@ -257,7 +257,7 @@ def estimate(
     Skipped steps, which the activations decide, only make it faster.
     """
     work = _work(mapping, config) + mapping.shape[0] * max(config.drain_cycles, 2) + TILE_CYCLES
-    reads = segments(descriptor, config.engine.lanes) * mapping.positions
+    reads = segments(descriptor, config) * mapping.positions
     # The walker describes a tile, a lane a cycle, while the one before is loaded.
     walk = config.engine.lanes + 1
     loads = np.maximum(reads[1:], walk + reads[1:] - reads[:-1])

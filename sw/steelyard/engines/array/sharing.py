@@ -1,0 +1,59 @@
+"""Three taps of a row from one word: which layers can, and the order of their weight groups."""
+
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contract import AcceleratorConfig, Descriptor
+from ...network import Conv
+from ..proof import OFFSET, Bounds, overflowing_channel
+from .config import ArrayConfig
+
+__all__ = ["TAPS", "by_rows", "shared", "shares"]
+
+GroupT = TypeVar("GroupT", bound=np.generic)
+
+TAPS = 3
+"""Taps that take one word: of the pixels left of the lanes, of their own and right of them."""
+
+
+def shares(base: Descriptor, bounds: Bounds, config: AcceleratorConfig[ArrayConfig]) -> bool:
+    """Whether a convolution's words can serve three taps each.
+
+    Lanes must follow each other as the pixels of the map do, and a group of words be of one row of
+    the kernel. What lies beyond a row's ends counts as the least code, which is no product.
+
+    Parameters
+    ----------
+    base : descriptor of the convolution without its schedule
+    bounds : of its weight groups, in the order of :func:`by_rows`
+    """
+    return (
+        config.engine.shared_taps
+        and base.kernel_w == TAPS
+        and base.in_channels % config.engine.group == 0
+        and base.batch == base.stride_w == base.stride_h == 1
+        and base.x_origin == -1
+        and base.out_w == base.in_w
+        and base.pad_value == -OFFSET
+        and overflowing_channel(bounds, TAPS, config.engine.accumulator_bits) is None
+    )
+
+
+def shared(base: Descriptor) -> Descriptor:
+    """Descriptor whose words serve three taps each: the loader goes through the left ones alone."""
+    return replace(base, shared=1, kernel_w=1, tap_row=base.in_w * base.batch)
+
+
+def by_rows(layer: Conv, groups: NDArray[GroupT]) -> NDArray[GroupT]:
+    """Weight groups by row of the kernel, channels and tap, as shared words take them.
+
+    Parameters
+    ----------
+    groups : anything of each group, (out_channels, groups, ...), by row, tap and channels
+    """
+    channels, _, rows, taps = layer.weight.shape
+    split = groups.reshape(channels, rows, taps, -1, *groups.shape[2:])
+    return np.ascontiguousarray(split.swapaxes(2, 3)).reshape(groups.shape)
