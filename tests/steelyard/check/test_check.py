@@ -130,7 +130,7 @@ def test_a_float_network_without_an_output_cannot_be_cut():
     weight = g.constant(np.zeros((4, 3, 3, 3), np.float32))
     model = g.model(g.op("Relu", g.op("Conv", "x", weight)))
     del model.graph.output[:]
-    with pytest.raises(UserError, match=r"'by_hand' has 0 outputs \(none\), one is allowed"):
+    with pytest.raises(UserError, match="'by_hand' has no outputs, at least one is needed"):
         examine(model, "Relu")
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from agreement.measure import agreements, assert_ties
+from agreement.measure import assert_ties
 from qdq_graphs import Qdq, assert_agrees, codes_of, images, start
 from steelyard import importer
+from steelyard.compare import agreements
 from steelyard.network import (
     Add,
     AvgPool,
