@@ -45,6 +45,7 @@ OPERATORS = (
     "QuantizeLinear", "Range", "ReduceMean", "Relu", "Reshape", "Scan", "Shape", "Slice", "Softmax",
     "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Nothing", "ConvTranspose",
     "DepthToSpace", "LeakyRelu", "PRelu", "QLinearConv", "QLinearMatMul", "Resize", "Sigmoid",
+    "Gelu", "HardSigmoid", "HardSwish", "Log", "Max", "Neg", "Pow", "Sqrt",
 )  # fmt: skip
 
 
