@@ -54,6 +54,10 @@ SOURCES = {
         tuple(map(_case_file, CASES)),
     ),
     "demo": Source(("steelyard demo -o build/demo",), ("build/demo/report.json",)),
+    "pruning-curve": Source(
+        ("python experiments/pruning_curve.py --output build/pruning-curve.json",),
+        ("build/pruning-curve.json",),
+    ),
     "demo-crossbar": Source(("make demo-crossbar",), ("build/demo-crossbar/report.json",)),
 }
 

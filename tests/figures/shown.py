@@ -95,6 +95,20 @@ def _demo(result: Result) -> dict[str, tuple[str | None, ...]]:
     }
 
 
+def _curve(result: Result) -> dict[str, tuple[str | None, ...]]:
+    """Rows of the ways and shares, each with the mean of the seeds and their losses."""
+    report = result["pruning-curve"]
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in report["rows"]:
+        found.setdefault(f"{row['way']}, {100 * row['target']:g} %", []).append(row)
+    rows: dict[str, tuple[str | None, ...]] = {}
+    for label, own in found.items():
+        mean = sum(row["accuracy"] for row in own) / len(own)
+        each = ", ".join(f"{row['loss']:.2f}" for row in own)
+        rows[label] = (percent(mean, 2), f"{100 * (report['accuracy'] - mean):.2f}", each)
+    return rows
+
+
 def _summary(demo: Result, bench: Result, crossbars: Result) -> dict[str, tuple[str | None, ...]]:
     facts = _demo(demo)
     removed, accuracies, equal, whole, _ = (cells[0] for cells in facts.values())
@@ -131,6 +145,7 @@ RESULTS = "docs/results.md"
 TABLES = (
     Table(RESULTS, "| case | array | cycles | dense |", ("bench",), _array),
     Table(RESULTS, "| | |", ("demo",), _demo),
+    Table(RESULTS, "| way, weights removed |", ("pruning-curve",), _curve),
     Table("README.md", "| what | result |", ("demo", "bench", "demo-crossbar"), _summary),
 )
 
