@@ -55,13 +55,13 @@ def opset_of(model: onnx.ModelProto) -> int:
 def read_node(proto: onnx.NodeProto, opset: int) -> Node:
     """Node with its attributes, those that the file leaves out at the standard's defaults.
 
-    A node of an operator that the standard does not know has no attributes here.
+    A node of an operator that the standard knows in no opset has no attributes here.
 
     Raises
     ------
     UserError
-        If it has an attribute that its opset does not know, of another type, or twice; lacks one;
-        or has too few or too many inputs or outputs.
+        If its opset does not have the operator, or not an attribute that it has; or it has one of
+        another type, or twice; lacks one; or has too few or too many inputs or outputs.
     """
     foreign = proto.domain not in OWN_DOMAINS and not (
         proto.domain == MICROSOFT and proto.op_type in QUANTIZERS
@@ -74,6 +74,11 @@ def read_node(proto: onnx.NodeProto, opset: int) -> Node:
         return node
     known = _definition(proto.op_type, proto.domain, opset)
     if known is None:
+        if is_operator(proto.op_type):
+            raise node.error(
+                f"is an operator that opset {opset}, which the file names, does not have; export "
+                "the network with a newer opset."
+            )
         return node
     attributes, required, least, most, most_outputs = known
     if not len(least) <= len(inputs) <= most or not all(
@@ -105,6 +110,13 @@ def read_node(proto: onnx.NodeProto, opset: int) -> Node:
             f"has no attribute {missing[0]!r}, opset {opset} needs it; export the network again."
         )
     return node
+
+
+def is_operator(op: str) -> bool:
+    """Whether ONNX's own domain has an operator in any opset."""
+    from onnx import defs
+
+    return bool(defs.has(op, ""))
 
 
 def _trimmed(names: Any) -> tuple[str, ...]:

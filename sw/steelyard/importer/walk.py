@@ -243,7 +243,7 @@ class Walk:
             if (tensor.scale, tensor.zero_point) != parameters or not full:
                 if not codes.lo <= codes.zero_point <= codes.hi:
                     # The clamp changes padded zeros too.
-                    codes = self.unpadded_codes(codes)
+                    codes = self.unpadded_codes(replace(codes, source=source))
                     assert isinstance(codes.source, Activation)
                     source, tensor = codes.source, codes.source.tensor
                 layer = UnscaledAvgPool(f"{codes.name}/requantize", tensor.shape, tensor)

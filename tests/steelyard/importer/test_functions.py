@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from qdq_graphs import Qdq, assert_within_a_step, images, start
+from qdq_graphs import Qdq, assert_within_a_step, codes_of, images, start
 from steelyard import importer, quantize
 from steelyard.errors import UserError
 from steelyard.importer.inner import inner_values
@@ -318,3 +318,12 @@ def test_random_codes_through_a_chain_of_layers_and_tables() -> None:
     assert len(found) < len(right)
     for name, codes in found.items():
         np.testing.assert_array_equal(codes, right[name])
+
+
+def test_clamped_codes_of_the_input_need_not_hold_zero() -> None:
+    g = Qdq(3, 9, 9)
+    codes = codes_of(g, "x", 0.02)
+    codes = g.op("Clip", codes, g.constant(np.int8(10)), g.constant(np.int8(90)))
+    value = g.op("DequantizeLinear", codes, g.constant(np.float32(0.02)), g.constant(np.int8(3)))
+    model = g.model(g.pair(g.op("Tanh", value), 0.01))
+    assert_within_a_step(model, importer.load(model), X, agreement=0.999)

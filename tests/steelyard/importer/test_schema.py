@@ -555,6 +555,15 @@ def test_attribute_that_the_opset_does_not_know_is_refused_by_name(
         importer.load(model)
 
 
+@pytest.mark.parametrize(("op", "opset"), [("Gelu", 19), ("HardSwish", 13), ("Celu", 11)])
+def test_operator_that_the_opset_does_not_have_is_refused(op: str, opset: int) -> None:
+    model = model_of(op, opset)
+    with pytest.raises(UserError, match=f"{op} node .* is an operator that opset {opset}, which"):
+        importer.load(model)
+    model.opset_import[0].version = opset + 1
+    assert importer.load(model).layers
+
+
 @pytest.mark.parametrize("opset", [0, 6, 29, 1 << 40])
 def test_opset_that_is_not_known_is_refused(opset: int) -> None:
     model = model_of("Relu", 17)
