@@ -36,6 +36,8 @@ OPERATORS = (
     "Gemm", "GlobalAveragePool", "Identity", "If", "Loop", "MatMul", "MaxPool", "Mul", "Pad",
     "QuantizeLinear", "Range", "ReduceMean", "Relu", "Reshape", "Scan", "Shape", "Slice", "Softmax",
     "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Nothing",
+    "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Neg", "PRelu", "Pow", "Sigmoid",
+    "Sqrt",
 )  # fmt: skip
 
 
