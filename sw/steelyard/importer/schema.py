@@ -76,7 +76,8 @@ def read_node(proto: onnx.NodeProto, opset: int) -> Node:
         return node
     known = _definition(proto.op_type, proto.domain, opset)
     if known is None:
-        if is_operator(proto.op_type):
+        # What quantizers mean is the same in every opset.
+        if is_operator(proto.op_type) and proto.op_type not in QUANTIZERS:
             raise node.error(
                 f"is an operator that opset {opset}, which the file names, does not have; export "
                 "the network with a newer opset."
