@@ -388,6 +388,24 @@ def test_bilinear_upsampling_agrees_with_onnxruntime(rule: str, factors: tuple[i
     assert_ties(agreements(model, network, x))
 
 
+def test_every_other_pixel_agrees_with_onnxruntime() -> None:
+    """As detectors put four phases of their input beside each other."""
+    graph, value = start()
+    parts = [
+        graph.op(
+            "Slice",
+            value,
+            *(graph.constant(np.array(n, np.int64)) for n in (begin, (9, 8), (2, 3), (2, 3))),
+        )
+        for begin in ((0, 0), (1, 0))
+    ]
+    rows = [graph.op("Slice", parts[0], *(graph.constant(np.array([n])) for n in (0, 4, 2)))]
+    model = graph.model(graph.pair(graph.op("Concat", *rows, parts[1], axis=1), 0.0203, 5))
+    network = importer.load(model)
+    assert network.tensor(network.output).shape == (6, 4, 3)
+    assert_agrees(model, network, images((3, 9, 9), 20, seed=4))
+
+
 def test_an_average_that_counts_its_map_is_a_sum_of_averages() -> None:
     graph, value = start()
     model = graph.model(pool_that_counts_its_map(graph, value))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from steelyard import network
+from steelyard.contract.limits import MAX_POOL_STRIDE
 from steelyard.importer.node import Node
 from steelyard.importer.operators.shapes import axis_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import Move
 from steelyard.importer.values import Activation
 from steelyard.importer.walk import Walk
+from steelyard.network import Stride
 
 EVERYTHING = (1 << 31) - 1
 """An end that is at least this large is the end of any axis."""
@@ -21,7 +23,7 @@ Part = tuple[int, int]
 
 @operator("Slice", inputs=5, reads=("axes", "ends", "starts"))
 def slice_(walk: Walk, node: Node) -> None:
-    """Neighbouring channels, rows and columns."""
+    """Neighbouring channels, and rows and columns, of which it may leave out some."""
     source = channelled(walk, node)
     sizes = (walk.graph.batch, *source.view)
     given = [node.attributes.get("starts"), node.attributes.get("ends"), None, None]
@@ -36,12 +38,16 @@ def slice_(walk: Walk, node: Node) -> None:
             f"has {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps, "
             "allowed is one of each for an axis; export the network again."
         )
-    if any(step != 1 for step in steps):
-        raise node.error(
-            f"has steps {steps}, allowed are parts without gaps (1); use a convolution or pooling "
-            "with a stride."
-        )
     places = [axis_of(node, axis, len(sizes)) for axis in axes]
+    plane = source.view == source.tensor.shape
+    for axis, step in zip(places, steps, strict=True):
+        most = MAX_POOL_STRIDE if axis > 1 and plane else 1
+        if not 1 <= step <= most:
+            raise node.error(
+                f"has steps {steps}, allowed are 1, and for rows and columns of a map up to "
+                f"{MAX_POOL_STRIDE}; use a convolution or pooling with a stride."
+            )
+    strides = dict(zip(places, steps, strict=True))
     parts: dict[int, Part] = {}
     for axis, start, end in zip(places, starts, ends, strict=True):
         size = sizes[axis]
@@ -59,7 +65,7 @@ def slice_(walk: Walk, node: Node) -> None:
             "takes some images of a batch, allowed are all images; give the batch to the network "
             "as it should be."
         )
-    _bind_part(walk, node, source, parts, 0)
+    _bind_part(walk, node, source, parts, 0, (strides.get(2, 1), strides.get(3, 1)))
 
 
 @operator("Split", inputs=2, reads=("axis", "num_outputs", "split"))
@@ -110,15 +116,23 @@ def channelled(walk: Walk, node: Node, index: int = 0) -> Activation:
 
 
 def _bind_part(
-    walk: Walk, node: Node, source: Activation, parts: dict[int, Part], output: int
+    walk: Walk,
+    node: Node,
+    source: Activation,
+    parts: dict[int, Part],
+    output: int,
+    stride: Stride = (1, 1),
 ) -> None:
-    """Let an output be a part of the source, by axis; axes that are not named stay whole."""
+    """Let an output be a part of the source, by axis; axes that are not named stay whole.
+
+    Of rows and columns it takes one of each `stride`.
+    """
     sizes = source.tensor.shape
     (first, stop), (top, bottom), (left, right) = (
         parts.get(axis, (0, size)) for axis, size in enumerate(sizes, start=1)
     )
     view = tuple(
-        stop - start
+        -(-(stop - start) // (stride[axis - 2] if axis > 1 else 1))
         for axis, size in enumerate(source.view, start=1)
         for start, stop in [parts.get(axis, (0, size))]
     )
@@ -133,5 +147,7 @@ def _bind_part(
     cut = (-top, -left, bottom - sizes[1], right - sizes[2])
     if any(cut):
         moves.append((network.Pad, {"padding": cut}))
+    if stride != (1, 1):
+        moves.append((network.MaxPool, {"kernel": (1, 1), "stride": stride}))
     tensor = walk.moved(node, source.tensor, *moves, output=output)
     walk.bind(node, replace(source, tensor=tensor, view=view), output)
