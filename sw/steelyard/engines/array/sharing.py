@@ -20,20 +20,18 @@ TAPS = 3
 
 
 def shares(base: Descriptor, bounds: Bounds, config: AcceleratorConfig[ArrayConfig]) -> bool:
-    """Whether a convolution's words can serve three taps each.
+    """Whether the words of a convolution with rows of three taps can serve three taps each.
 
-    Lanes must follow each other as the pixels of the map do, and a group of words be of one row of
-    the kernel. What lies beyond a row's ends counts as the least code, which is no product.
+    Lanes must follow each other as the pixels of the map do. What lies beyond a row's ends counts
+    as the least code, which is no product.
 
     Parameters
     ----------
-    base : descriptor of the convolution without its schedule
+    base : descriptor of the convolution without its schedule; a group is of one row and tap
     bounds : of its weight groups, in the order of :func:`by_rows`
     """
     return (
         config.engine.shared_taps
-        and base.kernel_w == TAPS
-        and base.in_channels % config.engine.group == 0
         and base.batch == base.stride_w == base.stride_h == 1
         and base.x_origin == -1
         and base.out_w == base.in_w
