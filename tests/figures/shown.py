@@ -127,7 +127,7 @@ def _summary(demo: Result, bench: Result, crossbars: Result) -> dict[str, tuple[
         cell = f"{found['speedup']:.2f} x, {percent(found['occupancy'])}"
         rows[label] = (cell, "`make bench`")
     for label, board in (
-        ("ULX3S-85F, 256 products a cycle, routed, before tables, slopes, products", "ulx3s_85f"),
+        ("ULX3S-85F, 256 products a cycle, routed, an earlier gateware", "ulx3s_85f"),
         ("iCEBreaker, 16 products a cycle, routed", "icebreaker"),
     ):
         rows[label] = (None, f"`make bitstream BOARD={board}`")

@@ -60,7 +60,7 @@ def test_a_network_that_misses_a_boards_configuration_is_helped_by_the_advice(
     steelyard, work, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    command = ("compile", work.int8_onnx, "-o", "net.syp", "--board", "ulx3s_45f", "--batch", 104)
+    command = ("compile", work.int8_onnx, "-o", "net.syp", "--board", "ulx3s_85f", "--batch", 208)
     result = steelyard(*command)
     result.refused("activation words where the configuration has 4096", "or use a smaller batch")
     assert result.err.count(";") == 1
@@ -77,12 +77,12 @@ def test_a_network_that_misses_a_boards_configuration_is_helped_by_the_advice(
     file.write_text(text)
     result = steelyard(*command[:4], *give.split(), *command[6:])
     assert result.status == 0, result.err
-    assert f"steelyard bitstream ulx3s_45f --config {file.name}" in result.err
-    assert "board ulx3s_45f at 62.5 MHz: " in result.out
+    assert f"steelyard bitstream ulx3s_85f --config {file.name}" in result.err
+    assert "board ulx3s_85f at 80 MHz: " in result.out
     compiled = Program.load(tmp_path / "net.syp")
-    board = boards_module.find_board("ulx3s_45f")
+    board = boards_module.find_board("ulx3s_85f")
     assert compiled.config == board.default.with_(**{field: int(value)})
-    rate = 104 * board.clock_hz / predict_program(compiled)
+    rate = 208 * board.clock_hz / predict_program(compiled)
     assert f"{rate:.0f} images a second, without transfers" in result.out
 
 

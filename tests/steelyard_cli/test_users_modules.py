@@ -89,13 +89,13 @@ MIDDLES = {
     "functional": "Functional()",
     "standardized": "Standardized(8, 8, 3, padding=1)",
     "zero pad": "nn.ZeroPad2d((1, 0, 1, 0)), nn.Conv2d(8, 8, 2)",
+    "reflect": "nn.Conv2d(8, 8, 3, padding=1, padding_mode='reflect')",
     "frozen": "nn.Conv2d(8, 8, 3, padding=1).requires_grad_(False)",
 }
 WARNED = {
     "strides": ("nn.Conv2d(8, 8, 3, stride=(2, 5), padding=1)", "stride"),
     "softmax": ("nn.Conv2d(8, 8, 1), nn.Softmax(1)", "Softmax"),
     "group norm": ("nn.Conv2d(8, 8, 1), nn.GroupNorm(2, 8)", "InstanceNormalization"),
-    "reflect": ("nn.Conv2d(8, 8, 3, padding=1, padding_mode='reflect')", "reflect"),
 }
 REFUSED = {
     "noise": ("middle", "Noise()", "each time"),
