@@ -128,7 +128,7 @@ class Functions:
 
 
 def inner_values(graph: Graph) -> frozenset[str]:
-    """Values of a float graph that need no quantizer; :attr:`Functions.inner` of it."""
+    """Values of a float graph that need no quantizer; `Functions.inner` of it."""
     nodes = ((node.op, node.inputs, node.outputs) for node in graph.nodes)
     sizes = {name: array.size for name, array in graph.constants.items()}
     return Functions(nodes, sizes.get, graph.constants.get, graph.outputs).inner

@@ -167,8 +167,11 @@ class RandomGraph(Qdq):
         if op == "AveragePool":
             options["count_include_pad"] = int(self.pick(0, 1))
         if self.pick(0, 1) and "auto_pad" not in options:
-            # onnx infers a window behind the map where the stride exceeds the kernel.
-            options["ceil_mode"] = int(max(options["strides"]) <= min(options["kernel_shape"]))
+            # onnx infers a window behind the map where the stride exceeds the kernel, or the
+            # padding reaches a stride.
+            strides, pads = options["strides"], options.get("pads", [0])
+            fits = max(strides) <= min(options["kernel_shape"]) and max(pads) < min(strides)
+            options["ceil_mode"] = int(fits)
         y = self.op(op, value, **options)
         if op == "MaxPool" and self.pick(0, 1):
             scale = next(n for n in self.nodes if value in n.output)
