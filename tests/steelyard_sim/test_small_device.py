@@ -83,7 +83,7 @@ def icebreaker():
         yield device
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("seed", [0, 1, 2, 5, 6, 7, 8, 9])
 def test_every_convolution_on_the_smallest_board_equals_the_golden_model(icebreaker, seed):
     batch = 1 + seed % 3
     network = small_network(seed, ("conv", "fc"))
