@@ -93,7 +93,7 @@ def test_a_network_is_named_in_each_way(prune, name):
 @pytest.mark.parametrize(
     ("name", "word"),
     [
-        ("net.onnx", "steelyard quantize net.onnx"),
+        ("net.onnx", "does not exist; give the path of an ONNX file"),
         ("net.ipynb", "nbconvert"),
         ("net.pt", "--weights net.pt"),
         ("net.safetensors", "--weights net.safetensors"),
