@@ -84,8 +84,8 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
     if config.engine.window_lanes > config.engine.lanes and own.random() < 0.15:
         channels = -(-channels // config.engine.group) * config.engine.group
         base = replace(
-            base, shared=1, step2=0, batch=1, out_w=in_w, delta_pixel=1, delta_row=1, stride_w=1, stride_h=1,
-            in_channels=channels,
+            base, shared=1, step2=0, batch=1, out_w=in_w, delta_pixel=1, delta_row=1,
+            stride_w=1, stride_h=1, in_channels=channels,
         )  # fmt: skip
     positions = kernel_h * kernel_w * channels
     groups = -(-positions // config.engine.group)
