@@ -144,7 +144,7 @@ def test_random_descriptors_take_exactly_the_predicted_cycles(config, port, seed
 
 def test_random_descriptors_are_held_up_by_loads_and_by_drains(config, port):
     rng = np.random.default_rng(0)
-    found = measured(port, [drawn(rng, config) for _ in range(24)])
+    found = measured(port, [drawn(rng, config) for _ in range(48)])
     serial = config.output.requantizer_cycles > 1
     for cause in ("stall_drain",) if serial else ("stall_load", "stall_drain"):
         assert sum(c[cause] > c["cycles"] // 4 for c in found) >= 3
