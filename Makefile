@@ -71,6 +71,7 @@ commands: $(STAMP) $(BOARDS_STAMP)
 
 agreement: $(STAMP)
 	PYTHONPATH=tests/support $(BIN)/python -m agreement.node_tests
+	PYTHONPATH=tests/support $(BIN)/python -m agreement.zoo
 	PYTHONPATH=tests/support $(BIN)/python -m agreement.random_graphs --count $(COUNT) --seed $(SEED)
 
 formal: $(STAMP)

@@ -3,8 +3,8 @@
 import onnx
 import pytest
 
-from agreement.measure import assert_ties
 from agreement.random_graphs import RandomGraph
+from agreement.zoo import assert_zoo
 from steelyard import driver, quantize
 from steelyard.compare import agreements
 from steelyard.compile import compile
@@ -25,7 +25,7 @@ def test_a_structure_is_exact_on_gateware_and_agrees_with_onnxruntime(name):
     images = structure.images(16)
     model = onnx.load_from_string(quantize.quantize(structure.model(), images))
     network = load(model)
-    assert_ties(agreements(model, network, images[:4]), share=0.98)
+    assert_zoo(name, agreements(model, network, images[:4]))
     program = compile(network, CONFIG)
     x = random_input(network, 1, 1)
     with driver.open("sim", config=CONFIG) as device:

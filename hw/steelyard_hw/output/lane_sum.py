@@ -15,7 +15,8 @@ __all__ = ["LaneSum"]
 class LaneSum(wiring.Component):
     """Adds up the lanes of each tap on its way to the vector unit.
 
-    Taps pass at once while `across` is 0, and `LANE_SUM_LATENCY` cycles later (2) as sums.
+    Taps pass at once while `across` is 0, and `LANE_SUM_LATENCY` cycles later (2) as sums; one a
+    cycle either way, without stalls.
 
     Parameters
     ----------

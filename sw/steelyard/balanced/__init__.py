@@ -9,6 +9,7 @@ from steelyard.balanced.budget import (
     GROUP,
     LayerReport,
     check_k,
+    check_prunable,
     check_reachable,
     check_sparsity,
     descend,
@@ -29,7 +30,7 @@ from steelyard.balanced.layers import GraphLayer, GraphLayers
 
 __all__ = [
     "GRAPH_METHODS", "GROUP", "FloatGraph", "GraphLayer", "GraphLayers", "GraphPruneResult",
-    "LayerReport", "Thinned", "check_k", "check_reachable", "check_sparsity", "descend",
-    "graph_sensitivity", "prune_graph", "remove_channels", "removed_share", "removed_work",
-    "thinned", "uniform",
+    "LayerReport", "Thinned", "check_k", "check_prunable", "check_reachable", "check_sparsity",
+    "descend", "graph_sensitivity", "prune_graph", "remove_channels", "removed_share",
+    "removed_work", "thinned", "uniform",
 ]  # fmt: skip

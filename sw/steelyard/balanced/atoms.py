@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.intp]
 
-PASSING = {
+POINTWISE = {
     "Identity", "Dropout", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid",
     "HardSwish", "Elu", "Selu", "Softplus", "Gelu", "Mish", "Erf", "Exp", "Sqrt", "Abs", "Neg",
-    "Cast", "Softsign", "Celu", "ThresholdedRelu", "MaxPool", "AveragePool", "GlobalAveragePool",
-    "GlobalMaxPool",
+    "Cast", "Softsign", "Celu", "ThresholdedRelu",
 }  # fmt: skip
+"""Operators that compute each element of one input on its own."""
+PASSING = POINTWISE | {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"}
+"""Operators whose channels are those of their input."""
 TYING = {"Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "Mean", "Pow", "PRelu"}
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 

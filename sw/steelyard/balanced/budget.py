@@ -101,6 +101,27 @@ def check_k(name: str, k: int, group: int) -> None:
         )
 
 
+def check_prunable(name: str, known: Sequence[str], left_dense: Mapping[str, str]) -> None:
+    """Refuse the name of a layer that cannot be pruned.
+
+    Parameters
+    ----------
+    known : names of the layers that can be
+    left_dense : why others cannot
+
+    Raises
+    ------
+    UserError
+        Names the reason and the layers that can be.
+    """
+    if name not in known:
+        reason = left_dense.get(name, "no such layer")
+        raise UserError(
+            f"Layer {name!r} cannot be pruned ({reason}); "
+            f"choose among {', '.join(known) or 'none'}."
+        )
+
+
 def check_sparsity(sparsity: float) -> None:
     """Raises UserError unless ``sparsity`` is at least 0 and below 1."""
     if not 0.0 <= sparsity < 1.0:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.balanced.atoms import POINTWISE, WEIGHTED
+from steelyard.balanced.budget import check_prunable
 from steelyard.balanced.running import Runner
 from steelyard.errors import UserError
 from steelyard.quantize import attribute
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
 
 Map = tuple[int, int, int]
 """Channels, height and width of the map that a fully connected layer's input was flattened from."""
-WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
-PASSING = ("Identity", "Dropout", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid",
-           "HardSwish", "Elu", "Selu", "Softplus", "Cast")  # fmt: skip
-"""Operators that keep the order of a flattened map."""
 FLATTENING = ("Flatten", "Reshape", "Squeeze")
 
 
@@ -163,13 +161,7 @@ class GraphLayers:
         UserError
             Names the reason and the layers that can be.
         """
-        known = [layer.name for layer in self.prunable]
-        if name not in known:
-            reason = dict(self.left_dense).get(name, "no such layer")
-            raise UserError(
-                f"Layer {name!r} cannot be pruned ({reason}); "
-                f"choose among {', '.join(known) or 'none'}."
-            )
+        check_prunable(name, [layer.name for layer in self.prunable], dict(self.left_dense))
 
 
 def find_layers(
@@ -344,7 +336,7 @@ def _source(
 ) -> Map | None:
     """Map that a vector was flattened from, channels first."""
     while (node := producers.get(name)) is not None:
-        if node.op_type in PASSING:
+        if node.op_type in POINTWISE:
             name = node.input[0]
             continue
         shape = shapes.get(node.input[0], ()) if node.op_type in FLATTENING else ()

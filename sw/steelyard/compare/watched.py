@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.importer.graph import without_qoperators
-from steelyard.importer.labels import VIEWS
 from steelyard.importer.qoperator import is_qoperator
+from steelyard.importer.schema import VIEWS
 from steelyard.network import Network
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from steelyard.balanced import check_prunable
 from steelyard.errors import UserError
 from steelyard.prune.calls import WEIGHTED, Call, Layer, call_of
 from steelyard.prune.groups import Map, kept_weights, to_rows
@@ -94,13 +95,7 @@ class Structure:
         UserError
             Names the reason and the layers that can be.
         """
-        known = [info.name for info in self.prunable]
-        if name not in known:
-            reason = dict(self.left_dense).get(name, "no such layer")
-            raise UserError(
-                f"Layer {name!r} cannot be pruned ({reason}); "
-                f"choose among {', '.join(known) or 'none'}."
-            )
+        check_prunable(name, [info.name for info in self.prunable], dict(self.left_dense))
 
 
 class _Watch(TorchFunctionMode):

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.importer.bordering import bordered
-from steelyard.importer.moving import movable
+from steelyard.importer.moving import interleaves, movable
 from steelyard.importer.node import Node
-from steelyard.importer.unscaled import Move, UnscaledConv, UnscaledMoved
+from steelyard.importer.unscaled import UnscaledConv, UnscaledMoved
 from steelyard.importer.values import Activation, Pending
 from steelyard.importer.walk import Walk
-from steelyard.network import Interleave
 
 HALF = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel")
 MOST = 127
@@ -83,16 +82,3 @@ def _taps(count: int, rule: str) -> tuple[NDArray[np.int64], int, tuple[int, int
         if share:
             weight[phase, left - first + 1] += share
     return weight, one, (-first, last)
-
-
-def interleaves(outer: int, rows: int, columns: int) -> list[Move]:
-    """Moves that make maps of `rows` times `columns` phases.
-
-    Channels are (outer, row phase, column phase, inner); those of the result (outer, inner).
-    """
-    moves: list[Move] = []
-    if columns > 1:
-        moves.append((Interleave, {"axis": 2, "count": columns, "blocks": outer * rows}))
-    if rows > 1:
-        moves.append((Interleave, {"axis": 1, "count": rows, "blocks": outer}))
-    return moves

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from steelyard import network
 from steelyard.contract.limits import MAX_PADDED_KERNEL
+from steelyard.importer.moving import interleaves
 from steelyard.importer.node import Node
-from steelyard.importer.operators.bilinear import interleaves
 from steelyard.importer.operators.weights import bias_of, check_size, dilated, weight_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import Move, UnscaledConv, UnscaledMoved
