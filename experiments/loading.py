@@ -2,6 +2,7 @@
 
     python experiments/loading.py                    # cycles of every network under each candidate
     python experiments/loading.py --layers resnet8   # layer by layer
+    python experiments/loading.py --whole resnet8    # all its cycles, as compiled RTL counts them
     python experiments/loading.py --logic            # cells of the parts that candidates change
 
 Cycles are a bound: of each tile the greatest of loading, multiplying and draining, without what
@@ -20,11 +21,15 @@ from types import SimpleNamespace
 import numpy as np
 from loading_logic import PARTS, cells
 
+from steelyard import driver
+from steelyard.compile import compile
+from steelyard.compile.cycles import predict_program
 from steelyard.compile.plans import planned
 from steelyard.contract import configure
 from steelyard.contract.descriptor import Operation
 from steelyard.engines.timing import segments
 from steelyard.network import NetworkBuilder
+from steelyard.network.random import random_input
 from steelyard_cli.bench import networks as bench
 
 SHAPE = {"engine": "array", "lanes": 16, "columns": 16, "requantizers": 8}
@@ -209,6 +214,29 @@ def network_cycles(network, batch, layers):
     return totals, exact, others
 
 
+def whole(network, batch):
+    """Print all cycles from the first to the last layer, and whether compiled RTL takes them."""
+    built = configure(**SHAPE, activation_words=1 << 12, weight_words=1 << 13, max_layers=64)
+    kinds = {
+        "none of them": built.with_(wide_reads=False, shared_taps=False, lane_sums=False),
+        "wide reads, shared taps": built.with_(lane_sums=False),
+        "and lane sums": built,
+    }
+    for name, config in kinds.items():
+        dense = predict_program(compile(network, config, batch=batch, k="dense"))
+        program = compile(network, config, batch=batch)
+        print(f"{name:24}{predict_program(program):>12,} cycles, {dense:,} dense")
+    x = random_input(network, batch, 1)
+    with driver.open("sim", config=built) as device:
+        mismatch = driver.check_layers(program, x, device)
+        device.load(program)
+        device.infer(x)
+        print(
+            f"RTL: {mismatch or 'every layer equal to the golden model'}, {device.cycles:,} cycles"
+        )
+        return mismatch is None and device.cycles == predict_program(program)
+
+
 def logic():
     columns = ("LUT4", "PFUMX", "CCU2C", "TRELLIS_FF", "DP16KD")
     print(f"{'part':44}" + "".join(f"{name:>12}" for name in columns))
@@ -220,11 +248,14 @@ def logic():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--layers", choices=NETWORKS)
+    parser.add_argument("--whole", choices=("resnet8", "demo"))
     parser.add_argument("--logic", action="store_true")
     arguments = parser.parse_args()
     if arguments.logic:
         logic()
         return 0
+    if arguments.whole:
+        return int(not whole(*NETWORKS[arguments.whole]()))
     print(
         f"{'':24}{'before':>12}{'built':>12}" + "".join(f"{name:>12}" for name in WAYS),
         "  other layers",

@@ -145,7 +145,7 @@ def test_a_program_of_another_configuration_is_refused():
 
 
 def test_the_demo_network_takes_as_long_as_the_pruned_one():
-    # Of its twelve layers, and 41 before each (docs/notes/loading.md).
+    # Of its twelve layers, and 41 before each.
     default = board("ulx3s_85f").default
     assert demo_cycles(default) == 24_342 + 12 * 41
     plain = default.with_(wide_reads=False, shared_taps=False, lane_sums=False)
