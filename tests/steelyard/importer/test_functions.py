@@ -12,12 +12,21 @@ import pytest
 from qdq_graphs import Qdq, assert_within_a_step, codes_of, images, start
 from steelyard import importer, quantize
 from steelyard.errors import UserError
-from steelyard.importer.inner import inner_values
+from steelyard.importer.inner import JOINING, TABLES, inner_values
 from steelyard.importer.obstacles import obstacles, surveyed
+from steelyard.importer.operators import pointwise, slopes
+from steelyard.importer.registry import OPERATORS
 from steelyard.network import Add, AvgPool, Conv, Lookup, Mul, golden
 from steelyard.network.random import random_input
 
 X = images((3, 9, 9), 20, seed=2)
+
+
+def test_the_quantizer_knows_every_function_that_becomes_a_table() -> None:
+    own = {pointwise.__name__, slopes.__name__}
+    made = {op for op, each in OPERATORS.items() if each.handler.__module__ in own}
+    # What has a second value, and what a layer's weights can take.
+    assert {*TABLES} == (made - {*JOINING}) | {"Neg"}
 
 
 def number(g: Qdq, value: float) -> str:
