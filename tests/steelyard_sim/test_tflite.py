@@ -1,9 +1,12 @@
-"""A TFLite network on compiled gateware."""
+"""TFLite networks on compiled gateware."""
+
+import pytest
 
 from steelyard import driver
 from steelyard.compile import compile
 from steelyard.contract import configure
 from steelyard.importer import load
+from tflite_cases import assorted
 from tflite_models import mobilenet, planes
 
 CONFIG = configure(
@@ -13,8 +16,9 @@ CONFIG = configure(
 """One of those in test_shapes.py, whose simulation serves both."""
 
 
-def test_every_layer_of_a_depthwise_separable_net_is_exact():
-    net, content = mobilenet(seed=5, size=16)
+@pytest.mark.parametrize(("make", "size"), [(mobilenet, 16), (assorted, 8)])
+def test_every_layer_is_exact(make, size):
+    net, content = make(5, size)
     network = load(content)
     x = planes(net.images(2), network.tensor(network.input).shape)
     with driver.open("sim", config=CONFIG) as device:

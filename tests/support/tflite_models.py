@@ -21,12 +21,23 @@ OPTIONS = {
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
+    "DEPTH_TO_SPACE": "DepthToSpaceOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "GELU": "GeluOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
     "MAX_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
+    "MUL": "MulOptions",
+    "RESIZE_BILINEAR": "ResizeBilinearOptions",
     "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
+    "SUB": "SubOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
 }
 TYPES = {
     np.dtype(np.float32): tflite.TensorType.FLOAT32,
@@ -97,8 +108,14 @@ class Model:
 
     def op(self, name: str, inputs: tuple[int, ...], output: int, **options: Any) -> int:
         """Append an operator; returns its output."""
-        self.operators.append(_Operator(name, inputs, (output,), options))
-        return output
+        return self.ops(name, inputs, (output,), **options)[0]
+
+    def ops(
+        self, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], **options: Any
+    ) -> tuple[int, ...]:
+        """Append an operator; returns its outputs."""
+        self.operators.append(_Operator(name, inputs, outputs, options))
+        return outputs
 
     def write(self) -> bytes:
         """The file."""
@@ -199,6 +216,10 @@ class Net(Model):
         self.outputs = [output]
         return self.write()
 
+    def made_by(self) -> dict[str, str]:
+        """Operator that makes each tensor, by the tensor's name."""
+        return {self.tensors[y].name: each.name for each in self.operators for y in each.outputs}
+
     def images(self, count: int) -> NDArray[np.int8]:
         """Codes of the input whose means differ from channel to channel."""
         shape = self.tensors[self.input].shape[1:]
@@ -269,6 +290,15 @@ class Net(Model):
         """Output of a new ADD."""
         y = self.rescaled(a, self.tensors[a].shape[1:], 1.3)
         return self.op("ADD", (a, b), y, FusedActivationFunction=act)
+
+    def function(self, name: str, x: int, scale: float, zero: int, **options: Any) -> int:
+        """Output of a new operator on each element, of its own scale and zero point."""
+        return self.op(name, (x,), self.tensor(self.tensors[x].shape, scale, zero), **options)
+
+    def part(self, x: int, shape: tuple[int, ...], name: str, *places: Any, **options: Any) -> int:
+        """Output of a new operator whose other inputs are integers."""
+        given = tuple(self.constant(np.array(each, np.int32)) for each in places)
+        return self.op(name, (x, *given), self.like(x, shape), **options)
 
     def like(self, x: int, shape: tuple[int, ...]) -> int:
         """New tensor of the scale and zero point of another."""

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from steelyard.importer.curves import Values
 from steelyard.importer.node import Node
 from steelyard.importer.unscaled import UnscaledAvgPool, UnscaledLookup, reals_of
 from steelyard.importer.values import Activation, Pending
 from steelyard.importer.walk import Walk
 from steelyard.network import Tensor
 
-Values = NDArray[np.float64]
 Step = Callable[[Values], Values]
 """Function of real numbers that are float32, as float64."""
 

@@ -10,7 +10,7 @@ from steelyard.importer.node import Node
 from steelyard.importer.unscaled import Move, UnscaledMoved
 from steelyard.importer.values import Activation, Codes, Pending
 from steelyard.importer.walk import Walk
-from steelyard.network import Interleave, Shape
+from steelyard.network import Shape
 
 View = tuple[int, ...]
 
@@ -69,16 +69,3 @@ def bind_moved(
         walk.bind(node, codes)
     else:
         walk.bind(node, moved)
-
-
-def interleaves(outer: int, rows: int, columns: int) -> list[Move]:
-    """Moves that make maps of `rows` times `columns` phases.
-
-    Channels are (outer, row phase, column phase, inner); those of the result (outer, inner).
-    """
-    moves: list[Move] = []
-    if columns > 1:
-        moves.append((Interleave, {"axis": 2, "count": columns, "blocks": outer * rows}))
-    if rows > 1:
-        moves.append((Interleave, {"axis": 1, "count": rows, "blocks": outer}))
-    return moves

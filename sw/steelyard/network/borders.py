@@ -1,4 +1,4 @@
-"""Padding with pixels of the map itself, as ONNX's Pad has it in modes edge, reflect and wrap.
+"""Padding with pixels of the map itself, as ONNX's Pad and TFLite's MIRROR_PAD have it.
 
 A layer pads with real zeros. Each row that comes before or behind is cut out of the map, padded to
 where it belongs and added, which is exact since all else there is real zero; then columns likewise.
@@ -25,6 +25,10 @@ def _reflect(size: int, before: int, behind: int) -> tuple[list[int], list[int]]
     return list(range(before, 0, -1)), list(range(size - 2, size - 2 - behind, -1))
 
 
+def _symmetric(size: int, before: int, behind: int) -> tuple[list[int], list[int]]:
+    return list(range(before - 1, -1, -1)), list(range(size - 1, size - 1 - behind, -1))
+
+
 def _wrap(size: int, before: int, behind: int) -> tuple[list[int], list[int]]:
     return list(range(size - before, size)), list(range(behind))
 
@@ -32,6 +36,7 @@ def _wrap(size: int, before: int, behind: int) -> tuple[list[int], list[int]]:
 BORDERS: dict[str, Callable[[int, int, int], tuple[list[int], list[int]]]] = {
     "edge": _edge,
     "reflect": _reflect,
+    "symmetric": _symmetric,
     "wrap": _wrap,
 }
 """Rows of a map that come before and behind it, of its size and the numbers of rows."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from math import floor, lcm
-
 import numpy as np
-from numpy.typing import NDArray
 
 from steelyard.importer.bordering import bordered
-from steelyard.importer.moving import interleaves, movable
+from steelyard.importer.moving import movable
 from steelyard.importer.node import Node
+from steelyard.importer.phases import interleaves, taps
 from steelyard.importer.unscaled import UnscaledConv, UnscaledMoved
 from steelyard.importer.values import Activation, Pending
 from steelyard.importer.walk import Walk
@@ -42,7 +39,7 @@ def bilinear(walk: Walk, node: Node, counts: tuple[int, int]) -> None:
             "takes real values in mode linear, allowed is what has been quantized; place "
             "QuantizeLinear and DequantizeLinear before it."
         )
-    rows, columns = (_taps(count, rule) for count in counts)
+    rows, columns = (taps(count, half=rule in HALF) for count in counts)
     weight = np.einsum("ai,bj->abij", rows[0], columns[0])
     if weight.max() > MOST:
         raise node.error(
@@ -65,20 +62,3 @@ def bilinear(walk: Walk, node: Node, counts: tuple[int, int]) -> None:
     )
     pending = UnscaledMoved.behind(node.name, layer, interleaves(channels, *counts))
     walk.bind(node, Pending(pending, pending.shape))
-
-
-def _taps(count: int, rule: str) -> tuple[NDArray[np.int64], int, tuple[int, int]]:
-    """Weights (phases, taps) along an axis, what they add up to, and pixels beyond each end."""
-    middle = Fraction(1, 2) if rule in HALF else Fraction(0)
-    places = [(phase + middle) / count - middle for phase in range(count)]
-    one = lcm(*(place.denominator for place in places))
-    first = min(floor(place) for place in places)
-    last = max(-floor(-place) for place in places)
-    weight = np.zeros((count, last - first + 1), np.int64)
-    for phase, place in enumerate(places):
-        left = floor(place)
-        share = int((place - left) * one)
-        weight[phase, left - first] += one - share
-        if share:
-            weight[phase, left - first + 1] += share
-    return weight, one, (-first, last)

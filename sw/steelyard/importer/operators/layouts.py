@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from steelyard.contract.limits import MAX_SIDE
-from steelyard.importer.moving import bind_moved, interleaves, movable
+from steelyard.importer.moving import bind_moved, movable
 from steelyard.importer.node import Node
 from steelyard.importer.operators.bilinear import bilinear
 from steelyard.importer.operators.shapes import axis_of
+from steelyard.importer.phases import interleaves
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import Move
 from steelyard.importer.values import QuantizedConstant

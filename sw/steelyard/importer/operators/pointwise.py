@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 
-from steelyard.importer.functions import Step, Values, bind_joined, bind_step
+from steelyard.importer import curves
+from steelyard.importer.curves import erf, falling, hard_swish, sigmoid, softplus
+from steelyard.importer.functions import Step, bind_joined, bind_step
 from steelyard.importer.node import Node
 from steelyard.importer.operators.constants import constant_operand, number_for
 from steelyard.importer.operators.quantizers import clamp
@@ -14,26 +16,13 @@ from steelyard.importer.operators.slopes import bind_slope
 from steelyard.importer.registry import operator
 from steelyard.importer.walk import Walk
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def sigmoid(x: Values) -> Values:
-    """``1 / (1 + exp(-x))``, of any x."""
-    return np.exp(-np.logaddexp(0.0, -x))
-
-
-def softplus(x: Values) -> Values:
-    """``log(1 + exp(x))``, of any x."""
-    return np.logaddexp(0.0, x)
-
-
 PLAIN: dict[str, Step] = {
     "Abs": np.abs,
     "Ceil": np.ceil,
-    "Erf": _erf,
+    "Erf": erf,
     "Exp": np.exp,
     "Floor": np.floor,
-    "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0.0, 1.0),
+    "HardSwish": hard_swish,
     "Log": np.log,
     "Mish": lambda x: x * np.tanh(softplus(x)),
     "Reciprocal": lambda x: 1 / x,
@@ -78,14 +67,14 @@ def thresholded_relu(walk: Walk, node: Node) -> None:
 def elu(walk: Walk, node: Node) -> None:
     """``alpha * (exp(x) - 1)`` for negative x."""
     alpha = _number(node, "alpha")
-    bind_step(walk, node, lambda x: np.where(x < 0, alpha * _expm1(x), x))
+    bind_step(walk, node, lambda x: np.where(x < 0, alpha * falling(x), x))
 
 
 @operator("Selu", inputs=1, reads=("alpha", "gamma"))
 def selu(walk: Walk, node: Node) -> None:
     """``gamma * x``, for x up to 0 ``gamma * alpha * (exp(x) - 1)``."""
     alpha, gamma = (_number(node, name) for name in ("alpha", "gamma"))
-    bind_step(walk, node, lambda x: gamma * np.where(x <= 0, alpha * _expm1(x), x))
+    bind_step(walk, node, lambda x: gamma * np.where(x <= 0, alpha * falling(x), x))
 
 
 @operator("Celu", inputs=1, reads=("alpha",))
@@ -112,11 +101,7 @@ def gelu(walk: Walk, node: Node) -> None:
         raise node.error(
             f"has approximate = {how!r}, allowed are 'none' and 'tanh'; export the network again."
         )
-    if how == "tanh":
-        root = math.sqrt(2 / math.pi)
-        bind_step(walk, node, lambda x: x / 2 * (1 + np.tanh(root * (x + 0.044715 * x**3))))
-    else:
-        bind_step(walk, node, lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))))
+    bind_step(walk, node, curves.gelu_by_tanh if how == "tanh" else curves.gelu)
 
 
 @operator("Pow", inputs=2)
@@ -157,11 +142,6 @@ def bounded(walk: Walk, node: Node) -> None:
         f"takes the {'larger' if larger else 'smaller'} of several activations, allowed are one "
         "and constants; replace the operator or leave it to the host."
     )
-
-
-def _expm1(x: Values) -> Values:
-    """``exp(x) - 1`` where x is negative, else 0: positive x may exceed what exp can give."""
-    return np.expm1(np.minimum(x, 0.0))
 
 
 def _number(node: Node, name: str) -> float:

@@ -22,6 +22,9 @@ from steelyard.importer.values import (
 )
 from steelyard.importer.walk import Walk
 
+BORDERS = ("edge", "reflect", "wrap")
+"""Modes that pad with pixels of the map itself."""
+
 
 @operator("Identity", inputs=1)
 def identity(walk: Walk, node: Node) -> None:
@@ -105,7 +108,7 @@ def pad(walk: Walk, node: Node) -> None:
             before[axis] = amounts[position]
             after[axis] = amounts[position + len(axes)]
     zeros = mode == "constant" and values == [0]
-    own = mode in network.BORDERS and min(before + after) >= 0
+    own = mode in BORDERS and min(before + after) >= 0
     allowed = fits and (zeros or own)
     if not allowed or any(before[:2] + after[:2]):
         raise node.error(

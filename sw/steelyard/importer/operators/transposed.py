@@ -2,71 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steelyard import network
 from steelyard.contract.limits import MAX_PADDED_KERNEL
-from steelyard.importer.moving import interleaves
 from steelyard.importer.node import Node
 from steelyard.importer.operators.weights import bias_of, check_size, dilated, weight_of
+from steelyard.importer.phases import Side, interleaves, phases_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import Move, UnscaledConv, UnscaledMoved
 from steelyard.importer.values import NO_PADDING, Pending
 from steelyard.importer.walk import Walk
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One axis of a transposed convolution.
-
-    Pixel ``stride * a + phase`` of the whole result, before anything is cut off, is the sum of
-    ``w[stride * t + phase] * x[a - t]`` over the taps `t`.
-
-    Members
-    -------
-    size : of the map
-    kernel, stride : of the node, the kernel as large as its dilation makes it
-    cut : pixels of the whole result that fall away at its beginning
-    result : pixels that stay
-    """
-
-    size: int
-    kernel: int
-    stride: int
-    cut: int
-    result: int
-
-    @property
-    def taps(self) -> int:
-        """Taps of each phase; output_padding may want more than the kernel has."""
-        beyond = self.cut + self.result - (self.size - 1) * self.stride
-        return -(-max(self.kernel, beyond) // self.stride)
-
-    @property
-    def first(self) -> int:
-        """First `a` that is computed."""
-        return min(self.cut // self.stride, self.taps - 1)
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Zeros before and behind the map."""
-        last = (self.cut + self.result - 1) // self.stride
-        return self.taps - 1 - self.first, max(last - self.size + 1, 0)
-
-    @property
-    def count(self) -> int:
-        """Windows, one for each `a`."""
-        return self.size + sum(self.padding) - self.taps + 1
-
-    @property
-    def crop(self) -> tuple[int, int]:
-        """Pixels, as negative padding, that were computed and are not of the result."""
-        begin = self.cut - self.first * self.stride
-        return -begin, begin + self.result - self.count * self.stride
 
 
 @operator(
@@ -123,7 +72,7 @@ def conv_transpose(walk: Walk, node: Node) -> None:
         node.name,
         (len(scale), rows.count, columns.count),
         source.tensor,
-        _phases_of(weight, groups, rows, columns),
+        phases_of(weight, groups, rows, columns),
         None if bias is None else phases(bias),
         scale,
         (1, 1),
@@ -138,20 +87,7 @@ def conv_transpose(walk: Walk, node: Node) -> None:
     walk.bind(node, Pending(pending, pending.shape))
 
 
-def _phases_of(weight: NDArray[Any], groups: int, rows: _Side, columns: _Side) -> NDArray[Any]:
-    """Weight of the convolution; its outputs are (group, row phase, column phase, output)."""
-    inputs, outputs, height, width = weight.shape
-    high, wide = rows.taps * rows.stride, columns.taps * columns.stride
-    filled = np.pad(weight, ((0, 0), (0, 0), (0, high - height), (0, wide - width)))
-    parts = filled.reshape(
-        groups, inputs // groups, outputs, rows.taps, rows.stride, columns.taps, columns.stride
-    )
-    # A convolution's taps run the other way.
-    turned = parts[:, :, :, ::-1, :, ::-1].transpose(0, 4, 6, 2, 1, 3, 5)
-    return np.ascontiguousarray(turned.reshape(-1, inputs // groups, rows.taps, columns.taps))
-
-
-def _sides(node: Node, size: list[int], kernel: tuple[int, ...]) -> tuple[_Side, _Side]:
+def _sides(node: Node, size: list[int], kernel: tuple[int, ...]) -> tuple[Side, Side]:
     """Rows and columns.
 
     Raises
@@ -195,5 +131,5 @@ def _sides(node: Node, size: list[int], kernel: tuple[int, ...]) -> tuple[_Side,
                 "up to what the kernel reaches; use another padding."
             )
         result = whole - begin - end
-        sides.append(_Side(size[axis], kernel[axis], strides[axis], begin, result))
+        sides.append(Side(size[axis], kernel[axis], strides[axis], begin, result))
     return sides[0], sides[1]

@@ -36,18 +36,30 @@ POOL = ("FilterHeight", "FilterWidth", "FusedActivationFunction", "Padding", "St
 DILATED = (
     "DilationHFactor", "DilationWFactor", "FusedActivationFunction", "Padding", "StrideH", "StrideW"
 )  # fmt: skip
+FUSED = ("FusedActivationFunction",)
+PLACES = ("AlignCorners", "HalfPixelCenters")
 OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "ADD": ("AddOptions", ("FusedActivationFunction",)),
+    "ADD": ("AddOptions", FUSED),
     "AVERAGE_POOL_2D": ("Pool2DOptions", POOL),
-    "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
+    "CONCATENATION": ("ConcatenationOptions", ("Axis", *FUSED)),
     "CONV_2D": ("Conv2DOptions", DILATED),
+    "DEPTH_TO_SPACE": ("DepthToSpaceOptions", ("BlockSize",)),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", DILATED),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat")),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", ("WeightsFormat", *FUSED)),
+    "GELU": ("GeluOptions", ("Approximate",)),
+    "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
     "MAX_POOL_2D": ("Pool2DOptions", POOL),
-    "RESIZE_NEAREST_NEIGHBOR": (
-        "ResizeNearestNeighborOptions", ("AlignCorners", "HalfPixelCenters"),
+    "MIRROR_PAD": ("MirrorPadOptions", ("Mode",)),
+    "MUL": ("MulOptions", FUSED),
+    "RESIZE_BILINEAR": ("ResizeBilinearOptions", PLACES),
+    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", PLACES),
+    "STRIDED_SLICE": (
+        "StridedSliceOptions",
+        ("BeginMask", "EllipsisMask", "EndMask", "NewAxisMask", "Offset", "ShrinkAxisMask"),
     ),
-}  # fmt: skip
+    "SUB": ("SubOptions", FUSED),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", ("Padding", "StrideH", "StrideW", *FUSED)),
+}
 """Table and fields of the options of each operator whose options matter."""
 
 

@@ -34,15 +34,11 @@ OPERATORS: dict[str, Taken] = {}
 """Every operator by its type; the modules of `operators` enter themselves."""
 
 HINTS = {
-    "LOGISTIC": "leave it out and compute it on the host",
     "LOG_SOFTMAX": "leave it out and take the largest score on the host",
     "ARG_MAX": "leave it out and take the largest score on the host",
     "BATCH_MATMUL": "use convolutions or fully connected layers",
-    "HARD_SWISH": "use RELU6 in its place and train the network again",
-    "LEAKY_RELU": "use RELU in its place and train the network again",
-    "PRELU": "use RELU in its place and train the network again",
-    "RESIZE_BILINEAR": "use RESIZE_NEAREST_NEIGHBOR",
     "DENSIFY": "convert the network without sparse storage; zeros are found anyway",
+    "DIV": "multiply by a constant in its place, or leave it to the host",
 }
 
 

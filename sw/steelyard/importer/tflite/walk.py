@@ -102,9 +102,9 @@ class Walk:
             return None
         return self._graph.tensors[op.inputs[index]]
 
-    def result(self, op: Operator) -> TensorInfo:
+    def result(self, op: Operator, number: int = 0) -> TensorInfo:
         """What the file says of an operator's output."""
-        return self._graph.tensors[op.outputs[0]]
+        return self._graph.tensors[op.outputs[number]]
 
     def value(self, op: Operator, index: int = 0) -> Value:
         """What an input of an operator stands for.
@@ -141,6 +141,11 @@ class Walk:
         tensor = self.tensor(value)
         self.read(tensor)
         return value, tensor
+
+    @property
+    def batch(self) -> int:
+        """Size of the batch axis that the file has."""
+        return self._batch
 
     def tensor(self, value: Value) -> Tensor:
         """Tensor of a value that has one."""
@@ -209,6 +214,7 @@ class Walk:
         shape: Shape,
         view: tuple[int, ...] | None = None,
         type: str = "INT8",
+        number: int = 0,
     ) -> Tensor:
         """Tensor for an operator's output of channels, height and width.
 
@@ -216,13 +222,14 @@ class Walk:
         ----------
         view : what the file must have, without batch; by default that of a map
         type : likewise, INT8 or UINT8
+        number : which of the operator's outputs
 
         Raises
         ------
         UserError
             If the file's output has another shape, type or no single scale and zero point.
         """
-        info = self.result(op)
+        info = self.result(op, number)
         channels, height, width = shape
         wanted = (self._batch, *((height, width, channels) if view is None else view))
         if info.shape != wanted:
@@ -260,8 +267,12 @@ class Walk:
         Raises
         ------
         UserError
-            If the layer is none that accelerators compute.
+            If the layer is none that accelerators compute, or its output has another's name.
         """
+        if output.name in self._tensors:
+            raise op.error(
+                f"makes a second tensor {output.name!r}; give the file's tensors other names."
+            )
         names = tuple(each.name for each in sources)
         layer = kind(name=output.name, inputs=names, output=output.name, **fields)
         try:
@@ -314,13 +325,13 @@ class Walk:
         """Tensor of an output's scale and zero point for a layer before the one that makes it."""
         return replace(output, name=self._unused(f"{output.name}/{what}"), shape=shape)
 
-    def bind(self, op: Operator, value: Value) -> None:
-        """Let the output of an operator stand for a value."""
-        self._values[op.outputs[0]] = value
+    def bind(self, op: Operator, value: Value, number: int = 0) -> None:
+        """Let an output of an operator stand for a value."""
+        self._values[op.outputs[number]] = value
 
-    def bind_tensor(self, op: Operator, tensor: Tensor) -> None:
-        """Let the output of an operator stand for a tensor, in the shape that the file has."""
-        self.bind(op, Value(tensor.name, self.result(op).shape[1:]))
+    def bind_tensor(self, op: Operator, tensor: Tensor, number: int = 0) -> None:
+        """Let an output of an operator stand for a tensor, in the shape that the file has."""
+        self.bind(op, Value(tensor.name, self.result(op, number).shape[1:]), number)
 
     def quantize_input(self, op: Operator, info: TensorInfo) -> str:
         """Name of the network's real input once an operator has quantized it.

@@ -15,6 +15,7 @@ from steelyard.driver import BadInput, int8_codes, raw_output
 from steelyard.errors import UserError
 from steelyard.importer import load
 from steelyard.network import from_arrays, golden, to_arrays
+from tflite_cases import assorted
 from tflite_models import AGREEMENT, SAME, VALID, Net, agreement, interpreted, mobilenet, planes
 
 
@@ -29,6 +30,17 @@ def test_a_depthwise_separable_net_agrees_layer_by_layer(seed: int) -> None:
     shares = agreement(content, net.images(12), network)
     assert len(shares) == len(network.layers)
     assert min(shares.values()) >= AGREEMENT, shares
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_net_of_all_sorts_agrees_layer_by_layer(seed: int) -> None:
+    net, content = assorted(seed)
+    shares = agreement(content, net.images(12), load(content))
+    assert len(shares) == len(net.operators) + 1  # The SPLIT has two outputs.
+    # TFLite's second rounding of a PRELU with a slope for each channel is none of ours.
+    sloped = {name for name, op in net.made_by().items() if op == "PRELU"}
+    assert min(share for name, share in shares.items() if name not in sloped) >= AGREEMENT, shares
+    assert min(shares.values()) >= 0.99, shares
 
 
 def test_compiled_nets_give_the_golden_models_scores(tmp_path: Path) -> None:

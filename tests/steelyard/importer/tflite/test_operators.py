@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from steelyard.errors import Obstacles
 from steelyard.importer import load
 from steelyard.network import golden
 from tflite_cases import CASES, IMAGES, KERNELS, SHAPE, ZEROS
@@ -28,9 +29,31 @@ def test_a_layer_agrees_with_the_interpreter(name: str, zero: int) -> None:
     shares = agreement(content, net.images(IMAGES), network, KERNELS.get(name, False))
     if name not in KERNELS:
         # What requantizes for others is held to its own case's kernels.
-        made = {net.tensors[each.outputs[0]].name: each.name for each in net.operators}
+        made = net.made_by()
         shares = {layer: share for layer, share in shares.items() if made[layer] != "QUANTIZE"}
     assert shares and min(shares.values()) >= AGREEMENT, shares
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "name", ["ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "PRELU", "TANH"]
+)
+def test_tables_are_the_interpreters_at_every_code(name: str, seed: int) -> None:
+    net = Net((16, 16, 1), seed=seed, zero=int(np.random.default_rng(seed).integers(-128, 128)))
+    x = net.tensors[net.input]
+    x.scale = (float(net.rng.uniform(0.005, 0.2)),)
+    ratio, zero = float(net.rng.uniform(0.2, 1.5)), int(net.rng.integers(-128, 1))
+    fixed = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
+    scale, zero = fixed.get(name, (x.scale[0] * ratio, zero))
+    options = {"LEAKY_RELU": {"Alpha": 0.3 * ratio}, "GELU": {"Approximate": seed % 2 == 1}}
+    y = net.tensor(x.shape, scale, zero)
+    inputs = (net.input,)
+    if name == "PRELU":
+        inputs = (net.input, net.constant(np.array([57], np.int8), 0.004, -20))
+    content = net.made(net.op(name, inputs, y, **options.get(name, {})))
+    codes = np.arange(-128, 128).astype(np.int8).reshape(1, 16, 16, 1)
+    (share,) = agreement(content, codes, load(content)).values()
+    assert share == 1, (name, seed)
 
 
 @pytest.mark.parametrize("zero", [-128, -127, -71, -2, -1, 0, 1, 2, 64, 127])
@@ -61,6 +84,18 @@ def test_windows_that_no_convolution_takes_differ_at_halves_alone() -> None:
     assert 0.9 < np.mean(~differs) < 1
     assert np.all(sums[differs] % 16 == 8)
     assert np.abs(found.astype(int) - right).max() == 1
+
+
+def test_a_name_that_a_layer_takes_on_the_way_is_refused() -> None:
+    """A file's tensor is called as one that a layer makes on the way."""
+    net = Net((5, 4, 3), seed=1)
+    x = net.like(net.input, (5, 4, 3))
+    net.tensors[x].name = "tensor 3/middle"
+    x = net.op("RELU", (net.input,), x)
+    counts = net.constant(np.array([[0, 0], [1, 1], [0, 0], [0, 0]], np.int32))
+    content = net.made(net.op("MIRROR_PAD", (x, counts), net.like(x, (7, 4, 3)), Mode=0))
+    with pytest.raises(Obstacles, match="makes a second tensor 'tensor 3/middle'; give the file's"):
+        load(content)
 
 
 def test_softmax_is_left_to_the_host_and_said_so() -> None:

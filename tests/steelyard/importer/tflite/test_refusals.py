@@ -10,6 +10,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
+import tflite_cases
 from steelyard.errors import FileRefused, Obstacles, UserError
 from steelyard.importer import load
 from tflite_models import NONE, RELU, SAME, VALID, Model, Net, mobilenet
@@ -17,22 +18,88 @@ from tflite_models import NONE, RELU, SAME, VALID, Model, Net, mobilenet
 SHAPE = (9, 8, 6)
 
 
-def sigmoid(n: Net) -> int:
-    return n.op("LOGISTIC", (n.input,), n.tensor((1, *SHAPE), 1 / 256, -128))
-
-
 def reshaped_map(n: Net) -> int:
     return n.conv(n.reshaped(n.conv(n.input, 6), (8, 9, 6)), 3)
 
 
+def joined(n: Net, name: str, other: int) -> int:
+    return n.op(name, (n.input, other), n.like(n.input, SHAPE), FusedActivationFunction=NONE)
+
+
 def broadcast(n: Net) -> int:
-    return n.op("ADD", (n.input, n.mean(n.input, keep=True)), n.like(n.input, SHAPE),
-                FusedActivationFunction=NONE)  # fmt: skip
+    return joined(n, "ADD", n.part(n.input, (9, 1, 6), "SLICE", [0] * 4, [1, 9, 1, 6]))
 
 
-def constant_summand(n: Net) -> int:
-    one = n.constant(np.ones((1, *SHAPE), np.int8), 0.1)
-    return n.op("ADD", (n.input, one), n.like(n.input, SHAPE), FusedActivationFunction=NONE)
+def constant_map(n: Net) -> int:
+    return joined(n, "SUB", n.constant(np.ones((1, *SHAPE), np.int8), 0.1))
+
+
+def flattened_constants(n: Net) -> int:
+    x = n.reshaped(n.input, (432,))
+    each = n.constant(np.arange(432).astype(np.int8), 0.1)
+    return n.op("MUL", (x, each), n.like(n.input, (432,)), FusedActivationFunction=NONE)
+
+
+def huge_constants(n: Net) -> int:
+    return joined(n, "ADD", n.constant(np.arange(6).astype(np.int8), 1e9))
+
+
+def bounds(n: Net) -> int:
+    x = n.tensors[n.input]
+    return joined(n, "MINIMUM", n.constant(np.arange(6).astype(np.int8), x.scale, x.zero))
+
+
+def sloped(n: Net, slopes: list[int] | None) -> int:
+    alpha = n.mean(n.input, keep=True)
+    if slopes is not None:
+        alpha = n.constant(np.array(slopes, np.int8).reshape(1, 1, 6), 0.01)
+    return n.op("PRELU", (n.input, alpha), n.like(n.input, SHAPE))
+
+
+def sloped_flat(n: Net) -> int:
+    x = n.reshaped(n.input, (432,))
+    alpha = n.constant((np.arange(432) % 100).astype(np.int8), 0.01)
+    return n.op("PRELU", (x, alpha), n.like(n.input, (432,)))
+
+
+def padded_by(n: Net, name: str, counts: list[int], fill: int | None = None, **options: int) -> int:
+    top, bottom, left, right = counts
+    pads = n.constant(np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32))
+    inputs = (n.input, pads) if fill is None else (n.input, pads, fill)
+    shape = (9 + top + bottom, 8 + left + right, 6)
+    return n.op(name, inputs, n.like(n.input, shape), **options)
+
+
+def strided(n: Net, begin: list[int], end: list[int], steps: list[int], **masks: int) -> int:
+    return n.part(n.input, SHAPE, "STRIDED_SLICE", begin, end, steps, **masks)
+
+
+def split(n: Net, name: str, axis: int, parts: int, counts: list[int] | None = None) -> int:
+    outputs = tuple(n.like(n.input, (9, 8, 2)) for _ in range(parts))
+    place = n.constant(np.array(axis, np.int32))
+    inputs = (place, n.input)
+    if counts is not None:
+        inputs = (n.input, n.constant(np.array(counts, np.int32)), place)
+    return n.ops(name, inputs, outputs, NumSplits=parts)[0]
+
+
+def grown(n: Net, size: tuple[int, int], channels: int = 6, kernel: int = 3) -> int:
+    shape = n.constant(np.array((1, *size, 4), np.int32))
+    weight = n.constant(n.weight((4, kernel, kernel, channels)), n.weight_scale(4))
+    y = n.tensor((1, *size, 4), 1.0)
+    return n.op(
+        "TRANSPOSE_CONV", (shape, weight, n.input), y, Padding=SAME, StrideH=2, StrideW=2,
+        FusedActivationFunction=NONE,
+    )  # fmt: skip
+
+
+def softened(n: Net, alpha: float) -> int:
+    return n.function("LEAKY_RELU", n.input, 0.1, 0, Alpha=alpha)
+
+
+def bilinear(n: Net, factor: int, **options: bool) -> int:
+    size = (9 * factor, 8 * factor)
+    return n.part(n.input, (*size, 6), "RESIZE_BILINEAR", size, **options)
 
 
 def softmax_inside(n: Net) -> int:
@@ -125,10 +192,13 @@ def _weight(n: Net) -> int:
 
 
 CASES: dict[str, tuple[Callable[[Net], int], str]] = {
-    "sigmoid": (sigmoid, "is not supported; leave it out and compute it on the host."),
     "newer operator": (
-        lambda n: n.op("GELU", (n.input,), n.like(n.input, SHAPE)),
-        "GELU operator 0 ('tensor 1') is not supported; replace the operator",
+        lambda n: n.op("SIGN", (n.input,), n.like(n.input, SHAPE)),
+        "SIGN operator 0 ('tensor 1') is not supported; replace the operator",
+    ),
+    "quotient": (
+        lambda n: n.op("DIV", (n.input, n.input), n.like(n.input, SHAPE)),
+        "is not supported; multiply by a constant in its place",
     ),
     "dilation": (lambda n: n.conv(n.input, 4, dilation=2), "has a dilation of 2, allowed is 1"),
     "depthwise dilation": (lambda n: n.depthwise(n.input, dilation=2), "has a dilation of 2"),
@@ -147,14 +217,87 @@ CASES: dict[str, tuple[Callable[[Net], int], str]] = {
         "averages over axes [3], allowed are height and width",
     ),
     "reshaped map": (reshaped_map, "allowed is the map as it was made, ('batch', 9, 8, 6)"),
-    "broadcast": (broadcast, "adds shapes ('batch', 9, 8, 6) and ('batch', 1, 1, 6)"),
-    "constant summand": (constant_summand, "which is constant or not made, as input 1"),
+    "broadcast": (broadcast, "adds shapes ('batch', 9, 8, 6) and ('batch', 9, 1, 6)"),
+    "constant map": (constant_map, "a constant of shape (1, 9, 8, 6) beside ('batch', 9, 8, 6)"),
+    "flattened constants": (flattened_constants, "takes the flattened map (432,) and a constant"),
+    "huge constants": (huge_constants, "has constants up to 5e+09 for steps of"),
+    "bounds": (bounds, "has 6 bounds, allowed is one for all channels"),
+    "larger of two": (
+        lambda n: joined(n, "MAXIMUM", n.conv(n.input, 6)),
+        "takes the larger of two activations, allowed are one and a constant",
+    ),
+    "slopes below 0": (lambda n: sloped(n, [1, -2, 0, 3, 4, 5]), "has slopes from -0.02, allowed"),
+    "computed slopes": (lambda n: sloped(n, None), "computes its slopes, allowed are constants"),
+    "slopes of a flat map": (sloped_flat, "takes the flattened map (432,), allowed is a map or"),
+    "no slope": (lambda n: softened(n, float("nan")), "has alpha = nan, allowed are finite"),
+    "reflected too far": (
+        lambda n: padded_by(n, "MIRROR_PAD", [9, 0, 0, 0], Mode=0),
+        "cannot run: 9 rows cannot be padded by 9 and 0 in mode 'reflect'; use less padding.",
+    ),
+    "mirror mode": (
+        lambda n: padded_by(n, "MIRROR_PAD", [1, 0, 0, 0], Mode=2),
+        "has mode 2, allowed are REFLECT (0) and SYMMETRIC (1)",
+    ),
+    "computed padding": (
+        lambda n: padded_by(n, "PADV2", [1, 0, 0, 0], n.input),
+        "pads with no constant number, as it must; use PAD.",
+    ),
+    "bilinear corners": (
+        lambda n: bilinear(n, 2, AlignCorners=True),
+        "aligns the corners, allowed is half_pixel_centers or neither",
+    ),
+    "bilinear by 3": (
+        lambda n: bilinear(n, 3, HalfPixelCenters=True),
+        "resizes by 3 and 3, allowed are powers of two with weights up to 63 of 9",
+    ),
+    "bilinear by 8": (
+        lambda n: bilinear(n, 8),
+        "resizes by 8 and 8, allowed are powers of two with weights up to 63 of 64",
+    ),
+    "depth": (
+        lambda n: n.part(n.input, (18, 16, 1), "DEPTH_TO_SPACE", BlockSize=2),
+        "has a block size of 2 for 6 channels",
+    ),
+    "slice of images": (
+        lambda n: strided(n, [1, 0, 0, 0], [2, 9, 8, 6], [1] * 4),
+        "takes [(1, 1), (0, 9), (0, 8), (0, 6)] in steps of [1, 1, 1, 1] of shape",
+    ),
+    "slice backwards": (lambda n: strided(n, [0, 8, 0, 0], [1, 0, 8, 6], [1, -1, 1, 1]), "(8, 0)"),
+    "every other channel": (
+        lambda n: strided(n, [0] * 4, [1, 9, 8, 6], [1, 1, 1, 2]),
+        "in steps of [1, 1, 1, 2]",
+    ),
+    "new axis": (
+        lambda n: strided(n, [0] * 4, [1, 9, 8, 6], [1] * 4, NewAxisMask=2),
+        "adds axes or leaves some out by a mask",
+    ),
+    "slice of three axes": (
+        lambda n: strided(n, [0] * 3, [1, 9, 8], [1] * 3),
+        "has places of shapes (3,), (3,), (3,) for 4 axes",
+    ),
+    "split of images": (lambda n: split(n, "SPLIT", 0, 1), "splits axis [0] of 4, allowed is one"),
+    "split of rows": (
+        lambda n: split(n, "SPLIT", 1, 2),
+        "splits 9 places of axis 1 into 2 equal parts",
+    ),
+    "split that misses some": (
+        lambda n: split(n, "SPLIT_V", 3, 2, [2, 2]),
+        "splits 6 places of axis 3 into [2, 2] for 2 outputs",
+    ),
+    "transpose conv of a size": (
+        lambda n: grown(n, (17, 13)),
+        "makes 17x13 of 9x8, where a convolution would give 9x7 of that",
+    ),
+    "transpose conv of channels": (
+        lambda n: grown(n, (18, 16), 5),
+        "with kernels of shape (4, 3, 3, 5) for an input of 6 channels",
+    ),
     "softmax inside": (softmax_inside, "stands behind a SOFTMAX, which is left to the host"),
     "other scale": (other_scale, "concat needs equal scale and zero point in and out"),
     "along rows": (along_rows, "has axis 1 for shapes like ('batch', 9, 8, 6)"),
     "padded channels": (padded_channels, "0 for batch and channels; pad height and width alone"),
     "resize down": (lambda n: resized(n, (3, 4)), "makes [3, 4] of 9x8, allowed are whole"),
-    "resize corners": (lambda n: resized(n, (27, 24), AlignCorners=True), "makes [27, 24] of 9x8"),
+    "resize corners": (lambda n: resized(n, (27, 24), AlignCorners=True), "makes 27x24 of 9x8"),
     "unsigned weights": (unsigned_weights, "has weights of type UINT8, allowed is dense INT8"),
     "shifted weights": (shifted_weights, "zero points from 1 to 1"),
     "widest weights": (widest_weights, "weights must lie from -127 to 127, but -128 occurs"),
@@ -186,8 +329,8 @@ def test_all_obstacles_come_at_once_and_alike_ones_together() -> None:
     net = Net((16, 16, 4), seed=2)
     x = net.conv(net.input, 4, dilation=2)
     for _ in range(5):
-        x = net.op("HARD_SWISH", (net.conv(x, 4),), net.rescaled(x, (16, 16, 4), 1))
-    x = net.op("TANH", (x,), net.rescaled(x, (16, 16, 4), 1))
+        x = net.op("RSQRT", (net.conv(x, 4),), net.rescaled(x, (16, 16, 4), 1))
+    x = net.op("SIN", (x,), net.rescaled(x, (16, 16, 4), 1))
     x = net.conv(x, 8, stride=5, act=RELU)
     content = net.made(net.dense(net.mean(x), 3))
     with pytest.raises(Obstacles) as caught:
@@ -196,9 +339,11 @@ def test_all_obstacles_come_at_once_and_alike_ones_together() -> None:
     assert title == "TFLite network 'network' cannot run for 4 reasons:"
     assert lines == [f"- {each}" for each in caught.value.sentences]
     assert [line.split()[1] for line in lines] == [
-        "CONV_2D", "HARD_SWISH", "TANH", "CONV_2D",
+        "CONV_2D", "RSQRT", "SIN", "CONV_2D",
     ]  # fmt: skip
-    assert "(likewise 4 (" in lines[1] and "2 more) is not supported; use RELU6" in lines[1]
+    assert (
+        "(likewise 4 (" in lines[1] and "2 more) is not supported; replace the operator" in lines[1]
+    )
 
 
 def test_a_float_network_is_told_how_to_be_converted() -> None:
@@ -277,6 +422,19 @@ def test_altered_files_load_or_are_refused_in_a_sentence(seed: int) -> None:
             assert str(error).endswith("."), (seed, count)
         assert time.monotonic() - started < 10, (seed, count)
     assert refused > 50
+
+
+@pytest.mark.parametrize("name", tflite_cases.CASES)
+def test_altered_operators_load_or_are_refused_in_a_sentence(name: str) -> None:
+    seed = [*tflite_cases.CASES].index(name)
+    rng = np.random.default_rng(seed)
+    net = Net(SHAPE, seed)
+    content = net.made(tflite_cases.CASES[name](net))
+    for count in range(40):
+        try:
+            load(_changed(content, rng))
+        except UserError as error:
+            assert str(error).endswith("."), (name, seed, count)
 
 
 def test_truncated_files_are_refused() -> None:

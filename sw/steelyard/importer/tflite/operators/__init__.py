@@ -1,5 +1,7 @@
 """Handlers of TFLite operators, which enter the registry when they are imported."""
 
-from steelyard.importer.tflite.operators import codes, linear, moves, pooling, views
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["codes", "linear", "moves", "pooling", "views"]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -1,34 +1,14 @@
-"""Operators on codes pixel by pixel: sums, clamps, and other scales."""
+"""Operators on codes pixel by pixel: clamps, other scales, and what the host takes over."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from steelyard.importer.tflite.clamps import clamps, fused
+from steelyard.importer.tflite.clamps import clamps
 from steelyard.importer.tflite.file import Operator
 from steelyard.importer.tflite.registry import operator
 from steelyard.importer.tflite.values import Form, Value
 from steelyard.importer.tflite.walk import Walk
-from steelyard.network import Add
-from steelyard.network.scales import add_fixed_point
-
-
-@operator("ADD", inputs=2)
-def add(walk: Walk, op: Operator) -> None:
-    """Residual add of two tensors of one shape."""
-    (first, a), (second, b) = walk.activation(op, 0), walk.activation(op, 1)
-    if first.view != second.view or a.shape != b.shape:
-        raise op.error(
-            f"adds shapes {('batch', *first.view)} and {('batch', *second.view)}, allowed are "
-            "equal ones of tensors that were made alike; use such tensors."
-        )
-    output = walk.output(op, a.shape, first.view)
-    m_a, m_b, shift = add_fixed_point(a.scale / output.scale, b.scale / output.scale, op.title)
-    layer = walk.append(
-        op, Add, (a, b), output,
-        multiplier_a=m_a, multiplier_b=m_b, shift=shift, **fused(op, output),
-    )  # fmt: skip
-    walk.bind_tensor(op, layer)
 
 
 @operator("RELU", "RELU6", "RELU_N1_TO_1", inputs=1)

@@ -14,6 +14,7 @@ from steelyard.importer.tflite.file import Operator
 from steelyard.importer.tflite.operators.moves import padded
 from steelyard.importer.tflite.registry import operator
 from steelyard.importer.tflite.walk import Walk
+from steelyard.importer.tflite.weights import bias_of, weight_of
 from steelyard.importer.tflite.windows import read_window
 from steelyard.network import Conv, Shape, Tensor
 
@@ -22,7 +23,7 @@ from steelyard.network import Conv, Shape, Tensor
 def conv(walk: Walk, op: Operator) -> None:
     """Kernels (out_channels, height, width, in_channels / groups)."""
     x = walk.plane(op)
-    weight, scale = _weight(walk, op, rank=4, axis=0)
+    weight, scale = weight_of(walk, op, rank=4, axis=0)
     kernel = weight.transpose(0, 3, 1, 2)
     channels, own = x.shape[0], kernel.shape[1]
     if channels % own or len(kernel) % (channels // own):
@@ -37,7 +38,7 @@ def conv(walk: Walk, op: Operator) -> None:
 def depthwise(walk: Walk, op: Operator) -> None:
     """Kernels (1, height, width, channels * multiplier)."""
     x = walk.plane(op)
-    weight, scale = _weight(walk, op, rank=4, axis=3)
+    weight, scale = weight_of(walk, op, rank=4, axis=3)
     kernel = weight.transpose(3, 0, 1, 2)
     if kernel.shape[1] != 1 or len(kernel) % x.shape[0]:
         raise op.error(
@@ -53,7 +54,7 @@ def fully_connected(walk: Walk, op: Operator) -> None:
     if op.options["WeightsFormat"] != 0:
         raise op.error("has shuffled weights, allowed is their usual order; convert it so.")
     value, x = walk.activation(op)
-    weight, scale = _weight(walk, op, rank=2, axis=0)
+    weight, scale = weight_of(walk, op, rank=2, axis=0)
     channels, height, width = x.shape
     if weight.shape[1] != x.size:
         raise op.error(
@@ -105,59 +106,10 @@ def _finish(
         (x,),
         output,
         weight=np.ascontiguousarray(kernel),
-        bias=_bias(walk, op, channels),
+        bias=bias_of(walk, op, channels),
         multiplier=multiplier,
         shift=shift,
         **fused(op, output),
         **fields,
     )
     walk.bind_tensor(op, layer)
-
-
-def _weight(
-    walk: Walk, op: Operator, rank: int, axis: int
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Weight as the file has it, and its scales: one, or one for each output channel.
-
-    Raises
-    ------
-    UserError
-        If it is no int8 constant with zero point 0, or its scales lie along another axis.
-    """
-    info = walk.info(op, 1)
-    if info is None or info.data is None:
-        raise op.error("has weights that are computed, allowed are constants; convert it so.")
-    if info.type != "INT8" or info.sparse:
-        stored = "sparse storage" if info.sparse else f"type {info.type}"
-        raise op.error(
-            f"has weights of {stored}, allowed is dense INT8; convert the network to int8 "
-            "weights without sparse storage."
-        )
-    if info.data.ndim != rank:
-        raise op.error(
-            f"has weights of shape {info.shape}, allowed are {rank} axes; convert it again."
-        )
-    scale = info.scale.astype(np.float64)
-    channels = info.shape[axis]
-    along = scale.size == 1 or (scale.size == channels and info.axis == axis)
-    if not along or info.zero_point.any():
-        raise op.error(
-            f"has weights with {scale.size} scales along axis {info.axis} and zero points from "
-            f"{min(info.zero_point, default=0)} to {max(info.zero_point, default=0)}, allowed are "
-            f"one scale or {channels} along axis {axis}, and zero points 0; convert it with a "
-            "current TFLite converter."
-        )
-    return info.data, scale
-
-
-def _bias(walk: Walk, op: Operator, channels: int) -> NDArray[np.int32]:
-    info = walk.info(op, 2)
-    if info is None:
-        return np.zeros(channels, np.int32)
-    if info.data is None or info.type != "INT32" or info.shape != (channels,):
-        kind = info.type if info.data is not None else f"computed {info.type}"
-        raise op.error(
-            f"has a bias of {kind} {info.shape}, allowed are {channels} INT32 constants; convert "
-            "it with a current TFLite converter."
-        )
-    return info.data.astype(np.int32)

@@ -1,17 +1,25 @@
-"""Operators that put codes elsewhere: padding, concatenation, upsampling."""
+"""Operators that put codes elsewhere: padding, concatenation, depth to space."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from steelyard.contract.limits import MAX_PADDING
+from steelyard.errors import UserError
+from steelyard.importer.phases import interleaves
 from steelyard.importer.tflite.clamps import fused
+from steelyard.importer.tflite.constants import constant_of
 from steelyard.importer.tflite.file import Operator
 from steelyard.importer.tflite.registry import operator
 from steelyard.importer.tflite.walk import Walk
-from steelyard.network import Concat, Pad, Padding, Repeat, Tensor
+from steelyard.importer.unscaled import Move
+from steelyard.network import Concat, Layer, Lookup, Pad, Padding, Tensor, border
+from steelyard.network.averages import Append
+from steelyard.network.scales import real_to_code
 
 
 def padded(walk: Walk, op: Operator, x: Tensor, padding: Padding, output: Tensor) -> Tensor:
@@ -34,6 +42,124 @@ def padded(walk: Walk, op: Operator, x: Tensor, padding: Padding, output: Tensor
 @operator("PAD", inputs=2)
 def pad(walk: Walk, op: Operator) -> None:
     """Real zeros around the map."""
+    x, padding, output = _around(walk, op)
+    walk.bind_tensor(op, padded(walk, op, x, padding, output))
+
+
+@operator("PADV2", inputs=3)
+def pad_with(walk: Walk, op: Operator) -> None:
+    """A constant around the map: the code that stands for it is real zero while it is padded."""
+    constant = constant_of(walk, op, 2)
+    if constant is None or constant.steps.size != 1:
+        raise op.error("pads with no constant number, as it must; use PAD.")
+    x, padding, output = _around(walk, op)
+    code = real_to_code(float(constant.values.reshape(-1)[0]), x.scale, x.zero_point)
+    if code == x.zero_point:
+        walk.bind_tensor(op, padded(walk, op, x, padding, output))
+        return
+    same = np.arange(-128, 128).astype(np.int8)
+    shifted = replace(walk.inner(x, "shifted", x.shape), zero_point=code)
+    y = walk.append(op, Lookup, (x,), shifted, table=same)
+    y = padded(walk, op, y, padding, replace(y, name=walk.inner(y, "padded", x.shape).name))
+    walk.bind_tensor(op, walk.append(op, Lookup, (y,), output, table=same))
+
+
+@operator("MIRROR_PAD", inputs=2)
+def mirror_pad(walk: Walk, op: Operator) -> None:
+    """Pixels of the map around it, with those at its ends once more (SYMMETRIC) or not."""
+    import tflite
+
+    modes = {tflite.MirrorPadMode.REFLECT: "reflect", tflite.MirrorPadMode.SYMMETRIC: "symmetric"}
+    mode = op.options["Mode"]
+    if mode not in modes:
+        raise op.error(
+            f"has mode {mode}, allowed are REFLECT (0) and SYMMETRIC (1); convert it again."
+        )
+    x, padding, output = _around(walk, op)
+    walk.bind_tensor(op, bordered(walk, op, x, padding, output, modes[mode]))
+
+
+def appender(walk: Walk, op: Operator) -> Append:
+    """:meth:`Walk.append` for an operator, as functions that append several layers take it."""
+
+    def append(
+        kind: type[Layer], sources: tuple[Tensor, ...], output: Tensor, fields: dict[str, Any]
+    ) -> Tensor:
+        return walk.append(op, kind, sources, output, **fields)
+
+    return append
+
+
+def bordered(
+    walk: Walk, op: Operator, x: Tensor, padding: Padding, output: Tensor, mode: str
+) -> Tensor:
+    """Append layers that pad a tensor with pixels of its own; returns the result.
+
+    Parameters
+    ----------
+    output : name, scale and zero point of the result
+    mode : one of :data:`steelyard.network.BORDERS`
+
+    Raises
+    ------
+    UserError
+        If the scales differ, or the map has too few pixels.
+    """
+    if not any(padding):
+        return padded(walk, op, x, padding, output)
+    try:
+        return border(appender(walk, op), x, output, padding, mode)
+    except UserError as error:
+        reason = str(error).removeprefix(f"{op.title} ").rstrip(".")
+        raise op.error(f"cannot run: {reason}.") from None
+
+
+@operator("DEPTH_TO_SPACE", inputs=1)
+def depth_to_space(walk: Walk, op: Operator) -> None:
+    """Blocks of channels as blocks of pixels."""
+    x, side = walk.plane(op), op.options["BlockSize"]
+    channels, height, width = x.shape
+    if side < 1 or channels % (side * side):
+        raise op.error(
+            f"has a block size of {side} for {channels} channels, allowed is a number whose square "
+            "divides them; convert the network again."
+        )
+    shape = (channels // (side * side), height * side, width * side)
+    output = walk.output(op, shape)
+    walk.bind_tensor(op, moved(walk, op, x, interleaves(1, side, side), output))
+
+
+def moved(walk: Walk, op: Operator, x: Tensor, moves: Sequence[Move], output: Tensor) -> Tensor:
+    """Append layers that move codes; returns the result.
+
+    Parameters
+    ----------
+    output : name, shape, scale and zero point of the result
+
+    Raises
+    ------
+    UserError
+        If a layer cannot be, or the scales differ.
+    """
+    # One layer is there even where nothing moves, so that the output exists.
+    chain = list(moves) or [(Pad, {"padding": (0, 0, 0, 0)})]
+    for number, (kind, fields) in enumerate(chain, start=1):
+        made = output
+        if number < len(chain):
+            shape = kind(name="", inputs=("",), output="", **fields).output_shape(x.shape)
+            made = walk.inner(output, f"moved {number}", shape)
+        x = walk.append(op, kind, (x,), made, **fields)
+    return x
+
+
+def _around(walk: Walk, op: Operator) -> tuple[Tensor, Padding, Tensor]:
+    """A map, the numbers of pixels around it, and the padded map.
+
+    Raises
+    ------
+    UserError
+        If other axes are padded, or by too much.
+    """
     x = walk.plane(op)
     counts = walk.integers(op, 1)
     if (
@@ -50,7 +176,7 @@ def pad(walk: Walk, op: Operator) -> None:
     (top, bottom), (left, right) = counts[1:3].tolist()
     channels, height, width = x.shape
     output = walk.output(op, (channels, height + top + bottom, width + left + right))
-    walk.bind_tensor(op, padded(walk, op, x, (top, left, bottom, right), output))
+    return x, (top, left, bottom, right), output
 
 
 @operator("CONCATENATION", inputs=1)
@@ -82,48 +208,3 @@ def concatenation(walk: Walk, op: Operator) -> None:
     output = walk.output(op, shape, (shape[0],) if rank == 1 else None)
     clamped = fused(op, output)
     walk.bind_tensor(op, walk.append(op, Concat, tuple(tensors), output, **clamped))
-
-
-@operator("RESIZE_NEAREST_NEIGHBOR", inputs=2)
-def resize(walk: Walk, op: Operator) -> None:
-    """Every row and column several times."""
-    x = walk.plane(op)
-    target = walk.integers(op, 1)
-    channels, height, width = x.shape
-    factors = []
-    for size, wanted in zip((height, width), target.reshape(-1).tolist(), strict=False):
-        count = wanted // size
-        if wanted < 1 or wanted != count * size or not _repeats(op, size, count):
-            break
-        factors.append(count)
-    if target.shape != (2,) or len(factors) != 2:
-        raise op.error(
-            f"makes {target.reshape(-1)[:2].tolist()} of {height}x{width}, allowed are whole "
-            "multiples whose pixels are repeated equally; choose such a size."
-        )
-    output = walk.output(op, (channels, height * factors[0], width * factors[1]))
-    between = walk.inner(output, "rows", (channels, height * factors[0], width))
-    # One of both is there even where nothing is repeated, so that the output exists.
-    if factors[0] > 1 and factors[1] > 1:
-        x = walk.append(op, Repeat, (x,), between, axis=1, count=factors[0])
-        factors[0] = 1
-    axis = 1 if factors[0] > 1 else 2
-    walk.bind_tensor(op, walk.append(op, Repeat, (x,), output, axis=axis, count=factors[axis - 1]))
-
-
-def _repeats(op: Operator, size: int, count: int) -> bool:
-    """Whether TFLite's kernel, which computes places in float32, repeats each pixel equally."""
-    if size * count > 1 << 16:
-        return False
-    places = np.arange(size * count, dtype=np.float32)
-    if op.options["AlignCorners"] and count > 1:
-        if size * count < 2:
-            return True
-        scale = np.float32(size - 1) / np.float32(size * count - 1)
-        found = np.floor(places * scale + np.float32(0.5))
-    else:
-        scale = np.float32(size) / np.float32(size * count)
-        offset = np.float32(0.5 if op.options["HalfPixelCenters"] else 0)
-        found = np.floor((places + offset) * scale)
-    expected = np.repeat(np.arange(size), count)
-    return bool(np.array_equal(np.minimum(found, size - 1), expected))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from steelyard.contract.limits import MAX_CONV_STRIDE
 from steelyard.importer.tflite.clamps import fused
 from steelyard.importer.tflite.file import Operator
+from steelyard.importer.tflite.operators.moves import appender
 from steelyard.importer.tflite.registry import operator
 from steelyard.importer.tflite.walk import Walk
 from steelyard.importer.tflite.windows import OpWindow, read_window
 from steelyard.network import (
     AvgPool,
     Conv,
-    Layer,
     MaxPool,
     Run,
     Tensor,
@@ -65,11 +64,6 @@ def average_pool(walk: Walk, op: Operator) -> None:
         else:
             _average(walk, op, taken, own, made, clamps)
 
-    def append(
-        kind: type[Layer], inputs: tuple[Tensor, ...], made: Tensor, fields: dict[str, Any]
-    ) -> None:
-        walk.append(op, kind, inputs, made, **fields)
-
     rows, columns = (
         average_runs(
             x.shape[1 + axis], window.kernel[axis], window.stride[axis],
@@ -77,7 +71,7 @@ def average_pool(walk: Walk, op: Operator) -> None:
         )
         for axis in (0, 1)
     )  # fmt: skip
-    join_averages(append, x, output, rows, columns, average)
+    join_averages(appender(walk, op), x, output, rows, columns, average)
     walk.bind_tensor(op, output)
 
 
