@@ -65,7 +65,12 @@ def test_every_output_comes_out_with_channels_last(tmp_path, steelyard, raw):
     builder.conv(weight, padding=1, weight_scale=0.01, scale=2.0, name="map")
     builder.max_pool(2, "map", stride=2, name="flat")
     network = builder.network(
-        "flat", "map", input_view=(6, 4, 2), output_views=((30,), (6, 4, 5)), channels_last=True
+        "flat",
+        "map",
+        input_view=(6, 4, 2),
+        output_views=((30,), (6, 4, 5)),
+        input_last=True,
+        outputs_last=(True, True),
     )
     compile(network, CONFIG, batch=2).save(tmp_path / "net.syp")
     codes = rng.integers(-128, 128, (3, 6, 4, 2)).astype(np.int8)

@@ -21,7 +21,8 @@ def images(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
 
 def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
     """Int8 codes of every quantized activation by its tensor's name, without any fusion."""
-    names = {name: each.codes for name, each in runtime_names(model)}
+    watching = dict(runtime_names(model))
+    names = {name: each.codes for name, each in watching.items()}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
@@ -30,10 +31,14 @@ def runtime_codes(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray
     found = dict(
         zip(outputs, session(watched).run(outputs, {model.graph.input[0].name: x}), strict=True)
     )
-    return {
+    codes_of_all = {
         name: found[codes].astype(np.int16) - (128 if found[codes].dtype == np.uint8 else 0)
         for name, codes in names.items()
     }
+    for name, each in watching.items():
+        if each.order is not None:
+            codes_of_all[name] = codes_of_all[name].transpose(each.order)
+    return codes_of_all
 
 
 def assert_agrees(
@@ -46,20 +51,20 @@ def assert_agrees(
     """
     expected = runtime_codes(model, x)
     source = network.tensor(network.input)
-    codes = source.quantize(x.reshape(len(x), *source.shape))
+    codes = source.quantize(network.planes(source.name, x))
     traced = golden.run(network, codes, trace=True, threads=1)
     if not expected.keys() >= set(network.outputs):
         # What a moved tensor or joined codes hold has no QuantizeLinear of its own.
         assert_within_a_step(model, network, x, agreement)
     truth = {source.name: codes}
-    np.testing.assert_array_equal(codes, expected[network.input].reshape(codes.shape))
+    np.testing.assert_array_equal(codes, network.planes(network.input, expected[network.input]))
     end_to_end = []
     for layer in network.layers:
         alone = golden.layer(network, layer, *(truth[name] for name in layer.inputs))
         truth[layer.output] = alone
         if layer.output not in expected:
             continue
-        right = expected[layer.output].reshape(alone.shape).astype(np.int8)
+        right = network.planes(layer.output, expected[layer.output]).astype(np.int8)
         truth[layer.output] = right
         difference = np.abs(alone.astype(np.int16) - right)
         equal = float(np.mean(difference == 0))
@@ -87,7 +92,7 @@ def runtime_output(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 def scores(network: Network, x: np.ndarray) -> np.ndarray:
     """Real output of the golden model."""
     tensor = network.tensor(network.input)
-    codes = tensor.quantize(x.reshape(len(x), *tensor.shape))
+    codes = tensor.quantize(network.planes(tensor.name, x))
     return network.tensor(network.output).dequantize(golden.run(network, codes, threads=1))
 
 
@@ -97,13 +102,13 @@ def assert_within_a_step(
     """Outputs of the golden model against onnxruntime's: at most one step, and seldom that."""
     right = session(model).run(None, {model.graph.input[0].name: x})
     source = network.tensor(network.input)
-    codes = source.quantize(x.reshape(len(x), *source.shape))
+    codes = source.quantize(network.planes(source.name, x))
     traced = golden.run(network, codes, trace=True, threads=1)
     for name, view, expected in zip(network.outputs, network.output_views, right, strict=True):
         tensor = network.tensor(name)
         assert expected.shape == (len(x), *view), f"{name} is seen as {view}"
-        found = tensor.dequantize(traced[name]).reshape(expected.shape)
-        steps = np.rint(np.abs(found - expected) / tensor.scale)
+        difference = tensor.dequantize(traced[name]) - network.planes(name, expected)
+        steps = np.rint(np.abs(difference) / tensor.scale)
         equal = np.mean(steps == 0)
         assert steps.max() <= 1, f"{name} is off by {steps.max()} steps"
         assert equal >= agreement, f"{name}: {equal:.2%} of {steps.size} equal"

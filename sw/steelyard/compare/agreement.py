@@ -126,6 +126,8 @@ def traced(watching: Watching, model: onnx.ModelProto) -> Callable[[NDArray[Any]
         if fed is not None:
             feed = {given: raw[name] for name, given in watching.feeds.items()}
             values = dict(zip(outputs, fed.run({source: x} | feed), strict=True)) | {source: x}
+        if watching.order is not None:
+            raw[watching.source] = raw[watching.source].transpose(watching.order)
         reals = {name: values[real] for name, real in watching.reals.items()}
         return Traced({name: _signed(each) for name, each in raw.items()}, reals)
 
@@ -152,23 +154,20 @@ def agreements(model: onnx.ModelProto, network: Network, x: NDArray[np.float32])
     def compute(layer: Layer, *inputs: NDArray[np.int8]) -> NDArray[np.int8]:
         return golden.layer(network, layer, *inputs)
 
-    return layer_agreements(network, traced(Watching(model, network), model)(x), len(x), compute)
+    return layer_agreements(network, traced(Watching(model, network), model)(x), compute)
 
 
-def layer_agreements(
-    network: Network, found: Traced, images: int, compute: Compute
-) -> list[Agreement]:
+def layer_agreements(network: Network, found: Traced, compute: Compute) -> list[Agreement]:
     """Every layer whose codes onnxruntime has, in order, fed onnxruntime's codes of its inputs.
 
     Parameters
     ----------
     found : what onnxruntime computed
-    images : of which
     compute : output of a layer, given the layer and its inputs
     """
     source = network.tensor(network.input)
     truth: dict[str, NDArray[np.int8]] = {}
-    truth[source.name] = found.codes[source.name].reshape(images, *source.shape)
+    truth[source.name] = network.planes(source.name, found.codes[source.name])
     margins: dict[str, float] = {}
     rows = []
     for layer in network.layers:
@@ -180,12 +179,12 @@ def layer_agreements(
         )
         if layer.output not in found.codes:
             continue
-        right = found.codes[layer.output].reshape(alone.shape)
+        right = network.planes(layer.output, found.codes[layer.output])
         truth[layer.output] = right
         difference = np.abs(alone.astype(np.int16) - right)
         distance: NDArray[np.float64] = np.full(alone.shape, np.inf)
         if layer.output in found.reals:
-            real = found.reals[layer.output].astype(np.float64).reshape(alone.shape)
+            real = network.planes(layer.output, found.reals[layer.output].astype(np.float64))
             steps = real / network.tensor(layer.output).scale
             distance = np.abs(steps - np.floor(steps) - 0.5)
         margin = NOISE + margins[layer.output]

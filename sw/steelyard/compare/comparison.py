@@ -133,7 +133,7 @@ def compare(
         whole = program.golden(codes[first : first + size])
         for each, noise in noises.items():
             mine = network.tensor(each).dequantize(whole[each])
-            noise.add(values[each].reshape(mine.shape), mine)
+            noise.add(network.planes(each, values[each]), mine)
         for row in agreed:
             before = tallies.get(row.tensor)
             tallies[row.tensor] = row if before is None else before.with_more(row)
@@ -171,7 +171,7 @@ class _Quantized:
         """Real values of the first images by tensor, and how far each layer agrees on them."""
         found = self._trace(x).first(count)
         network = self._program.network
-        agreed = layer_agreements(network, found, count, self._layer)
+        agreed = layer_agreements(network, found, self._layer)
         values = {n: network.tensor(n).dequantize(found.codes[n]) for n in self.names}
         return values, agreed
 

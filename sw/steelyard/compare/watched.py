@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,17 @@ __all__ = ["Watched", "Watching", "runtime_names"]
 
 @dataclass(frozen=True)
 class Watched:
-    """Names of a tensor's codes, of the real value that is rounded to them, and of its scale."""
+    """Names of a tensor's codes, of the real value that is rounded to them, and of its scale.
+
+    Members
+    -------
+    order : axes of the codes that put them as the network's input has them; None where they are so
+    """
 
     codes: str
     real: str | None
     parameters: tuple[str, ...] = ()
+    order: tuple[int, ...] | None = None
 
 
 def runtime_names(model: onnx.ModelProto) -> list[tuple[str, Watched]]:
@@ -39,19 +46,18 @@ def runtime_names(model: onnx.ModelProto) -> list[tuple[str, Watched]]:
     source = next(item.name for item in graph.input if item.name not in constants)
     targets: dict[str, str] = {}
     for item in graph.output:
-        last = item.name
-        while last in makers and makers[last].op_type in VIEWS:
-            last = makers[last].input[0]
         # Of outputs that are one tensor, the first is it.
-        targets.setdefault(last, item.name)
+        targets.setdefault(_viewed(item.name, makers), item.name)
     names: list[tuple[str, Watched]] = []
     clamped = {n.input[0] for n in graph.node if n.op_type in ("Clip", "Relu")}
     for node in graph.node:
         if is_qoperator(node) and node.output[0] not in clamped:
             # Its codes give the tensor its name.
             names.append((node.output[0], Watched(node.output[0], None)))
-        if node.op_type == "QuantizeLinear" and node.input[0] == source:
-            names.append((source, Watched(node.output[0], None, tuple(node.input[1:]))))
+        if node.op_type == "QuantizeLinear":
+            from_source, order = _back(node.input[0], makers)
+            if from_source == source:
+                names.append((source, Watched(node.output[0], None, tuple(node.input[1:]), order)))
         if node.op_type == "DequantizeLinear" and node.output[0] in targets:
             names.append((targets[node.output[0]], Watched(node.input[0], None)))
         if node.op_type != "DequantizeLinear" or node.input[0] in constants:
@@ -73,6 +79,23 @@ def runtime_names(model: onnx.ModelProto) -> list[tuple[str, Watched]]:
     return names
 
 
+def _back(name: str, makers: Mapping[str, onnx.NodeProto]) -> tuple[str, tuple[int, ...] | None]:
+    """What views and a Transpose behind them made a value of, and the order that undoes it."""
+    name = _viewed(name, makers)
+    maker = makers.get(name)
+    if maker is None or maker.op_type != "Transpose":
+        return name, None
+    order = next((tuple(each.ints) for each in maker.attribute if each.name == "perm"), ())
+    back = tuple(order.index(axis) for axis in range(len(order)) if axis in order)
+    return _viewed(maker.input[0], makers), back
+
+
+def _viewed(name: str, makers: Mapping[str, onnx.NodeProto]) -> str:
+    while name in makers and makers[name].op_type in VIEWS:
+        name = makers[name].input[0]
+    return name
+
+
 class Watching:
     """What is watched of a quantized model, by the tensors of the network that was made of it.
 
@@ -84,6 +107,7 @@ class Watching:
     Members
     -------
     codes : value of the model that holds a tensor's codes
+    order : axes by which the input's codes become as the network takes them, where they are others
     reals : value of `fed` that is rounded to them, where there is one
     fed : None where the model itself has these values; else the same network between quantizers,
         which takes the codes of every tensor
@@ -94,6 +118,7 @@ class Watching:
         found = _by_tensor(model, network)
         self.source = network.input
         self.codes = {name: each.codes for name, each in found.items()}
+        self.order = found[self.source].order if self.source in found else None
         self.reals = {name: each.real for name, each in found.items() if each.real}
         self.fed: onnx.ModelProto | None = None
         self.feeds: dict[str, str] = {}

@@ -33,7 +33,7 @@ def float_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
         raise BadInput(
             "Images hold NaN or infinite values, allowed are finite ones; replace these values."
         )
-    return network.tensor(network.input).quantize(_planes(network, given, network.channels_last))
+    return network.tensor(network.input).quantize(_planes(network, given, network.input_last))
 
 
 def int8_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
@@ -48,7 +48,7 @@ def int8_codes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
     BadInput
         If they are not int8, or of another shape than the network's input.
     """
-    return _planes(network, _codes(images), network.channels_last)
+    return _planes(network, _codes(images), network.input_last)
 
 
 def int8_planes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
@@ -63,7 +63,7 @@ def int8_planes(network: Network, images: ArrayLike) -> NDArray[np.int8]:
     BadInput
         If they are not int8, or of another shape than the network's input.
     """
-    return _planes(network, _codes(images), channels_last=False)
+    return _planes(network, _codes(images), last=False)
 
 
 def raw_output(
@@ -75,7 +75,8 @@ def raw_output(
     ----------
     name : which output, by default the first
     """
-    return _viewed(network, codes, name or network.output) if network.channels_last else codes
+    name = name or network.output
+    return _viewed(network, codes, name) if network.is_last(name) else codes
 
 
 def real_output(
@@ -92,7 +93,7 @@ def real_output(
 
 
 def _viewed(network: Network, values: NDArray, name: str) -> NDArray:
-    if network.channels_last:
+    if network.is_last(name):
         values = values.transpose(0, 2, 3, 1)
     view = network.output_views[network.outputs.index(name)]
     return values.reshape(len(values), *view)
@@ -117,18 +118,15 @@ def _array(images: ArrayLike) -> NDArray:
         raise BadInput(f"Images are no array ({reason}); give a numpy array.") from None
 
 
-def _planes(network: Network, given: NDArray, channels_last: bool) -> NDArray:
+def _planes(network: Network, given: NDArray, last: bool) -> NDArray:
     shape = network.tensor(network.input).shape
     allowed = dict.fromkeys([shape, network.input_view])
-    if network.channels_last:
+    if network.input_last:
         # One shape must not mean two orders.
-        allowed = dict.fromkeys([network.input_view if channels_last else shape])
+        allowed = dict.fromkeys([network.input_view if last else shape])
     if given.shape[1:] not in allowed or not given.ndim:
         sizes = " or ".join(f"(images, {', '.join(map(str, each))})" for each in allowed)
         raise BadInput(f"Images must have the shape {sizes}, not {given.shape}; reshape them.")
     if not len(given):
         raise BadInput("Images are needed, and the array holds none; give at least one.")
-    if channels_last:
-        channels, height, width = shape
-        return given.reshape(len(given), height, width, channels).transpose(0, 3, 1, 2)
-    return given.reshape(len(given), *shape)
+    return network.planes(network.input, given) if last else given.reshape(len(given), *shape)

@@ -18,11 +18,13 @@ class Output:
     name : as the file calls it
     tensor : that it is
     view : shape in which the file has it, without batch
+    last : whether its elements are there in order of height, width and channels
     """
 
     name: str
     tensor: str
     view: tuple[int, ...]
+    last: bool = False
 
 
 def network_of(
@@ -30,7 +32,7 @@ def network_of(
     outputs: Sequence[Output],
     input_view: tuple[int, ...],
     *,
-    channels_last: bool = False,
+    input_last: bool = False,
 ) -> Network:
     """Network of all layers that outputs depend on; each is a tensor of its own and of its name.
 
@@ -39,7 +41,7 @@ def network_of(
     builder : whose layers these are; gets a slice, which moves nothing, where outputs are one
         tensor or the input
     input_view : shape in which the file has the input, without batch
-    channels_last : order of the elements in all views
+    input_last : whether its elements are there in order of height, width and channels
     """
     source = next(iter(builder.tensors))  # The input, with which a builder begins.
     tensors: list[str] = []
@@ -61,7 +63,8 @@ def network_of(
         *tensors,
         input_view=input_view,
         output_views=tuple(output.view for output in outputs),
-        channels_last=channels_last,
+        input_last=input_last,
+        outputs_last=tuple(output.last for output in outputs),
     )
     return _called(network, names)
 

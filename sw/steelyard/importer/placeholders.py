@@ -15,7 +15,7 @@ from steelyard.errors import UserError
 from steelyard.importer.node import Node
 from steelyard.importer.obstacles import surveyed
 from steelyard.importer.schema import VIEWS
-from steelyard.importer.survey import AFFINE, Survey
+from steelyard.importer.survey import AFFINE, Survey, inner_of, unquantized
 from steelyard.importer.values import (
     Activation,
     Codes,
@@ -75,12 +75,11 @@ class _Placeholders(Survey):
             for output in node.outputs:
                 value = self._values.get(output)
                 goes_on = output in self._inner or self._goes_on(readers.get(output, []))
-                if isinstance(value, Pending) and not goes_on:
-                    self._values[output] = self._activation(value)
+                if isinstance(inner_of(value), Pending) and not goes_on:
+                    self._quantize(output)
         for output in self.graph.outputs:
-            last = self._values.get(output)
-            if isinstance(last, Pending):
-                self._values[output] = self._activation(last)
+            if isinstance(inner_of(self._values.get(output)), Pending):
+                self._quantize(output)
         ends = [self._result(output) for output in self.graph.outputs]
         if self._builder is None:
             raise UserError(
@@ -105,11 +104,7 @@ class _Placeholders(Survey):
         """Lowers a node whose inputs are quantized where it needs them so."""
         # A clamp or a view takes a layer's result as it is: that is the usual form here.
         values = [self._values.get(name) if name else None for name in node.inputs]
-        raw = {
-            index: value
-            for index, value in enumerate(values)
-            if isinstance(value, Pending | NetworkInput)
-        }
+        raw = {index: value for index, value in enumerate(values) if unquantized(value)}
         reasons: list[UserError] = []
         for form in self._forms(node):
             for shown in ({**form, **raw}, form):
@@ -124,6 +119,11 @@ class _Placeholders(Survey):
                     self._shown = {}
         if not self._affine(node):
             raise reasons[-1]
+
+    def _quantize(self, name: str) -> None:
+        value = self._values[name]
+        if unquantized(value):
+            self._values[name] = self._as_activation(value)
 
     def _finished(self, codes: Codes, pending: Pending) -> Tensor:
         return Walk._finished(self, codes, pending)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from steelyard.importer.values import (
     NetworkInput,
     Pending,
     QuantizedConstant,
+    Turned,
     Value,
     ends_of,
 )
@@ -94,7 +95,7 @@ class Survey(Walk):
         self._shown: Form = {}
         self._count = 0
         self._ranges: dict[str, tuple[int, int]] = {}
-        self._activations: dict[str, Activation] = {}
+        self._activations: dict[str, Activation | Turned] = {}
         self._inner = frozenset[str]() if quantized else inner_values(graph)
         self._values[ANY] = NetworkInput(ANY, (1,))
         if len(graph.input_shape) not in (1, 3):
@@ -142,7 +143,9 @@ class Survey(Walk):
 
     def value(self, node: Node, index: int) -> Value | None:
         """What the node is shown."""
-        return self._shown[index] if index in self._shown else super().value(node, index)
+        if index in self._shown and index not in self._straight:
+            return self._shown[index]
+        return super().value(node, index)
 
     def _finished(self, codes: Codes, pending: Pending) -> Tensor:
         """Tensor of a layer's output, if the layer is one that accelerators compute."""
@@ -245,7 +248,7 @@ class Survey(Walk):
         quantized: Form = {
             index: self._shown_as(node.inputs[index], value)
             for index, value in enumerate(values)
-            if isinstance(value, Pending | NetworkInput)
+            if unquantized(value)
         }
         outer = {i: each for i, each in quantized.items() if node.inputs[i] not in self._inner}
         constants: Form = {
@@ -256,18 +259,25 @@ class Survey(Walk):
         forms = [{**quantized, **weights}, weights]
         if len(outer) < len(quantized):
             forms.insert(0, {**outer, **weights})
-        if any(isinstance(value, NetworkInput) for value in values):
+        if any(isinstance(inner_of(value), NetworkInput) for value in values):
             # A view of the network's input is quantized behind it.
             forms.reverse()
         yield from forms
         for form in forms:
             yield {**form, **constants}
 
-    def _shown_as(self, name: str, value: Pending | NetworkInput) -> Activation:
+    def _shown_as(self, name: str, value: Pending | NetworkInput | Turned) -> Activation | Turned:
         """The one activation that all readers of a value are shown."""
         if name not in self._activations:
-            self._activations[name] = self._activation(value)
+            self._activations[name] = self._as_activation(value)
         return self._activations[name]
+
+    def _as_activation(self, value: Pending | NetworkInput | Turned) -> Activation | Turned:
+        if not isinstance(value, Turned):
+            return self._activation(value)
+        inner = value.value
+        assert isinstance(inner, Pending | NetworkInput)
+        return replace(value, value=self._activation(inner))
 
     def _activation(self, value: Pending | NetworkInput) -> Activation:
         shape = value.layer.shape if isinstance(value, Pending) else _plane(value.view)
@@ -333,6 +343,18 @@ class Survey(Walk):
             usual = len(shape) in (2, 4) and shape[0] == 1
             view = shape[1:]
             self._values[name] = Activation(self._tensor(_plane(view)), view) if usual else UNKNOWN
+
+
+def inner_of(value: Value | None) -> Value | None:
+    """A value with channels first, whichever order the graph sees it in."""
+    return value.value if isinstance(value, Turned) else value
+
+
+def unquantized(
+    value: Value | None,
+) -> TypeGuard[Pending | NetworkInput | Turned]:
+    """Whether a value is real and has no quantizer yet."""
+    return isinstance(inner_of(value), Pending | NetworkInput)
 
 
 def _plane(view: Shape) -> tuple[int, int, int]:

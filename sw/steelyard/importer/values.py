@@ -154,6 +154,21 @@ class Codes:
     hi: int = 127
 
 
+@dataclass(frozen=True)
+class Turned:
+    """Map that the graph sees with channels last, as a Transpose makes it.
+
+    Members
+    -------
+    value : the map with channels first, in the shape of its tensor or layer
+    view : shape without batch in which the graph sees it, elements in order of height, width and
+        channels
+    """
+
+    value: NetworkInput | Activation | Pending | Codes
+    view: tuple[int, ...]
+
+
 def ends_of(codes: Codes, pending: Pending) -> tuple[int, int]:
     """Lowest and highest code of a result that waits, once it is quantized to such codes."""
     lo, hi = (
@@ -163,4 +178,4 @@ def ends_of(codes: Codes, pending: Pending) -> tuple[int, int]:
     return lo, hi
 
 
-Value = Constant | QuantizedConstant | NetworkInput | Activation | Pending | Codes
+Value = Constant | QuantizedConstant | NetworkInput | Activation | Pending | Codes | Turned

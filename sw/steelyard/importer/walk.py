@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from steelyard.contract.limits import MAX_PADDING
 from steelyard.errors import UserError
@@ -18,6 +16,8 @@ from steelyard.importer.naming import unused
 from steelyard.importer.node import Node
 from steelyard.importer.outputs import Output, network_of
 from steelyard.importer.registry import HINTS, OPERATORS
+from steelyard.importer.seen import Seen
+from steelyard.importer.turning import ELEMENTWISE, again, straight_input, straightened
 from steelyard.importer.unscaled import Move, UnscaledAvgPool
 from steelyard.importer.values import (
     Activation,
@@ -26,13 +26,14 @@ from steelyard.importer.values import (
     LaterMaxPool,
     NetworkInput,
     Pending,
+    Turned,
     Value,
     ends_of,
 )
 from steelyard.network import Layer, Network, NetworkBuilder, Pad, Shape, Tensor
 
 
-class Walk:
+class Walk(Seen):
     """Values seen so far, and the tensors and layers made of them.
 
     Parameters
@@ -42,12 +43,10 @@ class Walk:
     """
 
     def __init__(self, graph: Graph, name: str) -> None:
-        self.graph = graph
+        super().__init__(graph)
         self._name = name
-        self._values: dict[str, Value] = {n: Constant(a) for n, a in graph.constants.items()}
-        self._values[graph.input] = NetworkInput(graph.input, graph.input_shape)
-        self._builder: NetworkBuilder | None = None  # From the input's quantizer on.
         self._input_is_read = False
+        self._input_last = False
         self._quantized: dict[tuple[object, ...], Tensor] = {}
         self._padded: dict[tuple[object, ...], Tensor] = {}
         self._label = output_labels(graph)
@@ -65,16 +64,19 @@ class Walk:
             self._lower(node)
         return self._network([self._result(name) for name in self.graph.outputs])
 
-    def _network(self, results: Sequence[Activation]) -> Network:
+    def _network(self, results: Sequence[Activation | Turned]) -> Network:
         """Network of all layers so far, whose outputs are called as in the graph."""
         assert self._builder is not None  # An activation is of a network.
         ends = [
-            Output(name, result.tensor.name, result.view)
+            Output(name, inner.tensor.name, result.view, isinstance(result, Turned))
             for name, result in zip(self.graph.outputs, results, strict=True)
+            if isinstance(
+                inner := result.value if isinstance(result, Turned) else result, Activation
+            )
         ]
-        return network_of(self._builder, ends, self.graph.input_shape)
+        return network_of(self._builder, ends, self.graph.input_shape, input_last=self._input_last)
 
-    def _result(self, name: str) -> Activation:
+    def _result(self, name: str) -> Activation | Turned:
         """What an output of the network is, once all nodes are lowered.
 
         Raises
@@ -82,7 +84,8 @@ class Walk:
         UserError
             If it is no quantized activation, or padding waits.
         """
-        output = self._values.get(name)
+        found = self._values.get(name)
+        output = found.value if isinstance(found, Turned) else found
         if isinstance(output, Codes):
             output = self.dequantized(output)
         if isinstance(output, Pending):
@@ -96,42 +99,22 @@ class Walk:
                 f"Network output {name!r} is not computed from the input by quantized layers, as "
                 "it must be; export the network so."
             )
-        return self.unpadded(output)
+        output = self.unpadded(output)
+        return replace(found, value=output) if isinstance(found, Turned) else output
 
-    @property
-    def _tensors(self) -> Mapping[str, Tensor]:
-        return {} if self._builder is None else self._builder.tensors
-
-    @property
-    def _input(self) -> Tensor | None:
-        """Tensor of the network's input, None before its quantizer."""
-        return self._tensors.get(self.graph.input)
-
-    def value(self, node: Node, index: int) -> Value | None:
-        """What an input of a node stands for; None for an optional input that is absent."""
-        if index >= len(node.inputs) or not node.inputs[index]:
-            return None
-        name = node.inputs[index]
-        if name not in self._values:
-            raise node.error(
-                f"reads {name!r}, a second output of another node, which is not made; "
-                "allowed are first outputs, so leave the node out."
-            )
-        value = self._values[name]
-        if isinstance(value, Activation):
-            # The input's shape may have become another since.
-            return replace(value, tensor=self._tensors.get(value.tensor.name, value.tensor))
-        return value
-
-    def activation(self, node: Node, index: int = 0) -> Activation:
+    def activation(self, node: Node, index: int = 0, value: Value | None = None) -> Activation:
         """Dequantized activation at an input of a node.
+
+        Parameters
+        ----------
+        value : in place of what stands at the input
 
         Raises
         ------
         UserError
             If it is constant or has no QuantizeLinear and DequantizeLinear before the node.
         """
-        value = self.value(node, index)
+        value = value or self.value(node, index)
         if isinstance(value, Pending | NetworkInput):
             raise NotQuantized(
                 f"{node.title} takes {node.inputs[index]!r}, which is not quantized, as input "
@@ -139,6 +122,11 @@ class Walk:
                 node.inputs[index],
                 node.outputs[0],
                 index,
+            )
+        if isinstance(value, Turned):
+            raise node.error(
+                f"takes a map with channels last as input {index}, as a Transpose before it makes "
+                "it, allowed is channels first; export the network with channels first."
             )
         if not isinstance(value, Activation):
             what = "integer codes" if isinstance(value, Codes) else "a constant"
@@ -182,50 +170,32 @@ class Walk:
             )
         return value, tensor.shape
 
-    def constant(self, node: Node, index: int) -> np.ndarray | None:
-        """Constant array at an input of a node, None if absent.
+    def straight_input(self, value: Value | None, shape: Shape) -> Value | None:
+        """The network's input with channels first, if that has channels last from now on.
 
-        Raises
-        ------
-        UserError
-            If it is computed from the network's input.
+        Parameters
+        ----------
+        value : None is given unless this is the input that nothing has read yet, or its codes
+        shape : channels, height and width
         """
-        value = self.value(node, index)
-        if value is None:
+        if value is None or self._input_is_read or self._input_last:
             return None
-        if not isinstance(value, Constant):
-            raise node.error(
-                f"computes input {index} from data, allowed is a constant; "
-                "export the network with fixed sizes."
-            )
-        return value.array
-
-    def integers(self, node: Node, index: int) -> list[int] | None:
-        """Constant integers at an input of a node, None if absent.
-
-        Raises
-        ------
-        UserError
-            If it is no constant, or not of integers.
-        """
-        array = self.constant(node, index)
-        if array is None:
+        name, tensor = self.graph.input, self._input
+        if straight_input(value, name, tensor, shape) is None:
             return None
-        if array.dtype.kind not in "iu" or array.ndim > 1:
-            raise node.error(
-                f"has {array.dtype} of shape {array.shape} as input {index}, allowed is a list of "
-                "integers; export the network again."
-            )
-        return [int(each) for each in array.reshape(-1)]
+        if tensor is not None:
+            tensor = self._begin(shape, tensor.scale, tensor.zero_point)
+        self._input_last = True
+        for key, each in self._values.items():
+            straight = straight_input(each, name, tensor, shape)
+            if straight is not None and isinstance(each, NetworkInput | Activation | Codes):
+                self._values[key] = Turned(straight, each.view)
+        return straight_input(value, name, tensor, shape)
 
     def range_of(self, tensor: Tensor) -> tuple[int, int]:
         """Lowest and highest code that a tensor can hold, as far as its own layer tells."""
         made = self._builder.layers if self._builder else ()
         return next((each.range for each in made if each.output == tensor.name), (-128, 127))
-
-    def bind(self, node: Node, value: Value, output: int = 0) -> None:
-        """Let an output of a node, by default the first, stand for a value."""
-        self._values[node.outputs[output]] = value
 
     def dequantized(self, codes: Codes) -> Activation:
         """Activation of codes: finishes the pending layer, or requantizes a quantized tensor.
@@ -385,7 +355,24 @@ class Walk:
             raise node.error(
                 f"is not supported, allowed are {', '.join(sorted(OPERATORS))}; {hint}."
             )
-        found.handler(self, node)
+        given = {
+            index: self.value(node, index)
+            for index, name in enumerate(node.inputs)
+            if name in self._values
+        }
+        turned = {i: each for i, each in given.items() if isinstance(each, Turned)}
+        if not turned or node.op not in ELEMENTWISE:
+            found.handler(self, node)
+            return
+        others = {i: each for i, each in given.items() if i not in turned}
+        self._straight = straightened(node, turned, others)
+        try:
+            found.handler(self, node)
+        finally:
+            self._straight = {}
+        view = next(iter(turned.values())).view
+        for name in node.outputs:
+            self._values[name] = again(self._values[name], view)
 
     def _fold(self, node: Node) -> bool:
         """Compute a node whose inputs are plain constants; exporters build shapes and pads so."""

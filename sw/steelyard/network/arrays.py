@@ -20,7 +20,9 @@ from .tensor import Tensor
 
 __all__ = ["from_arrays", "to_arrays"]
 
-HEADER = ("name", "input", "outputs", "input_view", "output_views", "channels_last")
+HEADER = (
+    "name", "input", "outputs", "input_view", "output_views", "input_last", "outputs_last"
+)  # fmt: skip
 """Fields of a network that are plain."""
 
 

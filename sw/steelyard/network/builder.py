@@ -377,7 +377,8 @@ class NetworkBuilder(Shaping):
         *outputs: str,
         input_view: tuple[int, ...] = (),
         output_views: tuple[tuple[int, ...], ...] = (),
-        channels_last: bool = False,
+        input_last: bool = False,
+        outputs_last: tuple[bool, ...] = (),
     ) -> Network:
         """Network of all layers that the outputs depend on.
 
@@ -385,7 +386,7 @@ class NetworkBuilder(Shaping):
         ----------
         outputs : names of the outputs, by default the last layer's
         input_view, output_views : shapes where the network comes from, as of :class:`Network`
-        channels_last : order of the elements there, likewise
+        input_last, outputs_last : whether channels come last there, likewise
 
         Raises
         ------
@@ -407,7 +408,8 @@ class NetworkBuilder(Shaping):
             tuple(kept[::-1]),
             input_view,
             output_views,
-            channels_last,
+            input_last,
+            outputs_last,
         )
 
     def _channels(self, *source: str) -> int:

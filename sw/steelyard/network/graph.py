@@ -6,6 +6,9 @@ layer takes any plane and its weight has the shape of a convolution over the who
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from .kinds import LAYER_KINDS
@@ -38,8 +41,10 @@ class Network:
     """Shape of an image where the network comes from; the tensor's, or (channels,) of one pixel."""
     output_views: tuple[tuple[int, ...], ...] = ()
     """Shape of each output of an image where the network comes from, likewise."""
-    channels_last: bool = False
-    """Whether all views hold their elements in order of height, width and channels."""
+    input_last: bool = False
+    """Whether the input's view holds its elements in order of height, width and channels."""
+    outputs_last: tuple[bool, ...] = ()
+    """The same of each output's view; by default channels come first in all of them."""
 
     def __post_init__(self) -> None:
         # A frozen class has no other way to fill a default in.
@@ -48,6 +53,8 @@ class Network:
         if not self.output_views and all(name in self.tensors for name in self.outputs):
             views = tuple(_usual_view(self.tensors[name]) for name in self.outputs)
             object.__setattr__(self, "output_views", views)
+        if not self.outputs_last:
+            object.__setattr__(self, "outputs_last", (False,) * len(self.outputs))
         self._check_outputs()
         self._check_tensors()
         self._check_layers()
@@ -65,6 +72,24 @@ class Network:
     def tensor(self, name: str) -> Tensor:
         """Tensor of a name."""
         return self.tensors[name]
+
+    def is_last(self, name: str) -> bool:
+        """Whether channels come last where the network comes from, of an input or output."""
+        if name in self.outputs:
+            return self.outputs_last[self.outputs.index(name)]
+        return name == self.input and self.input_last
+
+    def planes(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of a tensor as (images, channels, height, width).
+
+        Parameters
+        ----------
+        values : as they are where the network comes from, images first
+        """
+        channels, height, width = self.tensors[name].shape
+        if self.is_last(name):
+            return values.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+        return values.reshape(-1, channels, height, width)
 
     def inputs_of(self, layer: Layer) -> tuple[Tensor, ...]:
         """Tensors that a layer reads."""
@@ -97,11 +122,15 @@ class Network:
                 f"Network {self.name!r} needs at least one output and each once, not "
                 f"{', '.join(map(repr, self.outputs)) or 'none'}; name tensors of the network."
             )
-        if self.output_views and len(self.output_views) != len(self.outputs):
-            raise UserError(
-                f"Network {self.name!r} has {len(self.outputs)} outputs and "
-                f"{len(self.output_views)} views of them; give one for each."
-            )
+        for count, what in (
+            (len(self.output_views or self.outputs), "views"),
+            (len(self.outputs_last), "orders"),
+        ):
+            if count != len(self.outputs):
+                raise UserError(
+                    f"Network {self.name!r} has {len(self.outputs)} outputs and {count} {what} of "
+                    "them; give one for each."
+                )
 
     def _check_view(self, key: str, view: tuple[int, ...], tensor: Tensor) -> None:
         if math.prod(view) != tensor.size or min(view, default=1) < 1:

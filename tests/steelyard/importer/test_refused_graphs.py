@@ -130,8 +130,33 @@ REFUSED: dict[str, tuple[Callable[[Qdq, str], str], str]] = {
         r"Slice node .* takes a tensor of shape \('batch', 243\), allowed is the unflattened",
     ),
     "transposed pixels": (
-        lambda g, v: g.pair(g.op("Transpose", v, perm=[0, 2, 3, 1]), 0.02, 5),
-        r"Transpose node .* reorders the axes of an activation, allowed is the order \(batch, chan",
+        lambda g, v: g.pair(g.op("Transpose", v, perm=[0, 1, 3, 2]), 0.02, 5),
+        r"Transpose node .* reorders the axes of an activation, allowed are channels that become l",
+    ),
+    "transposed in two ways": (
+        lambda g, v: g.pair(
+            g.op("Transpose", g.op("Transpose", v, perm=[0, 2, 3, 1]), perm=[0, 2, 1, 3]), 0.02, 5
+        ),
+        r"Transpose node 'transpose\d+' reorders the axes of an activation, allowed are channels",
+    ),
+    "convolution of channels that are last": (
+        lambda g, v: g.pair(g.conv(g.op("Transpose", v, perm=[0, 2, 3, 1]), 9), 0.1),
+        r"Conv node 'conv\d+' takes a map with channels last as input 0, as a Transpose before it ",
+    ),
+    "sum of two orders": (
+        lambda g, v: g.pair(g.op("Add", v, g.op("Transpose", v, perm=[0, 2, 3, 1])), 0.1),
+        r"Add node 'add\d+' combines a map with channels last, as a Transpose before it makes it, ",
+    ),
+    "slopes of channels that are last": (
+        lambda g, v: g.pair(
+            g.op(
+                "PRelu",
+                g.pair(g.op("Transpose", v, perm=[0, 2, 3, 1]), 0.02, 5),
+                g.constant(np.float32([0.1, 0.2, 0.3])),
+            ),
+            0.1,
+        ),
+        r"PRelu node 'prelu\d+' combines a map with channels last, .* with a constant of several ",
     ),
     "smaller map": (
         lambda g, v: g.pair(

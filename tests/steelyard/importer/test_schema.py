@@ -306,7 +306,8 @@ def same(one: Network, other: Network) -> bool:
         for key, value in vars(a).items():
             if key not in ("name", "inputs", "output") and not np.array_equal(value, vars(b)[key]):
                 return False
-    return (one.input_view, one.output_view) == (other.input_view, other.output_view)
+    ends = ("input_view", "output_views", "input_last", "outputs_last")
+    return all(getattr(one, end) == getattr(other, end) for end in ends)
 
 
 def test_every_operator_is_tried_here() -> None:

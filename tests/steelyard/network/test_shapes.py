@@ -169,9 +169,11 @@ def test_a_network_gives_several_outputs():
         (("shuffle0", "shuffle0"), (), "each once, not 'shuffle0', 'shuffle0'"),
         (("shuffle0", "other"), (), "has no tensor 'other'"),
         (("shuffle0",), ((72,), (72,)), "1 outputs and 2 views"),
+        (two_outputs().outputs, (), "2 outputs and 1 orders"),
         (("shuffle0",), ((71,),), "must be a shape of the 72 elements"),
     ],
 )
 def test_outputs_that_are_none_are_refused(outputs, views, words):
     with pytest.raises(UserError, match=words):
-        replace(two_outputs(), outputs=outputs, output_views=views)
+        orders = (False,) * (1 if "orders" in words else len(outputs))
+        replace(two_outputs(), outputs=outputs, output_views=views, outputs_last=orders)

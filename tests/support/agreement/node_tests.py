@@ -244,11 +244,11 @@ def outcome(op: str, test: Any) -> Outcome:
     source, target = network.tensor(network.input), network.tensor(network.output)
     x, expected = surrounded.x, surrounded.expected
     x = x.astype(np.float32)
-    codes = golden.run(network, source.quantize(x.reshape(len(x), *source.shape)), threads=1)
+    codes = golden.run(network, source.quantize(network.planes(source.name, x)), threads=1)
     if codes.size != expected.size or (len(x), *network.output_view) != expected.shape:
         return Outcome(op, test.name, "differs", f"shape {network.output_view}")
-    found = target.dequantize(codes).reshape(expected.shape)
-    steps = float(np.abs(found - expected).max() / target.scale)
+    difference = target.dequantize(codes) - network.planes(target.name, expected)
+    steps = float(np.abs(difference).max() / target.scale)
     verdict = "agrees" if steps <= STEPS else "differs"
     return Outcome(op, test.name, verdict, f"{steps:.2f} steps")
 

@@ -15,10 +15,17 @@ from steelyard.importer.operators.shapes import axis_of
 from steelyard.importer.phases import interleaves
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import Move
-from steelyard.importer.values import QuantizedConstant
+from steelyard.importer.values import QuantizedConstant, Turned, Value
 from steelyard.importer.walk import Walk
 from steelyard.network import Repeat, Shape, Shuffle
 
+FIRST, LAST = [0, 3, 1, 2], [0, 2, 3, 1]
+"""Orders of the axes by which channels become first and last."""
+REORDERED = (
+    "reorders the axes of an activation, allowed are channels that become last (0, 2, 3, 1) in "
+    "front of outputs, fully connected layers and functions of each element, and first again, and "
+    "channel and pixel shuffles; export the network with channels first."
+)
 CUBIC = "it is about mode cubic, which is refused"
 CROPPED = "it is about tf_crop_and_resize, which is refused"
 
@@ -105,9 +112,14 @@ def depth_to_space(walk: Walk, node: Node) -> None:
 
 @operator("Transpose", inputs=1, reads=("perm",))
 def transpose(walk: Walk, node: Node) -> None:
-    """Transposed weight, or activation whose channels or pixels go where layers can put them."""
+    """Transposed weight, or activation whose channels or pixels go where layers can put them.
+
+    Channels that become last stay where they are, and what reads the value is told so.
+    """
     stored = walk.value(node, 0)
     constant = stored if isinstance(stored, QuantizedConstant) else None
+    if _straightened(walk, node, stored):
+        return
     if constant is None:
         value, shape, view = movable(walk, node)
     rank = constant.codes.ndim if constant else 1 + len(view)
@@ -122,13 +134,42 @@ def transpose(walk: Walk, node: Node) -> None:
         walk.bind(node, replace(constant, codes=constant.codes.transpose(order), axis=axis))
         return
     moves = _transposing(shape, view, [axis - 1 for axis in order[1:]]) if order[0] == 0 else None
+    if moves is None and order == LAST and view == shape:
+        walk.bind(node, Turned(value, (*view[1:], view[0])))
+        return
     if moves is None:
-        raise node.error(
-            "reorders the axes of an activation, allowed is the order (batch, channels, height, "
-            "width) but for a channel shuffle or a pixel shuffle; export the network with "
-            "channels first."
-        )
+        raise node.error(REORDERED)
     bind_moved(walk, node, value, moves, tuple(view[axis - 1] for axis in order[1:]))
+
+
+def _straightened(walk: Walk, node: Node, value: Value | None) -> bool:
+    """Bind the result where the input has channels last, which become first or stay.
+
+    Returns whether that is so; also of the network's input, which has channels last from then on.
+
+    Raises
+    ------
+    UserError
+        If the axes of such a map are ordered otherwise.
+    """
+    order = node.attributes.get("perm")
+    if isinstance(value, Turned):
+        channels, height, width = value.value.view
+        if order == [*range(1 + len(value.view))]:
+            walk.bind(node, value)
+        elif order == FIRST and value.view == (height, width, channels):
+            walk.bind(node, value.value)
+        else:
+            raise node.error(REORDERED)
+        return True
+    view: tuple[int, ...] = getattr(value, "view", ())
+    if order != FIRST or len(view) != 3:
+        return False
+    straight = walk.straight_input(value, (view[2], view[0], view[1]))
+    if straight is None:
+        return False
+    walk.bind(node, straight)
+    return True
 
 
 def _transposing(shape: Shape, view: tuple[int, ...], order: list[int]) -> list[Move] | None:

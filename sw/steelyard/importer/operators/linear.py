@@ -13,7 +13,7 @@ from steelyard.importer.operators.shapes import identity
 from steelyard.importer.operators.weights import bias_of, dilated, weight_of
 from steelyard.importer.registry import operator
 from steelyard.importer.unscaled import UnscaledConv
-from steelyard.importer.values import NO_PADDING, Pending
+from steelyard.importer.values import NO_PADDING, Pending, Turned
 from steelyard.importer.walk import Walk
 from steelyard.importer.windows import WINDOW, read_window
 
@@ -68,7 +68,10 @@ def conv(walk: Walk, node: Node) -> None:
 @operator("Gemm", "MatMul", inputs=3, reads=("alpha", "beta", "transA", "transB"))
 def fully_connected(walk: Walk, node: Node) -> None:
     """Fully connected layer, as a convolution whose kernel is the map before the flatten."""
-    source = walk.unpadded(walk.activation(node))
+    given = walk.value(node, 0)
+    turned = given if isinstance(given, Turned) else None
+    source = walk.unpadded(walk.activation(node, value=turned.value if turned else None))
+    view = turned.view if turned else source.view
     alpha, beta = (node.attributes.get(key, 1.0) for key in ("alpha", "beta"))
     for name, value, fits in (
         ("alpha", alpha, 0 < alpha < np.inf),
@@ -80,9 +83,9 @@ def fully_connected(walk: Walk, node: Node) -> None:
             raise node.error(
                 f"has {name} = {value:g}, allowed is {what}; use an ordinary fully connected layer."
             )
-    if len(source.view) != 1:
+    if len(view) != 1:
         raise node.error(
-            f"takes a tensor of shape {('batch', *source.view)}, allowed is ('batch', features); "
+            f"takes a tensor of shape {('batch', *view)}, allowed is ('batch', features); "
             "flatten the tensor before the fully connected layer."
         )
     transposed = bool(node.attributes.get("transB", 0))
@@ -96,11 +99,15 @@ def fully_connected(walk: Walk, node: Node) -> None:
     scale = source.tensor.scale * weight_scale * alpha
     bias = bias_of(walk, node, scale, beta) if node.op == "Gemm" else None
     outputs = matrix.shape[0]
+    kernel = matrix.reshape(outputs, *source.tensor.shape)
+    if turned:
+        channels, height, width = source.tensor.shape
+        kernel = matrix.reshape(outputs, height, width, channels).transpose(0, 3, 1, 2)
     layer = UnscaledConv(
         node.name,
         (outputs, 1, 1),
         source.tensor,
-        np.ascontiguousarray(matrix.reshape(outputs, *source.tensor.shape)),
+        np.ascontiguousarray(kernel),
         bias,
         scale,
         fully_connected=True,

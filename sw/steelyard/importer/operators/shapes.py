@@ -18,6 +18,7 @@ from steelyard.importer.values import (
     Constant,
     NetworkInput,
     Pending,
+    Turned,
     Value,
 )
 from steelyard.importer.walk import Walk
@@ -167,13 +168,13 @@ def _in_range(node: Node, axes: list[int], rank: int) -> list[int]:
     return [axis % rank for axis in axes]
 
 
-def _viewable(walk: Walk, node: Node) -> Activation | Pending | NetworkInput | Codes:
+def _viewable(walk: Walk, node: Node) -> Activation | Pending | NetworkInput | Codes | Turned:
     value: Value | None = walk.value(node, 0)
     if isinstance(value, Activation):
         return walk.unpadded(value)
     if isinstance(value, Codes):
         return walk.unpadded_codes(value)
-    if not isinstance(value, Pending | NetworkInput | Codes):
+    if not isinstance(value, Pending | NetworkInput | Codes | Turned):
         raise node.error(
             "reshapes a quantized constant, allowed is an activation; store the constant in its "
             "final shape."

@@ -90,7 +90,7 @@ class Walk:
                 zero_point=y.zero_point,
                 **step.fields,
             )
-        network = network_of(builder, outputs, view, channels_last=True)
+        network = network_of(builder, outputs, view, input_last=True)
         if self._log is not None:
             for sentence in self._notes:
                 self._log(sentence)
@@ -368,7 +368,7 @@ class Walk:
             )
         # What the host makes of an output is not the tensor of that name.
         name = value.tensor if value.form.host else name or value.tensor
-        return Output(name, value.tensor, value.view)
+        return Output(name, value.tensor, value.view, last=True)
 
     def _begin(self, number: int) -> tuple[int, ...]:
         """Takes the network's input; returns its shape without batch."""

@@ -77,7 +77,8 @@ def test_maps_come_out_with_channels_last() -> None:
     assert found.shape == (4, 6, 5, 4)
     assert np.mean(found == interpreted(content, codes)[network.output][:, 0]) >= AGREEMENT
     again = from_arrays(*to_arrays(network))
-    assert again.channels_last and again.input_view == (6, 5, 3)
+    assert (again.input_last, again.outputs_last) == (True, (True,))
+    assert again.input_view == (6, 5, 3)
 
 
 @pytest.mark.parametrize("shape", [(28,), (4, 7), (28, 1), (4, 7, 1)])
