@@ -49,12 +49,17 @@ def outline(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def of_one_image(model: onnx.ModelProto) -> onnx.ModelProto:
     """Outline of a model whose batch is 1 and whose other shapes are to be inferred."""
+    return of_images(model, 1)
+
+
+def of_images(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
+    """The same of another batch."""
     single = outline(model)
     constants = {item.name for item in model.graph.initializer}
     for item in single.graph.input:
         dims = item.type.tensor_type.shape.dim
         if item.name not in constants and dims:
-            dims[0].dim_value = 1
+            dims[0].dim_value = count
     del single.graph.value_info[:]
     for item in single.graph.output:
         item.type.tensor_type.ClearField("shape")

@@ -7,18 +7,25 @@ for all memory, or for a loop without an end.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from steelyard.errors import UserError
 from steelyard.importer.folding import Folder
 from steelyard.importer.graph import needed_nodes, read_constants
-from steelyard.importer.inference import of_one_image
+from steelyard.importer.inference import inferred, of_images, of_one_image
 from steelyard.importer.schema import check_opset, read_node
 from steelyard.quantize.sessions import with_shapes
 
 if TYPE_CHECKING:
     import onnx
 
+BATCHES = (1, 2)
+"""What is the same for both follows from no batch."""
+ROUNDS = 8
+"""Times that shapes are followed through what shapes were computed for."""
 LARGEST = 1 << 26
 """Elements of one value for one image: 256 MB, over twice what VGG16 has at 224 x 224 x 64."""
 GROWING = ("ConstantOfShape", "Expand", "Gather", "GatherND", "NonZero", "OneHot", "Pad", "Range",
@@ -69,6 +76,10 @@ def compute_constants(model: onnx.ModelProto) -> None:
             if name:
                 constants[name] = array
                 graph.initializer.append(numpy_helper.from_array(array, name))
+    del graph.node[:]
+    graph.node.extend(kept)
+    if any(node.op_type == "Shape" for node in kept):
+        _compute_shapes(model, constants, folder, opset)
     for output in outputs:
         if output in constants:
             remedy = "the whole network" if len(outputs) == 1 else "the network without it"
@@ -76,8 +87,77 @@ def compute_constants(model: onnx.ModelProto) -> None:
                 f"Output {output!r} of ONNX graph {label!r} does not depend on its input; export "
                 f"{remedy}."
             )
-    del graph.node[:]
-    graph.node.extend(kept)
+
+
+def _compute_shapes(
+    model: onnx.ModelProto, constants: dict[str, NDArray[Any]], folder: Folder, opset: int
+) -> None:
+    """Replace what is computed of shapes alone and is the same for any batch.
+
+    What a Slice takes, say, may follow from a shape, and a further shape from what it takes.
+    """
+    from onnx import numpy_helper
+
+    graph = model.graph
+    for _ in range(ROUNDS):
+        shapes = [_known_shapes(model, count) for count in BATCHES]
+        pairs: dict[str, list[NDArray[Any]]] = {}
+        folded: set[int] = set()
+        for number, proto in enumerate(graph.node):
+            node = read_node(proto, opset)
+            names = [name for name in node.inputs if name]
+            if node.op == "Shape" and all(names[0] in each for each in shapes):
+                part = slice(node.attributes.get("start"), node.attributes.get("end"))
+                found = [[np.array(each[names[0]][part], np.int64)] for each in shapes]
+            elif names and all(name in pairs or name in constants for name in names):
+                found = [
+                    folder.evaluate(
+                        node,
+                        [
+                            None
+                            if not name
+                            else pairs[name][i]
+                            if name in pairs
+                            else constants[name]
+                            for name in node.inputs
+                        ],
+                    )
+                    for i in range(len(BATCHES))
+                ]
+            else:
+                continue
+            made = dict(zip(node.outputs, zip(*found, strict=True), strict=False))
+            pairs |= {name: list(each) for name, each in made.items() if name}
+            if all(np.array_equal(one, other) for one, other in made.values()):
+                folded.add(number)
+                for name, (array, _other) in made.items():
+                    constants[name] = array
+                    graph.initializer.append(numpy_helper.from_array(array, name))
+        if not folded:
+            return
+        left = [node for number, node in enumerate(graph.node) if number not in folded]
+        del graph.node[:]
+        graph.node.extend(left)
+        given = {item.name for item in graph.input} | constants.keys()
+        needed = needed_nodes(graph, [item.name for item in graph.output], given)
+        kept = [type(node).FromString(node.SerializeToString()) for node in needed]
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
+def _known_shapes(model: onnx.ModelProto, images: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of values that are known once the batch is."""
+    graph = inferred(of_images(model, images)).graph
+    dims = {
+        item.name: item.type.tensor_type.shape.dim
+        for item in (*graph.input, *graph.value_info, *graph.output)
+        if item.type.tensor_type.HasField("shape")
+    }
+    return {
+        name: tuple(dim.dim_value for dim in each)
+        for name, each in dims.items()
+        if all(dim.HasField("dim_value") for dim in each)
+    }
 
 
 def check_sizes(model: onnx.ModelProto) -> None:
