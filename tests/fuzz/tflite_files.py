@@ -11,20 +11,27 @@ from harness import Case, main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+from tflite_cases import assorted
 from tflite_models import OPTIONS, TYPES, Model, mobilenet
 
 COUNT = 2000
+OTHERS = (
+    "DEQUANTIZE", "HARD_SWISH", "MIRROR_PAD", "MUL", "PAD", "PRELU", "QUANTIZE", "RELU6", "RESHAPE",
+    "SLICE", "SOFTMAX", "SPLIT", "TRANSPOSE_CONV",
+)  # fmt: skip
 ODD = (0, 1, -1, 2, 3, 7, 64, 255, 65535, 100_000, (1 << 31) - 1, -(1 << 31))
 ODD_SCALES = (0.0, -1.0, 1e-38, 1e-20, 1e20, 3e38, float("inf"), float("nan"))
-BYTE_OPTIONS = ("Padding", "FusedActivationFunction", "WeightsFormat", "KeepDims")
+BYTE_OPTIONS = (
+    "AlignCorners", "FusedActivationFunction", "HalfPixelCenters", "KeepDims", "Mode", "Padding",
+    "WeightsFormat",
+)  # fmt: skip
 """Fields of options that hold a byte."""
 
 
 @functools.cache
-def model() -> Model:
-    """What all cases start from."""
-    net, _ = mobilenet(seed=1, size=16)
-    return net
+def models() -> tuple[Model, ...]:
+    """What cases start from."""
+    return mobilenet(seed=1, size=16)[0], assorted(seed=1)[0]
 
 
 def tensor(net: Model, draw: random.Random) -> None:
@@ -66,7 +73,7 @@ def operators(net: Model, draw: random.Random) -> None:
     op = net.operators[place]
     change = draw.randrange(4)
     if change == 0:
-        op.name = draw.choice(("PAD", "RESHAPE", "SOFTMAX", "QUANTIZE", "DEQUANTIZE", "RELU6"))
+        op.name = draw.choice(OTHERS)
         op.options = {}
     elif change == 1:
         net.operators.insert(draw.randrange(len(net.operators)), copy.copy(op))
@@ -118,7 +125,7 @@ def cut(content: bytes, draw: random.Random) -> bytes:
 def make(seed: int, number: int) -> Case:
     """Case of a seed and a number."""
     draw = random.Random(f"{seed} {number}")
-    changed = copy.deepcopy(model())
+    changed = copy.deepcopy(draw.choice(models()))
     if draw.random() < 0.5:
         name, content = "bytes", cut(changed.write(), draw)
     else:

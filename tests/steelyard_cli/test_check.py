@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qdq_graphs import Qdq, runtime_output
 from steelyard.contract import AcceleratorConfig
-from steelyard.program import Program
+from steelyard.program import HostPart, Program
 from steelyard.quantize import export_onnx
 
 from .conftest import small_model
@@ -221,3 +221,25 @@ def test_quantize_says_all_that_compile_will_refuse_before_it_works(
     assert len(lines) == 3, found.err
     for line, word in zip(lines, ("Softmax", "stride", "LogSoftmax"), strict=True):
         assert word in line
+
+
+def test_a_cut_that_leaves_nothing_to_the_accelerator_is_refused(steelyard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    g = Qdq(3, 9, 9)
+    value = g.pair("x", 0.02, 5)
+    onnx.save(g.model(g.pair(g.conv(value), 0.1)), "q.onnx")
+    cut = ("--cut", value)
+    steelyard("check", "q.onnx", *cut).refused(
+        "Network 'q' has no layer for the accelerator, at least one is needed; cut it farther "
+    )
+    steelyard("compile", "q.onnx", "-o", "n.syp", *cut).refused(
+        "has no layer that takes any time, at least one is needed; add one, or leave less of"
+    )
+    assert not Path("n.syp").exists()
+    whole = Qdq(3, 9, 9)
+    onnx.save(whole.model(whole.pair("x", 0.02, 5)), "nothing.onnx")
+    steelyard("check", "nothing.onnx").refused("no layer for the accelerator", "export the whole")
+
+
+def test_a_host_part_that_computes_nothing_is_said_to(tmp_path):
+    assert HostPart(b"", (), ("y",), ()).title == "nothing of nothing"

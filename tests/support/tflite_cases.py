@@ -280,6 +280,9 @@ CASES: dict[str, Callable[[Net], int]] = {
     "transpose conv, kernel below": lambda n: transposed(n, (2, 2), (3, 3), SAME, RELU6),
     "transpose conv, odd size": lambda n: transposed(n, (4, 4), (2, 2), SAME, size=(17, 15)),
     "transpose conv, large": lambda n: transposed(n, (9, 8), (1, 1), SAME),
+    "dilated": lambda n: n.conv(n.input, 5, (2, 3), dilation=3),
+    "dilated valid": lambda n: n.conv(n.input, 5, padding=VALID, dilation=2, act=RELU),
+    "dilated depthwise": lambda n: n.depthwise(n.input, 2, dilation=2),
 }  # fmt: skip
 
 

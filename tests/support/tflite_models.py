@@ -236,7 +236,7 @@ class Net(Model):
         own = self.tensors[x].shape[3] // groups
         weight = self.weight((channels, *kernel, own))
         scale = self.weight_scale(channels if per_channel else 1)
-        sizes = self.windows(x, kernel, strides or (stride, stride), padding)
+        sizes = self.windows(x, kernel, strides or (stride, stride), padding, dilation)
         fan_in = own * kernel[0] * kernel[1]
         return self.weighted(
             "CONV_2D", x, weight, scale, 0, (*sizes, channels), fan_in, act, bias,
@@ -250,7 +250,7 @@ class Net(Model):
         """Output of a new DEPTHWISE_CONV_2D."""
         channels = self.tensors[x].shape[3] * multiplier
         weight = self.weight((1, *kernel, channels))
-        sizes = self.windows(x, kernel, (stride, stride), padding)
+        sizes = self.windows(x, kernel, (stride, stride), padding, dilation)
         return self.weighted(
             "DEPTHWISE_CONV_2D", x, weight, self.weight_scale(channels), 3, (*sizes, channels),
             kernel[0] * kernel[1], act, True, DepthMultiplier=multiplier,
@@ -342,12 +342,14 @@ class Net(Model):
         return self.op(name, tuple(inputs), y, FusedActivationFunction=act, **options)
 
     def windows(
-        self, x: int, kernel: tuple[int, int], strides: tuple[int, int], padding: int
-    ) -> tuple[int, ...]:
+        self, x: int, kernel: tuple[int, int], strides: tuple[int, int], padding: int,
+        dilation: int = 1,
+    ) -> tuple[int, ...]:  # fmt: skip
         """Height and width of what windows over a map give."""
+        spans = [(side - 1) * dilation + 1 for side in kernel]
         return tuple(
             -(-size // stride) if padding == SAME else (size - span) // stride + 1
-            for size, span, stride in zip(self.tensors[x].shape[1:3], kernel, strides, strict=True)
+            for size, span, stride in zip(self.tensors[x].shape[1:3], spans, strides, strict=True)
         )
 
     @staticmethod

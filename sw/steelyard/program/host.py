@@ -157,5 +157,5 @@ class HostRun:
 
 
 def _listed(words: Iterable[str]) -> str:
-    *most, last = words
+    *most, last = [*words] or ["nothing"]
     return f"{', '.join(most)}{' and ' if most else ''}{last}"

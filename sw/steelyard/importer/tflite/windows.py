@@ -31,20 +31,18 @@ class OpWindow:
 def read_window(op: Operator, kernel: tuple[int, int], size: tuple[int, int]) -> OpWindow:
     """Window of an operator over a map of `size`.
 
+    Parameters
+    ----------
+    kernel : height and width, as a dilation makes them
+
     Raises
     ------
     UserError
-        If the operator is dilated, or the kernel does not fit the map.
+        If the kernel does not fit the map.
     """
     import tflite
 
     options = op.options
-    for side, length in zip("HW", kernel, strict=True):
-        dilation = options.get(f"Dilation{side}Factor", 1)
-        if dilation != 1 and length > 1:
-            raise op.error(
-                f"has a dilation of {dilation}, allowed is 1; use a larger kernel or stride."
-            )
     strides = (options["StrideH"], options["StrideW"])
     if min(strides) < 1 or min(kernel) < 1:
         raise op.error(

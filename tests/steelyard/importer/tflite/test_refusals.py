@@ -200,8 +200,11 @@ CASES: dict[str, tuple[Callable[[Net], int], str]] = {
         lambda n: n.op("DIV", (n.input, n.input), n.like(n.input, SHAPE)),
         "is not supported; multiply by a constant in its place",
     ),
-    "dilation": (lambda n: n.conv(n.input, 4, dilation=2), "has a dilation of 2, allowed is 1"),
-    "depthwise dilation": (lambda n: n.depthwise(n.input, dilation=2), "has a dilation of 2"),
+    "dilation": (
+        lambda n: n.conv(n.input, 4, dilation=200),
+        "has a kernel of 3x3 with dilations (200, 200), which spans 401x401 pixels",
+    ),
+    "no dilation": (lambda n: n.depthwise(n.input, dilation=0), "with dilations (0, 0), which"),
     "strides": (lambda n: n.conv(n.input, 4, strides=(1, 5)), "stride must be an integer from 1"),
     "stride": (lambda n: n.conv(n.input, 4, stride=5), "stride must be an integer from 1 to 4"),
     "large padded pool": (
@@ -327,7 +330,7 @@ def test_what_cannot_run_is_named(name: str) -> None:
 
 def test_all_obstacles_come_at_once_and_alike_ones_together() -> None:
     net = Net((16, 16, 4), seed=2)
-    x = net.conv(net.input, 4, dilation=2)
+    x = net.conv(net.input, 4, dilation=200)
     for _ in range(5):
         x = net.op("RSQRT", (net.conv(x, 4),), net.rescaled(x, (16, 16, 4), 1))
     x = net.op("SIN", (x,), net.rescaled(x, (16, 16, 4), 1))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.contract.limits import MAX_PADDED_KERNEL
+from steelyard.contract.limits import MAX_KERNEL, MAX_PADDED_KERNEL
+from steelyard.importer.folding import MAX_ELEMENTS
 from steelyard.importer.tflite.clamps import fused
 from steelyard.importer.tflite.file import Operator
 from steelyard.importer.tflite.operators.moves import padded
@@ -73,6 +74,7 @@ def fully_connected(walk: Walk, op: Operator) -> None:
 def _convolve(
     walk: Walk, op: Operator, x: Tensor, kernel: NDArray[np.int8], scale: NDArray, groups: int
 ) -> None:
+    kernel = _dilated(op, kernel)
     window = read_window(op, (kernel.shape[2], kernel.shape[3]), x.shape[1:])
     shape: Shape = (len(kernel), *window.size)
     output = walk.output(op, shape)
@@ -91,6 +93,25 @@ def _convolve(
         walk, op, x, output, kernel, scale,
         stride=window.stride, padding=padding, groups=groups,
     )  # fmt: skip
+
+
+def _dilated(op: Operator, kernel: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Kernels with the zeros between their taps that the operator's dilation stands for."""
+    steps = (op.options["DilationHFactor"], op.options["DilationWFactor"])
+    sides = [(n - 1) * step + 1 for n, step in zip(kernel.shape[2:], steps, strict=True)]
+    if tuple(sides) == kernel.shape[2:]:
+        return kernel
+    outputs, channels = kernel.shape[:2]
+    fits = max(sides) <= MAX_KERNEL and outputs * channels * sides[0] * sides[1] <= MAX_ELEMENTS
+    if min(steps) < 1 or not fits:
+        raise op.error(
+            f"has a kernel of {kernel.shape[2]}x{kernel.shape[3]} with dilations {steps}, which "
+            f"spans {sides[0]}x{sides[1]} pixels, allowed are sides up to {MAX_KERNEL} and "
+            f"{MAX_ELEMENTS} weights; use smaller dilations."
+        )
+    spread = np.zeros((outputs, channels, *sides), np.int8)
+    spread[:, :, :: steps[0], :: steps[1]] = kernel
+    return spread
 
 
 def _finish(

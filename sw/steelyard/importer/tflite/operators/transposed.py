@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from steelyard.contract.limits import MAX_PADDED_KERNEL
+from steelyard.importer.folding import MAX_ELEMENTS
 from steelyard.importer.phases import Side, interleaves, phases_of
 from steelyard.importer.tflite.clamps import fused
 from steelyard.importer.tflite.file import Operator
@@ -36,6 +37,12 @@ def transpose_conv(walk: Walk, op: Operator) -> None:
     sides = _sides(op, (x.shape[1], x.shape[2]), (weight.shape[1], weight.shape[2]), shape)
     rows, columns = sides
     phases = rows.stride * columns.stride
+    spread = rows.taps * rows.stride * columns.taps * columns.stride
+    if outputs * channels * spread > MAX_ELEMENTS:
+        raise op.error(
+            f"would become a convolution of {outputs * channels * spread} weights, allowed are "
+            f"{MAX_ELEMENTS}; use smaller strides or fewer channels."
+        )
     kernel = phases_of(weight.transpose(3, 0, 1, 2), 1, rows, columns)
     ratio = np.tile(np.broadcast_to(x.scale * scale / output.scale, (outputs,)), phases)
     multiplier, shift = walk.scaling(op, ratio)
