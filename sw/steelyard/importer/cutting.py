@@ -69,7 +69,8 @@ class _Wiring:
         self.outputs = [item.name for item in graph.output]
         self._readers: dict[str, list[int]] = {}
         for number, node in enumerate(graph.node):
-            for name in node.input:
+            # A file may list one name a hundred thousand times.
+            for name in dict.fromkeys(node.input):
                 self._readers.setdefault(name, []).append(number)
         self.moving = self.reached(self.inputs)
 
@@ -93,7 +94,7 @@ class _Wiring:
             if number is None or number in found:
                 continue
             found.add(number)
-            queue += [name for name in self.graph.node[number].input if name]
+            queue += filter(None, dict.fromkeys(self.graph.node[number].input))
         return frozenset(found)
 
     def read(self, numbers: Iterable[int]) -> list[str]:
@@ -306,7 +307,7 @@ def offers(model: onnx.ModelProto, culprits: Iterable[str]) -> dict[str, str]:
         node = model.graph.node[number]
         # The node's name, where it leads to this node, else a value that it reads.
         read = (each for each in node.input if each in wiring.moving)
-        for name in filter(None, (node.name, *read)):
+        for name in filter(None, dict.fromkeys((node.name, *read))):
             try:
                 parts = wiring.divide([name])
             except UserError:
