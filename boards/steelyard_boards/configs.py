@@ -40,7 +40,7 @@ LARGE = configure(
     partial_sum_channels=128,
 )
 """ECP5-85F: 256 multiplications on 128 of 156 multipliers, 12 more for the requantizers and 4 for
-products of activations."""
+pairs of activations."""
 UP5K_COMPACT = configure(
     "array",
     "compact",

@@ -55,8 +55,6 @@ class VectorTags(wiring.Component):
     start : ``In(1)``
     advance : ``In(1)``
         A word with the last tap of its window passes, or without `tag_registers` its last beat.
-    operand : ``In(1)``
-        It belongs to the second operand of an add or product.
     param, row : ``Out``
         Of that word, in the same cycle.
     """
@@ -68,7 +66,6 @@ class VectorTags(wiring.Component):
                 "layer": In(LayerLayout(config)),
                 "start": In(1),
                 "advance": In(1),
-                "operand": In(1),
                 "param": Out(range(config.memory.parameter_words)),
                 "row": Out(range(config.memory.activation_words)),
             }
@@ -77,7 +74,6 @@ class VectorTags(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        two = joins(layer, self._config)
         channels = Countdown("channels", layer.in_channels.shape())
         channel = Signal.like(self.param)
         one_channel = Signal()
@@ -86,9 +82,9 @@ class VectorTags(wiring.Component):
         last = channels.last
         m.d.comb += [
             self.row.eq(row),
-            self.param.eq(layer.param_base + Mux(two, self.operand, channel)),
+            self.param.eq(layer.param_base + channel),
         ]
-        with m.If(self.advance & (~two | self.operand)):
+        with m.If(self.advance):
             channels.step(m, layer.in_channels, one_channel)
             m.d.sync += [channel.eq(Mux(last, 0, channel + 1)), row.eq(row + layer.out_pitch)]
             with m.If(last):
@@ -250,7 +246,6 @@ class Accelerator(wiring.Component):
         m.submodules.vector = vector = VectorUnit(self._config)
         m.submodules.tags = tags = VectorTags(self._config)
         config = self._config
-        two = joins(layer, config)
         valid, first, last = loader.vector_valid, loader.vector_first, loader.vector_last
         if config.vector.adds_lanes:
             m.submodules.lane_sum = lanes = LaneSum(config)
@@ -272,7 +267,6 @@ class Accelerator(wiring.Component):
                 if config.vector.tag_registers
                 else vector.o_valid & vector.o_ready & (vector.o.beat == config.drain_beats - 1)
             ),
-            tags.operand.eq(loader.vector_operand),
             vector.i_valid.eq(valid),
             vector.i_data.as_value().eq(loader.word.as_value()),
             vector.i_first.eq(first),
@@ -280,9 +274,9 @@ class Accelerator(wiring.Component):
             vector.mode.eq(layer.op != Operation.MAX_POOL),
             vector.i_param.eq(tags.param),
             vector.i_row.eq(tags.row),
-            vector.i_hold.eq(two & ~loader.vector_operand),
-            vector.i_join.eq(two & loader.vector_operand),
         ]
+        if config.vector.pairs:
+            m.d.comb += vector.pair.eq(joins(layer, config))
         return vector
 
     def _output(self, m, sequencer, array, vector, parameters, activations):
@@ -304,12 +298,15 @@ class Accelerator(wiring.Component):
             output.lo.eq(layer.lo),
             output.hi.eq(layer.hi),
         ]
-        if self._config.vector.products:
+        if self._config.vector.pairs:
             m.d.comb += [
-                output.multiply.eq(layer.op == Operation.MUL),
+                output.pair.eq(joins(layer, self._config)),
                 output.z_a.eq(layer.z_a),
                 output.z_b.eq(layer.z_b),
+                output.param.eq(layer.param_base),
             ]
+        if self._config.vector.products:
+            m.d.comb += output.multiply.eq(layer.op == Operation.MUL)
         if self._config.output.tables:
             tables = self._tables(m, sequencer, output, parameters)
             wiring.connect(m, tables.write, activations.write)

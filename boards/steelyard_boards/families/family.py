@@ -104,7 +104,7 @@ class Family:
     lanes_per_multiplier : lanes that one multiplier serves
     paired_stages : the configuration's `multiplier_stages` with which one serves two, 0 for none
     pair_luts : LUTs that each lane needs more where one multiplier serves two
-    requantizer_multipliers : multipliers of one requantizer, without products of activations
+    requantizer_multipliers : multipliers of one requantizer, without pairs of activations
     multiplier_luts : LUTs of a multiplier that weights take where the family has none, else 0
     seeds : placements that a build tries unless told otherwise
     """
@@ -179,10 +179,10 @@ class Family:
         return self.engine_multipliers(config) + each * config.output.requantizers
 
     def multipliers_of_requantizer(self, config: AcceleratorConfig) -> int:
-        """Multipliers of each requantizer, with that of products of activations."""
+        """Multipliers of each requantizer, with that of pairs of activations."""
         if config.output.requantizer_cycles > 1:
             return 0
-        return self.requantizer_multipliers + config.vector.products
+        return self.requantizer_multipliers + config.vector.pairs
 
     def _paired(self, config: AcceleratorConfig) -> bool:
         """Whether two lanes share a multiplier of the family's own."""

@@ -52,9 +52,7 @@ class Loader(wiring.Component):
     group_loaded : ``Out(1)``
         It completes a group.
     vector_valid, vector_first, vector_last : ``Out(1)``
-        `word` goes to the vector unit; first and last tap of its window.
-    vector_operand : ``Out(1)``
-        The word belongs to the second operand of an add.
+        `word` goes to the vector unit; first and last tap of its window, or of a pair of operands.
     stalled : ``Out(1)``
         No group of the ring is free.
     """
@@ -78,7 +76,6 @@ class Loader(wiring.Component):
                 "vector_valid": Out(1),
                 "vector_first": Out(1),
                 "vector_last": Out(1),
-                "vector_operand": Out(1),
                 "stalled": Out(1),
             }
         )
@@ -129,7 +126,6 @@ class Loader(wiring.Component):
             word & ~convolution,
             taps.first,
             taps.last,
-            taps.operand,
         )
         self._pipeline(m, walker, taps, issue, last_segment, flags)
         return m
@@ -226,7 +222,6 @@ class Loader(wiring.Component):
                 self.vector_valid,
                 self.vector_first,
                 self.vector_last,
-                self.vector_operand,
             ).eq(delay(m, flags, loader_latency(config), "flags", reset_less=False)),
         ]
         # The words' places follow from their order, so they need not travel with them.

@@ -40,7 +40,7 @@ class TapSequence(wiring.Component):
     operand : ``Out(1)``
         Second operand of an add or product.
     first, last : ``Out(1)``
-        First and last word of a pooling window (both for two operands).
+        First and last word of a pooling window, or of a pair of operands.
     ends : ``Out(1)``
         Last word of the tile.
     """
@@ -79,8 +79,8 @@ class TapSequence(wiring.Component):
         m.d.comb += [
             last_tap.eq(Mux(two, self.operand, last_kx & last_ky)),
             self.plane.eq(Mux(self.operand, plane2, plane)),
-            self.first.eq(two | ((self.kx == 0) & (self.ky == 0))),
-            self.last.eq(two | last_tap),
+            self.first.eq(~self.operand & (self.kx == 0) & (self.ky == 0)),
+            self.last.eq(last_tap),
             self.ends.eq(last_tap & channels.last),
         ]
 

@@ -1,13 +1,14 @@
 """Requantizer of one lane: 32-bit sums to int8, exact for every multiplier and shift."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.latencies import REQUANTIZER_LATENCY
+from steelyard.contract.limits import MULTIPLIER_BITS
 
 from ..cells.multiplier_ecp5 import Multiplier18
-from ..cells.target import Target, local_copy
+from ..cells.target import Target
 from ..lib.delay import delay
 
 __all__ = ["Requantizer", "times"]
@@ -16,7 +17,7 @@ _LIMB = 17
 """Bits of a factor's low part: the widest unsigned operand of a signed 18x18 multiplier."""
 _CORNER = 32 - 18
 """Bits of the sum that a signed 18-bit operand leaves over."""
-_PRODUCT_BITS = 32 + 24
+_PRODUCT_BITS = 32 + MULTIPLIER_BITS
 _RESULT_BITS = 11
 """Shifted bits that decide an int8: 10 cover what `z_y` can bring back into range, 1 the half."""
 
@@ -66,14 +67,12 @@ class Requantizer(wiring.Component):
     ``y = clamp(z_y + round_half_even((i_sum + bias) * multiplier / 2**shift), lo, hi)``, exact for
     every sum that fits 32 bits. `latency` cycles; one sum a cycle, without stalls.
 
-    A sum with `hold` leaves its product in a queue of `beats` entries; a sum with `join` adds the
-    oldest product of the queue to its own before the one shift. The `beats` sums to hold come
-    first, then as many to join, in the same order.
+    With `addends` a scaled operand of a residual addition is added before the one shift.
 
     Parameters
     ----------
-    beats : :class:`int`
-        Products held at once, at least 1.
+    addends : :class:`bool`
+        Whether there is `addend`.
     slopes : :class:`bool`
         Whether there is `negative`.
     target : :class:`.target.Target`
@@ -91,12 +90,12 @@ class Requantizer(wiring.Component):
         That of sums which are negative with their bias; only with `slopes`, else as all others.
     shift : ``In(6)``
         Scale denominator's exponent, 1 to 63.
-    hold, join : ``In(1)``
-        Keep the product; add the kept product. Low without a valid sum.
+    addend : ``In(signed(33))``
+        Added to the product of the sum that came a cycle before; only with `addends`.
     z_y, lo, hi : ``In(signed(8))``
         Zero point and clamp of the result; static while sums are in flight.
     o_y : ``Out(signed(8))``
-        Result; after a sum with `hold` it means nothing.
+        Result.
 
     Attributes
     ----------
@@ -106,21 +105,20 @@ class Requantizer(wiring.Component):
 
     latency = REQUANTIZER_LATENCY
 
-    def __init__(self, beats: int, target: Target = Target.PORTABLE, *, slopes: bool = False):
-        if not isinstance(beats, int) or beats < 1:
-            raise ValueError(f"Held beats must be a positive integer, not {beats!r}")
-        self._beats = beats
+    def __init__(
+        self, target: Target = Target.PORTABLE, *, addends: bool = False, slopes: bool = False
+    ):
         self._target = target
+        self._addends = addends
         self._slopes = slopes
         super().__init__(
             {
                 "i_sum": In(signed(32)),
                 "bias": In(signed(32)),
-                "multiplier": In(24),
-                **({"negative": In(24)} if slopes else {}),
+                "multiplier": In(MULTIPLIER_BITS),
+                **({"negative": In(MULTIPLIER_BITS)} if slopes else {}),
                 "shift": In(6),
-                "hold": In(1),
-                "join": In(1),
+                **({"addend": In(signed(9 + MULTIPLIER_BITS))} if addends else {}),
                 "z_y": In(signed(8)),
                 "lo": In(signed(8)),
                 "hi": In(signed(8)),
@@ -131,7 +129,10 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         product = self._product(m)  # after 6 cycles
-        total = self._joined(m, product)  # after 8
+        total = delay(m, product)  # after 7
+        if self._addends:
+            total = total + delay(m, self.addend, 6)
+        total = delay(m, total[:_PRODUCT_BITS].as_signed())  # after 8
         distance = delay(m, (self.shift - 1)[:6], 8)
         self._round(m, total, distance)
         return m
@@ -161,18 +162,6 @@ class Requantizer(wiring.Component):
         low = delay(m, _add_above(low, corner[0], _LIMB))
         high = delay(m, _add_above(corner[1], high_top, _CORNER - 4))
         return delay(m, _add_above(low, high, _LIMB + 4)[:_PRODUCT_BITS].as_signed())
-
-    def _joined(self, m: Module, product: Signal) -> Signal:
-        """`product`, plus the product held before when joining, 2 cycles later."""
-        held = [product]
-        with m.If(local_copy(m, delay(m, self.hold | self.join, 5), "moves")):
-            for n in range(self._beats):
-                entry = Signal(signed(_PRODUCT_BITS), name=f"held_{n}", reset_less=True)
-                m.d.sync += entry.eq(held[-1])
-                held.append(entry)
-        joining = local_copy(m, delay(m, self.join, 5), "joining")
-        addend = delay(m, Mux(joining, held[-1], Const(0, Shape(_PRODUCT_BITS, True))))
-        return delay(m, delay(m, product) + addend)
 
     def _round(self, m: Module, total: Signal, distance: Signal) -> None:
         """Drive `o_y` from `total` and `distance` (the shift less 1), 6 cycles later.

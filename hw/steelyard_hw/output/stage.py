@@ -12,7 +12,8 @@ from steelyard.contract.limits import MULTIPLIER_BITS
 from ..cells.target import Target, local_copy
 from ..lib.delay import delay, delays
 from ..shell.ports import BeatWritePort, ReadPort
-from .requantizer import Requantizer, times
+from .operands import OperandPair
+from .requantizer import Requantizer
 
 __all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
 
@@ -28,15 +29,11 @@ class Beat(data.StructLayout):
     Members
     -------
     data : ``ArrayLayout(signed(32), R)``
-        Sums, one a lane.
+        Sums, one a lane; of a layer of two operands both, a in the lowest byte and b in the next.
     accumulate : ``1``
         Add the stored partial sums (not the first chunk).
     store : ``1``
         Keep as partial sums and write nothing (not the last chunk).
-    hold : ``1``
-        Keep what becomes of it and write nothing (operand a of a residual add or product).
-    join : ``1``
-        Join it with what was held (operand b of a residual add or product).
     psum : ``range(partial_sum_channels * drain_beats)``
         Address in the partial-sum memory.
     param : ``range(parameter_words)``
@@ -53,8 +50,6 @@ class Beat(data.StructLayout):
                 "data": data.ArrayLayout(signed(32), config.output.requantizers),
                 "accumulate": 1,
                 "store": 1,
-                "hold": 1,
-                "join": 1,
                 "psum": range(config.engine.partial_sum_channels * config.drain_beats),
                 "param": range(config.memory.parameter_words),
                 "row": range(config.memory.activation_words),
@@ -103,10 +98,16 @@ def output_signature(config: AcceleratorConfig) -> wiring.Signature:
             "lo": In(signed(8)),
             "hi": In(signed(8)),
             **(
-                {"multiply": In(1), "z_a": In(signed(8)), "z_b": In(signed(8))}
-                if config.vector.products
+                {
+                    "pair": In(1),
+                    "z_a": In(signed(8)),
+                    "z_b": In(signed(8)),
+                    "param": In(range(config.memory.parameter_words)),
+                }
+                if config.vector.pairs
                 else {}
             ),
+            **({"multiply": In(1)} if config.vector.products else {}),
             "parameters": Out(ReadPort(config.memory.parameter_words, sum(config.parameter_bits))),
             "write": Out(BeatWritePort(config)),
         }
@@ -118,8 +119,7 @@ class OutputStage(wiring.Component):
 
     `latency` cycles from `i` to `write`; one beat a cycle, without stalls. An address of the
     partial-sum memory may be read (`accumulate`) 8 cycles after the beat that stored it, not
-    sooner. The beats of a residual add or product come in the order of `beat`: all of operand a
-    (`hold`), then all of operand b (`join`).
+    sooner.
 
     Parameters
     ----------
@@ -135,9 +135,15 @@ class OutputStage(wiring.Component):
         Sums of R lanes.
     z_y, lo, hi : ``In(signed(8))``
         Zero point and clamp of the results; static while beats are in flight.
-    multiply : ``In(1)``, z_a, z_b : ``In(signed(8))``
-        What joins is multiplied, each operand less its zero point, and the product is the sum;
-        static while beats are in flight. Only with `products`.
+    pair : ``In(1)``
+        A beat has two operands, which are scaled and added. Static from 4 cycles before the first
+        beat on, as are the next four. Only with `additions` or `products`, as are they.
+    multiply : ``In(1)``
+        They are multiplied and scaled instead; only with `products`.
+    z_a, z_b : ``In(signed(8))``
+        Zero points of the operands.
+    param : ``In(range(parameter_words))``
+        Parameter item of the whole layer; of an addition its bias is the multiplier of operand b.
     parameters : ``Out(ReadPort(parameter_words, 64))``
         Parameter memory, one cycle of latency; items of 88 bits with `slopes`.
     write : ``Out(BeatWritePort(config))``
@@ -162,37 +168,42 @@ class OutputStage(wiring.Component):
         beats = delays(m, self.i, SUM_LATENCY, "beat")
         valid = delays(m, self.i_valid, SUM_LATENCY, "valid", reset_less=False)
 
-        m.d.comb += self.parameters.addr.eq(beats[1].param)
+        pair, add = Signal(), Signal()
+        param = beats[1].param
+        if self._config.vector.pairs:
+            m.d.comb += pair.eq(self.pair)
+            param = Mux(pair, self.param, param)
+        m.d.comb += add.eq(pair & ~self.multiply if self._config.vector.products else pair)
+        m.d.comb += self.parameters.addr.eq(param)
         parameter = Signal(Parameter(self._config), reset_less=True)
         m.d.sync += parameter.eq(self.parameters.data)
 
-        sums = self._partial_sums(m, beats, valid)
+        pairs = self._pairs(m, beats, Mux(add, parameter.bias[:MULTIPLIER_BITS], 0))
+        sums = self._partial_sums(m, beats, valid, pairs)
         last = beats[-1]
-        adds = valid[-1]
-        if self._config.vector.products:
-            adds = valid[-1] & ~self.multiply
         for lane, total in enumerate(sums):
             m.submodules[f"requantizer_{lane}"] = requantizer = Requantizer(
-                self._config.drain_beats, self._target, slopes=self._config.output.slopes
+                self._target, addends=bool(pairs), slopes=self._config.output.slopes
             )
+            biased = Mux(add, 0, parameter.bias).as_signed()
             m.d.comb += [
                 requantizer.i_sum.eq(total),
+                requantizer.bias.eq(local_copy(m, biased, f"bias_{lane}")),
                 *(
                     getattr(requantizer, name).eq(
                         local_copy(m, getattr(parameter, name), f"{name}_{lane}")
                     )
                     for name in Parameter(self._config).members
-                    if name != "reserved"
+                    if name not in ("bias", "reserved")
                 ),
-                requantizer.hold.eq(last.hold & adds),
-                requantizer.join.eq(last.join & adds),
+                *([requantizer.addend.eq(pairs[lane].o_addend)] if pairs else []),
                 requantizer.z_y.eq(self.z_y),
                 requantizer.lo.eq(self.lo),
                 requantizer.hi.eq(self.hi),
                 self.write.data[lane].eq(requantizer.o_y),
             ]
 
-        writes = valid[-1] & ~last.store & ~last.hold
+        writes = valid[-1] & ~last.store
         m.d.comb += [
             self.write.en.eq(delay(m, writes, Requantizer.latency, "write", reset_less=False)),
             self.write.row.eq(delay(m, last.row, Requantizer.latency)),
@@ -200,7 +211,30 @@ class OutputStage(wiring.Component):
         ]
         return m
 
-    def _partial_sums(self, m: Module, beats: list, valid: list) -> list[Signal]:
+    def _pairs(self, m: Module, beats: list, factor: Value) -> list[OperandPair]:
+        """What takes both operands of each lane, if there are layers of two."""
+        config, pairs = self._config, list[OperandPair]()
+        if not config.vector.pairs:
+            return pairs
+        for lane in range(config.output.requantizers):
+            pair = OperandPair(products=config.vector.products, target=self._target)
+            m.submodules[f"pair_{lane}"] = pair
+            both = beats[1].data[lane]
+            m.d.comb += [
+                pair.i_a.eq(both[:8]),
+                pair.i_b.eq(both[8:16]),
+                pair.z_a.eq(local_copy(m, self.z_a, f"z_a_{lane}")),
+                pair.z_b.eq(local_copy(m, self.z_b, f"z_b_{lane}")),
+                pair.factor.eq(local_copy(m, factor, f"factor_{lane}")),
+            ]
+            if config.vector.products:
+                m.d.comb += pair.multiply.eq(local_copy(m, self.multiply, f"multiply_{lane}"))
+            pairs.append(pair)
+        return pairs
+
+    def _partial_sums(
+        self, m: Module, beats: list, valid: list, pairs: list[OperandPair]
+    ) -> list[Signal]:
         """Sums of the lanes, with the stored ones where asked for; stores them likewise."""
         lanes = self._config.output.requantizers
         m.submodules.memory = memory = Memory(
@@ -218,9 +252,9 @@ class OutputStage(wiring.Component):
         m.d.sync += stored.eq(Mux(beats[2].accumulate, read.data, 0))
 
         terms = [beats[3].data[lane] for lane in range(lanes)]
-        if self._config.vector.products:
+        if pairs:
             terms = [
-                Mux(self.multiply, self._product(m, beats, valid, lane), term)
+                Mux(local_copy(m, self.pair, f"two_{lane}"), pairs[lane].o_sum, term)
                 for lane, term in enumerate(terms)
             ]
         sums = [
@@ -234,15 +268,3 @@ class OutputStage(wiring.Component):
             write.en.eq(valid[4] & beats[4].store),
         ]
         return sums
-
-    def _product(self, m: Module, beats: list, valid: list, lane: int) -> Value:
-        """Product of a lane's operands less their zero points, 3 cycles after operand b."""
-        zero = local_copy(m, Mux(beats[0].hold, self.z_a, self.z_b), f"zero_{lane}")
-        operand = (beats[1].data[lane][:8].as_signed() - zero.as_signed())[:9].as_signed()
-        held = operand
-        with m.If(valid[1] & (beats[1].hold | beats[1].join)):
-            for n in range(self._config.drain_beats):
-                entry = Signal(signed(9), name=f"operand_{lane}_{n}", reset_less=True)
-                m.d.sync += entry.eq(held)
-                held = entry
-        return times(m, self._target, operand, held, f"product_{lane}")

@@ -1,6 +1,6 @@
-"""Vector unit: maximum or sum of the taps of a window, lane by lane."""
+"""Vector unit: maximum or sum of the taps of a window, or both operands, lane by lane."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +17,7 @@ _COPY_LANES = 4
 
 
 class VectorUnit(wiring.Component):
-    """Maximum or sum of the words of a window, drained R lanes a cycle.
+    """Maximum or sum of the words of a window, or two words side by side, drained R lanes a cycle.
 
     The first beat of a word leaves 3 cycles after its last tap, the others when the one before is
     taken. One tap a cycle, without stalls; last taps are at least `drain_cycles` cycles apart.
@@ -39,13 +39,14 @@ class VectorUnit(wiring.Component):
         First and last tap of a window; both at once when there is but one.
     mode : ``In(1)``
         0 maximum, 1 sum, which must fit `vector_bits`; static while taps are in flight.
+    pair : ``In(1)``
+        Two taps are operands: the result has the first in its lowest byte and the second in the
+        next; static too. Only with `additions` or `products`.
     i_param : ``In(range(parameter_words))``
         Address of the parameters, taken with the last tap; without `tag_registers` all tags are
         those of the word that drains.
     i_row : ``In(range(activation_words))``
         Activation word to write, taken with the last tap.
-    i_hold, i_join : ``In(1)``
-        Operand a and b of a residual add, taken with the last tap.
     o_valid : ``Out(1)``, o_ready : ``In(1)``
         `o` holds a beat; it is taken.
     o : ``Out(Beat(config))``
@@ -63,10 +64,12 @@ class VectorUnit(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._config = config
+        self._bits = max(config.vector.bits, 16 * config.vector.pairs)
         total = signed(8 + (config.engine.lanes - 1).bit_length())
         across = {"across": In(1), "i_total": In(total)} if config.vector.adds_lanes else {}
         super().__init__(
             across
+            | ({"pair": In(1)} if config.vector.pairs else {})
             | {
                 "i_valid": In(1),
                 "i_data": In(data.ArrayLayout(signed(8), config.engine.lanes)),
@@ -75,8 +78,6 @@ class VectorUnit(wiring.Component):
                 "mode": In(1),
                 "i_param": In(range(config.memory.parameter_words)),
                 "i_row": In(range(config.memory.activation_words)),
-                "i_hold": In(1),
-                "i_join": In(1),
                 "o_valid": Out(1),
                 "o_ready": In(1, init=1),
                 "o": Out(Beat(config)),
@@ -101,7 +102,7 @@ class VectorUnit(wiring.Component):
             taps.eq(self.i_data),
             finished.eq(valid & last),
         ]
-        bits = self._config.vector.bits
+        bits, pairs = self._bits, self._config.vector.pairs
         lowest = taps[0]
         if self._config.vector.adds_lanes:
             lowest = Signal.like(self.i_total, name="lowest", reset_less=True)
@@ -115,11 +116,14 @@ class VectorUnit(wiring.Component):
             if lane % _COPY_LANES == 0:
                 mode = local_copy(m, self.mode, f"mode_{lane}")
                 first = local_copy(m, self.i_first, f"first_{lane}")
+                pair = local_copy(m, self.pair, f"pair_{lane}") if pairs else Const(0)
             tap = taps[lane] if lane else lowest
             result = Signal(signed(bits), name=f"result_{lane}", reset_less=True)
             reduced = Mux(tap > result[:8].as_signed(), tap, result[:8].as_signed())
-            if bits > 8:
+            if self._config.vector.bits > 8:
                 reduced = Mux(mode, result + tap, reduced)
+            if pairs:
+                reduced = Mux(pair, Cat(result[:8], tap).as_signed(), reduced)
             with m.If(valid):
                 m.d.sync += result.eq(Mux(first, tap, reduced))
             results.append(result)
@@ -130,8 +134,8 @@ class VectorUnit(wiring.Component):
     ) -> None:
         """Drive `o` with the lanes of finished windows."""
         config = self._config
-        lanes, width, bits = config.engine.lanes, config.output.requantizers, config.vector.bits
-        tag = {"param": self.i_param, "row": self.i_row, "hold": self.i_hold, "join": self.i_join}
+        lanes, width, bits = config.engine.lanes, config.output.requantizers, self._bits
+        tag = {"param": self.i_param, "row": self.i_row}
         queue = [Signal(signed(bits), name=f"queue_{n}", reset_less=True) for n in range(lanes)]
         busy = Signal()
         beat = Signal(range(self._config.drain_beats), reset_less=True)

@@ -318,7 +318,6 @@ class BeatChecker:
         )
         self._check(place, "accumulate", actual.accumulate, int(chunk > 0))
         self._check(place, "store", actual.store, int(not last_chunk))
-        self._check(place, "hold and join", (actual.hold, actual.join), (0, 0))
         self._check(place, "beat", actual.beat, beat)
         if layer.chunks > 1:
             address = channel * config.drain_beats + beat

@@ -243,10 +243,10 @@ class CrossbarTileChecker:
             actual.row,
             actual.param,
             actual.beat,
-            (actual.accumulate, actual.store, actual.hold, actual.join),
+            (actual.accumulate, actual.store),
         )
         row = layer.out_base + channel * layer.out_pitch + tile
-        wanted = (sums, row, layer.param_base + channel, beat, (0, 0, 0, 0))
+        wanted = (sums, row, layer.param_base + channel, beat, (0, 0))
         if seen != wanted:
             raise AssertionError(
                 f"Tile {tile}, channel {channel}, lane {first}: {seen} instead of {wanted}"

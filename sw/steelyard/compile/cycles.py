@@ -26,14 +26,13 @@ class Vector:
 
     def __init__(self, descriptor: Descriptor, config: AcceleratorConfig) -> None:
         d = descriptor
-        joins = Operation(d.op).joins
         self._walked = walker(config)
         self._beats = config.drain_cycles
         self._latency = loader_latency(config) + VECTOR_LATENCY
         if d.lane_sum:
             self._latency += LANE_SUM_LATENCY
-        self._taps = 1 if joins else d.kernel_w * d.kernel_h
-        self._words = (2 if joins else 1) * d.in_channels
+        self._taps = 2 if Operation(d.op).joins else d.kernel_w * d.kernel_h
+        self._words = d.in_channels
         self._taken = 0
         self._loaded = 0
         self._free = 0
@@ -90,12 +89,10 @@ def busy(descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
     if d.op == Operation.CONV:
         found: dict[str, int] = engine(config.engine.kind).busy(d, config)
         return found
-    add = d.op == Operation.ADD
-    words = (2 if add else 1) * d.in_channels
-    taps = 1 if add else d.kernel_w * d.kernel_h
+    taps = 2 if Operation(d.op).joins else d.kernel_w * d.kernel_h
     return {
-        "loading": words * taps * int(segments(d, config).sum()),
-        "vector unit": words * d.out_tiles * config.drain_cycles,
+        "loading": d.in_channels * taps * int(segments(d, config).sum()),
+        "vector unit": d.in_channels * d.out_tiles * config.drain_cycles,
     }
 
 

@@ -189,18 +189,16 @@ def _lookup(network: Network, layer: Lookup, batch: int, config: AcceleratorConf
 def _add(network: Network, layer: Add, batch: int, config: AcceleratorConfig) -> Lowered:
     d = walk(network, layer, Operation.ADD, batch, config.engine.lanes)
     a, b = network.inputs_of(layer)
-    items = [
-        (-a.zero_point, layer.multiplier_a, layer.shift),
-        (-b.zero_point, layer.multiplier_b, layer.shift),
-    ]
-    return Lowered([Step(descriptor=d)], items)
+    d = replace(d, z_a=a.zero_point, z_b=b.zero_point)
+    # The multiplier of operand b stands where other layers have their bias.
+    return Lowered([Step(descriptor=d)], [(layer.multiplier_b, layer.multiplier_a, layer.shift)])
 
 
 def _mul(network: Network, layer: Mul, batch: int, config: AcceleratorConfig) -> Lowered:
     a, b = network.inputs_of(layer)
     d = walk(network, layer, Operation.MUL, batch, config.engine.lanes)
     d = replace(d, z_a=a.zero_point, z_b=b.zero_point)
-    return Lowered([Step(descriptor=d)], [(0, layer.multiplier, layer.shift)] * 2)
+    return Lowered([Step(descriptor=d)], [(0, layer.multiplier, layer.shift)])
 
 
 def _nothing(network: Network, layer: Layer, batch: int, config: AcceleratorConfig) -> Lowered:

@@ -140,7 +140,7 @@ def absent(config: AcceleratorConfig) -> set[str]:
     names = set[str]()
     if not config.output.tables:
         names |= {"table", "table_base"}
-    if not config.vector.products:
+    if not config.vector.pairs:
         names |= {"z_a", "z_b"}
     if not config.vector.adds_lanes:
         names |= {"lane_sum"}

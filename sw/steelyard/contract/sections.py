@@ -106,7 +106,8 @@ class VectorConfig(Configuration):
     additions: bool = True
     """Whether there are residual additions."""
     products: bool = True
-    """Whether there are products of two activations, with a multiplier for each requantizer."""
+    """Whether there are products of two activations; additions and products together take a
+    multiplier for each requantizer."""
     lane_sums: bool = True
     """Whether an average over a whole map adds up the lanes of a word, in place of a lane a cycle;
     of one image at a time, and with more than 8 bits."""
@@ -119,6 +120,11 @@ class VectorConfig(Configuration):
         self._booleans("additions", "products", "lane_sums", "tag_registers")
         if self.bits or self.additions or self.products:
             self._between("bits", 8, 24)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether there are layers of two operands."""
+        return self.additions or self.products
 
     @property
     def adds_lanes(self) -> bool:

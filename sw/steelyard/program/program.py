@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 FORMAT = "steelyard-program"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Version 3 had no known answer and no part for the host, version 2 another configuration and
 fields of layers by name, version 1 no views of the network's input and output: all are refused."""
 NETWORK = "network/"

@@ -185,13 +185,11 @@ class Machine:
         return int(sum(word.sum() for word in words) + last[: d.lane_sum].sum())
 
     def add_tile(self, d: Descriptor, tile: int, lanes) -> None:
-        (bias_a, m_a, shift), (bias_b, m_b, _) = (
-            self.parameter(d.param_base + operand) for operand in (0, 1)
-        )
+        m_b, m_a, shift = self.parameter(d.param_base)
         for channel in range(d.in_channels):
             a = self.load(d, lanes, d.in_base + channel * d.in_pitch, 0, 0, 0)
             b = self.load(d, lanes, d.in2_base + channel * d.in_pitch, 0, 0, 0)
-            self.finish(d, tile, channel, (a + bias_a) * m_a + (b + bias_b) * m_b, shift)
+            self.finish(d, tile, channel, (a - d.z_a) * m_a + (b - d.z_b) * m_b, shift)
 
     def run(self, x: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
         """Every layer's output by tensor name, read right after the layer."""

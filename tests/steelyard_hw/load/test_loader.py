@@ -101,7 +101,7 @@ def lanes_of(d, x, ky, kx, channel, tile):
 
 
 def expected_words(d, inputs):
-    """Every word in order: (bytes, address, group loaded) or (bytes, first, last, operand)."""
+    """Every word in order: (bytes, address, group loaded) or (bytes, first, last)."""
     taps = [(ky, kx) for ky in range(d.kernel_h) for kx in range(d.kernel_w)]
     slot = 0
     for tile in range(d.out_tiles):
@@ -119,12 +119,12 @@ def expected_words(d, inputs):
         elif d.op == Operation.ADD:
             for channel in range(d.in_channels):
                 for operand, x in enumerate(inputs):
-                    yield lanes_of(d, x, 0, 0, channel, tile), 1, 1, operand
+                    yield lanes_of(d, x, 0, 0, channel, tile), 1 - operand, operand
         else:
             for channel in range(d.in_channels):
                 for n, (ky, kx) in enumerate(taps):
                     seen = lanes_of(d, inputs[0], ky, kx, channel, tile)
-                    yield seen, int(n == 0), int(n == len(taps) - 1), 0
+                    yield seen, int(n == 0), int(n == len(taps) - 1)
 
 
 class Bench:
@@ -173,10 +173,10 @@ class Bench:
                 if free:
                     loaded.pop(0)
                 ctx.set(dut.group_free, free)
-                _, _, done, window, address, group, vector, first, last, operand, word = (
+                _, _, done, window, address, group, vector, first, last, word = (
                     await ctx.tick().sample(
                         dut.done, dut.window_valid, dut.window_address, dut.group_loaded,
-                        dut.vector_valid, dut.vector_first, dut.vector_last, dut.vector_operand,
+                        dut.vector_valid, dut.vector_first, dut.vector_last,
                         dut.word,
                     )
                 )  # fmt: skip
@@ -194,7 +194,7 @@ class Bench:
                 if group:
                     loaded.append(address // CONFIG.engine.group)
             else:
-                assert [first, last, operand] == flags
+                assert [first, last] == flags
                 if last:
                     assert cycle - last_vector >= CONFIG.drain_beats
                     last_vector = cycle

@@ -18,9 +18,9 @@ def reference(total: int, shift: int, z_y: int = 0, lo: int = -128, hi: int = 12
     return min(max(z_y + round(Fraction(total, 1 << shift)), lo), hi)
 
 
-def requantize(items, *, beats=1, z_y=0, lo=-128, hi=127):
-    """Results of `items` (sum, bias, multiplier, shift, hold, join), one a cycle."""
-    dut = Requantizer(beats)
+def requantize(items, *, addends=(), z_y=0, lo=-128, hi=127):
+    """Results of `items` (sum, bias, multiplier, shift), one a cycle, perhaps with addends."""
+    dut = Requantizer(addends=bool(addends))
     results = []
 
     async def testbench(ctx):
@@ -28,10 +28,12 @@ def requantize(items, *, beats=1, z_y=0, lo=-128, hi=127):
         ctx.set(dut.lo, lo)
         ctx.set(dut.hi, hi)
         for cycle in range(len(items) + dut.latency):
-            item = items[cycle] if cycle < len(items) else (0, 0, 0, 1, 0, 0)
-            ports = (dut.i_sum, dut.bias, dut.multiplier, dut.shift, dut.hold, dut.join)
+            item = items[cycle] if cycle < len(items) else (0, 0, 0, 1)
+            ports = (dut.i_sum, dut.bias, dut.multiplier, dut.shift)
             for port, value in zip(ports, item, strict=True):
                 ctx.set(port, value)
+            if 1 <= cycle <= len(addends):
+                ctx.set(dut.addend, addends[cycle - 1])
             if cycle >= dut.latency:
                 results.append(ctx.get(dut.o_y))
             await ctx.tick()
@@ -55,7 +57,7 @@ def test_negative_sums_have_a_multiplier_of_their_own():
             (rng.getrandbits(24), rng.getrandbits(24)),
         )
     ]  # fmt: skip
-    dut = Requantizer(1, slopes=True)
+    dut = Requantizer(slopes=True)
     results = []
 
     async def testbench(ctx):
@@ -81,7 +83,7 @@ def test_negative_sums_have_a_multiplier_of_their_own():
 
 def check(cases, **clamp):
     """Assert that all (sum, bias, multiplier, shift) come out as the contract says."""
-    results = requantize([(*case, 0, 0) for case in cases], **clamp)
+    results = requantize(cases, **clamp)
     for case, result in zip(cases, results, strict=True):
         value, bias, multiplier, shift = case
         assert result == reference((value + bias) * multiplier, shift, **clamp), case
@@ -136,43 +138,17 @@ def test_zero_point_and_clamp(z_y):
     check([(value, 0, 1 << 22, 22) for value in range(-300, 300)], z_y=z_y, lo=-100, hi=90)
 
 
-@pytest.mark.parametrize("beats", [1, 2, 4])
-def test_held_products_are_summed_before_the_shift(beats):
-    rng = random.Random(beats)
-    items, expected = [], []
-
-    def operand():
-        return (rng.randint(*INT32) >> rng.randrange(32), 0, rng.randint(0, LARGEST))
-
-    def idle(often):
-        while rng.random() < often:
-            items.append((rng.randint(*INT32), 0, LARGEST, 9, 0, 0))
-            expected.append(reference(items[-1][0] * LARGEST, 9))
-
-    for word in range(100):
-        gaps = 0.4 * (word % 2)
-        shift = rng.randint(1, 63)
-        firsts = [operand() for _ in range(beats)]
-        if word < 8:
-            # Products whose sum needs the 57th bit, and whose sum is a tie that each alone is not.
-            edge = [(INT32[word % 2], 0, LARGEST), (1 + word, 0, 1)][word // 2 % 2]
-            firsts, shift = [edge] * beats, [47, 1 + word % 3][word // 2 % 2]
-        seconds = [operand() if word >= 8 else first for first in firsts]
-        for first in firsts:
-            idle(gaps)
-            items.append((*first, shift, 1, 0))
-            expected.append(None)
-        for first, second in zip(firsts, seconds, strict=True):
-            idle(gaps)
-            items.append((*second, shift, 0, 1))
-            expected.append(reference(first[0] * first[2] + second[0] * second[2], shift))
-
-    results = requantize(items, beats=beats)
-    for n, (result, wanted) in enumerate(zip(results, expected, strict=True)):
-        assert wanted is None or result == wanted, (n, items[n])
-
-
-@pytest.mark.parametrize("beats", [0, -1, "2", 1.0])
-def test_bad_beats_are_refused(beats):
-    with pytest.raises(ValueError, match=r"^Held beats must be a positive integer, not "):
-        Requantizer(beats)
+def test_addends_are_added_before_the_shift():
+    rng = random.Random(5)
+    # Products and addends at their ends, and sums that are a tie where neither is one.
+    items = [(value, 0, LARGEST, 32) for value in (-255, 255, -255, 255)]
+    addends = [-255 * LARGEST, 255 * LARGEST, 255 * LARGEST, -(1 << 32)]
+    for shift in range(1, 25):
+        items += [(1, 0, 1 << (shift - 1), shift), (3, 0, 1, shift)]
+        addends += [1 << shift, (1 << (shift - 1)) - 3]
+    for _ in range(500):
+        items.append((rng.randint(-255, 255), 0, rng.getrandbits(24), rng.randint(1, 40)))
+        addends.append(rng.randint(-255, 255) * rng.getrandbits(24))
+    results = requantize(items, addends=addends)
+    for item, addend, result in zip(items, addends, results, strict=True):
+        assert result == reference(item[0] * item[2] + addend, item[3]), (item, addend)

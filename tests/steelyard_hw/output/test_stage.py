@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The output stage against plain integers: partial sums, parameters, held products, timing."""
+"""The output stage against plain integers: partial sums, parameters, operands, timing."""
 
 import random
 from fractions import Fraction
@@ -13,7 +13,7 @@ from steelyard_hw.output.stage import OutputStage
 INT32 = (-(1 << 31), (1 << 31) - 1)
 REREAD = 8
 """Cycles after which stored partial sums may be read."""
-FLAGS = ("accumulate", "store", "hold", "join")
+FLAGS = ("accumulate", "store")
 
 
 def small(lanes, requantizers, **fields):
@@ -49,7 +49,7 @@ class Layer:
         self.params[0] = (0, 1 << 22, 22)
         self.negative = [rng.getrandbits(24) for _ in self.params]
         self.negative[0] = 1 << 22
-        self.zeros = None  # zero points of a product's operands
+        self.pairs = {}  # what the stage is told of layers of two operands
         self.schedule = []  # a beat or None each cycle
         self.expected = []  # (cycle of write.en, row, beat, data)
 
@@ -105,49 +105,33 @@ class Layer:
             # The next chunk's beat of an address follows REREAD cycles after this one at the least.
             self.idle(max(0, REREAD - (len(self.schedule) - start)))
 
-    def residual(self, words, gaps):
-        """Words of a residual add: operand a's beats, then operand b's."""
+    def two_operands(self, words, gaps, combine, param, **layer):
+        """Words of a layer of two operands; `combine` makes the scaled sum of both factors."""
         config, rng = self.config, self.rng
-        for _ in range(words):
-            row = rng.randrange(config.memory.activation_words)
-            products = []
-            for operand, flag in enumerate(("hold", "join")):
-                bias, _, shift = self.params[1 + operand]
-                for beat in range(config.drain_beats):
-                    while rng.random() < gaps:
-                        self.idle(1)
-                    sums = self.sums()
-                    cycle = self.beat(beat, sums, param=1 + operand, row=row, **{flag: 1})
-                    scaled = [self.scale(1 + operand, total + bias) for total in sums]
-                    if operand:
-                        held = products[beat]
-                        totals = [a + b for a, b in zip(held, scaled, strict=True)]
-                        self.writes(cycle, row, beat, totals, shift)
-                    else:
-                        products.append(scaled)
-
-    def product(self, words, gaps):
-        """Words of a product: operand a's beats, then operand b's."""
-        config, rng = self.config, self.rng
-        self.zeros = rng.randint(-128, 127), rng.randint(-128, 127)
+        zeros = rng.randint(-128, 127), rng.randint(-128, 127)
+        self.pairs = {"pair": 1, "z_a": zeros[0], "z_b": zeros[1], "param": param} | layer
         codes = [-128, 127, *range(-128, 128)]
+        shift = self.params[param][2]
         for _ in range(words):
             row = rng.randrange(config.memory.activation_words)
-            held = []
-            for operand, flag in enumerate(("hold", "join")):
-                for beat in range(config.drain_beats):
-                    while rng.random() < gaps:
-                        self.idle(1)
-                    sums = rng.choices(codes, k=config.output.requantizers)
-                    cycle = self.beat(beat, sums, param=1 + operand, row=row, **{flag: 1})
-                    factors = [code - self.zeros[operand] for code in sums]
-                    if operand:
-                        products = [a * b for a, b in zip(held[beat], factors, strict=True)]
-                        bias, _, shift = self.params[2]
-                        scaled = [self.scale(2, product + bias) for product in products]
-                        self.writes(cycle, row, beat, scaled, shift)
-                    else:
-                        held.append(factors)
+            for beat in range(config.drain_beats):
+                while rng.random() < gaps:
+                    self.idle(1)
+                a, b = (rng.choices(codes, k=config.output.requantizers) for _ in range(2))
+                both = [y * 256 + x % 256 for x, y in zip(a, b, strict=True)]
+                # The layer has one parameter item, whatever a beat says.
+                cycle = self.beat(beat, both, param=rng.randrange(16), row=row)
+                factors = zip((x - zeros[0] for x in a), (y - zeros[1] for y in b), strict=True)
+                self.writes(cycle, row, beat, [combine(*each) for each in factors], shift)
+
+    def residual(self, words, gaps, param=1):
+        """Words of a residual add."""
+        other, multiplier, _ = self.params[param]
+        self.two_operands(words, gaps, lambda a, b: a * multiplier + b * (other % (1 << 24)), param)
+
+    def product(self, words, gaps, param=2):
+        """Words of a product."""
+        self.two_operands(words, gaps, lambda a, b: self.scale(param, a * b), param, multiply=1)
 
     def run(self):
         """Drive the schedule; return what was written and when."""
@@ -167,11 +151,9 @@ class Layer:
             ctx.set(dut.z_y, self.z_y)
             ctx.set(dut.lo, self.lo)
             ctx.set(dut.hi, self.hi)
-            if self.zeros is not None:
-                for port, value in zip(
-                    (dut.multiply, dut.z_a, dut.z_b), (1, *self.zeros), strict=True
-                ):
-                    ctx.set(port, value)
+            for name, value in self.pairs.items():
+                ctx.set(getattr(dut, name), value)
+            await ctx.tick().repeat(4)
             for cycle in range(len(self.schedule) + dut.latency + 2):
                 item = self.schedule[cycle] if cycle < len(self.schedule) else None
                 ctx.set(dut.i_valid, int(item is not None))
@@ -208,7 +190,6 @@ def test_without_slopes_all_sums_have_one_multiplier(gaps):
     layer = Layer(small(4, 2, slopes=False), seed=3)
     for chunks in (1, 2):
         layer.convolution(chunks, gaps)
-    layer.residual(5, gaps)
     layer.check()
 
 
@@ -223,13 +204,13 @@ def test_chunks_accumulate_and_the_last_one_is_written(lanes, requantizers, gaps
 
 @pytest.mark.parametrize("lanes, requantizers", SHAPES)
 @pytest.mark.parametrize("gaps", [0.0, 0.4])
-def test_residual_add_joins_the_held_products(lanes, requantizers, gaps):
-    layer = Layer(small(lanes, requantizers), seed=lanes * requantizers)
-    # A beat's shift is its own parameter's; operand b's decides.
-    layer.params[2] = (-7, (1 << 24) - 1, 33)
-    layer.params[1] = (128, (1 << 23) + 5, 33)
-    layer.residual(20, gaps)
-    layer.check()
+def test_residual_add_scales_each_operand_and_adds_before_the_shift(lanes, requantizers, gaps):
+    for slopes, second in ((True, (1 << 24) - 1), (False, 1 << 17), (True, (1 << 17) - 1)):
+        layer = Layer(small(lanes, requantizers, slopes=slopes), seed=lanes * requantizers)
+        layer.params[1] = (second, (1 << 23) + 5, 25)
+        layer.negative[1] = layer.params[1][1]
+        layer.residual(20, gaps)
+        layer.check()
 
 
 @pytest.mark.parametrize("lanes, requantizers", SHAPES)
@@ -240,6 +221,18 @@ def test_products_are_of_operands_less_their_zero_points(lanes, requantizers, ga
     layer.negative[2] = (1 << 22) + 3
     layer.product(40, gaps)
     assert len({tuple(written[3]) for written in layer.expected}) > 10
+    layer.check()
+
+
+def test_additions_without_products_and_products_without_additions():
+    layer = Layer(small(4, 2, products=False), seed=8)
+    layer.params[1] = ((1 << 24) - 3, 1 << 23, 25)
+    layer.negative[1] = 1 << 23
+    layer.residual(20, 0.2)
+    layer.check()
+    layer = Layer(small(4, 2, additions=False), seed=9)
+    layer.params[2] = (0, 1 << 23, 31)
+    layer.product(20, 0.2)
     layer.check()
 
 

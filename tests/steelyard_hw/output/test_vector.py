@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The vector unit against plain integers: maximum, sum, drain order, tags and timing."""
+"""The vector unit against plain integers: maximum, sum, pairs, drain order, tags and timing."""
 
 import random
 
@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 from steelyard.contract import configure
 from steelyard_hw.output.vector import VectorUnit
 
-MAXIMUM, SUM = 0, 1
+MAXIMUM, SUM, PAIR = 0, 1, 2
 SHAPES = [(4, 4), (4, 2), (8, 2), (4, 1)]
 
 
@@ -17,6 +17,12 @@ def small(lanes, requantizers):
     return configure(
         "array", lanes=lanes, requantizers=requantizers, parameter_words=32, activation_words=64
     )
+
+
+def side_by_side(operands):
+    """Both bytes of a lane, the first one lowest."""
+    a, b = operands
+    return b * 256 + a % 256
 
 
 def reduce(config, mode, windows, *, gaps=0.0, seed=0):
@@ -31,11 +37,11 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
                 schedule.append(None)
             while last and len(schedule) < free:
                 schedule.append(None)
-            tag = (rng.randrange(32), rng.randrange(64), rng.randrange(2), rng.randrange(2))
+            tag = rng.randrange(32), rng.randrange(64)
             schedule.append((word, first, last, tag))
         cycle = len(schedule) - 1
         free = cycle + config.drain_beats
-        combine = sum if mode == SUM else max
+        combine = {MAXIMUM: max, SUM: sum, PAIR: side_by_side}[mode]
         results = [combine(lane) for lane in zip(*words, strict=True)]
         width = config.output.requantizers
         for beat in range(config.drain_beats):
@@ -45,19 +51,19 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
     got = []
 
     async def testbench(ctx):
-        ctx.set(dut.mode, mode)
+        # Pairs are in use while the mode of windows is anything.
+        ctx.set(dut.mode, rng.randrange(2) if mode == PAIR else mode)
+        ctx.set(dut.pair, int(mode == PAIR))
         for cycle in range(len(schedule) + config.drain_beats + dut.latency):
             item = schedule[cycle] if cycle < len(schedule) else None
             ctx.set(dut.i_valid, int(item is not None))
             noise = [rng.randint(-128, 127) for _ in range(config.engine.lanes)]
-            word, first, last, tag = item or (noise, rng.randrange(2), rng.randrange(2), (9,) * 4)
+            word, first, last, tag = item or (noise, rng.randrange(2), rng.randrange(2), (9, 9))
             ctx.set(dut.i_data, word)
             ctx.set(dut.i_first, int(first))
             ctx.set(dut.i_last, int(last))
-            for port, value in zip(
-                (dut.i_param, dut.i_row, dut.i_hold, dut.i_join), tag, strict=True
-            ):
-                ctx.set(port, value & ((1 << len(port)) - 1))
+            for port, value in zip((dut.i_param, dut.i_row), tag, strict=True):
+                ctx.set(port, value)
             if ctx.get(dut.o_valid):
                 beat = dut.o
                 lanes = [ctx.get(beat.data[n]) for n in range(config.output.requantizers)]
@@ -65,8 +71,6 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
                     beat.beat,
                     beat.param,
                     beat.row,
-                    beat.hold,
-                    beat.join,
                     beat.accumulate,
                     beat.store,
                     beat.psum,
@@ -96,6 +100,17 @@ def test_windows_of_every_length(lanes, requantizers, mode, gaps):
     rng = random.Random(lanes + requantizers)
     windows = [words(rng, lanes, rng.choice((1, 1, 2, 4, 9))) for _ in range(60)]
     got, expected = reduce(small(lanes, requantizers), mode, windows, gaps=gaps, seed=mode)
+    assert got == expected
+
+
+@pytest.mark.parametrize("lanes, requantizers", SHAPES)
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+@pytest.mark.parametrize("bits", [8, 24])
+def test_two_operands_leave_side_by_side(lanes, requantizers, gaps, bits):
+    rng = random.Random(lanes * requantizers + bits)
+    pairs = [words(rng, lanes, 2) for _ in range(60)]
+    config = small(lanes, requantizers).with_(vector_bits=bits)
+    got, expected = reduce(config, PAIR, pairs, gaps=gaps)
     assert got == expected
 
 
