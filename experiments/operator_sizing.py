@@ -18,7 +18,7 @@ from accelerator_sizing import by_place, comb, synthesize
 from steelyard_boards.configs import LARGE
 from steelyard_hw.cells.target import Target
 
-OPERATORS = ("tables", "slopes", "products", "lane_sums")
+OPERATORS = ("additions", "tables", "slopes", "products", "lane_sums")
 COLUMNS = ("LUT4", "CCU2C", "TRELLIS_DPR16X4", "TRELLIS_FF", "DP16KD", "MULT18X18D")
 
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["busy", "layer_cycles", "predict", "predict_program", "predict_total"]
 
 
+def taps(descriptor: Descriptor) -> int:
+    """Words that the vector unit makes one of: the taps of a window, or both operands."""
+    d = descriptor
+    return 2 if Operation(d.op).joins else d.kernel_w * d.kernel_h
+
+
 class Vector:
     """Loader and vector unit during pooling, a residual add or a product."""
 
@@ -31,7 +37,7 @@ class Vector:
         self._latency = loader_latency(config) + VECTOR_LATENCY
         if d.lane_sum:
             self._latency += LANE_SUM_LATENCY
-        self._taps = 2 if Operation(d.op).joins else d.kernel_w * d.kernel_h
+        self._taps = taps(d)
         self._words = d.in_channels
         self._taken = 0
         self._loaded = 0
@@ -89,9 +95,8 @@ def busy(descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
     if d.op == Operation.CONV:
         found: dict[str, int] = engine(config.engine.kind).busy(d, config)
         return found
-    taps = 2 if Operation(d.op).joins else d.kernel_w * d.kernel_h
     return {
-        "loading": d.in_channels * taps * int(segments(d, config).sum()),
+        "loading": d.in_channels * taps(d) * int(segments(d, config).sum()),
         "vector unit": d.in_channels * d.out_tiles * config.drain_cycles,
     }
 

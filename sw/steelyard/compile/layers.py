@@ -186,19 +186,24 @@ def _lookup(network: Network, layer: Lookup, batch: int, config: AcceleratorConf
     return Lowered([Step(descriptor=d)], [IDENTITY] * d.in_channels, layer.table)
 
 
-def _add(network: Network, layer: Add, batch: int, config: AcceleratorConfig) -> Lowered:
-    d = walk(network, layer, Operation.ADD, batch, config.engine.lanes)
+def _pair(
+    network: Network, layer: Add | Mul, op: Operation, batch: int, config: AcceleratorConfig
+) -> Step:
+    """Walk over both operands of a layer, with their zero points."""
     a, b = network.inputs_of(layer)
-    d = replace(d, z_a=a.zero_point, z_b=b.zero_point)
+    d = walk(network, layer, op, batch, config.engine.lanes)
+    return Step(descriptor=replace(d, z_a=a.zero_point, z_b=b.zero_point))
+
+
+def _add(network: Network, layer: Add, batch: int, config: AcceleratorConfig) -> Lowered:
+    step = _pair(network, layer, Operation.ADD, batch, config)
     # The multiplier of operand b stands where other layers have their bias.
-    return Lowered([Step(descriptor=d)], [(layer.multiplier_b, layer.multiplier_a, layer.shift)])
+    return Lowered([step], [(layer.multiplier_b, layer.multiplier_a, layer.shift)])
 
 
 def _mul(network: Network, layer: Mul, batch: int, config: AcceleratorConfig) -> Lowered:
-    a, b = network.inputs_of(layer)
-    d = walk(network, layer, Operation.MUL, batch, config.engine.lanes)
-    d = replace(d, z_a=a.zero_point, z_b=b.zero_point)
-    return Lowered([Step(descriptor=d)], [(0, layer.multiplier, layer.shift)])
+    step = _pair(network, layer, Operation.MUL, batch, config)
+    return Lowered([step], [(0, layer.multiplier, layer.shift)])
 
 
 def _nothing(network: Network, layer: Layer, batch: int, config: AcceleratorConfig) -> Lowered:

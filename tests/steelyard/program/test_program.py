@@ -135,7 +135,7 @@ def forged(path, saved: bytes, *, manifest=None, arrays=None) -> None:
     write_sealed(path, old_manifest, old_arrays)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_an_older_format_says_so(saved, tmp_path, version):
     path = tmp_path / "old.syp"
     forged(path, saved, manifest=lambda m: m.update(version=version))

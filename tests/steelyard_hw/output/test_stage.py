@@ -131,7 +131,10 @@ class Layer:
 
     def product(self, words, gaps, param=2):
         """Words of a product."""
-        self.two_operands(words, gaps, lambda a, b: self.scale(param, a * b), param, multiply=1)
+        bias = self.params[param][0]
+        self.two_operands(
+            words, gaps, lambda a, b: self.scale(param, a * b + bias), param, multiply=1
+        )
 
     def run(self):
         """Drive the schedule; return what was written and when."""
@@ -217,7 +220,7 @@ def test_residual_add_scales_each_operand_and_adds_before_the_shift(lanes, requa
 @pytest.mark.parametrize("gaps", [0.0, 0.4])
 def test_products_are_of_operands_less_their_zero_points(lanes, requantizers, gaps):
     layer = Layer(small(lanes, requantizers), seed=lanes * requantizers)
-    layer.params[2] = (0, (1 << 23) + 5, 31)
+    layer.params[2] = (-4321, (1 << 23) + 5, 31)
     layer.negative[2] = (1 << 22) + 3
     layer.product(40, gaps)
     assert len({tuple(written[3]) for written in layer.expected}) > 10
@@ -233,6 +236,17 @@ def test_additions_without_products_and_products_without_additions():
     layer = Layer(small(4, 2, additions=False), seed=9)
     layer.params[2] = (0, 1 << 23, 31)
     layer.product(20, 0.2)
+    layer.check()
+
+
+def test_sums_are_no_operands_whatever_their_bytes_and_biases_are():
+    layer = Layer(small(4, 4), seed=10)
+    layer.z_y, layer.lo, layer.hi = 0, -128, 127
+    layer.params[3] = (0x7FFFFF, 1, 17)
+    layer.negative[3] = 1
+    sums = [0, 0x7F00, -0x8000, -0x7F0000]
+    cycle = layer.beat(0, sums, param=3, row=7)
+    layer.writes(cycle, 7, 0, [total + 0x7FFFFF for total in sums], 17)
     layer.check()
 
 
