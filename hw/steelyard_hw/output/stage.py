@@ -29,7 +29,9 @@ class Beat(data.StructLayout):
     Members
     -------
     data : ``ArrayLayout(signed(32), R)``
-        Sums, one a lane; of a layer of two operands both, a in the lowest byte and b in the next.
+        Sums, one a lane; of a layer of two operands operand b.
+    operand : ``ArrayLayout(signed(8), R)``
+        Operand a of such a layer; only with `additions` or `products`.
     accumulate : ``1``
         Add the stored partial sums (not the first chunk).
     store : ``1``
@@ -45,9 +47,11 @@ class Beat(data.StructLayout):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        lanes = config.output.requantizers
         super().__init__(
             {
-                "data": data.ArrayLayout(signed(32), config.output.requantizers),
+                "data": data.ArrayLayout(signed(32), lanes),
+                **({"operand": data.ArrayLayout(signed(8), lanes)} if config.vector.pairs else {}),
                 "accumulate": 1,
                 "store": 1,
                 "psum": range(config.engine.partial_sum_channels * config.drain_beats),
@@ -219,10 +223,9 @@ class OutputStage(wiring.Component):
         for lane in range(config.output.requantizers):
             pair = OperandPair(products=config.vector.products, target=self._target)
             m.submodules[f"pair_{lane}"] = pair
-            both = beats[1].data[lane]
             m.d.comb += [
-                pair.i_a.eq(both[:8]),
-                pair.i_b.eq(both[8:16]),
+                pair.i_a.eq(beats[1].operand[lane]),
+                pair.i_b.eq(beats[1].data[lane][:8]),
                 pair.z_a.eq(local_copy(m, self.z_a, f"z_a_{lane}")),
                 pair.z_b.eq(local_copy(m, self.z_b, f"z_b_{lane}")),
                 pair.factor.eq(local_copy(m, factor, f"factor_{lane}")),

@@ -1,6 +1,6 @@
 """Vector unit: maximum or sum of the taps of a window, or both operands, lane by lane."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,8 +40,8 @@ class VectorUnit(wiring.Component):
     mode : ``In(1)``
         0 maximum, 1 sum, which must fit `vector_bits`; static while taps are in flight.
     pair : ``In(1)``
-        Two taps are operands: the result has the first in its lowest byte and the second in the
-        next; static too. Only with `additions` or `products`.
+        Two taps are operands: the second is the result and the first goes beside it; static too.
+        Only with `additions` or `products`.
     i_param : ``In(range(parameter_words))``
         Address of the parameters, taken with the last tap; without `tag_registers` all tags are
         those of the word that drains.
@@ -64,7 +64,6 @@ class VectorUnit(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._config = config
-        self._bits = max(config.vector.bits, 16 * config.vector.pairs)
         total = signed(8 + (config.engine.lanes - 1).bit_length())
         across = {"across": In(1), "i_total": In(total)} if config.vector.adds_lanes else {}
         super().__init__(
@@ -86,12 +85,18 @@ class VectorUnit(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        finished, loads, results = self._reduce(m)
-        self._drain(m, finished, loads, results)
+        finished, loads, results, earlier = self._reduce(m)
+        self._drain(m, finished)
+        queue = self._queue(m, loads, results, "queue")
+        m.d.comb += [self.o.data[n].eq(each) for n, each in enumerate(queue)]
+        if earlier:
+            queue = self._queue(m, loads, earlier, "operand")
+            m.d.comb += [self.o.operand[n].eq(each) for n, each in enumerate(queue)]
         return m
 
-    def _reduce(self, m: Module) -> tuple[Signal, list[Signal], list[Signal]]:
-        """Whether a window finished, copies of that for some lanes each, and all results."""
+    def _reduce(self, m: Module) -> tuple[Signal, list[Signal], list[Signal], list[Signal]]:
+        """Whether a window finished, copies of that for some lanes each, all results, and what they
+        were before the last tap, if anybody asks."""
         valid = Signal()
         finished = Signal()
         last = Signal(reset_less=True)
@@ -102,7 +107,7 @@ class VectorUnit(wiring.Component):
             taps.eq(self.i_data),
             finished.eq(valid & last),
         ]
-        bits, pairs = self._bits, self._config.vector.pairs
+        bits, pairs = self._config.vector.bits, self._config.vector.pairs
         lowest = taps[0]
         if self._config.vector.adds_lanes:
             lowest = Signal.like(self.i_total, name="lowest", reset_less=True)
@@ -111,32 +116,28 @@ class VectorUnit(wiring.Component):
             local_copy(m, valid & last, f"finished_{lane}")
             for lane in range(0, self._config.engine.lanes, _COPY_LANES)
         ]
-        results = []
+        results, earlier = [], []
         for lane in range(self._config.engine.lanes):
             if lane % _COPY_LANES == 0:
                 mode = local_copy(m, self.mode, f"mode_{lane}")
-                first = local_copy(m, self.i_first, f"first_{lane}")
-                pair = local_copy(m, self.pair, f"pair_{lane}") if pairs else Const(0)
+                alone = self.i_first | self.pair if pairs else self.i_first
+                first = local_copy(m, alone, f"first_{lane}")
             tap = taps[lane] if lane else lowest
             result = Signal(signed(bits), name=f"result_{lane}", reset_less=True)
             reduced = Mux(tap > result[:8].as_signed(), tap, result[:8].as_signed())
-            if self._config.vector.bits > 8:
+            if bits > 8:
                 reduced = Mux(mode, result + tap, reduced)
-            if pairs:
-                reduced = Mux(pair, Cat(result[:8], tap).as_signed(), reduced)
+            before = Signal(signed(8), name=f"before_{lane}", reset_less=True)
             with m.If(valid):
-                m.d.sync += result.eq(Mux(first, tap, reduced))
+                m.d.sync += [result.eq(Mux(first, tap, reduced)), before.eq(result)]
             results.append(result)
-        return finished, copies, results
+            earlier += [before] * pairs
+        return finished, copies, results, earlier
 
-    def _drain(
-        self, m: Module, finished: Signal, loads: list[Signal], results: list[Signal]
-    ) -> None:
-        """Drive `o` with the lanes of finished windows."""
+    def _drain(self, m: Module, finished: Signal) -> None:
+        """Drive all of `o` but the lanes of finished windows."""
         config = self._config
-        lanes, width, bits = config.engine.lanes, config.output.requantizers, self._bits
         tag = {"param": self.i_param, "row": self.i_row}
-        queue = [Signal(signed(bits), name=f"queue_{n}", reset_less=True) for n in range(lanes)]
         busy = Signal()
         beat = Signal(range(self._config.drain_beats), reset_less=True)
         for name, value in tag.items():
@@ -151,12 +152,6 @@ class VectorUnit(wiring.Component):
             with m.If(finished):
                 m.d.sync += sent.eq(ready)
             m.d.comb += self.o[name].eq(sent)
-        for lane, (entry, result) in enumerate(zip(queue, results, strict=True)):
-            follower = queue[lane + width] if lane + width < lanes else entry
-            with m.If(loads[lane // _COPY_LANES]):
-                m.d.sync += entry.eq(result)
-            with m.Elif(self.o_ready):
-                m.d.sync += entry.eq(follower)
         with m.If(finished):
             m.d.sync += [busy.eq(1), beat.eq(0)]
         with m.Elif(self.o_ready):
@@ -164,4 +159,20 @@ class VectorUnit(wiring.Component):
             with m.If(beat == self._config.drain_beats - 1):
                 m.d.sync += busy.eq(0)
         m.d.comb += [self.o_valid.eq(busy), self.o.beat.eq(beat)]
-        m.d.comb += [self.o.data[n].eq(queue[n]) for n in range(width)]
+
+    def _queue(
+        self, m: Module, loads: list[Signal], results: list[Signal], name: str
+    ) -> list[Signal]:
+        """Heads of a queue of all lanes, R at a time."""
+        width, lanes = self._config.output.requantizers, self._config.engine.lanes
+        queue = [
+            Signal.like(result, name=f"{name}_{n}", reset_less=True)
+            for n, result in enumerate(results)
+        ]
+        for lane, (entry, result) in enumerate(zip(queue, results, strict=True)):
+            follower = queue[lane + width] if lane + width < lanes else entry
+            with m.If(loads[lane // _COPY_LANES]):
+                m.d.sync += entry.eq(result)
+            with m.Elif(self.o_ready):
+                m.d.sync += entry.eq(follower)
+        return queue[:width]

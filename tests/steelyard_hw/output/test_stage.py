@@ -66,7 +66,15 @@ class Layer:
         return [self.rng.randint(-bound, bound) for _ in range(self.config.output.requantizers)]
 
     def beat(self, beat, sums, **fields):
-        item = {"data": sums, "beat": beat, "psum": 0, "param": 0, "row": 0} | fields
+        noise = self.rng.choices(range(-128, 128), k=len(sums))
+        item = {
+            "data": sums,
+            "operand": noise,
+            "beat": beat,
+            "psum": 0,
+            "param": 0,
+            "row": 0,
+        } | fields
         self.schedule.append(dict.fromkeys(FLAGS, 0) | item)
         return len(self.schedule) - 1
 
@@ -118,9 +126,8 @@ class Layer:
                 while rng.random() < gaps:
                     self.idle(1)
                 a, b = (rng.choices(codes, k=config.output.requantizers) for _ in range(2))
-                both = [y * 256 + x % 256 for x, y in zip(a, b, strict=True)]
                 # The layer has one parameter item, whatever a beat says.
-                cycle = self.beat(beat, both, param=rng.randrange(16), row=row)
+                cycle = self.beat(beat, b, operand=a, param=rng.randrange(16), row=row)
                 factors = zip((x - zeros[0] for x in a), (y - zeros[1] for y in b), strict=True)
                 self.writes(cycle, row, beat, [combine(*each) for each in factors], shift)
 

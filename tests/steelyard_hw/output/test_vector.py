@@ -19,10 +19,8 @@ def small(lanes, requantizers):
     )
 
 
-def side_by_side(operands):
-    """Both bytes of a lane, the first one lowest."""
-    a, b = operands
-    return b * 256 + a % 256
+def second(operands):
+    return operands[1]
 
 
 def reduce(config, mode, windows, *, gaps=0.0, seed=0):
@@ -41,12 +39,13 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
             schedule.append((word, first, last, tag))
         cycle = len(schedule) - 1
         free = cycle + config.drain_beats
-        combine = {MAXIMUM: max, SUM: sum, PAIR: side_by_side}[mode]
+        combine = {MAXIMUM: max, SUM: sum, PAIR: second}[mode]
         results = [combine(lane) for lane in zip(*words, strict=True)]
         width = config.output.requantizers
         for beat in range(config.drain_beats):
             lanes = results[beat * width : (beat + 1) * width]
-            expected.append((cycle + VectorUnit.latency + beat, lanes, beat, *tag, 0, 0, 0))
+            firsts = words[0][beat * width : (beat + 1) * width] if mode == PAIR else None
+            expected.append((cycle + VectorUnit.latency + beat, lanes, firsts, beat, *tag, 0, 0, 0))
     dut = VectorUnit(config)
     got = []
 
@@ -75,7 +74,9 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
                     beat.store,
                     beat.psum,
                 )
-                got.append((cycle, lanes, *(ctx.get(field) for field in fields)))
+                firsts = [ctx.get(beat.operand[n]) for n in range(config.output.requantizers)]
+                firsts = firsts if mode == PAIR else None
+                got.append((cycle, lanes, firsts, *(ctx.get(field) for field in fields)))
             await ctx.tick()
 
     simulator = Simulator(dut)
