@@ -9,7 +9,7 @@ import pytest
 
 from steelyard import driver
 from steelyard.compile import Descriptor, compile
-from steelyard.compile.cycles import layer_cycles, predict_program
+from steelyard.compile.cycles import predict_program, run_cycles
 from steelyard.contract import AcceleratorConfig
 from steelyard.errors import UserError
 from steelyard.network import golden
@@ -64,7 +64,11 @@ def test_a_program_that_never_ends_is_given_up_soon_after_it_should_have_ended(
                 device.run_layers(layer, 1)
         names = [entry.name for entry in program.layers]
         what = f"layers {names[0]!r} to {names[-1]!r}" if together else f"layer {names[layer]!r}"
-        cycles = predict_program(program) if together else layer_cycles(program.layers[layer])
+        cycles = (
+            predict_program(program)
+            if together
+            else run_cycles([program.layers[layer]], program.config)
+        )
         assert f"It was to run {what}, which takes" in str(caught.value)
         # On a board the next batch waits for the one at work, so that two are waited for.
         runs = 2 if together and name == "virtual:" else 1

@@ -89,10 +89,82 @@ class EventCounters(wiring.Component):
         return m
 
 
+class DescriptorFetch(wiring.Component):
+    """Fetches descriptors one after the other, a word a cycle, into the registers of their fields.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+
+    Members
+    -------
+    begin : ``In(1)``, first : ``In(16)``
+        Strobe: fetch this descriptor.
+    follow : ``In(1)``
+        Strobe: fetch the one behind the last, as soon as `ready`.
+    last : ``Out(1)``
+        The last word is asked for; with the cycle after the next all registers are in place.
+    ready : ``Out(1)``
+        All of them are.
+    layer : ``Out(LayerLayout)``
+    descriptors : ``Out(ReadPort)``
+        Descriptor memory of 32-bit words, one cycle of latency.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self._layers = config.memory.max_layers
+        super().__init__(
+            {
+                "begin": In(1),
+                "first": In(16),
+                "follow": In(1),
+                "last": Out(1),
+                "ready": Out(1),
+                "layer": Out(LayerLayout(config)),
+                "descriptors": Out(ReadPort(config.memory.max_layers * DESCRIPTOR_WORDS, 32)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        number = Signal(range(self._layers))
+        word = Signal(range(DESCRIPTOR_WORDS))
+        asking = Signal()
+        fetched = delay(m, word)
+        fetching = delay(m, asking, reset_less=False)
+        m.d.comb += [
+            self.descriptors.addr.eq(Cat(word, number)),
+            self.last.eq(asking & (word == DESCRIPTOR_WORDS - 1)),
+        ]
+        with m.If(asking):
+            m.d.sync += word.eq(word + 1)
+        with m.If(self.last):
+            m.d.sync += [asking.eq(0), number.eq(number + 1)]
+        with m.If(fetching):
+            m.d.sync += self.ready.eq(~asking)
+            self._store(m, fetched)
+        with m.If(self.begin):
+            m.d.sync += number.eq(self.first)
+        with m.If(self.begin | self.follow):
+            m.d.sync += [asking.eq(1), word.eq(0), self.ready.eq(0)]
+        return m
+
+    def _store(self, m, fetched):
+        """Spread the descriptor word that has arrived over the registers of its fields."""
+        for name in self.layer.shape().members:
+            field = FIELDS[name]
+            with m.If(fetched == field.word):
+                m.d.sync += self.layer[name].eq(
+                    self.descriptors.data[field.low : field.low + field.width]
+                )
+
+
 class Sequencer(wiring.Component):
     """Runs layers: fetches a descriptor, starts the engines, waits for quiet, stores the counters.
 
-    A layer costs ``DESCRIPTOR_WORDS`` + ``len(COUNTERS)`` + 1 cycles beside those that it counts.
+    A layer costs ``DESCRIPTOR_WORDS`` + ``len(COUNTERS)`` + 1 cycles beside those that it counts;
+    with `ahead` its descriptor is fetched while the one before runs, and it costs
+    ``len(COUNTERS)`` + 2, the first ``DESCRIPTOR_WORDS`` + 1 more.
 
     Parameters
     ----------
@@ -154,25 +226,24 @@ class Sequencer(wiring.Component):
         m = Module()
         number = Signal(range(self._config.memory.max_layers))
         left = Signal(range(self._config.memory.max_layers + 1))
-        word = Signal(range(DESCRIPTOR_WORDS))
-        fetched = Signal.like(word)
-        fetching = Signal()
         quiet = Signal(range(self._settle + 1))
         counter = Signal(range(len(COUNTERS)))
         counting = Signal()
+        m.submodules.fetch = fetch = DescriptorFetch(self._config)
         m.submodules.counters = counters = EventCounters(self._config)
+        wiring.connect(m, fetch.descriptors, wiring.flipped(self.descriptors))
         wiring.connect(m, counters.read, wiring.flipped(self.counter_read))
         wiring.connect(m, counters.write, wiring.flipped(self.counter_write))
         m.d.comb += [
-            self.descriptors.addr.eq(Cat(word, number)),
+            fetch.first.eq(self.start_first),
             counters.layer.eq(number),
             counters.events.eq(Mux(counting, Cat(Const(1, 1), self.events), 0)),
         ]
-        m.d.sync += [fetched.eq(word), fetching.eq(0), self.go.eq(0)]
+        m.d.sync += self.go.eq(0)
+        if not self._config.load.ahead:
+            m.d.comb += self.layer.eq(fetch.layer)
         with m.If(self.busy):
             m.d.sync += self.total.eq(self.total + 1)
-        with m.If(fetching):
-            self._store(m, fetched)
 
         with m.FSM():
             with m.State("IDLE"):
@@ -180,19 +251,17 @@ class Sequencer(wiring.Component):
                     m.d.sync += [
                         number.eq(self.start_first),
                         left.eq(self.start_count),
-                        word.eq(0),
                         self.total.eq(0),
                         self.finished.eq(self.start_count == 0),
                         self.busy.eq(self.start_count != 0),
                     ]
                     with m.If(self.start_count != 0):
-                        m.next = "FETCH"
-            with m.State("FETCH"):
-                m.d.sync += [word.eq(word + 1), fetching.eq(1)]
-                with m.If(word == DESCRIPTOR_WORDS - 1):
-                    m.next = "GO"
+                        m.d.comb += fetch.begin.eq(1)
+                        m.next = "NEXT"
+            with m.State("NEXT"):
+                self._next(m, fetch, left)
             with m.State("GO"):
-                # The last word arrives in this cycle; engines see `go` with all registers in place.
+                # Engines see `go` with all registers in place.
                 m.d.sync += [self.go.eq(1), quiet.eq(self._settle)]
                 m.d.comb += counters.begin.eq(1)
                 m.next = "WAIT"
@@ -217,25 +286,29 @@ class Sequencer(wiring.Component):
                 m.d.comb += counters.active.eq(1)
                 m.d.sync += counter.eq(counter + 1)
                 with m.If(counter == len(COUNTERS) - 1):
-                    m.d.sync += [number.eq(number + 1), left.eq(left - 1), word.eq(0)]
+                    m.d.sync += [number.eq(number + 1), left.eq(left - 1)]
                     with m.If(left == 1):
                         m.d.sync += [self.busy.eq(0), self.finished.eq(1)]
                         m.next = "IDLE"
                     with m.Else():
-                        m.next = "FETCH"
+                        m.d.comb += fetch.follow.eq(not self._config.load.ahead)
+                        m.next = "NEXT"
         return m
+
+    def _next(self, m, fetch, left):
+        """Take the next descriptor once it is there; with `ahead` the one behind it is fetched."""
+        if not self._config.load.ahead:
+            # The last word arrives in the next cycle.
+            with m.If(fetch.last):
+                m.next = "GO"
+            return
+        with m.If(fetch.ready):
+            m.d.sync += self.layer.eq(fetch.layer)
+            m.d.comb += fetch.follow.eq(left != 1)
+            m.next = "GO"
 
     def _copy_first(self, m):
         """Let a layer with a table wait until that has been copied."""
         with m.If(self.layer.table):
             m.d.sync += self.go.eq(0)
             m.next = "TABLE"
-
-    def _store(self, m, fetched):
-        """Spread the descriptor word that has arrived over the registers of its fields."""
-        for name in self.layer.shape().members:
-            field = FIELDS[name]
-            with m.If(fetched == field.word):
-                m.d.sync += self.layer[name].eq(
-                    self.descriptors.data[field.low : field.low + field.width]
-                )

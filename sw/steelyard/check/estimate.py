@@ -10,7 +10,7 @@ from typing import Any
 from steelyard.compile.cycles import busy
 from steelyard.compile.plans import LayerPlan, Planned, layer_faults, planned
 from steelyard.contract import AcceleratorConfig
-from steelyard.contract.latencies import BETWEEN
+from steelyard.contract.latencies import between, opening
 from steelyard.contract.sections import MEMORIES
 from steelyard.driver.boards import BoardFacts
 from steelyard.errors import DoesNotFit, UserError
@@ -63,7 +63,7 @@ class Estimate:
     @property
     def cycles(self) -> int:
         """Of a batch, without transfers."""
-        return sum(layer.cycles for layer in self.layers)
+        return opening(self.config) + sum(layer.cycles for layer in self.layers)
 
     @property
     def fits(self) -> bool:
@@ -205,6 +205,6 @@ def _cost(plan: LayerPlan, config: AcceleratorConfig) -> LayerCost:
         k=plan.k,
         nnz=plan.total("nnz"),
         weight_words=plan.weight_items,
-        cycles=plan.predicted_cycles + len(plan.steps) * BETWEEN,
+        cycles=plan.predicted_cycles + len(plan.steps) * between(config),
         bound=max(units, key=lambda unit: units[unit]) if units else "engine",
     )

@@ -6,19 +6,28 @@ Each engine says what its own layers with weights take; layers without are the s
 latencies are those of :mod:`steelyard.contract.latencies`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor, Operation
-from ..contract.latencies import BETWEEN, LANE_SUM_LATENCY, VECTOR_LATENCY, loader_latency
+from ..contract.latencies import (
+    LANE_SUM_LATENCY,
+    VECTOR_LATENCY,
+    between,
+    loader_latency,
+    opening,
+)
 from ..contract.registry import engine
 from ..engines.timing import follow, segments, walker
 
 if TYPE_CHECKING:
     from ..program import LayerEntry, Program
 
-__all__ = ["busy", "layer_cycles", "predict", "predict_program", "predict_total"]
+__all__ = [
+    "busy", "layer_cycles", "predict", "predict_program", "predict_total",
+    "run_cycles",
+]  # fmt: skip
 
 
 def taps(descriptor: Descriptor) -> int:
@@ -105,14 +114,14 @@ def predict_total(descriptors: Iterable[Descriptor], config: AcceleratorConfig) 
     """Cycles from START to the end of these layers, exactly what the total register will say.
 
     Beside its own cycles each layer takes the fetch of its descriptor, one cycle to start, and the
-    store of its counters.
+    store of its counters; with `ahead` only the first waits for the fetch.
 
     Raises
     ------
     ValueError
         If an engine's descriptors do not decide its time.
     """
-    return sum(predict(d, config) + BETWEEN for d in descriptors)
+    return opening(config) + sum(predict(d, config) + between(config) for d in descriptors)
 
 
 def predict_program(program: "Program") -> int:
@@ -121,9 +130,14 @@ def predict_program(program: "Program") -> int:
     Exactly what the total register will say, or of an engine that is not exact a bound: steps that
     are skipped, as the activations decide, undercut it.
     """
-    return sum(map(layer_cycles, program.layers))
+    return run_cycles(program.layers, program.config)
 
 
-def layer_cycles(entry: "LayerEntry") -> int:
-    """Part of a layer in :func:`predict_program`."""
-    return entry.predicted_cycles + entry.count * BETWEEN
+def layer_cycles(entry: "LayerEntry", config: AcceleratorConfig) -> int:
+    """Part of a layer in :func:`run_cycles`."""
+    return entry.predicted_cycles + entry.count * between(config)
+
+
+def run_cycles(entries: Sequence["LayerEntry"], config: AcceleratorConfig) -> int:
+    """Cycles from START to the end of the last of some layers, as of :func:`predict_program`."""
+    return opening(config) + sum(layer_cycles(entry, config) for entry in entries)

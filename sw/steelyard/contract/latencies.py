@@ -11,7 +11,6 @@ from .registers import COUNTERS
 
 __all__ = [
     "ALIGN_LATENCY",
-    "BETWEEN",
     "LANE_SUM_LATENCY",
     "MINIMUM_DRAIN",
     "OUTPUT_LATENCY",
@@ -21,8 +20,10 @@ __all__ = [
     "TABLE_LATENCY",
     "VECTOR_LATENCY",
     "array_latency",
+    "between",
     "column_latency",
     "loader_latency",
+    "opening",
     "read_latency",
     "settle",
 ]
@@ -47,8 +48,16 @@ TABLE_CYCLES = 2 * TABLE_ITEMS
 MINIMUM_DRAIN = 8
 """Least cycles between two drains, so between the ends of two passes: a stored partial sum is read
 again no earlier than that."""
-BETWEEN = DESCRIPTOR_WORDS + 1 + len(COUNTERS)
-"""Beside a layer's own: its descriptor is fetched, it starts, its counters are stored."""
+
+
+def between(config: AcceleratorConfig) -> int:
+    """Beside a layer's own: its descriptor is fetched or taken, it starts, counters are stored."""
+    return (1 if config.load.ahead else DESCRIPTOR_WORDS) + 1 + len(COUNTERS)
+
+
+def opening(config: AcceleratorConfig) -> int:
+    """Before the first layer of a run: its descriptor is fetched, with `ahead` by nobody else."""
+    return (DESCRIPTOR_WORDS + 1) * config.load.ahead
 
 
 def read_latency(config: AcceleratorConfig) -> int:

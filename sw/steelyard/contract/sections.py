@@ -39,8 +39,8 @@ class LoadConfig(Configuration):
     padded_kernel: int = 7
     """Largest side of a kernel with padding: 3, 5 or 7."""
     ahead: bool = True
-    """Whether a tile of pixels is described while the one before is loaded, which takes a memory
-    for two descriptions."""
+    """Whether a tile of pixels is described while the one before is loaded, and the descriptor of a
+    layer fetched while the layer before runs; takes memory for two descriptions of each."""
     wide_reads: bool = True
     """Whether the activation memory has twice as many banks as lanes, each half as deep: lanes of
     stride 2 then come from one read, not two."""

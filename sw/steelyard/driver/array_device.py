@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compile.cycles import layer_cycles
+from ..compile.cycles import run_cycles
 from ..contract import AcceleratorConfig
 from ..contract.registers import COUNTERS, Space
 from ..errors import UserError
@@ -281,7 +281,7 @@ class ArrayDevice(Device):
         """
         port, program = self._active()
         entries = program.layers[first : first + count]
-        cycles = runs * sum(map(layer_cycles, entries))
+        cycles = runs * run_cycles(entries, program.config)
         names = f"layer {entries[0].name!r}"
         if count > 1:
             names = f"layers {entries[0].name!r} to {entries[-1].name!r}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..compile.cycles import layer_cycles, predict_program
+from ..compile.cycles import predict_program, run_cycles
 from ..contract.registers import COUNTERS, REGISTERS
 from ..program import Plane, Program
 from .port import memories
@@ -73,7 +73,7 @@ def predict_line(
     layers = sum(
         # START and what waits for its end, the state, the layer's output.
         moved(HEAD_WORDS, 1) + moved(HEAD_WORDS, 1) + moved(HEAD_WORDS, words(entry.output))
-        + layer_cycles(entry)
+        + run_cycles([entry], program.config)
         for entry in program.layers
     )  # fmt: skip
     return Forecast(

@@ -9,7 +9,7 @@ import pytest
 from emulated import CONFIG, Emulator, opened
 from steelyard import driver
 from steelyard.compile import compile
-from steelyard.compile.cycles import layer_cycles, predict_program
+from steelyard.compile.cycles import predict_program, run_cycles
 from steelyard.contract.registers import Space
 from steelyard.driver import port as port_module
 from steelyard.driver.port import HostPort
@@ -96,7 +96,9 @@ def test_a_run_may_take_twice_its_predicted_cycles(program, timeout, usual, run)
         emulator.hangs = True
         with pytest.raises(driver.DeviceTimeout, match="no answer It was to run layer .*takes"):
             device.run_layers(1, 1)
-        assert emulator.told[1:] == [(2 * layer_cycles(program.layers[1]) + 100_000, 0)]
+        assert emulator.told[1:] == [
+            (2 * run_cycles(program.layers[1:2], program.config) + 100_000, 0)
+        ]
 
 
 def test_a_board_may_take_the_time_of_its_clock_and_of_its_line():
