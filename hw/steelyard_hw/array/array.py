@@ -199,10 +199,12 @@ class SparseArray(Engine):
             write.data.eq(self.edges.outside),
             read.addr.eq(control.slot),
         ]
-        first, last = control.tap == 0, control.tap == 2
+        # At stride 2 the middle tap comes first, with words of its own; then come left and right.
+        twice = self.layer.shared & self.layer.step2
+        first, last = control.tap == twice, control.tap == 2
+        byte = Mux(twice, last, control.tap)
         codes = Cat(
-            control.tap
-            | ((first & read.data[2 * lane]) | (last & read.data[2 * lane + 1])).replicate(2)
+            byte | ((first & read.data[2 * lane]) | (last & read.data[2 * lane + 1])).replicate(2)
             for lane in range(lanes)
         )
         return delay(m, codes, select_latency(config), "codes")

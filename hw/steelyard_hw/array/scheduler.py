@@ -47,7 +47,9 @@ class Loops:
     tap : a value
         Which of the taps that take the group of words.
     group_ends : a value
-        The present item is the last of a group of words.
+        The present item is the last of a group of words, or of two that belong together.
+    slot_ends : a value
+        It is the last of a group of the ring.
     pass_ends : a value
         The present item is the last of a pass.
     """
@@ -62,7 +64,12 @@ class Loops:
         self.passes = Countdown("passes", layer.passes.shape())
         self.groups = Countdown("groups", layer.chunk_groups.shape())
         self.items = Countdown("items", layer.k.shape())
-        self.group_ends = self.items.last & self._taps.last if shares else self.items.last
+        self.group_ends = self.slot_ends = self.items.last
+        if shares:
+            self.group_ends = self.items.last & self._taps.last
+            # At stride 2 the first tap has a group of its own.
+            own = layer.shared & layer.step2 & (self.tap == 0)
+            self.slot_ends = self.items.last & (self._taps.last | own)
         self.pass_ends = self.groups.last & self.group_ends
         self._one_chunk, self._one_pass = Signal(name="one_chunk"), Signal(name="one_pass")
         self._one_group, self._one_item = Signal(name="one_group"), Signal(name="one_item")
@@ -207,16 +214,19 @@ class Scheduler(wiring.Component):
             self.pass_end.first_chunk.eq(first_chunk),
             self.pass_end.last_chunk.eq(loops.chunks.last),
             self.pass_end.last_pass.eq(loops.passes.last),
-            self.group_free.eq(self.issue & loops.group_ends & loops.passes.last),
+            self.group_free.eq(self.issue & loops.slot_ends & loops.passes.last),
             chunk_ends.eq(self.issue & loops.pass_ends & loops.passes.last),
         ]
 
         chunk_groups = Mux(loops.chunks.last, layer.last_chunk_groups, layer.chunk_groups)
+        if config.engine.shared_taps:
+            twice = layer.shared & layer.step2
+            chunk_groups = Mux(twice, chunk_groups << 1, chunk_groups)
         m.d.sync += loaded.eq(loaded + self.group_loaded - Mux(chunk_ends, chunk_groups, 0))
         with m.If(self.issue):
             loops.step(m)
-            with m.If(loops.group_ends):
-                m.d.sync += group.eq(Mux(loops.groups.last, 0, group + 1))
+            with m.If(loops.slot_ends):
+                m.d.sync += group.eq(Mux(loops.pass_ends, 0, group + 1))
         with m.If(chunk_ends):
             m.d.sync += [head.eq(head + chunk_groups), first_chunk.eq(loops.chunks.last)]
             with m.If(loops.chunks.last):

@@ -28,7 +28,7 @@ class Aligner(wiring.Component):
         Byte of every bank.
     i_rotate : ``In(range(banks))``
         Bank that holds the first byte of the word, were it a whole segment.
-    i_from : ``In(range(lanes))``
+    i_from : ``In(range(window_lanes))``
         First byte of the segment; those below keep what earlier segments gave.
     i_inside : ``In(window_lanes)``
         Bytes of the word whose tap lies inside the map.
@@ -52,7 +52,7 @@ class Aligner(wiring.Component):
                 "i_valid": In(1),
                 "i_data": In(data.ArrayLayout(signed(8), self._banks)),
                 "i_rotate": In(range(self._banks)),
-                "i_from": In(range(config.engine.lanes)),
+                "i_from": In(range(self._width)),
                 "i_inside": In(self._width),
                 "i_done": In(1),
                 "step2": In(1),

@@ -95,7 +95,9 @@ class Loader(wiring.Component):
         position = Signal(range(config.engine.group))
         have_tile = Signal()
         last_segment, group_ends, issue = Signal(), Signal(), Signal()
-        begins_group = convolution & (position == 0) & (segment == 0)
+        # A read for the pixel left of the tile, before those of a word's segments; it was made.
+        lead, led = Signal(), Signal()
+        begins_group = convolution & (position == 0) & (segment == 0) & ~led
         blocked = self._spacing(m, ~convolution & taps.last & last_segment, issue)
         m.d.comb += [
             walker.layer.eq(layer),
@@ -104,12 +106,13 @@ class Loader(wiring.Component):
             taps.layer.eq(layer),
             taps.start.eq(self.start),
             taps.step.eq(issue & last_segment),
-            last_segment.eq(segment == walker.segments_last),
-            group_ends.eq((position == config.engine.group - 1) | taps.ends),
+            taps.turn.eq(position == config.engine.group - 1),
+            last_segment.eq((segment == walker.segments_last) & ~lead),
+            group_ends.eq(taps.turn | taps.ends),
             self.stalled.eq(have_tile & begins_group & ~self._ring(m, issue & begins_group)),
             issue.eq(have_tile & ~self.stalled & ~blocked),
         ]
-        with m.If(issue):
+        with m.If(issue & ~lead):
             m.d.sync += segment.eq(Mux(last_segment, 0, segment + 1))
         with m.If(issue & last_segment & convolution):
             m.d.sync += position.eq(Mux(group_ends, 0, position + 1))
@@ -117,6 +120,7 @@ class Loader(wiring.Component):
             m.d.sync += [segment.eq(0), position.eq(0)]
         self._tiles(m, walker, have_tile, issue & last_segment & taps.ends)
         if self._shares:
+            self._leads(m, walker, taps, issue, last_segment, lead, led)
             self._edges(m, walker, issue & begins_group, issue & last_segment & group_ends)
 
         word = issue & last_segment
@@ -127,7 +131,7 @@ class Loader(wiring.Component):
             taps.first,
             taps.last,
         )
-        self._pipeline(m, walker, taps, issue, last_segment, flags)
+        self._pipeline(m, walker, taps, issue, last_segment, lead, flags)
         return m
 
     def _tiles(self, m, walker, have_tile, tile_ends):
@@ -168,26 +172,46 @@ class Loader(wiring.Component):
             m.d.sync += wait.eq(0)
         return finishes & (wait != 0)
 
-    def _pipeline(self, m, walker, taps, issue, last_segment, flags):
+    def _leads(self, m, walker, taps, issue, last_segment, lead, led):
+        """Whether a read for the pixel left of the tile comes next: before each word of the pixels
+        between, if the tile begins within a row."""
+        within = walker.valid_x[0]
+        with m.If(issue & last_segment):
+            m.d.sync += [
+                lead.eq(self.layer.shared & self.layer.step2 & within & (taps.between ^ taps.turn)),
+                led.eq(0),
+            ]
+        with m.Elif(issue & lead):
+            m.d.sync += [lead.eq(0), led.eq(1)]
+        with m.If(self.start):
+            m.d.sync += [lead.eq(0), led.eq(0)]
+
+    def _pipeline(self, m, walker, taps, issue, last_segment, lead, flags):
         """From an issued segment to the word: address, memory, alignment."""
         config, layer = self._config, self.layer
         lane_bits = bits_for(config.engine.lanes - 1)
+        offset, first, even = taps.tap, walker.lane, Const(0)
+        if self._shares:
+            # Pixels between stand a byte above their lanes; a lane below finds its left one there.
+            offset = Mux(lead, taps.before, taps.tap)
+            first = Mux(lead, 0, walker.lane + taps.between)
+            even = delay(m, layer.shared & layer.step2 & ~taps.between)
 
         pixel = Signal(signed(pixel_bits(config)), name="pixel", reset_less=True)
         base = Signal.like(layer.in_base, reset_less=True)
-        lane = Signal(lane_bits, reset_less=True)
+        lane = Signal(range(config.engine.window_lanes), reset_less=True)
         kx = Signal(bits_for(config.load.padded_kernel), reset_less=True)
         ky = Signal.like(kx)
         m.d.sync += [
-            pixel.eq(walker.origin + taps.tap),
+            pixel.eq(walker.origin + offset),
             base.eq(taps.plane),
-            lane.eq(walker.lane),
+            lane.eq(first),
             kx.eq(taps.kx),
             ky.eq(taps.ky),
         ]
 
         rotate = Signal(range(config.banks), reset_less=True)
-        start = Signal(lane_bits, reset_less=True)
+        start = Signal.like(lane, reset_less=True)
         row = Signal.like(self.read.row, reset_less=True)
         split = Signal.like(self.read.split, reset_less=True)
         word = (base + (pixel >> lane_bits))[: len(base)]
@@ -202,7 +226,7 @@ class Loader(wiring.Component):
             start.eq(lane),
         ]
         m.d.comb += [self.read.row.eq(row), self.read.split.eq(split)]
-        inside = self._inside(m, walker, kx, ky)
+        inside = self._inside(m, walker, kx, ky, even)
 
         m.submodules.aligner = aligner = Aligner(config)
         wait = read_latency(config)
@@ -231,8 +255,8 @@ class Loader(wiring.Component):
         with m.If(self.start):
             m.d.sync += self.window_address.eq(0)
 
-    def _inside(self, m, walker, kx, ky):
-        """Register of which bytes of a word lie inside the map."""
+    def _inside(self, m, walker, kx, ky, even):
+        """Register of which bytes of a word lie inside the map; `even` words are of middle taps."""
         config, layer = self._config, self.layer
         lanes, side = config.engine.lanes, config.load.padded_kernel
         inside = Signal(config.engine.window_lanes, reset_less=True)
@@ -244,7 +268,8 @@ class Loader(wiring.Component):
             own = (columns[n] & lines[n]) if n < lanes else Const(1, 1)
             if self._shares:
                 # The middle byte of a lane; what is beside the first and last lane is of their row.
-                own = Mux(layer.shared, lines[min(max(n - 1, 0), lanes - 1)], own)
+                line = Mux(even, lines[min(n, lanes - 1)], lines[min(max(n - 1, 0), lanes - 1)])
+                own = Mux(layer.shared, line, own)
             m.d.sync += inside[n].eq(own | ~layer.padded)
         return inside
 

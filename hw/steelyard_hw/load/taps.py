@@ -18,7 +18,8 @@ class TapSequence(wiring.Component):
 
     A convolution goes through the channels of a tap before the next tap; pooling through the taps
     of a channel before the next channel; an add or product through both operands of a channel.
-    Outputs describe the present word; one step a cycle.
+    Where taps share words at stride 2, a group of channels comes twice, the second time a pixel to
+    the right. Outputs describe the present word; one step a cycle.
 
     Parameters
     ----------
@@ -31,6 +32,12 @@ class TapSequence(wiring.Component):
         Begin with the first word.
     step : ``In(1)``
         Go on to the next word, after the last to the first.
+    turn : ``In(1)``
+        The present word is the last of a group.
+    between : ``Out(1)``
+        The group comes for the second time; only where taps can share words.
+    before : ``Out(signed(pixel_bits))``
+        Offset two pixels left of `tap`, while `between`.
     plane : ``Out(range(activation_words))``
         First activation word of the channel.
     tap : ``Out(signed(pixel_bits))``
@@ -47,12 +54,19 @@ class TapSequence(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self._config = config
+        self._shares = config.engine.window_lanes > config.engine.lanes
         layer = LayerLayout(config)
         super().__init__(
             {
                 "layer": In(layer),
                 "start": In(1),
                 "step": In(1),
+                "turn": In(1),
+                **(
+                    {"between": Out(1), "before": Out(signed(pixel_bits(config)))}
+                    if self._shares
+                    else {}
+                ),
                 "plane": Out(layer["in_base"].shape),
                 "tap": Out(signed(pixel_bits(config))),
                 "kx": Out(layer["kernel_w"].shape),
@@ -76,6 +90,9 @@ class TapSequence(wiring.Component):
         one_channel, one_kx, one_ky = Signal(), Signal(), Signal()
         plane, plane2 = Signal.like(self.plane), Signal.like(self.plane)
         last_kx, last_ky, last_tap = Signal(), Signal(), Signal()
+        first_time = Signal()
+        if self._shares:
+            m.d.comb += first_time.eq(layer.shared & layer.step2 & ~self.between)
         m.d.comb += [
             last_tap.eq(Mux(two, self.operand, last_kx & last_ky)),
             self.plane.eq(Mux(self.operand, plane2, plane)),
@@ -120,10 +137,17 @@ class TapSequence(wiring.Component):
                 plane.eq(layer.in_base),
                 plane2.eq(layer.in2_base),
             ]
+            if self._shares:
+                m.d.sync += self.between.eq(0)
         with m.Elif(self.step & convolution):
-            next_channel()
-            with m.If(channels.last):
-                next_tap()
+            with m.If(first_time):
+                m.d.sync += plane.eq(plane + layer.in_pitch)
+            with m.Else():
+                next_channel()
+                with m.If(channels.last):
+                    next_tap()
+            if self._shares:
+                self._turns(m, first_time, plane, channels.last)
         with m.Elif(self.step):
             with m.If(two):
                 m.d.sync += self.operand.eq(~self.operand)
@@ -132,3 +156,21 @@ class TapSequence(wiring.Component):
             with m.If(last_tap):
                 next_channel()
         return m
+
+    def _turns(self, m, first_time, plane, last_channel):
+        """At the end of a group go back to its first channel, or on to the next group."""
+        layer = self.layer
+        begin = Signal.like(plane)
+        begun = Signal()
+        with m.If(first_time & ~begun):
+            m.d.sync += [begin.eq(plane), begun.eq(1)]
+        with m.If(self.turn & layer.shared & layer.step2):
+            m.d.sync += [self.between.eq(~self.between), begun.eq(0)]
+            with m.If(first_time):
+                m.d.sync += [
+                    plane.eq(Mux(begun, begin, plane)),
+                    self.tap.eq(self.tap + 1),
+                    self.before.eq(self.tap - 1),
+                ]
+            with m.Elif(~last_channel):
+                m.d.sync += self.tap.eq(self.tap - 1)

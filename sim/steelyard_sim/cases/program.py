@@ -214,6 +214,7 @@ class Script:
             channels = d.in_channels
             if d.op == Operation.CONV:
                 channels = (d.passes - 1) * config.engine.width + d.last_columns
+                taps *= d.ring
             elif Operation(d.op).joins:
                 taps *= 2
             vector = 0 if d.op == Operation.CONV else taps

@@ -52,7 +52,7 @@ class Vector:
         self._loaded = 0
         self._free = 0
 
-    def tile(self, segments: int) -> None:
+    def tile(self, segments: int, joined: bool) -> None:
         """Carry out the next tile, whose words take `segments` aligned reads each."""
         reads = self._taps * segments
         self._taken = self._walked(self._taken, self._loaded)

@@ -209,8 +209,14 @@ class Descriptor:
         return 3 if self.shared else 1
 
     @property
+    def ring(self) -> int:
+        """Groups of words that belong together: with `shared` at stride 2 those of every second
+        pixel and of the pixels between, of which the first serve one tap and the others two."""
+        return 2 if self.shared and self.step2 else 1
+
+    @property
     def groups(self) -> int:
-        """Groups of words of a tile."""
+        """Groups of words of a tile, those that belong together as one."""
         return max(self.chunks - 1, 0) * self.chunk_groups + self.last_chunk_groups
 
     def words(self, layer: str, config: AcceleratorConfig | None = None) -> NDArray[np.uint32]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..contract import AcceleratorConfig, Descriptor
 from ..contract.latencies import TABLE_CYCLES, settle
 
-__all__ = ["Timing", "follow", "segments", "walker"]
+__all__ = ["Timing", "follow", "joined", "segments", "walker"]
 
 
 def walker(config: AcceleratorConfig) -> Callable[[int, int], int]:
@@ -34,8 +34,11 @@ def walker(config: AcceleratorConfig) -> Callable[[int, int], int]:
 class Timing(Protocol):
     """Timing of what computes, between two tiles."""
 
-    def tile(self, segments: int) -> None:
-        """Carry out the next tile, whose words take `segments` aligned reads each."""
+    def tile(self, segments: int, joined: bool) -> None:
+        """Carry out the next tile, whose words take `segments` aligned reads each.
+
+        Its first lane lies in the same row as the last of the tile before if it is `joined`.
+        """
 
     def state(self) -> tuple[int, tuple[int, ...]]:
         """A reference cycle, and all that the future depends on, relative to it."""
@@ -81,16 +84,24 @@ def segments(descriptor: Descriptor, config: AcceleratorConfig) -> NDArray[np.in
     return result
 
 
+def joined(descriptor: Descriptor, config: AcceleratorConfig) -> NDArray[np.bool_]:
+    """Whether tiles begin within a row, bool (out_tiles,)."""
+    lanes = np.arange(descriptor.out_tiles) * config.engine.lanes
+    return np.asarray(lanes % (descriptor.out_w * descriptor.batch) != 0)
+
+
 def follow(timing: Timing, descriptor: Descriptor, config: AcceleratorConfig) -> int:
     """Cycles of a layer whose tiles take as long as `timing` says."""
     d = descriptor
     reads = segments(d, config).tolist()
-    repeat = 1 if min(reads) == max(reads) else period(d, config.engine.lanes)
+    within = joined(d, config).tolist() if d.ring > 1 else [False] * d.out_tiles
+    same = min(reads) == max(reads) and not any(within)
+    repeat = 1 if same else period(d, config.engine.lanes)
     # Tiles done and the cycle then, by phase of the walk and state of the engine.
     seen: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}
     done, last = 0, d.out_tiles - 1
     while done < last:
-        timing.tile(reads[done])
+        timing.tile(reads[done], within[done])
         done += 1
         now, state = timing.state()
         key = (done % repeat, state)
@@ -102,6 +113,6 @@ def follow(timing: Timing, descriptor: Descriptor, config: AcceleratorConfig) ->
             seen.clear()
         else:
             seen[key] = done, now
-    timing.tile(reads[last])
+    timing.tile(reads[last], within[last])
     # After the last activity the sequencer starts its count of quiet cycles anew and ends at 0.
     return timing.quiet() + settle(config) + 2 + TABLE_CYCLES * d.table

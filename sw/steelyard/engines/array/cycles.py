@@ -2,10 +2,11 @@
 
 from collections import deque
 from functools import lru_cache
+from itertools import accumulate
 
 from ...contract import AcceleratorConfig, Descriptor
 from ...contract.latencies import MINIMUM_DRAIN, array_latency, loader_latency
-from ..timing import follow, segments, walker
+from ..timing import follow, joined, segments, walker
 from .config import ArrayConfig
 
 __all__ = ["convolution_busy", "convolution_cycles"]
@@ -28,13 +29,16 @@ def convolution_busy(
     """
     d = descriptor
     positions = (d.groups - 1) * config.engine.group + d.last_positions
+    reads = d.ring * int(segments(d, config).sum())
+    if d.ring > 1:
+        reads += int(joined(d, config).sum())
     slots = ((d.groups - 1) * d.k + d.k_last) * d.taps
     gaps = d.chunks * int(not config.engine.carry_registers)
     drain = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN)
     last = max(d.last_columns * config.drain_cycles, MINIMUM_DRAIN)
     return {
         "engine": d.out_tiles * d.passes * (slots + gaps),
-        "loading": positions * int(segments(d, config).sum()),
+        "loading": positions * reads,
         "draining": d.out_tiles * d.chunks * ((d.passes - 1) * drain + last),
     }
 
@@ -53,10 +57,18 @@ class Convolution:
         self._last_drain = d.last_columns * config.drain_cycles
         self._columns_drain = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN)
         self._last_interval = max(self._last_drain, MINIMUM_DRAIN)
-        group = (config.engine.group, d.k * d.taps)
-        whole = [group] * d.chunk_groups
-        last = [group] * (d.last_chunk_groups - 1) + [(d.last_positions, d.k_last * d.taps)]
-        # Positions to load and items to issue of each group of each chunk.
+
+        def words(positions: int, k: int) -> list[tuple[int, int, bool]]:
+            if d.ring == 1:
+                return [(positions, k * d.taps, False)]
+            # A tap of every second pixel; the pixels between are two, and one is of another tile.
+            return [(positions, k, False), (positions, 2 * k, True)]
+
+        group = words(config.engine.group, d.k)
+        whole = group * d.chunk_groups
+        last = group * (d.last_chunk_groups - 1) + words(d.last_positions, d.k_last)
+        # Positions to load and items to issue of each group of each chunk, and whether one read
+        # more is needed for a word where the tile begins within a row.
         self._chunks = [whole] * (d.chunks - 1) + [last]
         self._taken = 0
         self._loaded = 0
@@ -64,7 +76,7 @@ class Convolution:
         self._drained = 0
         self._released = deque([0] * config.engine.window_groups)
 
-    def tile(self, segments: int) -> None:
+    def tile(self, segments: int, joined: bool) -> None:
         """Carry out the next tile, whose words take `segments` aligned reads each."""
         d, released = self._descriptor, self._released
         # The walker starts over when its tile is taken; the first tile starts with the layer.
@@ -73,20 +85,22 @@ class Convolution:
         for groups in self._chunks:
             issued += self._gap
             ends = []
-            for positions, items in groups:
+            for positions, items, neighbours in groups:
                 # A group takes the place of the one released a whole ring before.
-                loaded = max(loaded, released.popleft()) + positions * segments
+                reads = segments + (joined and neighbours)
+                loaded = max(loaded, released.popleft()) + positions * reads
                 issued = max(issued, loaded + self._loader_latency) + items
                 ends.append(issued)
             # The last item of a pass waits until the columns have given away the sums before.
             issued = ends[-1] = max(issued, self._drained)
             if d.passes > 1:
-                slots = sum(items for _, items in groups)
+                slots = sum(items for _, items, _ in groups)
                 interval = max(slots + self._gap, self._columns_drain)
                 last_pass = issued + (d.passes - 2) * interval
                 issued = last_pass + interval
                 begin = last_pass + self._gap
-                ends = [begin + d.k * d.taps * (n + 1) for n in range(len(groups) - 1)] + [issued]
+                ends = [begin + past for past in accumulate(items for _, items, _ in groups)]
+                ends[-1] = issued
             released.extend(ends)
             self._drained = issued + self._last_interval
         self._loaded, self._issued = loaded, issued

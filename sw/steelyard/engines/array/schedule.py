@@ -152,8 +152,9 @@ def schedule(
             for first, last in pieces(channels, candidate, config)
         )
 
-    half = config.engine.window_groups // 2
-    limit = min(config.engine.window_groups, MAX_CHUNK_GROUPS)
+    ring = config.engine.window_groups // base.ring
+    half = max(1, ring // 2)
+    limit = min(ring, MAX_CHUNK_GROUPS)
     counts = range(-(-groups // limit), -(-groups // half) + 1)
     candidates = [cut(size) for size in sorted({-(-groups // n) for n in counts}, reverse=True)]
     bits = config.engine.accumulator_bits

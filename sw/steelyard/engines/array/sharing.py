@@ -22,31 +22,38 @@ TAPS = 3
 def shares(base: Descriptor, bounds: Bounds, config: AcceleratorConfig[ArrayConfig]) -> bool:
     """Whether the words of a convolution with rows of three taps can serve three taps each.
 
-    Lanes must follow each other as the pixels of the map do. What lies beyond a row's ends counts
-    as the least code, which is no product.
+    Lanes must follow each other as the pixels of the map do, or as every second of each row. What
+    lies beyond a row's ends counts as the least code, which is no product.
 
     Parameters
     ----------
     base : descriptor of the convolution without its schedule; a group is of one row and tap
     bounds : of its weight groups, in the order of :func:`by_rows`
     """
+    follow = base.stride_w == base.stride_h == 1 and base.out_w == base.in_w
+    second = base.step2 and 2 * base.out_w <= base.in_w + 1
     return (
         config.engine.shared_taps
-        and base.batch == base.stride_w == base.stride_h == 1
+        and base.batch == 1
+        and bool(follow or second)
         and base.x_origin == -1
-        and base.out_w == base.in_w
         and base.pad_value == -OFFSET
         and overflowing_channel(bounds, TAPS, config.engine.accumulator_bits) is None
     )
 
 
 def shared(base: Descriptor) -> Descriptor:
-    """Descriptor whose words serve three taps each: the loader goes through the left ones alone."""
-    return replace(base, shared=1, kernel_w=1, tap_row=base.in_w * base.batch)
+    """Descriptor whose words serve three taps: the loader goes through the left ones alone, at
+    stride 2 through the middle ones, behind each group of which come those right of them."""
+    if base.step2:
+        return replace(base, shared=1, kernel_w=1, tap_row=base.in_w - 1, origin=base.origin + 1)
+    return replace(base, shared=1, kernel_w=1, tap_row=base.in_w)
 
 
 def by_rows(layer: Conv, groups: NDArray[GroupT]) -> NDArray[GroupT]:
     """Weight groups by row of the kernel, channels and tap, as shared words take them.
+
+    At stride 2 the middle tap comes first: its words are others than those of both its neighbours.
 
     Parameters
     ----------
@@ -54,4 +61,6 @@ def by_rows(layer: Conv, groups: NDArray[GroupT]) -> NDArray[GroupT]:
     """
     channels, _, rows, taps = layer.weight.shape
     split = groups.reshape(channels, rows, taps, -1, *groups.shape[2:])
+    if layer.window.stride[1] == 2:
+        split = split[:, :, [1, 0, 2]]
     return np.ascontiguousarray(split.swapaxes(2, 3)).reshape(groups.shape)
