@@ -81,18 +81,23 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
     )
     if op != Operation.CONV:
         return base
-    if config.engine.window_lanes > config.engine.lanes and own.random() < 0.15:
+    if config.engine.window_lanes > config.engine.lanes and own.random() < 0.2:
         channels = -(-channels // config.engine.group) * config.engine.group
+        step = int(own.choice([1, 2]))
+        out_w = in_w if step == 1 else int(own.integers(1, (in_w + 1) // 2 + 1))
         base = replace(
-            base, shared=1, step2=0, batch=1, out_w=in_w, delta_pixel=1, delta_row=1,
-            stride_w=1, stride_h=1, in_channels=channels,
+            base, shared=1, step2=step - 1, batch=1, out_w=out_w, delta_pixel=step,
+            delta_row=step * in_w - (out_w - 1) * step, x_origin=-1, kernel_w=1,
+            stride_w=step, stride_h=step, in_channels=channels,
         )  # fmt: skip
+        kernel_w = 1
     positions = kernel_h * kernel_w * channels
     groups = -(-positions // config.engine.group)
     last_positions = positions - (groups - 1) * config.engine.group
     k = int(rng.integers(1, config.engine.group + 1))
-    chunk_groups = int(rng.integers(1, min(groups, config.engine.window_groups) + 1))
-    if groups <= config.engine.window_groups and rng.random() < 0.3:
+    ring = config.engine.window_groups // base.ring
+    chunk_groups = int(rng.integers(1, min(groups, ring) + 1))
+    if groups <= ring and rng.random() < 0.3:
         chunk_groups = groups
     chunks = -(-groups // chunk_groups)
     passes = int(rng.choice([1, 1, 2, 3, 6]))

@@ -80,7 +80,11 @@ class ArrayCase:
 
 
 def _taken(
-    windows: NDArray[np.int8], outside: list[int], taps: int, config: AcceleratorConfig
+    windows: NDArray[np.int8],
+    outside: list[int],
+    taps: int,
+    ring: int,
+    config: AcceleratorConfig,
 ) -> NDArray[np.int64]:
     """Offset activations of every weight group, int64 (tiles, groups, group, lanes)."""
     tiles, positions, _ = windows.shape
@@ -88,10 +92,17 @@ def _taken(
     groups = -(-positions // group)
     filled = np.zeros((tiles, groups * group, config.engine.window_lanes), np.int64)
     filled[:, :positions] = windows.astype(np.int64) + OFFSET
-    seen = [filled[:, :, tap : tap + lanes].copy() for tap in range(taps)]
+    if ring > 1:
+        # Groups in turn for the middle tap and for the taps left and right of it.
+        paired = filled.reshape(tiles, groups // 2, 2, group, -1)
+        even, between = (paired[:, :, n].reshape(tiles, -1, paired.shape[-1]) for n in range(2))
+        groups //= 2
+        seen = [even[..., :lanes], between[..., :lanes].copy(), between[..., 1 : lanes + 1].copy()]
+    else:
+        seen = [filled[:, :, tap : tap + lanes].copy() for tap in range(taps)]
     if taps > 1:
         bits = np.array(outside)[:, np.newaxis] >> np.arange(2 * lanes) & 1
-        seen[0] *= 1 - bits[:, np.newaxis, ::2]
+        seen[ring - 1] *= 1 - bits[:, np.newaxis, ::2]
         seen[2] *= 1 - bits[:, np.newaxis, 1::2]
     split = [each.reshape(tiles, groups, 1, group, lanes) for each in seen]
     return np.concatenate(split, axis=2).reshape(tiles, groups * taps, group, lanes)
@@ -100,20 +111,23 @@ def _taken(
 def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500) -> ArrayCase:
     """Random convolution of about `work` weight items at most, for any K, chunks and passes.
 
-    Half of all layers need partial sums; where taps can share words, they do in two fifths. One
-    activation in ten is -128 or 127, one weight in ten -127 or 127.
+    Half of all layers need partial sums; where taps can share words, they do in two fifths, half
+    of those as at stride 2. One activation in ten is -128 or 127, one weight in ten -127 or 127.
     """
     rng = np.random.default_rng([seed, 1])
-    group, half = config.engine.group, config.engine.window_groups // 2
+    group = config.engine.group
     (own,) = rng.spawn(1)
     taps = 3 if config.engine.window_lanes > config.engine.lanes and own.random() < 0.4 else 1
+    ring = int(own.integers(1, 3)) if taps > 1 else 1
+    most_groups = config.engine.window_groups // ring
+    half = max(1, most_groups // 2)
     for _ in range(ATTEMPTS):
         chunked = bool(rng.random() < 0.5)
         if chunked:
             chunk_groups = int(rng.integers(1, half + 1))
             groups = chunk_groups + int(rng.integers(1, 2 * half + 2))
         else:
-            chunk_groups = groups = int(rng.integers(1, config.engine.window_groups + 1))
+            chunk_groups = groups = int(rng.integers(1, most_groups + 1))
         last = group if taps > 1 else int(rng.integers(1, group + 1))
         k = int(rng.integers(1, group + 1))
         cut = Schedule(
@@ -137,12 +151,12 @@ def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500)
     flat = random_weight(rng, (channels, positions * taps, 1, 1), group=group, k=k)
     weights = grouped(flat, group)
     width = config.engine.window_lanes
-    windows = rng.integers(-128, 128, (tiles, positions, width)).astype(np.int8)
+    windows = rng.integers(-128, 128, (tiles, positions * ring, width)).astype(np.int8)
     extremes = rng.choice(np.array([-128, 127], np.int8), windows.shape)
     windows = np.where(rng.random(windows.shape) < 0.1, extremes, windows)
     outside = [int(own.integers(1 << 32)) << 32 | int(own.integers(1 << 32)) for _ in range(tiles)]
     outside = [(bits & (1 << 2 * config.engine.lanes) - 1) * (taps > 1) for bits in outside]
-    taken = _taken(windows, outside, taps, config)
+    taken = _taken(windows, outside, taps, ring, config)
     sums = np.zeros((tiles, cut.chunks, channels, config.engine.lanes), np.int64)
     for chunk in range(cut.chunks):
         part = slice(chunk * chunk_groups * taps, (chunk + 1) * chunk_groups * taps)
@@ -151,6 +165,7 @@ def random_array_case(seed: int, config: AcceleratorConfig, *, work: int = 1500)
     layer = Descriptor(
         op=Operation.CONV,
         shared=int(taps > 1),
+        step2=int(ring > 1),
         out_base=int(rng.integers(0, 8)),
         out_pitch=tiles,
         out_tiles=tiles,

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 from steelyard.compile import Descriptor, Operation, compile
 from steelyard.contract import configure
 from steelyard.contract.latencies import loader_latency, read_latency
-from steelyard.engines.timing import segments
+from steelyard.engines.timing import joined, segments
 from steelyard.network import NetworkBuilder
 from steelyard.network.random import random_network, random_weight
 from steelyard.program import pack_activations
@@ -49,13 +49,14 @@ def random_layer(seed, kind, config):
     return Descriptor.from_words(words), inputs
 
 
-def shared_layer(seed):
+def shared_layer(seed, stride=1):
     """Descriptor of a convolution whose words serve three taps, and its input tensor."""
     rng = np.random.default_rng(seed)
     channels, kernel = 4 * int(rng.integers(1, 4)), int(rng.integers(1, 4))
     builder = NetworkBuilder("n", (channels, *rng.integers(3, 12, 2).tolist()), zero_point=-128)
     padding = (kernel // 2, 1, (kernel - 1) // 2, 1)
-    builder.conv(random_weight(rng, (3, channels, kernel, 3), group=4, k=1), padding=padding)
+    weight = random_weight(rng, (3, channels, kernel, 3), group=4, k=1)
+    builder.conv(weight, padding=padding, stride=stride)
     network = builder.network()
     d = Descriptor.from_words(compile(network, CONFIG).descriptors[-1])
     assert d.shared
@@ -67,22 +68,36 @@ def outside_of(d, tile):
     """Bits of the lanes whose left or right pixel lies beyond an end of their row, and which."""
     bits = known = 0
     for lane in range(LANES if tile < d.out_tiles - 1 else d.last_lanes):
-        x = (tile * LANES + lane) % d.out_w
-        bits |= (x == 0) << 2 * lane | (x == d.out_w - 1) << 2 * lane + 1
+        x = (tile * LANES + lane) % d.out_w * d.stride_w
+        bits |= (x == 0) << 2 * lane | (x + 1 == d.in_w) << 2 * lane + 1
         known |= 3 << 2 * lane
     return bits, known
 
 
-def shared_bytes(d, x, ky, channel, tile):
-    """Bytes of a word that three taps share; None for those that no lane takes."""
+def shared_bytes(d, x, ky, channel, tile, taps=((0, 0), (1, 1), (2, 2))):
+    """Bytes of a word that taps share; None for those that no lane takes.
+
+    `taps` are their columns in the kernel, and how far above its lane a byte stands.
+    """
     outside, _ = outside_of(d, tile)
     seen = [None] * (LANES + 2)
-    for kx in range(3):
+    for kx, above in taps:
         for lane, value in enumerate(lanes_of(d, x, ky, kx, channel, tile)):
             if kx == 1 or not outside >> 2 * lane + kx // 2 & 1:
-                assert seen[lane + kx] in (None, value)
-                seen[lane + kx] = value
+                assert seen[lane + above] in (None, value)
+                seen[lane + above] = value
     return seen
+
+
+def words_of_pairs(d, x, tile):
+    """At stride 2 the words of a tile: of each group those of middle taps, then those between."""
+    size = CONFIG.engine.group
+    for ky in range(d.kernel_h):
+        for first in range(0, d.in_channels, size):
+            for taps in (((1, 0),), ((0, 0), (2, 1))):
+                for index in range(size):
+                    seen = shared_bytes(d, x, ky, first + index, tile, taps)
+                    yield seen, index, int(index == size - 1)
 
 
 def lanes_of(d, x, ky, kx, channel, tile):
@@ -105,7 +120,11 @@ def expected_words(d, inputs):
     taps = [(ky, kx) for ky in range(d.kernel_h) for kx in range(d.kernel_w)]
     slot = 0
     for tile in range(d.out_tiles):
-        if d.op == Operation.CONV:
+        if d.ring > 1:
+            for seen, index, ends in words_of_pairs(d, inputs[0], tile):
+                yield seen, slot * CONFIG.engine.group + index, ends
+                slot = (slot + ends) % CONFIG.engine.window_groups
+        elif d.op == Operation.CONV:
             places = [(*tap, channel) for tap in taps for channel in range(d.in_channels)]
             for q, (ky, kx, channel) in enumerate(places):
                 index = q % CONFIG.engine.group
@@ -245,8 +264,9 @@ def test_every_second_pixel_of_several_rows_reaches_its_lane(name, kind):
     bench.run(testbench)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("release", [1.0, 0.3, 0.05])
-def test_words_of_three_taps_come_with_the_ends_of_their_rows(release):
+def test_words_of_three_taps_come_with_the_ends_of_their_rows(release, stride):
     bench = Bench(Random(5))
     dut = bench.dut
 
@@ -271,8 +291,8 @@ def test_words_of_three_taps_come_with_the_ends_of_their_rows(release):
 
     async def testbench(ctx):
         for seed in range(8):
-            d, inputs = shared_layer(seed)
-            each = d.kernel_h * d.in_channels // CONFIG.engine.group
+            d, inputs = shared_layer(seed, stride)
+            each = d.ring * d.kernel_h * d.in_channels // CONFIG.engine.group
             bench.layer_now = d
             bench.groups = [tile for tile in range(d.out_tiles) for _ in range(each)][::-1]
             await bench.layer(ctx, d, inputs, release)
@@ -288,12 +308,14 @@ def test_a_segment_is_issued_every_cycle_while_groups_are_free(name):
     async def testbench(ctx):
         layers = [random_layer(seed, "conv", bench.config) for seed in range(3)]
         if bench.config.engine.shared_taps:
-            layers.append(shared_layer(1))
+            layers += [shared_layer(1), shared_layer(2, stride=2)]
         for d, inputs in layers:
             cycles = await bench.layer(ctx, d, inputs, 1.0)
             words = d.kernel_h * d.kernel_w * d.in_channels
             # A tile with little to load waits for the walker, which takes a cycle a lane.
-            reads = segments(d, bench.config)
+            reads = segments(d, bench.config) * d.ring
+            if d.ring > 1:
+                reads += joined(d, bench.config)
             most = sum(max(int(load) * words, LANES + 1) for load in reads)
             assert cycles <= most + LANES + loader_latency(CONFIG) + 6
 
