@@ -103,8 +103,10 @@ def ring(*pieces, where="loader", config=SMALL):
         loader.group_free.eq(scheduler.group_free),
     ]
     layer, size = loader.layer, config.engine.window_groups
+    # At stride 2 two groups of the ring belong together.
+    twice = layer.shared & layer.step2
     for name in ("chunk_groups", "last_chunk_groups"):
-        bench.assume((layer[name] != 0) & (layer[name] <= size))
+        bench.assume((layer[name] != 0) & ((layer[name] << twice) <= size))
     bench.assume(layer.op == Operation.CONV)
     ended, counted = words_in_flight(bench, loader, load, config)
     stages = [load[f"flags_{stage + 1}"][:2].any() for stage in range(loader_latency(config))]
@@ -128,13 +130,15 @@ def ring(*pieces, where="loader", config=SMALL):
 
     position, tile = load["position"], load["have_tile"]
     segment = load.signals["segment"][0]  # the register, or the walker's port that it drives
-    begun = (position != 0) | (segment != 0)
+    lead, led = load["lead"], load["led"]
+    begun = (position != 0) | (segment != 0) | led
     bench.check("every group has a holder",
                 ~started | (total([load["free"], held, ended, begun]) == size))  # fmt: skip
     bench.check("words are counted", ~started | counted)
     bench.check("no words before the start", started | ~Cat(*stages).any())
     segments_last = load["walker.segments_last"]
     bench.check("segments end", segment <= segments_last)
+    bench.check("the read left of a tile comes first", ~lead | ((segment == 0) & ~led))
     bench.check("tiles end with their groups", tile | ~begun)
     bench.check("done is done", ~loader.done | (~tile & (load["left"] == 0)))
 
@@ -145,7 +149,14 @@ def ring(*pieces, where="loader", config=SMALL):
     bench.check("in the same places", ~started | ((head + loaded)[:slots] == written))
     groups = Mux(last_chunk, layer.last_chunk_groups, layer.chunk_groups)
     left = read["groups"]
-    bench.check("a chunk has its groups", ~started | (group + left == groups))
+    tap, taps = read["tap"], read["taps"]
+    begun_pair = twice & (tap != 0)
+    bench.check("a chunk has its groups",
+                ~started | (group + (left << twice) == (groups << twice) + begun_pair))  # fmt: skip
+    bench.check("taps", ~started | Mux(layer.shared, tap + taps == 3, (tap == 0) & (taps == 1)))
+    bench.check("and end", ~started | (taps != 0))
+    bench.check("last tap", ~started | (read["taps_last"] == (taps == 1)))
+    bench.check("last tap but one", ~started | (read["taps_two"] == (taps == 2)))
     bench.check("and ends", ~started | (left != 0))
     bench.check("last group", ~started | (read["groups_last"] == (left == 1)))
     bench.check("last group but one", ~started | (read["groups_two"] == (left == 2)))
@@ -213,6 +224,8 @@ def ways(*pieces, columns=2):
     slot = bench.past(Value.cast(control)[2 : 2 + slots], cycles, "slot")
     # Memory and its output register lie between the address and the selection.
     tap = bench.past(Value.cast(control)[2 + slots :], cycles + 2, "tap")
+    twice = bench.past(array.layer.shared & array.layer.step2, cycles + 1, "twice")
+    byte = Mux(twice, tap == 2, tap)
     selected = bench.past(array.issue, cycles + 2, "selected")
     for number in range(0, columns, columns - 1):
         memory = design.memories[f"column_{number}.window"]
@@ -222,7 +235,7 @@ def ways(*pieces, columns=2):
         bench.check(f"reads of column {number}", design[f"column_{number}.valid"] == issued)
         bench.check(f"where column {number} reads", ~issued | (read.address[-len(slot) :] == slot))
         code = design.signals["select"][number][:2]
-        bench.check(f"what column {number} takes", ~selected | (code == tap) | (code == 3))
+        bench.check(f"what column {number} takes", ~selected | (code == byte) | (code == 3))
     bench.cover("both at once", writes & issued)
     return bench
 

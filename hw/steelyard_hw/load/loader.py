@@ -96,7 +96,7 @@ class Loader(wiring.Component):
         have_tile = Signal()
         last_segment, group_ends, issue = Signal(), Signal(), Signal()
         # A read for the pixel left of the tile, before those of a word's segments; it was made.
-        lead, led = Signal(), Signal()
+        lead, led = Signal(name="lead"), Signal(name="led")
         begins_group = convolution & (position == 0) & (segment == 0) & ~led
         blocked = self._spacing(m, ~convolution & taps.last & last_segment, issue)
         m.d.comb += [

@@ -168,7 +168,7 @@ class TapSequence(wiring.Component):
             m.d.sync += [self.between.eq(~self.between), begun.eq(0)]
             with m.If(first_time):
                 m.d.sync += [
-                    plane.eq(Mux(begun, begin, plane)),
+                    plane.eq(begin),
                     self.tap.eq(self.tap + 1),
                     self.before.eq(self.tap - 1),
                 ]

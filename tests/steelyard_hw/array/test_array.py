@@ -144,6 +144,20 @@ def test_sums_flags_and_addresses_agree_with_numpy_whatever_the_stalls(name, see
     assert events["issue"] == len(case.items)
 
 
+@pytest.mark.parametrize("name", ["small", "one column", "broadcast", "long drain"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_two_groups_of_words_may_serve_three_taps(name, chunked):
+    case = next(
+        case
+        for case in (random_array_case(seed, CONFIGS[name], work=400) for seed in range(1000))
+        if case.layer.ring > 1 and (case.layer.chunks > 1) == chunked and case.layer.passes > 1
+    )
+    print(case)
+    for stalls in ((0, 0), (0.3, 0.3)):
+        events = run_case(CONFIGS[name], case, Random(1), *stalls)
+        assert events["issue"] == len(case.items)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_the_last_group_may_have_a_single_weight_where_the_others_have_more(chunked):
     case = next(
