@@ -35,7 +35,7 @@ def test_a_configuration_that_does_not_fit_is_refused_before_anything_is_written
 
 
 def test_the_bitstream_of_a_tile_is_held_against_the_tiles_own_needs(steelyard, tmp_path):
-    configure("crossbar", products=False).to_toml(tmp_path / "tile.toml")
+    configure("crossbar", products=False, additions=False).to_toml(tmp_path / "tile.toml")
     command = ("bitstream", "ulx3s_25f", "--config", tmp_path / "tile.toml", "-o", tmp_path / "out")
     result = steelyard(*command)
     assert result.status == 2

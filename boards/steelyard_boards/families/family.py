@@ -167,9 +167,11 @@ class Family:
         if config.output.requantizer_cycles > 1:
             return own + products
         # Operators: docs/notes/operators.md.
-        each = 620 + 55 * config.output.tables + 30 * config.output.slopes
-        each += 37 * config.vector.products
-        synthesized = own + each * config.output.requantizers + 190 * config.engine.lanes
+        each = 544 + 55 * config.output.tables + 30 * config.output.slopes
+        if config.vector.pairs:
+            each += 268 if config.vector.additions else 136
+        lane = 190 + 26 * config.vector.adds_lanes
+        synthesized = own + each * config.output.requantizers + lane * config.engine.lanes
         return round(self.growth * round(1.09 * synthesized)) + products
 
     def _multipliers(self, config: AcceleratorConfig) -> int:
