@@ -37,9 +37,13 @@ CASES = (
     "reference 16x4",
     "vgg16_32 batch 1",
     "vgg16_32 batch 8",
+    "vgg16_32 8x32",
+    "resnet8",
+    "resnet8 8x32",
     "vgg16_32 ulx3s_85f",
     "vgg16_224",
     "resnet18_224",
+    "resnet18_224 8x32",
 )
 """Cases of the benchmark of which the documents give figures."""
 

@@ -44,6 +44,9 @@ ARRAY = {
     "the same": "reference 16x4",
     "VGG16 at 32x32, batch 1": "vgg16_32 batch 1",
     "VGG16 at 32x32, batch 8": "vgg16_32 batch 8",
+    "VGG16 at 32x32, other shape": "vgg16_32 8x32",
+    "ResNet-8, batch 1, start to done": "resnet8",
+    "ResNet-8, other shape": "resnet8 8x32",
     "VGG16 at 224x224": "vgg16_224",
     "ResNet-18 at 224x224": "resnet18_224",
 }

@@ -33,6 +33,7 @@ def test_networks_have_the_published_work():
     assert macs(bench_networks.reference(4)) == 1_179_648
     assert macs(bench_networks.vgg16(32, 4)) == 313_196_544
     assert macs(bench_networks.vgg16(224, 4)) == 15_346_630_656
+    assert macs(bench_networks.resnet8(4)) == 12_501_632
     resnet = bench_networks.resnet18(4)
     assert macs(resnet) == 1_813_561_344
     assert sum(isinstance(layer, Conv) for layer in resnet.layers) == 20

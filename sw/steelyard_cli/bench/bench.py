@@ -45,6 +45,8 @@ ARRAY_16X16 = configure(
 )
 """Holds VGG16 at 32x32 dense, and the first layer of VGG16 at 224x224; an ECP5-85F has the
 multipliers for eight requantizers beside it, two lanes sharing one."""
+ARRAY_8X32 = ARRAY_16X16.with_(lanes=8, columns=32, activation_words=1 << 19, weight_words=1 << 19)
+"""As many multipliers: fewer lanes are wasted on small maps, and more columns on few channels."""
 BOARD = board("ulx3s_85f")
 ARRAY_BOARD = BOARD.default.with_(
     activation_words=212_992, weight_words=919_552, parameter_words=6144, partial_sum_channels=512
@@ -100,8 +102,12 @@ CASES = (
     Case("vgg16_32 batch 8", "vgg16 32", ARRAY_16X16, "rtl", batch=8, per_layer=True),
     Case("vgg16_32 ulx3s_85f", "vgg16 32", ARRAY_BOARD, "rtl", batch=8, on_board=True),
     Case("vgg16_32 batch 1", "vgg16 32", ARRAY_16X16, "rtl", per_layer=True, every_layer=True),
+    Case("vgg16_32 8x32", "vgg16 32", ARRAY_8X32, "rtl"),
+    Case("resnet8", "resnet8", ARRAY_16X16, "rtl", every_layer=True, start_to_done=True),
+    Case("resnet8 8x32", "resnet8", ARRAY_8X32, "rtl", start_to_done=True),
     Case("vgg16_224", "vgg16 224", ARRAY_16X16, "model", quick=True, per_layer=True),
     Case("resnet18_224", "resnet18 224", ARRAY_16X16, "model", quick=True, per_layer=True),
+    Case("resnet18_224 8x32", "resnet18 224", ARRAY_8X32, "model", quick=True),
     _single("vgg16 224", "conv1_1"),
     _single("vgg16 224", "conv4_1"),
     _single("vgg16 224", "conv5_1"),
@@ -150,10 +156,14 @@ TARGETS = (
     Target("vgg16_32 batch 1", "speedup", least=3.6),
     Target("vgg16_32 batch 8", "occupancy", least=0.95),
     Target("vgg16_32 batch 8", "speedup", least=3.6),
+    Target("vgg16_32 8x32", "occupancy", least=0.88),
     Target("vgg16_224", "occupancy", least=0.97),
     Target("vgg16_224", "speedup", least=3.8),
     Target("vgg16_224", "dense_efficiency", least=0.99),
     Target("resnet18_224", "occupancy", least=0.9),
+    Target("resnet18_224 8x32", "occupancy", least=0.94),
+    Target("resnet8", "cycles", most=23_500),
+    Target("resnet8", "speedup", least=2.3),
     Target("vgg16_32 batch 8", "simulation_cycles_per_second", least=150_000),
     Target("vgg16_32 ulx3s_85f", "gops_per_multiplier", least=1.0),
     *(Target(case.name, "bit_exact") for case in CASES if case.source == "rtl"),

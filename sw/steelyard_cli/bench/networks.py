@@ -3,9 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.contract.limits import MULTIPLIER_BITS
 from steelyard.network import Network, NetworkBuilder
 
-__all__ = ["GROUP", "balanced_weight", "codes", "reference", "resnet18", "single", "vgg16"]
+__all__ = [
+    "GROUP",
+    "balanced_weight",
+    "codes",
+    "reference",
+    "resnet8",
+    "resnet18",
+    "single",
+    "vgg16",
+]
 
 GROUP = 16
 ZERO_POINT = -128
@@ -17,7 +27,7 @@ ACTIVATION_RMS = 42.0
 WEIGHT_RMS = 73.3
 """Of weights spread evenly over -127 to 127 without 0."""
 SHIFT = 31
-"""Leaves the multipliers of all layers here between 2**19 and 2**24."""
+"""Leaves the multipliers of most layers here between 2**19 and 2**24."""
 
 
 def balanced_weight(
@@ -71,13 +81,15 @@ class _Builder(NetworkBuilder):
         weight = balanced_weight(self._rng, (channels, inputs, kernel, kernel), k)
         kept = np.count_nonzero(weight[0])
         scale = SPREAD / (WEIGHT_RMS * ACTIVATION_RMS * np.sqrt(kept))
+        # Layers of very few weights want larger ones than a multiplier can be.
+        shift = SHIFT - (scale * 2.0**SHIFT >= 1 << MULTIPLIER_BITS)
         return self.conv(
             weight,
             source,
             name=name,
             output=f"{name}.out",
-            multiplier=round(scale * 2.0**SHIFT),
-            shift=SHIFT,
+            multiplier=round(scale * 2.0**shift),
+            shift=shift,
             stride=stride,
             padding=kernel // 2,
             k=k,
@@ -129,6 +141,23 @@ def resnet18(k: int | None) -> Network:
             if stride == 2:
                 last = builder.random_conv(f"{name}.shortcut", last, width, 1, stride=2)
             last = builder.join(f"{name}.add", y, last)
+    return builder.network()
+
+
+def resnet8(k: int | None) -> Network:
+    """The image classifier of MLPerf Tiny, 3x32x32 to 10 classes, the first layer dense."""
+    builder = _Builder("resnet8", (3, 32, 32), k)
+    last = builder.random_conv("conv1", "input", 16, 3, dense=True)
+    for stage, width in enumerate((16, 32, 64), start=1):
+        name, stride = f"stage{stage}", 2 if stage > 1 else 1
+        y = builder.random_conv(f"{name}.conv1", last, width, 3, stride=stride)
+        y = builder.random_conv(f"{name}.conv2", y, width, 3)
+        if stride == 2:
+            last = builder.random_conv(f"{name}.shortcut", last, width, 1, stride=2)
+        last = builder.join(f"{name}.add", y, last)
+    # A sum of 64 pixels times 2**20 / 2**26 is their mean.
+    last = builder.avg_pool(8, last, name="mean", output="mean.out", multiplier=1 << 20, shift=26)
+    builder.random_conv("classes", last, 10, 1)
     return builder.network()
 
 

@@ -22,6 +22,7 @@ BUILDERS = {
     "vgg16 32": lambda k: bench_networks.vgg16(32, k),
     "vgg16 224": lambda k: bench_networks.vgg16(224, k),
     "resnet18 224": bench_networks.resnet18,
+    "resnet8": bench_networks.resnet8,
 }
 SEED = 1
 
