@@ -49,6 +49,7 @@ ARRAY = {
     "ResNet-8, other shape": "resnet8 8x32",
     "VGG16 at 224x224": "vgg16_224",
     "ResNet-18 at 224x224": "resnet18_224",
+    "ResNet-18 at 224x224, other shape": "resnet18_224 8x32",
 }
 """Cases of the benchmark by their rows of docs/results.md."""
 
