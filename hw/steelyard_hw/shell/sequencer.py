@@ -90,7 +90,7 @@ class EventCounters(wiring.Component):
 
 
 class DescriptorFetch(wiring.Component):
-    """Fetches descriptors one after the other, a word a cycle, into the registers of their fields.
+    """Fetches a descriptor, a word a cycle, into the registers of its fields.
 
     Parameters
     ----------
@@ -98,10 +98,10 @@ class DescriptorFetch(wiring.Component):
 
     Members
     -------
-    begin : ``In(1)``, first : ``In(16)``
-        Strobe: fetch this descriptor.
-    follow : ``In(1)``
-        Strobe: fetch the one behind the last, as soon as `ready`.
+    begin : ``In(1)``
+        Strobe: fetch the descriptor of the next cycle's `number`.
+    number : ``In(range(max_layers))``
+        Which one; stable until the cycle of `last`.
     last : ``Out(1)``
         The last word is asked for; with the cycle after the next all registers are in place.
     ready : ``Out(1)``
@@ -112,12 +112,10 @@ class DescriptorFetch(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        self._layers = config.memory.max_layers
         super().__init__(
             {
                 "begin": In(1),
-                "first": In(16),
-                "follow": In(1),
+                "number": In(range(config.memory.max_layers)),
                 "last": Out(1),
                 "ready": Out(1),
                 "layer": Out(LayerLayout(config)),
@@ -127,25 +125,22 @@ class DescriptorFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        number = Signal(range(self._layers))
         word = Signal(range(DESCRIPTOR_WORDS))
         asking = Signal()
         fetched = delay(m, word)
         fetching = delay(m, asking, reset_less=False)
         m.d.comb += [
-            self.descriptors.addr.eq(Cat(word, number)),
+            self.descriptors.addr.eq(Cat(word, self.number)),
             self.last.eq(asking & (word == DESCRIPTOR_WORDS - 1)),
         ]
         with m.If(asking):
             m.d.sync += word.eq(word + 1)
         with m.If(self.last):
-            m.d.sync += [asking.eq(0), number.eq(number + 1)]
+            m.d.sync += asking.eq(0)
         with m.If(fetching):
             m.d.sync += self.ready.eq(~asking)
             self._store(m, fetched)
         with m.If(self.begin):
-            m.d.sync += number.eq(self.first)
-        with m.If(self.begin | self.follow):
             m.d.sync += [asking.eq(1), word.eq(0), self.ready.eq(0)]
         return m
 
@@ -230,12 +225,13 @@ class Sequencer(wiring.Component):
         counter = Signal(range(len(COUNTERS)))
         counting = Signal()
         m.submodules.fetch = fetch = DescriptorFetch(self._config)
+        following = self._following(m, fetch, number)
         m.submodules.counters = counters = EventCounters(self._config)
         wiring.connect(m, fetch.descriptors, wiring.flipped(self.descriptors))
         wiring.connect(m, counters.read, wiring.flipped(self.counter_read))
         wiring.connect(m, counters.write, wiring.flipped(self.counter_write))
         m.d.comb += [
-            fetch.first.eq(self.start_first),
+            fetch.number.eq(following),
             counters.layer.eq(number),
             counters.events.eq(Mux(counting, Cat(Const(1, 1), self.events), 0)),
         ]
@@ -291,9 +287,20 @@ class Sequencer(wiring.Component):
                         m.d.sync += [self.busy.eq(0), self.finished.eq(1)]
                         m.next = "IDLE"
                     with m.Else():
-                        m.d.comb += fetch.follow.eq(not self._config.load.ahead)
+                        m.d.comb += fetch.begin.eq(not self._config.load.ahead)
                         m.next = "NEXT"
         return m
+
+    def _following(self, m, fetch, number):
+        """Whose descriptor is fetched: the running layer's, or with `ahead` the one's behind it."""
+        if not self._config.load.ahead:
+            return number
+        following = Signal.like(number)
+        with m.If(fetch.last):
+            m.d.sync += following.eq(following + 1)
+        with m.If(self.start):
+            m.d.sync += following.eq(self.start_first)
+        return following
 
     def _next(self, m, fetch, left):
         """Take the next descriptor once it is there; with `ahead` the one behind it is fetched."""
@@ -304,7 +311,7 @@ class Sequencer(wiring.Component):
             return
         with m.If(fetch.ready):
             m.d.sync += self.layer.eq(fetch.layer)
-            m.d.comb += fetch.follow.eq(left != 1)
+            m.d.comb += fetch.begin.eq(left != 1)
             m.next = "GO"
 
     def _copy_first(self, m):
