@@ -78,6 +78,34 @@ def test_ice40_registers_are_those_of_the_netlist(put_tool, tmp_path):
     assert (tmp_path / "out" / "icebreaker.bin").read_text() == "packed"
 
 
+ENDLESS = """
+import time
+def of(option): return sys.argv[sys.argv.index(option) + 1]
+if of('--seed') in SEEDS:
+    pathlib.Path(of('--log')).write_text(
+        'Info:     iter=1000 wires=61774 overused=2 overuse=2 tmgfail=0 archfail=NA')
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("endless", ["1", "12"])
+def test_a_router_that_finds_no_way_is_stopped(put_tool, tmp_path, endless):
+    put_tool("YOSYS", f"{NETLIST}write('top.json', SB_DFF=2, SB_LUT4=1)")
+    tool = nextpnr("--asc", "ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_DSP")
+    put_tool("NEXTPNR_ICE40", f"import pathlib, sys\nSEEDS = {endless!r}\n{ENDLESS}{tool}")
+    put_tool("ICEPACK", "open('top.bin', 'w').write('packed')")
+    board_, out = board("icebreaker"), tmp_path / "out"
+    if endless == "1":
+        summary, _ = build(board_, tiny("icebreaker"), out, seeds=(1, 2))
+        assert summary.fmax_seeds == [0.0, 41.5]
+        assert (out / "icebreaker.bin").exists()
+        return
+    sentence = r"^Nothing could be routed with the seeds 1, 2; try more of them, or a smaller conf"
+    with pytest.raises(BuildFailed, match=sentence):
+        build(board_, tiny("icebreaker"), out, seeds=(1, 2))
+    assert not out.joinpath("icebreaker.bin").exists()
+
+
 @pytest.fixture
 def no_vivado(put_tool, monkeypatch):
     put_tool("YOSYS", f"{NETLIST}write('top.json', {XILINX_CELLS})")

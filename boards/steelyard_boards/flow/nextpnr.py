@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 from abc import abstractmethod
@@ -19,9 +20,22 @@ from steelyard_hw.lib.tools import find_yosys
 from ..board import MHZ, Board
 from .flow import Flow, Job, plan
 from .summary import Outcome
-from .tools import Command, require_tool, run_tool
+from .tools import BuildFailed, Command, Hopeless, require_tool, run_tool
 
 __all__ = ["FLOWS", "Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
+
+
+ITERATIONS = 1000
+"""Of the second router, after which it does not find what it still looks for: designs that it ends
+with took 80 to 243, and one ran for 2,400 with two wires of 61,000 in each other's way."""
+
+
+def without_end(line: str) -> str:
+    """Why a line of nextpnr's log says that its router finds no way, else nothing."""
+    found = re.search(r"iter=(\d+) .*overused=(\d+)", line)
+    if found is None or int(found[1]) < ITERATIONS or found[2] == "0":
+        return ""
+    return f"after {found[1]} iterations {found[2]} wires are still in each other's way"
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,12 @@ class NextpnrFlow(Flow):
         with ThreadPoolExecutor(min(len(job.seeds), os.cpu_count() or 1)) as pool:
             routed = list(pool.map(lambda seed: self._route(nextpnr, job, seed), job.seeds))
         best = max(routed, key=lambda each: each.fmax_mhz)
+        if not best.used:
+            seeds = ", ".join(str(seed) for seed in job.seeds)
+            raise BuildFailed(
+                f"Nothing could be routed with the seeds {seeds}; try more of them, or a smaller "
+                "configuration."
+            )
         bitstream = None
         if best.fmax_mhz * MHZ >= job.board.clock_hz:
             bitstream = job.folder / f"{job.board.name}{self.suffix}"
@@ -96,14 +116,19 @@ class NextpnrFlow(Flow):
         """LUTs, registers, multipliers and block RAMs, of nextpnr's counts or the netlist."""
 
     def _route(self, nextpnr: list[str], job: Job, seed: int) -> _Routed:
-        """Place and route with one seed."""
+        """Place and route with one seed; 0 MHz, and nothing used, if the router finds no way."""
         work = job.work
         command = list(nextpnr)
         outputs = (("--log", ".log"), (self.routed_option, self.routed_suffix))
         for option, suffix in outputs:
             command[command.index(option) + 1] = f"seed{seed}{suffix}"
         command += ["--seed", str(seed), "--report", f"seed{seed}.json"]
-        run_tool(command, work, f"seed{seed}.log", f"place and route, seed {seed}", job.log)
+        what = f"place and route, seed {seed}"
+        try:
+            run_tool(command, work, f"seed{seed}.log", what, job.log, without_end)
+        except Hopeless as error:
+            job.log(str(error))
+            return _Routed(seed, 0.0, {})
         document = json.loads((work / f"seed{seed}.json").read_text(encoding="utf-8"))
         # The design's clock, and that of the few registers that wait for the PLL.
         achieved = min(clock["achieved"] for clock in document["fmax"].values())

@@ -13,7 +13,8 @@ class Outcome:
     Attributes
     ----------
     lut, ff, dsp, bram : cells used
-    fmax_seeds : highest clock of every seed, MHz, empty if nothing was routed
+    fmax_seeds : highest clock of every seed, MHz, 0 for one whose router found no way; empty if
+        nothing was routed
     bitstream : file of the best seed, None if there is none
     missing : why nothing was routed, one sentence, empty if something was
     """
@@ -35,7 +36,8 @@ class Summary:
     ----------
     lut, ff, dsp, bram : cells used, of the kinds that the family names
     lut_per_mac : `lut` over `macs_per_cycle`, None with it; the link and the clock are in it
-    fmax_seeds : highest clock of every seed, MHz; empty without place and route
+    fmax_seeds : highest clock of every seed, MHz, 0 for one whose router found no way; empty
+        without place and route
     fmax_mhz : their median, None without
     clock_mhz : the clock that the design gets
     macs_per_cycle : multiplications of the array in one cycle, None for a crossbar tile

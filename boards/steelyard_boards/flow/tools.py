@@ -4,14 +4,22 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from steelyard.errors import UserError
 from steelyard.progress import Log
 from steelyard_hw.lib.tools import Command, named_tool
 
-__all__ = ["BuildFailed", "Command", "find_tool", "last_line", "require_tool", "run_tool"]
+__all__ = [
+    "BuildFailed",
+    "Command",
+    "Hopeless",
+    "find_tool",
+    "last_line",
+    "require_tool",
+    "run_tool",
+]
 
 POLL_SECONDS = 0.5
 
@@ -58,7 +66,18 @@ def require_tool(variable: str, name: str) -> Command:
     return command
 
 
-def run_tool(command: Sequence[str], work: Path, name: str, what: str, log: Log) -> None:
+class Hopeless(BuildFailed):
+    """Tool that was stopped because it would not end."""
+
+
+def run_tool(
+    command: Sequence[str],
+    work: Path,
+    name: str,
+    what: str,
+    log: Log,
+    hopeless: Callable[[str], str] = lambda line: "",
+) -> None:
     """Run a tool in the work folder, below which the tools from PyPI see files; log what it writes.
 
     Parameters
@@ -66,11 +85,12 @@ def run_tool(command: Sequence[str], work: Path, name: str, what: str, log: Log)
     name : of the file that it writes its log to, in the work folder
     what : what it does, in words
     log : called often with the last line of that file
+    hopeless : why what that line says cannot end well, else nothing; the tool is stopped then
 
     Raises
     ------
     BuildFailed
-        If its exit status is not 0.
+        If its exit status is not 0; :class:`Hopeless` if it was stopped.
     """
     # Two tools at once may be at work: each has an output of its own.
     output = work / f"{Path(name).stem}.out"
@@ -80,7 +100,12 @@ def run_tool(command: Sequence[str], work: Path, name: str, what: str, log: Log)
         )
         try:
             while process.poll() is None:
-                log(f"{what}: {last_line(work / name)}")
+                line = last_line(work / name)
+                log(f"{what}: {line}")
+                if reason := hopeless(line):
+                    raise Hopeless(
+                        f"{what.capitalize()} was stopped ({reason}); see {str(work / name)!r}."
+                    )
                 time.sleep(POLL_SECONDS)
         finally:
             if process.poll() is None:
