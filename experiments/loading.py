@@ -52,27 +52,6 @@ class Random(NetworkBuilder):
                          padding=kernel // 2, groups=inputs if depthwise else 1)  # fmt: skip
 
 
-def residual(net, last, stages):
-    """Residual blocks of some widths and strides, an average of the map and ten classes."""
-    for width, stride in stages:
-        y = net.layer(last, width, 3, stride)
-        y = net.layer(y, width, 3)
-        if stride == 2:
-            last = net.layer(last, width, 1, 2)
-        last = net.add(y, last, multipliers=(3 << 20,) * 2, shift=22)
-    channels, side, _ = net.tensors[last].shape
-    last = net.avg_pool(side, last, multiplier=1 << 20, shift=26)
-    weight = bench.balanced_weight(np.random.default_rng(1), (10, channels, 1, 1), 4)
-    net.fully_connected(weight, last, multiplier=1 << 20, shift=31)
-    return net.network()
-
-
-def resnet8():
-    """The image classifier of MLPerf Tiny: 3x32x32, three stages of one block."""
-    net = Random("resnet8", (3, 32, 32))
-    return residual(net, net.layer("input", 16, 3), ((16, 1), (32, 2), (64, 2)))
-
-
 def demo():
     """The shape of the demo network, 1x28x28."""
     net = Random("demo", (1, 28, 28))
@@ -80,7 +59,13 @@ def demo():
     last = net.layer(last, 32, 3)
     y = net.layer(net.layer(last, 32, 3), 32, 3)
     last = net.add(y, last, multipliers=(3 << 20,) * 2, shift=22)
-    return residual(net, net.layer(last, 64, 3, 2), ((64, 1),))
+    last = net.layer(last, 64, 3, 2)
+    y = net.layer(net.layer(last, 64, 3), 64, 3)
+    last = net.add(y, last, multipliers=(3 << 20,) * 2, shift=22)
+    last = net.avg_pool(7, last, multiplier=1 << 20, shift=26)
+    weight = bench.balanced_weight(np.random.default_rng(1), (10, 64, 1, 1), 4)
+    net.fully_connected(weight, last, multiplier=1 << 20, shift=31)
+    return net.network()
 
 
 def mobilenet():
@@ -97,8 +82,8 @@ def mobilenet():
 
 
 NETWORKS = {
-    "resnet8": lambda: (resnet8(), 1),
-    "resnet8 batch 4": lambda: (resnet8(), 4),
+    "resnet8": lambda: (bench.resnet8(4), 1),
+    "resnet8 batch 4": lambda: (bench.resnet8(4), 4),
     "demo": lambda: (demo(), 1),
     "vgg16@32": lambda: (bench.vgg16(32, 4), 1),
     "resnet18@224": lambda: (bench.resnet18(4), 1),

@@ -11,7 +11,7 @@ from ..cells.target import local_copy
 from ..engine import Engine, OutputPlaces
 from ..lib.delay import delay, delays
 from ..output.stage import Beat
-from ..shell.layer import LayerLayout
+from ..shell.layer import LayerLayout, paired
 from .column import Column, Control, chain_layout, select_latency
 from .scheduler import PassEnd, Scheduler
 
@@ -200,7 +200,7 @@ class SparseArray(Engine):
             read.addr.eq(control.slot),
         ]
         # At stride 2 the middle tap comes first, with words of its own; then come left and right.
-        twice = self.layer.shared & self.layer.step2
+        twice = paired(self.layer)
         first, last = control.tap == twice, control.tap == 2
         byte = Mux(twice, last, control.tap)
         codes = Cat(

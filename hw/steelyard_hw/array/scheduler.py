@@ -9,7 +9,7 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import MINIMUM_DRAIN
 
 from ..lib.countdown import Countdown
-from ..shell.layer import LayerLayout, Operation
+from ..shell.layer import LayerLayout, Operation, paired
 from .column import Control
 
 __all__ = ["PassEnd", "Scheduler"]
@@ -68,7 +68,7 @@ class Loops:
         if shares:
             self.group_ends = self.items.last & self._taps.last
             # At stride 2 the first tap has a group of its own.
-            own = layer.shared & layer.step2 & (self.tap == 0)
+            own = paired(layer) & (self.tap == 0)
             self.slot_ends = self.items.last & (self._taps.last | own)
         self.pass_ends = self.groups.last & self.group_ends
         self._one_chunk, self._one_pass = Signal(name="one_chunk"), Signal(name="one_pass")
@@ -220,8 +220,7 @@ class Scheduler(wiring.Component):
 
         chunk_groups = Mux(loops.chunks.last, layer.last_chunk_groups, layer.chunk_groups)
         if config.engine.shared_taps:
-            twice = layer.shared & layer.step2
-            chunk_groups = Mux(twice, chunk_groups << 1, chunk_groups)
+            chunk_groups = Mux(paired(layer), chunk_groups << 1, chunk_groups)
         m.d.sync += loaded.eq(loaded + self.group_loaded - Mux(chunk_ends, chunk_groups, 0))
         with m.If(self.issue):
             loops.step(m)

@@ -10,7 +10,7 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import loader_latency, read_latency
 
 from ..lib.delay import delay
-from ..shell.layer import LayerLayout, Operation, pixel_bits
+from ..shell.layer import LayerLayout, Operation, paired, pixel_bits
 from ..shell.ports import EdgePort, RowReadPort
 from .align import Aligner
 from .taps import TapSequence
@@ -178,7 +178,7 @@ class Loader(wiring.Component):
         within = walker.valid_x[0]
         with m.If(issue & last_segment):
             m.d.sync += [
-                lead.eq(self.layer.shared & self.layer.step2 & within & (taps.between ^ taps.turn)),
+                lead.eq(paired(self.layer) & within & (taps.between ^ taps.turn)),
                 led.eq(0),
             ]
         with m.Elif(issue & lead):
@@ -195,7 +195,7 @@ class Loader(wiring.Component):
             # Pixels between stand a byte above their lanes; a lane below finds its left one there.
             offset = Mux(lead, taps.before, taps.tap)
             first = Mux(lead, 0, walker.lane + taps.between)
-            even = delay(m, layer.shared & layer.step2 & ~taps.between)
+            even = delay(m, paired(layer) & ~taps.between)
 
         pixel = Signal(signed(pixel_bits(config)), name="pixel", reset_less=True)
         base = Signal.like(layer.in_base, reset_less=True)

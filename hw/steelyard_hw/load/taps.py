@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
-from ..shell.layer import LayerLayout, Operation, joins, pixel_bits
+from ..shell.layer import LayerLayout, Operation, joins, paired, pixel_bits
 
 __all__ = ["TapSequence"]
 
@@ -92,7 +92,7 @@ class TapSequence(wiring.Component):
         last_kx, last_ky, last_tap = Signal(), Signal(), Signal()
         first_time = Signal()
         if self._shares:
-            m.d.comb += first_time.eq(layer.shared & layer.step2 & ~self.between)
+            m.d.comb += first_time.eq(paired(layer) & ~self.between)
         m.d.comb += [
             last_tap.eq(Mux(two, self.operand, last_kx & last_ky)),
             self.plane.eq(Mux(self.operand, plane2, plane)),
@@ -164,7 +164,7 @@ class TapSequence(wiring.Component):
         begun = Signal()
         with m.If(first_time & ~begun):
             m.d.sync += [begin.eq(plane), begun.eq(1)]
-        with m.If(self.turn & layer.shared & layer.step2):
+        with m.If(self.turn & paired(layer)):
             m.d.sync += [self.between.eq(~self.between), begun.eq(0)]
             with m.If(first_time):
                 m.d.sync += [

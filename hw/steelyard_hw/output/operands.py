@@ -1,6 +1,6 @@
 """Two operands of a lane: the product of both, or what a residual addition adds."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,12 +13,13 @@ from .requantizer import times
 __all__ = ["OperandPair"]
 
 _LOW = 17
-"""Bits of the factor that the multiplier takes: it is signed, of 18 bits. Logic takes the others,
-which is what other designs of this size spend a second multiplier on."""
+"""Bits of the factor that the signed multiplier of 18 bits takes; logic takes the others."""
 
 
 class OperandPair(wiring.Component):
-    """What becomes of both operands of a residual addition or of a product, a pair a cycle.
+    """What becomes of both operands of a residual addition or of a product.
+
+    A pair a cycle, without stalls; latencies are those of the outputs.
 
     Of an addition the sum is ``a - z_a``, which the requantizer scales, and the addend
     ``(b - z_b) * factor``, which it adds before the one shift; of a product the sum is
@@ -67,7 +68,7 @@ class OperandPair(wiring.Component):
         m = Module()
         a = (self.i_a - self.z_a)[:9].as_signed()
         b = (self.i_b - self.z_b)[:9].as_signed()
-        second: Value = Signal(signed(18))
+        second = Signal(signed(18))
         multiply = self.multiply if self._products else Const(0)
         m.d.comb += second.eq(Mux(multiply, a, self.factor[:_LOW]))
         product = times(m, self._target, b, second, "product")

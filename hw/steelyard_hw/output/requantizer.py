@@ -91,7 +91,8 @@ class Requantizer(wiring.Component):
     shift : ``In(6)``
         Scale denominator's exponent, 1 to 63.
     addend : ``In(signed(33))``
-        Added to the product of the sum that came a cycle before; only with `addends`.
+        Added to the product of the sum that came a cycle before; the sum of both must fit 56 bits
+        signed. Only with `addends`.
     z_y, lo, hi : ``In(signed(8))``
         Zero point and clamp of the result; static while sums are in flight.
     o_y : ``Out(signed(8))``

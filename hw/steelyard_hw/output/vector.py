@@ -127,11 +127,14 @@ class VectorUnit(wiring.Component):
             reduced = Mux(tap > result[:8].as_signed(), tap, result[:8].as_signed())
             if bits > 8:
                 reduced = Mux(mode, result + tap, reduced)
-            before = Signal(signed(8), name=f"before_{lane}", reset_less=True)
             with m.If(valid):
-                m.d.sync += [result.eq(Mux(first, tap, reduced)), before.eq(result)]
+                m.d.sync += result.eq(Mux(first, tap, reduced))
             results.append(result)
-            earlier += [before] * pairs
+            if pairs:
+                before = Signal(signed(8), name=f"before_{lane}", reset_less=True)
+                with m.If(valid):
+                    m.d.sync += before.eq(result)
+                earlier.append(before)
         return finished, copies, results, earlier
 
     def _drain(self, m: Module, finished: Signal) -> None:

@@ -7,7 +7,15 @@ from amaranth.utils import bits_for
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS, Operation, absent, narrowed
 
-__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "LayerLayout", "Operation", "joins", "pixel_bits"]
+__all__ = [
+    "DESCRIPTOR_WORDS",
+    "FIELDS",
+    "LayerLayout",
+    "Operation",
+    "joins",
+    "paired",
+    "pixel_bits",
+]
 
 
 def pixel_bits(config: AcceleratorConfig) -> int:
@@ -20,6 +28,14 @@ def joins(layer, config: AcceleratorConfig) -> Value:
     has = {Operation.ADD: config.vector.additions, Operation.MUL: config.vector.products}
     operations = [operation for operation, there in has.items() if there]
     return layer.op.matches(*operations) if operations else Const(0, 1)
+
+
+def paired(layer) -> Value:
+    """Whether groups of window words come in pairs: the descriptor's `ring` is 2.
+
+    Only of configurations whose taps can share words.
+    """
+    return layer.shared & layer.step2
 
 
 class LayerLayout(data.StructLayout):

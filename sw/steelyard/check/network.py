@@ -16,7 +16,7 @@ from steelyard.importer.graph import is_quantized, model_name, read_model
 from steelyard.importer.obstacles import obstacles
 from steelyard.importer.placeholders import placeholder_network
 from steelyard.importer.tflite import is_tflite, load_tflite, tflite_name
-from steelyard.network import Network, Slice
+from steelyard.network import Network
 from steelyard.program import HostPart
 from steelyard.progress import Log
 from steelyard.quantize import checked, modern
@@ -83,7 +83,7 @@ def examine(
             network = load(model) if quantized else placeholder_network(model, name)
         except UserError as error:
             found = [str(error)]
-    if network is not None and all(isinstance(layer, Slice) for layer in network.layers):
+    if network is not None and network.only_parts:
         found, network = [_nothing_left(name, parts)], None
     host = None if parts is None else host_part(parts)
     return Examined(name, quantized, tuple(found), network, host)

@@ -12,7 +12,7 @@ from ..contract.limits import TABLE_ITEMS
 from ..contract.sections import MEMORIES
 from ..engines import Engine, Plan
 from ..errors import DoesNotFit, UserError
-from ..network import Conv, Layer, Network, Slice
+from ..network import Conv, Layer, Network
 from ..network.grouped import blocks, ungroup
 from ..program import Use
 from .cycles import predict
@@ -238,7 +238,7 @@ def _planner(
         )
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 65535:
         raise UserError(f"The batch must be an integer from 1 to 65535, not {batch!r}; use 1.")
-    if all(isinstance(layer, Slice) for layer in network.layers):
+    if network.only_parts:
         raise UserError(
             f"Network {network.name!r} has no layer that takes any time, at least one is needed; "
             "add one, or leave less of the network to the host."

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .kinds import LAYER_KINDS
+from .kinds import LAYER_KINDS, Slice
 from .layer import Layer
 from .tensor import Tensor
 
@@ -72,6 +72,11 @@ class Network:
     def tensor(self, name: str) -> Tensor:
         """Tensor of a name."""
         return self.tensors[name]
+
+    @property
+    def only_parts(self) -> bool:
+        """Whether there are but parts of the input: nothing for an accelerator to compute."""
+        return all(isinstance(layer, Slice) for layer in self.layers)
 
     def is_last(self, name: str) -> bool:
         """Whether channels come last where the network comes from, of an input or output."""

@@ -31,8 +31,10 @@ __all__ = [
 
 FORMAT = "steelyard-program"
 FORMAT_VERSION = 5
-"""Version 3 had no known answer and no part for the host, version 2 another configuration and
-fields of layers by name, version 1 no views of the network's input and output: all are refused."""
+"""Version 4 had two parameter items for an addition, and one order for the network's input and
+outputs together, version 3 no known answer and no part for the host, version 2 another
+configuration and fields of layers by name, version 1 no views of the network's input and output:
+all are refused."""
 NETWORK = "network/"
 HOST = "host"
 MOST = 1 << 48

@@ -7,6 +7,7 @@ for all memory, or for a loop without an end.
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,53 +97,61 @@ def _compute_shapes(
 
     What a Slice takes, say, may follow from a shape, and a further shape from what it takes.
     """
+    for _ in range(ROUNDS):
+        one, other = (_of_shapes(model, constants, folder, opset, count) for count in BATCHES)
+        same: dict[str, NDArray[Any]] = {}
+        for node in model.graph.node:
+            made = [name for name in node.output if name]
+            if all(name in one and name in other for name in made) and all(
+                np.array_equal(one[name], other[name]) for name in made
+            ):
+                same |= {name: one[name] for name in made}
+        if not same:
+            return
+        constants |= same
+        _replace(model.graph, same, constants)
+
+
+def _of_shapes(
+    model: onnx.ModelProto,
+    constants: dict[str, NDArray[Any]],
+    folder: Folder,
+    opset: int,
+    images: int,
+) -> dict[str, NDArray[Any]]:
+    """Values that follow from shapes and constants once the batch is known."""
+    shapes = _known_shapes(model, images)
+    found: dict[str, NDArray[Any]] = {}
+    known = ChainMap(found, constants)
+    for proto in model.graph.node:
+        node = read_node(proto, opset)
+        names = [name for name in node.inputs if name]
+        if node.op == "Shape" and names[0] in shapes:
+            part = slice(node.attributes.get("start"), node.attributes.get("end"))
+            made = [np.array(shapes[names[0]][part], np.int64)]
+        elif names and all(name in known for name in names):
+            made = folder.evaluate(node, [known.get(name) for name in node.inputs])
+        else:
+            continue
+        found |= {name: each for name, each in zip(node.outputs, made, strict=False) if name}
+    return found
+
+
+def _replace(
+    graph: onnx.GraphProto, same: dict[str, NDArray[Any]], constants: dict[str, NDArray[Any]]
+) -> None:
+    """Let constants take the place of the nodes that made them, and leave out what fed those."""
     from onnx import numpy_helper
 
-    graph = model.graph
-    for _ in range(ROUNDS):
-        shapes = [_known_shapes(model, count) for count in BATCHES]
-        pairs: dict[str, list[NDArray[Any]]] = {}
-        folded: set[int] = set()
-        for number, proto in enumerate(graph.node):
-            node = read_node(proto, opset)
-            names = [name for name in node.inputs if name]
-            if node.op == "Shape" and all(names[0] in each for each in shapes):
-                part = slice(node.attributes.get("start"), node.attributes.get("end"))
-                found = [[np.array(each[names[0]][part], np.int64)] for each in shapes]
-            elif names and all(name in pairs or name in constants for name in names):
-                found = [
-                    folder.evaluate(
-                        node,
-                        [
-                            None
-                            if not name
-                            else pairs[name][i]
-                            if name in pairs
-                            else constants[name]
-                            for name in node.inputs
-                        ],
-                    )
-                    for i in range(len(BATCHES))
-                ]
-            else:
-                continue
-            made = dict(zip(node.outputs, zip(*found, strict=True), strict=False))
-            pairs |= {name: list(each) for name, each in made.items() if name}
-            if all(np.array_equal(one, other) for one, other in made.values()):
-                folded.add(number)
-                for name, (array, _other) in made.items():
-                    constants[name] = array
-                    graph.initializer.append(numpy_helper.from_array(array, name))
-        if not folded:
-            return
-        left = [node for number, node in enumerate(graph.node) if number not in folded]
-        del graph.node[:]
-        graph.node.extend(left)
-        given = {item.name for item in graph.input} | constants.keys()
-        needed = needed_nodes(graph, [item.name for item in graph.output], given)
-        kept = [type(node).FromString(node.SerializeToString()) for node in needed]
-        del graph.node[:]
-        graph.node.extend(kept)
+    graph.initializer.extend(numpy_helper.from_array(each, name) for name, each in same.items())
+    left = [node for node in graph.node if not same.keys() & set(node.output)]
+    del graph.node[:]
+    graph.node.extend(left)
+    given = {item.name for item in graph.input} | constants.keys()
+    needed = needed_nodes(graph, [item.name for item in graph.output], given)
+    kept = [type(node).FromString(node.SerializeToString()) for node in needed]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _known_shapes(model: onnx.ModelProto, images: int) -> dict[str, tuple[int, ...]]:
