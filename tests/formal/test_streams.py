@@ -6,10 +6,11 @@ import inspect
 import pkgutil
 
 import pytest
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 
 import steelyard_hw
+from formal.lemmas import queue, stable
 from formal.netlist import Netlist
 from formal.prover import Bench, mutated, prove, refute
 from steelyard.contract import configure
@@ -24,6 +25,10 @@ from steelyard_hw.link.frame import FrameSender
 from steelyard_hw.link.link import Link
 from steelyard_hw.link.payloads import Payloads
 from steelyard_hw.link.uart import UartReceiver, UartTransmitter
+from steelyard_hw.memory.bursts import BurstSplitter
+from steelyard_hw.memory.chips import W9825G6KH_6
+from steelyard_hw.memory.reads import ReadPath
+from steelyard_hw.memory.sdram import SdramController
 from steelyard_hw.shell.host import HostPort
 from steelyard_hw.shell.weights import WeightFetch
 from steelyard_hw.shell.weights_direct import DirectFetch
@@ -56,6 +61,7 @@ TILE = configure(
 )
 COMPONENTS = {
     Accelerator: lambda: Accelerator(SMALL),
+    BurstSplitter: lambda: BurstSplitter(W9825G6KH_6),
     CrossbarTile: lambda: CrossbarTile(TILE),
     DirectFetch: lambda: DirectFetch(SMALL.with_(weight_queue=False)),
     FrameSender: lambda: FrameSender(4),
@@ -63,7 +69,9 @@ COMPONENTS = {
     HostPort: lambda: HostPort(SMALL),
     Link: lambda: Link(words=32),
     Payloads: lambda: Payloads(8),
+    ReadPath: lambda: ReadPath(4),
     Scheduler: lambda: Scheduler(SMALL),
+    SdramController: lambda: SdramController(W9825G6KH_6, 80_000_000),
     SparseArray: lambda: SparseArray(SMALL),
     UartTransmitter: lambda: UartTransmitter(4),
     UnitIssue: lambda: UnitIssue(TILE),
@@ -73,20 +81,30 @@ WHOLE = ("valid", "ready", "payload")
 ALIASES = {
     Accelerator: [("o", "host.o", WHOLE), ("i", "host.i", WHOLE)],
     Link: [("o", "payloads.o", WHOLE), ("line", "sender.o", WHOLE)],
+    SdramController: [
+        ("port__read", "reads.o", WHOLE),
+        ("port__command", "splitter.i", WHOLE),
+    ],
     SparseArray: [("weights", "scheduler.weights", ("valid", "ready"))],
 }
 """Streams that are those of a submodule: what is proved there holds here."""
 
 
 def streams(component, flow):
-    """Names of a component's streams."""
-    return [
-        name
-        for name, member in component.signature.members.items()
-        if member.is_signature
-        and isinstance(member.signature, stream.Signature)
-        and member.flow.name == flow
-    ]
+    """Names of a component's streams, those of its ports among them."""
+    return [*_streams(component.signature, flow)]
+
+
+def _streams(signature, flow):
+    for name, member in signature.members.items():
+        if not member.is_signature:
+            continue
+        if isinstance(member.signature, stream.Signature):
+            if member.flow.name == flow:
+                yield name
+        else:
+            inner = {"In": "Out", "Out": "In"}[flow] if member.flow.name == "In" else flow
+            yield from (f"{name}__{each}" for each in _streams(member.signature, inner))
 
 
 def test_no_component_with_a_stream_is_left_out():
@@ -95,7 +113,9 @@ def test_no_component_with_a_stream_is_left_out():
         for _, thing in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             own = issubclass(thing, wiring.Component) and thing.__module__ == module.name
             engine = thing in Engine.__subclasses__()
-            if own and (engine or "stream.Signature(" in inspect.getsource(thing)):
+            text = inspect.getsource(thing) if own else ""
+            port = any(kind in text for kind in ("stream.Signature(", "(MemoryPort("))
+            if own and (engine or port):
                 found.add(thing.__name__)
     # What the engines have in common, which alone is none.
     found.remove(Engine.__name__)
@@ -126,32 +146,6 @@ class Hasty(wiring.Component):
 
 def test_a_valid_that_waits_for_ready_is_noticed():
     assert Netlist(Hasty()).depends_on(["o__valid"]) == {"go", "o__ready"}
-
-
-def stable(bench, item, name, *, unless=None, bits=None):
-    """Check that what `item` offers stays until it is taken; `bits` of it stand for all."""
-    offered = Cat(item.payload)[:bits]
-    waits = item.valid & ~item.ready
-    waits = bench.past(waits if unless is None else waits & ~unless, name=f"{name}_waits")
-    payload = bench.past(offered, name=f"{name}_payload")
-    bench.check(f"{name} stays valid", ~waits | item.valid)
-    bench.check(f"{name} keeps its payload", ~waits | (offered == payload))
-    bench.cover(f"{name} waits", waits & item.valid)
-
-
-def queue(bench, design, prefix, depth):
-    """Lemmas about Amaranth's FIFO: its pointers agree with its level."""
-    level, produce = design[f"{prefix}level"], design[f"{prefix}produce"]
-    apart = (produce - design[f"{prefix}consume"])[: len(produce)]
-    bench.check(f"{prefix}pointers agree", apart == level[: len(produce)])
-    bench.check(f"{prefix}level is in range", level <= depth)
-    bench.check(
-        f"{prefix}nothing is written when full",
-        ~design[f"{prefix}w_port__en"] | (level != depth),
-    )
-    bench.check(f"{prefix}nothing is lost", ~design["w_en"] | design[f"{prefix}w_rdy"])
-    bench.cover(f"{prefix}full", level == depth)
-    return level
 
 
 def host_bench(old="self.o.payload.eq(self.bus.result)", new=None):
