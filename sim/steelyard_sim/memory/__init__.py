@@ -1,0 +1,1 @@
+"""Models of external memories, which check every rule, and simulations with them."""
