@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 
 from ..lib.delay import delay
-from .multiplier_ecp5 import EcpPairs
+from .multiplier_ecp5 import EcpLanes, EcpPairs
 from .multiplier_ice40 import IcePairs
 from .multiplier_xilinx import XilinxPairs
 from .target import Target
@@ -89,9 +89,10 @@ def lane_multipliers(config: AcceleratorConfig, target: Target) -> wiring.Compon
     configurations without `carry_registers` instantiate them, for yosys' option ``-dsp``, which the
     others need for their requantizers, changes instances into plain 16x16 multipliers.
     """
-    version = {Target.ECP5: EcpPairs, Target.XILINX: XilinxPairs}.get(target)
-    if version is not None and config.engine.multiplier_stages == version.STAGES:
-        return version(config.engine.lanes, multiplier_signature(config.engine.lanes))
+    versions = {Target.ECP5: (EcpPairs, EcpLanes), Target.XILINX: (XilinxPairs,)}
+    for version in versions.get(target, ()):
+        if config.engine.multiplier_stages == version.STAGES:
+            return version(config.engine.lanes, multiplier_signature(config.engine.lanes))
     instantiates = (
         not config.engine.carry_registers and config.engine.multiplier_stages + 1 == IcePairs.STAGES
     )

@@ -1,4 +1,4 @@
-"""Two lanes on one ECP5 multiplier: over-packed products, separated by logic."""
+"""ECP5 multipliers: with their own registers, one lane each or two lanes over-packed."""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Shape, Signal
 from amaranth.lib import wiring
@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..lib.delay import delay
 
-__all__ = ["EcpPairs", "Multiplier18"]
+__all__ = ["EcpLanes", "EcpPairs", "Multiplier18"]
 
 
 class Multiplier18(wiring.Component):
@@ -57,6 +57,53 @@ class Multiplier18(wiring.Component):
         return m
 
 
+_REST = 18 - 8
+"""Bits of a multiplier's operand below a weight at its top."""
+
+
+def _at_the_top(weight):
+    """Operand that is `weight` times ``2**_REST``.
+
+    At the bottom its sign would be routed to eleven pins of every multiplier; zeros take no wires.
+    """
+    return Cat(Const(0, _REST), weight).as_signed()
+
+
+class EcpLanes(wiring.Component):
+    """Products of one weight with all lanes, each lane on a MULT18X18D of its own.
+
+    ``STAGES`` cycles of latency; one weight a cycle. Same ports and products as
+    :class:`.multiplier.LaneMultipliers`. Its two registers are those of the cell: yosys leaves the
+    registers of plain arithmetic outside, where a product takes 3.9 ns to the cell's edge and a
+    wire from there.
+
+    Parameters
+    ----------
+    lanes : :class:`int`
+    signature : ports, as ``multiplier_signature(lanes)`` gives them
+    model : :class:`bool`
+        Use the multiplier's model, for simulation and proofs.
+    """
+
+    STAGES = 2
+
+    def __init__(self, lanes: int, signature: wiring.Signature, *, model: bool = False):
+        self._lanes = lanes
+        self._model = model
+        super().__init__(signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        for lane in range(self._lanes):
+            m.submodules[f"multiplier_{lane}"] = multiplier = Multiplier18(model=self._model)
+            m.d.comb += [
+                multiplier.a.eq(self.activations[lane]),
+                multiplier.b.eq(_at_the_top(self.weight)),
+                self.products[lane].eq(multiplier.p[_REST:][:16].as_signed()),
+            ]
+        return m
+
+
 class EcpPairs(wiring.Component):
     """Products of one weight with all lanes, two lanes on each MULT18X18D.
 
@@ -100,9 +147,9 @@ class EcpPairs(wiring.Component):
         m.submodules[f"multiplier_{lane}"] = multiplier = Multiplier18(model=self._model)
         m.d.comb += [
             multiplier.a.eq(Cat(low, Const(0, 2), high)),
-            multiplier.b.eq(self.weight),
+            multiplier.b.eq(_at_the_top(self.weight)),
         ]
-        product = multiplier.p
+        product = multiplier.p[_REST:]
 
         # The low six bits of high * weight, in step with the multiplier's two registers.
         weight = self.weight.as_unsigned()

@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 
 from steelyard.contract import configure
 from steelyard_hw.cells.multiplier import LaneMultipliers, lane_multipliers, multiplier_signature
-from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
+from steelyard_hw.cells.multiplier_ecp5 import EcpLanes, EcpPairs
 from steelyard_hw.cells.multiplier_xilinx import XilinxPairs
 from steelyard_hw.cells.target import Target
 
@@ -18,6 +18,10 @@ LANES = 32
 VERSIONS = {
     "portable, 2 stages": (lambda: LaneMultipliers(LANES), 2),
     "portable, 5 stages": (lambda: LaneMultipliers(LANES, 5), 5),
+    "ECP5": (
+        lambda: EcpLanes(LANES, multiplier_signature(LANES), model=True),
+        EcpLanes.STAGES,
+    ),
     "ECP5 pairs": (
         lambda: EcpPairs(LANES, multiplier_signature(LANES), model=True),
         EcpPairs.STAGES,
@@ -99,6 +103,7 @@ def test_xilinx_pairs_keep_the_products_apart_for_all_operands():
         (Target.PORTABLE, 4, LaneMultipliers),
         (Target.ECP5, 4, EcpPairs),
         (Target.ECP5, 3, LaneMultipliers),
+        (Target.ECP5, 2, EcpLanes),
         (Target.XILINX, 4, XilinxPairs),
         (Target.XILINX, 2, LaneMultipliers),
     ],
