@@ -51,6 +51,7 @@ BOARD = Board(
     default=configure(
         "array", lanes=4, columns=6, requantizers=1,
         activation_words=4096, weight_words=4096, parameter_words=512, max_layers=16,
+        fused_additions=False,  # Multipliers: 24 of 28 for weights, 3 and 1 for the requantizer.
     ),
     loader=("-c", "ft232"),
     baud=2_000_000,

@@ -18,7 +18,7 @@ from accelerator_sizing import by_place, comb, synthesize
 from steelyard_boards.configs import LARGE
 from steelyard_hw.cells.target import Target
 
-OPERATORS = ("additions", "tables", "slopes", "products", "lane_sums")
+OPERATORS = ("additions", "tables", "slopes", "products", "lane_sums", "fused_additions")
 COLUMNS = ("LUT4", "CCU2C", "TRELLIS_DPR16X4", "TRELLIS_FF", "DP16KD", "MULT18X18D")
 
 
@@ -26,6 +26,8 @@ STARTS = {"TRELLIS_FF": 0.5, "DP16KD": 5.7, "MULT18X18D": 3.9, "TRELLIS_DPR16X4"
 """Nanoseconds from the clock to a cell's outputs (docs/notes/bitstreams.md has the large ones)."""
 STEPS = {"LUT4": 0.24, "PFUMX": 0.17, "L6MUX21": 0.17, "CCU2C": 0.45}
 WIRE = 0.8
+LAST = (".output.", ".tables.", ".residual.")
+"""Output stage and what lies behind it, in names of cells."""
 CARRY = 0.07
 
 
@@ -62,7 +64,7 @@ def longest(netlist):
             for port, bits in cell["connections"].items():
                 if cell["port_directions"][port] == "input":
                     ends[name] = max([ends.get(name, 0.0), *(at(bit) + WIRE for bit in bits)])
-    within = [time for name, time in ends.items() if ".output." in name or ".tables." in name]
+    within = [time for name, time in ends.items() if any(each in name for each in LAST)]
     return max(ends.values()), max(within)
 
 
@@ -89,13 +91,13 @@ def main():
         designs |= {name: none.with_(**{name: True}) for name in OPERATORS}
     designs["all"] = none.with_(**dict.fromkeys(OPERATORS, True))
     print(
-        f"{'':10}"
+        f"{'':16}"
         + "".join(f"{name:>16}" for name in (*COLUMNS, "COMB", "longest ns", "at output ns"))
     )
     for name, config in designs.items():
         paths, cells = cells_of(config, arguments.folder / f"{arguments.columns}-{name}")
         shown = [*(cells.get(column, 0) for column in COLUMNS), comb(cells)]
-        print(f"{name:10}" + "".join(f"{number:16}" for number in shown), end="")
+        print(f"{name:16}" + "".join(f"{number:16}" for number in shown), end="")
         print("".join(f"{time:16.1f}" for time in paths), flush=True)
     return 0
 

@@ -17,6 +17,7 @@ BOARDS = (
         oscillator_hz=100 * MHZ,
         clock_hz=100 * MHZ,
         # Pairs: 64 of 90 multipliers serve 128 lanes, 12 requantize, 4 multiply activations.
+        # Fused additions would leave the router too little room.
         default=configure(
             "array",
             lanes=8,
@@ -28,6 +29,7 @@ BOARDS = (
             parameter_words=512,
             max_layers=32,
             shared_taps=False,
+            fused_additions=False,
         ),
         loader=("-b", "arty_a7_35t"),
         baud=2_000_000,

@@ -15,9 +15,11 @@ SMALL = configure(
     max_layers=16,
     wide_reads=False,
     shared_taps=False,
+    fused_additions=False,
 )
-"""ECP5-25F: 24 of 28 multipliers multiply weights; one requantizer is enough for four lanes. Words
-of six pixels would take twice the block RAM of four."""
+"""ECP5-25F: 24 of 28 multipliers multiply weights; one requantizer is enough for four lanes, and
+leaves no multipliers for fused additions. Words of six pixels would take twice the block RAM of
+four."""
 MIDDLE = configure(
     "array",
     lanes=8,
@@ -26,8 +28,9 @@ MIDDLE = configure(
     activation_words=4096,
     weight_words=6144,
     max_layers=32,
+    fused_additions=False,
 )
-"""ECP5-45F: 64 of 72 multipliers multiply weights."""
+"""ECP5-45F: 64 of 72 multipliers multiply weights, the others requantize."""
 LARGE = configure(
     "array",
     lanes=16,
@@ -39,8 +42,8 @@ LARGE = configure(
     parameter_words=512,
     partial_sum_channels=128,
 )
-"""ECP5-85F: 256 multiplications on 128 of 156 multipliers, 12 more for the requantizers and 4 for
-pairs of activations."""
+"""ECP5-85F: 256 multiplications on 128 of 156 multipliers, 12 more for the requantizers, 4 for
+pairs of activations and 8 for fused additions."""
 UP5K_COMPACT = configure(
     "array",
     "compact",

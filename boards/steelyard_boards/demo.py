@@ -43,7 +43,7 @@ def demo_network() -> Network:
         channels = builder.tensors[source].shape[0]
         inner = convolve(convolve(source, channels, first_kept), channels)
         name = f"layer{len(builder.layers)}"
-        return builder.add(inner, source, name=name, multipliers=(1, 1), shift=1)
+        return builder.add(inner, source, name=name, multipliers=(1 << 22, 1 << 22), shift=23)
 
     image = convolve("input", 16, DENSE)
     image = builder.max_pool(2, image, name="pool", stride=2)

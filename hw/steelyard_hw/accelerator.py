@@ -13,6 +13,7 @@ from .engine import engine_class
 from .lib.countdown import Countdown
 from .load.loader import Loader
 from .output.lane_sum import LaneSum
+from .output.residual import ResidualAdder
 from .output.serial import SerialOutputStage
 from .output.stage import OutputStage
 from .output.tables import LookupTables
@@ -308,11 +309,18 @@ class Accelerator(wiring.Component):
         if self._config.vector.products:
             m.d.comb += output.multiply.eq(layer.op == Operation.MUL)
         if self._config.output.tables:
-            tables = self._tables(m, sequencer, output, parameters)
-            wiring.connect(m, tables.write, activations.write)
+            results = self._tables(m, sequencer, output, parameters).write
         else:
             wiring.connect(m, output.parameters, parameters.read)
-            wiring.connect(m, output.write, activations.write)
+            results = output.write
+        if self._config.fuses_additions:
+            m.submodules.residual = residual = ResidualAdder(self._config, self._target)
+            m.d.comb += residual.layer.eq(layer)
+            wiring.connect(m, output.coming, residual.coming)
+            wiring.connect(m, residual.addend, activations.addend)
+            wiring.connect(m, results, residual.results)
+            results = residual.write
+        wiring.connect(m, results, activations.write)
         if vector is not None:
             m.d.comb += vector.o_ready.eq(output.i_ready)
         return output

@@ -18,7 +18,7 @@ from steelyard_boards.families.ecp5 import ECP5, LFE5_25F
 
 BARE = {
     "tables": False, "slopes": False, "products": False, "lane_sums": False, "wide_reads": False,
-    "additions": False,
+    "additions": False, "fused_additions": False,
 }  # fmt: skip
 """Without operators and wide reads, as these designs were synthesized. Their additions were others,
 of two beats, with a queue in place of a multiplier: see `QUEUE`."""
@@ -117,8 +117,8 @@ def refusal(name, config, program=None):
 
 def test_too_many_multipliers_are_refused():
     assert refusal("ulx3s_25f", configure("array", lanes=8, columns=8, requantizers=4)) == (
-        "Board 'ulx3s_25f' has 28 multipliers and the configuration needs 80: 8 lanes x 8 columns "
-        "and 4 for each of 4 requantizers; use fewer columns or requantizers."
+        "Board 'ulx3s_25f' has 28 multipliers and the configuration needs 88: 8 lanes x 8 columns "
+        "and 6 for each of 4 requantizers; use fewer columns or requantizers."
     )
 
 
@@ -153,10 +153,12 @@ def test_a_program_of_another_configuration_is_refused():
 
 
 def test_the_demo_network_takes_as_long_as_the_pruned_one():
-    # Of its twelve layers, 10 before each, and 33 before the first.
+    # 10 before each of its twelve layers, of which additions are fused, and 33 before the first.
     default = board("ulx3s_85f").default
-    assert demo_cycles(default) == 20_988 + 12 * 10 + 33
-    plain = default.with_(wide_reads=False, shared_taps=False, lane_sums=False)
+    assert demo_cycles(default) == 18_200 + 10 * 10 + 33
+    apart = default.with_(fused_additions=False)
+    assert demo_cycles(apart) == 20_988 + 12 * 10 + 33
+    plain = apart.with_(wide_reads=False, shared_taps=False, lane_sums=False)
     assert demo_cycles(plain) == 30_090 + 12 * 10 + 33
 
 
@@ -170,7 +172,9 @@ def test_the_icebreakers_multipliers_serve_two_lanes_only_in_compact_configurati
     sizes = {"lanes": 4, "columns": 1, "requantizers": 1, "activation_words": 1024}
     plain = configure("array", **sizes, accumulator_bits=22, weight_words=1024)
     assert family.demand(compact).multipliers == compact.engine.columns * 2
-    assert family.demand(plain).multipliers == 4 + 3 + plain.vector.pairs
+    assert (
+        family.demand(plain).multipliers == 4 + 3 + plain.vector.pairs + 2 * plain.fuses_additions
+    )
     # Inference would change instantiated multipliers.
     assert "-dsp" not in family.synthesis_of(compact).split()
     assert "-dsp" in family.synthesis_of(plain).split()

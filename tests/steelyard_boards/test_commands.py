@@ -30,7 +30,7 @@ def test_a_configuration_that_does_not_fit_is_refused_before_anything_is_written
         "bitstream", "ulx3s_12f", "--config", tmp_path / "large.toml", "-o", tmp_path / "out"
     )
     assert result.status == 2
-    assert "has 28 multipliers and the configuration needs 144" in result.err
+    assert "has 28 multipliers and the configuration needs 152" in result.err
     assert not (tmp_path / "out").exists()
 
 

@@ -111,6 +111,7 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
         k_last=min(k, last_positions),
         passes=passes,
         last_columns=int(rng.integers(1, config.engine.columns + 1)),
+        fused=int(config.fuses_additions and own.random() < 0.3),
         weight_count=passes * ((groups - 1) * k + min(k, last_positions)) * base.taps,
     )
 

@@ -19,6 +19,7 @@ CONFIGS = {
     "memories without registers": DEFAULT.with_(read_registers=False),
     "no queue of weights": DEFAULT.with_(weight_queue=False),
     "no additions": DEFAULT.with_(additions=False),
+    "no fused additions": DEFAULT.with_(fused_additions=False),
     "no lane sums": DEFAULT.with_(lane_sums=False),
     "no tags": DEFAULT.with_(additions=False, products=False, tag_registers=False),
     "serial requantizers": SERIAL,
@@ -32,6 +33,7 @@ CONFIGS = {
     "compact, requantizers of one cycle": COMPACT.with_(requantizer_cycles=1),
     "compact, lane sums": COMPACT.with_(lane_sums=True),
     "compact, slopes": COMPACT.with_(requantizer_cycles=1, slopes=True),
+    "compact, fused additions": COMPACT.with_(requantizer_cycles=1, fused_additions=True),
     "compact, additions": COMPACT.with_(requantizer_cycles=1, tag_registers=True, additions=True),
 }
 

@@ -168,6 +168,7 @@ class Family:
             return own + products
         # Operators: docs/notes/operators.md.
         each = 544 + 55 * config.output.tables + 30 * config.output.slopes
+        each += 547 * config.fuses_additions
         if config.vector.pairs:
             each += 268 if config.vector.additions else 136
         lane = 190 + 26 * config.vector.adds_lanes
@@ -181,10 +182,10 @@ class Family:
         return self.engine_multipliers(config) + each * config.output.requantizers
 
     def multipliers_of_requantizer(self, config: AcceleratorConfig) -> int:
-        """Multipliers of each requantizer, with that of pairs of activations."""
+        """Multipliers of each requantizer, with those of pairs and of fused additions."""
         if config.output.requantizer_cycles > 1:
             return 0
-        return self.requantizer_multipliers + config.vector.pairs
+        return self.requantizer_multipliers + config.vector.pairs + 2 * config.fuses_additions
 
     def _paired(self, config: AcceleratorConfig) -> bool:
         """Whether two lanes share a multiplier of the family's own."""

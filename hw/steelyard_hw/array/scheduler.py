@@ -1,6 +1,6 @@
 """Scheduler: which weight group and item the array takes next, and what holds it back."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -247,6 +247,7 @@ class Scheduler(wiring.Component):
         left = Signal(drain_bits(config))
         last_pass = Signal(drain_bits(config))
         drained = Signal(init=1)
+        in_step = self._in_step(m, begin)
         cycles = layer.last_columns * config.drain_cycles
         full = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN) - 1
         with m.If(~drained):
@@ -256,4 +257,16 @@ class Scheduler(wiring.Component):
         with m.If(begin):
             m.d.sync += drained.eq(1)
             m.d.sync += last_pass.eq(Mux(cycles > MINIMUM_DRAIN, cycles, MINIMUM_DRAIN) - 1)
-        return drained
+        return drained & in_step
+
+    def _in_step(self, m, begin):
+        """Whether a pass may end by the rhythm of the beats, which fused additions rely on."""
+        if not self._config.fuses_additions:
+            return Const(1)
+        beats = self._config.drain_beats
+        beat = Signal(range(beats))
+        in_step = Signal()
+        m.d.sync += [beat.eq(beat + 1), in_step.eq(~self.layer.fused | (beat == beats - 2))]
+        with m.If(begin):
+            m.d.sync += [beat.eq(0), in_step.eq(0)]
+        return in_step

@@ -1,6 +1,6 @@
 """Two operands of a lane: the product of both, or what a residual addition adds."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,10 +10,31 @@ from ..cells.target import Target
 from ..lib.delay import delay
 from .requantizer import times
 
-__all__ = ["OperandPair"]
+__all__ = ["OperandPair", "scaled"]
 
 _LOW = 17
 """Bits of the factor that the signed multiplier of 18 bits takes; logic takes the others."""
+
+
+def scaled(m: Module, value: Value, factor: Value, low: Value, bits: int) -> Value:
+    """``value * factor`` of an operand less its zero point, 3 cycles later.
+
+    Parameters
+    ----------
+    value : signed, of 9 bits
+    factor : unsigned, of 24 bits; static
+    low : ``value * factor[:bits]``, 2 cycles after `value`
+    bits : of the factor that a multiplier takes, 16 to 18
+    """
+    held = delay(m, value)
+    nothing = Const(0, signed(1))
+    rows = [*(Mux(bit, held, 0) for bit in factor[bits:]), nothing, nothing][:8]
+    pairs = [
+        delay(m, (even + (odd << 1)).as_signed())
+        for even, odd in zip(rows[0::2], rows[1::2], strict=True)
+    ]
+    high = delay(m, pairs[0] + (pairs[1] << 2)) + (delay(m, pairs[2] + (pairs[3] << 2)) << 4)
+    return delay(m, low) + (high << bits)
 
 
 class OperandPair(wiring.Component):
@@ -73,14 +94,6 @@ class OperandPair(wiring.Component):
         m.d.comb += second.eq(Mux(multiply, a, self.factor[:_LOW]))
         product = times(m, self._target, b, second, "product")
         m.d.comb += self.o_sum.eq(Mux(multiply, product, delay(m, a, 2)))
-
-        held = delay(m, b)
-        rows = [Mux(bit, held, 0) for bit in self.factor[_LOW:]]
-        pairs = [
-            delay(m, (even + (odd << 1)).as_signed())
-            for even, odd in zip(rows[0::2], [*rows[1::2], Const(0, signed(1))], strict=True)
-        ]
-        high = delay(m, pairs[0] + (pairs[1] << 2)) + (delay(m, pairs[2] + (pairs[3] << 2)) << 4)
-        total = delay(m, product) + (high << _LOW)
+        total = scaled(m, b, self.factor, product, _LOW)
         m.d.sync += self.o_addend.eq(Mux(multiply, 0, total))
         return m

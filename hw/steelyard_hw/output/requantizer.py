@@ -1,6 +1,6 @@
 """Requantizer of one lane: 32-bit sums to int8, exact for every multiplier and shift."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from steelyard.contract.limits import MULTIPLIER_BITS
 from ..cells.multiplier_ecp5 import Multiplier18
 from ..cells.target import Target
 from ..lib.delay import delay
+from .rounding import RESULT_BITS, narrow, rounded_code
 
 __all__ = ["Requantizer", "times"]
 
@@ -18,8 +19,6 @@ _LIMB = 17
 _CORNER = 32 - 18
 """Bits of the sum that a signed 18-bit operand leaves over."""
 _PRODUCT_BITS = 32 + MULTIPLIER_BITS
-_RESULT_BITS = 11
-"""Shifted bits that decide an int8: 10 cover what `z_y` can bring back into range, 1 the half."""
 
 
 def times(m: Module, target: Target, a: Value, b: Value, name: str) -> Value:
@@ -39,26 +38,6 @@ def _add_above(low: Value, high: Value, bits: int) -> Value:
     upper = low.shift_right(bits) + high
     total = Cat(low[:bits], upper)
     return total.as_signed() if upper.shape().signed else total
-
-
-def _narrow(
-    m: Module, window: Value, select: Value, step: int, width: int
-) -> tuple[Signal, Value, Value]:
-    """Signed `width` bits of `window` from bit ``step * select`` on, one cycle later.
-
-    With them come two flags: a one was shifted out below, and the value did not fit `width` bits.
-    Their last multiplexer stands behind the registers, where the long reductions already ended.
-    """
-    starts = [step * n for n in range(1 << len(select))]
-
-    def misfit(bits: Value) -> Value:
-        return bits.any() & ~bits.all()
-
-    kept = delay(m, Array(window[start : start + width] for start in starts)[select].as_signed())
-    lost = [delay(m, window[:start].any()) if start else Const(0) for start in starts]
-    excess = [delay(m, misfit(window[start + width - 1 :])) for start in starts]
-    chosen = delay(m, select)
-    return kept, Array(lost)[chosen], Array(excess)[chosen]
 
 
 class Requantizer(wiring.Component):
@@ -170,30 +149,23 @@ class Requantizer(wiring.Component):
         The window of bits that can still reach the result halves from shift to shift; what leaves
         it below decides ties, what leaves it above saturates.
         """
-        fine = _RESULT_BITS + 3
+        fine = RESULT_BITS + 3
         middle = fine + 12
         reach = middle + 48
         wide = Cat(total, total[-1].replicate(reach - len(total)))
-        window, lost, excess = _narrow(m, wide, distance[4:6], 16, middle)
+        window, lost, excess = narrow(m, wide, distance[4:6], 16, middle)
         lost_coarse, excess_coarse = delay(m, lost), delay(m, excess)
 
-        window, lost, excess = _narrow(m, window, delay(m, distance[2:4]), 4, fine)
+        window, lost, excess = narrow(m, window, delay(m, distance[2:4]), 4, fine)
         sticky = delay(m, lost_coarse | lost)
         saturate = delay(m, excess_coarse | excess)
 
-        window, lost, excess = _narrow(m, window, delay(m, distance[0:2], 2), 1, _RESULT_BITS)
+        window, lost, excess = narrow(m, window, delay(m, distance[0:2], 2), 1, RESULT_BITS)
         sticky = delay(m, sticky | lost)
         saturate = delay(m, saturate | excess)
         window = delay(m, window)
 
-        up = window[0] & (sticky | window[1])
-        # The carry into the lowest bit rounds: one adder for rounding and the zero point.
-        doubled = Cat(Const(1, 1), window[1:]).as_signed() + Cat(up, self.z_y).as_signed()
-        rounded = delay(m, doubled[1:].as_signed())
-        saturate = delay(m, saturate)
-        negative = delay(m, total[-1], 5)
-
-        below = Mux(saturate, negative, rounded < self.lo)
-        above = Mux(saturate, ~negative, rounded > self.hi)
-        clamped = Mux(below, self.lo, Mux(above, self.hi, rounded[:8].as_signed()))
-        m.d.comb += self.o_y.eq(delay(m, clamped[:8].as_signed()))
+        code = rounded_code(
+            m, window, sticky, saturate, delay(m, total[-1], 5), self.z_y, self.lo, self.hi
+        )
+        m.d.comb += self.o_y.eq(code)

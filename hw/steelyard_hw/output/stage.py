@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
-from steelyard.contract.latencies import OUTPUT_LATENCY, SUM_LATENCY
+from steelyard.contract.latencies import OUTPUT_LATENCY, SUM_LATENCY, TABLE_LATENCY
 from steelyard.contract.limits import MULTIPLIER_BITS
 
 from ..cells.target import Target, local_copy
@@ -14,6 +14,7 @@ from ..lib.delay import delay, delays
 from ..shell.ports import BeatWritePort, ReadPort
 from .operands import OperandPair
 from .requantizer import Requantizer
+from .residual import ResidualAdder
 
 __all__ = ["Beat", "OutputStage", "Parameter", "output_signature"]
 
@@ -114,6 +115,7 @@ def output_signature(config: AcceleratorConfig) -> wiring.Signature:
             **({"multiply": In(1)} if config.vector.products else {}),
             "parameters": Out(ReadPort(config.memory.parameter_words, sum(config.parameter_bits))),
             "write": Out(BeatWritePort(config)),
+            **({"coming": Out(BeatWritePort(config))} if config.fuses_additions else {}),
         }
     )
 
@@ -152,6 +154,9 @@ class OutputStage(wiring.Component):
         Parameter memory, one cycle of latency; items of 88 bits with `slopes`.
     write : ``Out(BeatWritePort(config))``
         Results for the activation memory, one a lane.
+    coming : ``Out(BeatWritePort(config))``
+        What `write`, or the tables behind it, will say ``ResidualAdder.lead`` cycles later, without
+        the data. Only with `fuses_additions`.
 
     Attributes
     ----------
@@ -208,11 +213,19 @@ class OutputStage(wiring.Component):
             ]
 
         writes = valid[-1] & ~last.store
-        m.d.comb += [
-            self.write.en.eq(delay(m, writes, Requantizer.latency, "write", reset_less=False)),
-            self.write.row.eq(delay(m, last.row, Requantizer.latency)),
-            self.write.beat.eq(delay(m, last.beat, Requantizer.latency)),
-        ]
+        enables = delays(m, writes, Requantizer.latency, "write", reset_less=False)
+        rows = delays(m, last.row, Requantizer.latency)
+        beats = delays(m, last.beat, Requantizer.latency)
+        ports = [(self.write, -1)]
+        if self._config.fuses_additions:
+            early = ResidualAdder.lead - TABLE_LATENCY * self._config.output.tables
+            ports.append((self.coming, -1 - early))
+        for port, place in ports:
+            m.d.comb += [
+                port.en.eq(enables[place]),
+                port.row.eq(rows[place]),
+                port.beat.eq(beats[place]),
+            ]
         return m
 
     def _pairs(self, m: Module, beats: list, factor: Value) -> list[OperandPair]:

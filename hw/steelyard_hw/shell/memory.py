@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In
 from steelyard.contract import AcceleratorConfig
 
 from ..cells.target import local_copy
-from .ports import BeatWritePort, HostBus, ReadPort, RowReadPort
+from ..lib.delay import delay
+from .ports import AddendPort, BeatWritePort, HostBus, ReadPort, RowReadPort
 
 __all__ = ["ActivationMemory", "ItemMemory"]
 
@@ -181,6 +182,9 @@ class ActivationMemory(wiring.Component):
         Words, of which each 32 bits are lanes ``4*sub`` to ``4*sub + 3``, low byte first. With
         `select` the read port is the host's. A strobe of `write` stores, whatever `select` is;
         never together with `write.en`.
+    addend : ``In(AddendPort(config))``
+        Read port of fused residual additions, through the block RAMs' write ports. Only with
+        `fuses_additions`.
 
     Raises
     ------
@@ -199,8 +203,11 @@ class ActivationMemory(wiring.Component):
         self._banks = config.banks
         self._writers = config.output.requantizers
         self._depth = config.memory.activation_words
+        self._beats = config.drain_beats
+        self._fuses = config.fuses_additions
         super().__init__(
             {
+                **({"addend": In(AddendPort(config))} if self._fuses else {}),
                 "read": In(RowReadPort(config)),
                 "write": In(BeatWritePort(config)),
                 "host": In(HostBus(self._depth, config.activation_item_words)),
@@ -228,8 +235,7 @@ class ActivationMemory(wiring.Component):
         stored = [
             Signal(8, name=f"stored_{n}", reset_less=True) for n in range(max(4, self._writers))
         ]
-        store_row = Signal(range(self._depth), reset_less=True)
-        m.d.sync += store_row.eq(Mux(host.write, host.address, self.write.row))
+        store_rows = self._store_rows(m)
         for number, byte in enumerate(stored):
             m.d.sync += byte.eq(
                 Mux(
@@ -241,6 +247,7 @@ class ActivationMemory(wiring.Component):
 
         outputs = m.d.sync if self._registered else m.d.comb
         output = [Signal(8, name=f"output_{n}", reset_less=True) for n in range(self._banks)]
+        addends = []
         for bank in range(self._banks):
             memory = Memory(shape=8, depth=depth, init=[])
             m.submodules[f"bank_{bank}"] = memory
@@ -260,11 +267,40 @@ class ActivationMemory(wiring.Component):
             outputs += output[bank].eq(read.data)
             m.d.comb += [
                 read.addr.eq(address),
-                write.addr.eq(store_row[low:]),
+                write.addr.eq(store_rows[lane // self._writers][low:]),
                 write.data.eq(stored[lane % len(stored)]),
                 self.read.data[bank].eq(output[bank]),
             ]
+            if self._fuses:
+                # With the write's address the same port of the block RAM reads it.
+                other = memory.read_port()
+                m.d.comb += [other.addr.eq(write.addr), other.en.eq(~write.en)]
+                addends.append(delay(m, other.data, 1, f"addend_{bank}"))
+        if self._fuses:
+            self._choose(m, addends)
 
         words = Array(Cat(output[first : first + 4]) for first in range(0, self._banks, 4))
         m.d.comb += host.result.eq(words[Cat(host.sub, host.address[:low])])
         return m
+
+    def _store_rows(self, m):
+        """Row of the write ports of each beat's lanes: what is written, else what is read there."""
+        write, rows = self.write, []
+        for beat in range(self._beats):
+            other = (
+                Mux(write.en & (write.beat == beat), write.row, self.addend.row)
+                if (self._fuses)
+                else write.row
+            )
+            rows.append(Signal(range(self._depth), name=f"store_row_{beat}", reset_less=True))
+            m.d.sync += rows[-1].eq(Mux(self.host.write, self.host.address, other))
+        return rows if self._fuses else [rows[0]] * self._beats
+
+    def _choose(self, m, addends):
+        """Bytes of the beat that was asked for, of one of a row's words."""
+        low = self._banks // self._lanes - 1
+        place = delay(m, Cat(self.addend.beat, self.addend.row[:low]), 3, "addend_place")
+        for number in range(self._writers):
+            chosen = Array(addends[number :: self._writers])[place]
+            held = delay(m, chosen, 2, f"addend_chosen_{number}")
+            m.d.comb += self.addend.data[number].eq(held.as_signed())

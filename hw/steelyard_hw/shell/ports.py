@@ -6,7 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
-__all__ = ["BeatWritePort", "EdgePort", "HostBus", "ReadPort", "RowReadPort", "WritePort"]
+__all__ = [
+    "AddendPort",
+    "BeatWritePort",
+    "EdgePort",
+    "HostBus",
+    "ReadPort",
+    "RowReadPort",
+    "WritePort",
+]
 
 
 class ReadPort(wiring.Signature):
@@ -81,6 +89,37 @@ class RowReadPort(wiring.Signature):
                 "row": Out(range(config.memory.activation_words >> config.load.wide_reads)),
                 "split": Out(range(config.banks)),
                 "data": In(data.ArrayLayout(signed(8), config.banks)),
+            }
+        )
+
+
+class AddendPort(wiring.Signature):
+    """Port through which fused residual additions read their other operand, a beat at a time.
+
+    It shares the write port of the lanes that a beat has: in a cycle in which results of these are
+    written it reads nothing.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+        Gives requantizers R, beats of a row (``drain_beats``) and rows (``activation_words``).
+
+    Members
+    -------
+    row : ``Out(range(activation_words))``
+        Word to read.
+    beat : ``Out(range(drain_beats))``
+        Which R lanes of it.
+    data : ``In(ArrayLayout(signed(8), R))``
+        Its bytes, ``ADDEND_LATENCY`` cycles after `row` and `beat`.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__(
+            {
+                "row": Out(range(config.memory.activation_words)),
+                "beat": Out(range(config.drain_beats)),
+                "data": In(data.ArrayLayout(signed(8), config.output.requantizers)),
             }
         )
 

@@ -133,7 +133,7 @@ class Script:
         for index, entry in enumerate(program.layers):
             if layerwise:
                 self._start(entry.first, entry.count)
-            if layerwise or index == len(program.layers) - 1:
+            if (layerwise and entry.stored) or index == len(program.layers) - 1:
                 plane = entry.output
                 count = plane.words * program.config.activation_item_words
                 self._outputs[index] = self._read(Space.ACTIVATIONS, plane.base, count)

@@ -27,6 +27,7 @@ def _link(plans: Sequence[LayerPlan], planes: dict[str, Plane]) -> list[tuple[De
         done = []
         for step in plan.steps:
             bases = [each.base + step.reads * each.pitch for each in sources]
+            added = planes[plan.addend].base - output.base if plan.addend is not None else 0
             done.append(
                 replace(
                     step.descriptor,
@@ -36,6 +37,7 @@ def _link(plans: Sequence[LayerPlan], planes: dict[str, Plane]) -> list[tuple[De
                     weight_base=weight_base if step.descriptor.weight_count else 0,
                     param_base=param_base + step.item,
                     table_base=param_base + plan.table if step.descriptor.table else 0,
+                    addend_offset=added,
                 )
             )
             weight_base += step.descriptor.weight_count
@@ -62,6 +64,7 @@ def _entries(
                 first=first,
                 count=len(descriptors),
                 output=planes[plan.layer.output],
+                stored=plan.stored,
                 nnz=plan.total("nnz"),
                 kept=plan.total("kept"),
                 weight_items=plan.weight_items,

@@ -4,11 +4,13 @@ A concatenation costs nothing where its parts are written into it, a slice never
 tensor would have to lie in two places, a copy is made.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..network import Concat, Layer, MaxPool, Network, Slice, Tensor
+from .fusion import Fusion
 
 __all__ = ["Places", "separate"]
 
@@ -52,6 +54,12 @@ class Places:
         """First channel of a tensor in its buffer."""
         group = self._group[name]
         return group.starts[name] - min(start for start, _ in group.made)
+
+    def share(self, source: str, output: str) -> None:
+        """Take in a tensor that lies where `source` would, which gets into no memory."""
+        group = self._group[source]
+        group.starts[output] = group.starts[source]
+        self._group[output] = group
 
     def enter(self, layer: Layer, output: Tensor, channels: dict[str, int]) -> list[int]:
         """Take in a layer's output; numbers of the inputs that it needs copies of first.
@@ -108,16 +116,25 @@ class Places:
         self._group[tensor.name] = _Group({tensor.name: 0}, [(0, tensor.shape[0])])
 
 
-def separate(network: Network) -> tuple[Network, Places]:
+def separate(network: Network, fusions: Iterable[Fusion] = ()) -> tuple[Network, Places]:
     """Network with copies where a concatenation needs them, and where its tensors lie.
 
-    A copy is a max pooling of single pixels, called after the concatenation.
+    A copy is a max pooling of single pixels, called after the concatenation. Of layers that are
+    computed together, as `fusions` say, the results of the last one take the place of all.
     """
+    sources: dict[str, str] = {}
+    for fusion in fusions:
+        names = [fusion.conv.output, *(each.output for each in fusion.following)]
+        sources |= dict(zip(names[1:], names, strict=False))
     tensors = dict(network.tensors)
     channels = {name: tensor.shape[0] for name, tensor in tensors.items()}
     places = Places(network.tensor(network.input))
     layers: list[Layer] = []
     for layer in network.layers:
+        if layer.output in sources:
+            places.share(sources[layer.output], layer.output)
+            layers.append(layer)
+            continue
         inputs = list(layer.inputs)
         while conflicts := places.enter(layer, tensors[layer.output], channels):
             for number in conflicts:

@@ -16,6 +16,7 @@ from ..network import Conv, Layer, Network
 from ..network.grouped import blocks, ungroup
 from ..program import Use
 from .cycles import predict
+from .fusion import Fusion, fusions
 from .layers import LOWERINGS, check_features, serial_scale, walk
 from .memory import Buffer, assign, lifetimes
 from .places import Places, separate
@@ -33,6 +34,8 @@ class LayerPlan:
     parts : convolutions of one group and what the engine decided about each; none for a layer
         without weights
     table : parameter item of the layer with which its table begins, if it has one
+    addend : tensor that is added to its results, if one is
+    stored : whether its output gets into memory, and not only that of what follows at once
     """
 
     layer: Layer
@@ -41,6 +44,8 @@ class LayerPlan:
     predicted_cycles: int
     parts: tuple[tuple[Conv, Plan], ...] = ()
     table: int = 0
+    addend: str | None = None
+    stored: bool = True
 
     @property
     def weight_items(self) -> int:
@@ -90,11 +95,15 @@ class Planner:
     config: AcceleratorConfig
     engine: Engine
     prepared: Any
+    fusions: dict[str, Fusion]
 
     def layer(self, layer: Layer, growth: int) -> LayerPlan:
         """Plan of one layer; `growth` is how much larger blocks of groups are than they need be."""
         if isinstance(layer, Conv):
             return self._convolution(layer, growth)
+        for fusion in self.fusions.values():
+            if layer.name in [each.name for each in fusion.following]:
+                return self._computed(layer, fusion)
         lower = LOWERINGS.get(type(layer))
         if lower is None:
             known: list[type[Layer]] = [Conv, *LOWERINGS]
@@ -123,6 +132,8 @@ class Planner:
     def _convolution(self, layer: Conv, growth: int) -> LayerPlan:
         config = self.config
         base = walk(self.network, layer, Operation.CONV, self.batch, config.engine.lanes)
+        fusion = self.fusions.get(layer.name, Fusion(conv=layer))
+        base = replace(base, **fusion.fields(self.network))
         base.words(layer.name, config)
         check_features(layer, base, config)
         parts, steps = [], []
@@ -138,12 +149,29 @@ class Planner:
                 )
         bias = np.concatenate([plan.bias for _, plan in parts])
         scaling = (layer.multiplier, layer.shift, layer.negative_multiplier)
+        parameters = _parameter_words(layer.name, bias, *scaling, config)
+        table = len(parameters)
+        if fusion.lookup is not None:
+            parameters = _with_table(parameters, fusion.lookup.table)
         return LayerPlan(
             layer=layer,
             steps=tuple(steps),
-            parameters=_parameter_words(layer.name, bias, *scaling, config),
+            parameters=parameters,
             predicted_cycles=sum(plan.predicted_cycles for _, plan in parts),
             parts=tuple(parts),
+            table=table,
+            addend=fusion.addend,
+            stored=not fusion.following,
+        )
+
+    def _computed(self, layer: Layer, fusion: Fusion) -> LayerPlan:
+        """Plan of a layer that is computed with a convolution."""
+        return LayerPlan(
+            layer=layer,
+            steps=(),
+            parameters=np.zeros((0, len(self.config.parameter_bits)), np.uint32),
+            predicted_cycles=0,
+            stored=layer.name == fusion.following[-1].name,
         )
 
     def all(self, most: int) -> list[LayerPlan]:
@@ -252,12 +280,15 @@ def _planner(
             )
     if not engine.cuts_layers:
         network = ungroup(network, config.engine.group, config.engine.width)
-    network, places = separate(network)
+    found = fusions(network, config, batch)
+    network, places = separate(network, found.values())
     settings, mapping, prepared = engine.prepare(network, config, options)
     # With memories that hold everything: how large they are changes no plan, and what is too much
     # for those of the configuration is said of the whole network.
     room = config.with_(**MEMORIES)
-    planner = Planner(network=network, batch=batch, config=room, engine=engine, prepared=prepared)
+    planner = Planner(
+        network=network, batch=batch, config=room, engine=engine, prepared=prepared, fusions=found
+    )
     return planner, places, settings, mapping
 
 

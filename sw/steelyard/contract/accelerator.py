@@ -31,6 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tag_registers": False,
         "tables": False,
         "slopes": False,
+        "fused_additions": False,
         "link_registered": False,
     },
 }
@@ -116,6 +117,17 @@ class AcceleratorConfig(Generic[EngineT]):
     def drain_beats(self) -> int:
         """Beats to drain the sums of all lanes: ``lanes / requantizers``."""
         return self.engine.lanes // self.output.requantizers
+
+    @property
+    def fuses_additions(self) -> bool:
+        """Whether residual additions can be computed where their later operand leaves the engine.
+
+        The activation memory is then read in the beats in which no results are written, so there
+        must be two beats or more, and the engine must keep to their order.
+        """
+        output = self.output
+        steady = self.engine.steady_drain and output.requantizer_cycles == 1
+        return output.fused_additions and steady and self.drain_beats > 1
 
     @property
     def drain_cycles(self) -> int:

@@ -65,6 +65,7 @@ FIELDS: dict[str, Field] = {
     "padded": Field(0, 9, 1),
     "table": Field(0, 10, 1),
     "shared": Field(0, 11, 1),
+    "fused": Field(0, 12, 1),
     "pad_value": Field(0, 16, 8, signed=True),
     "in_base": Field(1, 0, 32),
     "in2_base": Field(2, 0, 32),
@@ -106,8 +107,20 @@ FIELDS: dict[str, Field] = {
     "z_a": Field(27, 0, 8, signed=True),
     "z_b": Field(27, 8, 8, signed=True),
     "lane_sum": Field(27, 16, 8),
+    "addend_offset": Field(28, 0, 32, signed=True),
+    "m_a": Field(29, 0, 24),
+    "sum_shift": Field(29, 24, 4, offset=17),
+    "m_b": Field(30, 0, 24),
+    "z_sum": Field(31, 0, 8, signed=True),
+    "lo_sum": Field(31, 8, 8, signed=True),
+    "hi_sum": Field(31, 16, 8, signed=True),
 }
 """Every field by name, as laid out in docs/architecture.md section 6."""
+
+FUSED_FIELDS = {
+    "fused", "addend_offset", "m_a", "m_b", "sum_shift", "z_sum", "lo_sum", "hi_sum"
+}  # fmt: skip
+"""Fields of residual additions that are computed with the layer that makes an operand."""
 
 
 def narrowed(config: AcceleratorConfig) -> dict[str, Field]:
@@ -140,8 +153,10 @@ def absent(config: AcceleratorConfig) -> set[str]:
     names = set[str]()
     if not config.output.tables:
         names |= {"table", "table_base"}
-    if not config.vector.pairs:
+    if not (config.vector.pairs or config.fuses_additions):
         names |= {"z_a", "z_b"}
+    if not config.fuses_additions:
+        names |= FUSED_FIELDS
     if not config.vector.adds_lanes:
         names |= {"lane_sum"}
     if config.engine.window_lanes == config.engine.lanes:
@@ -161,6 +176,7 @@ class Descriptor:
     padded: int = 0
     table: int = 0
     shared: int = 0
+    fused: int = 0
     pad_value: int = 0
     in_base: int = 0
     in2_base: int = 0
@@ -202,6 +218,13 @@ class Descriptor:
     z_a: int = 0
     z_b: int = 0
     lane_sum: int = 0
+    addend_offset: int = 0
+    m_a: int = 0
+    m_b: int = 0
+    sum_shift: int = 17
+    z_sum: int = 0
+    lo_sum: int = 0
+    hi_sum: int = 0
 
     @property
     def taps(self) -> int:

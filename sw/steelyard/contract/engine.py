@@ -31,6 +31,8 @@ class EngineConfig(Configuration, ABC):
     """What computes, in words."""
     gateware: ClassVar[str]
     """``module:Class`` of its component, a :class:`steelyard_hw.engine.Engine`."""
+    steady_drain: ClassVar[bool] = False
+    """Whether sums can leave it so that each beat of a word has its own place in a fixed rhythm."""
     counts: ClassVar[bool] = False
     """Whether it has counters of its own, in space UNITS of the host port."""
 

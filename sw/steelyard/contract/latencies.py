@@ -10,7 +10,9 @@ from .limits import TABLE_ITEMS
 from .registers import COUNTERS
 
 __all__ = [
+    "ADDEND_LATENCY",
     "ALIGN_LATENCY",
+    "FUSED_LATENCY",
     "LANE_SUM_LATENCY",
     "MINIMUM_DRAIN",
     "OUTPUT_LATENCY",
@@ -45,6 +47,13 @@ TABLE_LATENCY = 2
 was written last, the sequencer stores counters and fetches a descriptor."""
 TABLE_CYCLES = 2 * TABLE_ITEMS
 """Of a layer with a table before all else: the table is copied, half an item a cycle."""
+FUSED_LATENCY = 10
+"""Of a fused residual addition, from both operands to the sum's code."""
+ADDEND_LATENCY = 5
+"""From the row of a fused addition's other operand to its bytes: address register, block RAM,
+output register, choice of the beat's bytes, and one register more. With `FUSED_LATENCY` an odd
+number: where each beat has its place in a rhythm of an even number of beats, other lanes are read
+than are written."""
 MINIMUM_DRAIN = 8
 """Least cycles between two drains, so between the ends of two passes: a stored partial sum is read
 again no earlier than that."""

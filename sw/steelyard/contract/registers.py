@@ -23,7 +23,7 @@ __all__ = [
 
 MAGIC = 0x594C5453
 """First register: the letters STLY."""
-VERSION = 3
+VERSION = 4
 """Version of the register map, the commands and the descriptors."""
 
 

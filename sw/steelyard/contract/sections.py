@@ -154,10 +154,14 @@ class OutputConfig(Configuration):
     slopes: bool = True
     """Whether negative sums can have a multiplier of their own; parameter items then take three
     words in place of two."""
+    fused_additions: bool = True
+    """Whether a residual addition can be computed where its later operand leaves the array, without
+    a pass of its own; takes two multipliers for each requantizer. Without effect where a word
+    leaves in one beat, with `requantizer_cycles` above 1, and beside a crossbar tile."""
 
     def __post_init__(self) -> None:
         self._integers("requantizers", "requantizer_cycles")
-        self._booleans("tables", "slopes")
+        self._booleans("tables", "slopes", "fused_additions")
         self._one_of("requantizer_cycles", (1, 16, 32))
 
 

@@ -305,7 +305,18 @@ class ArrayDevice(Device):
         self._ran = range(first, first + len(entries))
 
     def read_tensor(self, layer: int) -> NDArray[np.int8]:
-        return self._read(self.program.layers[layer].output)
+        entries = self.program.layers
+        if not entries[layer].stored:
+            last = next(
+                each
+                for each in entries[layer:]
+                if each.output == entries[layer].output and each.stored
+            )
+            raise UserError(
+                f"The output of layer {entries[layer].name!r} gets into no memory: it goes on at "
+                f"once to layer {last.name!r}; read that layer's output."
+            )
+        return self._read(entries[layer].output)
 
     def read_outputs(self) -> Outputs:
         return {name: self._read(plane) for name, plane in self.program.outputs.items()}

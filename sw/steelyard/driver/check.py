@@ -125,7 +125,7 @@ def check_known_answer(program: Program, device: Device) -> str | None:
         zip(program.network.layers, answer.layers, strict=True)
     ):
         device.run_layers(index, 1)
-        if layer_hash(device.read_tensor(index)[:1]) != wanted:
+        if program.layers[index].stored and layer_hash(device.read_tensor(index)[:1]) != wanted:
             return layer.name
     return program.network.layers[-1].name
 
@@ -162,6 +162,8 @@ def _run_layers(
     device._write_input(x)
     for index, layer in enumerate(program.network.layers):
         device.run_layers(index, 1)
+        if not program.layers[index].stored:
+            continue
         found = _compare(layer.name, first, trace[layer.output], device.read_tensor(index))
         if found is not None:
             return found
@@ -180,6 +182,8 @@ def _locate(
     if found is not None:
         return found
     for index, layer in enumerate(program.network.layers):
+        if not program.layers[index].stored:
+            continue
         device._write_input(x)
         device.run_layers(0, index + 1)
         found = _compare(layer.name, first, trace[layer.output], device.read_tensor(index))

@@ -291,6 +291,11 @@ class Device(ABC):
         """Output of the layer of an index, int8 (batch, channels, height, width).
 
         Holds until a later layer reuses its place.
+
+        Raises
+        ------
+        UserError
+            If a later layer was computed along and only its output is stored.
         """
 
     @abstractmethod

@@ -72,7 +72,8 @@ def predict_line(
     run += sum(moved(HEAD_WORDS, counted * entry.count) for entry in program.layers)
     layers = sum(
         # START and what waits for its end, the state, the layer's output.
-        moved(HEAD_WORDS, 1) + moved(HEAD_WORDS, 1) + moved(HEAD_WORDS, words(entry.output))
+        moved(HEAD_WORDS, 1) + moved(HEAD_WORDS, 1)
+        + (moved(HEAD_WORDS, words(entry.output)) if entry.stored else 0)
         + run_cycles([entry], program.config)
         for entry in program.layers
     )  # fmt: skip

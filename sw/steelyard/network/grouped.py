@@ -13,7 +13,7 @@ from .graph import Network
 from .kinds import Concat, Conv, Slice
 from .layer import Layer
 
-__all__ = ["Block", "blocks", "ungroup"]
+__all__ = ["Block", "block_count", "blocks", "ungroup"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +48,7 @@ def blocks(conv: Conv, inputs: int, outputs: int) -> Iterator[Block]:
         return
     channels, own, height, width = conv.weight.shape
     each = channels // conv.groups
-    wanted = max(-(-inputs // own), -(-outputs // each))
+    wanted = _together(conv, inputs, outputs)
     for first in range(0, conv.groups, wanted):
         count = min(wanted, conv.groups - first)
         part = slice(first * each, (first + count) * each)
@@ -70,6 +70,17 @@ def blocks(conv: Conv, inputs: int, outputs: int) -> Iterator[Block]:
             reads=first * own,
             writes=first * each,
         )
+
+
+def block_count(conv: Conv, inputs: int, outputs: int) -> int:
+    """How many :func:`blocks` there are."""
+    return 1 if conv.groups == 1 else -(-conv.groups // _together(conv, inputs, outputs))
+
+
+def _together(conv: Conv, inputs: int, outputs: int) -> int:
+    """Groups that a block holds."""
+    channels, own, *_ = conv.weight.shape
+    return max(-(-inputs // own), -(-outputs // (channels // conv.groups)))
 
 
 def ungroup(network: Network, inputs: int, outputs: int) -> Network:

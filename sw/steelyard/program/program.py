@@ -30,11 +30,11 @@ __all__ = [
 ]
 
 FORMAT = "steelyard-program"
-FORMAT_VERSION = 5
-"""Version 4 had two parameter items for an addition, and one order for the network's input and
-outputs together, version 3 no known answer and no part for the host, version 2 another
-configuration and fields of layers by name, version 1 no views of the network's input and output:
-all are refused."""
+FORMAT_VERSION = 6
+"""Version 5 had no layers computed along with another, version 4 two parameter items for an
+addition and one order for the network's input and outputs together, version 3 no known answer and
+no part for the host, version 2 another configuration and fields of layers by name, version 1 no
+views of the network's input and output: all are refused."""
 NETWORK = "network/"
 HOST = "host"
 MOST = 1 << 48
@@ -69,6 +69,9 @@ class LayerEntry:
     """Number of descriptors."""
     output: Plane
     """Where the layer's output lies until a later layer reuses its words."""
+    stored: bool
+    """Whether it lies there once the layer has run. Not where a table or a residual addition
+    follows at once: there lies the output of that layer, which has no descriptors of its own."""
     nnz: int
     """Weights that are not zero."""
     kept: int
@@ -379,7 +382,10 @@ def _entry(value: Mapping[str, Any]) -> LayerEntry:
         if each.type is int
     }
     k = None if value["k"] is None else _integer("k", value["k"], 1)
-    return LayerEntry(k=k, output=_plane(value["output"]), **texts, **numbers)
+    stored = value["stored"]
+    if not isinstance(stored, bool):
+        raise ValueError(f"stored must be true or false, not {shown(stored)}")
+    return LayerEntry(k=k, output=_plane(value["output"]), stored=stored, **texts, **numbers)
 
 
 def _check(program: Program) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from steelyard.compile.fusion import fusions
 from steelyard.compile.memory import lifetimes
 from steelyard.compile.places import separate
 from steelyard.program import Program
@@ -95,7 +96,8 @@ def _memory(program: Program) -> Picture:
     figure = Figure(figsize=(WIDTH_INCHES, 4.5))
     axes = figure.subplots()
     count = len(program.layers)
-    _, places = separate(program.network)
+    found = fusions(program.network, program.config, program.batch)
+    _, places = separate(program.network, found.values())
     lanes = program.config.engine.lanes
     buffers = lifetimes(program.network, places, program.batch, lanes)
     for number, buffer in enumerate(buffers):

@@ -111,7 +111,15 @@ class Machine:
 
     def finish(self, d: Descriptor, tile: int, channel: int, product, shift: int) -> None:
         y = requantize(product, 1, shift, d.z_y, d.lo, d.hi)
-        self.memory[d.out_base + channel * d.out_pitch + tile] = y
+        if d.table:
+            words = self.program.parameters[d.table_base : d.table_base + 32, :2].astype("<u4")
+            y = np.roll(words.reshape(-1).view(np.int8), 128)[y.view(np.uint8)]
+        place = d.out_base + channel * d.out_pitch + tile
+        if d.fused:
+            other = self.memory[place + d.addend_offset].astype(np.int64)
+            total = (y.astype(np.int64) - d.z_a) * d.m_a + (other - d.z_b) * d.m_b
+            y = requantize(total, 1, d.sum_shift, d.z_sum, d.lo_sum, d.hi_sum)
+        self.memory[place] = y
 
     def fits(self, value: NDArray[np.int64], bits: int) -> bool:
         return bool(value.min() >= -(1 << bits - 1) and value.max() < 1 << bits - 1)
@@ -200,6 +208,8 @@ class Machine:
         for layer, entry in zip(program.network.layers, program.layers, strict=True):
             for index in range(entry.first, entry.first + entry.count):
                 self.execute(index)
+            if not entry.stored:
+                continue
             words = self.read(entry.output.base, entry.output.words)
             outputs[layer.output] = program.unpack_activations(words, entry.output.shape)
         return outputs

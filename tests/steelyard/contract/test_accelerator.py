@@ -90,7 +90,7 @@ def test_every_field_changes_the_hash_and_is_named_as_a_difference():
         "parameter_words": 512, "partial_sum_channels": 256, "max_layers": 32,
         "read_registers": False, "weight_queue": False,
         "max_side": 255, "padded_kernel": 5, "ahead": False, "vector_bits": 8,
-        "tables": False, "lane_sums": False, "shared_taps": False,
+        "tables": False, "lane_sums": False, "shared_taps": False, "fused_additions": False,
     }  # fmt: skip
     for field, value in other.items():
         changed = base.with_(**{field: value})

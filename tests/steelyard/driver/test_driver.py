@@ -300,7 +300,7 @@ def test_another_configuration_that_the_host_does_not_know_is_refused(program):
     ("change", "message"),
     [
         ({"magic": 0x1234}, "answers 0x00001234 where an accelerator answers 0x594c5453"),
-        ({"version": 1}, "has version 1 and this driver speaks version 3"),
+        ({"version": 1}, "has version 1 and this driver speaks version 4"),
     ],
 )
 def test_what_is_no_accelerator_is_refused(program, change, message):

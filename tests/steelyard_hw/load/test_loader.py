@@ -41,8 +41,8 @@ def random_layer(seed, kind, config):
         int(rng.integers(1 << 32)), kinds=(kind,), layers=1, max_pixels=30, max_channels=5, group=4
     )
     batch = int(rng.choice([1, 1, 2, 5]))
-    # Lanes that are added up have no places of their own.
-    plain = config.with_(lane_sums=False)
+    # Lanes that are added up have no places of their own, nor have fused operands.
+    plain = config.with_(lane_sums=False, fused_additions=False)
     layer, words = network.layers[-1], compile(network, plain, batch=batch).descriptors[-1]
     shapes = [network.tensor(name).shape for name in layer.inputs]
     inputs = [rng.integers(-128, 128, (batch, *shape)).astype(np.int8) for shape in shapes]

@@ -28,6 +28,7 @@ class ArrayConfig(EngineConfig):
     kind: ClassVar[str] = "array"
     title: ClassVar[str] = "sparse array"
     gateware: ClassVar[str] = "steelyard_hw.array.array:SparseArray"
+    steady_drain: ClassVar[bool] = True
 
     columns: int = 16
     """Output channels in flight (columns of the array): 1 to 64."""

@@ -56,6 +56,8 @@ class Convolution:
         self._loader_latency = loader_latency(config)
         self._last_drain = d.last_columns * config.drain_cycles
         self._columns_drain = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN)
+        # Passes of a layer with a fused addition end in the rhythm of the beats.
+        self._rhythm = config.drain_beats if d.fused else 1
         self._last_interval = max(self._last_drain, MINIMUM_DRAIN)
 
         def words(positions: int, k: int) -> list[tuple[int, int, bool]]:
@@ -92,10 +94,10 @@ class Convolution:
                 issued = max(issued, loaded + self._loader_latency) + items
                 ends.append(issued)
             # The last item of a pass waits until the columns have given away the sums before.
-            issued = ends[-1] = max(issued, self._drained)
+            issued = ends[-1] = self._in_step(max(issued, self._drained))
             if d.passes > 1:
                 slots = sum(items for _, items, _ in groups)
-                interval = max(slots + self._gap, self._columns_drain)
+                interval = self._in_step(max(slots + self._gap, self._columns_drain))
                 last_pass = issued + (d.passes - 2) * interval
                 issued = last_pass + interval
                 begin = last_pass + self._gap
@@ -105,11 +107,16 @@ class Convolution:
             self._drained = issued + self._last_interval
         self._loaded, self._issued = loaded, issued
 
+    def _in_step(self, cycle: int) -> int:
+        """First cycle from `cycle` on in which a pass may end."""
+        return -(-cycle // self._rhythm) * self._rhythm
+
     def state(self) -> tuple[int, tuple[int, ...]]:
         """A reference cycle, and all that the future depends on, relative to it."""
         now = self._loaded
         # What the loader has already passed no longer holds it up.
         return now, (
+            now % self._rhythm,
             self._walked(self._taken, now) - now,
             self._issued - now,
             self._drained - now,
