@@ -6,6 +6,7 @@ import pytest
 
 from steelyard_boards import board
 from steelyard_boards.flow import BuildFailed, build
+from steelyard_boards.flow.nextpnr import WithoutEnd
 
 pytestmark = pytest.mark.usefixtures("small_design")
 
@@ -104,6 +105,30 @@ def test_a_router_that_finds_no_way_is_stopped(put_tool, tmp_path, endless):
     with pytest.raises(BuildFailed, match=sentence):
         build(board_, tiny("icebreaker"), out, seeds=(1, 2))
     assert not out.joinpath("icebreaker.bin").exists()
+
+
+def routing(counts):
+    """First iteration after which the router is stopped, of the wires in each other's way, or 0."""
+    watch = WithoutEnd()
+    for iteration, overused in enumerate(counts, 1):
+        line = f"Info:     iter={iteration} wires=957188 overused={overused} overuse=1 archfail=NA"
+        if reason := watch(line):
+            sentence = (
+                f"after {iteration} iterations {overused} wires are still in each other's way"
+            )
+            assert reason == sentence
+            return iteration
+    return 0
+
+
+def test_a_crowded_router_is_stopped_when_it_comes_no_further():
+    assert routing([40_000 // n + 9_000 for n in range(1, 200)]) == 66
+    assert routing([*range(40_000, 9_000, -500), *[9_000] * 100]) == 62 + 31
+    # Slowly, but on and on: a twentieth in 30 iterations.
+    assert routing([round(20_000 * 0.998**n) for n in range(999)]) == 0
+    # The last few may take long.
+    assert routing([900] * 999) == 0
+    assert routing([900] * 1000) == 1000
 
 
 @pytest.fixture

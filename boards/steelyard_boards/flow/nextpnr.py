@@ -22,20 +22,42 @@ from .flow import Flow, Job, plan
 from .summary import Outcome
 from .tools import BuildFailed, Command, Hopeless, require_tool, run_tool
 
-__all__ = ["FLOWS", "Apicula", "IceStorm", "NextpnrFlow", "Trellis"]
+__all__ = ["FLOWS", "Apicula", "IceStorm", "NextpnrFlow", "Trellis", "WithoutEnd"]
 
 
 ITERATIONS = 1000
 """Of the second router, after which it does not find what it still looks for: designs that it ends
 with took 80 to 243, and one ran for 2,400 with two wires of 61,000 in each other's way."""
+CROWDED = 1000
+"""Wires in each other's way that are no last few: they must become fewer as it goes on."""
+PATIENCE = 30
+"""Iterations in which a twentieth of them must go, from the second such time on."""
 
 
-def without_end(line: str) -> str:
-    """Why a line of nextpnr's log says that its router finds no way, else nothing."""
-    found = re.search(r"iter=(\d+) .*overused=(\d+)", line)
-    if found is None or int(found[1]) < ITERATIONS or found[2] == "0":
-        return ""
-    return f"after {found[1]} iterations {found[2]} wires are still in each other's way"
+class WithoutEnd:
+    """Why a line of nextpnr's log says that its router finds no way, else nothing.
+
+    Called with lines of one run, in order, whether or not each is seen.
+    """
+
+    def __init__(self) -> None:
+        self._overused: dict[int, int] = {}
+
+    def __call__(self, line: str) -> str:
+        found = re.search(r"iter=(\d+) .*overused=(\d+)", line)
+        if found is None or found[2] == "0":
+            return ""
+        iteration, overused = int(found[1]), int(found[2])
+        self._overused[iteration] = overused
+        if iteration < ITERATIONS and not self._stuck(iteration, overused):
+            return ""
+        return f"after {iteration} iterations {overused} wires are still in each other's way"
+
+    def _stuck(self, iteration: int, overused: int) -> bool:
+        before = [each for each in self._overused if each <= iteration - PATIENCE]
+        if iteration < 2 * PATIENCE or overused <= CROWDED or not before:
+            return False
+        return overused > 0.95 * self._overused[max(before)]
 
 
 @dataclass(frozen=True)
@@ -125,7 +147,7 @@ class NextpnrFlow(Flow):
         command += ["--seed", str(seed), "--report", f"seed{seed}.json"]
         what = f"place and route, seed {seed}"
         try:
-            run_tool(command, work, f"seed{seed}.log", what, job.log, without_end)
+            run_tool(command, work, f"seed{seed}.log", what, job.log, WithoutEnd())
         except Hopeless as error:
             job.log(str(error))
             return _Routed(seed, 0.0, {})
