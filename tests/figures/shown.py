@@ -126,12 +126,16 @@ def _summary(demo: Result, bench: Result, crossbars: Result) -> dict[str, tuple[
         ("VGG16 at 32x32, batch 8, 75 % pruned: over dense, occupancy", "vgg16_32 batch 8"),
         ("VGG16 at 224x224: the same", "vgg16_224"),
         ("ResNet-18 at 224x224: the same", "resnet18_224"),
+        ("ResNet-8 at 32x32, batch 1, start to done: the same", "resnet8"),
     ):
         found = case(bench, name)
         cell = f"{found['speedup']:.2f} x, {percent(found['occupancy'])}"
         rows[label] = (cell, "`make bench`")
     for label, board in (
-        ("ULX3S-85F, 256 products a cycle, routed, an earlier gateware", "ulx3s_85f"),
+        (
+            "ULX3S-85F, 256 products a cycle: an earlier gateware, for today's was not routed",
+            "ulx3s_85f",
+        ),
         ("iCEBreaker, 16 products a cycle, routed", "icebreaker"),
     ):
         rows[label] = (None, f"`make bitstream BOARD={board}`")
