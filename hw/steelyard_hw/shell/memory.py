@@ -284,17 +284,21 @@ class ActivationMemory(wiring.Component):
         return m
 
     def _store_rows(self, m):
-        """Row of the write ports of each beat's lanes: what is written, else what is read there."""
-        write, rows = self.write, []
-        for beat in range(self._beats):
-            other = (
+        """Row of the write ports of each beat's lanes: what is written, else what is read there.
+
+        Where nothing is read there one row serves all.
+        """
+        write, wanted = self.write, [self.write.row]
+        if self._fuses:
+            wanted = [
                 Mux(write.en & (write.beat == beat), write.row, self.addend.row)
-                if (self._fuses)
-                else write.row
-            )
-            rows.append(Signal(range(self._depth), name=f"store_row_{beat}", reset_less=True))
-            m.d.sync += rows[-1].eq(Mux(self.host.write, self.host.address, other))
-        return rows if self._fuses else [rows[0]] * self._beats
+                for beat in range(self._beats)
+            ]
+        rows = []
+        for number, row in enumerate(wanted):
+            rows.append(Signal(range(self._depth), name=f"store_row_{number}", reset_less=True))
+            m.d.sync += rows[-1].eq(Mux(self.host.write, self.host.address, row))
+        return rows if self._fuses else rows * self._beats
 
     def _choose(self, m, addends):
         """Bytes of the beat that was asked for, of one of a row's words."""

@@ -48,7 +48,8 @@ was written last, the sequencer stores counters and fetches a descriptor."""
 TABLE_CYCLES = 2 * TABLE_ITEMS
 """Of a layer with a table before all else: the table is copied, half an item a cycle."""
 FUSED_LATENCY = 10
-"""Of a fused residual addition, from both operands to the sum's code."""
+"""Of a fused residual addition, from both operands to the sum's code. No layer takes longer for it,
+as for a table."""
 ADDEND_LATENCY = 5
 """From the row of a fused addition's other operand to its bytes: address register, block RAM,
 output register, choice of the beat's bytes, and one register more. With `FUSED_LATENCY` an odd

@@ -7,6 +7,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from steelyard.contract import AcceleratorConfig, configure
+from steelyard.contract.latencies import FUSED_LATENCY, OUTPUT_LATENCY, TABLE_LATENCY, settle
+from steelyard.contract.registers import COUNTERS
 from steelyard.errors import UserError
 
 
@@ -216,3 +218,12 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
         AcceleratorConfig.from_toml(tmp_path / "binary.toml")
     with pytest.raises(UserError, match="cannot be read as TOML"):
         AcceleratorConfig.from_toml(tmp_path)
+
+
+@pytest.mark.parametrize("requantizers", [1, 2, 8])
+def test_a_layer_is_written_before_the_next_descriptor_takes_its_place(requantizers):
+    config = configure("array", requantizers=requantizers)
+    assert config.fuses_additions and config.output.tables
+    written = OUTPUT_LATENCY + TABLE_LATENCY + FUSED_LATENCY + 1
+    # From the last beat on: quiet cycles, the counters, and the descriptor is taken.
+    assert written < settle(config) + 1 + len(COUNTERS) + 1
