@@ -1,5 +1,6 @@
 """Cycle model against the counters of the compiled gateware: equal to the cycle, layer by layer."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -144,7 +145,7 @@ def test_random_descriptors_take_exactly_the_predicted_cycles(config, port, seed
     found = measured(port, layers)
     for layer, counters in zip(layers, found, strict=True):
         assert cycles.predict(layer, config) == counters["cycles"], layer
-        assert counters["stall_weights"] == 0
+        assert cycles.predict_counters(layer, config) == counters, layer
     assert cycles.predict_total(layers, config) == port.total_cycles()
 
 
@@ -176,6 +177,11 @@ def test_compiled_networks_take_exactly_the_predicted_cycles(config, seed, batch
         device.infer(np.zeros((batch, *program.input.shape), np.int8))
         for entry, counters in zip(program.layers, device.counters(), strict=True):
             assert entry.predicted_cycles == counters.cycles, entry.name
+            own = program.descriptors[entry.first : entry.first + entry.count]
+            expected = Counter(dict.fromkeys(COUNTERS, 0))
+            for words in own:
+                expected.update(cycles.predict_counters(Descriptor.from_words(words), config))
+            assert {name: getattr(counters, name) for name in COUNTERS} == expected, entry.name
         layers = [Descriptor.from_words(words) for words in program.descriptors]
         assert cycles.predict_total(layers, config) == device.cycles
         assert cycles.predict_program(program) == device.cycles
@@ -190,3 +196,51 @@ def test_skipped_periods_add_their_cycles():
         for periods in (3, 4, 100_003)
     )
     assert most - few == 100_000 * (more - few)
+
+
+@pytest.mark.parametrize("cause", ["stall_load", "stall_drain"])
+def test_skipped_periods_add_their_waits(cause):
+    rng = np.random.default_rng(2)
+    grown = 0
+    for layer in [drawn(rng, SLOW) for _ in range(60)]:
+        if layer.op == Operation.CONV:
+            # After 11 tiles of 8 lanes the walk over rows of 11 pixels repeats.
+            layer = replace(layer, shared=0, step2=0, out_w=11, batch=1, fused=0)
+            few, more, most = (
+                cycles.predict_counters(replace(layer, out_tiles=22 + 11 * periods), SLOW)
+                for periods in (3, 4, 100_003)
+            )
+            for name in COUNTERS:
+                assert most[name] - few[name] == 100_000 * (more[name] - few[name]), name
+            grown += more[cause] > few[cause]
+    assert grown > 3
+
+
+@pytest.mark.parametrize(
+    ("op", "kernel", "batch", "cause"),
+    [
+        (Operation.MAX_POOL, 2, 1, "segments"),
+        (Operation.AVG_POOL, 3, 1, "segments"),
+        (Operation.MAX_POOL, 1, 4, "drain"),
+        (Operation.ADD, 1, 4, "drain"),
+    ],
+)
+def test_what_the_vector_unit_does_not_wait_for_is_the_same_for_all_lengths(
+    op, kernel, batch, cause
+):
+    # Three columns apart; or one plane after the other.
+    apart = 3 * batch - (batch - 1) if cause == "segments" else 1
+    layer = Descriptor(
+        op=op, out_tiles=3, last_lanes=8, batch=batch, out_w=20, delta_pixel=apart,
+        delta_row=apart, in_w=60, in_h=20, stride_w=3, stride_h=1, kernel_w=kernel,
+        kernel_h=kernel, in_channels=9,
+    )  # fmt: skip
+    rests = set()
+    for channels in (9, 17, 40):
+        for tiles in (3, 5, 200):
+            d = replace(layer, in_channels=channels, out_tiles=tiles)
+            load, drain = cycles.vector_waits(d, SLOW)
+            words = channels * tiles * kernel**2 * (1 + (op == Operation.ADD))
+            assert (load > 0, drain > 0) == (cause == "segments", cause == "drain")
+            rests.add(cycles.predict(d, SLOW) - words - load - drain)
+    assert len(rests) == 1

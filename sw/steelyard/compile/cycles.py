@@ -19,14 +19,14 @@ from ..contract.latencies import (
     opening,
 )
 from ..contract.registry import engine
-from ..engines.timing import follow, segments, walker
+from ..engines.timing import follow, reads, walker
 
 if TYPE_CHECKING:
     from ..program import LayerEntry, Program
 
 __all__ = [
-    "busy", "layer_cycles", "predict", "predict_program", "predict_total",
-    "run_cycles",
+    "busy", "layer_cycles", "predict", "predict_counters", "predict_program", "predict_total",
+    "run_cycles", "vector_waits",
 ]  # fmt: skip
 
 
@@ -51,22 +51,30 @@ class Vector:
         self._taken = 0
         self._loaded = 0
         self._free = 0
+        self._waited = 0
 
     def tile(self, segments: int, joined: bool) -> None:
         """Carry out the next tile, whose words take `segments` aligned reads each."""
-        reads = self._taps * segments
+        each = self._taps * segments
         self._taken = self._walked(self._taken, self._loaded)
         # A finished word waits until the vector unit has given away the one before.
-        first = max(self._taken + reads, self._free)
-        self._loaded = first + (self._words - 1) * max(reads, self._beats)
+        read = self._taken + each
+        first = max(read, self._free)
+        self._waited += first - read + (self._words - 1) * max(self._beats - each, 0)
+        self._loaded = first + (self._words - 1) * max(each, self._beats)
         self._free = self._loaded + self._beats
 
     def state(self) -> tuple[int, tuple[int, ...]]:
         """A reference cycle, and all that the future depends on, relative to it."""
         return self._loaded, (self._walked(self._taken, self._loaded) - self._loaded,)
 
-    def shift(self, cycles: int) -> None:
-        """Let everything have happened `cycles` later."""
+    def waited(self) -> tuple[int]:
+        """Cycles so far in which a word could not be finished, for the one before was draining."""
+        return (self._waited,)
+
+    def shift(self, cycles: int, waits: Sequence[int]) -> None:
+        """Let everything have happened `cycles` later, after so many more of :meth:`waited`."""
+        self._waited += waits[0]
         self._taken += cycles
         self._loaded += cycles
         self._free += cycles
@@ -105,9 +113,45 @@ def busy(descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
         found: dict[str, int] = engine(config.engine.kind).busy(d, config)
         return found
     return {
-        "loading": d.in_channels * taps(d) * int(segments(d, config).sum()),
+        "loading": reads(d, config),
         "vector unit": d.in_channels * d.out_tiles * config.drain_cycles,
     }
+
+
+def predict_counters(descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
+    """What the accelerator's counters of a layer will say, exactly, by the names of `COUNTERS`.
+
+    Of a layer with weights only the words that are loaded and those through the vector unit, if its
+    engine does not predict its counters.
+
+    Parameters
+    ----------
+    descriptor : of a layer that fits the configuration
+    """
+    d = descriptor
+    vector = d.op != Operation.CONV
+    words = d.out_tiles * d.in_channels * taps(d) * d.ring
+    common = {"words_loaded": words, "vector_operations": words * vector}
+    if vector:
+        idle = dict.fromkeys(("issue", "stall_load", "stall_weights", "stall_drain"), 0)
+        written = {"words_written": d.out_tiles * d.in_channels}
+        return {"cycles": predict(d, config), **idle, **common, **written}
+    counts: dict[str, int] = engine(config.engine.kind).counts(d, config)
+    return common | counts
+
+
+def vector_waits(descriptor: Descriptor, config: AcceleratorConfig) -> tuple[int, int]:
+    """Cycles in which the vector unit waits for words in several segments, and for its drain.
+
+    Exact, although no counter tells them. None in a layer with weights, which does not use it.
+    """
+    d = descriptor
+    if d.op == Operation.CONV:
+        return 0, 0
+    timing = Vector(d, config)
+    follow(timing, d, config)
+    (drain,) = timing.waited()
+    return reads(d, config) - d.out_tiles * d.in_channels * taps(d), drain
 
 
 def predict_total(descriptors: Iterable[Descriptor], config: AcceleratorConfig) -> int:

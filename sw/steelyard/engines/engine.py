@@ -136,6 +136,14 @@ class Engine(ABC):
         """
         return {}
 
+    def counts(self, descriptor: Descriptor, config: AcceleratorConfig) -> dict[str, int]:
+        """What the counters of a layer with weights will say, by the names of `COUNTERS`.
+
+        All but the words that are loaded and those through the vector unit, which are the same for
+        every engine. Empty for an engine that cannot tell.
+        """
+        return {}
+
     @property
     def integer(self) -> bool:
         """Whether it always computes the integer network, as nothing analog does otherwise."""

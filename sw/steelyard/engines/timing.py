@@ -8,7 +8,7 @@ Cycle 0 is the one in which the engines see the sequencer's `go`, the first that
 unless it copies a table before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import gcd
 from typing import Protocol
 
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig, Descriptor
+from ..contract.descriptor import Operation
 from ..contract.latencies import TABLE_CYCLES, settle
 
-__all__ = ["Timing", "follow", "joined", "segments", "walker"]
+__all__ = ["Timing", "follow", "joined", "reads", "segments", "walker"]
 
 
 def walker(config: AcceleratorConfig) -> Callable[[int, int], int]:
@@ -43,8 +44,11 @@ class Timing(Protocol):
     def state(self) -> tuple[int, tuple[int, ...]]:
         """A reference cycle, and all that the future depends on, relative to it."""
 
-    def shift(self, cycles: int) -> None:
-        """Let everything have happened `cycles` later."""
+    def waited(self) -> tuple[int, ...]:
+        """Cycles waited so far, by cause."""
+
+    def shift(self, cycles: int, waits: Sequence[int]) -> None:
+        """Let everything have happened `cycles` later, after so many more of :meth:`waited`."""
 
     def quiet(self) -> int:
         """Last cycle in which a unit is active."""
@@ -90,29 +94,43 @@ def joined(descriptor: Descriptor, config: AcceleratorConfig) -> NDArray[np.bool
     return np.asarray(lanes % (descriptor.out_w * descriptor.batch) != 0)
 
 
+def reads(descriptor: Descriptor, config: AcceleratorConfig) -> int:
+    """Cycles in which the loader reads for a layer: a segment of a word each."""
+    d = descriptor
+    words = d.kernel_h * d.kernel_w * d.in_channels * (2 if Operation(d.op).joins else 1)
+    each = d.ring * int(segments(d, config).sum())
+    if d.ring > 1:
+        each += int(joined(d, config).sum())
+    return words * each
+
+
 def follow(timing: Timing, descriptor: Descriptor, config: AcceleratorConfig) -> int:
     """Cycles of a layer whose tiles take as long as `timing` says."""
     d = descriptor
-    reads = segments(d, config).tolist()
+    needed = segments(d, config).tolist()
     within = joined(d, config).tolist() if d.ring > 1 else [False] * d.out_tiles
-    same = min(reads) == max(reads) and not any(within)
+    same = min(needed) == max(needed) and not any(within)
     repeat = 1 if same else period(d, config.engine.lanes)
-    # Tiles done and the cycle then, by phase of the walk and state of the engine.
-    seen: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}
+    # Tiles done, the cycle and the waits then, by phase of the walk and state of the engine.
+    seen: dict[tuple[int, tuple[int, ...]], tuple[int, int, tuple[int, ...]]] = {}
     done, last = 0, d.out_tiles - 1
     while done < last:
-        timing.tile(reads[done], within[done])
+        timing.tile(needed[done], within[done])
         done += 1
         now, state = timing.state()
         key = (done % repeat, state)
         if key in seen:
-            tiles, cycles = done - seen[key][0], now - seen[key][1]
+            before, then, waits = seen[key]
+            tiles = done - before
             periods = (last - done) // tiles
-            timing.shift(periods * cycles)
+            more = [
+                periods * (late - early) for late, early in zip(timing.waited(), waits, strict=True)
+            ]
+            timing.shift(periods * (now - then), more)
             done += periods * tiles
             seen.clear()
         else:
-            seen[key] = done, now
-    timing.tile(reads[last], within[last])
+            seen[key] = done, now, timing.waited()
+    timing.tile(needed[last], within[last])
     # After the last activity the sequencer starts its count of quiet cycles anew and ends at 0.
     return timing.quiet() + settle(config) + 2 + TABLE_CYCLES * d.table

@@ -1,15 +1,16 @@
 """Cycle model of the array: loader, columns and drain, group by group, passes in closed form."""
 
 from collections import deque
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
 from ...contract import AcceleratorConfig, Descriptor
 from ...contract.latencies import MINIMUM_DRAIN, array_latency, loader_latency
-from ..timing import follow, joined, segments, walker
+from ..timing import follow, reads, walker
 from .config import ArrayConfig
 
-__all__ = ["convolution_busy", "convolution_cycles"]
+__all__ = ["convolution_busy", "convolution_counts", "convolution_cycles"]
 
 
 # Networks repeat blocks, layers are cut into equal pieces, and what was chosen is asked again.
@@ -28,19 +29,41 @@ def convolution_busy(
     columns; the loader reads every position of the window once a tile.
     """
     d = descriptor
-    positions = (d.groups - 1) * config.engine.group + d.last_positions
-    reads = d.ring * int(segments(d, config).sum())
-    if d.ring > 1:
-        reads += int(joined(d, config).sum())
-    slots = ((d.groups - 1) * d.k + d.k_last) * d.taps
     gaps = d.chunks * int(not config.engine.carry_registers)
     drain = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN)
     last = max(d.last_columns * config.drain_cycles, MINIMUM_DRAIN)
     return {
-        "engine": d.out_tiles * d.passes * (slots + gaps),
-        "loading": positions * reads,
+        "engine": d.out_tiles * d.passes * (_slots(d) + gaps),
+        "loading": reads(d, config),
         "draining": d.out_tiles * d.chunks * ((d.passes - 1) * drain + last),
     }
+
+
+def convolution_counts(
+    descriptor: Descriptor, config: AcceleratorConfig[ArrayConfig]
+) -> dict[str, int]:
+    """What the counters of the array will say of a convolution, exactly, by their names.
+
+    Weights are there before they are needed, so that the array never waits for them.
+    """
+    timing = Convolution(descriptor, config)
+    cycles = follow(timing, descriptor, config)
+    load, drain = timing.waited()
+    channels = (descriptor.passes - 1) * config.engine.columns + descriptor.last_columns
+    return {
+        "cycles": cycles,
+        "issue": descriptor.out_tiles * descriptor.passes * _slots(descriptor),
+        "stall_load": load,
+        "stall_weights": 0,
+        "stall_drain": drain,
+        "words_written": descriptor.out_tiles * channels,
+    }
+
+
+def _slots(descriptor: Descriptor) -> int:
+    """Weight items of a pass over all chunks."""
+    d = descriptor
+    return ((d.groups - 1) * d.k + d.k_last) * d.taps
 
 
 class Convolution:
@@ -74,7 +97,10 @@ class Convolution:
         self._chunks = [whole] * (d.chunks - 1) + [last]
         self._taken = 0
         self._loaded = 0
-        self._issued = 0
+        # Before the first pass there is no other that it follows.
+        self._issued = -self._gap
+        self._waited_load = 0
+        self._waited_drain = 0
         self._drained = 0
         self._released = deque([0] * config.engine.window_groups)
 
@@ -89,15 +115,20 @@ class Convolution:
             ends = []
             for positions, items, neighbours in groups:
                 # A group takes the place of the one released a whole ring before.
-                reads = segments + (joined and neighbours)
-                loaded = max(loaded, released.popleft()) + positions * reads
-                issued = max(issued, loaded + self._loader_latency) + items
+                each = segments + (joined and neighbours)
+                loaded = max(loaded, released.popleft()) + positions * each
+                arrived = loaded + self._loader_latency
+                self._waited_load += max(arrived - issued, 0)
+                issued = max(issued, arrived) + items
                 ends.append(issued)
             # The last item of a pass waits until the columns have given away the sums before.
-            issued = ends[-1] = self._in_step(max(issued, self._drained))
+            ends[-1] = self._in_step(max(issued, self._drained))
+            self._waited_drain += ends[-1] - issued
+            issued = ends[-1]
             if d.passes > 1:
                 slots = sum(items for _, items, _ in groups)
                 interval = self._in_step(max(slots + self._gap, self._columns_drain))
+                self._waited_drain += (d.passes - 1) * (interval - slots - self._gap)
                 last_pass = issued + (d.passes - 2) * interval
                 issued = last_pass + interval
                 begin = last_pass + self._gap
@@ -123,8 +154,14 @@ class Convolution:
             *[cycle - now if cycle > now else 0 for cycle in self._released],
         )
 
-    def shift(self, cycles: int) -> None:
-        """Let everything have happened `cycles` later."""
+    def waited(self) -> tuple[int, int]:
+        """Cycles without an item so far: no group was loaded, the sums before had not left."""
+        return self._waited_load, self._waited_drain
+
+    def shift(self, cycles: int, waits: Sequence[int]) -> None:
+        """Let everything have happened `cycles` later, after so many more of :meth:`waited`."""
+        self._waited_load += waits[0]
+        self._waited_drain += waits[1]
         self._taken += cycles
         self._loaded += cycles
         self._issued += cycles

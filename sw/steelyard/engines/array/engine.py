@@ -12,7 +12,7 @@ from ..columns import Column, field
 from ..engine import Engine, Limits, Plan
 from ..proof import fold_bias, grouped, weights_by_group
 from .config import ArrayConfig
-from .cycles import convolution_busy, convolution_cycles
+from .cycles import convolution_busy, convolution_counts, convolution_cycles
 from .packing import pack_weights
 from .schedule import choose_k, convolution, pieces, requested_k, schedule
 from .sharing import TAPS, by_rows, shared, shares
@@ -89,6 +89,10 @@ class SparseArray(Engine):
     def busy(self, descriptor: Descriptor, config: Config) -> dict[str, int]:
         """Cycles of loader, columns and drain, each alone."""
         return convolution_busy(descriptor, config)
+
+    def counts(self, descriptor: Descriptor, config: Config) -> dict[str, int]:
+        """All of them, exactly."""
+        return convolution_counts(descriptor, config)
 
     @property
     def integer(self) -> bool:
