@@ -16,7 +16,8 @@ from harness import Case, main
 
 from steelyard import quantize
 from steelyard.compile import compile as compile_program
-from steelyard.contract import configure
+from steelyard.compile.cycles import predict_counters, predict_program
+from steelyard.contract import Descriptor, configure
 from steelyard.importer import load
 
 COUNT = 1000
@@ -79,10 +80,15 @@ class Work:
             (folder / "net.py").write_text(MODEL)
             self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
         rows = [
-            {"name": each.name, "ideal_cycles": each.ideal_cycles, "cycles": each.predicted_cycles}
-            for each in program.layers
+            {
+                "name": each.name,
+                "ideal_cycles": each.ideal_cycles,
+                **predict_counters(Descriptor.from_words(words), program.config),
+            }
+            for each, words in zip(program.layers, program.descriptors, strict=True)
         ]
-        self.run = {"device": "sim", "cycles": 5000, "layers": rows}
+        cycles = predict_program(program)
+        self.run = {"device": "sim", "cycles": cycles, "images": 2, "layers": rows}
 
 
 @functools.cache

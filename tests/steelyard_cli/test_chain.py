@@ -16,6 +16,7 @@ from steelyard.contract import AcceleratorConfig, configure
 from steelyard.files import replacing
 from steelyard.network import golden
 from steelyard.program import Program
+from steelyard.report import timeline_document
 from steelyard_hw.verilog import LEAST_RESET_CYCLES, PORTS
 
 from .conftest import TINY
@@ -147,8 +148,8 @@ def test_report_holds_every_layer_and_wellformed_pictures(steelyard, work, tmp_p
     page = (tmp_path / "report" / "report.html").read_text()
     for entry in program.layers:
         assert f">{entry.name}</td>" in page
-    assert page.count("<svg") == page.count("</svg>") == 3
-    for name in ("cycles", "occupancy", "memory"):
+    assert page.count("<svg") == page.count("</svg>") == 4
+    for name in ("timeline", "cycles", "occupancy", "memory"):
         root = ElementTree.parse(tmp_path / "report" / f"{name}.svg").getroot()
         assert root.tag.endswith("svg")
     document = json.loads((tmp_path / "report" / "report.json").read_text())
@@ -172,6 +173,15 @@ def test_simulated_run_is_checked_and_measured_cycles_reach_the_report(steelyard
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["measured_cycles"] == run["cycles"]
     assert [row["cycles"] for row in report["layers"]] == [row["cycles"] for row in run["layers"]]
+    # The cycle model is exact, so that what was counted is what was predicted, span by span.
+    timeline = report["timeline"]
+    assert timeline == {**timeline_document(program), "measured": True}
+    last = timeline["layers"][-1]
+    assert last["start"] + last["cycles"] + last["between"] == run["cycles"] == timeline["cycles"]
+    for layer, row in zip(timeline["layers"], run["layers"], strict=True):
+        assert sum(layer["shares"].values()) == layer["cycles"] == row["cycles"]
+        assert layer["shares"]["engine"] == row["issue"]
+    assert "from START on, measured: a bar" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_program_for_another_configuration_is_refused(steelyard, work, tmp_path, monkeypatch):

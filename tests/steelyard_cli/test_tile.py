@@ -12,7 +12,7 @@ from steelyard.contract import AcceleratorConfig, configure
 from steelyard.errors import UserError
 from steelyard.network.random import random_input, random_network
 from steelyard.program import Program
-from steelyard.report import plan_document
+from steelyard.report import plan_document, timeline_document
 from steelyard_cli.view.layer_tables import plan_table, run_table
 from steelyard_sim.cases.tile_cover import covering_configs
 from steelyard_sim.runs import netlist
@@ -163,3 +163,18 @@ def test_the_run_of_a_tile_has_the_columns_of_a_tile(steelyard, tmp_path):
     page = (tmp_path / "report" / "report.html").read_text()
     assert f"Batch of 1 on {program.config.outline}." in page
     assert "<th>K</th>" not in page and "cycles predicted at most" in page
+    timeline = json.loads((tmp_path / "report" / "report.json").read_text())["timeline"]
+    predicted = timeline_document(program)["layers"]
+    for layer, row, bound in zip(timeline["layers"], counted, predicted, strict=True):
+        shares = layer["shares"]
+        assert sum(shares.values()) == layer["cycles"] == row["cycles"]
+        assert (shares["engine"], shares["unknown"]) == (row["issue"], 0)
+        for cause in ("load", "weights", "drain") if row["issue"] else ():
+            assert shares[f"wait_{cause}"] == row[f"stall_{cause}"]
+        # What moves does not depend on skipped steps, their number is at most the predicted one.
+        for name in ("loading", "storing", "words_loaded", "words_written"):
+            assert layer[name] == bound[name]
+        assert shares["engine"] <= bound["shares"]["engine"]
+    last = timeline["layers"][-1]
+    total = json.loads((tmp_path / "run.json").read_text())["cycles"]
+    assert last["start"] + last["cycles"] + last["between"] == total == timeline["cycles"]

@@ -10,6 +10,7 @@ from steelyard.compile import compile
 from steelyard.contract import AcceleratorConfig, configure, registry
 from steelyard.network.random import random_input, random_network
 from steelyard.program import Program
+from steelyard.report import layer_rows, timeline_document
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,13 @@ def test_networks_run_on_it_bit_for_bit(tmp_path):
                 taken.append(counters.cycles / entry.predicted_cycles)
                 kinds.add(entry.kind)
                 assert counters.units is None
+            run = {"cycles": device.cycles, "layers": layer_rows(program, device.counters())}
+            spans = timeline_document(program, run)["layers"]
+            for span, bound in zip(spans, timeline_document(program)["layers"], strict=True):
+                assert sum(span["shares"].values()) == span["cycles"] <= bound["cycles"]
+                assert sum(bound["shares"].values()) == bound["cycles"]
+                moved = ("loading", "words_loaded", "words_written")
+                assert [span[name] for name in moved] == [bound[name] for name in moved]
     assert kinds >= {"conv", "max_pool", "avg_pool", "add"}
     assert min(taken) > 0.1 and max(taken) <= 1
 

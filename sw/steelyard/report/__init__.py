@@ -15,6 +15,7 @@ from .steps import (
     prune_document,
     quantize_document,
 )
+from .timeline import timeline_document
 
 __all__ = [
     "Comparison",
@@ -32,4 +33,5 @@ __all__ = [
     "quantize_document",
     "read_run",
     "speed_document",
+    "timeline_document",
 ]

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..contract.registers import COUNTERS
 from ..driver import LayerCounters, Throughput, Traffic
 from ..errors import UserError
 from ..program import Program
@@ -75,21 +76,23 @@ def read_run(path: str | os.PathLike[str], program: Program) -> dict[str, Any]:
         If the file is none of ``steelyard run --json``, or of another program.
     """
     advice = "give what 'steelyard run --json' wrote for this program."
-    needed = ("cycles",) if program.engine.exact else ("cycles", "issue")
     name = repr(os.fsdecode(path))
+    expected = [(entry.name, entry.ideal_cycles) for entry in program.layers]
     try:
         document = json.loads(read_text(Path(path)))
         rows = document["layers"]
         names = [(row["name"], row["ideal_cycles"]) for row in rows]
-        counted = _is_count(document["cycles"]) and all(
-            _is_count(row[name]) for row in rows for name in needed
+        other = names != expected
+        counted = other or (
+            _is_count(document["cycles"])
+            and all(_is_count(row[name]) for row in rows for name in COUNTERS)
         )
         document["device"]
     except (OSError, *MALFORMED) as error:
         raise UserError(f"Run {name} cannot be read ({first_line(error)}); {advice}") from None
     if not names or not counted:
         raise UserError(f"Run {name} holds no cycles, for its device counts none; run on 'sim'.")
-    if names != [(entry.name, entry.ideal_cycles) for entry in program.layers]:
+    if other:
         raise UserError(f"Run {name} is of another program; {advice}")
     measured: dict[str, Any] = document
     return measured

@@ -1,13 +1,24 @@
 """Figures as SVG text."""
 
 import io
+from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.figure import Figure
 
-__all__ = ["WIDTH_INCHES", "svg"]
+__all__ = ["WIDTH_INCHES", "Picture", "svg"]
 
 WIDTH_INCHES = 10.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Picture with its words; `svg` is a whole element."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
 
 
 def svg(figure: Figure) -> str:

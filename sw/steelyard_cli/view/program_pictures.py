@@ -1,6 +1,5 @@
-"""Pictures of a program: cycles, occupancy, memory and crossbars."""
+"""Pictures of a program: timeline, cycles, occupancy, memory and crossbars."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,31 +10,31 @@ from steelyard.compile.places import separate
 from steelyard.program import Program
 
 from .crossbar_pictures import sheets
-from .pictures import WIDTH_INCHES, svg
+from .pictures import WIDTH_INCHES, Picture, svg
+from .timeline_picture import timeline_picture
 
-__all__ = ["Picture", "program_pictures"]
+__all__ = ["program_pictures"]
 
 COLORS = ("#4878a8", "#c8c8c8", "#d89048")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Picture with its words; `svg` is a whole element."""
-
-    name: str
-    title: str
-    caption: str
-    svg: str
-
-
-def program_pictures(program: Program, layers: list[dict[str, Any]]) -> list[Picture]:
+def program_pictures(
+    program: Program, layers: list[dict[str, Any]], timeline: dict[str, Any]
+) -> list[Picture]:
     """Pictures of a program.
 
     Parameters
     ----------
     layers : rows of the program's plan, with their measured ``cycles`` if it ran
+    timeline : of that run, or of the predicted one
     """
-    return [_cycles(layers), _occupancy(layers), _memory(program), *_crossbars(program)]
+    return [
+        timeline_picture(timeline),
+        _cycles(layers),
+        _occupancy(layers),
+        _memory(program),
+        *_crossbars(program),
+    ]
 
 
 def _bars(layers: list[dict[str, Any]]) -> Figure:

@@ -7,7 +7,7 @@ import jinja2
 
 from steelyard.program import Program
 
-from .program_pictures import Picture
+from .pictures import Picture
 
 __all__ = ["report_page"]
 
