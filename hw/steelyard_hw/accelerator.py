@@ -12,6 +12,7 @@ from .cells.target import Target
 from .engine import engine_class
 from .lib.countdown import Countdown
 from .load.loader import Loader
+from .memory.port import MemoryPort
 from .output.lane_sum import LaneSum
 from .output.residual import ResidualAdder
 from .output.serial import SerialOutputStage
@@ -22,6 +23,7 @@ from .shell.decoder import HostDecoder
 from .shell.host import HostPort
 from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, joins
 from .shell.memory import ActivationMemory, ItemMemory
+from .shell.mover import Mover
 from .shell.ports import HostBus
 from .shell.sequencer import Sequencer
 from .shell.weights import WeightFetch
@@ -116,6 +118,11 @@ class Accelerator(wiring.Component):
         Answers.
     busy : ``Out(1)``
         A network is running.
+    external : ``Out(MemoryPort)``
+        External memory, only of a configuration that has one. A reset leaves bursts unfinished, so
+        it must reset what is behind the port as well.
+    begins : ``Out(1)``
+        Strobe: a run begins; beside `external`.
     """
 
     def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
@@ -128,8 +135,14 @@ class Accelerator(wiring.Component):
                 "i": In(stream.Signature(32)),
                 "o": Out(stream.Signature(32)),
                 "busy": Out(1),
+                **(self._external_members(config) if config.memory.external_words else {}),
             }
         )
+
+    @staticmethod
+    def _external_members(config):
+        port = MemoryPort(config.memory.external_address_bits)
+        return {"external": Out(port), "begins": Out(1)}
 
     def elaborate(self, platform):
         m = Module()
@@ -345,6 +358,10 @@ class Accelerator(wiring.Component):
         """The host's word bus: memories, registers and counters."""
         depth = self._config.memory.max_layers * len(COUNTERS)
         m.submodules.counters = counters = memory.Memory(shape=32, depth=depth, init=[])
+        if self._config.memory.external_words:
+            spaces = self._external(m, host, sequencer, spaces)
+        else:
+            m.d.comb += host.busy.eq(sequencer.busy)
         m.submodules.decoder = decoder = HostDecoder(
             host.bus.signature,
             {space: bus.signature.flip() for space, bus in spaces.items()}
@@ -356,13 +373,55 @@ class Accelerator(wiring.Component):
         read, shown = counters.read_port(), decoder.bus(Space.COUNTERS)
         wiring.connect(m, sequencer.counter_write, counters.write_port())
         m.d.comb += [
-            host.busy.eq(sequencer.busy),
             decoder.space.eq(host.space),
             read.addr.eq(Mux(sequencer.busy, sequencer.counter_read.addr, shown.address)),
             sequencer.counter_read.data.eq(read.data),
             shown.result.eq(read.data),
         ]
         self._registers(m, sequencer, decoder.bus(Space.REGISTERS))
+
+    def _external(self, m, host, sequencer, spaces):
+        """External memory, which is the mover's while moves are under way, else the host's.
+
+        Buses of the memories, with those that words are moved into shared between host and mover.
+        """
+        m.submodules.mover = mover = Mover(self._config, host.bus.signature)
+        wiring.connect(m, sequencer.moves, mover.moves)
+        moving = Signal()
+        external, mine, hosts = self.external, mover.port, host.external
+        m.d.comb += [
+            moving.eq(sequencer.busy | (mover.under_way != 0)),
+            host.busy.eq(moving),
+            sequencer.under_way.eq(mover.under_way),
+            self.begins.eq(host.start),
+            external.command.payload.eq(
+                Mux(moving, mine.command.payload.as_value(), hosts.command.payload.as_value())
+            ),
+            external.command.valid.eq(Mux(moving, mine.command.valid, hosts.command.valid)),
+            mine.command.ready.eq(moving & external.command.ready),
+            hosts.command.ready.eq(~moving & external.command.ready),
+            external.write.payload.eq(hosts.write.payload),
+            external.write.valid.eq(hosts.write.valid),
+            hosts.write.ready.eq(external.write.ready),
+            mine.read.payload.eq(external.read.payload),
+            mine.read.valid.eq(moving & external.read.valid),
+            hosts.read.payload.eq(external.read.payload),
+            hosts.read.valid.eq(~moving & external.read.valid),
+            external.read.ready.eq(Mux(moving, mine.read.ready, hosts.read.ready)),
+        ]
+        shared = dict(spaces)
+        for space in (Space.DESCRIPTORS, Space.PARAMETERS, Space.WEIGHTS):
+            to = spaces[space]
+            own = shared[space] = to.signature.create(path=("host", space.name.lower()))
+            m.d.comb += [
+                to.select.eq(own.select),
+                to.address.eq(Mux(moving, mover.bus.address, own.address)),
+                to.sub.eq(Mux(moving, mover.bus.sub, own.sub)),
+                to.data.eq(Mux(moving, mover.bus.data, own.data)),
+                to.write.eq(Mux(moving, mover.bus.write & (mover.space == space), own.write)),
+                own.result.eq(to.result),
+            ]
+        return shared
 
     def _registers(self, m, sequencer, bus):
         """What the host reads of the configuration and of the run."""

@@ -12,12 +12,21 @@ from steelyard.contract import AcceleratorConfig
 
 from .accelerator import Accelerator
 from .lib.tools import find_yosys
+from .memory.port import WORD_BITS, BurstCommand
 
-__all__ = ["LEAST_RESET_CYCLES", "PORTS", "TOP", "bare_memories", "convert", "convert_component"]
+__all__ = [
+    "LEAST_RESET_CYCLES",
+    "PORTS",
+    "TOP",
+    "bare_memories",
+    "convert",
+    "convert_component",
+    "ports",
+]
 
 TOP = "steelyard"
 """Module name of the accelerator."""
-PORTS = {
+PORTS: dict[str, dict[str, str | int]] = {
     "clk": {"direction": "in", "width": 1},
     "rst": {"direction": "in", "width": 1},
     "i__valid": {"direction": "in", "width": 1},
@@ -28,7 +37,7 @@ PORTS = {
     "o__payload": {"direction": "out", "width": 32},
     "busy": {"direction": "out", "width": 1},
 }
-"""Ports of the top module, docs/architecture.md section 7."""
+"""Ports of every top module, docs/architecture.md section 7."""
 LEAST_RESET_CYCLES = 4
 """Cycles that ``rst`` must be held, of the same section."""
 
@@ -38,10 +47,33 @@ MEMORY = re.compile(
 )
 
 
+def ports(config: AcceleratorConfig) -> dict[str, dict[str, str | int]]:
+    """Ports of the top module of a configuration: direction and width by name.
+
+    Those of :data:`PORTS`, and with external memory those to its controller.
+    """
+    found = {name: dict(port) for name, port in PORTS.items()}
+    if not config.memory.external_words:
+        return found
+    command = BurstCommand(config.memory.external_address_bits).size
+    streams = (("command", command, "out"), ("write", WORD_BITS, "out"), ("read", WORD_BITS, "in"))
+    for stream, width, given in streams:
+        taken = "in" if given == "out" else "out"
+        name = f"external__{stream}"
+        stream_ports: dict[str, dict[str, str | int]] = {
+            f"{name}__valid": {"direction": given, "width": 1},
+            f"{name}__ready": {"direction": taken, "width": 1},
+            f"{name}__payload": {"direction": given, "width": width},
+        }
+        found |= stream_ports
+    found["begins"] = {"direction": "out", "width": 1}
+    return found
+
+
 def convert(config: AcceleratorConfig) -> str:
     """SystemVerilog of the accelerator of a configuration, the same text for the same sources.
 
-    The top module is :data:`TOP` with the ports :data:`PORTS`; memories start at zero. The header
+    The top module is :data:`TOP` with the :func:`ports`; memories start at zero. The header
     names the configuration and its hash.
 
     Raises

@@ -14,6 +14,7 @@ from formal.lemmas import queue, stable
 from formal.netlist import Netlist
 from formal.prover import Bench, mutated, prove, refute
 from steelyard.contract import configure
+from steelyard.contract.descriptor import ANY_UNDER_WAY
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.array.array import SparseArray
@@ -30,6 +31,9 @@ from steelyard_hw.memory.chips import W9825G6KH_6
 from steelyard_hw.memory.reads import ReadPath
 from steelyard_hw.memory.sdram import SdramController
 from steelyard_hw.shell.host import HostPort
+from steelyard_hw.shell.mover import Mover
+from steelyard_hw.shell.ports import HostBus
+from steelyard_hw.shell.sequencer import Sequencer
 from steelyard_hw.shell.weights import WeightFetch
 from steelyard_hw.shell.weights_direct import DirectFetch
 
@@ -46,6 +50,7 @@ SMALL = configure(
     partial_sum_channels=2,
     max_layers=1,
 )
+EXTERNAL = SMALL.with_(external_words=1 << 16)
 TILE = configure(
     "crossbar",
     lanes=4,
@@ -68,15 +73,19 @@ COMPONENTS = {
     Gather: lambda: Gather(TILE),
     HostPort: lambda: HostPort(SMALL),
     Link: lambda: Link(words=32),
+    Mover: lambda: Mover(EXTERNAL, HostBus(32, 3)),
     Payloads: lambda: Payloads(8),
     ReadPath: lambda: ReadPath(4),
     Scheduler: lambda: Scheduler(SMALL),
     SdramController: lambda: SdramController(W9825G6KH_6, 80_000_000),
+    Sequencer: lambda: Sequencer(EXTERNAL, settle=2),
     SparseArray: lambda: SparseArray(SMALL),
     UartTransmitter: lambda: UartTransmitter(4),
     UnitIssue: lambda: UnitIssue(TILE),
     WeightFetch: lambda: WeightFetch(SMALL),
 }
+BESIDE = {Accelerator: lambda: Accelerator(EXTERNAL), HostPort: lambda: HostPort(EXTERNAL)}
+"""Those that have more streams beside an external memory."""
 WHOLE = ("valid", "ready", "payload")
 ALIASES = {
     Accelerator: [("o", "host.o", WHOLE), ("i", "host.i", WHOLE)],
@@ -122,10 +131,19 @@ def test_no_component_with_a_stream_is_left_out():
     assert found == {component.__name__ for component in COMPONENTS}
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.__name__)
-def test_valid_and_payload_do_not_depend_on_ready_and_inner_streams_are_the_outer_ones(component):
-    netlist = Netlist(COMPONENTS[component]())
-    for name in streams(COMPONENTS[component](), "Out"):
+@pytest.mark.parametrize(
+    ("component", "make"),
+    [*COMPONENTS.items(), *BESIDE.items()],
+    ids=[
+        *(each.__name__ for each in COMPONENTS),
+        *(f"{each.__name__}-external" for each in BESIDE),
+    ],
+)
+def test_valid_and_payload_do_not_depend_on_ready_and_inner_streams_are_the_outer_ones(
+    component, make
+):
+    netlist = Netlist(make())
+    for name in streams(make(), "Out"):
         assert f"{name}__ready" not in netlist.depends_on([f"{name}__valid", f"{name}__payload"])
     for outer, inner, parts in ALIASES.get(component, ()):
         for part in parts:
@@ -166,6 +184,76 @@ def test_the_host_port_holds_its_answers_and_writes_only_words_that_it_takes():
 def test_answers_that_go_before_they_are_taken_are_noticed():
     refute(host_bench('self.o.valid.eq(1)\n                with m.If(self.o.ready):',
                       'self.o.valid.eq(1)\n                with m.If(1):'))  # fmt: skip
+
+
+def burst_bench(*pieces):
+    """Host port beside an external memory, with a host that holds its words."""
+    bench = Bench()
+    dut = mutated("steelyard_hw.shell.host", *pieces).HostPort(EXTERNAL)
+    bench.add("dut", dut)
+    waits = bench.past(dut.i.valid & ~dut.i.ready, name="i_waits")
+    word = bench.past(dut.i.payload[:1], name="i_payload")
+    bench.assume(~waits | (dut.i.valid & (dut.i.payload[:1] == word)))
+    port = dut.external
+    for name, item in (("o", dut.o), ("command", port.command), ("write", port.write)):
+        stable(bench, item, name, bits=1)
+    given = port.write.valid & port.write.ready
+    bench.check("a word given is taken", ~given | (dut.i.valid & dut.i.ready))
+    bench.check("no word goes both ways", ~dut.bus.write | ~(given | port.read.ready))
+    return bench
+
+
+def test_the_host_port_holds_its_bursts_and_their_words():
+    prove(burst_bench())
+
+
+def test_a_burst_that_goes_before_it_is_taken_is_noticed():
+    refute(burst_bench("with m.If(external.command.ready):", "with m.If(1):"))
+
+
+def mover_bench(*pieces):
+    bench = Bench()
+    dut = mutated("steelyard_hw.shell.mover", *pieces).Mover(EXTERNAL, HostBus(32, 3))
+    design = bench.add("dut", dut)
+    bench.assume(~dut.moves.valid | (dut.moves.payload.length != 0))
+    stable(bench, dut.port.command, "command", bits=1)
+    level = queue(bench, design, "queue.", 1 << len(dut.under_way))
+    # It has one place more than there are moves under way.
+    del bench.covers["queue.full"]
+    working, left, last = design["working"], design["left"], design["last"]
+    bench.check("every move is counted", dut.under_way == level + working)
+    bench.check("no burst is asked for twice", ~design["asked"] | (level != 0))
+    bench.check("there are words left", ~working | (left != 0))
+    bench.check("the last is the last", ~working | (last == (left == 1)))
+    taken = bench.past(design["taken"], name="began")
+    length = bench.past(design["queue.r_data"][-len(left) :], name="length")
+    bench.check("a move has its words", ~taken | (left == length))
+    bench.check("words are written as they come", dut.bus.write == (
+        dut.port.read.valid & dut.port.read.ready))  # fmt: skip
+    bench.check("only for a move", ~dut.bus.write | (dut.under_way != 0))
+    bench.check("nothing goes into the memory", ~dut.port.write.valid)
+    full = dut.under_way == ANY_UNDER_WAY
+    bench.check("no more than that are taken", ~full | ~dut.moves.ready)
+    bench.cover("all that may be under way", full)
+    return bench
+
+
+def test_the_mover_holds_its_bursts_and_counts_what_is_under_way():
+    prove(mover_bench())
+
+
+def test_a_mover_that_takes_too_many_is_noticed():
+    refute(mover_bench("allowed = self.under_way != ANY_UNDER_WAY", "allowed = 1"))
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_the_sequencer_holds_its_moves(ahead):
+    bench = Bench()
+    dut = Sequencer(EXTERNAL.with_(ahead=ahead, max_layers=2), settle=2)
+    bench.add("dut", dut)
+    stable(bench, dut.moves, "moves", bits=1)
+    bench.check("engines stand still meanwhile", ~dut.moves.valid | ~dut.go)
+    prove(bench)
 
 
 def fetch_bench(module=None):

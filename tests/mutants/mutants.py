@@ -1,7 +1,7 @@
 """Mutants: one small mistake at a time in a copy of the sources, which a named test must notice.
 
-``hardware.toml`` and ``software.toml`` list them. A mutant that no test kills is a hole in the
-tests, unless its entry argues that it changes nothing that anybody can see.
+``hardware.toml``, ``external.toml`` and ``software.toml`` list them. A mutant that no test kills is
+a hole in the tests, unless its entry argues that it changes nothing that anybody can see.
 """
 
 import json
@@ -24,7 +24,7 @@ import click
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-LISTS = ("hardware", "software")
+LISTS = ("hardware", "external", "software")
 COPIED = ("sw", "hw", "sim", "boards", "tests", "pyproject.toml")
 TARGET = 0.98
 """Share of the mutants not argued equivalent that must be killed."""

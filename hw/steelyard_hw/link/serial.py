@@ -26,6 +26,11 @@ class SerialAccelerator(wiring.Component):
         Frequency of the clock, told to the host.
     target : :class:`.target.Target`
 
+    Raises
+    ------
+    ValueError
+        If the configuration has external memory.
+
     Members
     -------
     rx : ``In(1)``
@@ -44,6 +49,8 @@ class SerialAccelerator(wiring.Component):
         clock_hz: int = 0,
         target: Target = Target.PORTABLE,
     ):
+        if config.memory.external_words:
+            raise ValueError("A serial accelerator has no external memory yet")
         self._accelerator = Accelerator(config, target)
         self._receiver = UartReceiver(divider)
         self._transmitter = UartTransmitter(divider)

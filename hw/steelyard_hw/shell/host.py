@@ -6,9 +6,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from steelyard.contract import AcceleratorConfig
-from steelyard.contract.descriptor import DESCRIPTOR_WORDS
 from steelyard.contract.registers import COMMAND_FIELDS, Command, Space
 
+from ..memory.port import MemoryPort
+from .place import item_words, items, step_place
 from .ports import HostBus
 
 __all__ = ["HostPort"]
@@ -21,7 +22,8 @@ class HostPort(wiring.Component):
     ``READ_CYCLES`` a word, in which the bus shows the same place: whatever lies between a memory
     and `bus.result` needs no registers that keep step. WRITE, START and READ of every space but the
     registers wait while the accelerator is busy; a START with count 0 starts nothing. A word that
-    is no command is dropped alone. Addresses and counts beyond the largest memory are cut off.
+    is no command is dropped alone. Addresses and counts beyond the largest memory are cut off;
+    those of the external memory to its own and to 65,535 words.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ class HostPort(wiring.Component):
         Layers to run, together with `start`.
     space : ``Out(3)``
         Memory addressed, see :class:`~steelyard.contract.registers.Space`.
+    external : ``Out(MemoryPort)``
+        External memory, only of a configuration that has one. A WRITE or READ of it is one burst.
     bus : ``Out(HostBus)``
         Place in it, of the range of the largest; `result` is taken when the bus has shown the place
         for ``READ_LATENCY`` cycles. `select` is high while not `busy`.
@@ -68,19 +72,9 @@ class HostPort(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
-        self._item_words = {
-            Space.PARAMETERS: len(config.parameter_bits),
-            Space.WEIGHTS: config.engine.weight_item_words,
-            Space.ACTIVATIONS: config.activation_item_words,
-        }
-        if config.engine.counts:
-            self._item_words[Space.UNITS] = 2
-        depths = {
-            Space.DESCRIPTORS: config.memory.max_layers * DESCRIPTOR_WORDS,
-            Space.PARAMETERS: config.memory.parameter_words,
-            Space.WEIGHTS: config.memory.weight_words,
-            Space.ACTIVATIONS: config.memory.activation_words,
-        }
+        self._item_words = item_words(config)
+        self._external = bool(config.memory.external_words)
+        depths = items(config)
         self._most_words = max(n * self._item_words.get(s, 1) for s, n in depths.items())
         super().__init__(
             {
@@ -92,6 +86,11 @@ class HostPort(wiring.Component):
                 "start_count": Out(16),
                 "space": Out(3),
                 "bus": Out(HostBus(max(depths.values()), max(self._item_words.values()))),
+                **(
+                    {"external": Out(MemoryPort(config.memory.external_address_bits))}
+                    if self._external
+                    else {}
+                ),
             }
         )
 
@@ -107,10 +106,13 @@ class HostPort(wiring.Component):
         allowed = Signal()
         is_start = operation == Command.START
         is_write = operation == Command.WRITE
+        short = is_start | (space == Space.EXTERNAL) if self._external else is_start
         is_register_read = (operation == Command.READ) & (space == Space.REGISTERS)
 
         moved = Signal()
-        self._step_place(m, space, moved)
+        m.d.comb += self.space.eq(space)
+        with m.If(self.bus.write | moved):
+            step_place(m, space, self.bus, self._item_words)
         m.d.comb += [
             allowed.eq(is_register_read | ~self.busy),
             self.bus.select.eq(~self.busy),
@@ -133,11 +135,13 @@ class HostPort(wiring.Component):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     m.d.sync += [self.bus.address.eq(self.i.payload), self.bus.sub.eq(0)]
+                    if self._external:
+                        m.d.sync += self.external.command.payload.address.eq(self.i.payload)
                     m.next = "COUNT"
             with m.State("COUNT"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += remaining.eq(Mux(is_start, self.i.payload[:16], self.i.payload))
+                    m.d.sync += remaining.eq(Mux(short, self.i.payload[:16], self.i.payload))
                     m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += [last.eq(remaining == 1), wait.eq(self.READ_LATENCY - 1)]
@@ -151,6 +155,11 @@ class HostPort(wiring.Component):
                 with m.Elif(is_start):
                     m.d.comb += self.start.eq(1)
                     m.next = "COMMAND"
+                if self._external:
+                    with m.If((space == Space.EXTERNAL) & ~is_start):
+                        m.next = "BURST"
+            if self._external:
+                self._burst(m, is_write, remaining, last, count_down)
             with m.State("WRITE"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
@@ -158,33 +167,58 @@ class HostPort(wiring.Component):
                     count_down()
                     with m.If(last):
                         m.next = "COMMAND"
-            with m.State("READ"):
-                m.d.sync += [wait.eq(wait - 1), self.o.payload.eq(self.bus.result)]
-                with m.If(wait == 0):
-                    m.d.sync += wait.eq(self.READ_LATENCY - 1)
-                    m.d.comb += moved.eq(1)
-                    m.next = "ANSWER"
-            with m.State("ANSWER"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    count_down()
-                    m.next = "READ"
-                    with m.If(last):
-                        m.next = "COMMAND"
+            self._answer(m, wait, moved, last, count_down)
         return m
 
-    def _step_place(self, m, space, moved):
-        """Step item and word after each access."""
-        last_sub = Signal.like(self.bus.sub)
-        with m.Switch(space):
-            for each, words in self._item_words.items():
-                with m.Case(each):
-                    m.d.comb += last_sub.eq(words - 1)
-            with m.Default():
-                m.d.comb += last_sub.eq(0)
+    def _answer(self, m, wait, moved, last, count_down):
+        """States in which the host reads a memory of the chip, word by word."""
+        with m.State("READ"):
+            m.d.sync += [wait.eq(wait - 1), self.o.payload.eq(self.bus.result)]
+            with m.If(wait == 0):
+                m.d.sync += wait.eq(self.READ_LATENCY - 1)
+                m.d.comb += moved.eq(1)
+                m.next = "ANSWER"
+        with m.State("ANSWER"):
+            m.d.comb += self.o.valid.eq(1)
+            with m.If(self.o.ready):
+                count_down()
+                m.next = "READ"
+                with m.If(last):
+                    m.next = "COMMAND"
 
-        m.d.comb += self.space.eq(space)
-        with m.If(self.bus.write | moved):
-            m.d.sync += self.bus.sub.eq(self.bus.sub + 1)
-            with m.If(self.bus.sub == last_sub):
-                m.d.sync += [self.bus.sub.eq(0), self.bus.address.eq(self.bus.address + 1)]
+    def _burst(self, m, is_write, remaining, last, count_down):
+        """States in which words move between the host and the external memory, as one burst."""
+        external = self.external
+        m.d.comb += [
+            external.command.payload.words.eq(remaining),
+            external.command.payload.write.eq(is_write),
+            external.write.payload.eq(self.i.payload),
+        ]
+        with m.State("BURST"):
+            m.d.comb += external.command.valid.eq(1)
+            with m.If(external.command.ready):
+                m.next = "TAKE"
+                with m.If(is_write):
+                    m.next = "GIVE"
+        with m.State("GIVE"):
+            m.d.comb += [
+                external.write.valid.eq(self.i.valid),
+                self.i.ready.eq(external.write.ready),
+            ]
+            with m.If(self.i.valid & external.write.ready):
+                count_down()
+                with m.If(last):
+                    m.next = "COMMAND"
+        with m.State("TAKE"):
+            # A register between the memory and the link.
+            m.d.sync += self.o.payload.eq(external.read.payload)
+            m.d.comb += external.read.ready.eq(1)
+            with m.If(external.read.valid):
+                m.next = "SHOW"
+        with m.State("SHOW"):
+            m.d.comb += self.o.valid.eq(1)
+            with m.If(self.o.ready):
+                count_down()
+                m.next = "TAKE"
+                with m.If(last):
+                    m.next = "COMMAND"

@@ -72,6 +72,7 @@ class LayerLayout(data.StructLayout):
             "weight_count": weight,
             "param_base": bits_for(config.memory.parameter_words - 1),
             "table_base": bits_for(config.memory.parameter_words - 1),
+            "external": config.memory.external_address_bits,
             **{name: field.width for name, field in narrowed(config).items()},
         }
         super().__init__(

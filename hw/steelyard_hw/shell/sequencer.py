@@ -1,15 +1,17 @@
 """Sequencer: runs the layers of a network from one start command and counts what they did."""
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from steelyard.contract import AcceleratorConfig
+from steelyard.contract.descriptor import ANY_UNDER_WAY
 from steelyard.contract.registers import COUNTERS
 
 from ..lib.delay import delay
-from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout
+from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout, Operation
+from .mover import Move
 from .ports import ReadPort, WritePort
 
 __all__ = ["Sequencer"]
@@ -183,6 +185,11 @@ class Sequencer(wiring.Component):
     copy : ``Out(1)``, copied : ``In(1)``
         The layer's table is to be copied before they begin; the last cycle of that. Only with
         `tables`.
+    moves : ``Out(stream.Signature(Move))``, under_way : ``In(4)``
+        Moves that descriptors name, and how many of them are not done, one that is taken counted in
+        the next cycle. Only with external memory. A descriptor with a move takes its place among
+        the layers, and a cycle for the move and one to see that no more are under way than it says;
+        only then is the descriptor behind it fetched, unless it says that any number may be.
     active : ``In(1)``
         An engine has work, or results are between the units.
     events : ``In(len(COUNTERS) - 1)``
@@ -197,6 +204,7 @@ class Sequencer(wiring.Component):
             raise ValueError(f"Settling time must be a positive number of cycles, not {settle!r}")
         self._config = config
         self._settle = settle
+        self._moves = bool(config.memory.external_words)
         words = config.memory.max_layers * len(COUNTERS)
         super().__init__(
             {
@@ -210,12 +218,20 @@ class Sequencer(wiring.Component):
                 "layer": Out(LayerLayout(config)),
                 "go": Out(1),
                 **({"copy": Out(1), "copied": In(1)} if config.output.tables else {}),
+                **(self._move_members(config) if self._moves else {}),
                 "active": In(1),
                 "events": In(len(COUNTERS) - 1),
                 "counter_read": Out(ReadPort(words, 32)),
                 "counter_write": Out(WritePort(words, 32)),
             }
         )
+
+    @staticmethod
+    def _move_members(config):
+        return {
+            "moves": Out(stream.Signature(Move(config))),
+            "under_way": In(range(ANY_UNDER_WAY + 1)),
+        }
 
     def elaborate(self, platform):
         m = Module()
@@ -263,6 +279,12 @@ class Sequencer(wiring.Component):
                 m.next = "WAIT"
                 if self._config.output.tables:
                     self._copy_first(m)
+                if self._moves:
+                    with m.If(self.layer.op == Operation.LOAD):
+                        m.d.sync += self.go.eq(0)
+                        m.next = "MOVE"
+            if self._moves:
+                self._move(m, fetch, left, counters, counting, counter)
             if self._config.output.tables:
                 with m.State("TABLE"):
                     m.d.comb += [counting.eq(1), counters.active.eq(1), self.copy.eq(1)]
@@ -311,8 +333,40 @@ class Sequencer(wiring.Component):
             return
         with m.If(fetch.ready):
             m.d.sync += self.layer.eq(fetch.layer)
-            m.d.comb += fetch.begin.eq(left != 1)
+            m.d.comb += fetch.begin.eq((left != 1) & ~self._waits(fetch.layer))
             m.next = "GO"
+
+    def _waits(self, layer):
+        """Whether it is a move that waits for those before it."""
+        if not self._moves:
+            return Const(0, 1)
+        return (layer.op == Operation.LOAD) & (layer.under_way != ANY_UNDER_WAY)
+
+    def _move(self, m, fetch, left, counters, counting, counter):
+        """States of a descriptor with a move."""
+        layer, move = self.layer, self.moves.payload
+        m.d.comb += [
+            move.space.eq(layer.space),
+            move.external.eq(layer.external),
+            move.item.eq(layer.item),
+            move.length.eq(layer.length),
+        ]
+        with m.State("MOVE"):
+            m.d.comb += [
+                counting.eq(1),
+                counters.active.eq(1),
+                self.moves.valid.eq(layer.length != 0),
+            ]
+            with m.If((layer.length == 0) | self.moves.ready):
+                m.next = "UNDER_WAY"
+        with m.State("UNDER_WAY"):
+            m.d.comb += [counting.eq(1), counters.active.eq(1)]
+            with m.If(self.under_way <= layer.under_way):
+                m.d.sync += counter.eq(0)
+                # What was fetched before might be what these moves bring.
+                if self._config.load.ahead:
+                    m.d.comb += fetch.begin.eq((left != 1) & self._waits(layer))
+                m.next = "STORE"
 
     def _copy_first(self, m):
         """Let a layer with a table wait until that has been copied."""

@@ -11,7 +11,16 @@ from ..errors import UserError
 from .accelerator import AcceleratorConfig
 from .limits import MAX_PADDING, MAX_POOL_STRIDE
 
-__all__ = ["DESCRIPTOR_WORDS", "FIELDS", "Descriptor", "Field", "Operation", "absent", "narrowed"]
+__all__ = [
+    "ANY_UNDER_WAY",
+    "DESCRIPTOR_WORDS",
+    "FIELDS",
+    "Descriptor",
+    "Field",
+    "Operation",
+    "absent",
+    "narrowed",
+]
 
 DESCRIPTOR_WORDS = 32
 """32-bit words of one descriptor."""
@@ -25,6 +34,7 @@ class Operation(IntEnum):
     AVG_POOL = 2
     ADD = 3
     MUL = 4
+    LOAD = 5
 
     @property
     def joins(self) -> bool:
@@ -66,7 +76,9 @@ FIELDS: dict[str, Field] = {
     "table": Field(0, 10, 1),
     "shared": Field(0, 11, 1),
     "fused": Field(0, 12, 1),
+    "space": Field(0, 13, 3),
     "pad_value": Field(0, 16, 8, signed=True),
+    "under_way": Field(0, 24, 4),
     "in_base": Field(1, 0, 32),
     "in2_base": Field(2, 0, 32),
     "out_base": Field(3, 0, 32),
@@ -74,8 +86,11 @@ FIELDS: dict[str, Field] = {
     "out_pitch": Field(5, 0, 32),
     "out_tiles": Field(6, 0, 32),
     "last_lanes": Field(7, 0, 8),
+    "external": Field(7, 8, 24),
     "batch": Field(8, 0, 16),
+    "item": Field(8, 16, 16),
     "out_w": Field(9, 0, 16),
+    "length": Field(9, 16, 16),
     "origin": Field(10, 0, 32, signed=True),
     "delta_pixel": Field(11, 0, 32, signed=True),
     "delta_row": Field(12, 0, 32, signed=True),
@@ -121,6 +136,10 @@ FUSED_FIELDS = {
     "fused", "addend_offset", "m_a", "m_b", "sum_shift", "z_sum", "lo_sum", "hi_sum"
 }  # fmt: skip
 """Fields of residual additions that are computed with the layer that makes an operand."""
+MOVE_FIELDS = {"space", "under_way", "external", "item", "length"}
+"""Fields of moves between external memory and the others."""
+ANY_UNDER_WAY = 15
+"""Most moves that are under way at a time; a move that waits for no other says that many may be."""
 
 
 def narrowed(config: AcceleratorConfig) -> dict[str, Field]:
@@ -161,6 +180,8 @@ def absent(config: AcceleratorConfig) -> set[str]:
         names |= {"lane_sum"}
     if config.engine.window_lanes == config.engine.lanes:
         names.add("shared")
+    if not config.memory.external_words:
+        names |= MOVE_FIELDS
     return names
 
 
@@ -177,7 +198,9 @@ class Descriptor:
     table: int = 0
     shared: int = 0
     fused: int = 0
+    space: int = 0
     pad_value: int = 0
+    under_way: int = 0
     in_base: int = 0
     in2_base: int = 0
     out_base: int = 0
@@ -185,8 +208,11 @@ class Descriptor:
     out_pitch: int = 0
     out_tiles: int = 0
     last_lanes: int = 0
+    external: int = 0
     batch: int = 0
+    item: int = 0
     out_w: int = 0
+    length: int = 0
     origin: int = 0
     delta_pixel: int = 0
     delta_row: int = 0

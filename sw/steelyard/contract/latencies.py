@@ -70,6 +70,22 @@ def opening(config: AcceleratorConfig) -> int:
     return (DESCRIPTOR_WORDS + 1) * config.load.ahead
 
 
+MOVE_CYCLES = 2
+"""Of a descriptor with a move that waits for nothing: it is given away, and others are counted."""
+
+
+def fetched_after(config: AcceleratorConfig) -> int:
+    """Longer after a move that waits: with `ahead` its successor's descriptor is fetched only then,
+    while the counters are stored."""
+    return (DESCRIPTOR_WORDS + 1 - len(COUNTERS)) * config.load.ahead
+
+
+def fetched_meanwhile(config: AcceleratorConfig) -> int:
+    """Longer after a move that does not wait: with `ahead` it is over before its successor's
+    descriptor is fetched."""
+    return (DESCRIPTOR_WORDS + 2 - between(config) - MOVE_CYCLES) * config.load.ahead
+
+
 def read_latency(config: AcceleratorConfig) -> int:
     """From a row of the activation memory to its bytes: address register, block RAM, output
     register.

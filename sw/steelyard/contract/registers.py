@@ -46,6 +46,8 @@ class Space(IntEnum):
     COUNTERS = 5
     UNITS = 6
     """Counters of the crossbar tile's operation units: 64 bits each, none with the array."""
+    EXTERNAL = 7
+    """External memory, where there is one."""
 
 
 COMMAND_FIELDS = {"space": 3, "reserved": 21, "operation": 8}

@@ -1,13 +1,14 @@
 """Parts of a configuration that all engines share: loading, memories, vector unit, output, link."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from ..errors import UserError
 from .configuration import Configuration
 
 __all__ = [
-    "MEMORIES", "SERIAL_SHIFTS", "LinkConfig", "LoadConfig", "MemoryConfig", "OutputConfig",
-    "VectorConfig",
+    "EXTERNAL", "MEMORIES", "SERIAL_SHIFTS", "LinkConfig", "LoadConfig", "MemoryConfig",
+    "OutputConfig", "VectorConfig",
 ]  # fmt: skip
 
 SERIAL_SHIFTS = (15, 42)
@@ -20,6 +21,10 @@ MEMORIES = {
 }
 """Fields that say how large a network may be, with their greatest values; no schedule depends on
 them."""
+EXTERNAL = tuple(1 << n for n in range(16, 25))
+"""Words of an external memory."""
+MOST_ITEMS = 1 << 16
+"""Items of a memory that words can be moved into."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,9 @@ class MemoryConfig(Configuration):
     weight_queue: bool = True
     """Whether weights are read ahead into a queue; without it the weight memory has one port, which
     the host shares."""
+    external_words: int = 0
+    """32-bit words of an external memory, from which weights and parameters are moved while layers
+    run: a power of two from 2**16 to 2**24, or 0 for none."""
 
     def __post_init__(self) -> None:
         self._integers(*MEMORIES)
@@ -85,6 +93,37 @@ class MemoryConfig(Configuration):
             self._multiple_of_16(name)
         self._between("max_layers", 1, MEMORIES["max_layers"])
         self._booleans("read_registers", "weight_queue")
+        self._integers("external_words")
+        self._one_of("external_words", (0, *EXTERNAL))
+        if self.external_words:
+            self._beside_external()
+
+    @property
+    def external_address_bits(self) -> int:
+        """Bits of a word's address in the external memory."""
+        return max(self.external_words - 1, 0).bit_length()
+
+    def _beside_external(self) -> None:
+        """Refuse memories that nothing can be moved into while layers run."""
+        for name in ("read_registers", "weight_queue"):
+            if not getattr(self, name):
+                raise UserError(
+                    f"External memory needs {name!r}, for words go into the memories while layers "
+                    f"run; set {name!r} to true or 'external_words' to 0."
+                )
+        for name in ("weight_words", "parameter_words"):
+            if getattr(self, name) > MOST_ITEMS:
+                raise UserError(
+                    f"Beside external memory {name!r} is at most {MOST_ITEMS}, not "
+                    f"{getattr(self, name)}; lower it, or set 'external_words' to 0."
+                )
+
+    def values(self, *, hashed: bool = False) -> dict[str, Any]:
+        plain = super().values(hashed=hashed)
+        # What has no external memory is what it was before there was any.
+        if not self.external_words:
+            del plain["external_words"]
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True)

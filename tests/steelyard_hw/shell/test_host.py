@@ -13,15 +13,17 @@ from steelyard_hw.lib.testing import monitor, receive, send
 from steelyard_hw.shell.host import HostPort
 
 CONFIG = configure("array", lanes=16, columns=16, group=16, weight_words=64, activation_words=64)
-ITEM_WORDS = {0: 1, 1: 1, 2: 3, 3: 6, 4: 4, 5: 1, 6: 1}
+WORDS = 1 << 16
+EXTERNAL = CONFIG.with_(external_words=WORDS)
+ITEM_WORDS = {0: 1, 1: 1, 2: 3, 3: 6, 4: 4, 5: 1, 6: 1, 7: 1}
 WRITE, READ, START = 0x01000000, 0x02000000, 0x03000000
 
 
 class Bench:
     """Port with a model of the memories and of an accelerator that runs after every start."""
 
-    def __init__(self, *, run_cycles=30, rise=2):
-        self.dut = HostPort(CONFIG)
+    def __init__(self, *, run_cycles=30, rise=2, config=CONFIG):
+        self.dut = HostPort(config)
         self.run_cycles, self.rise = run_cycles, rise
         self.words = {}
         self.starts = []
@@ -68,15 +70,23 @@ class Bench:
             self.busy = False
             ctx.set(dut.busy, 0)
 
+    def around(self):
+        """Models of what is around the port."""
+        return [self.bus, self.engine]
+
+    def streams(self):
+        """Streams whose items must stay until they are taken."""
+        return {"i": self.dut.i, "o": self.dut.o}
+
     def run(self, *testbenches):
         sim = Simulator(self.dut)
         sim.add_clock(1e-6)
         for testbench in testbenches:
             sim.add_testbench(testbench)
-        sim.add_testbench(self.bus, background=True)
-        sim.add_testbench(self.engine, background=True)
-        sim.add_process(monitor(self.dut.i, "i"))
-        sim.add_process(monitor(self.dut.o, "o"))
+        for process in self.around():
+            sim.add_testbench(process, background=True)
+        for name, stream in self.streams().items():
+            sim.add_process(monitor(stream, name))
         sim.run()
         assert not self.violations, "memory touched while a network ran"
 
@@ -106,9 +116,9 @@ def places(space, address, count):
     return [(space, address + n // words, n % words) for n in range(count)]
 
 
-def random_commands(rng, number):
-    """Random commands: words in, words out, contents of the memories, starts."""
-    stored, sent, answers, starts = {}, [], [], []
+def random_commands(rng, number, stored=()):
+    """Random commands to memories with words `stored`: contents, words in, words out, starts."""
+    stored, sent, answers, starts = dict(stored), [], [], []
     for _ in range(number):
         kind = rng.choice(["write", "read", "read", "start", "unknown"])
         space = rng.randrange(1, 6)
@@ -224,6 +234,204 @@ def test_an_unread_answer_holds_back_only_the_reads():
         assert await receive(ctx, bench.dut.o, count) == [0xDEAD0000] * count
 
     bench.run(sender, receiver)
+
+
+class ExternalBench(Bench):
+    """The same with an external memory, which has its own stalls and runs bursts in their order.
+
+    Parameters
+    ----------
+    seed : of the memory's stalls
+    stall : probability of a cycle in which it takes no command, one without a word to read, and one
+        in which it takes no word to write
+    """
+
+    def __init__(self, seed=0, stall=0.3, config=EXTERNAL, **options):
+        super().__init__(config=config, **options)
+        self.rng, self.stall = Random(seed), stall
+        self.bursts = []
+        self.external = {}
+
+    async def memory(self, ctx):
+        """Run one burst after the other; words go in and come out only with theirs."""
+        port = self.dut.external
+        while True:
+            # A stall that began before the command would mostly be over when it comes.
+            while self.stall and not ctx.get(port.command.valid):
+                await ctx.tick()
+            await self.stalls(ctx)
+            ctx.set(port.command.ready, 1)
+            command = await self.item(ctx, port.command)
+            ctx.set(port.command.ready, 0)
+            if self.busy:
+                self.violations.append("external")
+            self.bursts.append((command.address, command.words, command.write))
+            for place in range(command.address, command.address + command.words):
+                await self.stalls(ctx)
+                if command.write:
+                    ctx.set(port.write.ready, 1)
+                    self.external[place % WORDS] = await self.item(ctx, port.write)
+                    ctx.set(port.write.ready, 0)
+                else:
+                    ctx.set(port.read.payload, self.external.get(place % WORDS, held(place)))
+                    ctx.set(port.read.valid, 1)
+                    while not (await ctx.tick().sample(port.read.ready))[2]:
+                        pass
+                    ctx.set(port.read.valid, 0)
+                    ctx.set(port.read.payload, 0xDEADBEEF)
+
+    async def stalls(self, ctx):
+        while self.rng.random() < self.stall:
+            await ctx.tick()
+
+    async def item(self, ctx, stream):
+        """Next item of a stream that the memory is ready for."""
+        valid = 0
+        while not valid:
+            _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
+        return payload
+
+    async def unasked(self, ctx):
+        """Words are given and taken only while a burst is open that they belong to."""
+        port = self.dut.external
+        tick = ctx.tick().sample(
+            port.command.valid & port.command.ready,
+            port.command.payload,
+            port.write.valid,
+            port.write.ready,
+            port.read.ready,
+            port.read.valid,
+        )
+        writes = reads = 0
+        while True:
+            _, _, asked, command, offered, written, wanted, read = await tick
+            if (offered and not writes) or (wanted and not reads):
+                self.violations.append("unasked")
+            writes -= offered and written
+            reads -= wanted and read
+            if asked:
+                writes += command.words * command.write
+                reads += command.words * (1 - command.write)
+
+    async def deadline(self, ctx):
+        for _ in range(20_000):
+            await ctx.tick()
+        raise AssertionError("the port hangs")
+
+    def around(self):
+        return [*super().around(), self.memory, self.unasked, self.deadline]
+
+    def streams(self):
+        port = self.dut.external
+        return super().streams() | {"command": port.command, "write": port.write}
+
+
+def held(address):
+    """What the external memory holds before anything is written."""
+    return (address % WORDS * 0x9E3779B1 + 0x7F4A7C15) & 0xFFFFFFFF
+
+
+def random_bursts(rng, number):
+    """Random commands to the external memory among those to the others, and what they do."""
+    stored, external, bursts, sent, answers, starts = {}, {}, [], [], [], []
+    for _ in range(number):
+        if rng.random() < 0.4:
+            stored, words, heard, begun = random_commands(rng, 1, stored)
+            sent, answers, starts = sent + words, answers + heard, starts + begun
+            continue
+        address = rng.choice([rng.getrandbits(32), 16 + rng.randrange(8), WORDS - 3])
+        count = rng.choice([0, 1, 1, 2, 7, 25])
+        write = rng.randrange(2)
+        cut = [(address + n) % WORDS for n in range(count)]
+        if count:
+            bursts.append((address % WORDS, count, write))
+        if write:
+            values = [rng.getrandbits(32) for _ in range(count)]
+            sent += [WRITE | Space.EXTERNAL, address, count, *values]
+            external.update(zip(cut, values, strict=True))
+        else:
+            sent += [READ | Space.EXTERNAL, address, count]
+            answers += [external.get(place, held(place)) for place in cut]
+    return stored, external, bursts, sent, answers, starts
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_commands_to_the_external_memory_become_one_burst_each_among_the_others(seed):
+    print(f"seed {seed}")
+    stored, external, bursts, sent, answers, starts = random_bursts(Random(seed), 40)
+    stall = (0.0, 0.3, 0.7)
+    bench = ExternalBench(seed + 50, stall[seed // 2], rise=1 + seed % 5)
+    assert bench.exchange(sent, len(answers), seed, stall[seed % 3]) == answers
+    assert bench.bursts == bursts
+    assert bench.external == external
+    assert bench.words == stored
+    assert bench.starts == starts
+
+
+def test_a_burst_waits_until_the_network_has_ended():
+    bench = ExternalBench(7, run_cycles=200, rise=HostPort.START_GUARD)
+    dut = bench.dut
+
+    async def sender(ctx):
+        await send(ctx, dut.i, [START, 2, 5, WRITE | Space.EXTERNAL, 9, 2])
+        for word in (11, 12):
+            await send(ctx, dut.i, [word])
+            # The first of them is taken only behind the burst.
+            assert not bench.busy
+        await send(ctx, dut.i, [START | Space.EXTERNAL, 3, 1, READ | Space.EXTERNAL, 9, 2])
+
+    async def receiver(ctx):
+        assert await receive(ctx, dut.o, 2) == [11, 12]
+        assert not bench.busy
+
+    bench.run(sender, receiver)
+    assert bench.starts == [(2, 5), (3, 1)]
+    assert bench.bursts == [(9, 2, 1), (9, 2, 0)]
+    assert bench.external == {9: 11, 10: 12}
+
+
+@pytest.mark.parametrize("command", [WRITE, READ])
+def test_a_command_for_no_word_of_the_external_memory_is_no_burst(command):
+    bench = ExternalBench()
+    sent = [command | Space.EXTERNAL, 5, 0, READ | 3, 1, 1]
+    assert bench.exchange(sent, 1, None) == [0xDEAD0000]
+    assert bench.bursts == []
+
+
+@pytest.mark.parametrize("weight_words", [64, 1 << 16])
+def test_of_a_count_beyond_a_burst_the_low_bits_are_taken(weight_words):
+    # Of a memory with more words than a burst can have the port counts further.
+    bench = ExternalBench(config=EXTERNAL.with_(weight_words=weight_words))
+    sent = [WRITE | Space.EXTERNAL, 5, (3 << 16) + 2, 21, 22, READ | Space.EXTERNAL, 4, 1 << 16]
+    sent += [READ | Space.EXTERNAL, 5, (1 << 16) + 3]
+    assert bench.exchange(sent, 3, None) == [21, 22, held(7)]
+    assert bench.bursts == [(5, 2, 1), (5, 3, 0)]
+
+
+def test_words_of_a_burst_move_one_a_cycle_into_the_memory_and_in_two_out_of_it():
+    bench = ExternalBench(stall=0)
+    port, values = bench.dut.external, list(range(20))
+    cycles = {"write": [], "read": []}
+
+    async def ready_at_once(ctx):
+        cycle = 0
+        for signal in (port.command.ready, port.write.ready, port.read.valid):
+            ctx.set(signal, 1)
+        tick = ctx.tick().sample(port.write.valid, port.write.payload, port.read.ready)
+        while True:
+            ctx.set(port.read.payload, 100 + len(cycles["read"]))
+            _, _, write, word, read = await tick
+            cycle += 1
+            assert not write or word == values[len(cycles["write"])]
+            cycles["write"] += [cycle] * write
+            cycles["read"] += [cycle] * read
+
+    bench.memory = ready_at_once
+    sent = [WRITE | Space.EXTERNAL, 0, 20, *values, READ | Space.EXTERNAL, 0, 20]
+    assert bench.exchange(sent, 20, None) == [100 + n for n in range(20)]
+    for name, step in (("write", 1), ("read", 2)):
+        first = cycles[name][0]
+        assert cycles[name] == list(range(first, first + 20 * step, step))
 
 
 def test_port_refuses_what_is_no_configuration():

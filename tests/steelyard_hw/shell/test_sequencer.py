@@ -8,9 +8,16 @@ import pytest
 from amaranth.sim import Simulator
 
 from steelyard.contract import configure
-from steelyard.contract.descriptor import DESCRIPTOR_WORDS, FIELDS
-from steelyard.contract.latencies import between, opening
+from steelyard.contract.descriptor import (
+    ANY_UNDER_WAY,
+    DESCRIPTOR_WORDS,
+    FIELDS,
+    Operation,
+    absent,
+)
+from steelyard.contract.latencies import between, fetched_after, opening
 from steelyard.contract.registers import COUNTERS
+from steelyard_hw.lib.testing import monitor
 from steelyard_hw.shell.layer import LayerLayout
 from steelyard_hw.shell.sequencer import Sequencer
 
@@ -18,12 +25,13 @@ CONFIG = configure("array", max_layers=6, activation_words=256)
 SETTLE = 9
 
 
-def fields_of(words):
+def fields_of(words, config):
     """What the layer's registers must hold: each field as narrow as its register."""
-    layout = LayerLayout(CONFIG)
+    layout = LayerLayout(config)
     return {
         name: words[place.word] >> place.low & (1 << min(place.width, layout[name].width)) - 1
         for name, place in FIELDS.items()
+        if name not in absent(config)
     }
 
 
@@ -35,11 +43,17 @@ class Bench:
         self.rng = Random(seed)
         self.config = config
         self.dut = Sequencer(config, settle=SETTLE)
-        self.descriptors = [self.rng.getrandbits(32) for _ in range(6 * DESCRIPTOR_WORDS)]
+        words = config.memory.max_layers * DESCRIPTOR_WORDS
+        self.descriptors = [self.rng.getrandbits(32) for _ in range(words)]
         self.stored = {}
         self.expected = {}
         self.went = []
         self.copied = []
+
+    def fields(self, number):
+        """Fields of a layer's descriptor."""
+        first = number * DESCRIPTOR_WORDS
+        return fields_of(self.descriptors[first : first + DESCRIPTOR_WORDS], self.config)
 
     async def memory(self, ctx):
         tick = ctx.tick().sample(self.dut.descriptors.addr)
@@ -67,15 +81,14 @@ class Bench:
     async def engines(self, ctx):
         """Work for a random time after each go, pausing for less than the settling time."""
         dut, rng = self.dut, self.rng
-        layout = LayerLayout(CONFIG)
+        layout = LayerLayout(self.config)
         while True:
             while not ctx.get(dut.go):
                 await ctx.tick()
             number = self.order[len(self.went)]
-            words = self.descriptors[number * DESCRIPTOR_WORDS : (number + 1) * DESCRIPTOR_WORDS]
             bits = ctx.get(dut.layer.as_value())
             held = {name: bits >> f.offset & (1 << f.width) - 1 for name, f in layout}
-            assert held == fields_of(words)
+            assert held == self.fields(number)
             self.went.append(number)
             counts = [0] * (len(COUNTERS) - 1)
             # Engines become active in the cycle after they have seen go.
@@ -114,14 +127,22 @@ class Bench:
         sim = Simulator(self.dut)
         sim.add_clock(1e-6)
         sim.add_testbench(testbench)
-        for process in (self.memory, self.counters, self.engines, self.tables):
+        for process in self.around():
             sim.add_testbench(process, background=True)
         sim.run()
+
+    def around(self):
+        """Models of what is around the sequencer."""
+        return [self.memory, self.counters, self.engines, self.tables]
+
+    def layers(self, first, count):
+        """Numbers of those in a range that engines are let go for."""
+        return list(range(first, first + count))
 
     async def start(self, ctx, first, count):
         """Start layers and wait for their end; cycles that the sequencer was busy."""
         dut = self.dut
-        self.order, self.went, self.copied = list(range(first, first + count)), [], []
+        self.order, self.went, self.copied = self.layers(first, count), [], []
         self.stored, self.expected = {}, {}
         ctx.set(dut.start, 1)
         ctx.set(dut.start_first, first)
@@ -196,6 +217,229 @@ def test_a_layer_without_work_ends_after_the_settling_time():
 async def idle(ctx):
     """Engines that have nothing to do."""
     await ctx.tick()
+
+
+class MovesBench(Bench):
+    """The same with a mover, and descriptors that stand there only when a move has brought them.
+
+    Parameters
+    ----------
+    moves : fields of moves by the number of their descriptor; the other descriptors are layers
+    ready : probability of a cycle in which the mover takes a move
+    ends : probability of a cycle in which a move ends
+    """
+
+    def __init__(self, seed, config, moves, *, ready=1.0, ends=1.0):
+        super().__init__(seed, config)
+        self.given, self.ready, self.ends = moves, ready, ends
+        self.trace, self.run_of, self.hidden = [], [], {}
+        for number in range(config.memory.max_layers):
+            layer = {"op": self.rng.choice([op for op in range(16) if op != Operation.LOAD])}
+            self.store(number, moves.get(number, layer))
+
+    def store(self, number, values):
+        """Store fields of a descriptor; those of a move are that."""
+        for name, value in ({"op": Operation.LOAD} | values).items():
+            place, word = FIELDS[name], number * DESCRIPTOR_WORDS + FIELDS[name].word
+            kept = self.descriptors[word] & ~((1 << place.width) - 1 << place.low)
+            self.descriptors[word] = kept | value << place.low
+
+    def waits(self, number):
+        return self.given.get(number, {"under_way": ANY_UNDER_WAY})["under_way"] < ANY_UNDER_WAY
+
+    def layers(self, first, count):
+        self.trace, self.run_of = [], list(range(first, first + count))
+        for number in self.run_of[:-1]:
+            if self.waits(number):
+                place = slice((number + 1) * DESCRIPTOR_WORDS, (number + 2) * DESCRIPTOR_WORDS)
+                self.hidden[number] = (place, self.descriptors[place])
+                self.descriptors[place] = [self.rng.getrandbits(32) for _ in range(32)]
+        return [number for number in self.run_of if number not in self.given]
+
+    def moves(self, last=None):
+        """Of the moves of a run, up to a descriptor, what the mover must be given."""
+        names = ("space", "external", "item", "length")
+        numbers = [n for n in self.run_of if n in self.given and (last is None or n <= last)]
+        values = [tuple(self.given[n][name] for name in names) for n in numbers]
+        return [each for each in values if each[-1]]
+
+    def moves_taken(self):
+        """Moves that the mover has taken since the last start."""
+        return [values for _, _, values, ready, _ in self.trace if values and ready]
+
+    def reveal(self, taken, under_way):
+        """Let the descriptors stand in their place that moves have brought."""
+        for number in [*self.hidden]:
+            done = taken >= len(self.moves(number))
+            if done and under_way <= self.given[number]["under_way"]:
+                place, words = self.hidden.pop(number)
+                self.descriptors[place] = words
+
+    async def mover(self, ctx):
+        """Take moves and let them end; what is seen of each cycle since the last start."""
+        dut, rng = self.dut, self.rng
+        under_way = 0
+        tick = ctx.tick().sample(
+            dut.busy, dut.go, dut.moves.valid, dut.moves.ready, dut.moves.payload
+        )
+        while True:
+            ctx.set(dut.moves.ready, under_way < ANY_UNDER_WAY and rng.random() < self.ready)
+            ctx.set(dut.under_way, under_way)
+            _, _, busy, go, valid, ready, move = await tick
+            values = (move.space, move.external, move.item, move.length) if valid else None
+            self.trace.append((busy, go, values, ready, under_way))
+            under_way -= under_way > 0 and rng.random() < self.ends
+            under_way += valid and ready
+            self.reveal(len(self.moves_taken()), under_way)
+
+    def around(self):
+        return [*super().around(), self.mover, monitor(self.dut.moves, "moves")]
+
+    def check(self, busy):
+        """Compare a run with its descriptors."""
+        assert self.went == self.order
+        assert self.moves_taken() == self.moves()
+        cycles = [self.stored.pop(number * len(COUNTERS)) for number in self.run_of]
+        for number in self.given:
+            if number in self.run_of:
+                base = number * len(COUNTERS)
+                self.expected |= dict.fromkeys(range(base + 1, base + len(COUNTERS)), 0)
+        assert self.stored == self.expected
+        assert self.waited() == {
+            number: count
+            for number, count in zip(self.run_of, cycles, strict=True)
+            if number in self.given and self.given[number]["length"]
+        }
+        overhead = opening(self.config) + len(self.run_of) * between(self.config)
+        short = DESCRIPTOR_WORDS + 2 - between(self.config)
+        for number, own in zip(self.run_of[:-1], cycles, strict=False):
+            overhead += fetched_after(self.config) if self.waits(number) else max(0, short - own)
+        assert busy == overhead + sum(cycles)
+
+    def waited(self):
+        """Cycles of each move as its stream tells, all in their order; none begins too soon."""
+        cycles, limits, left = {}, [], [*self.run_of]
+        number, counting, offered = None, False, False
+        for busy, go, values, ready, under_way in self.trace:
+            if go or (values and not offered) or (limits and not busy):
+                assert under_way <= min(limits, default=ANY_UNDER_WAY), "it does not wait"
+                limits.clear()
+            if go or (values and not offered):
+                # Moves of no words are only waited for.
+                while self.given.get(left[0], {"length": 1})["length"] == 0:
+                    left.pop(0)
+                number = left.pop(0)
+                assert (number in self.given) == bool(values)
+            if counting:
+                cycles[number] += 1
+                counting = under_way > self.given[number]["under_way"]
+            if values:
+                cycles[number] = cycles.get(number, 0) + 1
+                counting = ready
+            offered = bool(values and not ready)
+            if values and ready:
+                limits.append(self.given[number]["under_way"])
+        return cycles
+
+
+MOVES = CONFIG.with_(max_layers=12, external_words=1 << 16)
+
+
+def random_moves(rng, share):
+    """Moves by the number of their descriptor."""
+    return {
+        number: {
+            "space": rng.randrange(1, 4),
+            "external": rng.randrange(1 << 16),
+            "item": rng.getrandbits(16),
+            "length": rng.choice([0, 1, 65535, rng.randint(1, 65535)]),
+            "under_way": rng.choice([0, 0, 1, 2, 14, ANY_UNDER_WAY, ANY_UNDER_WAY]),
+        }
+        for number in range(MOVES.memory.max_layers)
+        if rng.random() < share
+    }
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_moves_are_given_among_the_layers_and_wait_for_those_before_them(seed, ahead):
+    moves = random_moves(Random(seed), (0.4, 0.8)[seed % 2])
+    ready, ends = ((1, 1), (1, 0.05), (0.2, 0.01))[seed // 2]
+    bench = MovesBench(seed, MOVES.with_(ahead=ahead), moves, ready=ready, ends=ends)
+
+    async def testbench(ctx):
+        for first, count in ((0, 12), (3, 5), (0, 12)):
+            bench.check(await bench.start(ctx, first, count))
+            table = FIELDS["table"]
+            words = {n: bench.descriptors[n * DESCRIPTOR_WORDS] for n in bench.order}
+            assert bench.copied == [n for n in bench.order if words[n] >> table.low & 1]
+            while ctx.get(bench.dut.under_way):
+                await ctx.tick()
+
+    bench.run(testbench)
+
+
+def move(under_way, length=7):
+    return {"space": 3, "external": 5, "item": 9, "length": length, "under_way": under_way}
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("under_way", [1, 14, ANY_UNDER_WAY])
+def test_a_move_that_waits_for_nothing_takes_two_cycles(ahead, under_way):
+    bench = MovesBench(20, MOVES.with_(ahead=ahead), {0: move(under_way)}, ends=0)
+
+    async def testbench(ctx):
+        bench.check(await bench.start(ctx, 0, 2))
+
+    bench.run(testbench)
+    assert bench.waited() == {0: 2}
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_move_of_no_words_only_waits(ahead):
+    moves = {0: move(ANY_UNDER_WAY), 1: move(ANY_UNDER_WAY), 2: move(0, length=0)}
+    bench = MovesBench(21, MOVES.with_(ahead=ahead), moves, ends=0)
+    bench.store(3, {"op": Operation.CONV, "table": 0})
+
+    async def testbench(ctx):
+        await bench.start(ctx, 0, 4)
+
+    async def end(ctx):
+        while len(bench.moves_taken()) < 2:
+            await ctx.tick()
+        bench.ready = 0
+        for _ in range(200):
+            await ctx.tick()
+        assert bench.went == [] and bench.moves_taken() == [(3, 5, 9, 7)] * 2
+        bench.ends = 1
+
+    bench.around = lambda: [*MovesBench.around(bench), end]
+    bench.run(testbench)
+    ended = max(n for n, (*_, under_way) in enumerate(bench.trace) if under_way) + 1
+    [went] = [n for n, (_, go, *_) in enumerate(bench.trace) if go]
+    assert went == ended + between(bench.config) + fetched_after(bench.config) + 1
+    # The two before it hide in what the descriptors take to come.
+    assert bench.stored[2 * len(COUNTERS)] > 100
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_behind_a_move_that_need_not_be_done_a_descriptor_is_fetched_as_behind_a_layer(ahead):
+    bench = MovesBench(22, MOVES.with_(ahead=ahead), {0: move(ANY_UNDER_WAY), 1: move(0)}, ready=0)
+    later = move(0) | {"item": 77}
+
+    async def testbench(ctx):
+        await bench.start(ctx, 0, 2)
+
+    async def change(ctx):
+        for _ in range(100):
+            await ctx.tick()
+        assert not bench.moves_taken()
+        bench.store(1, later)
+        bench.ready = 1
+
+    bench.around = lambda: [*MovesBench.around(bench), change]
+    bench.run(testbench)
+    assert bench.moves_taken() == [(3, 5, 9, 7), (3, 5, 9 if ahead else 77, 7)]
 
 
 @pytest.mark.parametrize("settle", [0, -3, 1.5])
