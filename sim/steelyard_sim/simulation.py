@@ -4,9 +4,9 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint16, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,14 @@ FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "read": (c_size_t, [c_void_p, POINTER(c_uint32), c_size_t, c_uint64]),
     "wait_idle": (c_int, [c_void_p, c_uint64]),
     "trace": (c_int, [c_void_p, c_char_p]),
+    "cells": (POINTER(c_uint16), [c_void_p, c_uint64]),
+    "violation": (c_uint32, [c_void_p]),
 }
 
 WORD_CYCLES = 64
 """Cycles that a word may take through the host port, far more than it does."""
+CELLS = 1 << 25
+"""16-bit cells of the largest external memory; those that nobody touches take no memory."""
 SLICE_CYCLES = 100_000
 """Cycles simulated between two looks at the clock, some tenths of a second."""
 
@@ -47,6 +51,12 @@ class Simulation(Handle):
     library : shared library of :func:`steelyard_sim.build.library.build_library`
     trace : path of a VCD to write, for libraries built with tracing; complete after `close`
     seed : of what has no initial value in a library built with ``unknown="unique"``; 0 means zero
+    external : whether the library has an external memory
+
+    Members
+    -------
+    cells : what the external memory holds, uint16, two for each word, the low half first; empty
+        without one
 
     Raises
     ------
@@ -54,8 +64,13 @@ class Simulation(Handle):
         If a trace is asked of a library without tracing.
     """
 
-    def __init__(self, library: Path, *, trace: Path | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, library: Path, *, trace: Path | None = None, seed: int = 0, external: bool = False
+    ) -> None:
         super().__init__(library, "simulation", FUNCTIONS, seed)
+        self.cells = np.zeros(0, np.uint16)
+        if external:
+            self.cells = np.ctypeslib.as_array(self._call("cells", CELLS), (CELLS,))
         if trace is not None and not self._call("trace", str(trace).encode()):
             self.close()
             raise ValueError(f"Library {library.name!r} cannot write the trace {str(trace)!r}")
@@ -67,26 +82,47 @@ class Simulation(Handle):
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def close(self) -> None:
+        self.cells = np.zeros(0, np.uint16)
+        super().close()
+
+    def _clocked(self, name: str, *arguments: object) -> Any:
+        """Call what lets time pass.
+
+        Raises
+        ------
+        RuleBroken
+            If the controller of an external memory breaks a rule of the chip.
+        """
+        result = self._call(name, *arguments)
+        broken = self._call("violation")
+        if broken:
+            from .memory.sdram import Rule
+            from .memory.simulation import RuleBroken
+
+            raise RuleBroken(Rule(broken), self.cycles)
+        return result
+
     def step(self, cycles: int) -> None:
         """Clock with no transfer on either stream."""
-        self._call("step", cycles)
+        self._clocked("step", cycles)
 
     def write(self, words: NDArray[np.uint32], limit: int) -> int:
         """Number of `words`, uint32 (n,), that the accelerator takes within `limit` cycles."""
         words = np.ascontiguousarray(words, np.uint32)
         pointer = words.ctypes.data_as(POINTER(c_uint32))
-        return self._call("write", pointer, words.size, limit)
+        return self._clocked("write", pointer, words.size, limit)
 
     def read(self, count: int, limit: int) -> NDArray[np.uint32]:
         """Up to `count` words that the accelerator gives within `limit` cycles, uint32 (n,)."""
         words = np.empty(max(count, 1), np.uint32)
         pointer = words.ctypes.data_as(POINTER(c_uint32))
-        done = self._call("read", pointer, count, limit)
+        done = self._clocked("read", pointer, count, limit)
         return words[:done]
 
     def wait_idle(self, limit: int) -> bool:
         """Whether the accelerator is idle within `limit` cycles."""
-        return bool(self._call("wait_idle", limit))
+        return bool(self._clocked("wait_idle", limit))
 
 
 class Clocked(Protocol):
@@ -210,5 +246,13 @@ def open_transport(
     """
     if config is None:
         raise UserError("A simulation needs a configuration; give the file of one.")
-    library = build_library(config, trace=bool(address), log=log)
-    return SimulationTransport(Simulation(library, trace=Path(address) if address else None))
+    external = bool(config.memory.external_words)
+    if external:
+        # With it comes Amaranth, which takes a second.
+        from .memory.accelerator import build_external
+
+        library = build_external(config, trace=bool(address), log=log)
+    else:
+        library = build_library(config, trace=bool(address), log=log)
+    trace = Path(address) if address else None
+    return SimulationTransport(Simulation(library, trace=trace, external=external))

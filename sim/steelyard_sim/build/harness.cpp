@@ -9,8 +9,28 @@
 #endif
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
 namespace {
+
+// An external memory's data, where the design has one: what it asks for is answered in the same cycle.
+template <class Top>
+void exchange(Top& top, std::uint16_t* cells) {
+    if constexpr (requires { top.cells___05Fwrite; }) {
+        if (!cells) return;
+        if (top.cells___05Fwrite) cells[top.cells___05Faddress] = top.cells___05Fdata_o;
+        top.cells___05Fdata_i = cells[top.cells___05Faddress];
+    }
+}
+
+// The rule of the memory that was broken first, 0 for none.
+template <class Top>
+std::uint32_t broken(const Top& top) {
+    if constexpr (requires { top.violation; })
+        return top.violation;
+    else
+        return 0;
+}
 
 // Seed 0 starts at zero what has no initial value. It is drawn while the design is constructed.
 VerilatedContext* seeded(VerilatedContext& context, std::uint32_t seed) {
@@ -23,6 +43,7 @@ struct Simulation {
     VerilatedContext context;
     Vsteelyard top;
     std::uint64_t cycles = 0;
+    std::uint16_t* cells = nullptr;
 #if VM_TRACE
     VerilatedVcdC trace;
     bool tracing = false;
@@ -35,6 +56,7 @@ struct Simulation {
         if (tracing) trace.close();
 #endif
         top.final();
+        std::free(cells);
     }
 
     void half(bool level) {
@@ -46,7 +68,10 @@ struct Simulation {
     }
 
     // Between the halves the inputs have settled and the outputs belong to the cycle that ends.
-    void settle() { half(false); }
+    void settle() {
+        exchange(top, cells);
+        half(false);
+    }
 
     void tick() {
         half(true);
@@ -133,6 +158,15 @@ int simulation_wait_idle(Simulation* simulation, std::uint64_t limit) {
     }
     return 0;
 }
+
+// Cells of an external memory, all zero; pages that nobody touches take no memory.
+std::uint16_t* simulation_cells(Simulation* simulation, std::uint64_t count) {
+    std::free(simulation->cells);
+    simulation->cells = static_cast<std::uint16_t*>(std::calloc(count, 2));
+    return simulation->cells;
+}
+
+std::uint32_t simulation_violation(const Simulation* simulation) { return broken(simulation->top); }
 
 // Whether the library was built with tracing; the file is a VCD with one time unit a half cycle.
 int simulation_trace(Simulation* simulation, const char* path) {

@@ -35,7 +35,7 @@ LINK = "steelyard_hw.link.serial"
 def build_library(
     config: AcceleratorConfig, *, trace: bool = False, log: Log | None = None
 ) -> Path:
-    """Shared library that simulates the accelerator of a configuration.
+    """Shared library that simulates the accelerator of a configuration without external memory.
 
     Taken from the cache unless the configuration, the gateware's sources, a tool or the processor
     changed. May be called by several processes at once; one builds and the others wait.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from steelyard.compile.cycles import busy
+from steelyard.compile.external import WORD_CYCLES, LayerMoves
 from steelyard.compile.plans import LayerPlan, Planned, layer_faults, planned
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import between, opening
@@ -28,8 +29,12 @@ class LayerCost:
     k : weights kept in every group, None for layers without weights and engines without groups
     nnz : weights that are not zero
     weight_words : of the weight memory
-    cycles : of the layer with its start; on an engine that is not exact a bound
-    bound : unit that takes longest: ``engine``, ``loading``, ``draining`` or ``vector unit``
+    moved_words : 32-bit words that come from external memory, 0 where all lies on the chip
+    waiting_cycles : of `cycles`, those of moves and of waiting for them
+    cycles : of the layer with its start; on an engine that is not exact a bound, and where words
+        are moved with an estimate of waiting for them
+    bound : unit that takes longest: ``engine``, ``loading``, ``draining``, ``vector unit`` or
+        ``external memory``
     """
 
     name: str
@@ -37,6 +42,8 @@ class LayerCost:
     k: int | None
     nnz: int
     weight_words: int
+    moved_words: int
+    waiting_cycles: int
     cycles: int
     bound: str
 
@@ -51,7 +58,8 @@ class Estimate:
     batch : images computed together
     uses : what is taken of each memory, more than there is where the network does not fit
     layers : what each layer takes
-    exact : whether cycles are those of the hardware; else a bound
+    exact : whether cycles are those of the hardware; else a bound or, where words are moved from
+        external memory, an estimate
     """
 
     config: AcceleratorConfig
@@ -64,6 +72,17 @@ class Estimate:
     def cycles(self) -> int:
         """Of a batch, without transfers."""
         return opening(self.config) + sum(layer.cycles for layer in self.layers)
+
+    @property
+    def moved_words(self) -> int:
+        """32-bit words that come from external memory, of a batch."""
+        return sum(layer.moved_words for layer in self.layers)
+
+    @property
+    def roofline_cycles(self) -> int:
+        """Of a batch, if the busier of engine and external memory never waited."""
+        computing = sum(layer.cycles - layer.waiting_cycles for layer in self.layers)
+        return max(computing, WORD_CYCLES * self.moved_words)
 
     @property
     def fits(self) -> bool:
@@ -142,9 +161,9 @@ def fits(network: Network, boards: Iterable[BoardFacts], *, batch: int = 1) -> l
     found = []
     for board in boards:
         config = board.default
-        # How large the other memories are changes no plan.
+        # How large the other memories are changes no plan, unless words are moved into them.
         most = {name: size for name, size in MEMORIES.items() if name != "max_layers"}
-        key = config.with_(**most)
+        key = config if config.memory.external_words else config.with_(**most)
         if key not in plans:
             try:
                 plans[key] = planned(network, key, batch, {})
@@ -190,21 +209,32 @@ def _estimate(plan: Planned, batch: int) -> Estimate:
         config=plan.config,
         batch=batch,
         uses=plan.uses,
-        layers=tuple(_cost(each, plan.config) for each in plan.plans),
-        exact=plan.engine.exact,
+        layers=tuple(
+            _cost(each, moves, plan) for each, moves in zip(plan.plans, plan.moves, strict=True)
+        ),
+        exact=plan.engine.exact and plan.moved is None,
     )
 
 
-def _cost(plan: LayerPlan, config: AcceleratorConfig) -> LayerCost:
+def _cost(plan: LayerPlan, moves: LayerMoves, made: Planned) -> LayerCost:
+    config = made.config
     units: Counter[str] = Counter()
     for step in plan.steps:
         units.update(busy(step.descriptor, config))
+    moved = 0
+    if made.moved is not None and plan.steps:
+        moved = plan.weight_items * config.engine.weight_item_words
+        moved += len(plan.parameters) * len(config.parameter_bits)
+        units["external memory"] = WORD_CYCLES * moved
+    waiting = moves.cycles + moves.count * between(config)
     return LayerCost(
         name=plan.layer.name,
         kind=plan.layer.kind,
         k=plan.k,
         nnz=plan.total("nnz"),
         weight_words=plan.weight_items,
-        cycles=plan.predicted_cycles + len(plan.steps) * between(config),
+        moved_words=moved,
+        waiting_cycles=waiting,
+        cycles=plan.predicted_cycles + len(plan.steps) * between(config) + waiting,
         bound=max(units, key=lambda unit: units[unit]) if units else "engine",
     )

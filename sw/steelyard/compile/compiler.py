@@ -2,30 +2,48 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..contract import DESCRIPTOR_WORDS, AcceleratorConfig, Descriptor
 from ..network import Network
 from ..program import LayerEntry, Plane, Program
 from ..progress import Progress
-from .memory import Buffer, plane_pitch
+from .memory import plane_pitch
 from .places import Places
-from .plans import LayerPlan, planned
+from .plans import Planned, planned
 
 __all__ = ["compile"]
 
 
-def _link(plans: Sequence[LayerPlan], planes: dict[str, Plane]) -> list[tuple[Descriptor, ...]]:
+def _bases(made: Planned) -> tuple[list[int], list[int]]:
+    """First weight item of each step, and first parameter item of each layer."""
+    if made.moved is None:
+        counts = [step.descriptor.weight_count for plan in made.plans for step in plan.steps]
+        lengths = [len(plan.parameters) for plan in made.plans]
+        return [0, *accumulate(counts)][:-1], [0, *accumulate(lengths)][:-1]
+    places = iter(made.moved.items)
+    weights, parameters = [], []
+    for plan in made.plans:
+        parameters.append(next(places) if len(plan.parameters) and plan.steps else 0)
+        weights += [next(places) if each.descriptor.weight_count else 0 for each in plan.steps]
+    return weights, parameters
+
+
+def _link(made: Planned, planes: dict[str, Plane]) -> list[tuple[Descriptor, ...]]:
     """Descriptors of each layer with all addresses filled in."""
     linked = []
-    weight_base = param_base = 0
-    for plan in plans:
+    weights, parameters = _bases(made)
+    weight_bases = iter(weights)
+    for plan, param_base in zip(made.plans, parameters, strict=True):
         sources = [planes[name] for name in plan.layer.inputs]
         output = planes[plan.layer.output]
         done = []
         for step in plan.steps:
+            weight_base = next(weight_bases)
             bases = [each.base + step.reads * each.pitch for each in sources]
             added = planes[plan.addend].base - output.base if plan.addend is not None else 0
             done.append(
@@ -40,22 +58,32 @@ def _link(plans: Sequence[LayerPlan], planes: dict[str, Plane]) -> list[tuple[De
                     addend_offset=added,
                 )
             )
-            weight_base += step.descriptor.weight_count
-        param_base += len(plan.parameters)
         linked.append(tuple(done))
     return linked
 
 
+def _with_moves(
+    made: Planned, linked: list[tuple[Descriptor, ...]]
+) -> list[tuple[Descriptor, ...]]:
+    """Descriptors of each layer with the moves among them."""
+    return [
+        tuple(
+            each for moves, step in zip(own.before, layer, strict=True) for each in (*moves, step)
+        )
+        for own, layer in zip(made.moves, linked, strict=True)
+    ]
+
+
 def _entries(
-    plans: Sequence[LayerPlan],
+    made: Planned,
     linked: list[tuple[Descriptor, ...]],
-    buffers: Sequence[Buffer],
     planes: dict[str, Plane],
 ) -> list[LayerEntry]:
     """Layer table of the program."""
     entries = []
     first = 0
-    for index, (plan, descriptors) in enumerate(zip(plans, linked, strict=True)):
+    layers = zip(made.plans, made.moves, linked, strict=True)
+    for index, (plan, moves, descriptors) in enumerate(layers):
         entries.append(
             LayerEntry(
                 name=plan.layer.name,
@@ -68,13 +96,31 @@ def _entries(
                 nnz=plan.total("nnz"),
                 kept=plan.total("kept"),
                 weight_items=plan.weight_items,
-                activation_words=sum(b.words for b in buffers if b.first <= index <= b.last),
+                activation_words=sum(b.words for b in made.buffers if b.first <= index <= b.last),
                 ideal_cycles=plan.total("ideal_cycles"),
-                predicted_cycles=plan.predicted_cycles,
+                predicted_cycles=plan.predicted_cycles + moves.cycles,
             )
         )
         first += len(descriptors)
     return entries
+
+
+def _contents(
+    made: Planned, packed: Sequence[Sequence[NDArray[np.uint32]]]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
+    """Weight items, parameter items and words of external memory, of each layer's weights."""
+    config = made.config
+    parameters = [plan.parameters for plan in made.plans]
+    none = np.zeros((0, config.engine.weight_item_words), np.uint32)
+    if made.moved is None:
+        items = np.concatenate([none, *(words for layer in packed for words in layer)])
+        return items, np.concatenate(parameters), np.zeros(0, np.uint32)
+    image = [np.zeros(0, np.uint32)]
+    for plan, layer in zip(made.plans, packed, strict=True):
+        # As the moves name them: the parameters of a layer, then its weights step by step.
+        image += [plan.parameters.reshape(-1)] if plan.steps else []
+        image += [words.reshape(-1) for words in layer]
+    return none, parameters[0][:0], np.concatenate(image)
 
 
 def _planes(
@@ -121,26 +167,24 @@ def compile(
     """
     made = planned(network, config, batch, options)
     made.check_capacity()
-    engine, network, plans, buffers = made.engine, made.network, made.plans, made.buffers
+    engine, network, plans = made.engine, made.network, made.plans
     planes = _planes(network, made.places, made.bases, batch, config.engine.lanes)
-    linked = _link(plans, planes)
-    entries = _entries(plans, linked, buffers, planes)
+    linked = _with_moves(made, _link(made, planes))
+    entries = _entries(made, linked, planes)
 
     descriptors = [
         each.words(plan.layer.name, config)
         for plan, layer in zip(plans, linked, strict=True)
         for each in layer
     ]
-    total = sum(plan.weight_items for plan in plans)
-    items = np.zeros((total, config.engine.weight_item_words), np.uint32)
-    for done, (plan, layer) in enumerate(zip(plans, linked, strict=True)):
+    packed = list[list[NDArray[np.uint32]]]()
+    for done, plan in enumerate(plans):
         if progress is not None:
             progress(done, len(plans), plan.layer.name)
-        packed = (words for part in plan.parts for words in engine.pack(*part, config))
-        for each, words in zip(layer if plan.parts else (), packed, strict=True):
-            items[each.weight_base : each.weight_base + len(words)] = words
+        packed.append([words for part in plan.parts for words in engine.pack(*part, config)])
     if progress is not None:
         progress(len(plans), len(plans), plans[-1].layer.name)
+    items, parameters, external = _contents(made, packed)
 
     return Program(
         config=config,
@@ -151,6 +195,7 @@ def compile(
         settings=made.settings,
         mapped=made.mapping,
         descriptors=np.array(descriptors, np.uint32).reshape(-1, DESCRIPTOR_WORDS),
-        parameters=np.concatenate([plan.parameters for plan in plans]),
+        parameters=parameters,
         weights=items,
+        external=external,
     )

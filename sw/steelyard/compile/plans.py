@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig, registry
 from ..contract.descriptor import Operation
+from ..contract.latencies import between
 from ..contract.limits import TABLE_ITEMS
-from ..contract.sections import MEMORIES
+from ..contract.registers import Space
+from ..contract.sections import EXTERNAL, MEMORIES
 from ..engines import Engine, Plan
 from ..errors import DoesNotFit, UserError
 from ..network import Conv, Layer, Network
 from ..network.grouped import blocks, ungroup
 from ..program import Use
 from .cycles import predict
+from .external import LayerMoves, Moved, by_layer, move_all, needs_of
 from .fusion import Fusion, fusions
 from .layers import LOWERINGS, check_features, serial_scale, walk
 from .memory import Buffer, assign, lifetimes
@@ -23,6 +26,10 @@ from .places import Places, separate
 from .step import Step
 
 __all__ = ["LayerPlan", "Planned", "layer_faults", "planned"]
+
+SLICES = (2, 3, 4, 6, 8)
+"""Slices of weights that lie in their memory at a time, of which the fastest number is taken: one
+is in use, the others come. Small ones come further ahead, and are loaded for more often."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,6 +193,13 @@ class Planner:
             growth *= 2
 
 
+def _enough(name: str, used: int) -> int:
+    """Value of a memory's field that holds what is used."""
+    if name == "max_layers":
+        return used
+    return 1 << (used - 1).bit_length() if name == "external_words" else -(-used // 16) * 16
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Planned:
     """A network's plans for a configuration, whether or not its memories hold them.
@@ -200,6 +214,7 @@ class Planned:
     plans : of each layer
     buffers, bases : stretches of activation memory, and where they begin
     activation_words : that these take
+    moved : what is moved from external memory while layers run; None if all lies on the chip
     """
 
     config: AcceleratorConfig
@@ -212,17 +227,51 @@ class Planned:
     buffers: tuple[Buffer, ...]
     bases: dict[str, int]
     activation_words: int
+    moved: Moved | None = None
 
     @property
     def uses(self) -> tuple[Use, ...]:
-        """What is taken of each memory, which may be more than there is."""
+        """What is taken of each memory, which may be more than there is.
+
+        Of weights and parameters in external memory, the most that lies on the chip at least.
+        """
         memory, plans = self.config.memory, self.plans
-        return (
+        weights = [step.descriptor.weight_count for plan in plans for step in plan.steps]
+        parameters = [len(plan.parameters) for plan in plans]
+        moves = 0 if self.moved is None else sum(map(len, self.moved.before))
+        kept, held = sum(weights), sum(parameters)
+        if self.moved is not None:
+            kept, held = max(weights), max(parameters)
+        uses = (
             Use("activation words", self.activation_words, memory.activation_words),
-            Use("weight words", sum(plan.weight_items for plan in plans), memory.weight_words),
-            Use("parameter words", sum(len(p.parameters) for p in plans), memory.parameter_words),
-            Use("layer descriptors", sum(len(plan.steps) for plan in plans), memory.max_layers),
+            Use("weight words", kept, memory.weight_words),
+            Use("parameter words", held, memory.parameter_words),
+            Use("layer descriptors", len(weights) + moves, memory.max_layers),
         )
+        if self.moved is None:
+            return uses
+        return (*uses, Use("external words", self.moved.words, memory.external_words))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the memories hold all that must lie there."""
+        return all(use.used <= use.available for use in self.uses)
+
+    @property
+    def cycles(self) -> int:
+        """Of a batch, exactly, at most or about, beside those before the first layer."""
+        layers = zip(self.plans, self.moves, strict=True)
+        return sum(
+            plan.predicted_cycles
+            + moves.cycles
+            + (len(plan.steps) + moves.count) * between(self.config)
+            for plan, moves in layers
+        )
+
+    @property
+    def moves(self) -> list[LayerMoves]:
+        """Moves of each layer, none where all lies on the chip."""
+        return by_layer([len(plan.steps) for plan in self.plans], self.moved)
 
     def check_capacity(self) -> None:
         """Refuse a network that the configuration's memories do not hold.
@@ -233,16 +282,17 @@ class Planned:
             Says by how much each is too small, and which fields of the configuration would do.
         """
         short, grown = [], {}
-        for name, use in zip(MEMORIES, self.uses, strict=True):
+        for name, use in zip((*MEMORIES, "external_words"), self.uses, strict=False):
             if use.used > use.available:
                 short.append(
                     f"{use.used} {use.memory} where the configuration has {use.available} "
                     f"({use.used - use.available} too many)"
                 )
-                grown[name] = use.used if name == "max_layers" else -(-use.used // 16) * 16
+                grown[name] = _enough(name, use.used)
         if not short:
             return
-        if any(value > MEMORIES[name] for name, value in grown.items()):
+        most = {**MEMORIES, "external_words": EXTERNAL[-1]}
+        if any(value > most[name] for name, value in grown.items()):
             grown, larger = {}, ""
         else:
             values = " and ".join(f"{name} to {value}" for name, value in grown.items())
@@ -255,7 +305,11 @@ class Planned:
 
 
 def _planner(
-    network: Network, config: AcceleratorConfig, batch: int, options: dict[str, Any]
+    network: Network,
+    config: AcceleratorConfig,
+    batch: int,
+    options: dict[str, Any],
+    slices: int = 0,
 ) -> tuple[Planner, Places, Any, Any]:
     """Planner, tensors that lie in others, and the engine's settings and mapping."""
     if not isinstance(network, Network) or not isinstance(config, AcceleratorConfig):
@@ -284,8 +338,15 @@ def _planner(
     network, places = separate(network, found.values())
     settings, mapping, prepared = engine.prepare(network, config, options)
     # With memories that hold everything: how large they are changes no plan, and what is too much
-    # for those of the configuration is said of the whole network.
-    room = config.with_(**MEMORIES)
+    # for those of the configuration is said of the whole network. But weights that are moved while
+    # layers run are cut to what their memory holds.
+    room = config.with_(**MEMORIES, external_words=0)
+    if slices:
+        room = config.with_(
+            activation_words=MEMORIES["activation_words"],
+            max_layers=MEMORIES["max_layers"],
+            weight_words=max(config.memory.weight_words // slices // 16 * 16, 16),
+        )
     planner = Planner(
         network=network, batch=batch, config=room, engine=engine, prepared=prepared, fusions=found
     )
@@ -306,7 +367,41 @@ def planned(
     UserError, DoesNotFit
         As :func:`steelyard.compile.compile`, but for memories.
     """
-    planner, places, settings, mapping = _planner(network, config, batch, options)
+    found = _planned(network, config, batch, options)
+    uses = {use.memory: use for use in found.uses}
+    kept = all(
+        uses[each].used <= uses[each].available for each in ("weight words", "parameter words")
+    )
+    if kept or not config.memory.external_words:
+        return found
+    ways = [_moved(network, config, batch, options, slices) for slices in SLICES]
+    return min(ways, key=lambda way: (not way.fits, way.cycles))
+
+
+def _moved(
+    network: Network, config: AcceleratorConfig, batch: int, options: dict[str, Any], slices: int
+) -> Planned:
+    """Plans of a network whose weights are moved, several slices of them in the weight memory."""
+    found = _planned(network, config, batch, options, slices)
+    needs, cycles = needs_of(found.plans, config)
+    sizes = {
+        Space.WEIGHTS: config.memory.weight_words,
+        Space.PARAMETERS: config.memory.parameter_words,
+    }
+    # What fits no memory, whatever is moved when, is not moved at all but refused for its size.
+    fits = all(need.items <= sizes[need.space] for need in needs)
+    return replace(found, moved=move_all(needs if fits else [], cycles, config))
+
+
+def _planned(
+    network: Network,
+    config: AcceleratorConfig,
+    batch: int,
+    options: dict[str, Any],
+    slices: int = 0,
+) -> Planned:
+    """Plans of a network, with weights cut so that several slices lie in their memory, or whole."""
+    planner, places, settings, mapping = _planner(network, config, batch, options, slices)
     plans = planner.all(config.memory.max_layers)
     buffers = lifetimes(planner.network, places, batch, config.engine.lanes)
     peak, bases = assign(buffers)

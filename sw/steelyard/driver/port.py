@@ -28,6 +28,8 @@ __all__ = ["TIMEOUT_SECONDS", "HostPort", "inference_words", "memories"]
 POLL_SECONDS = 0.001
 TIMEOUT_SECONDS = 600.0
 """Time of a command that runs nothing."""
+BURST_WORDS = 1 << 15
+"""Words of external memory that one command moves."""
 RUN_MARGIN = 2
 """Times its predicted cycles that a run may take,"""
 RUN_CYCLES = 100_000
@@ -36,11 +38,12 @@ RUN_CYCLES = 100_000
 
 def memories(program: Program) -> list[tuple[Space, NDArray[np.uint32]]]:
     """Memories that a program fills, with their words."""
-    return [
+    filled = [
         (Space.DESCRIPTORS, program.descriptors),
         (Space.PARAMETERS, program.parameters),
         (Space.WEIGHTS, program.weights),
     ]
+    return [*filled, (Space.EXTERNAL, program.external)] if program.external.size else filled
 
 
 def _write_words(space: Space, address: int, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -121,13 +124,20 @@ class HostPort:
     def write(self, space: Space, address: int, words: NDArray[np.uint32]) -> None:
         """Write words, uint32 of any shape, to the items from `address` on."""
         flat = np.ascontiguousarray(words, np.uint32).reshape(-1)
-        if flat.size:
-            self._transport.write(_write_words(space, address, flat), self._timeout)
+        most = BURST_WORDS if space == Space.EXTERNAL else flat.size
+        for first in range(0, flat.size, max(most, 1)):
+            part = _write_words(space, address + first, flat[first : first + most])
+            self._transport.write(part, self._timeout)
 
     def read(self, space: Space, address: int, count: int) -> NDArray[np.uint32]:
         """Words of the items from `address` on, uint32 (count,)."""
         if not count:
             return np.empty(0, np.uint32)
+        if space == Space.EXTERNAL and count > BURST_WORDS:
+            bursts = range(0, count, BURST_WORDS)
+            return np.concatenate(
+                [self.read(space, address + n, min(BURST_WORDS, count - n)) for n in bursts]
+            )
         command = np.array([command_word(Command.READ, space), address, count], np.uint32)
         self._transport.write(command, self._timeout)
         return self._transport.read(count, self._timeout)

@@ -130,11 +130,13 @@ def _memories(config: AcceleratorConfig) -> list[tuple[Space, int, list[int]]]:
     """Memories that can be written and read: items, and the bits of each word of an item."""
     weight_bits = config.engine.weight_item_bits
     weights = [min(32, weight_bits - 32 * word) for word in range(config.engine.weight_item_words)]
+    external = [(Space.EXTERNAL, config.memory.external_words, [32])]
     return [
         (Space.DESCRIPTORS, config.memory.max_layers * DESCRIPTOR_WORDS, [32]),
         (Space.PARAMETERS, config.memory.parameter_words, [*config.parameter_bits]),
         (Space.WEIGHTS, config.memory.weight_words, weights),
         (Space.ACTIVATIONS, config.memory.activation_words, [32] * config.activation_item_words),
+        *(external if config.memory.external_words else []),
     ]
 
 

@@ -17,6 +17,7 @@ from ..network import Network, from_arrays, to_arrays
 from .archive import damaged, read_sealed, write_sealed
 from .host import HostPart
 from .known import KnownAnswer
+from .uses import Use, uses_of
 
 __all__ = [
     "FORMAT_VERSION",
@@ -112,15 +113,6 @@ class Explanation:
     """Share of the activation memory."""
 
 
-@dataclass(frozen=True)
-class Use:
-    """Used part of one memory of the configuration."""
-
-    memory: str
-    used: int
-    available: int
-
-
 def pack_activations(x: NDArray[np.int8], lanes: int) -> NDArray[np.uint32]:
     """Activation memory's host words of a batch, uint32 (channels * pitch * lanes / 4,).
 
@@ -161,6 +153,8 @@ class Program:
     descriptors : uint32 (n, 32)
     parameters : uint32 (n, words of an item)
     weights : uint32 (n, words of a weight item)
+    external : words of external memory, uint32 (n,); where there are some, parameters and weights
+        are among them and none lies on the chip when a run begins
     settings : what the engine keeps of the compilation, None for nothing
     host : what the host computes behind the network, None for nothing
     mapped : what :attr:`mapping` gives, of whom has it already; a file does not hold it
@@ -175,6 +169,7 @@ class Program:
     descriptors: NDArray[np.uint32]
     parameters: NDArray[np.uint32]
     weights: NDArray[np.uint32]
+    external: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     settings: Any = None
     host: HostPart | None = None
     mapped: Any = field(default=None, repr=False)
@@ -221,14 +216,7 @@ class Program:
     @property
     def uses(self) -> tuple[Use, ...]:
         """What the program takes of each memory."""
-        planes = [self.input, *(entry.output for entry in self.layers)]
-        peak = max(plane.base + plane.words for plane in planes)
-        return (
-            Use("activation words", peak, self.config.memory.activation_words),
-            Use("weight words", len(self.weights), self.config.memory.weight_words),
-            Use("parameter words", len(self.parameters), self.config.memory.parameter_words),
-            Use("layer descriptors", len(self.descriptors), self.config.memory.max_layers),
-        )
+        return uses_of(self)
 
     def pack_activations(self, x: NDArray[np.int8]) -> NDArray[np.uint32]:
         """Host words of a batch, uint32 (n,), for any tensor of the network.
@@ -286,6 +274,8 @@ class Program:
             "parameters": self.parameters,
             "weights": self.weights,
         }
+        if self.external.size:
+            arrays["external"] = self.external
         if self.host is not None:
             arrays[HOST] = np.frombuffer(self.host.model, np.uint8)
         manifest = {
@@ -337,6 +327,7 @@ class Program:
                 descriptors=arrays["descriptors"],
                 parameters=arrays["parameters"],
                 weights=arrays["weights"],
+                external=arrays.get("external", np.zeros(0, np.uint32)),
                 settings=engine.settings_from_dict(manifest["settings"]),
                 host=_host(manifest["host"], arrays, network),
                 known=KnownAnswer.read(network, manifest["known"], arrays),
@@ -413,6 +404,13 @@ def _check(program: Program) -> None:
             )
         if len(array) > limit:
             raise ValueError(f"array {what!r} has {len(array)} items where {limit} fit")
+    external, most = program.external, config.memory.external_words
+    if external.dtype != np.uint32 or external.ndim != 1:
+        raise ValueError(
+            f"array 'external' must be uint32 (n,), not {external.dtype} {external.shape}"
+        )
+    if len(external) > most:
+        raise ValueError(f"array 'external' has {len(external)} words where {most} fit")
     table = [(entry.name, entry.kind) for entry in program.layers]
     if table != [(layer.name, layer.kind) for layer in network.layers]:
         raise ValueError("its layer table is not that of its network")

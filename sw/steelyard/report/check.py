@@ -60,6 +60,8 @@ def _estimate(cost: Estimate, clock_hz: float | None) -> dict[str, Any]:
         "exact": cost.exact,
         "memories": [asdict(use) for use in cost.uses],
         "cycles": cost.cycles,
+        "moved_words": cost.moved_words,
+        "roofline_cycles": cost.roofline_cycles,
         "clock_hz": clock_hz,
         "frames_per_second": rate,
         "layers": [asdict(layer) for layer in cost.layers],

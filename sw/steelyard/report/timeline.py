@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ..compile.cycles import predict_counters, run_cycles, vector_waits
-from ..contract import Descriptor
-from ..contract.latencies import between, opening
+from ..compile.cycles import predict, predict_counters, run_cycles, vector_waits
+from ..contract import AcceleratorConfig, Descriptor
+from ..contract.descriptor import ANY_UNDER_WAY, Operation
+from ..contract.latencies import between, fetched_after, fetched_meanwhile, opening
 from ..contract.registers import COUNTERS
 from ..engines.timing import reads
 from ..errors import UserError
@@ -36,10 +37,11 @@ def timeline_document(
 
     Of the shares, `engine` and `vector` are the cycles in which these work; `wait_load`,
     `wait_weights` and `wait_drain` those in which they wait, what the vector unit waits for always
-    by the cycle model, since no counter tells it; `other` those that fill and empty pipelines and
-    copy tables. Of a layer whose engine does not predict its counters, `engine` is what its work
-    takes at most and `unknown` all else. `loading` and `storing` are cycles in which the loader
-    reads and results leave, whatever goes on at the same time.
+    by the cycle model, since no counter tells it; `wait_memory` those of moves from external memory
+    and of waiting for them, of `moved_words` in moves that the layer begins; `other` those that
+    fill and empty pipelines and copy tables. Of a layer whose engine does not predict its counters,
+    `engine` is what its work takes at most and `unknown` all else. `loading` and `storing` are
+    cycles in which the loader reads and results leave, whatever goes on at the same time.
 
     Parameters
     ----------
@@ -55,10 +57,12 @@ def timeline_document(
     now = opening(config)
     layers: list[dict[str, Any]] = []
     for number, entry in enumerate(program.layers):
-        descriptors = [
+        every = [
             Descriptor.from_words(words)
             for words in program.descriptors[entry.first : entry.first + entry.count]
         ]
+        descriptors = [each for each in every if each.op != Operation.LOAD]
+        moves = [each for each in every if each.op == Operation.LOAD]
         if measured is None:
             counts, told = _predicted(program, entry, descriptors)
         else:
@@ -68,6 +72,10 @@ def timeline_document(
             load, drain = vector_waits(each, config)
             shares["wait_load"] += load
             shares["wait_drain"] += drain
+        shares["wait_memory"] = 0
+        if moves and program.engine.exact:
+            computing = sum(predict(each, config) for each in descriptors)
+            shares["wait_memory"] = counts["cycles"] - computing
         storing = counts["words_written"] * config.drain_cycles
         rest = counts["cycles"] - sum(shares.values())
         if rest < 0 or storing > counts["cycles"]:
@@ -82,11 +90,13 @@ def timeline_document(
                     "other": rest if told else 0,
                     "unknown": 0 if told else rest,
                 },
-                "between": entry.count * between(config),
+                "between": entry.count * between(config)
+                + (0 if measured is None else _fetching(moves, config)),
                 "loading": sum(reads(each, config) for each in descriptors),
                 "storing": storing,
                 "words_loaded": counts["words_loaded"],
                 "words_written": counts["words_written"],
+                "moved_words": sum(each.length for each in moves),
             }
         )
         now += layers[-1]["cycles"] + layers[-1]["between"]
@@ -111,6 +121,7 @@ def _predicted(
         found = predict_counters(each, program.config)
         told &= len(found) == len(COUNTERS)
         counts.update(found)
+    counts["cycles"] = entry.predicted_cycles
     if not told:
         known = {
             "cycles": entry.predicted_cycles,
@@ -119,6 +130,14 @@ def _predicted(
         }
         return {**counts, **known}, False
     return counts, True
+
+
+def _fetching(moves: list[Descriptor], config: AcceleratorConfig) -> int:
+    """Cycles that descriptors behind moves are waited for; those predicted have them already."""
+    return sum(
+        fetched_meanwhile(config) if each.under_way == ANY_UNDER_WAY else fetched_after(config)
+        for each in moves
+    )
 
 
 def _odd(what: str) -> UserError:

@@ -105,7 +105,7 @@ def test_counters_of_a_run_take_the_place_of_predictions():
     layer = timeline["layers"][number]
     assert layer["shares"] == {
         "engine": 50, "vector": 0, "wait_load": 20, "wait_weights": 7, "wait_drain": 9,
-        "other": 14, "unknown": 0,
+        "wait_memory": 0, "other": 14, "unknown": 0,
     }  # fmt: skip
     assert (layer["words_loaded"], layer["words_written"]) == (11, 5)
     assert layer["storing"] == 5 * compiled.config.drain_cycles

@@ -85,12 +85,16 @@ def pieces(
     """First and last output channel (exclusive) of each descriptor of a convolution.
 
     Several chunks keep partial sums of all passes, so a layer with more output channels than their
-    memory is cut evenly.
+    memory is cut evenly. So is one whose weights come from external memory and take more than the
+    weight memory of the configuration; then that is a part of the whole one, and others come
+    meanwhile.
     """
-    passes = -(-channels // config.engine.columns)
-    if cut.chunks == 1:
-        return [(0, channels)]
-    count = -(-passes // (config.engine.partial_sum_channels // config.engine.columns))
+    passes = most = -(-channels // config.engine.columns)
+    if cut.chunks > 1:
+        most = config.engine.partial_sum_channels // config.engine.columns
+    if config.memory.external_words:
+        most = min(most, max(1, config.memory.weight_words // cut.slots))
+    count = -(-passes // most)
     step = -(-passes // count) * config.engine.columns
     return [(first, min(first + step, channels)) for first in range(0, channels, step)]
 

@@ -1,0 +1,261 @@
+"""Weights and parameters in external memory: what is moved, where it goes, and when.
+
+The memories of a configuration are rings. What a step needs is moved into the next free stretch, as
+early as there is one: while the steps before it run. Moves take place in their order, and steps in
+theirs, so a stretch is free once the last step that reads it has run, and a step may begin once all
+moves up to its own are done.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ..contract import AcceleratorConfig
+from ..contract.descriptor import ANY_UNDER_WAY, FIELDS, Descriptor, Operation
+from ..contract.latencies import MOVE_CYCLES, between, fetched_after, fetched_meanwhile
+from ..contract.registers import Space
+from .cycles import predict
+
+if TYPE_CHECKING:
+    from .plans import LayerPlan
+
+__all__ = ["LayerMoves", "Moved", "Need", "by_layer", "move_all", "needs_of"]
+
+BURST = FIELDS["length"].maximum
+BURST_CYCLES = 24
+"""Of a burst besides its words, at most: the first word's latency with a row to close and open."""
+WORD_CYCLES = 2
+REFRESH = (607, 595)
+"""Cycles with and without the refreshes among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Items of a memory that some steps read.
+
+    Members
+    -------
+    space : memory
+    items : how many
+    item_words : 32-bit words of each
+    first, last : steps that read them
+    """
+
+    space: Space
+    items: int
+    item_words: int
+    first: int
+    last: int
+
+    @property
+    def words(self) -> int:
+        """Words that are moved."""
+        return self.items * self.item_words
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where everything lies and what is moved before each step.
+
+    Members
+    -------
+    external : address in external memory of each need, in words
+    items : first item of each need in its memory
+    before : moves before each step
+    waiting : cycles of each step's moves and of waiting for them, an estimate
+    words : of the external memory
+    """
+
+    external: list[int]
+    items: list[int]
+    before: list[list[Descriptor]]
+    waiting: list[int]
+    words: int
+
+
+@dataclass(frozen=True)
+class LayerMoves:
+    """Moves of one layer.
+
+    Members
+    -------
+    before : moves before each of its steps, some of them for later layers
+    cycles : of these and of waiting for them, an estimate; beside what lies between descriptors
+    """
+
+    before: tuple[tuple[Descriptor, ...], ...]
+    cycles: int
+
+    @property
+    def count(self) -> int:
+        """Number of moves."""
+        return sum(map(len, self.before))
+
+
+def needs_of(
+    plans: Sequence["LayerPlan"], config: AcceleratorConfig
+) -> tuple[list[Need], list[int]]:
+    """What the steps of all layers need, in order, and the cycles that each takes."""
+    needs: list[Need] = []
+    cycles: list[int] = []
+    for plan in plans:
+        first = len(cycles)
+        last = first + len(plan.steps) - 1
+        if len(plan.parameters) and plan.steps:
+            words = len(config.parameter_bits)
+            needs.append(
+                Need(
+                    space=Space.PARAMETERS,
+                    items=len(plan.parameters),
+                    item_words=words,
+                    first=first,
+                    last=last,
+                )
+            )
+        for step in plan.steps:
+            if step.descriptor.weight_count:
+                needs.append(
+                    Need(
+                        space=Space.WEIGHTS,
+                        items=step.descriptor.weight_count,
+                        item_words=config.engine.weight_item_words,
+                        first=len(cycles),
+                        last=len(cycles),
+                    )
+                )
+            cycles.append(predict(step.descriptor, config))
+    return needs, cycles
+
+
+def by_layer(steps: Sequence[int], moved: Moved | None) -> list[LayerMoves]:
+    """Moves of each layer, of the numbers of their steps; none where nothing is moved."""
+    if moved is None:
+        return [LayerMoves(((),) * count, 0) for count in steps]
+    before, waiting = iter(moved.before), iter(moved.waiting)
+    return [
+        LayerMoves(
+            tuple(tuple(each) for each in islice(before, count)), sum(islice(waiting, count))
+        )
+        for count in steps
+    ]
+
+
+@dataclass
+class _Ring:
+    """Stretches of a memory that are in use, each until a step."""
+
+    size: int
+    head: int = 0
+    used: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def free(self, step: int) -> None:
+        """Give back what only steps before one read."""
+        self.used = [each for each in self.used if each[2] >= step]
+
+    def place(self, need: Need) -> int | None:
+        """First item of a stretch for a need, None if there is none now."""
+        for start in (self.head if self.used else 0, 0):
+            end = start + need.items
+            if end <= self.size and all(end <= low or high <= start for low, high, _ in self.used):
+                self.used.append((start, end, need.last))
+                self.head = end
+                return start
+        return None
+
+
+@dataclass
+class _Clock:
+    """When moves end and steps begin, in cycles; an estimate, for refreshes fall where they do."""
+
+    config: AcceleratorConfig
+    now: int = 0
+    free: int = 0
+    done: list[int] = field(default_factory=list)
+
+    def move(self, descriptor: Descriptor) -> None:
+        """Carry out a descriptor with a move."""
+        self.now += MOVE_CYCLES + between(self.config)
+        if descriptor.length:
+            cycles = WORD_CYCLES * descriptor.length * REFRESH[0] // REFRESH[1]
+            late = BURST_CYCLES if self.free <= self.now else 0
+            self.free = max(self.free, self.now) + cycles + late
+            self.done.append(self.free)
+        if descriptor.under_way != ANY_UNDER_WAY:
+            needed = len(self.done) - descriptor.under_way
+            self.now = max(self.now, *self.done[needed - 1 : needed], 0)
+            self.now += fetched_after(self.config)
+        else:
+            self.now += fetched_meanwhile(self.config)
+
+
+def _loads(need: Need, external: int, item: int) -> Iterator[Descriptor]:
+    """Moves of a need, each of whole items and no longer than a descriptor says."""
+    most = BURST // need.item_words
+    for first in range(0, need.items, most):
+        count = min(most, need.items - first)
+        yield Descriptor(
+            op=Operation.LOAD,
+            space=need.space,
+            under_way=ANY_UNDER_WAY,
+            external=external + first * need.item_words,
+            item=item + first,
+            length=count * need.item_words,
+        )
+
+
+def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorConfig) -> Moved:
+    """Moves of what steps need, each as early as its memory has room.
+
+    Parameters
+    ----------
+    needs : in the order in which they are moved, that of their first steps; each fits its memory
+    cycles : that each step takes
+    """
+    rings = {
+        Space.WEIGHTS: _Ring(config.memory.weight_words),
+        Space.PARAMETERS: _Ring(config.memory.parameter_words),
+    }
+    clock = _Clock(config)
+    external = [0]
+    items: list[int] = []
+    ends: list[int] = []
+    before: list[list[Descriptor]] = []
+    waiting = []
+    issued = known = 0
+    for step, own in enumerate(cycles):
+        for ring in rings.values():
+            ring.free(step)
+        moves: list[Descriptor] = []
+        while len(items) < len(needs):
+            need = needs[len(items)]
+            # A move too many would hold up the step.
+            if need.first > step and issued + 1 - known > ANY_UNDER_WAY:
+                break
+            place = rings[need.space].place(need)
+            if place is None:
+                break
+            moves += _loads(need, external[-1], place)
+            issued += -(-need.words // (BURST // need.item_words * need.item_words))
+            external.append(external[-1] + need.words)
+            items.append(place)
+            ends.append(issued)
+        needed = max(
+            (end for end, need in zip(ends, needs, strict=False) if need.first <= step), default=0
+        )
+        if needed > known:
+            _wait(moves, issued - needed)
+            known = needed
+        begin = clock.now
+        for each in moves:
+            clock.move(each)
+        waiting.append(clock.now - begin - len(moves) * between(config))
+        clock.now += own + between(config)
+        before.append(moves)
+    return Moved(external[:-1], items, before, waiting, external[-1])
+
+
+def _wait(moves: list[Descriptor], under_way: int) -> None:
+    """Let the last of some moves wait until no more are under way, or one of no words."""
+    last = moves.pop() if moves else Descriptor(op=Operation.LOAD)
+    moves.append(replace(last, under_way=min(under_way, ANY_UNDER_WAY - 1)))

@@ -1,0 +1,61 @@
+"""What a program takes of each memory."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..contract import Descriptor
+from ..contract.descriptor import Operation
+from ..contract.registers import Space
+
+if TYPE_CHECKING:
+    from .program import Program
+
+__all__ = ["Use", "uses_of"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """Used part of one memory of the configuration."""
+
+    memory: str
+    used: int
+    available: int
+
+
+def uses_of(program: "Program") -> tuple[Use, ...]:
+    """Used part of each memory.
+
+    Of weights and parameters that are moved from external memory, up to the last item that a move
+    reaches; the external memory comes last, if there is something in it.
+    """
+    planes = [program.input, *(entry.output for entry in program.layers)]
+    peak = max(plane.base + plane.words for plane in planes)
+    memory = program.config.memory
+    moved = bool(program.external.size)
+    weights = _reached(program, Space.WEIGHTS) if moved else len(program.weights)
+    parameters = _reached(program, Space.PARAMETERS) if moved else len(program.parameters)
+    external = Use("external words", program.external.size, memory.external_words)
+    return (
+        Use("activation words", peak, memory.activation_words),
+        Use("weight words", weights, memory.weight_words),
+        Use("parameter words", parameters, memory.parameter_words),
+        Use("layer descriptors", len(program.descriptors), memory.max_layers),
+        *((external,) if moved else ()),
+    )
+
+
+def _reached(program: "Program", space: Space) -> int:
+    """Items of a memory up to the last that a move reaches."""
+    words = {
+        Space.WEIGHTS: program.config.engine.weight_item_words,
+        Space.PARAMETERS: len(program.config.parameter_bits),
+    }[space]
+    moves = [Descriptor.from_words(each) for each in program.descriptors]
+    return max(
+        (
+            each.item + each.length // words
+            for each in moves
+            if each.op == Operation.LOAD and each.space == space
+        ),
+        default=0,
+    )

@@ -1,0 +1,185 @@
+# amaranth: UnusedElaboratable=no
+"""Networks whose weights come from external memory: compiled gateware with controller and chip."""
+
+from dataclasses import asdict
+
+import numpy as np
+import onnx
+import pytest
+
+from steelyard import driver, quantize
+from steelyard.compile import compile
+from steelyard.compile.cycles import predict_program
+from steelyard.contract import Descriptor, configure
+from steelyard.contract.descriptor import Operation
+from steelyard.contract.registers import Space
+from steelyard.driver.port import HostPort
+from steelyard.errors import DoesNotFit
+from steelyard.importer import load
+from steelyard.network.random import random_input, random_network
+from steelyard.report import timeline_document
+from steelyard_boards import board
+from steelyard_hw.link.serial import SerialAccelerator
+from steelyard_hw.verilog import convert, ports
+from steelyard_sim.memory.accelerator import build_external
+from steelyard_sim.simulation import Simulation, SimulationTransport, open_transport
+from structures import STRUCTURES
+
+CONFIG = configure(
+    "array", lanes=4, columns=4, requantizers=2, weight_words=1024, parameter_words=640,
+    activation_words=16384, max_layers=1024, external_words=1 << 20,
+)  # fmt: skip
+"""One for all, so that one simulation is built."""
+
+
+def structure(name):
+    found = STRUCTURES[name]
+    return load(onnx.load_from_string(quantize.quantize(found.model(), found.images(16))))
+
+
+@pytest.fixture
+def port():
+    transport = open_transport("", CONFIG)
+    yield HostPort(transport, 60)
+    transport.close()
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet8", "mobilenet_v2"])
+def test_structures_are_exact(name):
+    program = compile(structure(name), CONFIG)
+    assert program.external.size > 3 * CONFIG.memory.weight_words
+    x = random_input(program.network, 2, 1)
+    with driver.open("sim", config=CONFIG) as device:
+        assert driver.check(program, x, device) is None
+        assert driver.check_layers(program, x[:1], device) is None
+        assert driver.check_known_answer(program, device) is None
+        device.load(program, verify=True)
+        device.infer(x[:1])
+        cycles = device.cycles
+        device.infer(x[:1])
+        assert device.cycles == cycles, "a run does not repeat"
+    predicted = predict_program(program)
+    print(f"{name}: {cycles} cycles, estimated {predicted}")
+    assert 0.98 * predicted < cycles < 1.02 * predicted
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3, 5, 7, 8, 9, 10, 11, 12])
+def test_random_networks_are_exact(seed):
+    network = random_network(seed, layers=9, max_channels=48, max_pixels=64)
+    program = compile(network, CONFIG)
+    assert program.external.size
+    with driver.open("sim", config=CONFIG) as device:
+        assert driver.check(program, random_input(network, 1, seed), device) is None
+
+
+def test_the_host_writes_and_reads_external_memory(port):
+    rng = np.random.default_rng(1)
+    words = rng.integers(0, 1 << 32, 70000, dtype=np.uint32)
+    port.write(Space.EXTERNAL, 1000, words)
+    end = CONFIG.memory.external_words - 3
+    port.write(Space.EXTERNAL, end, words[:3])
+    assert np.array_equal(port.read(Space.EXTERNAL, 1000, words.size), words)
+    assert np.array_equal(port.read(Space.EXTERNAL, end, 3), words[:3])
+
+
+def test_moves_reach_every_memory_that_is_filled_from_outside(port):
+    rng = np.random.default_rng(2)
+    words = rng.integers(0, 1 << 32, 4000, dtype=np.uint32)
+    port.write(Space.EXTERNAL, 77, words)
+    item = CONFIG.engine.weight_item_words
+    # What a move brings is run in the same start: a last move to the weights.
+    last = Descriptor(
+        op=Operation.LOAD, space=Space.WEIGHTS, external=77, item=100, length=40 * item
+    ).words("last", CONFIG)
+    port.write(Space.EXTERNAL, 5000, last)
+    moves = [
+        Descriptor(
+            op=Operation.LOAD, space=Space.WEIGHTS, external=77 + 1000, item=5, length=60 * item,
+            under_way=15,
+        ),
+        Descriptor(
+            op=Operation.LOAD, space=Space.PARAMETERS, external=77 + 2000, item=9, length=90,
+            under_way=15,
+        ),
+        Descriptor(
+            op=Operation.LOAD, space=Space.DESCRIPTORS, external=5000, item=3 * 32, length=32,
+        ),
+    ]  # fmt: skip
+    # In place of what comes: a move that never ends the test well.
+    wrong = Descriptor(op=Operation.LOAD, space=Space.WEIGHTS, external=0, item=100, length=80)
+    every = [*moves, wrong]
+    port.write(Space.DESCRIPTORS, 0, np.array([d.words("move", CONFIG) for d in every]))
+    port.run(0, len(every))
+    bits = np.array([32, CONFIG.engine.weight_item_bits - 32])
+    masks = ((1 << bits) - 1).astype(np.uint32)
+    found = port.read(Space.WEIGHTS, 5, 60 * item).reshape(-1, item)
+    assert np.array_equal(found, words[1000 : 1000 + 60 * item].reshape(-1, item) & masks)
+    found = port.read(Space.WEIGHTS, 100, 40 * item).reshape(-1, item)
+    assert np.array_equal(found, words[: 40 * item].reshape(-1, item) & masks)
+    found = port.read(Space.PARAMETERS, 9, 90).reshape(-1, 3)
+    masks = np.array([(1 << bits) - 1 for bits in CONFIG.parameter_bits], np.uint32)
+    assert np.array_equal(found, words[2000:2090].reshape(-1, 3) & masks)
+
+
+def test_cells_hold_what_the_host_wrote():
+    simulation = Simulation(build_external(CONFIG), external=True)
+    port = HostPort(SimulationTransport(simulation), 60)
+    port.write(Space.EXTERNAL, 12, np.array([0x11112222, 0x33334444], np.uint32))
+    assert port.read(Space.EXTERNAL, 13, 1).tolist() == [0x33334444]
+    assert simulation.cells[24:28].tolist() == [0x2222, 0x1111, 0x4444, 0x3333]
+    simulation.cells[24] = 0x5555
+    assert port.read(Space.EXTERNAL, 12, 1).tolist() == [0x11115555]
+    simulation.close()
+    assert not simulation.cells.size
+
+
+def test_the_self_test_covers_external_memory():
+    with driver.open("sim", config=CONFIG) as device:
+        result = device.selftest(quick=True)
+    assert result.passed
+    step = next(step for step in result.steps if step.name == "external")
+    assert "of 1,048,576 words" in step.tested
+
+
+def test_generated_verilog_has_the_ports_that_are_named():
+    for config in (CONFIG, CONFIG.with_(external_words=0)):
+        verilog = convert(config)
+        head = next(line for line in verilog.splitlines() if line.startswith("module steelyard("))
+        named = ports(config)
+        assert set(head[len("module steelyard(") : -2].split(", ")) == set(named)
+        for name, port in named.items():
+            width = "" if port["width"] == 1 else f"[{port['width'] - 1}:0] "
+            assert f"  {port['direction']}put {width}{name};" in verilog
+
+
+def test_boards_refuse_external_memory_until_they_have_one():
+    with pytest.raises(DoesNotFit, match="gets no external memory .* 1048576 external_words; set"):
+        board("ulx3s_85f").check(CONFIG)
+    with pytest.raises(ValueError, match="external memory"):
+        SerialAccelerator(CONFIG, divider=4)
+
+
+def test_a_timeline_tells_the_waiting_for_external_memory(tmp_path):
+    program = compile(structure("lenet5"), CONFIG)
+    x = random_input(program.network, 1, 1)
+    with driver.open("sim", config=CONFIG) as device:
+        device.load(program)
+        device.infer(x)
+        layers = [asdict(counters) for counters in device.counters()]
+        run = {"cycles": device.cycles, "layers": layers}
+    predicted, measured = timeline_document(program), timeline_document(program, run)
+    assert predicted["cycles"] == predict_program(program)
+    assert measured["cycles"] == run["cycles"]
+    for timeline in (predicted, measured):
+        now = timeline["opening"]
+        for layer in timeline["layers"]:
+            assert sum(layer["shares"].values()) == layer["cycles"] and layer["start"] == now
+            assert min(layer["shares"].values()) >= 0
+            now += layer["cycles"] + layer["between"]
+        assert now == timeline["cycles"]
+        assert sum(layer["moved_words"] for layer in timeline["layers"]) == program.external.size
+        # The memory is what bounds this network.
+        waiting = sum(layer["shares"]["wait_memory"] for layer in timeline["layers"])
+        assert 0.3 * now < waiting < 0.9 * now
+    mine, its = ([each["shares"]["engine"] for each in t["layers"]] for t in (predicted, measured))
+    assert mine == its
