@@ -15,7 +15,7 @@ from ..inputs.configs import chosen_config
 from ..inputs.networks import refuse
 from ..options import FILE, cut_option, json_option
 from ..view.check_tables import board_table, layer_table, memory_table, refusals
-from ..view.console import note, show
+from ..view.console import note, percent, show
 from ..view.output import write_json
 
 if TYPE_CHECKING:
@@ -151,10 +151,16 @@ def _show(
     if examined.network is not None:
         ks = {layer.name: layer.k for layer in cost.layers if layer.k is not None}
         show(*mask_sentences(examined.network, ks, getattr(cost.config.engine, "group", 1)))
-    most = "at most " if not cost.exact else ""
+    most = "" if cost.exact else "about " if cost.moved_words else "at most "
     text = f"{most}{cost.cycles:,} cycles a batch"
     if clock_hz is not None:
-        least = "at least " if most else ""
+        least = {"": "", "about ": "about ", "at most ": "at least "}[most]
         rate = cost.frames_per_second(clock_hz)
         text += f"; at {clock_hz / 1e6:g} MHz {least}{rate:.1f} frames a second"
     show(f"{text}, without transfers")
+    if cost.moved_words:
+        reached = percent(cost.roofline_cycles / cost.cycles)
+        show(
+            f"{4 * cost.moved_words:,} bytes a batch from external memory; that is {reached} of "
+            f"the roofline, {cost.roofline_cycles:,} cycles"
+        )

@@ -29,7 +29,7 @@ def command(config: Path, output: Path) -> None:
       steelyard generate --config accelerator.toml -o build/verilog
     """
     accelerator: AcceleratorConfig = AcceleratorConfig.from_toml(config)
-    from steelyard_hw.verilog import LEAST_RESET_CYCLES, PORTS, TOP, convert
+    from steelyard_hw.verilog import LEAST_RESET_CYCLES, TOP, convert, ports
 
     with activity("generating Verilog") as log:
         log(accelerator.outline)
@@ -44,7 +44,7 @@ def command(config: Path, output: Path) -> None:
             "verilog": "steelyard.sv",
             "config_sha256": digest,
             "config": accelerator.values(),
-            "ports": PORTS,
+            "ports": ports(accelerator),
             "least_reset_cycles": LEAST_RESET_CYCLES,
         },
     )

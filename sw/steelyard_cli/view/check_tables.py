@@ -53,6 +53,7 @@ def refusals(fits: Sequence["BoardFit"]) -> list[str]:
 def layer_table(cost: "Estimate", title: str) -> Table:
     """Layers with their share of the time and what bounds them."""
     group = getattr(cost.config.engine, "group", None)
+    moved = bool(cost.moved_words)
     rows: list[Sequence[object]] = [
         (
             layer.name,
@@ -61,17 +62,18 @@ def layer_table(cost: "Estimate", title: str) -> Table:
             None if layer.k is None else f"{layer.k}/{group}",
             layer.nnz or None,
             layer.weight_words or None,
+            *([layer.moved_words or None, layer.waiting_cycles or None] if moved else []),
             layer.cycles,
             percent(layer.cycles / cost.cycles),
         )
         for layer in cost.layers
     ]
-    weights, words = (
-        sum(getattr(layer, name) for layer in cost.layers) for name in ("nnz", "weight_words")
-    )
-    rows.append(("all", "", "", "", weights, words, cost.cycles, ""))
-    cycles = "cycles" if cost.exact else "max. cyc."
-    names = ("layer", "kind", "bound by", "K", "nnz", "weight words", cycles, "share")
+    summed = ("nnz", "weight_words", *(("moved_words", "waiting_cycles") if moved else ()))
+    sums = [sum(getattr(layer, name) for layer in cost.layers) for name in summed]
+    rows.append(("all", "", "", "", *sums, cost.cycles, ""))
+    cycles = "cycles" if cost.exact else "est. cyc." if moved else "max. cyc."
+    extra = ("moved words", "waiting") if moved else ()
+    names = ("layer", "kind", "bound by", "K", "nnz", "weight words", *extra, cycles, "share")
     return table(title, names, rows, left=3)
 
 

@@ -35,6 +35,8 @@ def plan_table(program: Program, rows: Sequence[Row], title: str) -> Table:
     rows : layers of the program's plan
     """
     predicted = "pred. cyc." if program.engine.exact else "max. cyc."
+    if program.external.size:
+        predicted = "est. cyc."
     columns = (
         *NAMES,
         *program.engine.plan_columns(program),

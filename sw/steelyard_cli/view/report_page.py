@@ -40,6 +40,7 @@ def report_page(
         outline=program.config.outline,
         grouped=any(row["k"] is not None for row in plan["layers"]),
         exact=program.engine.exact,
+        moved=bool(program.external.size),
         config=_fields(plan["config"]),
         measured=measured,
         pictures=pictures,

@@ -15,6 +15,7 @@ SHARES = {
     "vector": ("vector unit at work", "#6aa58c"),
     "wait_load": ("waits for activations", "#d89048"),
     "wait_weights": ("waits for weights", "#b03030"),
+    "wait_memory": ("waits for external memory", "#202020"),
     "wait_drain": ("waits for sums to leave", "#8c6bb1"),
     "other": ("fills, empties, copies tables", "#c8c8c8"),
     "unknown": ("waits and all else, not told apart", "#e6dcc8"),

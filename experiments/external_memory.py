@@ -1,0 +1,115 @@
+"""A bundled network with its weights in an external SDRAM, on the RTL with controller and chip.
+
+    python experiments/external_memory.py --images 2 --accuracy 200   # VGG-small, pruned to 75 %
+    python experiments/external_memory.py --images 1 --parameter-words 512
+    python experiments/external_memory.py --model fashion --lanes 4 --columns 4 --weight-words 1024
+
+The array is that of the ulx3s_85f's default with activations for one image and parameters for its
+largest layers, which take block RAMs that the board has free; the chip is a W9825G6KH-6 at the
+array's clock of 80 MHz. Prints for each layer what was moved and what that cost, and frames a
+second; JSON beside it with --json.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from steelyard import driver, zoo
+from steelyard.check.estimate import assess
+from steelyard.compile import compile
+from steelyard.contract import configure
+from steelyard.importer import load
+from steelyard.prune import prune
+from steelyard.quantize import quantize
+
+CLOCK_HZ = 80_000_000
+
+
+def network(name, sparsity):
+    """A bundled network, pruned without labels and quantized."""
+    calibration = zoo.sample().calibration_input
+    model = zoo.load(name)
+    model = prune(model, calibration, sparsity).model if sparsity else model
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{name}.onnx")
+        quantize(model, calibration, path)
+        return load(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=("vgg_small", "fashion"), default="vgg_small")
+    parser.add_argument("--lanes", type=int, default=16)
+    parser.add_argument("--columns", type=int, default=16)
+    parser.add_argument("--sparsity", type=float, default=0.75)
+    parser.add_argument("--weight-words", type=int, default=4096)
+    parser.add_argument("--parameter-words", type=int, default=1024)
+    parser.add_argument("--requantizers", type=int, default=4)
+    parser.add_argument("--images", type=int, default=1, help="run on the RTL")
+    parser.add_argument("--accuracy", type=int, default=0, help="images for the golden model")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+
+    config = configure(
+        "array",
+        lanes=arguments.lanes,
+        columns=arguments.columns,
+        requantizers=arguments.requantizers,
+        multiplier_stages=4,
+        activation_words=8192,
+        weight_words=arguments.weight_words,
+        parameter_words=arguments.parameter_words,
+        partial_sum_channels=128,
+        max_layers=128,
+        external_words=1 << 23,
+    )
+    net = network(arguments.model, arguments.sparsity)
+    cost, problems = assess(net, config)
+    assert cost is not None and not problems, problems
+    program = compile(net, config)
+    sample = zoo.sample()
+    x = net.tensor(net.input).quantize(sample.test_input[: arguments.images])
+    with driver.open("sim", config=config) as device:
+        wrong = driver.check(program, x, device)
+        assert wrong is None, wrong
+        device.infer(x[:1])
+        cycles, counters = device.cycles, device.counters()
+    print(f"{'layer':28} {'moved words':>11} {'waiting':>9} {'cycles':>9}  bound by")
+    for layer, counted in zip(cost.layers, counters, strict=True):
+        print(
+            f"{layer.name[-28:]:28} {layer.moved_words:11,} {layer.waiting_cycles:9,} "
+            f"{counted.cycles:9,}  {layer.bound}"
+        )
+    rate = CLOCK_HZ / cycles
+    report = {
+        "cycles": cycles,
+        "estimated": cost.cycles,
+        "roofline_cycles": cost.roofline_cycles,
+        "share_of_roofline": cost.roofline_cycles / cycles,
+        "moved_bytes": 4 * cost.moved_words,
+        "frames_per_second": rate,
+        "clock_hz": CLOCK_HZ,
+    }
+    print(
+        f"{arguments.images} images equal to the golden model in every layer; {cycles:,} cycles "
+        f"({cost.cycles:,} estimated), {report['share_of_roofline']:.1%} of the roofline of "
+        f"{4 * cost.moved_words:,} bytes and {cost.roofline_cycles:,} cycles; {rate:.0f} frames a "
+        f"second at {CLOCK_HZ / 1e6:g} MHz, without the link"
+    )
+    if arguments.accuracy:
+        count = arguments.accuracy
+        outputs = program.golden(net.tensor(net.input).quantize(sample.test_input[:count]))
+        classes = outputs[net.output].reshape(count, -1).argmax(1)
+        report["accuracy"] = float(np.mean(classes == sample.test_labels[:count]))
+        print(f"accuracy on {count} test images: {report['accuracy']:.1%}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
