@@ -309,6 +309,14 @@ RUN = (
         ),
     ),
     Remedy(
+        "report net.syp -o r --run odd.json",
+        "do not add up: .*; measure it again with 'steelyard run --json'",
+        (
+            "run net.syp --input images.npy --output y.npy --device sim --json run.json",
+            "report net.syp -o r --run run.json",
+        ),
+    ),
+    Remedy(
         "selftest --device virtual:",
         r"or write 'virtual:\?config=FILE\.toml'",
         ("selftest --device virtual:?config=board.toml --quick",),

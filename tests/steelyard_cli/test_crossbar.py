@@ -93,7 +93,7 @@ def test_the_report_of_a_tiles_program_shows_its_crossbars(steelyard, work, tmp_
     result = steelyard("report", path, "-o", tmp_path)
     assert result.status == 0, result.err
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     assert ">crossbar.adc_range</td><td>unit<" in page
     assert "pattern mapping" in page
     assert (tmp_path / "crossbars-1.svg").exists()

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from steelyard.contract import configure
+from steelyard.contract.registers import COUNTERS
 from steelyard.program.archive import read_sealed, write_sealed
 from steelyard.program.program import FORMAT, FORMAT_VERSION, Program
 from steelyard_sim.runs.faults import CONFIG
@@ -88,6 +89,12 @@ def room(work, tmp_path, monkeypatch) -> Path:
     Path("bare.toml").write_text("lanes = 4\n")
     Path("some.bit").write_text("bits")
     Path("golden.json").write_text(json.dumps({"device": "golden", "cycles": None, "layers": []}))
+    nothing = dict.fromkeys(COUNTERS, 0)
+    rows = [
+        {"name": entry.name, "ideal_cycles": entry.ideal_cycles, **nothing}
+        for entry in Program.load(work.program).layers
+    ]
+    Path("odd.json").write_text(json.dumps({"device": "sim", "cycles": 1, "layers": rows}))
     prepare_data(tmp_path / "data")
     return tmp_path
 
