@@ -117,7 +117,7 @@ class Accelerator(wiring.Component):
     o : ``Out(stream.Signature(32))``
         Answers.
     busy : ``Out(1)``
-        A network is running.
+        A network is running, or words are moved.
     external : ``Out(MemoryPort)``
         External memory, only of a configuration that has one. A reset leaves bursts unfinished, so
         it must reset what is behind the port as well.
@@ -173,7 +173,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), host.i)
         wiring.connect(m, host.o, wiring.flipped(self.o))
         m.d.comb += [
-            self.busy.eq(sequencer.busy),
+            host.busy.eq(self.busy),
             sequencer.start.eq(host.start),
             sequencer.start_first.eq(host.start_first),
             sequencer.start_count.eq(host.start_count),
@@ -361,7 +361,7 @@ class Accelerator(wiring.Component):
         if self._config.memory.external_words:
             spaces = self._external(m, host, sequencer, spaces)
         else:
-            m.d.comb += host.busy.eq(sequencer.busy)
+            m.d.comb += self.busy.eq(sequencer.busy)
         m.submodules.decoder = decoder = HostDecoder(
             host.bus.signature,
             {space: bus.signature.flip() for space, bus in spaces.items()}
@@ -387,11 +387,10 @@ class Accelerator(wiring.Component):
         """
         m.submodules.mover = mover = Mover(self._config, host.bus.signature)
         wiring.connect(m, sequencer.moves, mover.moves)
-        moving = Signal()
+        moving = self.busy
         external, mine, hosts = self.external, mover.port, host.external
         m.d.comb += [
             moving.eq(sequencer.busy | (mover.under_way != 0)),
-            host.busy.eq(moving),
             sequencer.under_way.eq(mover.under_way),
             self.begins.eq(host.start),
             external.command.payload.eq(
@@ -432,7 +431,7 @@ class Accelerator(wiring.Component):
         for word in range(8):
             value = int.from_bytes(digest[4 * word : 4 * word + 4], "little")
             registers[Register.HASH + word] = Const(value, 32)
-        registers[Register.STATUS] = Cat(sequencer.busy, sequencer.finished, Const(0, 30))
+        registers[Register.STATUS] = Cat(self.busy, sequencer.finished, Const(0, 30))
         registers[Register.TOTAL] = sequencer.total
         register = Signal(32, reset_less=True)
         m.d.sync += register.eq(Array(registers)[bus.address])

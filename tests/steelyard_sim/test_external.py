@@ -11,8 +11,8 @@ from steelyard import driver, quantize
 from steelyard.compile import compile
 from steelyard.compile.cycles import predict_program
 from steelyard.contract import Descriptor, configure
-from steelyard.contract.descriptor import Operation
-from steelyard.contract.registers import Space
+from steelyard.contract.descriptor import ANY_UNDER_WAY, Operation
+from steelyard.contract.registers import Register, Space, Status
 from steelyard.driver.port import HostPort
 from steelyard.errors import DoesNotFit
 from steelyard.importer import load
@@ -119,6 +119,22 @@ def test_moves_reach_every_memory_that_is_filled_from_outside(port):
     found = port.read(Space.PARAMETERS, 9, 90).reshape(-1, 3)
     masks = np.array([(1 << bits) - 1 for bits in CONFIG.parameter_bits], np.uint32)
     assert np.array_equal(found, words[2000:2090].reshape(-1, 3) & masks)
+
+
+def test_the_accelerator_is_busy_as_long_as_words_are_moved(port):
+    words = np.arange(2000, dtype=np.uint32)
+    port.write(Space.EXTERNAL, 0, words)
+    move = Descriptor(
+        op=Operation.LOAD, space=Space.WEIGHTS, item=0, length=2000, under_way=ANY_UNDER_WAY
+    )
+    port.write(Space.DESCRIPTORS, 0, move.words("move", CONFIG))
+    port.run(0, 1)
+    # The run itself does not wait for its move, but whoever asks is told of it.
+    assert port.total_cycles() < 100
+    assert np.array_equal(port.read(Space.WEIGHTS, 0, 2000)[::2], words[::2])
+    port.start(0, 1)
+    status = Status(int(port.read(Space.REGISTERS, Register.STATUS, 1)[0]))
+    assert status == Status.BUSY | Status.DONE or status == Status.BUSY
 
 
 def test_cells_hold_what_the_host_wrote():
