@@ -119,9 +119,9 @@ bitstream: $(BOARDS_STAMP)
 	$(NAMED)
 	$(BIN)/steelyard bitstream $(BOARD) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CONFIG),--config $(CONFIG))
 
-# One seed of the smallest ECP5 board: what .ci/run builds.
+# Two seeds, side by side, of the smallest ECP5 board: what .ci/run builds.
 bitstream-ci: $(BOARDS_STAMP)
-	$(BIN)/steelyard bitstream $(CI_BOARD) --seeds 1 -o build/ci
+	$(BIN)/steelyard bitstream $(CI_BOARD) --seeds 2 -o build/ci
 	$(BIN)/python tests/steelyard_boards/built.py build/ci
 
 flash: $(BOARDS_STAMP)

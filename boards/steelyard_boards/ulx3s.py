@@ -20,7 +20,7 @@ BOARDS = tuple(
         loader=("-b", "ulx3s"),
     )
     for size, device, default, clock_hz in (
-        ("12F", LFE5_12F, SMALL, 62_500_000),
+        ("12F", LFE5_12F, SMALL, 80 * MHZ),
         ("25F", LFE5_25F, SMALL, 62_500_000),
         ("45F", LFE5_45F, MIDDLE, 62_500_000),
         ("85F", LFE5_85F, LARGE, 80 * MHZ),

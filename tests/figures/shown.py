@@ -131,7 +131,7 @@ def _summary(demo: Result, bench: Result, crossbars: Result) -> dict[str, tuple[
         found = case(bench, name)
         cell = f"{found['speedup']:.2f} x, {percent(found['occupancy'])}"
         rows[label] = (cell, "`make bench`")
-    rows["ULX3S-12F, 24 products a cycle, routed, one seed"] = (None, "`make bitstream-ci`")
+    rows["ULX3S-12F, 24 products a cycle, routed"] = (None, "`make bitstream BOARD=ulx3s_12f`")
     rows["iCEBreaker, 16 products a cycle, routed"] = (None, "`make bitstream BOARD=icebreaker`")
     methods = {row["method"]: row for row in crossbars["report"]["methods"]}
     for label, name in (

@@ -71,7 +71,7 @@ def test_every_kept_file_is_compared_with_a_page():
 
 
 @pytest.mark.parametrize(
-    ("board", "note"), [("bitstream-ci", "bitstreams"), ("icebreaker", "small-boards")]
+    ("board", "note"), [("ulx3s_12f", "bitstreams"), ("icebreaker", "small-boards")]
 )
 def test_readme_says_the_clock_that_its_note_and_the_results_say(board, note):
     row = next(cells for cells in rows(TABLES[-1]).values() if board in cells[-1])
