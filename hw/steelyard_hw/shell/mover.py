@@ -50,8 +50,10 @@ class Move(data.StructLayout):
 class Mover(wiring.Component):
     """Carries out moves in their order, at most ``ANY_UNDER_WAY`` of them waiting or at work.
 
-    Words are written as they come, one a cycle at most; nothing on the side of the memories makes
-    them wait. The burst of the next move is asked for while the words of the one before come.
+    Words are written in the cycle in which they come, one a cycle at most; nothing on the side of
+    the memories makes them wait. A lone move asks for its burst in the cycle after it is taken.
+    That of the next move is asked for while the words of the one before come, so moves of two words
+    and more follow each other without a gap if the external memory has none.
 
     Parameters
     ----------

@@ -47,11 +47,16 @@ def build_library(
 
     Raises
     ------
+    ValueError
+        If it has external memory, which :func:`steelyard_sim.memory.accelerator.build_external`
+        puts beside it.
     UserError
         If Verilator, Yosys or a C++ compiler is missing, or the cache cannot be written.
     BuildFailed
         If a tool refuses the gateware.
     """
+    if config.memory.external_words:
+        raise ValueError("An accelerator with external memory is simulated beside that")
 
     def verilog() -> str:
         # Amaranth is imported only when a library is built: a cached one starts a second sooner.

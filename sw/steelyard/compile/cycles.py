@@ -94,8 +94,13 @@ def predict(descriptor: Descriptor, config: AcceleratorConfig) -> int:
     Raises
     ------
     ValueError
-        If it is a convolution of an engine whose time the descriptor alone does not decide.
+        If the descriptor alone does not decide it: of a convolution of some engines, and of a move.
     """
+    if descriptor.op == Operation.LOAD:
+        raise ValueError(
+            "How long a move takes depends on those before it; take the cycles of the compiled "
+            "program (predict_program)"
+        )
     if descriptor.op != Operation.CONV:
         return follow(Vector(descriptor, config), descriptor, config)
     cycles: int = engine(config.engine.kind).predict(descriptor, config)
@@ -172,7 +177,8 @@ def predict_program(program: "Program") -> int:
     """Cycles of a batch from START to the end of the last layer.
 
     Exactly what the total register will say, or of an engine that is not exact a bound: steps that
-    are skipped, as the activations decide, undercut it.
+    are skipped, as the activations decide, undercut it. Where words are moved from external memory
+    an estimate: how long they are waited for depends on where refreshes fall.
     """
     return run_cycles(program.layers, program.config)
 

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["LayerMoves", "Moved", "Need", "by_layer", "move_all", "needs_of"]
 
 BURST = FIELDS["length"].maximum
+"""Words of a move at most."""
+OWN_MOVES = 2
+"""Moves of a step's own, most often: parameters and weights."""
 BURST_CYCLES = 24
 """Of a burst besides its words, at most: the first word's latency with a row to close and open."""
 WORD_CYCLES = 2
+"""Of a word of 32 bits on 16 pins, at the clock of the accelerator (docs/notes/sdram.md)."""
 REFRESH = (607, 595)
-"""Cycles with and without the refreshes among them."""
+"""Cycles with and without the refreshes among them, of the same note."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,7 @@ class Moved:
     before : moves before each step
     waiting : cycles of each step's moves and of waiting for them, an estimate
     words : of the external memory
+    reached : items of each memory up to the last that is written
     """
 
     external: list[int]
@@ -72,6 +77,7 @@ class Moved:
     before: list[list[Descriptor]]
     waiting: list[int]
     words: int
+    reached: dict[Space, int]
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,7 @@ class _Ring:
 
     size: int
     head: int = 0
+    reached: int = 0
     used: list[tuple[int, int, int]] = field(default_factory=list)
 
     def free(self, step: int) -> None:
@@ -160,6 +167,7 @@ class _Ring:
             if end <= self.size and all(end <= low or high <= start for low, high, _ in self.used):
                 self.used.append((start, end, need.last))
                 self.head = end
+                self.reached = max(self.reached, end)
                 return start
         return None
 
@@ -209,13 +217,19 @@ def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorCo
 
     Parameters
     ----------
-    needs : in the order in which they are moved, that of their first steps; each fits its memory
+    needs : in the order in which they are moved, that of their first steps. If one does not fit its
+        memory nothing is moved, and `reached` says how much it takes.
     cycles : that each step takes
     """
-    rings = {
-        Space.WEIGHTS: _Ring(config.memory.weight_words),
-        Space.PARAMETERS: _Ring(config.memory.parameter_words),
+    largest = _largest(needs)
+    sizes = {
+        Space.WEIGHTS: config.memory.weight_words,
+        Space.PARAMETERS: config.memory.parameter_words,
     }
+    if any(largest[space] > size for space, size in sizes.items()):
+        steps = len(cycles)
+        return Moved([], [], [[] for _ in range(steps)], [0] * steps, 0, largest)
+    rings = {space: _Ring(size) for space, size in sizes.items()}
     clock = _Clock(config)
     external = [0]
     items: list[int] = []
@@ -229,8 +243,8 @@ def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorCo
         moves: list[Descriptor] = []
         while len(items) < len(needs):
             need = needs[len(items)]
-            # A move too many would hold up the step.
-            if need.first > step and issued + 1 - known > ANY_UNDER_WAY:
+            # A move too many would hold up the step, or the moves of the next one.
+            if need.first > step and issued + 1 - known > ANY_UNDER_WAY - OWN_MOVES:
                 break
             place = rings[need.space].place(need)
             if place is None:
@@ -252,7 +266,16 @@ def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorCo
         waiting.append(clock.now - begin - len(moves) * between(config))
         clock.now += own + between(config)
         before.append(moves)
-    return Moved(external[:-1], items, before, waiting, external[-1])
+    reached = {space: ring.reached for space, ring in rings.items()}
+    return Moved(external[:-1], items, before, waiting, external[-1], reached)
+
+
+def _largest(needs: Sequence[Need]) -> dict[Space, int]:
+    """Most items of each memory that something needs."""
+    found = {Space.WEIGHTS: 0, Space.PARAMETERS: 0}
+    for need in needs:
+        found[need.space] = max(found[need.space], need.items)
+    return found
 
 
 def _wait(moves: list[Descriptor], under_way: int) -> None:

@@ -30,7 +30,9 @@ def compile_with_memories(
     UserError
         If the network cannot be computed, or does not fit the largest memories.
     """
-    program = compile(network, base.with_(**MEMORIES), batch=batch, **options)
+    # In memories that hold everything nothing is moved.
+    room = base.with_(**MEMORIES, external_words=0)
+    program = compile(network, room, batch=batch, **options)
     needs = dict(zip(MEMORIES, (use.used for use in program.uses), strict=True))
     grown = {}
     for name, used in needs.items():

@@ -231,26 +231,23 @@ class Planned:
 
     @property
     def uses(self) -> tuple[Use, ...]:
-        """What is taken of each memory, which may be more than there is.
-
-        Of weights and parameters in external memory, the most that lies on the chip at least.
-        """
-        memory, plans = self.config.memory, self.plans
-        weights = [step.descriptor.weight_count for plan in plans for step in plan.steps]
-        parameters = [len(plan.parameters) for plan in plans]
-        moves = 0 if self.moved is None else sum(map(len, self.moved.before))
-        kept, held = sum(weights), sum(parameters)
-        if self.moved is not None:
-            kept, held = max(weights), max(parameters)
+        """What is taken of each memory, which may be more than there is."""
+        memory, plans, moved = self.config.memory, self.plans, self.moved
+        weights = sum(plan.weight_items for plan in plans)
+        parameters = sum(len(plan.parameters) for plan in plans)
+        descriptors = sum(len(plan.steps) for plan in plans)
+        if moved is not None:
+            weights, parameters = moved.reached[Space.WEIGHTS], moved.reached[Space.PARAMETERS]
+            descriptors += sum(map(len, moved.before))
         uses = (
             Use("activation words", self.activation_words, memory.activation_words),
-            Use("weight words", kept, memory.weight_words),
-            Use("parameter words", held, memory.parameter_words),
-            Use("layer descriptors", len(weights) + moves, memory.max_layers),
+            Use("weight words", weights, memory.weight_words),
+            Use("parameter words", parameters, memory.parameter_words),
+            Use("layer descriptors", descriptors, memory.max_layers),
         )
-        if self.moved is None:
+        if moved is None:
             return uses
-        return (*uses, Use("external words", self.moved.words, memory.external_words))
+        return (*uses, Use("external words", moved.words, memory.external_words))
 
     @property
     def fits(self) -> bool:
@@ -383,14 +380,7 @@ def _moved(
 ) -> Planned:
     """Plans of a network whose weights are moved, several slices of them in the weight memory."""
     found = _planned(network, config, batch, options, slices)
-    needs, cycles = needs_of(found.plans, config)
-    sizes = {
-        Space.WEIGHTS: config.memory.weight_words,
-        Space.PARAMETERS: config.memory.parameter_words,
-    }
-    # What fits no memory, whatever is moved when, is not moved at all but refused for its size.
-    fits = all(need.items <= sizes[need.space] for need in needs)
-    return replace(found, moved=move_all(needs if fits else [], cycles, config))
+    return replace(found, moved=move_all(*needs_of(found.plans, config), config))
 
 
 def _planned(

@@ -17,7 +17,7 @@ from ..network import Network, from_arrays, to_arrays
 from .archive import damaged, read_sealed, write_sealed
 from .host import HostPart
 from .known import KnownAnswer
-from .uses import Use, uses_of
+from .uses import Use, check_moves, uses_of
 
 __all__ = [
     "FORMAT_VERSION",
@@ -88,7 +88,9 @@ class LayerEntry:
     all items of cells, none skipped. 0 for layers without weights."""
     predicted_cycles: int
     """Cycles of the cycle model: on the array exactly those that the layer takes, for a layer with
-    weights on the tile a bound, since steps without input bits are skipped."""
+    weights on the tile a bound, since steps without input bits are skipped. With moves from
+    external memory among its descriptors, also an estimate of what these take and are waited
+    for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,7 @@ class Explanation:
     occupancy: float
     """Ideal over predicted cycles, 0 to 1; 0 for layers without weights."""
     weight_utilization: float
-    """Share of the weight memory."""
+    """Share of the weight memory; above 1 where not all of the weights lie there at a time."""
     activation_utilization: float
     """Share of the activation memory."""
 
@@ -411,6 +413,7 @@ def _check(program: Program) -> None:
         )
     if len(external) > most:
         raise ValueError(f"array 'external' has {len(external)} words where {most} fit")
+    check_moves(program)
     table = [(entry.name, entry.kind) for entry in program.layers]
     if table != [(layer.name, layer.kind) for layer in network.layers]:
         raise ValueError("its layer table is not that of its network")

@@ -10,7 +10,7 @@ from ..contract.registers import Space
 if TYPE_CHECKING:
     from .program import Program
 
-__all__ = ["Use", "uses_of"]
+__all__ = ["Use", "check_moves", "uses_of"]
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,44 @@ def uses_of(program: "Program") -> tuple[Use, ...]:
     )
 
 
+def check_moves(program: "Program") -> None:
+    """Check that moves stay within what they read and what they write.
+
+    Raises
+    ------
+    ValueError
+        If one does not; says which.
+    """
+    memory = program.config.memory
+    for each in _moves(program):
+        if each.space not in (Space.WEIGHTS, Space.PARAMETERS):
+            raise ValueError(
+                f"a move writes into the space {each.space}, not weights or parameters"
+            )
+        if each.external + each.length > len(program.external):
+            raise ValueError(
+                f"a move reads up to word {each.external + each.length} of the "
+                f"{len(program.external)} in external memory"
+            )
+    for space, most in (
+        (Space.WEIGHTS, memory.weight_words),
+        (Space.PARAMETERS, memory.parameter_words),
+    ):
+        if _reached(program, space) > most:
+            raise ValueError(f"a move reaches beyond the {most} items of the {space.name.lower()}")
+
+
+def _moves(program: "Program") -> list[Descriptor]:
+    """Descriptors that move words."""
+    every = (Descriptor.from_words(words) for words in program.descriptors)
+    return [each for each in every if each.op == Operation.LOAD and each.length]
+
+
 def _reached(program: "Program", space: Space) -> int:
     """Items of a memory up to the last that a move reaches."""
     words = {
         Space.WEIGHTS: program.config.engine.weight_item_words,
         Space.PARAMETERS: len(program.config.parameter_bits),
     }[space]
-    moves = [Descriptor.from_words(each) for each in program.descriptors]
-    return max(
-        (
-            each.item + each.length // words
-            for each in moves
-            if each.op == Operation.LOAD and each.space == space
-        ),
-        default=0,
-    )
+    ends = (-(-each.length // words) + each.item for each in _moves(program) if each.space == space)
+    return max(ends, default=0)

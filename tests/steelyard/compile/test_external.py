@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from steelyard.compile import Descriptor, Operation, compile
+from steelyard.compile import Descriptor, Operation, compile, compile_with_memories, cycles
 from steelyard.compile.external import Need, move_all
 from steelyard.compile.plans import planned
 from steelyard.contract import configure
 from steelyard.contract.descriptor import ANY_UNDER_WAY
 from steelyard.contract.registers import Space
-from steelyard.errors import DoesNotFit, UserError
+from steelyard.errors import DoesNotFit, FileRefused, UserError
 from steelyard.network import NetworkBuilder
 from steelyard.network.random import random_network
 from steelyard.program import Program
@@ -256,3 +256,45 @@ def test_a_need_longer_than_a_move_is_cut_into_whole_items():
     assert [(d.external, d.item, d.length, d.under_way) for d in moves] == [
         (0, 0, 65534, ANY_UNDER_WAY), (65534, 32767, 14466, 0),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [0, 4, 7])
+def test_what_is_planned_takes_what_the_program_takes(seed):
+    assert planned(network(seed), SMALL, 1, {}).uses == compile(network(seed), SMALL).uses
+
+
+def test_memories_that_grow_need_nothing_moved():
+    grown = compile_with_memories(wide(), SMALL)
+    assert not grown.external.size
+    assert grown.config.memory.weight_words == 4096
+    assert grown.config.memory.external_words == SMALL.memory.external_words
+
+
+def test_the_cycle_model_says_nothing_of_a_move():
+    with pytest.raises(ValueError, match="How long a move takes depends on those before it"):
+        cycles.predict(Descriptor(op=Operation.LOAD, length=2), SMALL)
+
+
+def test_the_crossbar_tile_takes_nothing_from_external_memory():
+    with pytest.raises(UserError, match="external_words is 65536; set it to 0, or use the array"):
+        configure("crossbar", external_words=1 << 16)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"external": 1 << 20}, r"a move reads up to word 104\d+ of the 6976 in external memory"),
+        ({"item": 250}, "a move reaches beyond the 256 items of the weights"),
+        ({"space": Space.DESCRIPTORS}, "a move writes into the space 1, not weights or parameters"),
+    ],
+)
+def test_moves_that_leave_their_memories_are_refused(change, sentence, tmp_path):
+    program = compile(wide(), SMALL)
+    descriptors = program.descriptors.copy()
+    every = list(map(Descriptor.from_words, descriptors))
+    number = next(n for n, d in enumerate(every) if d.length and d.space == Space.WEIGHTS)
+    descriptors[number] = replace(every[number], **change).words("changed")
+    path = tmp_path / "changed.syp"
+    replace(program, descriptors=descriptors).save(path)
+    with pytest.raises(FileRefused, match=sentence):
+        Program.load(path)

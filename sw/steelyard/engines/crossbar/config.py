@@ -74,6 +74,11 @@ class CrossbarTileConfig(EngineConfig):
                 raise UserError(
                     f"The crossbar tile needs {name!r}, which is false; leave it at its default."
                 )
+        if config.memory.external_words:
+            raise UserError(
+                "The crossbar tile takes no weights from external memory, and external_words is "
+                f"{config.memory.external_words}; set it to 0, or use the array."
+            )
 
     def warnings(self) -> list[str]:
         """Sentences about what is allowed but loses accuracy."""
