@@ -59,7 +59,7 @@ def main():
         lanes=arguments.lanes,
         columns=arguments.columns,
         requantizers=arguments.requantizers,
-        multiplier_stages=4,
+        multiplier_stages=3,
         activation_words=8192,
         weight_words=arguments.weight_words,
         parameter_words=arguments.parameter_words,

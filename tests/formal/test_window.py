@@ -222,11 +222,16 @@ def ways(*pieces, columns=2):
     issued = bench.past(array.issue, cycles, "issued")
     slots = (config.engine.window_groups - 1).bit_length()
     slot = bench.past(Value.cast(control)[2 : 2 + slots], cycles, "slot")
-    # Memory and its output register lie between the address and the selection.
-    tap = bench.past(Value.cast(control)[2 + slots :], cycles + 2, "tap")
-    twice = bench.past(array.layer.shared & array.layer.step2, cycles + 1, "twice")
-    byte = Mux(twice, tap == 2, tap)
-    selected = bench.past(array.issue, cycles + 2, "selected")
+    # A column's copies, memory and register lie between the address and the selection's parts.
+    taps, two, known = [], [], []
+    for late in range(cycles, cycles + 3):
+        taps.append(bench.past(Value.cast(control)[2 + slots :], late, f"tap_{late}"))
+        paired = array.layer.shared & array.layer.step2
+        two.append(bench.past(paired, late - 1, f"twice_{late}"))
+        known.append(bench.past(array.issue, late, f"known_{late}"))
+    step = Mux(two[0], taps[0] == 2, taps[0] != 0)
+    second = (taps[1] == 2) & ~two[1]
+    at_an_end = (taps[2] == two[2]) | (taps[2] == 2)
     for number in range(0, columns, columns - 1):
         memory = design.memories[f"column_{number}.window"]
         [read], [write] = memory.reads, memory.writes
@@ -234,20 +239,31 @@ def ways(*pieces, columns=2):
         bench.check(f"where column {number} writes", ~writes | (write.address == address))
         bench.check(f"reads of column {number}", design[f"column_{number}.valid"] == issued)
         bench.check(f"where column {number} reads", ~issued | (read.address[-len(slot) :] == slot))
-        code = design.signals["select"][number][:2]
-        bench.check(f"what column {number} takes", ~selected | (code == byte) | (code == 3))
+        select = design.signals["select"][number]
+        bench.check(f"step of column {number}", ~known[0] | (select[0] == step))
+        bench.check(f"second step of column {number}", ~known[1] | (select[1] == second))
+        bench.check(f"ends in column {number}", ~known[2] | at_an_end | ~select[2:].any())
     bench.cover("both at once", writes & issued)
     return bench
 
 
 @pytest.mark.parametrize("columns", [2, 9])
 def test_writes_and_reads_take_equally_long_to_the_window_memories(columns):
-    prove(ways(columns=columns), memory_words=0)
+    prove(ways(columns=columns), memory_words=SMALL.engine.window_groups)
 
 
-def test_a_selection_that_comes_late_is_noticed():
-    late = ('select_latency(config), "codes")', 'select_latency(config) + 1, "codes")')
-    refute(ways(*late), memory_words=0)
+@pytest.mark.parametrize(
+    ("right", "late"),
+    [
+        ('late, "step"', 'late + 1, "step"'),
+        ('late + 1, "second"', 'late + 2, "second"'),
+        ('late + 2, "outside"', 'late + 3, "outside"'),
+    ],
+    ids=["step", "second", "outside"],
+)
+def test_a_selection_that_comes_late_is_noticed(right, late):
+    # Where rows end is read of a memory of a word a group.
+    refute(ways(right, late), memory_words=SMALL.engine.window_groups)
 
 
 def test_a_register_too_many_on_one_way_is_noticed():

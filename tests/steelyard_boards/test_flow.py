@@ -53,6 +53,24 @@ def make(folder, **options):
     return build(small, TINY, folder, **options)[0]
 
 
+COLUMNS = YOSYS.replace(
+    "top = {",
+    """cells = {f"array.column_{n}.multipliers.multiplier_{lane}.multiplier": {"type": "MULT18X18D"}
+         for n in range(16) for lane in range(8)}
+top = {""",
+).replace("{'gate': gate}", "{'gate': gate, **cells}")
+
+
+@pytest.mark.parametrize(("name", "placed"), [("ulx3s_85f", 128), ("ulx3s_45f", 0)])
+def test_the_columns_of_a_large_array_have_places(tools, tmp_path, name, placed):
+    tools("YOSYS", COLUMNS)
+    made = board(name)
+    build(made, TINY, tmp_path, seeds=(5,))
+    netlist = json.loads((tmp_path / "work" / "top.json").read_text())["modules"]["top"]
+    places = [cell.get("attributes", {}).get("BEL") for cell in netlist["cells"].values()]
+    assert len([place for place in places if place]) == placed
+
+
 def test_the_best_seed_becomes_the_bitstream(tools, tmp_path):
     heard = []
     summary = make(tmp_path / "out", seeds=(1, 3, 2), log=heard.append)

@@ -18,6 +18,7 @@ from steelyard_hw.cells.synthesis import AFTER_READ, KEEP_COPIES, SHORT_ADDERS, 
 from steelyard_hw.lib.tools import find_yosys
 
 from ..board import MHZ, Board
+from .floorplan import GRIDS, floorplan
 from .flow import Flow, Job, plan
 from .summary import Outcome
 from .tools import BuildFailed, Command, Hopeless, require_tool, run_tool
@@ -198,6 +199,15 @@ class Trellis(NextpnrFlow):
         hertz = round(self.headroom * job.board.clock_hz)
         with (job.work / f"{TOP}.lpf").open("a", encoding="utf-8") as constraints:
             constraints.write(f'\nFREQUENCY NET "{net}" {hertz} HZ;\n')
+        grid = GRIDS.get(job.board.device.name)
+        places = {} if grid is None else floorplan(grid, netlist["cells"])
+        if places:
+            document = json.loads((job.work / self.netlist).read_text(encoding="utf-8"))
+            cells = document["modules"][TOP]["cells"]
+            for name, place in places.items():
+                cells[name].setdefault("attributes", {})["BEL"] = place
+            with replacing(job.work / self.netlist, "Netlist") as temporary:
+                temporary.write_text(json.dumps(document), encoding="utf-8")
         return list(arguments)
 
     def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:

@@ -1,6 +1,6 @@
 """Load-balanced sparse array: columns in lockstep, one weight each a cycle."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +12,7 @@ from ..engine import Engine, OutputPlaces
 from ..lib.delay import delay, delays
 from ..output.stage import Beat
 from ..shell.layer import LayerLayout, paired
-from .column import Column, Control, chain_layout, select_latency
+from .column import Column, Control, Selection, chain_layout, select_latency
 from .scheduler import PassEnd, Scheduler
 
 __all__ = ["COLUMNS_A_COPY", "Drain", "SparseArray"]
@@ -153,36 +153,37 @@ class SparseArray(Engine):
             window_address.eq(self.window_address),
             window_word.eq(self.word ^ offset),
         ]
-        shared = Cat(control, window_valid, window_address, window_word)
+        spread = config.engine.broadcast_stages
+        # Columns have a register of their own for what they read, not for what is written.
+        writes = Cat(window_valid, window_address, window_word)
+        waits = config.engine.carry_registers + spread
+        writes = delay(m, writes, max(waits - 1, 0), "writes")
         select = self._select(m, control) if config.engine.shared_taps else Const(0, 0)
-        weights = delay(m, weights, config.engine.broadcast_stages, "weights")
+        weights = delay(m, weights, spread, "weights")
         bits = config.engine.weight_bits
         columns = [Column(config, self._target) for _ in range(config.engine.columns)]
         for number, column in enumerate(columns):
             m.submodules[f"column_{number}"] = column
-            if config.engine.broadcast_stages and number % COLUMNS_A_COPY == 0:
-                copy = local_copy(m, shared, f"shared_{number}")
-                own_select = local_copy(m, select, f"select_{number}")
-            elif not config.engine.broadcast_stages:
-                copy, own_select = shared, select
+            if number % COLUMNS_A_COPY == 0:
+                own_control, own_select = Value.cast(control), Value.cast(select)
+                if spread:
+                    own_control = local_copy(m, own_control, f"control_{number}")
+                    own_select = local_copy(m, own_select, f"select_{number}")
+                own_writes = local_copy(m, writes, f"writes_{number}") if waits else writes
             m.d.comb += [
-                Cat(
-                    column.control,
-                    column.window_valid,
-                    column.window_address,
-                    column.window_word,
-                ).eq(copy),
+                column.control.as_value().eq(own_control),
+                Cat(column.window_valid, column.window_address, column.window_word).eq(own_writes),
                 column.weight.eq(weights[number * bits : (number + 1) * bits]),
                 column.shift.eq(drain.o_ready),
             ]
             if config.engine.shared_taps:
-                m.d.comb += column.select.eq(own_select)
+                m.d.comb += column.select.as_value().eq(own_select)
             if number + 1 < config.engine.columns:
                 m.d.comb += column.chain_in.eq(columns[number + 1].chain_out)
         m.d.comb += drain.sums.eq(columns[0].chain_out)
 
     def _select(self, m, control):
-        """Byte that each lane takes of a word, so much later than `control` as columns want it.
+        """Byte that each lane takes of a word, as much later than `control` as columns want it.
 
         A lane takes nothing where its tap lies beyond an end of its row; where rows end is kept of
         every group in the window ring.
@@ -202,9 +203,16 @@ class SparseArray(Engine):
         # At stride 2 the middle tap comes first, with words of its own; then come left and right.
         twice = paired(self.layer)
         first, last = control.tap == twice, control.tap == 2
-        byte = Mux(twice, last, control.tap)
-        codes = Cat(
-            byte | ((first & read.data[2 * lane]) | (last & read.data[2 * lane + 1])).replicate(2)
+        second = last & ~twice
+        outside = Cat(
+            (first & read.data[2 * lane]) | (last & read.data[2 * lane + 1])
             for lane in range(lanes)
         )
-        return delay(m, codes, select_latency(config), "codes")
+        select = Signal(Selection(config), name="selection")
+        late = select_latency(config)
+        m.d.comb += [
+            select.step.eq(delay(m, Mux(twice, last, control.tap != 0), late, "step")),
+            select.second.eq(delay(m, second, late + 1, "second")),
+            select.outside.eq(delay(m, outside, late + 2, "outside")),
+        ]
+        return select

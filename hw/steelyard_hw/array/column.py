@@ -12,7 +12,7 @@ from ..cells.multiplier_ice40 import IcePairs
 from ..cells.target import Target, local_copy
 from ..lib.delay import delay
 
-__all__ = ["STROBE_LANES", "Column", "Control", "chain_layout", "select_latency"]
+__all__ = ["STROBE_LANES", "Column", "Control", "Selection", "chain_layout", "select_latency"]
 
 STROBE_LANES = 2
 """Lanes that share a register of the capture strobe: it has 49 loads a lane."""
@@ -24,11 +24,28 @@ def chain_layout(config: AcceleratorConfig) -> data.ArrayLayout:
 
 
 def select_latency(config: AcceleratorConfig) -> int:
-    """Cycles from a column's control to the selection among the bytes of its word.
+    """Cycles from a column's control to its selection among the bytes of a word.
 
-    Register, memory, output register; without `carry_registers` memory and output register.
+    One less than to the memory's word, for the column's own copy.
     """
-    return 2 + config.engine.carry_registers
+    return int(config.engine.carry_registers)
+
+
+class Selection(data.StructLayout):
+    """Which byte of a word each lane takes: its own, the one or two above it, or 0.
+
+    Members
+    -------
+    step : ``1``
+        One above or two, :func:`select_latency` cycles after the control.
+    second : ``1``
+        Two above, with `step`; a cycle later.
+    outside : ``lanes``
+        0 whatever the others say; two cycles later.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__({"step": 1, "second": 1, "outside": config.engine.lanes})
 
 
 class Control(data.StructLayout):
@@ -69,9 +86,8 @@ class Column(wiring.Component):
     window_valid, window_address, window_word : ``In``
         Write port of the window memory.
     control : ``In(Control)``
-    select : ``In(2 * lanes)``
-        Byte of the word that each lane takes: of the tap 0 to 2, or 3 for an activation of 0;
-        :func:`select_latency` cycles after `control`. With `shared_taps` alone.
+    select : ``In(Selection)``
+        With `shared_taps` alone.
     weight : ``In(weight_bits)``
         Value (low 8 bits) and index of this column's weight.
     chain_in, chain_out : ``ArrayLayout(signed(accumulator_bits), requantizers)``
@@ -91,7 +107,7 @@ class Column(wiring.Component):
                 "window_address": In(range(config.engine.window_groups * config.engine.group)),
                 "window_word": In(8 * config.engine.window_lanes),
                 "control": In(Control(config)),
-                **({"select": In(2 * config.engine.lanes)} if config.engine.shared_taps else {}),
+                **({"select": In(Selection(config))} if config.engine.shared_taps else {}),
                 "weight": In(config.engine.weight_bits),
                 "chain_in": In(chain),
                 "chain_out": Out(chain),
@@ -110,10 +126,11 @@ class Column(wiring.Component):
         )
         write = window.write_port()
         read = window.read_port()
-        writes = Cat(self.window_valid, self.window_address, self.window_word)
-        if config.engine.carry_registers:
-            writes = local_copy(m, writes, "writes")
-        m.d.comb += Cat(write.en, write.addr, write.data).eq(writes)
+        m.d.comb += [
+            write.en.eq(self.window_valid),
+            write.addr.eq(self.window_address),
+            write.data.eq(self.window_word),
+        ]
 
         slot, weight = self.control.slot, self.weight
         valid = Signal()
@@ -133,7 +150,7 @@ class Column(wiring.Component):
         m.submodules.multipliers = multipliers = lane_multipliers(config, self._target)
         activations = read.data
         if config.engine.shared_taps:
-            activations = self._selected(delay(m, activations, 1, "words"))
+            activations = self._selected(m, activations)
             value = delay(m, value, 1, "value_held")
             captures = delay(m, captures, 1, "captures_held")
         if not isinstance(multipliers, IcePairs):
@@ -173,14 +190,25 @@ class Column(wiring.Component):
                 m.d.sync += captured[own].eq(shifted[own])
         return m
 
-    def _selected(self, word):
-        """What each lane takes of a word: its byte, or the one or two above it, or 0."""
-        codes = [self.select[2 * lane : 2 * lane + 2] for lane in range(self._config.engine.lanes)]
+    def _selected(self, m, word):
+        """What each lane takes of a word, a cycle after it.
+
+        A step before the register and a step behind it are two LUT4 a bit with seven inputs; a
+        choice of three and nothing at once is two as well, but with twice the wires.
+        """
+        lanes = self._config.engine.lanes
+        step = local_copy(m, self.select.step, "step")
+        second = local_copy(m, self.select.second, "second")
+        stepped = Cat(
+            Mux(step, word.word_select(lane + 1, 8), word.word_select(lane, 8))
+            for lane in range(lanes + 1)
+        )
+        stepped = delay(m, stepped, 1, "stepped")
         return Cat(
             Mux(
-                code[1],
-                Mux(code[0], 0, word.word_select(lane + 2, 8)),
-                Mux(code[0], word.word_select(lane + 1, 8), word.word_select(lane, 8)),
+                self.select.outside[lane],
+                0,
+                Mux(second, stepped.word_select(lane + 1, 8), stepped.word_select(lane, 8)),
             )
-            for lane, code in enumerate(codes)
+            for lane in range(lanes)
         )

@@ -127,7 +127,7 @@ class EcpPairs(wiring.Component):
         If the number of lanes is odd.
     """
 
-    STAGES = 4
+    STAGES = 3
 
     def __init__(self, lanes: int, signature: wiring.Signature, *, model: bool = False):
         if lanes % 2:
@@ -166,15 +166,13 @@ class EcpPairs(wiring.Component):
             f"overlap_{lane}",
         )
 
-        # A register between the two carry chains of the separation.
-        difference = delay(m, (product[10:16] - overlap)[:7], 1, f"difference_{lane}")
-        low_bits = delay(m, product[:10], 1, f"low_{lane}")
-        high_bits = delay(m, product[16:26], 1, f"high_{lane}")
-        overlap = delay(m, overlap, 1, f"overlap_late_{lane}")
+        # Both chains in one cycle: a register between them would hold 33 bits of every pair, most
+        # of them only to keep step, and on its way each takes a wire.
+        difference = (product[10:16] - overlap)[:7]
         # high - sign extension - borrow in one chain: the extra low bit injects the sign.
         sign, borrow = difference[5], difference[6]
-        corrected = (Cat(Const(1, 1), high_bits) + Cat(sign, borrow.replicate(10)))[1:11]
-        low_product, high_product = Cat(low_bits, difference[:6]), Cat(overlap, corrected)
+        corrected = (Cat(Const(1, 1), product[16:26]) + Cat(sign, borrow.replicate(10)))[1:11]
+        low_product, high_product = Cat(product[:10], difference[:6]), Cat(overlap, corrected)
         m.d.comb += [
             self.products[lane].eq(delay(m, low_product, 1, f"low_product_{lane}")),
             self.products[lane + 1].eq(delay(m, high_product, 1, f"high_product_{lane}")),

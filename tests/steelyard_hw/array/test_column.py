@@ -34,7 +34,7 @@ class Bench:
         self.rng = Random(seed)
         self.config = config
         self.dut = Column(config)
-        # By cycle, what each lane takes of its word.
+        # By cycle and part, what selects the bytes that the lanes take of a word.
         self.selects = {}
         self.reset = Signal()
         self.window = np.zeros(
@@ -47,9 +47,11 @@ class Bench:
         await ctx.tick()
         self.cycle += 1
         if self.config.engine.shared_taps:
-            now = self.selects.pop(self.cycle, None)
-            bits = len(self.dut.select)
-            ctx.set(self.dut.select, self.rng.getrandbits(bits) if now is None else now)
+            select = self.dut.select
+            parts = {"step": select.step, "second": select.second, "outside": select.outside}
+            for name, part in parts.items():
+                now = self.selects.pop((self.cycle, name), None)
+                ctx.set(part, self.rng.getrandbits(len(part)) if now is None else now)
 
     async def fill(self, ctx):
         """Write the whole window memory, in random order."""
@@ -101,10 +103,13 @@ class Bench:
         lanes = self.config.engine.lanes
         if not self.config.engine.shared_taps:
             return word
-        codes = [self.rng.randrange(4) for _ in range(lanes)]
-        self.selects[self.cycle + select_latency(self.config)] = packed(codes, 2)
-        padded = [*word, 0]
-        return np.array([padded[n + c] if c < 3 else 0 for n, c in enumerate(codes)], np.int64)
+        begin = self.cycle + select_latency(self.config)
+        above = self.rng.randrange(3)
+        outside = [self.rng.random() < 0.2 for _ in range(lanes)]
+        self.selects[begin, "step"] = above > 0
+        self.selects[begin + 1, "second"] = above == 2
+        self.selects[begin + 2, "outside"] = packed(outside, 1)
+        return np.where(outside, 0, word[above : above + lanes])
 
     async def chain(self, ctx):
         """Check each capture on its way out, and random sums of a neighbour behind it."""

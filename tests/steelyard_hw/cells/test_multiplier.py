@@ -101,8 +101,8 @@ def test_xilinx_pairs_keep_the_products_apart_for_all_operands():
     ("target", "stages", "version"),
     [
         (Target.PORTABLE, 4, LaneMultipliers),
-        (Target.ECP5, 4, EcpPairs),
-        (Target.ECP5, 3, LaneMultipliers),
+        (Target.ECP5, EcpPairs.STAGES, EcpPairs),
+        (Target.ECP5, 4, LaneMultipliers),
         (Target.ECP5, 2, EcpLanes),
         (Target.XILINX, 4, XilinxPairs),
         (Target.XILINX, 2, LaneMultipliers),

@@ -34,7 +34,7 @@ class ArrayConfig(EngineConfig):
     """Output channels in flight (columns of the array): 1 to 64."""
     multiplier_stages: int = 2
     """Registers from a multiplier's operands to its product, cycles: 2 to 6. The ECP5 boards'
-    multipliers that serve two lanes each take 4."""
+    multipliers that serve two lanes each take 3."""
     carry_registers: bool = True
     """Whether what spreads over the columns passes registers that only carry, for a fast clock;
     without them the columns take a cycle for each capture of their sums alone."""
