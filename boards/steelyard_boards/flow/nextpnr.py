@@ -186,7 +186,8 @@ class Trellis(NextpnrFlow):
     packer = ("ECPPACK", "ecppack")
     routed_option = "--textcfg"
     routed_suffix = ".config"
-    options = "--router router2 --timing-allow-fail"
+    # Wires of the default placer are a quarter longer; the ulx3s_85f is routed with this one alone.
+    options = "--placer static --router router2 --timing-allow-fail"
     after_read = AFTER_READ + KEEP_COPIES
     # Where everything looks late, what is really late gets no more care than the rest.
     headroom = 1.375
