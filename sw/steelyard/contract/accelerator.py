@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, Generic, Self, TypeVar
 
 from ..errors import UserError
@@ -283,13 +284,19 @@ def configure(engine: str = "array", *presets: str, **values: Any) -> Accelerato
     return AcceleratorConfig(engine=kind(**parts["engine"]), **made)
 
 
-def _place(engine: type[Any], label: str) -> tuple[str, str]:
+def _place(engine: type[EngineConfig], label: str) -> tuple[str, str]:
     """Part and field of a plain name."""
-    places = {
+    places = _places(engine)
+    if label not in places:
+        raise UserError(f"Configuration has no field {label!r}; allowed are {', '.join(places)}.")
+    return places[label]
+
+
+@lru_cache
+def _places(engine: type[EngineConfig]) -> dict[str, tuple[str, str]]:
+    """Part and field of every plain name."""
+    return {
         kind.label(each.name): (part, each.name)
         for part, kind in {"engine": engine, **_PARTS}.items()
         for each in fields(kind)
     }
-    if label not in places:
-        raise UserError(f"Configuration has no field {label!r}; allowed are {', '.join(places)}.")
-    return places[label]

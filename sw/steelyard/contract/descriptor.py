@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from operator import attrgetter
 from typing import Self
 
 import numpy as np
@@ -282,16 +283,17 @@ class Descriptor:
         """
         packed = [0] * DESCRIPTOR_WORDS
         narrow = narrowed(config) if config else {}
-        for name, field in FIELDS.items():
-            value = getattr(self, name)
-            limit = narrow.get(name, field)
-            if not limit.minimum <= value <= limit.maximum:
+        for value, (name, minimum, maximum, place) in zip(_VALUES(self), _PLACES, strict=True):
+            if name in narrow:
+                minimum, maximum = narrow[name].minimum, narrow[name].maximum
+            if not minimum <= value <= maximum:
                 raise UserError(
                     f"Layer {layer!r} needs {name} = {value}, but a layer descriptor holds "
-                    f"{limit.minimum} to {limit.maximum}"
+                    f"{minimum} to {maximum}"
                     f"{' with this configuration' * (name in narrow)}; make the layer smaller."
                 )
-            packed[field.word] |= (value - field.offset & (1 << field.width) - 1) << field.low
+            word, low, offset, mask = place
+            packed[word] |= (value - offset & mask) << low
         return np.array(packed, np.uint32)
 
     @classmethod
@@ -304,3 +306,11 @@ class Descriptor:
                 value -= 1 << field.width
             values[name] = value + field.offset
         return cls(**values)
+
+
+# Descriptors are packed by the thousand when many configurations are tried.
+_VALUES = attrgetter(*FIELDS)
+_PLACES = [
+    (name, each.minimum, each.maximum, (each.word, each.low, each.offset, (1 << each.width) - 1))
+    for name, each in FIELDS.items()
+]

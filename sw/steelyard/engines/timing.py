@@ -9,6 +9,7 @@ unless it copies a table before.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import gcd
 from typing import Protocol
 
@@ -61,30 +62,46 @@ def period(descriptor: Descriptor, lanes: int) -> int:
 
 
 def segments(descriptor: Descriptor, config: AcceleratorConfig) -> NDArray[np.int64]:
-    """Aligned reads that each tile needs for one window word, int64 (out_tiles,)."""
+    """Aligned reads that each tile needs for one window word, int64 (out_tiles,), read-only."""
     d, lanes = descriptor, config.engine.lanes
-    pixel = d.delta_pixel + d.batch - 1
-    row = (d.out_w - 1) * pixel + d.delta_row + d.batch - 1
-    if not d.step2 and row == d.out_w * d.batch and (pixel == d.batch or d.out_w == 1):
-        return np.ones(d.out_tiles, np.int64)
+    longest = config.banks // 2 if d.step2 else lanes
+    walk = (d.out_tiles, d.last_lanes, d.out_w, d.batch, d.delta_pixel, d.delta_row, d.step2)
+    return _segments(*walk, lanes, longest)
+
+
+# A network is planned for many configurations that walk alike.
+@lru_cache(maxsize=1 << 10)
+def _segments(
+    out_tiles: int, last_lanes: int, out_w: int, batch: int, delta_pixel: int, delta_row: int,
+    step2: int, lanes: int, longest: int,
+) -> NDArray[np.int64]:  # fmt: skip
+    """The same of fields of a descriptor, lanes, and the pixels that a read gives."""
+    pixel = delta_pixel + batch - 1
+    row = (out_w - 1) * pixel + delta_row + batch - 1
+    if not step2 and row == out_w * batch and (pixel == batch or out_w == 1):
+        result = np.ones(out_tiles, np.int64)
+        result.setflags(write=False)
+        return result
     # One period and, behind it, the last tile, which may have fewer lanes.
-    tile = np.append(np.arange(min(period(d, lanes), d.out_tiles)), d.out_tiles - 1)
+    repeat = out_w * batch // gcd(out_w * batch, lanes)
+    tile = np.append(np.arange(min(repeat, out_tiles)), out_tiles - 1)
     valid = np.full(len(tile), lanes)
-    valid[-1] = d.last_lanes
-    step, longest = (2, config.banks // 2) if d.step2 else (1, lanes)
+    valid[-1] = last_lanes
+    step = 2 if step2 else 1
     count = np.zeros(len(tile), np.int64)
     length = np.zeros(len(tile), np.int64)
     expected = np.full(len(tile), -1)
     for lane in range(lanes):
-        place, image = np.divmod(tile * lanes + lane, d.batch)
-        y, x = np.divmod(place, d.out_w)
+        place, image = np.divmod(tile * lanes + lane, batch)
+        y, x = np.divmod(place, out_w)
         origin = y * row + x * pixel + image
         begins = (origin != expected) | (length == longest)
         count += begins & (lane < valid)
         length = np.where(begins, 1, length + 1)
         expected = origin + step
-    result = np.resize(count[:-1], d.out_tiles)
+    result = np.resize(count[:-1], out_tiles)
     result[-1] = count[-1]
+    result.setflags(write=False)
     return result
 
 

@@ -2,22 +2,56 @@
 
 from collections import deque
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate
 
 from ...contract import AcceleratorConfig, Descriptor
-from ...contract.latencies import MINIMUM_DRAIN, array_latency, loader_latency
+from ...contract.latencies import (
+    MINIMUM_DRAIN,
+    TABLE_CYCLES,
+    array_latency,
+    loader_latency,
+    settle,
+)
 from ..timing import follow, reads, walker
 from .config import ArrayConfig
 
 __all__ = ["convolution_busy", "convolution_counts", "convolution_cycles"]
 
 
-# Networks repeat blocks, layers are cut into equal pieces, and what was chosen is asked again.
-@lru_cache(maxsize=1 << 12)
+MOST_KNOWN = 1 << 16
+"""Walks whose cycles are kept."""
+_KNOWN: dict[tuple[int, ...], int] = {}
+"""Cycles of convolutions without what comes after the last pass, by :func:`_decisive`. Networks
+repeat blocks, layers are cut into equal pieces, and configurations that are tried one after the
+other differ in what does not matter to most layers."""
+
+
 def convolution_cycles(descriptor: Descriptor, config: AcceleratorConfig[ArrayConfig]) -> int:
     """Cycles of a convolution, exactly what the accelerator's first counter of it will say."""
-    return follow(Convolution(descriptor, config), descriptor, config)
+    after = array_latency(config) + settle(config) + TABLE_CYCLES * descriptor.table
+    key = _decisive(descriptor, config)
+    known = _KNOWN.get(key)
+    if known is None:
+        if len(_KNOWN) >= MOST_KNOWN:
+            _KNOWN.clear()
+        known = follow(Convolution(descriptor, config), descriptor, config) - after
+        _KNOWN[key] = known
+    return known + after
+
+
+def _decisive(d: Descriptor, config: AcceleratorConfig[ArrayConfig]) -> tuple[int, ...]:
+    """All that :class:`Convolution` and the walk read, up to the end of the last pass."""
+    engine, several = config.engine, d.passes > 1
+    return (
+        engine.lanes, engine.group, engine.window_groups, engine.carry_registers,
+        config.banks, config.load.ahead, loader_latency(config),
+        d.last_columns * config.drain_cycles,
+        engine.columns * config.drain_cycles if several else 0,
+        config.drain_beats if d.fused else 1,
+        d.ring, d.taps, d.k, d.k_last, d.last_positions, d.passes,
+        d.chunks, d.last_chunk_groups, d.chunk_groups if d.chunks > 1 else 0,
+        d.out_tiles, d.last_lanes, d.out_w, d.batch, d.delta_pixel, d.delta_row, d.step2,
+    )  # fmt: skip
 
 
 def convolution_busy(
