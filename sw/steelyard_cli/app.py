@@ -30,6 +30,7 @@ COMMANDS = {
     "crossbar": "Map a network onto RRAM crossbars and price it.",
     "generate": "Write the Verilog of an accelerator.",
     "boards": "List the boards with what each holds.",
+    "explore": "Find the best configurations of a board for a network.",
     "bitstream": "Build the bitstream of a board.",
     "flash": "Load a bitstream into a board.",
     "demo-board": "Run the demo's network on a board's simulated gateware.",

@@ -77,6 +77,7 @@ def prepare(folder: Path) -> None:
     (folder / "crossbar.toml").write_text(CROSSBAR)
     random = np.random.default_rng(0)
     np.save(folder / "images.npy", random.random((9, 1, 8, 8), np.float32))
+    np.save(folder / "labels.npy", np.arange(9) % 5)
     np.save(folder / "codes.npy", random.integers(-128, 128, (9, 1, 8, 8)).astype(np.int8))
     names: dict[str, Any] = {}
     exec(NET, names)

@@ -23,6 +23,7 @@ COMMANDS = [
     "crossbar",
     "generate",
     "boards",
+    "explore",
     "bitstream",
     "flash",
     "demo-board",

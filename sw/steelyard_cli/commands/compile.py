@@ -12,18 +12,19 @@ from steelyard.compile import compile_with_memories
 from steelyard.compile.cycles import predict_program
 from steelyard.contract import AcceleratorConfig, configure, registry
 from steelyard.driver.boards import find_board
-from steelyard.errors import DoesNotFit
+from steelyard.errors import DoesNotFit, UserError
 from steelyard.network import mask_sentences
 from steelyard.program import Program
 from steelyard.report import plan_document
 from steelyard_sim.build.library import BUILD_TIME
 
 from ..inputs.configs import chosen_config
+from ..inputs.explored import best_config
 from ..inputs.networks import load_network
 from ..options import FILE, OUTPUT_FILE, cut_option, json_option
 from ..view.console import note, percent, progress, show, table, warn
 from ..view.layer_tables import plan_table
-from ..view.output import write_json
+from ..view.output import beside, write_json
 
 __all__ = ["command"]
 
@@ -51,6 +52,9 @@ class Letters(click.ParamType):
 @click.option("--board", metavar="NAME",
               help="Take the default configuration of a board; with --config, check that the board "
               "holds that one.")  # fmt: skip
+@click.option("--auto", is_flag=True,
+              help="Take the fastest configuration that the board holds, see 'steelyard explore'; "
+              "NET.toml receives it.")  # fmt: skip
 @click.option("--batch", type=int, default=1, show_default=True, help="Images run together.")
 @click.option(
     "--k", type=Letters(), default="auto", show_default=True,
@@ -68,8 +72,8 @@ class Letters(click.ParamType):
 @cut_option
 @json_option
 def command(
-    network: Path, output: Path, config: Path | None, board: str | None, batch: int, k: str | int,
-    engine: str | None, mapping: str, cut: tuple[str, ...], json_file: Path | None,
+    network: Path, output: Path, config: Path | None, board: str | None, auto: bool, batch: int,
+    k: str | int, engine: str | None, mapping: str, cut: tuple[str, ...], json_file: Path | None,
 ) -> None:  # fmt: skip
     """Compile a quantized ONNX or TFLite network for the accelerator and print the plan.
 
@@ -87,14 +91,22 @@ def command(
       steelyard compile int8.onnx -o net.syp --config accelerator.toml --batch 8
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f
       steelyard compile int8.onnx -o net.syp --board ulx3s_85f --config larger.toml
+      steelyard compile int8.onnx -o net.syp --board ulx3s_85f --auto
       steelyard compile int8.onnx -o net.syp --cut Softmax
       steelyard compile int8.onnx -o dense.syp --k dense
       steelyard compile int8.onnx -o tile.syp --engine crossbar --mapping mixed
     """
+    if auto:
+        _check_auto(config, board, k, engine)
     chosen = chosen_config(config, board, engine)
     for sentence in () if chosen is None else chosen.engine.warnings():
         warn(sentence)
     loaded, host = load_network(network, cut)
+    if auto and board is not None:
+        chosen = best_config(loaded, board, batch)
+        config = beside(output, output.with_suffix(".toml"))
+        if config is not None:
+            chosen.to_toml(config)
     if chosen is None:
         base = configure(engine or "array")
         options = _options(base, k=k, mapping=mapping)
@@ -137,6 +149,20 @@ def command(
         show(f"the host computes {host.title}")
     if board is not None:
         _show_speed(program, board, config)
+
+
+def _check_auto(config: Path | None, board: str | None, k: str | int, engine: str | None) -> None:
+    """Refuse --auto beside options that choose what it would."""
+    if board is None:
+        raise UserError(
+            "Option --auto looks for the best configuration of a board; name one with --board."
+        )
+    taken = {"--config": config is not None, "--k": k != "auto", "--engine": engine == "crossbar"}
+    given = [name for name, there in taken.items() if there]
+    if given:
+        raise UserError(
+            f"Option --auto chooses what {given[0]} would fix; leave one of the two out."
+        )
 
 
 def _options(config: AcceleratorConfig, **given: Any) -> dict[str, Any]:

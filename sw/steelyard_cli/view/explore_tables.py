@@ -1,0 +1,109 @@
+"""An exploration in tables and lines."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from .console import percent, table
+
+if TYPE_CHECKING:
+    from steelyard_explore import Exploration
+
+__all__ = ["best_lines", "document_text", "front_tables", "reading", "refused_line"]
+
+MOST_ROWS = 20
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """JSON of an exploration, a line for each of its points."""
+    boards = [{**each, "points": []} for each in document["boards"]]
+    text = json.dumps({**document, "boards": boards}, indent=2, allow_nan=False)
+    parts = text.split('"points": []')
+    for place, each in enumerate(document["boards"]):
+        lines = ",\n        ".join(json.dumps(row, allow_nan=False) for row in each["points"])
+        parts[place] += f'"points": [\n        {lines}\n      ]' if lines else '"points": []'
+    return "".join(parts) + "\n"
+
+
+def reading(row: Mapping[str, Any]) -> str:
+    """How a configuration reads activations, in a word."""
+    if row["shared_taps"]:
+        return "three taps"
+    return "wide" if row["wide_reads"] else "narrow"
+
+
+def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
+    """Front of an exploration, at most :data:`MOST_ROWS` of it, evenly chosen."""
+    front = document["front"]
+    luts = {each["board"]: each["luts"] for each in document["boards"]}
+    count = min(len(front), MOST_ROWS)
+    rows = [round(place * (len(front) - 1) / max(count - 1, 1)) for place in range(count)]
+    several = {name: len({each[name] for each in front}) > 1 for name in ("board", "batch", "k")}
+    known = any(each["accuracy"] is not None for each in front)
+
+    def cells(number: int) -> Iterator[tuple[str, object]]:
+        each = front[number]
+        yield "", str(number)
+        if several["board"]:
+            yield "board", each["board"]
+        yield "lanes x columns", f"{each['lanes']} x {each['columns']}"
+        yield "group", each["group"]
+        yield "window", each["window_groups"]
+        yield "requant.", each["requantizers"]
+        yield "reading", reading(each)
+        if several["batch"]:
+            yield "batch", each["batch"]
+        if several["k"]:
+            yield "K of 16", "as it is" if each["k"] is None else str(each["k"])
+        if known:
+            yield "accuracy", percent(each["accuracy"])
+        yield "cycles", each["cycles"]
+        yield "images/s", round(each["frames_per_second"], 1)
+        yield "over own", each["times_default"]
+        yield "LUT", each["luts"]
+        yield "share", percent(each["luts"] / luts[each["board"]])
+        yield "mult.", each["multipliers"]
+        yield "RAM", each["block_rams"]
+
+    made = [dict(cells(number)) for number in rows]
+    title = f"Front of {document['network']}: " + ", ".join(document["objectives"])
+    if count < len(front):
+        title += f"; {count} of {len(front)}, all in explore.json"
+    yield table(title, list(made[0]), [list(row.values()) for row in made])
+
+
+def best_lines(document: Mapping[str, Any], folder: str) -> Iterator[str]:
+    """What is recommended, and how to build it."""
+    front, best = document["front"], document["best"]
+    yield f"written: explore.json, explore.html and the front's configurations in {folder}"
+    if front and front[0]["k"] is not None:
+        yield (
+            f"The best keeps {front[0]['k']} of each 16 weights: prune the network to that, and "
+            "explore what 'steelyard quantize' makes of it."
+        )
+    if best is None:
+        yield "No configuration of the front runs the network as it is."
+        return
+    row = front[best]
+    (clock_hz,) = (e["clock_hz"] for e in document["boards"] if e["board"] == row["board"])
+    over = row["times_default"]
+    than = "" if over is None else f", {over:.3g} x the board's own configuration"
+    yield (
+        f"best for the network as it is: number {best}, {row['frames_per_second']:,.1f} images a "
+        f"second on board {row['board']} at {clock_hz / 1e6:g} MHz{than}, without transfers"
+    )
+    yield from row["commands"]
+
+
+def refused_line(exploration: "Exploration") -> str:
+    """What became of a board's configurations, in a line."""
+    runs = f"{len(exploration.found):,} run the network"
+    other = ", ".join(f"{count:,} {reason}" for reason, (count, _) in exploration.refused.items())
+    ended = {"time": ", when the time was over", "interrupted": ", when interrupted", "": ""}
+    return (
+        f"board {exploration.board.name}: {exploration.evaluated:,} of {exploration.total:,} "
+        f"configurations planned{ended[exploration.stopped]}; {runs}"
+        + (f"; too small or unfit: {other}" if other else "")
+    )

@@ -1,0 +1,113 @@
+"""What follows from explorations: the front, the best, and what it is compared with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steelyard.compile import compile as compile_program
+from steelyard.compile.cycles import predict_program
+from steelyard.network import Network
+
+from .default import Default, default_of
+from .front import best_of, pareto_front
+from .search import Exploration, Found
+
+__all__ = ["Conclusion", "conclude"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """Result of explorations of one network on some boards.
+
+    Members
+    -------
+    network : as it is
+    explorations : of each board
+    objectives : what was looked for, the most important first
+    max_lut, min_accuracy : constraints; None for none
+    allowed : how many of the configurations keep to them
+    front : those that no other beats, of all boards together, the best first
+    best : the best of them for the network as it is; None if there is none
+    defaults : what each board's own configuration reaches, by its name and the batch
+    """
+
+    network: Network
+    explorations: tuple[Exploration, ...]
+    objectives: tuple[str, ...]
+    max_lut: int | None
+    min_accuracy: float | None
+    allowed: int
+    front: tuple[Found, ...]
+    best: Found | None
+    defaults: dict[tuple[str, int], Default]
+
+    @property
+    def found(self) -> int:
+        """Configurations that run the network, whether or not they are allowed."""
+        return sum(len(each.found) for each in self.explorations)
+
+
+def conclude(
+    network: Network,
+    explorations: Sequence[Exploration],
+    *,
+    objectives: Sequence[str] = ("fps", "lut"),
+    max_lut: int | None = None,
+    min_accuracy: float | None = None,
+) -> Conclusion:
+    """Front and best of what was found, the best compiled to be sure of it.
+
+    Parameters
+    ----------
+    network : as it is
+    objectives : names in :data:`~steelyard_explore.OBJECTIVES`, the most important first
+    max_lut : LUTs at most
+    min_accuracy : share of right answers at least; configurations whose accuracy is not known are
+        left out
+    """
+    allowed = [
+        found
+        for each in explorations
+        for found in each.found
+        if (max_lut is None or found.point.demand.luts <= max_lut)
+        and (min_accuracy is None or (found.accuracy or 0.0) >= min_accuracy)
+    ]
+    front = pareto_front(allowed, objectives)
+    best = best_of([each for each in front if each.k is None], objectives)
+    if best is not None:
+        _verify(best, network, explorations)
+    batches = {found.point.batch for each in explorations for found in each.found}
+    return Conclusion(
+        network=network,
+        explorations=tuple(explorations),
+        objectives=tuple(objectives),
+        max_lut=max_lut,
+        min_accuracy=min_accuracy,
+        allowed=len(allowed),
+        front=tuple(front),
+        best=best,
+        defaults={
+            (each.board.name, batch): default_of(network, each.board, batch)
+            for each in explorations
+            for batch in sorted(batches)
+        },
+    )
+
+
+def _verify(best: Found, network: Network, explorations: Sequence[Exploration]) -> None:
+    """Compile for the best: it fits, the board takes it, and its cycles are those found.
+
+    Raises
+    ------
+    RuntimeError
+        If one is not so, which is a fault of this package.
+    """
+    point = best.point
+    program = compile_program(network, point.config, batch=point.batch)
+    (board,) = (each.board for each in explorations if each.board.name == best.board)
+    board.check(point.config, program)
+    cycles = predict_program(program)
+    if cycles != point.cycles:
+        raise RuntimeError(
+            f"Configuration {point.number} of board {best.board!r} was evaluated to "
+            f"{point.cycles} cycles and compiles to {cycles}"
+        )

@@ -1,0 +1,309 @@
+"""All configurations of a space, evaluated by several processes."""
+
+import contextlib
+import multiprocessing
+import random
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+
+from steelyard.errors import UserError
+from steelyard.network import Network
+from steelyard.progress import Progress
+from steelyard_boards import Board
+
+from .evaluate import Point, Refusal, evaluate, holds
+from .space import Space, space_of
+
+__all__ = ["Exploration", "Found", "Variant", "explore"]
+
+PART = 48
+"""Configurations that a process takes at a time: less than a second of work."""
+RESTARTS = 3
+"""Times that a process may be lost."""
+WORKERS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Variant:
+    """A network as it is, or with fewer weights.
+
+    Members
+    -------
+    network : what is planned
+    k : weights kept of each 16; None for the network as it is
+    accuracy : its share of right answers; None if that is not known
+    """
+
+    network: Network
+    k: int | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A configuration that runs a network on a board, with what it reaches there.
+
+    Members
+    -------
+    board : the board's name
+    clock_hz : its clock, at which the configuration is taken to run
+    k, accuracy : of the network, see :class:`Variant`
+    """
+
+    point: Point
+    board: str
+    clock_hz: int
+    k: int | None = None
+    accuracy: float | None = None
+
+    @property
+    def frames_per_second(self) -> float:
+        """Images a second, without transfers."""
+        return self.clock_hz / self.point.cycles * self.point.batch
+
+    @property
+    def latency_s(self) -> float:
+        """From the start of a batch to its end, without transfers."""
+        return self.point.cycles / self.clock_hz
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exploration:
+    """What was found for a board.
+
+    Members
+    -------
+    board : what was explored
+    space : its configurations
+    found : those that run the network, in the order of variants, batches and numbers
+    refused : how many do not, by the reason, with a sentence on the first
+    evaluated, total : configurations that were planned, and that were to be
+    stopped : ``"time"`` or ``"interrupted"`` if that are not all, else empty
+    """
+
+    board: Board
+    space: Space
+    found: tuple[Found, ...]
+    refused: Mapping[str, tuple[int, str]]
+    evaluated: int
+    total: int
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Configurations of one variant and batch."""
+
+    variant: int
+    batch: int
+    numbers: tuple[int, ...]
+
+
+@dataclass
+class _Work:
+    """What every process knows."""
+
+    networks: tuple[Network, ...]
+    board: Board
+    space: Space
+
+
+@dataclass
+class _Tally:
+    """Results so far, by their job."""
+
+    results: dict[_Job, list[list[Point | Refusal]]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        return sum(len(job.numbers) for job in self.results)
+
+
+def explore(
+    variants: Sequence[Variant],
+    board: Board,
+    *,
+    batches: Sequence[int] = (1,),
+    count: int | None = None,
+    seed: int = 0,
+    seconds: float | None = None,
+    workers: int = WORKERS,
+    progress: Progress | None = None,
+) -> Exploration:
+    """Evaluate all configurations of a board for a network, or some drawn evenly.
+
+    The same arguments give the same result, unless time or the user ends it.
+
+    Parameters
+    ----------
+    variants : the network, and what is left of it with fewer weights; the first decides the space
+    batches : images computed together, each tried
+    count : configurations to draw, of those that the board holds without their memories; None for
+        all
+    seed : of the draw, and of the order of work
+    seconds : after which no more work is begun; what is known then is the result
+    workers : processes
+    progress : called with configurations done, those in all, and how many run the network
+
+    Raises
+    ------
+    UserError
+        If the board's engine cannot be explored, or no configuration runs the network's layers.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
+    space = space_of(board, variants[0].network, min(batches))
+    numbers, refused = _held(space, board)
+    pairs = [(variant, batch) for variant in range(len(variants)) for batch in batches]
+    wanted = [(pair, number) for pair in pairs for number in numbers]
+    draw = random.Random(seed)
+    if count is not None and count < len(wanted):
+        wanted = [wanted[place] for place in sorted(draw.sample(range(len(wanted)), count))]
+    jobs = list(_parts(wanted))
+    # What is known early should speak for the whole space.
+    draw.shuffle(jobs)
+    tally = _Tally()
+    work = _Work(tuple(each.network for each in variants), board, space)
+    stopped = _run(jobs, work, tally, len(wanted), end, workers, progress)
+    found: list[Found] = []
+    for job in sorted(tally.results, key=lambda job: (job.variant, job.batch, job.numbers)):
+        variant = variants[job.variant]
+        for each in (one for several in tally.results[job] for one in several):
+            if isinstance(each, Refusal):
+                known, sentence = refused.get(each.reason, (0, each.sentence))
+                refused[each.reason] = known + 1, sentence
+                continue
+            found.append(
+                Found(
+                    point=each,
+                    board=board.name,
+                    clock_hz=board.clock_hz,
+                    k=variant.k,
+                    accuracy=variant.accuracy,
+                )
+            )
+    return Exploration(
+        board=board,
+        space=space,
+        found=tuple(found),
+        refused=dict(sorted(refused.items())),
+        evaluated=tally.done,
+        total=len(wanted),
+        stopped=stopped,
+    )
+
+
+def _held(space: Space, board: Board) -> tuple[list[int], dict[str, tuple[int, str]]]:
+    """Numbers of configurations that a board holds with the least memories; why not the others."""
+    numbers: list[int] = []
+    refused: dict[str, tuple[int, str]] = {}
+    for number in range(len(space)):
+        try:
+            refusal = holds(board, space.config(number))
+        except UserError as error:
+            refusal = Refusal("fields", str(error))
+        if refusal is None:
+            numbers.append(number)
+            continue
+        known, sentence = refused.get(refusal.reason, (0, refusal.sentence))
+        refused[refusal.reason] = known + 1, sentence
+    return numbers, refused
+
+
+def _parts(wanted: Sequence[tuple[tuple[int, int], int]]) -> Iterator[_Job]:
+    """Work in parts, each of one variant and batch and of neighbours in the space."""
+    start = 0
+    while start < len(wanted):
+        pair = wanted[start][0]
+        part = [number for own, number in wanted[start : start + PART] if own == pair]
+        yield _Job(*pair, tuple(part))
+        start += len(part)
+
+
+def _run(
+    jobs: Sequence[_Job],
+    work: _Work,
+    tally: _Tally,
+    total: int,
+    end: float | None,
+    workers: int,
+    progress: Progress | None,
+) -> str:
+    """Carry out jobs into `tally`; why it ended before all were done, or nothing."""
+    for _ in range(RESTARTS + 1):
+        left = [job for job in jobs if job not in tally.results]
+        if not left:
+            return ""
+        try:
+            return _pooled(left, work, tally, total, end, workers, progress)
+        except BrokenProcessPool:
+            # A process was killed, for want of memory maybe; others take over what it had.
+            continue
+        except KeyboardInterrupt:
+            return "interrupted"
+    raise UserError(
+        f"Processes were lost {RESTARTS + 1} times while configurations were evaluated; free some "
+        "memory, or take fewer processes with --workers."
+    )
+
+
+def _pooled(
+    jobs: Sequence[_Job],
+    work: _Work,
+    tally: _Tally,
+    total: int,
+    end: float | None,
+    workers: int,
+    progress: Progress | None,
+) -> str:
+    """Carry out jobs in processes; ``"time"`` if that ended first, else nothing."""
+    # A forked child of a process that runs threads may hang, so children start afresh.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(work,))
+    found = 0
+    waiting = iter(jobs)
+    under_way: dict[Future[list[list[Point | Refusal]]], _Job] = {}
+    try:
+        while True:
+            # A few ahead, so that little is under way when it must end.
+            while len(under_way) < 2 * workers and (job := next(waiting, None)) is not None:
+                under_way[pool.submit(_evaluate, job)] = job
+            if not under_way:
+                return ""
+            left = None if end is None else max(end - time.monotonic(), 0.0)
+            done, _ = wait(under_way, timeout=left, return_when=FIRST_COMPLETED)
+            for each in done:
+                job = under_way.pop(each)
+                tally.results[job] = each.result()
+                found += sum(
+                    isinstance(one, Point) for several in tally.results[job] for one in several
+                )
+            if progress is not None:
+                progress(tally.done, total, f"{found:,} run it")
+            if end is not None and time.monotonic() >= end:
+                return "time"
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_WORK: _Work | None = None
+
+
+def _begin(work: _Work) -> None:
+    """Take over what a process needs to know; an interrupt is the main process's."""
+    global _WORK
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _WORK = work
+
+
+def _evaluate(job: _Job) -> list[list[Point | Refusal]]:
+    """Results of each configuration of a job."""
+    assert _WORK is not None  # Every process begins with its work.
+    network, board, space = _WORK.networks[job.variant], _WORK.board, _WORK.space
+    return [
+        evaluate(network, board, space.config(number), job.batch, number) for number in job.numbers
+    ]
