@@ -8,13 +8,14 @@ from steelyard.compile.plans import Planned, planned
 from steelyard.contract import AcceleratorConfig, Descriptor, Operation
 from steelyard.contract.latencies import opening
 from steelyard.contract.sections import MEMORIES
+from steelyard.engines.proof import weights_by_group
 from steelyard.errors import UserError
-from steelyard.network import Network
+from steelyard.network import Conv, Network
 from steelyard_boards import Board, Demand
 
 from .space import PARTIAL_SUMS, STEP
 
-__all__ = ["Point", "Refusal", "evaluate", "holds"]
+__all__ = ["Point", "Refusal", "evaluate", "holds", "least_weight_words"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,12 @@ def evaluate(
     batch : images computed together
     number : of the configuration, for the points
     """
-    if config.output.fused_additions and not config.fuses_additions:
-        return [Refusal("additions", "Words that leave in one beat leave no time to add to them.")]
+    # Most of what does not fit is told by its weights, before anything is planned.
+    weights = least_weight_words(network, config.engine.group, config.engine.width)
+    holding = config.with_(weight_words=_enough("weight_words", weights))
+    refused = _refused(board, board.device.family.demand(holding))
+    if refused is not None:
+        return [refused]
     found: list[Point | Refusal] = []
     for channels in PARTIAL_SUMS:
         try:
@@ -81,8 +86,27 @@ def evaluate(
     return found
 
 
+def least_weight_words(network: Network, group: int, columns: int) -> int:
+    """Weight memory that a network takes at least, items; exactly if no convolution is grouped.
+
+    Every pass of every output channel takes K items for each group of its weights.
+    """
+    words = 0
+    for layer in network.layers:
+        if isinstance(layer, Conv) and layer.groups == 1:
+            counts = weights_by_group(layer, group).counts
+            places = layer.weight[0].size
+            last = places - (counts.shape[1] - 1) * group
+            k = max(1, int(counts.max()))
+            slots = (counts.shape[1] - 1) * k + min(k, last)
+            words += -(-len(layer.weight) // columns) * slots
+    return words
+
+
 def holds(board: Board, config: AcceleratorConfig[Any]) -> Refusal | None:
     """Why a board does not hold a configuration of a space, whose memories are least; or None."""
+    if config.output.fused_additions and not config.fuses_additions:
+        return Refusal("additions", "Words that leave in one beat leave no time to add to them.")
     return _refused(board, board.device.family.demand(config))
 
 

@@ -13,7 +13,7 @@ from steelyard_boards import board
 from steelyard_boards.demo import demo_network
 from steelyard_cli.bench import networks as bench
 from steelyard_explore import Point, Refusal, evaluate, space_of
-from steelyard_explore.evaluate import holds
+from steelyard_explore.evaluate import holds, least_weight_words
 
 SAMPLE = 8
 NETWORKS = {
@@ -45,6 +45,10 @@ def test_a_point_is_what_the_compiler_makes_of_its_configuration(name, where, ba
             assert point.batch == batch and point.number == number
             assert point.demand == target.device.family.demand(point.config)
             target.check(point.config, program)
+            engine = point.config.engine
+            least = least_weight_words(network, engine.group, engine.columns)
+            grouped = any(getattr(each, "groups", 1) > 1 for each in network.layers)
+            assert least < program.uses[1].used if grouped else least == program.uses[1].used
             # No memory is larger than it must be.
             for use, step in zip(program.uses, (16, 16, 16, 1), strict=True):
                 assert 0 <= use.available - max(use.used, 1) < step
@@ -108,8 +112,8 @@ def test_fused_additions_without_effect_are_not_counted_twice():
     for number in range(len(space)):
         fields = space.fields(number)
         if fields["lanes"] == fields["requantizers"] == 4 and fields["fused_additions"]:
-            (result,) = evaluate(network, target, space.config(number))
-            assert isinstance(result, Refusal) and result.reason == "additions"
+            refused = holds(target, space.config(number))
+            assert refused is not None and refused.reason == "additions"
             return
     raise AssertionError("no such configuration")
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from amaranth.lib import wiring
@@ -194,7 +195,14 @@ class Family:
 
     def _block_rams(self, depth: int, bits: int) -> int:
         """Block RAMs of a memory, in the shape that takes fewest."""
-        return min(-(-depth // words) * -(-bits // width) for words, width in self.block_ram_shapes)
+        return _block_rams(tuple(self.block_ram_shapes), depth, bits)
+
+
+# Columns and banks have equal memories, and so have configurations that are tried in turn.
+@lru_cache(maxsize=1 << 12)
+def _block_rams(shapes: tuple[tuple[int, int], ...], depth: int, bits: int) -> int:
+    """Block RAMs of a memory, of words and bits that one can have."""
+    return min(-(-depth // words) * -(-bits // width) for words, width in shapes)
 
 
 def _weight_memories(config: AcceleratorConfig) -> list[tuple[int, int]]:

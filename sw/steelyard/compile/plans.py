@@ -140,13 +140,13 @@ class Planner:
         config = self.config
         base = walk(self.network, layer, Operation.CONV, self.batch, config.engine.lanes)
         fusion = self.fusions.get(layer.name, Fusion(conv=layer))
-        base = replace(base, **fusion.fields(self.network))
+        base = base.but(**fusion.fields(self.network))
         base.words(layer.name, config)
         check_features(layer, base, config)
         parts, steps = [], []
         inputs, outputs = config.engine.group * growth, config.engine.width * growth
         for block in blocks(layer, inputs, outputs):
-            own = replace(base, in_channels=block.channels[0])
+            own = base.but(in_channels=block.channels[0])
             plan = self.engine.plan(self.network, block.conv, own, config, self.prepared)
             parts.append((block.conv, plan))
             for descriptor, (first, _) in zip(plan.descriptors, plan.channels, strict=True):

@@ -1,6 +1,6 @@
 """Proof that no integer of a layer can overflow, from its actual weights and any int8 input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,8 +28,29 @@ OFFSET = 128
 MOST_INPUT = 255
 """Greatest activation with that offset."""
 
-Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Least and greatest sum of each weight group over offset inputs, int64 (out_channels, groups)."""
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Least and greatest sum of each weight group over offset inputs.
+
+    Members
+    -------
+    low, high : int64 (out_channels, groups)
+    """
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    _known: dict[tuple[int, int], tuple[int, int] | None] = field(default_factory=dict, repr=False)
+
+    def overflowing_channel(self, chunk_groups: int, bits: int) -> tuple[int, int] | None:
+        """First channel of which some chunk could leave a signed accumulator, and its bits.
+
+        Found once for every length of chunks: a network is planned for many configurations.
+        """
+        key = chunk_groups, bits
+        if key not in self._known:
+            self._known[key] = overflowing_channel(self.low, self.high, chunk_groups, bits)
+        return self._known[key]
 
 
 def grouped(weight: NDArray[np.int8], group: int) -> NDArray[np.int8]:
@@ -51,13 +72,28 @@ class GroupedWeights:
     Members
     -------
     counts : nonzero weights of each group, uint8 (out_channels, groups)
-    bounds : see :data:`Bounds`
+    bounds : of each group
     nnz : weights that are not zero
     """
 
     counts: NDArray[np.uint8]
     bounds: Bounds
     nnz: int
+    _folded: dict[int, NDArray[np.int32]] = field(default_factory=dict, repr=False)
+
+    def folded_bias(self, layer: Conv, zero_point: int) -> NDArray[np.int32]:
+        """:func:`fold_bias` of the layer that they are of, read-only.
+
+        Raises
+        ------
+        DoesNotFit
+            As there.
+        """
+        if zero_point not in self._folded:
+            bias = fold_bias(layer.name, layer.bias, zero_point, self.bounds)
+            bias.setflags(write=False)
+            self._folded[zero_point] = bias
+        return self._folded[zero_point]
 
 
 _GROUPED: WeakKeyDictionary[Conv, dict[int, GroupedWeights]] = WeakKeyDictionary()
@@ -85,18 +121,24 @@ def group_bounds(weights: NDArray[np.int8]) -> Bounds:
     # The magnitude of -128 wraps to itself in int8 and reads 128 as an unsigned byte.
     magnitude = np.abs(weights).view(np.uint8).sum(axis=2, dtype=np.int32)
     positive, negative = (magnitude + total) // 2, (magnitude - total) // 2
-    return np.int64(-MOST_INPUT) * negative, np.int64(MOST_INPUT) * positive
+    return Bounds(np.int64(-MOST_INPUT) * negative, np.int64(MOST_INPUT) * positive)
 
 
-def overflowing_channel(bounds: Bounds, chunk_groups: int, bits: int) -> tuple[int, int] | None:
+def overflowing_channel(
+    low: NDArray[np.int64], high: NDArray[np.int64], chunk_groups: int, bits: int
+) -> tuple[int, int] | None:
     """First channel of which some chunk could leave a signed accumulator, and the bits it needs.
 
     Every prefix of a chunk's sum lies within the chunk's bounds, so its end decides.
+
+    Parameters
+    ----------
+    low, high : bounds of each group, int64 (out_channels, groups)
     """
-    starts = np.arange(0, bounds[0].shape[1], chunk_groups)
-    low = np.add.reduceat(bounds[0], starts, axis=1).min(axis=1)
-    high = np.add.reduceat(bounds[1], starts, axis=1).max(axis=1)
-    reach = np.maximum(-low - 1, high)
+    starts = np.arange(0, low.shape[1], chunk_groups)
+    least = np.add.reduceat(low, starts, axis=1).min(axis=1)
+    most = np.add.reduceat(high, starts, axis=1).max(axis=1)
+    reach = np.maximum(-least - 1, most)
     bad = np.flatnonzero(reach >= 1 << bits - 1)
     if not len(bad):
         return None
@@ -117,7 +159,7 @@ def fold_bias(
     DoesNotFit
         If it, the sum of all groups, or both together could leave 32 bits; names the layer.
     """
-    low, high = bounds[0].sum(axis=1), bounds[1].sum(axis=1)
+    low, high = bounds.low.sum(axis=1), bounds.high.sum(axis=1)
     totals = (low + high) // MOST_INPUT
     folded = bias.astype(np.int64) - (zero_point + OFFSET) * totals
     reach_low = np.minimum(np.minimum(low, folded), low + folded)

@@ -10,12 +10,12 @@ from ...contract import AcceleratorConfig, Descriptor
 from ...network import Conv, Network, golden
 from ..columns import Column, field
 from ..engine import Engine, Limits, Plan
-from ..proof import fold_bias, grouped, weights_by_group
+from ..proof import grouped, weights_by_group
 from .config import ArrayConfig
 from .cycles import convolution_busy, convolution_counts, convolution_cycles
 from .packing import pack_weights
 from .schedule import choose_k, convolution, pieces, requested_k, schedule
-from .sharing import TAPS, by_rows, shared, shares
+from .sharing import TAPS, bounds_by_rows, by_rows, shared, shares
 
 if TYPE_CHECKING:
     from ...program import Program
@@ -52,9 +52,9 @@ class SparseArray(Engine):
         k = choose_k(layer.name, weights.counts, prepared[layer.name], config.engine.group)
         zero = network.tensor(layer.inputs[0]).zero_point
         if base.kernel_w == TAPS and base.in_channels % config.engine.group == 0:
-            low, high = (by_rows(layer, each) for each in bounds)
-            if shares(base, (low, high), config):
-                base, bounds = shared(base), (low, high)
+            rows = bounds_by_rows(layer, weights)
+            if shares(base, rows, config):
+                base, bounds = shared(base), rows
         cut = schedule(layer, base, k, bounds, config)
         channels = pieces(len(layer.weight), cut, config)
         descriptors = tuple(
@@ -65,7 +65,7 @@ class SparseArray(Engine):
         return Plan(
             descriptors=descriptors,
             channels=tuple(channels),
-            bias=fold_bias(layer.name, layer.bias, zero, weights.bounds),
+            bias=weights.folded_bias(layer, zero),
             nnz=weights.nnz,
             kept=len(layer.weight) * cut.slots,
             ideal_cycles=-(-work // config.engine.macs_per_cycle),

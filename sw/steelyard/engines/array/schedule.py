@@ -1,7 +1,6 @@
 """Schedule of a convolution on the array: its K, its chunks of groups, its descriptors."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from ...contract import AcceleratorConfig, Descriptor
 from ...errors import DoesNotFit, UserError
 from ...network import Conv, Network
-from ..proof import Bounds, overflowing_channel
+from ..proof import Bounds
 from .config import ArrayConfig
 from .cycles import convolution_cycles
 from .packing import Schedule
@@ -104,8 +103,7 @@ def convolution(
 ) -> Descriptor:
     """Descriptor `base` with the schedule of a convolution of `channels` output channels."""
     passes = -(-channels // config.engine.columns)
-    return replace(
-        base,
+    return base.but(
         chunk_groups=cut.chunk_groups,
         last_chunk_groups=cut.last_chunk_groups,
         chunks=cut.chunks,
@@ -148,7 +146,7 @@ def schedule(
         )
 
     def overflow(chunk_groups: int) -> tuple[int, int] | None:
-        return overflowing_channel(bounds, chunk_groups * base.taps, bits)
+        return bounds.overflowing_channel(chunk_groups * base.taps, bits)
 
     def cost(candidate: Schedule) -> int:
         return sum(

@@ -1,17 +1,17 @@
 """Three taps of a row from one word: which layers can, and the order of their weight groups."""
 
-from dataclasses import replace
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...contract import AcceleratorConfig, Descriptor
 from ...network import Conv
-from ..proof import OFFSET, Bounds, overflowing_channel
+from ..proof import OFFSET, Bounds, GroupedWeights
 from .config import ArrayConfig
 
-__all__ = ["TAPS", "by_rows", "shared", "shares"]
+__all__ = ["TAPS", "bounds_by_rows", "by_rows", "shared", "shares"]
 
 GroupT = TypeVar("GroupT", bound=np.generic)
 
@@ -38,7 +38,7 @@ def shares(base: Descriptor, bounds: Bounds, config: AcceleratorConfig[ArrayConf
         and bool(follow or second)
         and base.x_origin == -1
         and base.pad_value == -OFFSET
-        and overflowing_channel(bounds, TAPS, config.engine.accumulator_bits) is None
+        and bounds.overflowing_channel(TAPS, config.engine.accumulator_bits) is None
     )
 
 
@@ -46,8 +46,8 @@ def shared(base: Descriptor) -> Descriptor:
     """Descriptor whose words serve three taps: the loader goes through the left ones alone, at
     stride 2 through the middle ones, behind each group of which come those right of them."""
     if base.step2:
-        return replace(base, shared=1, kernel_w=1, tap_row=base.in_w - 1, origin=base.origin + 1)
-    return replace(base, shared=1, kernel_w=1, tap_row=base.in_w)
+        return base.but(shared=1, kernel_w=1, tap_row=base.in_w - 1, origin=base.origin + 1)
+    return base.but(shared=1, kernel_w=1, tap_row=base.in_w)
 
 
 def by_rows(layer: Conv, groups: NDArray[GroupT]) -> NDArray[GroupT]:
@@ -64,3 +64,14 @@ def by_rows(layer: Conv, groups: NDArray[GroupT]) -> NDArray[GroupT]:
     if layer.window.stride[1] == 2:
         split = split[:, :, [1, 0, 2]]
     return np.ascontiguousarray(split.swapaxes(2, 3)).reshape(groups.shape)
+
+
+_BY_ROWS: WeakKeyDictionary[GroupedWeights, Bounds] = WeakKeyDictionary()
+
+
+def bounds_by_rows(layer: Conv, weights: GroupedWeights) -> Bounds:
+    """Bounds of a layer's weight groups in the order of :func:`by_rows`, ordered once."""
+    if weights not in _BY_ROWS:
+        bounds = weights.bounds
+        _BY_ROWS[weights] = Bounds(by_rows(layer, bounds.low), by_rows(layer, bounds.high))
+    return _BY_ROWS[weights]

@@ -11,7 +11,7 @@ from ...errors import DoesNotFit
 from ...network import Conv, Network
 from ..columns import Column, Row, field
 from ..engine import Engine, Limits, Plan
-from ..proof import fold_bias, weights_by_group
+from ..proof import weights_by_group
 from .bounds import accumulator_bound
 from .config import CrossbarTileConfig
 from .counters import UnitCounters
@@ -53,7 +53,7 @@ class CrossbarTile(Engine):
         mapping = mappings.layers[layer.name]
         zero = network.tensor(layer.inputs[0]).zero_point
         weights = weights_by_group(layer, config.engine.group)
-        bias = fold_bias(layer.name, layer.bias, zero, weights.bounds)
+        bias = weights.folded_bias(layer, zero)
         # A converter that rounds up, or a cell that is off, can exceed what the weights allow.
         reach = accumulator_bound(mapping, settings.effects) + np.abs(bias.astype(np.int64))
         if reach.max() >= 1 << 31:
