@@ -9,6 +9,7 @@ from .default import Default, default_of
 from .document import explore_document
 from .evaluate import Point, Refusal, evaluate
 from .front import OBJECTIVES, best_of, pareto_front
+from .record import Record
 from .search import Exploration, Found, Variant, explore
 from .space import Choice, Space, space_of
 
@@ -20,6 +21,7 @@ __all__ = [
     "Exploration",
     "Found",
     "Point",
+    "Record",
     "Refusal",
     "Space",
     "Variant",

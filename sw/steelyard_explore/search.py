@@ -2,8 +2,10 @@
 
 import contextlib
 import multiprocessing
+import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +18,7 @@ from steelyard.progress import Progress
 from steelyard_boards import Board
 
 from .evaluate import Point, Refusal, evaluate, holds
+from .record import Record, content_key, from_text, to_text
 from .space import Space, space_of
 
 __all__ = ["Exploration", "Found", "Variant", "explore"]
@@ -82,7 +85,9 @@ class Exploration:
     found : those that run the network, in the order of variants, batches and numbers
     refused : how many do not, by the reason, with a sentence on the first
     evaluated, total : configurations that were planned, and that were to be
+    known : how many of these a record knew
     stopped : ``"time"`` or ``"interrupted"`` if that are not all, else empty
+    unkept : why what was found is not in the record, else empty
     """
 
     board: Board
@@ -91,7 +96,15 @@ class Exploration:
     refused: Mapping[str, tuple[int, str]]
     evaluated: int
     total: int
+    known: int = 0
     stopped: str = ""
+    unkept: str = ""
+
+
+_Key = tuple[int, int, int]
+"""Variant, batch and number of a configuration."""
+_Results = list[Point | Refusal]
+"""What became of a configuration, for each size of its memory of partial sums."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,10 @@ class _Job:
     variant: int
     batch: int
     numbers: tuple[int, ...]
+
+    @property
+    def keys(self) -> list[_Key]:
+        return [(self.variant, self.batch, number) for number in self.numbers]
 
 
 @dataclass
@@ -114,13 +131,54 @@ class _Work:
 
 @dataclass
 class _Tally:
-    """Results so far, by their job."""
+    """Results so far.
 
-    results: dict[_Job, list[list[Point | Refusal]]] = field(default_factory=dict)
+    Members
+    -------
+    results : of each configuration
+    total : configurations that are wanted
+    kept : what keeps results, with the contents of the variants; None for nothing
+    unkept : why no more are kept, or nothing
+    progress : see :func:`explore`
+    """
 
-    @property
-    def done(self) -> int:
-        return sum(len(job.numbers) for job in self.results)
+    total: int
+    kept: tuple[Record, Sequence[str]] | None = None
+    progress: Progress | None = None
+    results: dict[_Key, _Results] = field(default_factory=dict)
+    unkept: str = ""
+    _found: int = 0
+
+    def name(self, key: _Key) -> str:
+        """How the record calls a configuration."""
+        assert self.kept is not None
+        variant, batch, number = key
+        return f"{self.kept[1][variant]} {batch} {number}"
+
+    def recall(self, wanted: Sequence[_Key], space: Space) -> None:
+        """Take over what is known."""
+        if self.kept is None:
+            return
+        names = {self.name(key): key for key in wanted}
+        for name, text in self.kept[0].get(names).items():
+            with contextlib.suppress(ValueError, TypeError, UserError):
+                # What is damaged is computed again.
+                self.results[names[name]] = from_text(text, space)
+        self._found = sum(isinstance(e, Point) for every in self.results.values() for e in every)
+
+    def add(self, job: _Job, results: Sequence[_Results]) -> None:
+        """Take in what a process found."""
+        fresh = dict(zip(job.keys, results, strict=True))
+        self.results |= fresh
+        self._found += sum(isinstance(each, Point) for every in results for each in every)
+        if self.kept is not None and not self.unkept:
+            try:
+                self.kept[0].put({self.name(key): to_text(each) for key, each in fresh.items()})
+            except UserError as error:
+                # The exploration is worth more than its record.
+                self.unkept = str(error)
+        if self.progress is not None:
+            self.progress(len(self.results), self.total, f"{self._found:,} run it")
 
 
 def explore(
@@ -132,6 +190,7 @@ def explore(
     seed: int = 0,
     seconds: float | None = None,
     workers: int = WORKERS,
+    record: Record | None = None,
     progress: Progress | None = None,
 ) -> Exploration:
     """Evaluate all configurations of a board for a network, or some drawn evenly.
@@ -147,6 +206,7 @@ def explore(
     seed : of the draw, and of the order of work
     seconds : after which no more work is begun; what is known then is the result
     workers : processes
+    record : knows what was evaluated before, and receives what is; None for none
     progress : called with configurations done, those in all, and how many run the network
 
     Raises
@@ -162,19 +222,25 @@ def explore(
     draw = random.Random(seed)
     if count is not None and count < len(wanted):
         wanted = [wanted[place] for place in sorted(draw.sample(range(len(wanted)), count))]
-    jobs = list(_parts(wanted))
+    keys = [(*pair, number) for pair, number in wanted]
+    kept = None
+    if record is not None:
+        kept = record, [content_key(each.network, board, space) for each in variants]
+    tally = _Tally(len(keys), kept, progress)
+    tally.recall(keys, space)
+    known = len(tally.results)
+    jobs = list(_parts([key for key in keys if key not in tally.results]))
     # What is known early should speak for the whole space.
     draw.shuffle(jobs)
-    tally = _Tally()
     work = _Work(tuple(each.network for each in variants), board, space)
-    stopped = _run(jobs, work, tally, len(wanted), end, workers, progress)
+    stopped = _run(jobs, work, tally, end, workers)
     found: list[Found] = []
-    for job in sorted(tally.results, key=lambda job: (job.variant, job.batch, job.numbers)):
-        variant = variants[job.variant]
-        for each in (one for several in tally.results[job] for one in several):
+    for key in keys:
+        variant = variants[key[0]]
+        for each in tally.results.get(key, ()):
             if isinstance(each, Refusal):
-                known, sentence = refused.get(each.reason, (0, each.sentence))
-                refused[each.reason] = known + 1, sentence
+                count_so_far, sentence = refused.get(each.reason, (0, each.sentence))
+                refused[each.reason] = count_so_far + 1, sentence
                 continue
             found.append(
                 Found(
@@ -190,9 +256,11 @@ def explore(
         space=space,
         found=tuple(found),
         refused=dict(sorted(refused.items())),
-        evaluated=tally.done,
-        total=len(wanted),
+        evaluated=len(tally.results),
+        total=len(keys),
+        known=known,
         stopped=stopped,
+        unkept=tally.unkept,
     )
 
 
@@ -213,13 +281,13 @@ def _held(space: Space, board: Board) -> tuple[list[int], dict[str, tuple[int, s
     return numbers, refused
 
 
-def _parts(wanted: Sequence[tuple[tuple[int, int], int]]) -> Iterator[_Job]:
+def _parts(keys: Sequence[_Key]) -> Iterator[_Job]:
     """Work in parts, each of one variant and batch and of neighbours in the space."""
     start = 0
-    while start < len(wanted):
-        pair = wanted[start][0]
-        part = [number for own, number in wanted[start : start + PART] if own == pair]
-        yield _Job(*pair, tuple(part))
+    while start < len(keys):
+        own = keys[start][:2]
+        part = [key[2] for key in keys[start : start + PART] if key[:2] == own]
+        yield _Job(*own, tuple(part))
         start += len(part)
 
 
@@ -227,18 +295,16 @@ def _run(
     jobs: Sequence[_Job],
     work: _Work,
     tally: _Tally,
-    total: int,
     end: float | None,
     workers: int,
-    progress: Progress | None,
 ) -> str:
     """Carry out jobs into `tally`; why it ended before all were done, or nothing."""
     for _ in range(RESTARTS + 1):
-        left = [job for job in jobs if job not in tally.results]
+        left = [job for job in jobs if job.keys[0] not in tally.results]
         if not left:
             return ""
         try:
-            return _pooled(left, work, tally, total, end, workers, progress)
+            return _pooled(left, work, tally, end, workers)
         except BrokenProcessPool:
             # A process was killed, for want of memory maybe; others take over what it had.
             continue
@@ -254,18 +320,15 @@ def _pooled(
     jobs: Sequence[_Job],
     work: _Work,
     tally: _Tally,
-    total: int,
     end: float | None,
     workers: int,
-    progress: Progress | None,
 ) -> str:
     """Carry out jobs in processes; ``"time"`` if that ended first, else nothing."""
     # A forked child of a process that runs threads may hang, so children start afresh.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(work,))
-    found = 0
     waiting = iter(jobs)
-    under_way: dict[Future[list[list[Point | Refusal]]], _Job] = {}
+    under_way: dict[Future[list[_Results]], _Job] = {}
     try:
         while True:
             # A few ahead, so that little is under way when it must end.
@@ -276,13 +339,7 @@ def _pooled(
             left = None if end is None else max(end - time.monotonic(), 0.0)
             done, _ = wait(under_way, timeout=left, return_when=FIRST_COMPLETED)
             for each in done:
-                job = under_way.pop(each)
-                tally.results[job] = each.result()
-                found += sum(
-                    isinstance(one, Point) for several in tally.results[job] for one in several
-                )
-            if progress is not None:
-                progress(tally.done, total, f"{found:,} run it")
+                tally.add(under_way.pop(each), each.result())
             if end is not None and time.monotonic() >= end:
                 return "time"
     finally:
@@ -297,10 +354,19 @@ def _begin(work: _Work) -> None:
     global _WORK
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_main, daemon=True).start()
     _WORK = work
 
 
-def _evaluate(job: _Job) -> list[list[Point | Refusal]]:
+def _end_with_main() -> None:
+    """End this process when the main one is killed, which would have told it to."""
+    main = multiprocessing.parent_process()
+    assert main is not None  # The pool starts it.
+    main.join()
+    os._exit(1)
+
+
+def _evaluate(job: _Job) -> list[_Results]:
     """Results of each configuration of a job."""
     assert _WORK is not None  # Every process begins with its work.
     network, board, space = _WORK.networks[job.variant], _WORK.board, _WORK.space

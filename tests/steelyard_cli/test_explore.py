@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,8 +114,11 @@ def test_the_same_exploration_gives_the_same_bytes(explored, steelyard, work):
         "explore", work.int8_onnx, "--board", "ulx3s_12f", *DRAW, "-o", "found", "--workers", 1
     )
     after = {path.name: path.read_bytes() for path in Path("found").rglob("*") if path.is_file()}
-    after = {name: content for name, content in after.items() if not name.endswith(".syp")}
     assert before == after and len(before) > 3
+    # And so do other processes that know nothing.
+    steelyard("explore", work.int8_onnx, "--board", "ulx3s_12f", *DRAW, "-o", "other")
+    pages = [Path(name, "explore.json").read_bytes() for name in ("found", "other")]
+    assert pages[0].replace(b"found", b"other") == pages[1].replace(b"found", b"other")
 
 
 def test_the_page_holds_every_point_and_needs_nothing_else(explored):
@@ -142,6 +146,27 @@ def test_the_page_holds_every_point_and_needs_nothing_else(explored):
     assert policy.startswith("default-src 'none';")
 
 
+@pytest.mark.skipif(not shutil.which("node"), reason="node runs the page's script")
+def test_the_pages_script_shows_and_copies(explored):
+    script = Path(__file__).with_name("explore_page.js")
+    run = subprocess.run(
+        ["node", script, "found/explore.html"], capture_output=True, text=True, check=True
+    )
+    did, found = json.loads(run.stdout), document()
+    data = json.loads(Page(Path("found/explore.html").read_text()).scripts[0])
+    commands = ["\n".join(each["commands"]) for each in found["front"]]
+    # The circles and, below, the rows of the table.
+    assert did["copied"] == commands * 2
+    assert did["clicked"] == [f"Copied: {text}" for text in commands] * 2
+    assert did["pointed"] == data["front"] * 2
+    # Where several points lie in one place, one of these is shown.
+    places = data["places"][0]
+    for words, place in zip(did["hovered"], places, strict=True):
+        there = [data["points"][n] for n, other in enumerate(places) if other == place]
+        assert words in there
+    assert did["away"] == "nothing"
+
+
 def test_points_lie_where_their_figures_say(explored):
     found, page = document(), Page(Path("found/explore.html").read_text())
     front = found["front"]
@@ -165,6 +190,26 @@ def test_names_of_a_network_do_not_get_into_the_page_as_elements(steelyard, work
     assert len(page.scripts) == 2
     compiling = json.loads((tmp_path / "f <i>" / "explore.json").read_text())["front"][0]
     assert steelyard(*shlex.split(compiling["commands"][0])[1:]).status == 0
+
+
+def test_what_was_explored_is_asked_other_things_at_once(explored, steelyard, work):
+    again = steelyard(
+        "explore", work.int8_onnx, "--board", "ulx3s_12f", *DRAW, "-o", "found",
+        "--objective", "lut",
+    )  # fmt: skip
+    assert again.status == 0, again.err
+    assert "60 of 60 configurations planned, 60 of them before" in again.err
+    (best,) = document()["front"]
+    (own,) = document()["boards"]
+    # What the front before had is gone.
+    assert [path.name for path in Path("found").rglob("*.toml")] == ["best.toml"]
+    assert best["luts"] == min(row[own["names"].index("luts")] for row in own["points"])
+    Path("found/record.sqlite").write_text("something else " * 1000)
+    broken = steelyard("explore", work.int8_onnx, "--board", "ulx3s_12f", *DRAW, "-o", "found")
+    broken.refused("Record 'found/record.sqlite' cannot be opened", "remove it")
+    Path("found/record.sqlite").unlink()
+    mended = steelyard("explore", work.int8_onnx, "--board", "ulx3s_12f", *DRAW, "-o", "found")
+    assert mended.status == 0, mended.err
 
 
 def test_constraints_and_accuracy_choose(steelyard, work, tmp_path, monkeypatch):

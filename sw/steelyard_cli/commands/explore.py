@@ -84,7 +84,8 @@ def command(
     operators that the network needs. Cycles, block RAMs and multipliers are exact, LUTs a fit
     within about 10 %. Frames a second are without transfers and at the board's clock, which a
     large array may miss: 'steelyard bitstream' tells. DIR receives explore.json with all points,
-    explore.html with the front, best.toml, and a configuration in DIR/front for each point of it.
+    explore.html with the front, best.toml, a configuration in DIR/front for each point of it, and
+    record.sqlite, from which the same or another exploration into DIR takes what it knows.
 
     With --k the weights of every layer but the first are thinned by size, only to see what pruning
     would bring; 'steelyard prune' chooses better ones and repairs what is left.
@@ -100,7 +101,7 @@ def command(
     """
     from steelyard_boards import BOARDS
     from steelyard_boards import board as find_board
-    from steelyard_explore import conclude, explore_document
+    from steelyard_explore import Record, conclude, explore_document
 
     from ..view.explore_page import explore_page
 
@@ -109,10 +110,11 @@ def command(
     _check_labels(images, labels, objectives, min_accuracy)
     loaded, _ = load_network(network, cut)
     variants = _variants(loaded, tuple(dict.fromkeys(ks)), images, labels)
-    explorations = explored(
-        variants, chosen, limit, workers,
-        batches=tuple(dict.fromkeys(batches)), count=count, seed=seed,
-    )  # fmt: skip
+    with Record(output / "record.sqlite") as record:
+        explorations = explored(
+            variants, chosen, limit, workers,
+            batches=tuple(dict.fromkeys(batches)), count=count, seed=seed, record=record,
+        )  # fmt: skip
     conclusion = conclude(
         loaded, explorations,
         objectives=objectives, max_lut=max_lut, min_accuracy=min_accuracy,
@@ -171,12 +173,19 @@ def _variants(
 def _write_configurations(
     conclusion: "Conclusion", network: Path, cut: Sequence[str], output: Path
 ) -> list[list[str]]:
-    """Write the configurations of a front, and the best; the commands that build each."""
-    commands = []
+    """Write the configurations of a front, and the best; the commands that build each.
+
+    Those of a front that was written here before are removed.
+    """
+    commands, written = [], set()
     for number, each in enumerate(conclusion.front):
         file = output / ("best.toml" if each is conclusion.best else f"front/{number:03}.toml")
         each.point.config.to_toml(file)
+        written.add(file)
         commands.append(_commands(each, network, cut, file) if each.k is None else [])
+    for old in [*output.glob("front/[0-9][0-9][0-9].toml"), output / "best.toml"]:
+        if old not in written:
+            old.unlink(missing_ok=True)
     return commands
 
 

@@ -8,7 +8,7 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.errors import DoesNotFit, UserError
 from steelyard.network import Network
 
-from ..view.console import note, progress
+from ..view.console import note, progress, warn
 from ..view.explore_tables import refused_line
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def explored(
             limit = max(limit - (time.monotonic() - begin), 0.0)
         explorations.append(done)
         note(refused_line(done))
+        if done.unkept:
+            warn(f"What was found is not kept for another time: {done.unkept}")
         if done.stopped == "interrupted":
             break
     return explorations

@@ -101,9 +101,10 @@ def refused_line(exploration: "Exploration") -> str:
     """What became of a board's configurations, in a line."""
     runs = f"{len(exploration.found):,} run the network"
     other = ", ".join(f"{count:,} {reason}" for reason, (count, _) in exploration.refused.items())
+    known = f", {exploration.known:,} of them before" if exploration.known else ""
     ended = {"time": ", when the time was over", "interrupted": ", when interrupted", "": ""}
     return (
         f"board {exploration.board.name}: {exploration.evaluated:,} of {exploration.total:,} "
-        f"configurations planned{ended[exploration.stopped]}; {runs}"
+        f"configurations planned{known}{ended[exploration.stopped]}; {runs}"
         + (f"; too small or unfit: {other}" if other else "")
     )
