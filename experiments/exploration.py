@@ -3,6 +3,7 @@
     python experiments/exploration.py resnet8 --count 10000    # or demo, vgg-small
     python experiments/exploration.py resnet8                  # all configurations
     python experiments/exploration.py resnet8 --rtl            # the best one on compiled RTL
+    python experiments/exploration.py resnet8 --others         # shapes outside the space
 
 The weights are random, 4 of each 16 kept, of VGG-small 2.
 """
@@ -10,6 +11,7 @@ The weights are random, 4 of each 16 kept, of VGG-small 2.
 import argparse
 import os
 import time
+from itertools import product
 
 from loading import Random, demo
 
@@ -18,7 +20,8 @@ from steelyard.compile import compile
 from steelyard.network.random import random_input
 from steelyard_boards import board as find_board
 from steelyard_cli.bench import networks as bench
-from steelyard_explore import Variant, conclude, explore
+from steelyard_explore import Point, Variant, conclude, evaluate, explore, space_of
+from steelyard_explore.evaluate import holds
 
 
 def vgg_small(k=2):
@@ -34,6 +37,26 @@ def vgg_small(k=2):
     return net.network()
 
 
+def others(network, board):
+    """Fastest of the shapes near the limit of the multipliers, in the space or not."""
+    template, planned, found = space_of(board, network).template, 0, []
+    shapes = product((8, 16, 32), (2, 4, 8), range(1, 65), (4, 16, 32), (8, 16, 32, 64, 128))
+    for lanes, requantizers, columns, group, window in shapes:
+        if not 180 <= lanes * columns <= 300:
+            continue
+        config = template.with_(
+            lanes=lanes, requantizers=requantizers, columns=columns, partial_sum_channels=columns,
+            group=group, window_groups=window, wide_reads=True, shared_taps=True,
+            fused_additions=True, multiplier_stages=4,
+        )  # fmt: skip
+        if holds(board, config) is None:
+            results = evaluate(network, board, config)
+            planned += len(results)
+            found += [each for each in results if isinstance(each, Point)]
+    best = min(found, key=lambda each: each.cycles)
+    print(f"  {planned} others planned; best {best.cycles:,} cycles on {best.config.outline}")
+
+
 NETWORKS = {"resnet8": lambda: bench.resnet8(4), "demo": demo, "vgg-small": vgg_small}
 
 
@@ -45,8 +68,12 @@ def main():
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rtl", action="store_true")
+    parser.add_argument("--others", action="store_true")
     arguments = parser.parse_args()
     network, board = NETWORKS[arguments.network](), find_board(arguments.board)
+    if arguments.others:
+        others(network, board)
+        return
     begin, before = time.monotonic(), os.times()
     done = explore(
         [Variant(network=network)],
@@ -73,10 +100,9 @@ def main():
     print(f"  best: {point.cycles:,} cycles, {point.demand}: {default.cycles / point.cycles:.3f} x")
     print(f"  {fields}")
     smaller = [each for each in found.front if each.point.cycles <= default.cycles]
-    print(
-        f"  fastest like the board's own: {smaller[-1].point.cycles:,} cycles, "
-        f"{smaller[-1].point.demand}"
-    ) if smaller else None
+    if smaller:
+        last = smaller[-1].point
+        print(f"  smallest as fast as the board's own: {last.cycles:,} cycles, {last.demand}")
     if arguments.rtl:
         program = compile(network, point.config, batch=arguments.batch)
         with driver.open("sim", config=point.config) as device:

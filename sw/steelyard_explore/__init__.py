@@ -8,7 +8,7 @@ from .conclusion import Conclusion, conclude
 from .default import Default, default_of
 from .document import explore_document
 from .evaluate import Point, Refusal, evaluate
-from .front import OBJECTIVES, best_of, pareto_front
+from .front import OBJECTIVES, best_of, pareto_front, united_fronts
 from .record import Record
 from .search import Exploration, Found, Variant, explore
 from .space import Choice, Space, space_of
@@ -35,4 +35,5 @@ __all__ = [
     "keep_largest",
     "pareto_front",
     "space_of",
+    "united_fronts",
 ]

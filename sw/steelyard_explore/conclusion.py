@@ -8,7 +8,7 @@ from steelyard.compile.cycles import predict_program
 from steelyard.network import Network
 
 from .default import Default, default_of
-from .front import best_of, pareto_front
+from .front import united_fronts
 from .search import Exploration, Found
 
 __all__ = ["Conclusion", "conclude"]
@@ -25,7 +25,7 @@ class Conclusion:
     objectives : what was looked for, the most important first
     max_lut, min_accuracy : constraints; None for none
     allowed : how many of the configurations keep to them
-    front : those that no other beats, of all boards together, the best first
+    front : those that no other with the same weights beats, of all boards together, the best first
     best : the best of them for the network as it is; None if there is none
     defaults : what each board's own configuration reaches, by its name and the batch
     """
@@ -71,8 +71,8 @@ def conclude(
         if (max_lut is None or found.point.demand.luts <= max_lut)
         and (min_accuracy is None or (found.accuracy or 0.0) >= min_accuracy)
     ]
-    front = pareto_front(allowed, objectives)
-    best = best_of([each for each in front if each.k is None], objectives)
+    front = united_fronts(allowed, objectives)
+    best = next((each for each in front if each.k is None), None)
     if best is not None:
         _verify(best, network, explorations)
     batches = {found.point.batch for each in explorations for found in each.found}

@@ -6,7 +6,7 @@ import numpy as np
 
 from .search import Found
 
-__all__ = ["OBJECTIVES", "best_of", "pareto_front"]
+__all__ = ["OBJECTIVES", "best_of", "pareto_front", "united_fronts"]
 
 OBJECTIVES: dict[str, Callable[[Found], float]] = {
     "fps": lambda found: -found.frames_per_second,
@@ -39,6 +39,19 @@ def pareto_front(found: Sequence[Found], objectives: Sequence[str]) -> list[Foun
         kept.append(place)
         front = np.array([values[each] for each in kept])
     return [found[place] for place in kept]
+
+
+def united_fronts(found: Sequence[Found], objectives: Sequence[str]) -> list[Found]:
+    """Fronts of the network as it is and of each K, ordered as one.
+
+    Fewer weights are faster and smaller everywhere, and what they cost may not be known: in one
+    front nothing would be left of the network as it is.
+    """
+    ks = dict.fromkeys(each.k for each in found)
+    fronts = [pareto_front([each for each in found if each.k == k], objectives) for k in ks]
+    functions = [OBJECTIVES[name] for name in objectives]
+    united = [each for front in fronts for each in front]
+    return sorted(united, key=lambda each: [*(f(each) for f in functions), *_size(each)])
 
 
 def best_of(found: Sequence[Found], objectives: Sequence[str]) -> Found | None:

@@ -227,6 +227,8 @@ def test_constraints_and_accuracy_choose(steelyard, work, tmp_path, monkeypatch)
     shares = {row[place["k"]]: row[place["accuracy"]] for row in own["points"]}
     assert set(shares) == {None, 1} and all(0 <= share <= 1 for share in shares.values())
     assert found["front"][0]["accuracy"] == max(shares.values())
+    assert {each["k"] for each in found["front"]} == {None, 1}
+    assert found["front"][found["best"]]["k"] is None and Path("found/best.toml").exists()
     assert all(bool(each["commands"]) == (each["k"] is None) for each in found["front"])
     assert Path("found/explore.html").read_text().count("<svg") == 2
 

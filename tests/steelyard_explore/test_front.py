@@ -1,12 +1,12 @@
 """Fronts against the definition, and their order."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
 
 from steelyard_boards import Demand, board
-from steelyard_explore import OBJECTIVES, Found, Point, best_of, pareto_front
+from steelyard_explore import OBJECTIVES, Found, Point, best_of, pareto_front, united_fronts
 
 CONFIG = board("ulx3s_25f").default
 
@@ -21,12 +21,6 @@ def found(number: int, cycles: int, luts: int, accuracy: float | None = None, ra
 def beats(a: Found, b: Found, objectives) -> bool:
     pairs = [(OBJECTIVES[name](a), OBJECTIVES[name](b)) for name in objectives]
     return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
-
-
-@dataclass
-class Case:
-    seed: int
-    objectives: tuple[str, ...]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -53,6 +47,13 @@ def test_of_equals_the_smallest_is_taken_and_then_the_first():
     every = [found(1, 5, 9, rams=3), found(2, 5, 9, rams=2), found(3, 5, 9, rams=2)]
     assert [each.point.number for each in pareto_front(every, ("fps",))] == [2]
     assert pareto_front([], ("fps",)) == [] and best_of([], ("fps",)) is None
+
+
+def test_fewer_weights_do_not_hide_the_network_as_it_is():
+    every = [found(1, 8, 9), found(2, 9, 9), found(3, 9, 5)]
+    thin = [replace(found(4, 2, 4), k=2), replace(found(5, 3, 4), k=2)]
+    assert [each.point.number for each in united_fronts(every + thin, ("fps", "lut"))] == [4, 1, 3]
+    assert [each.point.number for each in pareto_front(every + thin, ("fps", "lut"))] == [4]
 
 
 def test_frames_a_second_count_the_batch_and_latency_does_not():

@@ -35,11 +35,13 @@ def reading(row: Mapping[str, Any]) -> str:
 
 
 def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
-    """Front of an exploration, at most :data:`MOST_ROWS` of it, evenly chosen."""
+    """Front of an exploration, about :data:`MOST_ROWS` of it evenly chosen, and the best."""
     front = document["front"]
     luts = {each["board"]: each["luts"] for each in document["boards"]}
     count = min(len(front), MOST_ROWS)
-    rows = [round(place * (len(front) - 1) / max(count - 1, 1)) for place in range(count)]
+    rows = {round(place * (len(front) - 1) / max(count - 1, 1)) for place in range(count)}
+    if document["best"] is not None:
+        rows.add(document["best"])
     several = {name: len({each[name] for each in front}) > 1 for name in ("board", "batch", "k")}
     known = any(each["accuracy"] is not None for each in front)
 
@@ -67,10 +69,10 @@ def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
         yield "mult.", each["multipliers"]
         yield "RAM", each["block_rams"]
 
-    made = [dict(cells(number)) for number in rows]
+    made = [dict(cells(number)) for number in sorted(rows)]
     title = f"Front of {document['network']}: " + ", ".join(document["objectives"])
-    if count < len(front):
-        title += f"; {count} of {len(front)}, all in explore.json"
+    if len(rows) < len(front):
+        title += f"; {len(rows)} of {len(front)}, all in explore.json"
     yield table(title, list(made[0]), [list(row.values()) for row in made])
 
 
@@ -80,11 +82,11 @@ def best_lines(document: Mapping[str, Any], folder: str) -> Iterator[str]:
     yield f"written: explore.json, explore.html and the front's configurations in {folder}"
     if front and front[0]["k"] is not None:
         yield (
-            f"The best keeps {front[0]['k']} of each 16 weights: prune the network to that, and "
-            "explore what 'steelyard quantize' makes of it."
+            f"With {front[0]['k']} of each 16 weights {front[0]['frames_per_second']:,.1f} images "
+            "a second: prune the network to that, and explore what 'steelyard quantize' makes of it"
         )
     if best is None:
-        yield "No configuration of the front runs the network as it is."
+        yield "No configuration that is allowed runs the network as it is."
         return
     row = front[best]
     (clock_hz,) = (e["clock_hz"] for e in document["boards"] if e["board"] == row["board"])
