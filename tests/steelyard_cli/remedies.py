@@ -332,7 +332,28 @@ RUN = (
         ("flash ulx3s_85f --bitstream some.bit --dry-run",),
     ),
 )
-REMEDIES = (*IMPORT, *TFLITE, *PRUNE, *COMPILE, *RUN)
+AUTO = "compile int8.onnx -o n.syp --auto"
+SMALL = "explore int8.onnx --board icebreaker --count 40 -o found"
+EXPLORE = (
+    Remedy(AUTO, "name one with --board", (f"{AUTO} --board icebreaker",)),
+    Remedy(
+        f"{AUTO} --board icebreaker --k dense",
+        "Option --auto chooses what .* would fix; leave one of the two out",
+        (f"{AUTO} --board icebreaker", "compile int8.onnx -o n.syp --k dense"),
+    ),
+    Remedy(
+        f"{SMALL} --min-accuracy 0",
+        "give --images X.npy and --labels Y.npy too, or leave it out",
+        (f"{SMALL} --min-accuracy 0 --images images.npy --labels labels.npy", SMALL),
+    ),
+    Remedy(
+        f"{SMALL} --images images.npy",
+        "was given without .*; give both or none",
+        (f"{SMALL} --images images.npy --labels labels.npy", SMALL),
+    ),
+)
+
+REMEDIES = (*IMPORT, *TFLITE, *PRUNE, *COMPILE, *EXPLORE, *RUN)
 
 UNFOLLOWED = {
     "install Yosys with 'pip install": "packages of this installation stay as they are",
@@ -345,6 +366,8 @@ UNFOLLOWED = {
     "apt-get install libusb": "as above, of the system",
     "build it with 'steelyard bitstream": "minutes; make bitstream-ci builds one",
     "try --ranges minmax": "the default, of which no input is known that onnxruntime refuses",
+    "take fewer processes with --workers": "a process that is killed in every attempt of a test "
+    "is killed with fewer too (test_search.py)",
     "apt-get download": "no advice: what a command of the system said",
 }
 """Advice that no row follows, with the reason."""

@@ -83,6 +83,7 @@ def room(work, tmp_path, monkeypatch) -> Path:
     np.savez("several.npz", a=np.zeros(3))
     program = Program.load(work.program)
     tensor = program.network.tensor(program.network.input)
+    np.save("labels.npy", np.arange(20) % 5)
     np.save("codes.npy", tensor.quantize(np.load(work.images)))
     configure("crossbar").to_toml("tile.toml")
     CONFIG.to_toml("board.toml")
