@@ -366,6 +366,7 @@ class Accelerator(wiring.Component):
             host.bus.signature,
             {space: bus.signature.flip() for space, bus in spaces.items()}
             | {Space.REGISTERS: HostBus(REGISTER_RANGE, 1), Space.COUNTERS: HostBus(depth, 1)},
+            registered=self._config.memory.read_registers,
         )
         wiring.connect(m, host.bus, decoder.host)
         for space, bus in spaces.items():

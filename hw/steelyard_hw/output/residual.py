@@ -9,7 +9,7 @@ from steelyard.contract.descriptor import FIELDS
 from steelyard.contract.latencies import ADDEND_LATENCY, FUSED_LATENCY
 from steelyard.contract.limits import MULTIPLIER_BITS
 
-from ..cells.target import Target
+from ..cells.target import Target, local_copy
 from ..lib.delay import delay
 from ..shell.layer import LayerLayout
 from ..shell.ports import AddendPort, BeatWritePort
@@ -159,9 +159,10 @@ class ResidualAdder(wiring.Component):
                 total.m_a.eq(layer.m_a),
                 total.m_b.eq(layer.m_b),
                 total.shift.eq(layer.sum_shift),
-                total.z_y.eq(layer.z_sum),
-                total.lo.eq(layer.lo_sum),
-                total.hi.eq(layer.hi_sum),
+                # They do not change while sums are in flight, but are far from some of these.
+                total.z_y.eq(local_copy(m, layer.z_sum, f"z_sum_{lane}")),
+                total.lo.eq(local_copy(m, layer.lo_sum, f"lo_sum_{lane}")),
+                total.hi.eq(local_copy(m, layer.hi_sum, f"hi_sum_{lane}")),
                 write.data[lane].eq(Mux(fused, total.y, results.data[lane])),
             ]
         return m

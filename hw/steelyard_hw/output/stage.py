@@ -206,9 +206,13 @@ class OutputStage(wiring.Component):
                     if name not in ("bias", "reserved")
                 ),
                 *([requantizer.addend.eq(pairs[lane].o_addend)] if pairs else []),
-                requantizer.z_y.eq(self.z_y),
-                requantizer.lo.eq(self.lo),
-                requantizer.hi.eq(self.hi),
+                # They do not change while sums are in flight, but are far from some requantizer.
+                *(
+                    getattr(requantizer, name).eq(
+                        local_copy(m, getattr(self, name), f"{name}_{lane}")
+                    )
+                    for name in ("z_y", "lo", "hi")
+                ),
                 self.write.data[lane].eq(requantizer.o_y),
             ]
 

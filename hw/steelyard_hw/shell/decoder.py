@@ -16,7 +16,7 @@ __all__ = ["HostDecoder"]
 class HostDecoder(wiring.Component):
     """Gives the host's bus to the spaces of its memories, registers and counters.
 
-    No cycle of latency. Every space sees the place, cut off to its range; only the one that the
+    No cycle of latency but, with `registered`, one of `result`. Every space sees the place, cut off to its range; only the one that the
     host addresses sees `write` and is heard. A space that is not here reads as zero.
 
     Parameters
@@ -24,6 +24,9 @@ class HostDecoder(wiring.Component):
     host : :class:`.ports.HostBus`
         The host's own bus.
     spaces : bus of each space, each with its own range
+    registered : :class:`bool`
+        Whether a register lies between the selection among the spaces, which are far apart in a
+        large device, and the host.
 
     Members
     -------
@@ -34,8 +37,9 @@ class HostDecoder(wiring.Component):
         Bus of each space, by its name in lower case.
     """
 
-    def __init__(self, host: HostBus, spaces: Mapping[Space, HostBus]):
+    def __init__(self, host: HostBus, spaces: Mapping[Space, HostBus], *, registered: bool = False):
         self._spaces = tuple(spaces)
+        self._registered = registered
         super().__init__(
             {
                 "host": In(host),
@@ -61,8 +65,11 @@ class HostDecoder(wiring.Component):
                 bus.write.eq(host.write & (self.space == space)),
                 bus.data.eq(host.data),
             ]
+        results = m.d.sync if self._registered else m.d.comb
         with m.Switch(self.space):
             for space in self._spaces:
                 with m.Case(space):
-                    m.d.comb += host.result.eq(self.bus(space).result)
+                    results += host.result.eq(self.bus(space).result)
+            with m.Default():
+                results += host.result.eq(0)
         return m
