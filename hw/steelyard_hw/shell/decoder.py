@@ -16,8 +16,9 @@ __all__ = ["HostDecoder"]
 class HostDecoder(wiring.Component):
     """Gives the host's bus to the spaces of its memories, registers and counters.
 
-    No cycle of latency but, with `registered`, one of `result`. Every space sees the place, cut off to its range; only the one that the
-    host addresses sees `write` and is heard. A space that is not here reads as zero.
+    No cycle of latency but, with `registered`, one of `result`. Every space sees the place, cut off
+    to its range; only the one that the host addresses sees `write` and is heard. A space that is
+    not here reads as zero.
 
     Parameters
     ----------
