@@ -24,6 +24,7 @@ def of(option): return sys.argv[sys.argv.index(option) + 1]
 seed = int(of('--seed'))
 pathlib.Path(of('--textcfg')).write_text(f'seed {seed}')
 pathlib.Path(of('--log')).write_text('Info: routed')
+pathlib.Path('arguments.json').write_text(json.dumps(sys.argv))
 clocks = {'a': {'achieved': 57.5 + 5 * seed, 'constraint': 150.0}, 'b': {'achieved': 400.0}}
 cells = ('TRELLIS_COMB', 'TRELLIS_FF', 'MULT18X18D', 'DP16KD')
 used = {name: {'used': n, 'available': 100} for n, name in enumerate(cells)}
@@ -69,6 +70,8 @@ def test_the_columns_of_a_large_array_have_places(tools, tmp_path, name, placed)
     netlist = json.loads((tmp_path / "work" / "top.json").read_text())["modules"]["top"]
     places = [cell.get("attributes", {}).get("BEL") for cell in netlist["cells"].values()]
     assert len([place for place in places if place]) == placed
+    arguments = json.loads((tmp_path / "work" / "arguments.json").read_text())
+    assert ("static" in arguments) == (placed > 0)
 
 
 def test_the_best_seed_becomes_the_bitstream(tools, tmp_path):

@@ -186,8 +186,7 @@ class Trellis(NextpnrFlow):
     packer = ("ECPPACK", "ecppack")
     routed_option = "--textcfg"
     routed_suffix = ".config"
-    # Wires of the default placer are a quarter longer; the ulx3s_85f is routed with this one alone.
-    options = "--placer static --router router2 --timing-allow-fail"
+    options = "--router router2 --timing-allow-fail"
     after_read = AFTER_READ + KEEP_COPIES
     # Where everything looks late, what is really late gets no more care than the rest.
     headroom = 1.375
@@ -209,6 +208,8 @@ class Trellis(NextpnrFlow):
                 cells[name].setdefault("attributes", {})["BEL"] = place
             with replacing(job.work / self.netlist, "Netlist") as temporary:
                 temporary.write_text(json.dumps(document), encoding="utf-8")
+            # The default placer makes wires a quarter longer, too long for such an array.
+            return [*arguments, "--placer", "static"]
         return list(arguments)
 
     def count(self, used: Mapping[str, int], netlist: dict) -> tuple[int, int, int, int]:

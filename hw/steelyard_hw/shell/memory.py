@@ -124,14 +124,19 @@ class ItemMemory(wiring.Component):
             m.submodules[f"word_{number}"] = memory
             read, write = memory.read_port(), memory.write_port()
             accesses += write.en.eq(host.write & (host.sub == number))
+            own_address, own_data = host_address, host_data
+            if shared and self._registered:
+                # Large memories lie all over a device: one register for all is far from most.
+                own_address = local_copy(m, host.address, f"host_address_{number}")
+                own_data = local_copy(m, host.data, f"host_data_{number}")
             m.d.comb += [
                 read.en.eq(read_enable),
                 read.addr.eq(
                     local_copy(m, read_address, f"address_{number}") if shared else read_address
                 ),
                 # One address for both lets a single-port memory do.
-                write.addr.eq(host_address if self._registered else read_address),
-                write.data.eq(host_data),
+                write.addr.eq(own_address if self._registered else read_address),
+                write.data.eq(own_data),
             ]
             words.append(read.data)
         m.d.comb += self.read.data.eq(Cat(words))
