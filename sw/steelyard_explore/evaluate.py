@@ -159,6 +159,8 @@ def _refused(board: Board, needs: Demand) -> Refusal | None:
     ):
         if used > available:
             return Refusal(
-                what, f"It needs {used} {what} and board {board.name!r} has {available}."
+                # The device's name, not the board's: a record knows results by the device.
+                what,
+                f"It needs {used} {what} and device {device.name} has {available}.",
             )
     return None

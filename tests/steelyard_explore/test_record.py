@@ -56,6 +56,16 @@ def test_another_draw_takes_what_it_shares(variants, tmp_path):
     assert larger.found == explore(variants, BOARD, count=4 * COUNT, seed=8).found
 
 
+def test_a_result_holds_for_every_board_of_a_device():
+    other = board("icesugar_pro")
+    assert other.device == BOARD.device
+    space = space_of(BOARD, bench.reference(4))
+    configs = [space.config(number) for number in range(0, len(space), 97)]
+    refusals = [holds(BOARD, config) for config in configs]
+    assert "multipliers" in {each.reason for each in refusals if each}
+    assert [holds(other, config) for config in configs] == refusals
+
+
 def test_keys_tell_apart_whatever_decides_a_result():
     network = bench.reference(4)
     space = space_of(BOARD, network)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
-import jinja2
-
 from .explore_tables import reading
+from .page import rendered
 
 __all__ = ["explore_page"]
 
@@ -84,12 +83,8 @@ def explore_page(document: Mapping[str, Any]) -> str:
         plots.append(
             _plot("Frames a second against accuracy", points, front, "accuracy", "accuracy", False)
         )
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return rendered(
+        TEMPLATE,
         title=f"{document['network']} explored",
         document=document,
         front=front,

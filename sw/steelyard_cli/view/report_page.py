@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jinja2
-
 from steelyard.program import Program
 
+from .page import rendered
 from .pictures import Picture
 
 __all__ = ["report_page"]
@@ -27,12 +26,8 @@ def report_page(
     plan : of the program, its layers with their measured cycles if it ran
     measured : what a run counted
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return rendered(
+        TEMPLATE,
         title=f"{program.network.name} on Steelyard",
         plan=plan,
         host=program.host.title if program.host else None,
