@@ -123,6 +123,7 @@ bitstream: $(BOARDS_STAMP)
 bitstream-ci: $(BOARDS_STAMP)
 	$(BIN)/steelyard bitstream $(CI_BOARD) --seeds 2 -o build/ci
 	$(BIN)/python tests/steelyard_boards/built.py build/ci
+	$(BIN)/python tests/steelyard_boards/places.py
 
 flash: $(BOARDS_STAMP)
 	$(NAMED)

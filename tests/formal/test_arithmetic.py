@@ -10,6 +10,7 @@ from formal.prover import Bench, mutated, prove, refute
 from steelyard_hw.cells.multiplier import multiplier_signature
 from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
 from steelyard_hw.cells.multiplier_xilinx import XilinxPairs
+from steelyard_hw.lib.delay import delay
 from steelyard_hw.verilog import convert_component
 from steelyard_sim.build.toolchain import Toolchain, compile_library
 
@@ -23,7 +24,7 @@ VERSIONS = {
     "xilinx": lambda: XilinxPairs(LANES, SIGNATURE),
     "xilinx_broken": lambda: XILINX.XilinxPairs(LANES, SIGNATURE),
 }
-STAGES = 4
+STAGES = max(EcpPairs.STAGES, XilinxPairs.STAGES)
 
 
 class AllPairs(wiring.Component):
@@ -37,10 +38,12 @@ class AllPairs(wiring.Component):
         m = Module()
         for name, make in VERSIONS.items():
             m.submodules[name] = pairs = make()
+            # The products of all come together.
+            products = delay(m, pairs.products.as_value(), STAGES - pairs.STAGES, name)
             m.d.comb += [
                 pairs.weight.eq(self.weight),
                 pairs.activations.as_value().eq(self.activations),
-                getattr(self, name).eq(pairs.products.as_value()),
+                getattr(self, name).eq(products),
             ]
         return m
 

@@ -1,14 +1,11 @@
-"""Places of the columns: where they are, that the device has them, and what is left alone."""
+"""Places of the columns: where they are, what is left alone; places.py asks nextpnr for them."""
 
-import json
 import re
-import subprocess
 from itertools import pairwise
 
 import pytest
 
 from steelyard_boards.flow.floorplan import GRIDS, floorplan
-from steelyard_boards.flow.tools import require_tool
 
 GRID = GRIDS["LFE5U-85F"]
 
@@ -75,28 +72,3 @@ def test_windows_of_more_block_rams_than_their_blocks_have_are_left_to_the_place
 def test_each_lane_with_a_multiplier_of_its_own_takes_as_many_blocks():
     multipliers, _ = of_column(floorplan(GRID, cells(12, multipliers=12)), 5)
     assert len(multipliers) == 12
-
-
-@pytest.mark.parametrize("name", GRIDS)
-def test_the_device_has_the_places(name, tmp_path):
-    """All of them: nextpnr refuses a place that it does not know, and places no two cells there."""
-    grid = GRIDS[name]
-    wide = len(grid.blocks)
-    everything = cells(wide * len(grid.rows), multipliers=4)
-    places = floorplan(grid, everything)
-    assert len(places) == len(grid.rows) * wide * 8
-    netlist = {
-        name: {
-            "type": everything[name]["type"], "attributes": {"BEL": place, "keep": "1"},
-            "parameters": {}, "port_directions": {}, "connections": {},
-        }
-        for name, place in places.items()
-    }  # fmt: skip
-    modules = {"modules": {"top": {"attributes": {"top": "1"}, "ports": {}, "cells": netlist,
-                                   "netnames": {}}}}  # fmt: skip
-    (tmp_path / "top.json").write_text(json.dumps(modules))
-    command = [*require_tool("NEXTPNR_ECP5", "nextpnr-ecp5"), "--85k", "--package", "CABGA381",
-               "--json", "top.json", "--no-route", "--write", "placed.json"]  # fmt: skip
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    placed = json.loads((tmp_path / "placed.json").read_text())["modules"]["top"]["cells"]
-    assert {n: cell["attributes"]["NEXTPNR_BEL"] for n, cell in placed.items()} == places

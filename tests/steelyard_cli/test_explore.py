@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from py_mini_racer import MiniRacer
 
+from interrupts import interruptible
 from steelyard.contract import AcceleratorConfig
 from steelyard.program import Program
 from steelyard_boards import board
@@ -276,9 +277,11 @@ def test_an_interrupt_leaves_what_is_known(work, tmp_path):
     command = [sys.executable, "-m", "steelyard_cli", "explore", str(work.int8_onnx)]
     command += ["--board", "ulx3s_12f", *batches, "-o", str(tmp_path / "found")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+    with interruptible():
+        process = subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    with process:
         assert process.stderr is not None
         for line in process.stderr:
             # What is done after the configurations that the board holds have been counted.

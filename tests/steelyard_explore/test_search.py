@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from interrupts import interruptible
 from steelyard.errors import UserError
 from steelyard_boards import board
 from steelyard_cli.bench import networks as bench
@@ -90,7 +91,8 @@ def test_an_interrupt_ends_it_with_what_is_known(variants):
             begun.append(time.monotonic())
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 
-    done = explore(variants, BOARD, batches=tuple(range(1, 30)), progress=interrupt)
+    with interruptible():
+        done = explore(variants, BOARD, batches=tuple(range(1, 30)), progress=interrupt)
     assert time.monotonic() - begun[0] < 5
     assert done.stopped == "interrupted"
     assert 0 < done.evaluated < done.total
