@@ -47,12 +47,16 @@ def others(network, board):
         config = template.with_(
             lanes=lanes, requantizers=requantizers, columns=columns, partial_sum_channels=columns,
             group=group, window_groups=window, wide_reads=True, shared_taps=True,
-            fused_additions=True, multiplier_stages=4,
+            fused_additions=True,
+            multiplier_stages=board.default.engine.multiplier_stages,
         )  # fmt: skip
         if holds(board, config) is None:
             results = evaluate(network, board, config)
             planned += len(results)
             found += [each for each in results if isinstance(each, Point)]
+    if not found:
+        print(f"  {planned} others planned, none of which runs it on {board.name}")
+        return
     best = min(found, key=lambda each: each.cycles)
     print(f"  {planned} others planned; best {best.cycles:,} cycles on {best.config.outline}")
 
