@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from steelyard.contract import AcceleratorConfig
+from steelyard.errors import DoesNotFit
 from steelyard.program import Program
 from steelyard_hw.link.uart import divider_for
+from steelyard_hw.memory.external import ExternalMemory
 
 from .capacity import check
 from .families import Device
@@ -29,6 +31,8 @@ class Board:
     oscillator_hz : its oscillator
     clock_hz : the design's clock, which a PLL makes
     baud : rate of the serial line
+    memory : its SDRAM with 16 data pins, for configurations with external memory
+    external : configuration with external memory that fits
     default : configuration that fits and leaves room for the router
     loader : openFPGALoader's options that name the board, or its cable
     """
@@ -42,6 +46,8 @@ class Board:
     default: AcceleratorConfig
     loader: tuple[str, ...]
     baud: int = 3_000_000
+    memory: ExternalMemory | None = None
+    external: AcceleratorConfig | None = None
 
     def platform(self):
         """Fresh Amaranth platform: each prepares one design only.
@@ -65,7 +71,25 @@ class Board:
         """
         self.device.family.clock.check(self.oscillator_hz, self.clock_hz)
         divider_for(self.clock_hz, self.baud)
+        if config.memory.external_words:
+            self._check_memory(config)
         check(self.name, self.device, config, program)
+
+    def _check_memory(self, config: AcceleratorConfig) -> None:
+        """Refuse a configuration with external memory that the board does not have."""
+        words = config.memory.external_words
+        if self.memory is None:
+            raise DoesNotFit(
+                f"Board {self.name!r} has no external memory that Steelyard drives, and the "
+                f"configuration has {words} external_words",
+                "set external_words to 0; what has some runs on the device 'sim'.",
+            )
+        if words > self.memory.words:
+            raise DoesNotFit(
+                f"Board {self.name!r} has {self.memory.words} words of external memory, and the "
+                f"configuration {words} external_words",
+                f"set external_words to {self.memory.words} or less.",
+            )
 
     def row(self) -> dict[str, Any]:
         """Facts of the board with its default configuration, as ``steelyard boards`` lists them."""

@@ -20,12 +20,6 @@ def check(
     DoesNotFit
         The sentence gives the amounts.
     """
-    if config.memory.external_words:
-        raise DoesNotFit(
-            f"Board {board!r} gets no external memory from Steelyard yet, and the configuration "
-            f"has {config.memory.external_words} external_words",
-            "set external_words to 0; what has some runs on the device 'sim'.",
-        )
     needs = device.family.demand(config)
     room = int(device.luts * device.family.routable)
     multipliers = device.family.engine_multipliers(config)

@@ -2,7 +2,20 @@
 
 from steelyard.contract import configure
 
-__all__ = ["GW1NR_COMPACT", "HX8K_COMPACT", "LARGE", "MIDDLE", "SMALL", "UP5K_COMPACT"]
+__all__ = [
+    "GW1NR_COMPACT",
+    "HX8K_COMPACT",
+    "LARGE",
+    "LARGE_EXTERNAL",
+    "MIDDLE",
+    "MIDDLE_EXTERNAL",
+    "SMALL",
+    "SMALL_EXTERNAL",
+    "UP5K_COMPACT",
+]
+
+EXTERNAL_WORDS = 1 << 23
+"""32 MB: what all boards with an SDRAM have."""
 
 SMALL = configure(
     "array",
@@ -44,6 +57,17 @@ LARGE = configure(
 )
 """ECP5-85F: 256 multiplications on 128 of 156 multipliers, 12 more for the requantizers, 4 for
 pairs of activations and 8 for fused additions."""
+# Weights come and go, so their memory may be smaller; activations have to fit, and descriptors, of
+# which moves are some.
+SMALL_EXTERNAL = SMALL.with_(
+    external_words=EXTERNAL_WORDS, weight_words=2048, activation_words=8192, max_layers=128
+)
+MIDDLE_EXTERNAL = MIDDLE.with_(
+    external_words=EXTERNAL_WORDS, weight_words=4096, activation_words=6144, max_layers=128
+)
+LARGE_EXTERNAL = LARGE.with_(
+    external_words=EXTERNAL_WORDS, activation_words=8192, parameter_words=1024, max_layers=128
+)
 UP5K_COMPACT = configure(
     "array",
     "compact",

@@ -1,8 +1,9 @@
 """Muse Lab iCESugar-Pro: an ECP5-25F on a module, whose carrier holds the serial adapter."""
 
 from .board import MHZ, Board
-from .configs import SMALL
+from .configs import SMALL, SMALL_EXTERNAL
 from .families.ecp5 import LFE5_25F
+from .sdram import ICESUGAR_PRO
 
 __all__ = ["BOARDS"]
 
@@ -16,6 +17,8 @@ BOARDS = (
         clock_hz=62_500_000,
         default=SMALL,
         loader=("-c", "cmsisdap"),
+        memory=ICESUGAR_PRO,
+        external=SMALL_EXTERNAL,
         # The serial adapter is a microcontroller, without a documented rate above this one.
         baud=115_200,
     ),

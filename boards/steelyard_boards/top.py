@@ -1,13 +1,14 @@
 """What a board holds: its clock, and the accelerator behind the serial port's two pins."""
 
 from amaranth.hdl import ClockDomain, Elaboratable, Module
-from amaranth.lib import io
+from amaranth.lib import io, wiring
 
 from steelyard.contract import AcceleratorConfig
 from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.link.uart import divider_for
 
 from .board import Board
+from .sdram import SdramBuffers
 
 __all__ = ["Top"]
 
@@ -34,7 +35,9 @@ class Top(Elaboratable):
             divider=divider,
             clock_hz=board.clock_hz,
             target=board.device.family.target,
+            memory=board.memory,
         )
+        self._external = bool(config.memory.external_words)
 
     def elaborate(self, platform):
         m = Module()
@@ -48,4 +51,7 @@ class Top(Elaboratable):
         m.submodules.rx_pin = rx_pin = io.Buffer("i", uart.rx)
         m.submodules.tx_pin = tx_pin = io.Buffer("o", uart.tx)
         m.d.comb += [serial.rx.eq(rx_pin.i), tx_pin.o.eq(serial.tx)]
+        if self._external:
+            m.submodules.sdram = sdram = SdramBuffers(platform.request("sdram", 0, dir="-"))
+            wiring.connect(m, serial.pins, sdram.pins)
         return m

@@ -1,8 +1,9 @@
 """Radiona ULX3S, with four sizes of ECP5."""
 
 from .board import MHZ, Board
-from .configs import LARGE, MIDDLE, SMALL
+from .configs import LARGE, LARGE_EXTERNAL, MIDDLE, MIDDLE_EXTERNAL, SMALL, SMALL_EXTERNAL
 from .families.ecp5 import LFE5_12F, LFE5_25F, LFE5_45F, LFE5_85F
+from .sdram import ULX3S
 
 __all__ = ["BOARDS"]
 
@@ -18,11 +19,13 @@ BOARDS = tuple(
         clock_hz=clock_hz,
         default=default,
         loader=("-b", "ulx3s"),
+        memory=ULX3S,
+        external=external,
     )
-    for size, device, default, clock_hz in (
-        ("12F", LFE5_12F, SMALL, 80 * MHZ),
-        ("25F", LFE5_25F, SMALL, 62_500_000),
-        ("45F", LFE5_45F, MIDDLE, 62_500_000),
-        ("85F", LFE5_85F, LARGE, 80 * MHZ),
+    for size, device, default, external, clock_hz in (
+        ("12F", LFE5_12F, SMALL, SMALL_EXTERNAL, 80 * MHZ),
+        ("25F", LFE5_25F, SMALL, SMALL_EXTERNAL, 62_500_000),
+        ("45F", LFE5_45F, MIDDLE, MIDDLE_EXTERNAL, 62_500_000),
+        ("85F", LFE5_85F, LARGE, LARGE_EXTERNAL, 80 * MHZ),
     )
 )

@@ -13,10 +13,10 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint16, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl
 
 from steelyard.contract import AcceleratorConfig
@@ -28,6 +28,9 @@ from steelyard.progress import Log
 
 from .build.handle import Handle
 from .build.library import build_board
+
+if TYPE_CHECKING:
+    from steelyard_hw.memory.external import ExternalMemory
 
 __all__ = [
     "Address",
@@ -61,6 +64,8 @@ FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "destroy": (None, [c_void_p]),
     "cycles": (c_uint64, [c_void_p]),
     "reset": (None, [c_void_p]),
+    "cells": (POINTER(c_uint16), [c_void_p, c_uint64]),
+    "violation": (c_uint32, [c_void_p]),
     "run": (
         c_size_t,
         [
@@ -78,10 +83,13 @@ class BoardSimulation(Handle):
     ----------
     library : shared library of :func:`steelyard_sim.build.library.build_board`
     divider : the one it was built with
+    external : 16-bit cells of its external memory
     """
 
-    def __init__(self, library: Path, divider: int) -> None:
+    def __init__(self, library: Path, divider: int, external: int = 0) -> None:
         super().__init__(library, "board", FUNCTIONS, divider)
+        if external:
+            self._call("cells", external)
         self._out = ctypes.create_string_buffer(PIECE_BYTES)
         self.reset()
 
@@ -95,6 +103,11 @@ class BoardSimulation(Handle):
         Returns
         -------
         number of bytes that went in, bytes from the pin ``tx``, whether the board came to rest
+
+        Raises
+        ------
+        RuleBroken
+            If the controller of an external memory breaks a rule of the chip.
         """
         taken, idle = c_size_t(), c_int()
         count = self._call(
@@ -107,6 +120,12 @@ class BoardSimulation(Handle):
             limit,
             byref(idle),
         )
+        broken = self._call("violation")
+        if broken:
+            from .memory.sdram import Rule
+            from .memory.simulation import RuleBroken
+
+            raise RuleBroken(Rule(broken), self.cycles)
         return taken.value, self._out.raw[:count], bool(idle.value)
 
 
@@ -120,7 +139,12 @@ class VirtualBoard:
     config : of the accelerator
     divider : clock cycles of a bit on the pins
     clock_hz : frequency that the board tells the host
+    memory : its external memory, if the configuration has one and that of no named board is meant
     log : called with each step before it when the simulation must be built
+
+    Members
+    -------
+    failure : what ended the simulation, if anything did
 
     Raises
     ------
@@ -134,14 +158,15 @@ class VirtualBoard:
         *,
         divider: int = DIVIDER,
         clock_hz: int = CLOCK_HZ,
+        memory: "ExternalMemory | None" = None,
         log: Log | None = None,
     ) -> None:
         self.config = config
         self.divider = divider
         self._busy_cycles = 0
         self._busy_seconds = 0.0
-        library = build_board(config, divider=divider, clock_hz=clock_hz, log=log)
-        self._simulation = BoardSimulation(library, divider)
+        self.failure: Exception | None = None
+        self._simulation = _simulation(config, divider, clock_hz, memory, log)
         self._stop = threading.Event()
         self._master, self._slave = os.openpty()
         # No echo, no translation of line ends, from the first byte on.
@@ -180,6 +205,13 @@ class VirtualBoard:
         self._simulation.close()
 
     def _serve(self) -> None:
+        try:
+            self._exchange()
+        except AssertionError as error:
+            # Whoever waits for the board is told.
+            self.failure = error
+
+    def _exchange(self) -> None:
         waiting = b""
         idle = True
         while not self._stop.is_set():
@@ -199,6 +231,27 @@ class VirtualBoard:
             except BlockingIOError:
                 # The host does not read: like a serial port, drop what there is no room for.
                 return
+
+
+def _simulation(
+    config: AcceleratorConfig,
+    divider: int,
+    clock_hz: int,
+    memory: "ExternalMemory | None",
+    log: Log | None,
+) -> BoardSimulation:
+    """Simulation of a board, with its external memory if the configuration has one."""
+    if not config.memory.external_words:
+        library = build_board(config, divider=divider, clock_hz=clock_hz, log=log)
+        return BoardSimulation(library, divider)
+    # With it comes Amaranth, which takes a second.
+    from .memory.board import MEMORY, build_external_board
+
+    memory = memory or MEMORY
+    library = build_external_board(
+        config, divider=divider, clock_hz=clock_hz, memory=memory, log=log
+    )
+    return BoardSimulation(library, divider, 2 * memory.words)
 
 
 class VirtualTransport(SerialTransport):
@@ -262,6 +315,8 @@ class VirtualTransport(SerialTransport):
 
     def _seconds(self) -> float:
         """Time for the link, which is over when a run has taken too many cycles."""
+        if self.board.failure is not None:
+            raise self.board.failure
         now = time.monotonic()
         if self._last_cycle is None:
             return now
@@ -348,10 +403,10 @@ def open_transport(
         written.
     """
     where = Address.parse(address)
-    divider, clock_hz = DIVIDER, CLOCK_HZ
+    divider, clock_hz, memory = DIVIDER, CLOCK_HZ, None
     if where.board:
         board = find_board(where.board)
-        config, clock_hz = board.default, board.clock_hz
+        config, clock_hz, memory = board.default, board.clock_hz, board.memory
         divider = round(board.clock_hz / board.baud)
     if where.config is not None:
         config = AcceleratorConfig.from_toml(where.config)
@@ -361,4 +416,6 @@ def open_transport(
             "write 'virtual:?config=FILE.toml'."
         )
     divider = where.divider or divider
-    return VirtualTransport(VirtualBoard(config, divider=divider, clock_hz=clock_hz, log=log))
+    return VirtualTransport(
+        VirtualBoard(config, divider=divider, clock_hz=clock_hz, memory=memory, log=log)
+    )

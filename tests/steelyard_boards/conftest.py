@@ -11,6 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard_cli import main
+from steelyard_hw.memory.pins import SdramPins
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,10 @@ def put_tool(tmp_path, monkeypatch) -> Callable[[str, str], None]:
 class Wire(wiring.Component):
     """What stands in the accelerator's place where only the tools matter."""
 
-    def __init__(self, config, **parameters):
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+    def __init__(self, config, *, memory=None, **parameters):
+        external = memory is not None and config.memory.external_words
+        pins = {"pins": Out(SdramPins(memory.chip.address_pins))} if external else {}
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **pins})
 
     def elaborate(self, platform):
         m = Module()

@@ -103,6 +103,32 @@ def test_the_design_becomes_files_with_clock_and_pins(each):
     assert any("COLLISION_X_MASK" in text for text in files.values())
 
 
+EXTERNAL = {name: each for name, each in BOARDS.items() if each.external}
+
+
+def test_boards_with_an_sdram_have_a_configuration_with_it():
+    assert set(EXTERNAL) == {
+        *("ulx3s_12f", "ulx3s_25f", "ulx3s_45f", "ulx3s_85f", "icesugar_pro", "icepi_zero")
+    }
+    for each in EXTERNAL.values():
+        each.check(each.external)
+        assert each.external.memory.external_words == each.memory.words == 1 << 23
+
+
+@pytest.mark.usefixtures("small_design")
+@pytest.mark.parametrize("each", EXTERNAL.values(), ids=EXTERNAL)
+def test_an_sdram_has_all_its_pins_with_registers_in_their_cells(each):
+    files = prepare(each, each.external)
+    pins = [line for line in files["top.lpf"].splitlines() if "LOCATE" in line and "sdram" in line]
+    # Data, address, bank, byte masks, row, column and write, select, enable, clock.
+    assert len(pins) == 16 + 13 + 2 + 2 + 3 + 2 + 1
+    design = files["top.il"]
+    # What each pin drives and whether it does, the latter of the clock too, which has both edges.
+    assert design.count("cell \\OFS1P3DX") == 2 * (16 + 13 + 2 + 2 + 3 + 2) + 1
+    assert design.count("cell \\IFS1P3DX") == 16
+    assert design.count("cell \\ODDRX1F") == 1
+
+
 def test_an_unknown_board_is_refused_with_the_names_of_all():
     with pytest.raises(UserError) as caught:
         board("ulx3s")

@@ -33,6 +33,7 @@ class Facts:
     default: AcceleratorConfig = CONFIG
     clock_hz: int = virtual.CLOCK_HZ
     baud: int = virtual.CLOCK_HZ // virtual.DIVIDER
+    memory: None = None
 
 
 @pytest.fixture
@@ -133,6 +134,16 @@ def test_the_configuration_of_one_board_is_written(steelyard, tmp_path):
     steelyard("boards", "-o", tmp_path / "b.toml").refused(
         "name the board, as in 'steelyard boards"
     )
+    assert steelyard("boards", "ulx3s_45f", "--external", "-o", tmp_path / "e.toml").status == 0
+    assert (
+        AcceleratorConfig.from_toml(tmp_path / "e.toml")
+        == boards_module.find_board("ulx3s_45f").external
+    )
+    steelyard("boards", "ulx3s_45f", "--external").refused("name a file with -o")
+    steelyard("boards", "versa_ecp5", "--external", "-o", tmp_path / "v.toml").refused(
+        "'versa_ecp5' has no external memory", "name one that has: ulx3s_12f, "
+    )
+    assert not (tmp_path / "v.toml").exists()
 
 
 def test_networks_of_like_sizes_share_a_configuration_and_its_simulation(steelyard, work, tmp_path):

@@ -12,7 +12,8 @@ from steelyard.compile import compile
 from steelyard.compile.cycles import predict_program
 from steelyard.contract import Descriptor, configure
 from steelyard.contract.descriptor import ANY_UNDER_WAY, Operation
-from steelyard.contract.registers import Register, Space, Status
+from steelyard.contract.registers import Command, Register, Space, Status, command_word
+from steelyard.driver import serial
 from steelyard.driver.port import HostPort
 from steelyard.errors import DoesNotFit
 from steelyard.importer import load
@@ -23,7 +24,10 @@ from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.verilog import convert, ports
 from steelyard_sim.build.library import build_library
 from steelyard_sim.memory.accelerator import build_external
+from steelyard_sim.memory.sdram import Rule
+from steelyard_sim.memory.simulation import RuleBroken
 from steelyard_sim.simulation import Simulation, SimulationTransport, open_transport
+from steelyard_sim.virtual import VirtualBoard, VirtualTransport
 from structures import STRUCTURES
 
 CONFIG = configure(
@@ -171,10 +175,50 @@ def test_generated_verilog_has_the_ports_that_are_named():
             assert f"  {port['direction']}put {width}{name};" in verilog
 
 
-def test_boards_refuse_external_memory_until_they_have_one():
-    with pytest.raises(DoesNotFit, match="gets no external memory .* 1048576 external_words; set"):
-        board("ulx3s_85f").check(CONFIG)
-    with pytest.raises(ValueError, match="external memory"):
+def test_a_board_behind_its_serial_line_is_exact_and_outlives_a_session_that_broke_off():
+    network = random_network(3, layers=9, max_channels=48, max_pixels=64)
+    program = compile(network, CONFIG)
+    assert program.external.size
+    rng = np.random.default_rng(2)
+    words = rng.integers(0, 1 << 32, 300, dtype=np.uint32)
+    with VirtualBoard(CONFIG) as virtual:
+        for _ in range(2):
+            transport = serial.open_transport(virtual.path, CONFIG)
+            port = HostPort(transport, 60)
+            port.write(Space.EXTERNAL, 0, words)
+            head = command_word(Command.WRITE, Space.EXTERNAL), 0, len(words)
+            # Some words of a burst, and then the session ends.
+            transport.write(np.array([*head, *range(1, 101)], np.uint32), 60)
+            transport.wait_idle(60)
+            transport.close()
+            transport = serial.open_transport(virtual.path, CONFIG)
+            found = HostPort(transport, 60).read(Space.EXTERNAL, 0, len(words))
+            transport.close()
+            assert (found[:100] == np.arange(1, 101)).all() and not found[100:].any()
+        with driver.open(f"serial:{virtual.path}", timeout=60) as device:
+            assert driver.check(program, random_input(network, 2, 3), device) is None
+        assert virtual.failure is None
+
+
+def test_a_rule_that_a_board_breaks_is_told(monkeypatch):
+    with VirtualBoard(CONFIG) as virtual:
+        broken = RuleBroken(Rule.RCD, 5)
+
+        def run(*_):
+            raise broken
+
+        monkeypatch.setattr(virtual._simulation, "run", run)
+        with pytest.raises(RuleBroken):
+            VirtualTransport(virtual)
+        assert virtual.failure is broken
+
+
+def test_boards_refuse_external_memory_that_they_do_not_have():
+    with pytest.raises(DoesNotFit, match="has no external memory .* 1048576 external_words; set"):
+        board("versa_ecp5").check(CONFIG)
+    with pytest.raises(DoesNotFit, match="8388608 words of external memory, .* 16777216 external"):
+        board("ulx3s_85f").check(CONFIG.with_(external_words=1 << 24))
+    with pytest.raises(ValueError, match="board has no external memory"):
         SerialAccelerator(CONFIG, divider=4)
 
 

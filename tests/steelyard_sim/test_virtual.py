@@ -237,6 +237,7 @@ class Facts:
     default: AcceleratorConfig = CONFIG
     clock_hz: int = virtual.CLOCK_HZ
     baud: int = virtual.CLOCK_HZ // virtual.DIVIDER
+    memory: None = None
 
 
 @pytest.fixture

@@ -63,6 +63,10 @@ class Clock(wiring.Component, ABC):
         """
 
 
+EXTERNAL_LUTS = 970
+"""Of an SDRAM's controller, of what guards its port, and of the mover (docs/notes/sdram.md)."""
+
+
 @dataclass(frozen=True)
 class Demand:
     """What a configuration needs, with link and clock.
@@ -174,6 +178,8 @@ class Family:
             each += 268 if config.vector.additions else 136
         lane = 190 + 26 * config.vector.adds_lanes
         synthesized = own + each * config.output.requantizers + lane * config.engine.lanes
+        if config.memory.external_words:
+            synthesized += EXTERNAL_LUTS
         return round(self.growth * round(1.09 * synthesized)) + products
 
     def _multipliers(self, config: AcceleratorConfig) -> int:

@@ -8,6 +8,7 @@ from steelyard.contract import AcceleratorConfig
 
 from ..accelerator import Accelerator
 from ..cells.target import Target
+from ..memory.external import ExternalMemory, MemorySide
 from .link import Link
 from .uart import UartReceiver, UartTransmitter
 
@@ -25,11 +26,13 @@ class SerialAccelerator(wiring.Component):
     clock_hz : :class:`int`
         Frequency of the clock, told to the host.
     target : :class:`.target.Target`
+    memory : :class:`.external.ExternalMemory`
+        What the board has, for a configuration with external memory.
 
     Raises
     ------
     ValueError
-        If the configuration has external memory.
+        If the configuration has external memory and the board none that suffices.
 
     Members
     -------
@@ -39,6 +42,8 @@ class SerialAccelerator(wiring.Component):
         To the host.
     busy : ``Out(1)``
         A network is running, or a frame is being executed or answered.
+    pins : ``Out(SdramPins)``
+        To the external memory; only with one.
     """
 
     def __init__(
@@ -48,16 +53,21 @@ class SerialAccelerator(wiring.Component):
         divider: int,
         clock_hz: int = 0,
         target: Target = Target.PORTABLE,
+        memory: ExternalMemory | None = None,
     ):
+        self._memory = None
         if config.memory.external_words:
-            raise ValueError("A serial accelerator has no external memory yet")
+            if memory is None:
+                raise ValueError("The board has no external memory, and the configuration has")
+            self._memory = MemorySide(config, memory, clock_hz)
         self._accelerator = Accelerator(config, target)
         self._receiver = UartReceiver(divider)
         self._transmitter = UartTransmitter(divider)
         self._link = Link(
             words=config.link.words, clock_hz=clock_hz, registered=config.link.registered
         )
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
+        pins = {} if self._memory is None else {"pins": self._memory.signature.members["pins"]}
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), **pins})
 
     def elaborate(self, platform):
         m = Module()
@@ -72,6 +82,11 @@ class SerialAccelerator(wiring.Component):
         wiring.connect(m, link.o, accelerator.i)
         wiring.connect(m, accelerator.o, link.i)
         wiring.connect(m, link.line, transmitter.i)
+        if self._memory is not None:
+            m.submodules.memory = memory = self._memory
+            wiring.connect(m, accelerator.external, memory.port)
+            wiring.connect(m, memory.pins, wiring.flipped(self.pins))
+            m.d.comb += [memory.begins.eq(accelerator.begins), memory.reset.eq(reset)]
         m.d.comb += [
             receiver.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),

@@ -1,12 +1,13 @@
 """SDR SDRAM chips with 16 data pins, each figure with its source."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 __all__ = [
     "AS4C32M16SB_7",
     "CHIPS",
     "IS42S16160_6",
     "IS42S16160_7",
+    "ULX3S_SDRAM",
     "W9825G6KH_6",
     "Figure",
     "SdramChip",
@@ -158,5 +159,12 @@ IS42S16160_7 = SdramChip(
     **_COMMON,
 )
 """32 MB, grade -7; on ULX3S boards in most lots, and as the die B on the iCESugar-Pro."""
+ULX3S_SDRAM = replace(
+    IS42S16160_7,
+    name="IS42S16160-7 or AS4C32M16SB-7",
+    rcd=AS4C32M16SB_7.rcd,
+    rp=AS4C32M16SB_7.rp,
+)
+"""The chips of ULX3S boards: what either can do, without the columns that one of them lacks."""
 CHIPS = {chip.name: chip for chip in (AS4C32M16SB_7, IS42S16160_6, IS42S16160_7, W9825G6KH_6)}
 """Chips by name."""

@@ -3,6 +3,7 @@
 // All functions but the trace return what they did; a limit counts clock cycles of the one call.
 
 #include "Vsteelyard.h"
+#include "cells.h"
 #include "verilated.h"
 #if VM_TRACE
 #include "verilated_vcd_c.h"
@@ -12,25 +13,6 @@
 #include <cstdlib>
 
 namespace {
-
-// An external memory's data, where the design has one: what it asks for is answered in the same cycle.
-template <class Top>
-void exchange(Top& top, std::uint16_t* cells) {
-    if constexpr (requires { top.cells___05Fwrite; }) {
-        if (!cells) return;
-        if (top.cells___05Fwrite) cells[top.cells___05Faddress] = top.cells___05Fdata_o;
-        top.cells___05Fdata_i = cells[top.cells___05Faddress];
-    }
-}
-
-// The rule of the memory that was broken first, 0 for none.
-template <class Top>
-std::uint32_t broken(const Top& top) {
-    if constexpr (requires { top.violation; })
-        return top.violation;
-    else
-        return 0;
-}
 
 // Seed 0 starts at zero what has no initial value. It is drawn while the design is constructed.
 VerilatedContext* seeded(VerilatedContext& context, std::uint32_t seed) {
@@ -159,11 +141,9 @@ int simulation_wait_idle(Simulation* simulation, std::uint64_t limit) {
     return 0;
 }
 
-// Cells of an external memory, all zero; pages that nobody touches take no memory.
+// Cells of an external memory, all zero.
 std::uint16_t* simulation_cells(Simulation* simulation, std::uint64_t count) {
-    std::free(simulation->cells);
-    simulation->cells = static_cast<std::uint16_t*>(std::calloc(count, 2));
-    return simulation->cells;
+    return allocate(simulation->cells, count);
 }
 
 std::uint32_t simulation_violation(const Simulation* simulation) { return broken(simulation->top); }

@@ -1,6 +1,7 @@
 // Clocks the compiled board gateware and is the other end of its serial pins, bit by bit.
 
 #include "Vsteelyard.h"
+#include "cells.h"
 #include "verilated.h"
 #include <cstddef>
 #include <cstdint>
@@ -15,15 +16,20 @@ struct Board {
     Vsteelyard top{&context, ""};
     std::uint64_t cycles = 0;
     std::uint32_t divider;
+    std::uint16_t* cells = nullptr;
     // Byte on its way to the board: start bit first, then data, then the stop bit.
     std::uint32_t sending = 0, sending_bits = 0, sending_count = 0;
     // Byte on its way from the board.
     std::uint32_t receiving = 0, receiving_bits = 0, receiving_count = 0;
 
     explicit Board(std::uint32_t bit_cycles) : divider(bit_cycles) { top.rx = 1; }
-    ~Board() { top.final(); }
+    ~Board() {
+        top.final();
+        std::free(cells);
+    }
 
     void tick() {
+        exchange(top, cells);
         top.clk = 0;
         top.eval();
         top.clk = 1;
@@ -50,6 +56,13 @@ void board_reset(Board* board) {
     for (int n = 0; n < 4; ++n) board->tick();
     board->top.rst = 0;
 }
+
+// Cells of an external memory, all zero.
+std::uint16_t* board_cells(Board* board, std::uint64_t count) {
+    return allocate(board->cells, count);
+}
+
+std::uint32_t board_violation(const Board* board) { return broken(board->top); }
 
 // Bytes that came from the board; `taken` are those of `in` that went to it. Ends before `limit`
 // cycles when nothing moves any more, and then sets `idle`.

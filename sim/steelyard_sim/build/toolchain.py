@@ -20,6 +20,8 @@ HARNESS = Path(__file__).with_name("harness.cpp")
 """Clocks an accelerator behind its two streams of words."""
 SERIAL_HARNESS = Path(__file__).with_name("serial_harness.cpp")
 """Clocks a board's gateware behind its serial pins."""
+CELLS = Path(__file__).with_name("cells.h")
+"""External memory, which both have."""
 PREFIX = "Vsteelyard"
 
 VERILATE = (
@@ -85,7 +87,8 @@ class Toolchain:
         ]
         size = os.stat(self.verilator).st_size
         options = " ".join((*self.verilate, *COMMON, *COMMON_OFF, *FAST, *SLOW))
-        return "\n".join([*versions, str(size), options, self.harness.read_text(), _processor()])
+        texts = [path.read_text(encoding="utf-8") for path in (self.harness, CELLS)]
+        return "\n".join([*versions, str(size), options, *texts, _processor()])
 
 
 def _find_verilator() -> tuple[str, Path]:

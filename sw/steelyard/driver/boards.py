@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.metadata
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from ..contract import AcceleratorConfig
 from .errors import NoSuchDevice
@@ -24,6 +24,7 @@ class BoardFacts(Protocol):
     default : its configuration unless another one is asked for
     clock_hz : its clock
     baud : bits a second of its serial line
+    memory : its external memory as the gateware has it, or None
     """
 
     @property
@@ -34,6 +35,8 @@ class BoardFacts(Protocol):
     def clock_hz(self) -> int: ...
     @property
     def baud(self) -> int: ...
+    @property
+    def memory(self) -> Any: ...
     def check(self, config: AcceleratorConfig) -> None:
         """Refuse a configuration that cannot fit; raises UserError."""
 

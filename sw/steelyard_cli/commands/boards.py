@@ -19,8 +19,11 @@ KIB = 1024
 @click.argument("board", required=False)
 @click.option("-o", "--output", type=OUTPUT_FILE, metavar="FILE.toml",
               help="Write the default configuration of BOARD.")  # fmt: skip
+@click.option("--external", is_flag=True,
+              help="Write the one with the SDRAM of BOARD: weights that do not fit the chip come "
+                   "from there.")  # fmt: skip
 @json_option
-def command(board: str | None, output: Path | None, json_file: Path | None) -> None:
+def command(board: str | None, output: Path | None, external: bool, json_file: Path | None) -> None:
     """List the boards: device, multipliers, MACs a cycle, memories, tools and clock.
 
     With BOARD that one alone; its default configuration, changed where a network needs it, goes
@@ -31,6 +34,7 @@ def command(board: str | None, output: Path | None, json_file: Path | None) -> N
       steelyard boards
       steelyard boards --json boards.json
       steelyard boards ulx3s_85f -o accelerator.toml
+      steelyard boards ulx3s_12f --external -o accelerator.toml
     """
     from steelyard_boards import BOARDS
     from steelyard_boards import board as find_board
@@ -42,7 +46,18 @@ def command(board: str | None, output: Path | None, json_file: Path | None) -> N
                 f"Option -o writes the configuration of one board to {str(output)!r}; name the "
                 f"board, as in 'steelyard boards {chosen[0].name} -o {output}'."
             )
-        chosen[0].default.to_toml(output)
+        config = chosen[0].default
+        if external:
+            if chosen[0].external is None:
+                having = ", ".join(name for name, each in BOARDS.items() if each.external)
+                raise UserError(
+                    f"Board {board!r} has no external memory that Steelyard drives; leave "
+                    f"--external out, or name one that has: {having}."
+                )
+            config = chosen[0].external
+        config.to_toml(output)
+    elif external:
+        raise UserError("Option --external is of what -o writes; name a file with -o.")
     rows = [each.row() for each in chosen]
     if json_file:
         write_json(json_file, {"boards": rows})

@@ -1,0 +1,118 @@
+"""External memory of a board: its chip, its controller and what guards its port."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from steelyard.contract import AcceleratorConfig
+
+from .chips import SdramChip
+from .guard import PortGuard
+from .pins import SdramPins
+from .port import MemoryPort
+from .reads import LATENCY_BITS
+from .sdram import SdramController
+
+__all__ = ["ExternalMemory", "MemorySide"]
+
+
+@dataclass(frozen=True)
+class ExternalMemory:
+    """External memory as a board has it.
+
+    Attributes
+    ----------
+    chip : what is on the board
+    delay : cycles from its pins to the controller and back: those of registers of the FPGA's pins
+        and of the chip's clock
+
+    Raises
+    ------
+    ValueError
+        If the delay is beyond what the controller can wait for.
+    """
+
+    chip: SdramChip
+    delay: int
+
+    def __post_init__(self) -> None:
+        slowest_cas = 3
+        if not 0 <= self.delay < (1 << LATENCY_BITS) - slowest_cas:
+            raise ValueError(f"Delay of an external memory is 0 to 4 cycles, not {self.delay!r}")
+
+    @property
+    def words(self) -> int:
+        """32-bit words of the chip."""
+        return 1 << self.chip.word_bits
+
+
+class MemorySide(wiring.Component):
+    """What stands between an accelerator that may be reset and the pins of its external memory.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+        With external memory.
+    memory : :class:`ExternalMemory`
+    clock_hz : :class:`int`
+        Frequency of the clock.
+
+    Members
+    -------
+    port : ``In(MemoryPort(config.memory.external_address_bits))``
+        To the accelerator.
+    begins : ``In(1)``
+        Strobe: a run begins.
+    reset : ``In(1)``
+        The accelerator is reset.
+    pins : ``Out(SdramPins)``
+        To the chip.
+
+    Raises
+    ------
+    ValueError
+        If the memory has fewer words than the configuration, or cannot work at that clock.
+    """
+
+    def __init__(self, config: AcceleratorConfig, memory: ExternalMemory, clock_hz: int):
+        address_bits = config.memory.external_address_bits
+        if address_bits > memory.chip.word_bits:
+            raise ValueError(
+                f"{memory.chip.name} has {memory.words} words, not {config.memory.external_words}"
+            )
+        self._address_bits = address_bits
+        self._controller = SdramController(memory.chip, clock_hz)
+        self._latency = self._controller.timing.cas + memory.delay
+        super().__init__(
+            {
+                "port": In(MemoryPort(address_bits)),
+                "begins": In(1),
+                "reset": In(1),
+                "pins": Out(SdramPins(memory.chip.address_pins)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.guard = guard = PortGuard(self._address_bits)
+        m.submodules.controller = controller = self._controller
+        connect(m, flipped(self.port), guard.user)
+        connect(m, controller.pins, flipped(self.pins))
+        mine, port = guard.memory, controller.port
+        m.d.comb += [
+            guard.reset.eq(self.reset),
+            port.command.valid.eq(mine.command.valid),
+            mine.command.ready.eq(port.command.ready),
+            # The chip may be larger.
+            *(
+                port.command.payload[name].eq(mine.command.payload[name])
+                for name in ("address", "words", "write")
+            ),
+            controller.latency.eq(self._latency),
+            controller.start.eq(self.begins & ~self.reset),
+        ]
+        connect(m, mine.write, port.write)
+        connect(m, port.read, mine.read)
+        return m
