@@ -13,6 +13,7 @@ from .engine import engine_class
 from .lib.countdown import Countdown
 from .load.loader import Loader
 from .memory.port import MemoryPort
+from .memory.reads import LATENCY_BITS
 from .output.lane_sum import LaneSum
 from .output.residual import ResidualAdder
 from .output.serial import SerialOutputStage
@@ -119,10 +120,13 @@ class Accelerator(wiring.Component):
     busy : ``Out(1)``
         A network is running, or words are moved.
     external : ``Out(MemoryPort)``
-        External memory, only of a configuration that has one. A reset leaves bursts unfinished, so
-        it must reset what is behind the port as well.
+        External memory, only of a configuration that has one. A reset leaves bursts unfinished:
+        what is behind the port must be reset as well, or be told by a
+        :class:`.memory.guard.PortGuard`.
     begins : ``Out(1)``
         Strobe: a run begins; beside `external`.
+    read_latency : ``Out(3)``
+        Read latency that the host has chosen, 0 for none; beside `external`.
     """
 
     def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
@@ -142,7 +146,7 @@ class Accelerator(wiring.Component):
     @staticmethod
     def _external_members(config):
         port = MemoryPort(config.memory.external_address_bits)
-        return {"external": Out(port), "begins": Out(1)}
+        return {"external": Out(port), "begins": Out(1), "read_latency": Out(LATENCY_BITS)}
 
     def elaborate(self, platform):
         m = Module()
@@ -424,7 +428,7 @@ class Accelerator(wiring.Component):
         return shared
 
     def _registers(self, m, sequencer, bus):
-        """What the host reads of the configuration and of the run."""
+        """What the host reads of the configuration and of the run, and what it chooses."""
         digest = self._config.hash()
         registers = [Const(0, 32)] * REGISTER_RANGE
         registers[Register.MAGIC] = Const(MAGIC, 32)
@@ -434,6 +438,12 @@ class Accelerator(wiring.Component):
             registers[Register.HASH + word] = Const(value, 32)
         registers[Register.STATUS] = Cat(self.busy, sequencer.finished, Const(0, 30))
         registers[Register.TOTAL] = sequencer.total
+        if self._config.memory.external_words:
+            chosen = Signal.like(self.read_latency, reset_less=False)
+            with m.If(bus.write & (bus.address == Register.READ_LATENCY)):
+                m.d.sync += chosen.eq(bus.data)
+            m.d.comb += self.read_latency.eq(chosen)
+            registers[Register.READ_LATENCY] = chosen
         register = Signal(32, reset_less=True)
         m.d.sync += register.eq(Array(registers)[bus.address])
         m.d.comb += bus.result.eq(register)

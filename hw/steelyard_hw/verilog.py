@@ -13,6 +13,7 @@ from steelyard.contract import AcceleratorConfig
 from .accelerator import Accelerator
 from .lib.tools import find_yosys
 from .memory.port import WORD_BITS, BurstCommand
+from .memory.reads import LATENCY_BITS
 
 __all__ = [
     "LEAST_RESET_CYCLES",
@@ -67,6 +68,7 @@ def ports(config: AcceleratorConfig) -> dict[str, dict[str, str | int]]:
         }
         found |= stream_ports
     found["begins"] = {"direction": "out", "width": 1}
+    found["read_latency"] = {"direction": "out", "width": LATENCY_BITS}
     return found
 
 

@@ -140,6 +140,7 @@ class VirtualBoard:
     divider : clock cycles of a bit on the pins
     clock_hz : frequency that the board tells the host
     memory : its external memory, if the configuration has one and that of no named board is meant
+    late : cycles that this memory's data come later than the board was made for
     log : called with each step before it when the simulation must be built
 
     Members
@@ -159,6 +160,7 @@ class VirtualBoard:
         divider: int = DIVIDER,
         clock_hz: int = CLOCK_HZ,
         memory: "ExternalMemory | None" = None,
+        late: int = 0,
         log: Log | None = None,
     ) -> None:
         self.config = config
@@ -166,7 +168,7 @@ class VirtualBoard:
         self._busy_cycles = 0
         self._busy_seconds = 0.0
         self.failure: Exception | None = None
-        self._simulation = _simulation(config, divider, clock_hz, memory, log)
+        self._simulation = _simulation(config, divider, clock_hz, memory, late, log)
         self._stop = threading.Event()
         self._master, self._slave = os.openpty()
         # No echo, no translation of line ends, from the first byte on.
@@ -238,6 +240,7 @@ def _simulation(
     divider: int,
     clock_hz: int,
     memory: "ExternalMemory | None",
+    late: int,
     log: Log | None,
 ) -> BoardSimulation:
     """Simulation of a board, with its external memory if the configuration has one."""
@@ -249,7 +252,7 @@ def _simulation(
 
     memory = memory or MEMORY
     library = build_external_board(
-        config, divider=divider, clock_hz=clock_hz, memory=memory, log=log
+        config, divider=divider, clock_hz=clock_hz, memory=memory, late=late, log=log
     )
     return BoardSimulation(library, divider, 2 * memory.words)
 

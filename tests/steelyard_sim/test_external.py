@@ -14,6 +14,7 @@ from steelyard.contract import Descriptor, configure
 from steelyard.contract.descriptor import ANY_UNDER_WAY, Operation
 from steelyard.contract.registers import Command, Register, Space, Status, command_word
 from steelyard.driver import serial
+from steelyard.driver.external import ReadLatency, find_read_latency
 from steelyard.driver.port import HostPort
 from steelyard.errors import DoesNotFit
 from steelyard.importer import load
@@ -162,6 +163,7 @@ def test_the_self_test_covers_external_memory():
     assert result.passed
     step = next(step for step in result.steps if step.name == "external")
     assert "of 1,048,576 words" in step.tested
+    assert step.tested.endswith("read latency the board's own (good: 2)")
 
 
 def test_generated_verilog_has_the_ports_that_are_named():
@@ -181,10 +183,14 @@ def test_a_board_behind_its_serial_line_is_exact_and_outlives_a_session_that_bro
     assert program.external.size
     rng = np.random.default_rng(2)
     words = rng.integers(0, 1 << 32, 300, dtype=np.uint32)
-    with VirtualBoard(CONFIG) as virtual:
+    # Its memory is a cycle later than the board expects, which each session has to find.
+    with VirtualBoard(CONFIG, late=1) as virtual:
         for _ in range(2):
             transport = serial.open_transport(virtual.path, CONFIG)
             port = HostPort(transport, 60)
+            found = find_read_latency(port, CONFIG.memory.external_words, all_of_them=True)
+            # 2 of the chip, 3 of the board's own delay.
+            assert found == ReadLatency(2 + 3 + 1, (2 + 3 + 1,))
             port.write(Space.EXTERNAL, 0, words)
             head = command_word(Command.WRITE, Space.EXTERNAL), 0, len(words)
             # Some words of a burst, and then the session ends.
@@ -192,7 +198,9 @@ def test_a_board_behind_its_serial_line_is_exact_and_outlives_a_session_that_bro
             transport.wait_idle(60)
             transport.close()
             transport = serial.open_transport(virtual.path, CONFIG)
-            found = HostPort(transport, 60).read(Space.EXTERNAL, 0, len(words))
+            port = HostPort(transport, 60)
+            port.write(Space.REGISTERS, Register.READ_LATENCY, np.array([2 + 3 + 1], np.uint32))
+            found = port.read(Space.EXTERNAL, 0, len(words))
             transport.close()
             assert (found[:100] == np.arange(1, 101)).all() and not found[100:].any()
         with driver.open(f"serial:{virtual.path}", timeout=60) as device:

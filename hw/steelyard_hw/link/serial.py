@@ -86,7 +86,11 @@ class SerialAccelerator(wiring.Component):
             m.submodules.memory = memory = self._memory
             wiring.connect(m, accelerator.external, memory.port)
             wiring.connect(m, memory.pins, wiring.flipped(self.pins))
-            m.d.comb += [memory.begins.eq(accelerator.begins), memory.reset.eq(reset)]
+            m.d.comb += [
+                memory.begins.eq(accelerator.begins),
+                memory.read_latency.eq(accelerator.read_latency),
+                memory.reset.eq(reset),
+            ]
         m.d.comb += [
             receiver.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -67,6 +67,8 @@ class MemorySide(wiring.Component):
         Strobe: a run begins.
     reset : ``In(1)``
         The accelerator is reset.
+    read_latency : ``In(3)``
+        Read latency that the host has chosen; 0 for that of `memory`.
     pins : ``Out(SdramPins)``
         To the chip.
 
@@ -90,6 +92,7 @@ class MemorySide(wiring.Component):
                 "port": In(MemoryPort(address_bits)),
                 "begins": In(1),
                 "reset": In(1),
+                "read_latency": In(LATENCY_BITS),
                 "pins": Out(SdramPins(memory.chip.address_pins)),
             }
         )
@@ -110,9 +113,11 @@ class MemorySide(wiring.Component):
                 port.command.payload[name].eq(mine.command.payload[name])
                 for name in ("address", "words", "write")
             ),
-            controller.latency.eq(self._latency),
             controller.start.eq(self.begins & ~self.reset),
         ]
+        m.d.sync += controller.latency.eq(
+            Mux(self.read_latency == 0, self._latency, self.read_latency)
+        )
         connect(m, mine.write, port.write)
         connect(m, port.read, mine.read)
         return m

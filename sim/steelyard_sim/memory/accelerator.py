@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -80,6 +80,9 @@ class ExternalAccelerator(wiring.Component):
                 for name in ("address", "words", "write")
             ),
             bench.start.eq(accelerator.begins),
+            bench.latency.eq(
+                Mux(accelerator.read_latency == 0, bench.own_latency, accelerator.read_latency)
+            ),
             self.busy.eq(accelerator.busy),
             self.violation.eq(bench.violation),
         ]

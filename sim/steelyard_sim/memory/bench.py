@@ -28,15 +28,21 @@ class MemoryBench(wiring.Component):
         As those of :class:`SdramController`.
     cells, violation
         As those of :class:`SdramModel`.
+
+    Attributes
+    ----------
+    own_latency : :class:`int`
+        Read latency that fits the chip.
     """
 
     def __init__(self, chip: SdramChip, clock_hz: int, *, delay: int = 0) -> None:
         self._controller = SdramController(chip, clock_hz)
         self._model = SdramModel(chip, clock_hz, delay=delay)
+        self.own_latency = self._controller.timing.cas + delay
         super().__init__(
             {
                 "port": In(MemoryPort(chip.word_bits)),
-                "latency": In(LATENCY_BITS, init=self._controller.timing.cas + delay),
+                "latency": In(LATENCY_BITS, init=self.own_latency),
                 "start": In(1),
                 "ready": Out(1),
                 "cells": Out(CellPort(chip)),

@@ -30,6 +30,8 @@ class ExternalBoard(wiring.Component):
     ----------
     config, divider, clock_hz, memory
         As those of :class:`~steelyard_hw.link.serial.SerialAccelerator`.
+    late : :class:`int`
+        Cycles that the chip's data come later than the board was made for.
 
     Members
     -------
@@ -45,10 +47,16 @@ class ExternalBoard(wiring.Component):
     """
 
     def __init__(
-        self, config: AcceleratorConfig, *, divider: int, clock_hz: int, memory: ExternalMemory
+        self,
+        config: AcceleratorConfig,
+        *,
+        divider: int,
+        clock_hz: int,
+        memory: ExternalMemory,
+        late: int = 0,
     ) -> None:
         self._board = SerialAccelerator(config, divider=divider, clock_hz=clock_hz, memory=memory)
-        self._model = SdramModel(memory.chip, clock_hz, delay=memory.delay)
+        self._model = SdramModel(memory.chip, clock_hz, delay=memory.delay + late)
         super().__init__(
             {
                 "rx": In(1, init=1),
@@ -80,6 +88,7 @@ def build_external_board(
     divider: int,
     clock_hz: int,
     memory: ExternalMemory,
+    late: int = 0,
     log: Log | None = None,
 ) -> Path:
     """Shared library of a board with external memory, as
@@ -93,10 +102,10 @@ def build_external_board(
         If a tool refuses the gateware.
     """
     return cached_library(
-        f"external board {divider} {clock_hz} {config.link} {memory}\n{config.canonical()}\n"
+        f"external board {divider} {clock_hz} {config.link} {memory} {late}\n{config.canonical()}\n"
         f"{gateware_digest(*CONVERTER, __name__)}",
         lambda: convert_component(
-            ExternalBoard(config, divider=divider, clock_hz=clock_hz, memory=memory),
+            ExternalBoard(config, divider=divider, clock_hz=clock_hz, memory=memory, late=late),
             "steelyard_board",
         ),
         "steelyard_board",

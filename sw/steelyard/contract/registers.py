@@ -70,9 +70,14 @@ class Register(IntEnum):
     """:class:`Status`."""
     TOTAL = 11
     """Cycles of the last START, from start to done."""
+    READ_LATENCY = 12
+    """Cycles that a read of the external memory takes from pins to pins, 0 for what the board was
+    made with; the only one that is written, and only where there is such a memory."""
 
 
-REGISTERS = 12
+READ_LATENCIES = range(2, 8)
+"""Latencies that :attr:`Register.READ_LATENCY` may choose."""
+REGISTERS = 13
 """Registers with a meaning; those after them are 0."""
 
 

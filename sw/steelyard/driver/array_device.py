@@ -18,6 +18,7 @@ from ..program import LayerEntry, Plane, Program
 from ..progress import Log, Progress
 from .device import Device, LayerCounters, Outputs
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
+from .external import ReadLatency, find_read_latency
 from .forecast import Forecast, predict_line
 from .link import LinkStatistics
 from .port import HostPort, inference_words, memories
@@ -69,12 +70,14 @@ class ArrayDevice(Device):
         self._opened: AcceleratorConfig | None = None
         self._ran: range = range(0)
         self._traffic: Traffic | None = None
+        self._read_latency: ReadLatency | None = None
 
     def _open(self, config: AcceleratorConfig | None) -> HostPort:
         if self._port is None or (self._fixed is None and self._opened != config):
             self.close()
             self._transport = self._factory(self._address, config, self._log)
             self._port = HostPort(self._transport, self._timeout)
+            self._read_latency = None
             self._opened = getattr(self._transport, "board_config", config)
         return self._port
 
@@ -100,6 +103,8 @@ class ArrayDevice(Device):
         with self._closing():
             port = self._open(self._fixed or program.config)
             port.check(program.config, self._opened)
+            if program.external.size and self._read_latency is None:
+                self._read_latency = find_read_latency(port, program.config.memory.external_words)
             for space, words in memories(program):
                 port.write(space, 0, words)
             port.finish()

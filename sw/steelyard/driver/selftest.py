@@ -20,6 +20,7 @@ from ..progress import Progress
 from .check import check
 from .device import Device
 from .errors import MemoryFault
+from .external import find_read_latency
 from .port import HostPort
 
 __all__ = ["SelfTest", "Step", "run_selftest"]
@@ -114,8 +115,15 @@ def run_selftest(
                 progress(number * PART_STEPS + int(PART_STEPS * share), total, space.name.lower())
 
         with result.step(space.name.lower()) as step:
+            latency = ""
+            if space == Space.EXTERNAL:
+                try:
+                    latency = f", {find_read_latency(port, items, all_of_them=True)}"
+                except MemoryFault as error:
+                    step.fault = str(error)
+                    continue
             tested, step.fault = _test_memory(port, space, items, bits, quick, report)
-            step.tested = f"{tested:,} of {items * len(bits):,} words, 2 patterns"
+            step.tested = f"{tested:,} of {items * len(bits):,} words, 2 patterns{latency}"
     if progress is not None:
         progress(len(memories) * PART_STEPS, total, "network")
     with result.step("network") as step:
