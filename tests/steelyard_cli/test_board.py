@@ -34,6 +34,7 @@ class Facts:
     clock_hz: int = virtual.CLOCK_HZ
     baud: int = virtual.CLOCK_HZ // virtual.DIVIDER
     memory: None = None
+    external: None = None
 
 
 @pytest.fixture

@@ -184,20 +184,24 @@ def test_cycles_that_check_prints_are_those_of_the_program(steelyard, work, tmp_
     assert f"{cycles:,} cycles a batch" in checked.out
 
 
+def fully_connected(inputs, outputs, path):
+    weight = np.random.default_rng(0).standard_normal((outputs, inputs)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], "fc", transB=1)],
+        "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", inputs))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("n", outputs))],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+
+
 def test_a_network_that_no_board_holds_is_estimated_on_larger_memories(
     steelyard, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    weight = np.random.default_rng(0).standard_normal((600, 4096)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("Gemm", ["x", "w"], ["y"], "fc", transB=1)],
-        "wide",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", 4096))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("n", 600))],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), "wide.onnx")
+    fully_connected(60_000, 8, "wide.onnx")
     found = steelyard("check", "wide.onnx", "--json", "c.json")
     assert found.status == 0, found.err
     assert "No board's own configuration holds the network" in found.err
@@ -205,6 +209,18 @@ def test_a_network_that_no_board_holds_is_estimated_on_larger_memories(
     document = json.loads(Path("c.json").read_text())
     assert not any(row["fits"] for row in document["boards"])
     assert not document["estimate"]["fits"]
+
+
+def test_weights_that_fit_no_chip_are_told_to_come_from_the_sdram(steelyard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fully_connected(4096, 600, "wide.onnx")
+    found = steelyard("check", "wide.onnx", "--json", "c.json")
+    assert found.status == 0, found.err
+    assert "With SDRAM: 'steelyard boards ulx3s_85f --external -o FILE' writes" in found.out
+    assert "bytes a batch from external memory" in found.out
+    document = json.loads(Path("c.json").read_text())
+    for key in ("fits", "external_memory"):
+        assert [row["board"] for row in document["boards"] if row[key]] == ["ulx3s_85f"]
 
 
 def test_quantize_says_all_that_compile_will_refuse_before_it_works(

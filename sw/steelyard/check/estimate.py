@@ -102,7 +102,7 @@ class BoardFit:
     -------
     name : of the board
     clock_hz : its clock
-    config : its configuration
+    config : its configuration, that with external memory where it takes that
     estimate : what the network takes; None where a layer cannot run at all
     problem : the first reason why it does not run; None if it does
     """
@@ -151,6 +151,8 @@ def assess(
 def fits(network: Network, boards: Iterable[BoardFacts], *, batch: int = 1) -> list[BoardFit]:
     """What a network would take of each board's own configuration.
 
+    Where that does not run it, but the board's configuration with external memory does, of that.
+
     Parameters
     ----------
     network : integer network
@@ -158,9 +160,8 @@ def fits(network: Network, boards: Iterable[BoardFacts], *, batch: int = 1) -> l
     batch : images computed together
     """
     plans: dict[AcceleratorConfig, Planned | str] = {}
-    found = []
-    for board in boards:
-        config = board.default
+
+    def fit(board: BoardFacts, config: AcceleratorConfig) -> BoardFit:
         # How large the other memories are changes no plan, unless words are moved into them.
         most = {name: size for name, size in MEMORIES.items() if name != "max_layers"}
         key = config if config.memory.external_words else config.with_(**most)
@@ -180,15 +181,21 @@ def fits(network: Network, boards: Iterable[BoardFacts], *, batch: int = 1) -> l
                 own.check_capacity()
             except DoesNotFit as error:
                 problem = error.problem
-        found.append(
-            BoardFit(
-                name=board.name,
-                clock_hz=board.clock_hz,
-                config=config,
-                estimate=cost,
-                problem=problem,
-            )
+        return BoardFit(
+            name=board.name,
+            clock_hz=board.clock_hz,
+            config=config,
+            estimate=cost,
+            problem=problem,
         )
+
+    found = []
+    for board in boards:
+        best = fit(board, board.default)
+        if best.problem is not None and board.external is not None:
+            external = fit(board, board.external)
+            best = external if external.problem is None else best
+        found.append(best)
     return found
 
 

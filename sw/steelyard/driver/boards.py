@@ -25,6 +25,7 @@ class BoardFacts(Protocol):
     clock_hz : its clock
     baud : bits a second of its serial line
     memory : its external memory as the gateware has it, or None
+    external : a configuration with that, or None
     """
 
     @property
@@ -37,6 +38,8 @@ class BoardFacts(Protocol):
     def baud(self) -> int: ...
     @property
     def memory(self) -> Any: ...
+    @property
+    def external(self) -> AcceleratorConfig | None: ...
     def check(self, config: AcceleratorConfig) -> None:
         """Refuse a configuration that cannot fit; raises UserError."""
 

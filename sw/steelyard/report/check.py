@@ -44,6 +44,7 @@ def check_document(
                 "board": each.name,
                 "fits": each.problem is None,
                 "problem": each.problem,
+                "external_memory": bool(each.config.memory.external_words),
                 "cycles": None if each.estimate is None else each.estimate.cycles,
             }
             for each in boards

@@ -101,6 +101,12 @@ def _on_boards(examined: "Examined", batch: int, json_file: Path | None) -> None
         clock, name = (None, None) if best is None else (best.clock_hz, best.name)
         write_json(json_file, check_document(examined, cost, clock, name, found, ()))
     show(board_table(found), *refusals(found))
+    external = [each.name for each in found if each.config.memory.external_words]
+    if external:
+        show(
+            f"With SDRAM: 'steelyard boards {external[0]} --external -o FILE' writes the "
+            "configuration, for --config of this command, compile and bitstream."
+        )
     if best is None or cost is None:
         show("No board's own configuration runs the network.")
         return

@@ -32,7 +32,8 @@ def board_table(fits: Sequence["BoardFit"]) -> Table:
 
 
 def _row(fit: "BoardFit") -> Sequence[object]:
-    runs = "yes" if fit.problem is None else "no"
+    external = fit.config.memory.external_words
+    runs = "no" if fit.problem is not None else "with SDRAM" if external else "yes"
     cost = fit.estimate
     if cost is None:
         return (fit.name, runs, *(None for _ in MEMORIES), None, None)

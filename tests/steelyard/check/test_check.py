@@ -167,6 +167,8 @@ class FakeBoard:
     default: AcceleratorConfig
     clock_hz: int = 1_000_000
     baud: int = 1
+    memory: object = None
+    external: AcceleratorConfig | None = None
 
     def check(self, config: AcceleratorConfig) -> None:
         raise AssertionError("the board's own configuration fits it")
@@ -194,6 +196,27 @@ def test_the_smallest_board_that_fits_is_taken_and_others_say_why_not():
     assert best.estimate is not None
     assert best.estimate.frames_per_second(1e6) == pytest.approx(1e6 / best.estimate.cycles)
     assert smallest([found["short"]]) is None
+
+
+def test_a_board_whose_own_configuration_is_too_small_is_taken_with_its_external_memory():
+    network = random_network(3, layers=9, max_channels=48, max_pixels=64)
+    whole = configure("array", lanes=4, columns=4, requantizers=2, weight_words=8192)
+    small = whole.with_(weight_words=512)
+    external = small.with_(external_words=1 << 20, max_layers=512)
+    too_small = external.with_(max_layers=2)
+    boards = [
+        FakeBoard("without", small),
+        FakeBoard("with", small, external=external),
+        FakeBoard("too small", small, external=too_small),
+        FakeBoard("on chip", whole, external=external),
+    ]
+    without, with_it, short, own = fits(network, boards)
+    assert without.problem is not None and without.config == small
+    assert with_it.problem is None and with_it.config == external
+    assert with_it.estimate is not None and with_it.estimate.moved_words > 0
+    # What would be missing on the chip is what the user can do something about.
+    assert short.problem == without.problem and short.config == small
+    assert own.problem is None and own.config == whole
 
 
 def test_every_layer_that_a_configuration_leaves_out_is_a_problem():
