@@ -69,11 +69,21 @@ class Board:
             If the configuration needs more than the device has, with the amounts; if the program
             is one of another configuration; if the clock or the serial rate cannot be made.
         """
-        self.device.family.clock.check(self.oscillator_hz, self.clock_hz)
-        divider_for(self.clock_hz, self.baud)
+        self.check_clock()
         if config.memory.external_words:
             self._check_memory(config)
         check(self.name, self.device, config, program)
+
+    def check_clock(self) -> None:
+        """Refuse a clock or a serial rate that cannot be made.
+
+        Raises
+        ------
+        UserError
+            If that is so.
+        """
+        self.device.family.clock.check(self.oscillator_hz, self.clock_hz)
+        divider_for(self.clock_hz, self.baud)
 
     def _check_memory(self, config: AcceleratorConfig) -> None:
         """Refuse a configuration with external memory that the board does not have."""

@@ -1,6 +1,7 @@
 """The flow with small programs in the tools' place: what it leaves and says of failures."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -136,3 +137,15 @@ def test_the_command_fails_where_the_clock_is_missed(tools, tmp_path, steelyard)
     assert result.status == 1
     assert "reaches 55.0 MHz at best where the clock of board 'ulx3s_25f' is 62.5 MHz" in result.err
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["bitstream"] is None
+    # The clock that is proposed can be made, and is reached.
+    remedy = re.search(r"try (--clock) ([0-9.]+), more seeds", result.err)
+    assert remedy is not None and 50 <= float(remedy[2]) <= 55
+    result = steelyard(
+        "bitstream", "ulx3s_25f", "--seeds", "1", "-o", tmp_path / "out", *remedy.groups()
+    )
+    assert result.status == 0, result.err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["clock_mhz"] == float(remedy[2])
+    refused = steelyard("bitstream", "ulx3s_25f", "-o", tmp_path / "no", "--clock", "61.3")
+    assert refused.status == 2
+    assert "cannot make 61.3 MHz" in refused.err

@@ -1,12 +1,13 @@
 """``steelyard bitstream``."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from steelyard.contract import AcceleratorConfig
+from steelyard.errors import UserError
 from steelyard.files import check_output
 
 from ..errors import BadResult
@@ -15,10 +16,14 @@ from ..view.console import activity, percent, show, table
 from ..view.output import write_json
 
 if TYPE_CHECKING:
+    from steelyard_boards import Board
     from steelyard_boards.flow import Summary
 
 __all__ = ["command"]
 
+MHZ = 1_000_000
+CLOCK_STEP = 2.5
+"""MHz between clocks that are proposed."""
 PEERS = (
     "Dense ECP5 designs: CFU-Playground hps_accel 141 (4.5 k LUT4, 32 MACs), NNgen 222 (20.6 k "
     "LUT4 and 5.7 k CCU2C of two LUTs each, 144 MACs). Ours counts all of the chip: serial link, "
@@ -37,8 +42,18 @@ OTHERS = "Link, sequencer and requantizers are in it."
     "--seeds", type=click.IntRange(1), show_default="3, Gowin 1",
     help="Placements to try; the fastest is taken.",
 )  # fmt: skip
+@click.option(
+    "--clock", type=click.FloatRange(1, min_open=True), metavar="MHZ",
+    help="Clock of the design in place of the board's own.",
+)  # fmt: skip
 @click.option("-o", "--output", type=OUTPUT_FOLDER, metavar="DIR", help="build/BOARD unless given.")
-def command(board: str, config: Path | None, seeds: int | None, output: Path | None) -> None:
+def command(
+    board: str,
+    config: Path | None,
+    seeds: int | None,
+    clock: float | None,
+    output: Path | None,
+) -> None:
     """Build the bitstream of a board, whose names 'steelyard boards' lists.
 
     What cannot fit is refused at once. DIR receives the bitstream, named as the board,
@@ -53,11 +68,14 @@ def command(board: str, config: Path | None, seeds: int | None, output: Path | N
     Examples:
       steelyard bitstream ulx3s_85f
       steelyard bitstream ulx3s_25f --config accelerator.toml --seeds 1 -o build/small
+      steelyard bitstream ulx3s_12f --clock 75
     """
     from steelyard_boards import board as find_board
     from steelyard_boards.flow import BuildFailed, build
 
     target = find_board(board)
+    if clock is not None:
+        target = replace(target, clock_hz=round(clock * MHZ))
     configured = AcceleratorConfig.from_toml(config) if config else target.default
     folder = output or Path("build") / board
     check_output(folder / "summary.json")
@@ -86,9 +104,22 @@ def command(board: str, config: Path | None, seeds: int | None, output: Path | N
     if summary.bitstream is None:
         raise BadResult(
             f"The design reaches {best:.1f} MHz at best where the clock of board {target.name!r} "
-            f"is {summary.clock_mhz:g} MHz; try more seeds or a smaller configuration."
+            f"is {summary.clock_mhz:g} MHz; try {_slower(target, best)}more seeds or a smaller "
+            "configuration."
         )
     show(f"bitstream: {summary.bitstream}")
+
+
+def _slower(board: "Board", best_mhz: float) -> str:
+    """A clock below what was reached that the board can make, as a remedy; nothing if none is."""
+    for steps in range(int(best_mhz / CLOCK_STEP), 0, -1):
+        slower = replace(board, clock_hz=round(steps * CLOCK_STEP * MHZ))
+        try:
+            slower.check_clock()
+        except UserError:
+            continue
+        return f"--clock {steps * CLOCK_STEP:g}, "
+    return ""
 
 
 def _show_size(board: Any, outline: str, summary: "Summary") -> None:
