@@ -1,6 +1,7 @@
 """``steelyard check`` and networks whose end is left to the host, from check to run."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -221,6 +222,23 @@ def test_weights_that_fit_no_chip_are_told_to_come_from_the_sdram(steelyard, tmp
     document = json.loads(Path("c.json").read_text())
     for key in ("fits", "external_memory"):
         assert [row["board"] for row in document["boards"] if row[key]] == ["ulx3s_85f"]
+
+
+def test_a_board_whose_sdram_holds_a_network_is_said_to(steelyard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fully_connected(4096, 600, "wide.onnx")
+    np.save("x.npy", np.random.default_rng(1).standard_normal((8, 4096)).astype(np.float32))
+    quantized = steelyard("quantize", "wide.onnx", "--calibration", "x.npy", "-o", "int8.onnx")
+    assert quantized.status == 0, quantized.err
+    compiled = ("compile", "int8.onnx", "-o", "net.syp", "--board", "ulx3s_85f")
+    found = steelyard(*compiled)
+    found.refused("the SDRAM of board 'ulx3s_85f' holds it: write that configuration with")
+    advice = re.search(r"'steelyard (boards .*?)' and give '(--board .*?)'", found.err)
+    assert advice is not None
+    assert steelyard(*advice[1].split()).status == 0
+    made = steelyard(*compiled[:4], *advice[2].split())
+    assert made.status == 0, made.err
+    assert Program.load(tmp_path / "net.syp").external.size
 
 
 def test_quantize_says_all_that_compile_will_refuse_before_it_works(

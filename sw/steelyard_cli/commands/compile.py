@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from steelyard.check import fits
 from steelyard.compile import compile as compile_program
 from steelyard.compile import compile_with_memories
 from steelyard.compile.cycles import predict_program
@@ -130,7 +131,11 @@ def command(
         except DoesNotFit as error:
             if board is None or not error.needs:
                 raise
-            raise DoesNotFit(error.problem, _board_advice(board, chosen, config, error)) from None
+            external = (
+                config is None and fits(loaded, [find_board(board)], batch=batch)[0].problem is None
+            )
+            advice = _board_advice(board, chosen, config, error, external)
+            raise DoesNotFit(error.problem, advice) from None
     program = replace(program, host=host)
     program.save(output)
     plan = plan_document(program)
@@ -172,18 +177,29 @@ def _options(config: AcceleratorConfig, **given: Any) -> dict[str, Any]:
 
 
 def _board_advice(
-    name: str, config: AcceleratorConfig, config_file: Path | None, error: DoesNotFit
+    name: str,
+    config: AcceleratorConfig,
+    config_file: Path | None,
+    error: DoesNotFit,
+    external: bool,
 ) -> str:
     """What to do about a network that a board's configuration is too small for.
 
     Parameters
     ----------
     config : that of the file, or the board's own without one
+    external : whether the board's configuration with external memory holds the network
     """
     smaller = "a smaller batch or a sparser network"
     try:
         find_board(name).check(config.with_(**error.needs))
     except DoesNotFit as refusal:
+        if external:
+            return (
+                f"the SDRAM of board {name!r} holds it: write that configuration with 'steelyard "
+                f"boards {name} --external -o {name}.toml' and give '--board {name} --config "
+                f"{name}.toml', or use {smaller}."
+            )
         return (
             f"nor does board {name!r} hold the memories for it ({refusal.problem}); use {smaller} "
             "or a larger board."
