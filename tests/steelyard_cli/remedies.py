@@ -222,6 +222,16 @@ COMPILE = (
     ),
     Remedy("boards -o new.toml", "name the board, as in '(.*)'", ("{0}",)),
     Remedy(
+        "boards ulx3s_12f --external",
+        "name a file with -o",
+        ("boards ulx3s_12f --external -o new.toml",),
+    ),
+    Remedy(
+        "boards versa_ecp5 --external -o new.toml",
+        "leave --external out, or name one that has: ([a-z0-9_]+)",
+        ("boards versa_ecp5 -o new.toml", "boards {0} --external -o new.toml"),
+    ),
+    Remedy(
         "compile int8.onnx -o n.syp --board toaster",
         "choose one of (?:.*, )?(ulx3s_85f)",
         ("compile int8.onnx -o n.syp --board {0}", "boards"),
