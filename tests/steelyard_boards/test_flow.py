@@ -1,14 +1,20 @@
 """The flow with small programs in the tools' place: what it leaves and says of failures."""
 
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
+from interrupts import interruptible
 from steelyard.errors import UserError
 from steelyard_boards import board
-from steelyard_boards.flow import BuildFailed, build
+from steelyard_boards.flow import BuildFailed, Outcome, build, route, synthesize
 from steelyard_boards.flow.build import FLOWS
 
 pytestmark = pytest.mark.usefixtures("small_design")
@@ -149,3 +155,100 @@ def test_the_command_fails_where_the_clock_is_missed(tools, tmp_path, steelyard)
     refused = steelyard("bitstream", "ulx3s_25f", "-o", tmp_path / "no", "--clock", "61.3")
     assert refused.status == 2
     assert "cannot make 61.3 MHz" in refused.err
+
+
+PACK = """
+import pathlib, sys
+def of(option): return sys.argv[sys.argv.index(option) + 1]
+if '--pack-only' in sys.argv:
+    assert '--textcfg' not in sys.argv and sys.argv.count('--log') == 1
+    rows = {'TRELLIS_IO': 3, 'DP16KD': 53, 'MULT18X18D': 28, 'TRELLIS_FF': 7281,
+            'TRELLIS_COMB': 6983}
+    lines = ['Info: Packing LUTs...', 'Info: Device utilisation:']
+    lines += [f'Info: \\t{name:>20}: {used:7d}/{9999:7d}    29%' for name, used in rows.items()]
+    pathlib.Path(of('--log')).write_text('\\n'.join(lines) + '\\n\\n2 warnings, 0 errors\\n')
+    raise SystemExit
+"""
+
+
+def test_synthesis_alone_counts_what_placement_will(tools, tmp_path):
+    tools("NEXTPNR_ECP5", PACK)
+    made = synthesize(board("ulx3s_25f"), TINY, tmp_path)
+    assert made.outcome == Outcome(lut=6983, ff=7281, dsp=28, bram=53)
+    # What place and route needs and no more: the design's own text is large.
+    assert {"top.json", "top.lpf", "build_top.sh"} <= made.files.keys()
+    assert not any(name.endswith((".il", ".v")) for name in made.files)
+    tools("NEXTPNR_ECP5", "open('pack.log', 'w').write('Info: nothing')")
+    with pytest.raises(BuildFailed, match=r"^The log of nextpnr has no table of cells; use one"):
+        synthesize(board("ulx3s_25f"), TINY, tmp_path)
+
+
+def test_what_was_synthesized_is_placed_elsewhere_as_in_a_build(tools, tmp_path):
+    tools("NEXTPNR_ECP5", PACK + NEXTPNR)
+    small = board("ulx3s_25f")
+    files = synthesize(small, TINY, tmp_path / "one").files
+    assert route(small, files, tmp_path / "other", seeds=(1, 3)) == [62.5, 72.5]
+    build(small, TINY, tmp_path / "whole", seeds=(3,))
+    for name in ("arguments.json", "top.lpf", "top.json"):
+        there = (tmp_path / "whole" / "work" / name).read_text()
+        assert (tmp_path / "other" / name).read_text() == there
+
+
+RUNNING = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from steelyard_boards.flow.tools import run_tool
+with ThreadPoolExecutor() as pool:  # as seeds are placed
+    command = [sys.executable, '-c', sys.argv[1]]
+    pool.submit(run_tool, command, Path(sys.argv[2]), 'a.log', 'it', print).result()
+"""
+SLEEPING = """
+import os, pathlib, time
+pathlib.Path('pid').write_text(str(os.getpid()))
+time.sleep(99)
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_a_tool_ends_with_whoever_wanted_it(tmp_path, how):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", RUNNING, SLEEPING, tmp_path]
+    with interruptible():
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    with process:
+        wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        pid = int((tmp_path / "pid").read_text())
+        assert alive(pid)
+        if how == "killed":
+            process.kill()
+        else:
+            # As a terminal does, to all processes of a command.
+            os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=20)
+    wait_for(lambda: not alive(pid))
+
+
+def test_a_tool_that_was_killed_is_said_to_be(tools, tmp_path):
+    tools("YOSYS", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(BuildFailed, match=f"^Synthesis failed with status -{signal.SIGSEGV:d} "):
+        make(tmp_path / "out", seeds=(1,))
+
+
+def alive(pid):
+    """Whether a process runs that nobody waits for."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def wait_for(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)

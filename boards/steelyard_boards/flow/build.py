@@ -2,7 +2,8 @@
 
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from steelyard.contract import AcceleratorConfig
@@ -14,9 +15,22 @@ from ..demo import demo_cycles
 from . import nextpnr
 from .flow import Flow, Job
 from .summary import Outcome, Summary
+from .tools import tool_version
 from .vivado import Vivado
 
-__all__ = ["FLOWS", "bitstream_file", "build", "prepare"]
+__all__ = [
+    "FLOWS",
+    "Synthesis",
+    "bitstream_file",
+    "build",
+    "prepare",
+    "route",
+    "synthesize",
+    "tool_versions",
+]
+
+DESIGNS = (".il", ".v")
+"""Endings of files that synthesis reads and place and route does not."""
 
 FLOWS: dict[str, Flow] = {flow.toolchain: flow for flow in (*nextpnr.FLOWS, Vivado())}
 """Flows by the families' toolchains."""
@@ -36,6 +50,94 @@ def prepare(board: Board, config: AcceleratorConfig) -> dict[str, str]:
 def bitstream_file(board: Board, folder: Path) -> Path:
     """Where a build in `folder` leaves the board's bitstream."""
     return folder / f"{board.name}{FLOWS[board.device.family.toolchain].suffix}"
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """A design that is synthesized, but not placed.
+
+    Attributes
+    ----------
+    outcome : cells as placement counts them
+    files : what place and route starts from, by name, text; empty where synthesis and placement
+        are not told apart
+    """
+
+    outcome: Outcome
+    files: dict[str, str]
+
+
+def synthesize(
+    board: Board, config: AcceleratorConfig, folder: Path, *, log: Log = lambda now: None
+) -> Synthesis:
+    """Synthesize a configuration for a board; `folder` receives the tools' files and logs.
+
+    Raises
+    ------
+    UserError
+        If the configuration does not fit the board, or a tool is missing.
+    BuildFailed
+        If a tool fails.
+    """
+    board.check(config)
+    flow = FLOWS[board.device.family.toolchain]
+    tools = flow.synthesis_tools()
+    log("elaborating")
+    files = prepare(board, config)
+    _write(folder, files)
+    outcome = flow.synthesize(Job(board, folder, folder, files, tools, (), log))
+    if not flow.netlist:
+        return Synthesis(outcome, {})
+    netlist = (folder / flow.netlist).read_text(encoding="utf-8")
+    kept = {name: text for name, text in files.items() if not name.endswith(DESIGNS)}
+    return Synthesis(outcome, {**kept, flow.netlist: netlist})
+
+
+def route(
+    board: Board,
+    files: Mapping[str, str],
+    folder: Path,
+    *,
+    seeds: Sequence[int] = (1,),
+    log: Log = lambda now: None,
+) -> list[float]:
+    """Place and route what was synthesized, once with each seed: highest clocks, MHz.
+
+    0 MHz of a seed whose router found no way.
+
+    Parameters
+    ----------
+    files : of :class:`Synthesis`; written into `folder`
+
+    Raises
+    ------
+    UserError
+        If a tool is missing.
+    BuildFailed
+        If a tool fails, or the board's maker places and routes.
+    """
+    flow = FLOWS[board.device.family.toolchain]
+    _write(folder, files)
+    tools = flow.synthesis_tools()
+    return flow.route(Job(board, folder, folder, files, tools, tuple(seeds), log))
+
+
+def tool_versions(board: Board) -> dict[str, str]:
+    """Versions of the tools that synthesize and place, in their own words, by their variables.
+
+    Raises
+    ------
+    UserError
+        If a tool is missing.
+    """
+    tools = FLOWS[board.device.family.toolchain].synthesis_tools()
+    return {variable: tool_version(command) for variable, command in sorted(tools.items())}
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, content in files.items():
+        with replacing(folder / name, "Build file") as temporary:
+            temporary.write_text(content, encoding="utf-8")
 
 
 def build(
@@ -74,9 +176,7 @@ def build(
     shutil.rmtree(work, ignore_errors=True)
     log("elaborating")
     files = prepare(board, config)
-    for name, content in files.items():
-        with replacing(work / name, "Build file") as temporary:
-            temporary.write_text(content, encoding="utf-8")
+    _write(work, files)
     config.to_toml(folder / "config.toml")
     outcome = flow.build(Job(board, folder, work, files, tools, tuple(seeds), log))
     return _summary(board, config, outcome), outcome

@@ -14,7 +14,7 @@ from steelyard_hw.verilog import bare_memories
 from ..board import Board
 from ..top import Top
 from .summary import Outcome
-from .tools import Command
+from .tools import BuildFailed, Command
 
 __all__ = ["Flow", "Job", "plan"]
 
@@ -39,10 +39,12 @@ class Flow(ABC):
     ----------
     toolchain : what a family calls it
     suffix : of the bitstream's name
+    netlist : what synthesis leaves for place and route; empty where the maker's tools do both
     """
 
     toolchain: ClassVar[str]
     suffix: ClassVar[str]
+    netlist: ClassVar[str] = ""
 
     @abstractmethod
     def find_tools(self) -> dict[str, Command]:
@@ -54,6 +56,16 @@ class Flow(ABC):
             If one is missing that can be installed.
         """
 
+    def synthesis_tools(self) -> dict[str, Command]:
+        """Those of them that decide what synthesis and placement make.
+
+        Raises
+        ------
+        UserError
+            If one is missing that can be installed.
+        """
+        return self.find_tools()
+
     @abstractmethod
     def prepare(self, board: Board, config: AcceleratorConfig) -> dict[str, str]:
         """Files of a build by name: design, scripts and constraints.
@@ -63,6 +75,31 @@ class Flow(ABC):
         UserError
             If the board's clock or serial rate cannot be made.
         """
+
+    @abstractmethod
+    def synthesize(self, job: Job) -> Outcome:
+        """Synthesize alone: cells as placement counts them, and the netlist in the work folder.
+
+        Raises
+        ------
+        BuildFailed
+            If a tool fails.
+        """
+
+    def route(self, job: Job) -> list[float]:
+        """Place and route a netlist in the work folder: highest clock of each seed, MHz.
+
+        0 MHz of a seed whose router found no way.
+
+        Raises
+        ------
+        BuildFailed
+            If a tool fails, or the flow leaves no netlist.
+        """
+        raise BuildFailed(
+            f"Devices of board {job.board.name!r} are placed by {self.toolchain} as a whole; run "
+            f"'steelyard bitstream {job.board.name}'."
+        )
 
     @abstractmethod
     def build(self, job: Job) -> Outcome:

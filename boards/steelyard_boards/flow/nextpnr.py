@@ -91,10 +91,15 @@ class NextpnrFlow(Flow):
     headroom: ClassVar[float] = 2
 
     def find_tools(self) -> dict[str, Command]:
-        tools = {"YOSYS": find_yosys("Building a bitstream").command}
-        for variable, name in (self.nextpnr, self.packer):
-            tools[variable] = require_tool(variable, name)
-        return tools
+        variable, name = self.packer
+        return {**self.synthesis_tools(), variable: require_tool(variable, name)}
+
+    def synthesis_tools(self) -> dict[str, Command]:
+        variable, name = self.nextpnr
+        return {
+            "YOSYS": find_yosys("Building a bitstream").command,
+            variable: require_tool(variable, name),
+        }
 
     def prepare(self, board: Board, config: AcceleratorConfig) -> dict[str, str]:
         return plan(
@@ -106,14 +111,26 @@ class NextpnrFlow(Flow):
             nextpnr_opts=self.options,
         )
 
+    def synthesize(self, job: Job) -> Outcome:
+        self._synthesize(job)
+        netlist = self._netlist(job)
+        command = self._nextpnr(job, netlist)
+        for option, name in (("--log", "pack.log"), (self.routed_option, None)):
+            at = command.index(option)
+            command[at : at + 2] = [] if name is None else [option, name]
+        run_tool([*command, "--pack-only"], job.work, "pack.log", "packing of cells", job.log)
+        packed = (job.work / "pack.log").read_text(encoding="utf-8", errors="replace")
+        lut, ff, dsp, bram = self.count(_utilization(packed), netlist)
+        return Outcome(lut, ff, dsp, bram)
+
+    def route(self, job: Job) -> list[float]:
+        nextpnr = self._nextpnr(job, self._netlist(job))
+        return [self._route(nextpnr, job, seed).fmax_mhz for seed in job.seeds]
+
     def build(self, job: Job) -> Outcome:
-        work, files = job.work, job.files
-        yosys = [*job.tools["YOSYS"], *_arguments(files, "YOSYS")]
-        run_tool(yosys, work, f"{TOP}.rpt", "synthesis", job.log)
-        netlist = json.loads((work / self.netlist).read_text(encoding="utf-8"))["modules"][TOP]
-        variable = self.nextpnr[0]
-        arguments = self.constrain(job, netlist, _arguments(files, variable))
-        nextpnr = [*job.tools[variable], *arguments]
+        self._synthesize(job)
+        netlist = self._netlist(job)
+        nextpnr = self._nextpnr(job, netlist)
         with ThreadPoolExecutor(min(len(job.seeds), os.cpu_count() or 1)) as pool:
             routed = list(pool.map(lambda seed: self._route(nextpnr, job, seed), job.seeds))
         best = max(routed, key=lambda each: each.fmax_mhz)
@@ -129,6 +146,21 @@ class NextpnrFlow(Flow):
             self._pack(job, best.seed, bitstream)
         lut, ff, dsp, bram = self.count(best.used, netlist)
         return Outcome(lut, ff, dsp, bram, [each.fmax_mhz for each in routed], bitstream)
+
+    def _synthesize(self, job: Job) -> None:
+        yosys = [*job.tools["YOSYS"], *_arguments(job.files, "YOSYS")]
+        run_tool(yosys, job.work, f"{TOP}.rpt", "synthesis", job.log)
+
+    def _netlist(self, job: Job) -> dict:
+        text = (job.work / self.netlist).read_text(encoding="utf-8")
+        top: dict = json.loads(text)["modules"][TOP]
+        return top
+
+    def _nextpnr(self, job: Job, netlist: dict) -> list[str]:
+        """Command of place and route, once its constraints are written."""
+        variable = self.nextpnr[0]
+        arguments = self.constrain(job, netlist, _arguments(job.files, variable))
+        return [*job.tools[variable], *arguments]
 
     @abstractmethod
     def constrain(self, job: Job, netlist: dict, arguments: Sequence[str]) -> list[str]:
@@ -175,6 +207,17 @@ def _arguments(files: Mapping[str, str], variable: str) -> list[str]:
     """Arguments of a tool, as the platform wrote them into its build script."""
     words = (shlex.split(line, comments=True) for line in files[f"build_{TOP}.sh"].splitlines())
     return next(line[1:] for line in words if line[:1] == [f"${variable}"])
+
+
+def _utilization(log: str) -> dict[str, int]:
+    """Cells used, of the last table in nextpnr's log; it writes no other report before routing."""
+    _, found, table = log.rpartition("Info: Device utilisation:\n")
+    if not found:
+        raise BuildFailed(
+            "The log of nextpnr has no table of cells; use one of version 0.7 or newer."
+        )
+    rows = re.findall(r"^Info:\s+(\w+): +(\d+)/", table, re.MULTILINE)
+    return {name: int(used) for name, used in rows}
 
 
 class Trellis(NextpnrFlow):

@@ -1,10 +1,12 @@
 """Finding tools and running them, with what they are at reported."""
 
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from steelyard.errors import UserError
@@ -19,9 +21,12 @@ __all__ = [
     "last_line",
     "require_tool",
     "run_tool",
+    "tool_version",
 ]
 
 POLL_SECONDS = 0.5
+GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
+"""What ends a tool when this process ends, however that is."""
 
 
 class BuildFailed(Exception):
@@ -66,6 +71,29 @@ def require_tool(variable: str, name: str) -> Command:
     return command
 
 
+@lru_cache
+def tool_version(command: Command) -> str:
+    """Version of a tool in its own words, the last line that it says of it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be asked.
+    """
+    try:
+        asked = subprocess.run(
+            [*command, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(
+            f"Tool {shlex.join(command)!r} cannot be run ({error}); install it anew, or name your "
+            "own in its variable."
+        ) from error
+    lines = asked.stdout.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
 class Hopeless(BuildFailed):
     """Tool that was stopped because it would not end."""
 
@@ -96,8 +124,9 @@ def run_tool(
     output = work / f"{Path(name).stem}.out"
     with output.open("wb") as stream:
         process = subprocess.Popen(
-            command, cwd=work, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
-        )
+            [*GUARD, *command], cwd=work,
+            stdin=subprocess.PIPE, stdout=stream, stderr=subprocess.STDOUT,
+        )  # fmt: skip
         try:
             while process.poll() is None:
                 line = last_line(work / name)
@@ -108,9 +137,10 @@ def run_tool(
                     )
                 time.sleep(POLL_SECONDS)
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+            # The guard takes the end of its input as the end of whoever wanted the tool.
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
     if process.returncode:
         reason = last_line(output) or last_line(work / name)
         raise BuildFailed(

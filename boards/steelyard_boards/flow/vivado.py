@@ -7,6 +7,7 @@ the same, for a machine that has it, and yosys tells what the design will take.
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from steelyard.contract import AcceleratorConfig
@@ -49,6 +50,9 @@ class Vivado(Flow):
             return {"VIVADO": vivado}
         return {"YOSYS": find_yosys("The estimate without Vivado").command}
 
+    def synthesis_tools(self) -> dict[str, Command]:
+        return {"YOSYS": find_yosys("The estimate without Vivado").command}
+
     def prepare(self, board: Board, config: AcceleratorConfig) -> dict[str, str]:
         report = f'puts "{SLACK} [get_property SLACK [get_timing_paths]]"'
         files = plan(board, config, script_after_route=report)
@@ -64,7 +68,15 @@ class Vivado(Flow):
             with replacing(job.folder / name, "Project file") as temporary:
                 shutil.copyfile(job.work / name, temporary)
         if "VIVADO" not in job.tools:
-            return self._estimate(job)
+            return replace(
+                self.synthesize(job),
+                missing=(
+                    "Vivado, which makes this board's bitstream, is not here: the cells are those "
+                    f"that yosys estimates, and {', '.join(PROJECT)} lie in "
+                    f"{str(job.folder)!r} for 'vivado -mode batch -source build.tcl' on a machine "
+                    "that has it."
+                ),
+            )
         command = [*job.tools["VIVADO"], "-mode", "batch", "-log", "vivado.log",
                    "-nojournal", "-source", "build.tcl"]  # fmt: skip
         run_tool(command, job.work, "vivado.log", "Vivado", job.log)
@@ -77,8 +89,7 @@ class Vivado(Flow):
         lut, ff, dsp, bram = _placed(job.work / UTILIZATION)
         return Outcome(lut, ff, dsp, bram, [fmax], bitstream)
 
-    def _estimate(self, job: Job) -> Outcome:
-        """Cells that yosys makes of the design."""
+    def synthesize(self, job: Job) -> Outcome:
         command = [*job.tools["YOSYS"], "-q", "-l", f"{TOP}.rpt", "estimate.ys"]
         run_tool(command, job.work, f"{TOP}.rpt", "estimate", job.log)
         netlist = json.loads((job.work / f"{TOP}.json").read_text(encoding="utf-8"))
@@ -88,11 +99,6 @@ class Vivado(Flow):
             ff=sum(cell in ("FDRE", "FDSE", "FDCE", "FDPE") for cell in cells),
             dsp=cells.count("DSP48E1"),
             bram=cells.count("RAMB18E1") + 2 * cells.count("RAMB36E1"),
-            missing=(
-                "Vivado, which makes this board's bitstream, is not here: the cells are those that "
-                f"yosys estimates, and {', '.join(PROJECT)} lie in {str(job.folder)!r} for "
-                "'vivado -mode batch -source build.tcl' on a machine that has it."
-            ),
         )
 
 
