@@ -4,14 +4,17 @@
     python experiments/exploration.py resnet8                  # all configurations
     python experiments/exploration.py resnet8 --rtl            # the best one on compiled RTL
     python experiments/exploration.py resnet8 --others         # shapes outside the space
+    python experiments/exploration.py nothing --jobs 10000     # jobs of later stages, of nothing
 
 The weights are random, 4 of each 16 kept, of VGG-small 2.
 """
 
 import argparse
 import os
+import tempfile
 import time
 from itertools import product
+from pathlib import Path
 
 from loading import Random, demo
 
@@ -20,8 +23,19 @@ from steelyard.compile import compile
 from steelyard.network.random import random_input
 from steelyard_boards import board as find_board
 from steelyard_cli.bench import networks as bench
-from steelyard_explore import Point, Variant, conclude, evaluate, explore, space_of
+from steelyard_explore import (
+    Cluster,
+    Jobs,
+    Point,
+    Record,
+    Variant,
+    conclude,
+    evaluate,
+    explore,
+    space_of,
+)
 from steelyard_explore.evaluate import holds
+from steelyard_explore.jobs import Job, Result
 
 
 def vgg_small(k=2):
@@ -61,19 +75,36 @@ def others(network, board):
     print(f"  {planned} others planned; best {best.cycles:,} cycles on {best.config.outline}")
 
 
+def nothing(count, workers):
+    """Milliseconds of a job that does nothing, with its record on a disk."""
+    jobs = [Job({"number": number}, Result, ("done",)) for number in range(count)]
+    with tempfile.TemporaryDirectory() as folder, Cluster(workers=workers) as cluster:
+        with Record(Path(folder) / "record.sqlite") as record:
+            Jobs(cluster, record).carry_out([Job({"first": 0}, Result, ("done",))])
+            begin, before = time.monotonic(), os.times()
+            Jobs(cluster, record).carry_out(jobs)
+            seconds, after = time.monotonic() - begin, os.times()
+    busy = after.user + after.system - before.user - before.system
+    print(f"{count:,} jobs: {seconds / count * 1e3:.2f} ms each, {busy / count * 1e3:.2f} of CPU")
+
+
 NETWORKS = {"resnet8": lambda: bench.resnet8(4), "demo": demo, "vgg-small": vgg_small}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("network", choices=[*NETWORKS, "nothing"])
     parser.add_argument("--board", default="ulx3s_85f")
     parser.add_argument("--count", type=int)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rtl", action="store_true")
     parser.add_argument("--others", action="store_true")
+    parser.add_argument("--jobs", type=int, default=10000)
     arguments = parser.parse_args()
+    if arguments.network == "nothing":
+        nothing(arguments.jobs, arguments.workers)
+        return
     network, board = NETWORKS[arguments.network](), find_board(arguments.board)
     if arguments.others:
         others(network, board)

@@ -1,7 +1,7 @@
 """What follows from explorations: the front, the best, and what it is compared with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program
@@ -11,7 +11,31 @@ from .default import Default, default_of
 from .front import united_fronts
 from .search import Exploration, Found
 
-__all__ = ["Conclusion", "conclude"]
+__all__ = ["Built", "Conclusion", "Place", "conclude", "conclude_built"]
+
+Place = tuple[str, str]
+"""Board's name and hash of a configuration, which decide what is built."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What the later stages made of a configuration.
+
+    Members
+    -------
+    lut, ff, multipliers, block_rams : cells, as placement counts them; None if that failed
+    fmax_mhz : highest clock of each placement that was routed
+    seeds : placements that were done
+    reason : why it is not to be built, or was not; else empty
+    """
+
+    lut: int | None = None
+    ff: int | None = None
+    multipliers: int | None = None
+    block_rams: int | None = None
+    fmax_mhz: tuple[float, ...] = ()
+    seeds: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +52,9 @@ class Conclusion:
     front : those that no other with the same weights beats, of all boards together, the best first
     best : the best of them for the network as it is; None if there is none
     defaults : what each board's own configuration reaches, by its name and the batch
+    stage : the last that was run
+    built : what later stages made of some of the front
+    stopped : why they ended early, or nothing
     """
 
     network: Network
@@ -39,6 +66,13 @@ class Conclusion:
     front: tuple[Found, ...]
     best: Found | None
     defaults: dict[tuple[str, int], Default]
+    stage: str = "cycles"
+    built: Mapping[Place, Built] = field(default_factory=dict)
+    stopped: str = ""
+
+    def built_of(self, found: Found) -> Built | None:
+        """What later stages made of a configuration; None if they did not take it."""
+        return self.built.get((found.board, found.point.config.hash().hex()))
 
     @property
     def found(self) -> int:
@@ -91,6 +125,28 @@ def conclude(
             for batch in sorted(batches)
         },
     )
+
+
+def conclude_built(
+    conclusion: Conclusion, stage: str, built: Mapping[Place, Built], stopped: str
+) -> Conclusion:
+    """Conclusion with what later stages made of its front.
+
+    The best is then the first that came through them, and if none did the first of which nothing
+    is said against.
+    """
+    done = replace(conclusion, stage=stage, built=built, stopped=stopped)
+    own = [(each, done.built_of(each)) for each in done.front if each.k is None]
+    whole = [
+        each
+        for each, made in own
+        if made is not None and not made.reason and (stage != "placement" or made.fmax_mhz)
+    ]
+    open_ones = [each for each, made in own if made is None or not made.reason]
+    best = next(iter([*whole, *open_ones]), None)
+    if best is not None and best is not conclusion.best:
+        _verify(best, conclusion.network, conclusion.explorations)
+    return replace(done, best=best)
 
 
 def _verify(best: Found, network: Network, explorations: Sequence[Exploration]) -> None:

@@ -1,9 +1,10 @@
 """What an exploration found, as JSON holds it."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from .conclusion import Conclusion
+from .conclusion import Built, Conclusion
 from .search import Exploration, Found
 
 __all__ = ["FIELDS", "explore_document", "row"]
@@ -43,6 +44,8 @@ def explore_document(conclusion: Conclusion, commands: Sequence[Sequence[str]]) 
     return {
         "format": FORMAT,
         "network": conclusion.network.name,
+        "stage": conclusion.stage,
+        "stopped": conclusion.stopped or None,
         "objectives": list(conclusion.objectives),
         "constraints": {
             "max_lut": conclusion.max_lut, "min_accuracy": conclusion.min_accuracy,
@@ -56,6 +59,7 @@ def explore_document(conclusion: Conclusion, commands: Sequence[Sequence[str]]) 
                 "number": each.point.number,
                 **row(each),
                 "times_default": _times_default(each, conclusion),
+                "built": _built(conclusion.built_of(each)),
                 "config": each.point.config.values(),
                 "hash": each.point.config.hash().hex(),
                 "commands": list(own),
@@ -64,6 +68,13 @@ def explore_document(conclusion: Conclusion, commands: Sequence[Sequence[str]]) 
         ],
         "boards": [_board(each, conclusion) for each in conclusion.explorations],
     }  # fmt: skip
+
+
+def _built(built: Built | None) -> dict[str, Any] | None:
+    """What later stages made of a configuration; None if they did not take it."""
+    if built is None:
+        return None
+    return {**asdict(built), "fmax_mhz": list(built.fmax_mhz), "reason": built.reason or None}
 
 
 def _times_default(found: Found, conclusion: Conclusion) -> float | None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .search import Found
 
-__all__ = ["OBJECTIVES", "best_of", "pareto_front", "united_fronts"]
+__all__ = ["OBJECTIVES", "pareto_front", "united_fronts"]
 
 OBJECTIVES: dict[str, Callable[[Found], float]] = {
     "fps": lambda found: -found.frames_per_second,
@@ -52,12 +52,6 @@ def united_fronts(found: Sequence[Found], objectives: Sequence[str]) -> list[Fou
     functions = [OBJECTIVES[name] for name in objectives]
     united = [each for front in fronts for each in front]
     return sorted(united, key=lambda each: [*(f(each) for f in functions), *_size(each)])
-
-
-def best_of(found: Sequence[Found], objectives: Sequence[str]) -> Found | None:
-    """The best by the first objective, then by the next; None of none."""
-    front = pareto_front(found, objectives)
-    return front[0] if front else None
 
 
 def _size(found: Found) -> tuple[int, ...]:

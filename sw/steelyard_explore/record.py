@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,14 +20,19 @@ from steelyard_boards import Board, Demand
 from .evaluate import Point, Refusal
 from .space import Space
 
-__all__ = ["Record", "content_key", "from_text", "to_text"]
+__all__ = ["Record", "code_hash", "content_key", "from_text", "to_text"]
 
 Result = list[Point | Refusal]
 """What became of a configuration, for each size of its memory of partial sums."""
 
 CODE = ("contract", "network", "engines", "compile", "program")
 """Rooms of the core that decide what a plan is."""
-TABLE = "CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, result TEXT NOT NULL)"
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, result TEXT NOT NULL)",
+    # A job in words, what became of it ('done', 'never' or 'failed'), its result, and what it made.
+    "CREATE TABLE IF NOT EXISTS jobs (key TEXT PRIMARY KEY, job TEXT NOT NULL, state TEXT NOT NULL,"
+    " result TEXT NOT NULL, made BLOB)",
+)
 KEPT = (
     "additions", "partial_sum_channels", "activation_words", "weight_words", "parameter_words",
     "max_layers",
@@ -53,10 +59,15 @@ def content_key(network: Network, board: Board, space: Space) -> str:
     return digest.hexdigest()
 
 
+@cache
 def _code() -> str:
     """Hash of the sources of this package, of the boards and of what plans."""
     core, boards = Path(steelyard.__path__[0]), Path(steelyard_boards.__path__[0])
-    folders = [*(core / name for name in CODE), boards, Path(__file__).parent]
+    return code_hash([*(core / name for name in CODE), boards, Path(__file__).parent])
+
+
+def code_hash(folders: Iterable[Path]) -> str:
+    """Hash of all Python sources in some folders."""
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*.py")):
@@ -86,7 +97,8 @@ class Record:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(path, timeout=SECONDS)
             with self._file:
-                self._file.execute(TABLE)
+                for table in TABLES:
+                    self._file.execute(table)
         except (OSError, sqlite3.Error) as error:
             raise UserError(
                 f"Record {str(path)!r} cannot be opened ({error}); remove it, or give another "
@@ -125,7 +137,35 @@ class Record:
             for key, text in results.items():
                 self._call("INSERT OR IGNORE INTO results VALUES (?, ?)", (key, text))
 
-    def _call(self, text: str, values: tuple[str, ...]) -> sqlite3.Cursor:
+    def job(self, key: str) -> tuple[str, str, bytes] | None:
+        """State, result and what was made of a job; None if it is not known."""
+        text = "SELECT state, result, made FROM jobs WHERE key = ?"
+        row = self._call(text, (key,)).fetchone()
+        return None if row is None else (str(row[0]), str(row[1]), bytes(row[2] or b""))
+
+    def put_job(self, key: str, job: str, state: str, result: str, made: bytes) -> None:
+        """Keep what became of a job; what is known to be done or never to be stays.
+
+        Parameters
+        ----------
+        job : what the key is the hash of
+        state : ``"done"``, ``"never"`` if it cannot be, or ``"failed"``, which another time may not
+        made : files, if any
+
+        Raises
+        ------
+        UserError
+            If the file cannot be written, for want of room on the disk maybe.
+        """
+        with self._file:
+            self._call(
+                "INSERT INTO jobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET state = "
+                "excluded.state, result = excluded.result, made = excluded.made "
+                "WHERE jobs.state = 'failed'",
+                (key, job, state, result, made or None),
+            )
+
+    def _call(self, text: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
         try:
             return self._file.execute(text, values)
         except sqlite3.Error as error:

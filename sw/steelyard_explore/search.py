@@ -17,6 +17,7 @@ from steelyard.network import Network
 from steelyard.progress import Progress
 from steelyard_boards import Board
 
+from .cluster import Cluster, Lost, Task
 from .evaluate import Point, Refusal, evaluate, holds
 from .record import Record, content_key, from_text, to_text
 from .space import Space, space_of
@@ -190,6 +191,7 @@ def explore(
     seed: int = 0,
     seconds: float | None = None,
     workers: int = WORKERS,
+    cluster: Cluster | None = None,
     record: Record | None = None,
     progress: Progress | None = None,
 ) -> Exploration:
@@ -205,7 +207,8 @@ def explore(
         all
     seed : of the draw, and of the order of work
     seconds : after which no more work is begun; what is known then is the result
-    workers : processes
+    workers : processes of this machine
+    cluster : does the work in their place, if given
     record : knows what was evaluated before, and receives what is; None for none
     progress : called with configurations done, those in all, and how many run the network
 
@@ -233,7 +236,10 @@ def explore(
     # What is known early should speak for the whole space.
     draw.shuffle(jobs)
     work = _Work(tuple(each.network for each in variants), board, space)
-    stopped = _run(jobs, work, tally, end, workers)
+    if cluster is None:
+        stopped = _run(jobs, work, tally, end, workers)
+    else:
+        stopped = _clustered(jobs, work, tally, end, cluster)
     found: list[Found] = []
     for key in keys:
         variant = variants[key[0]]
@@ -316,6 +322,26 @@ def _run(
     )
 
 
+def _clustered(
+    jobs: Sequence[_Job], work: _Work, tally: _Tally, end: float | None, cluster: Cluster
+) -> str:
+    """Carry out jobs on a cluster; why it ended before all were done, or nothing."""
+    content = f"{time.time_ns()} {os.getpid()}"
+    tasks = {
+        f"plan {content} {number}": Task(f"plan {content} {number}", _evaluate_all, (job,))
+        for number, job in enumerate(jobs)
+    }
+    by_name = dict(zip(tasks, jobs, strict=True))
+
+    def done(task: Task, results: list[_Results] | Lost) -> None:
+        if isinstance(results, Lost):
+            raise UserError(f"Configurations were not evaluated: {results.reason}")
+        tally.add(by_name[task.name], results)
+
+    left = None if end is None else max(end - time.monotonic(), 0.0)
+    return cluster.carry_out(list(tasks.values()), done, seconds=left, shared=work)
+
+
 def _pooled(
     jobs: Sequence[_Job],
     work: _Work,
@@ -367,9 +393,14 @@ def _end_with_main() -> None:
 
 
 def _evaluate(job: _Job) -> list[_Results]:
+    """Results of each configuration of a job, in a process that began with its work."""
+    assert _WORK is not None
+    return _evaluate_all(_WORK, job)
+
+
+def _evaluate_all(work: _Work, job: _Job) -> list[_Results]:
     """Results of each configuration of a job."""
-    assert _WORK is not None  # Every process begins with its work.
-    network, board, space = _WORK.networks[job.variant], _WORK.board, _WORK.space
+    network, board, space = work.networks[job.variant], work.board, work.space
     return [
         evaluate(network, board, space.config(number), job.batch, number) for number in job.numbers
     ]

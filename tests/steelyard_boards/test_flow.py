@@ -7,41 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from interrupts import interruptible
+from small_tools import ECPPACK, NEXTPNR, PACK, YOSYS, alive
 from steelyard.errors import UserError
 from steelyard_boards import board
 from steelyard_boards.flow import BuildFailed, Outcome, build, route, synthesize
 from steelyard_boards.flow.build import FLOWS
 
 pytestmark = pytest.mark.usefixtures("small_design")
-
-YOSYS = """
-import json, pathlib
-gate = {'type': 'DCCA', 'connections': {'CLKO': [7]}}
-top = {'cells': {'gate': gate}, 'netnames': {'a': {'bits': [6]}, 'pll.clock': {'bits': [7]}}}
-pathlib.Path('top.json').write_text(json.dumps({'modules': {'top': top}}))
-"""
-NEXTPNR = """
-import json, pathlib, sys
-def of(option): return sys.argv[sys.argv.index(option) + 1]
-seed = int(of('--seed'))
-pathlib.Path(of('--textcfg')).write_text(f'seed {seed}')
-pathlib.Path(of('--log')).write_text('Info: routed')
-pathlib.Path('arguments.json').write_text(json.dumps(sys.argv))
-clocks = {'a': {'achieved': 57.5 + 5 * seed, 'constraint': 150.0}, 'b': {'achieved': 400.0}}
-cells = ('TRELLIS_COMB', 'TRELLIS_FF', 'MULT18X18D', 'DP16KD')
-used = {name: {'used': n, 'available': 100} for n, name in enumerate(cells)}
-pathlib.Path(of('--report')).write_text(json.dumps({'fmax': clocks, 'utilization': used}))
-"""
-ECPPACK = """
-import pathlib, sys
-def of(option): return sys.argv[sys.argv.index(option) + 1]
-pathlib.Path(of('--bit')).write_bytes(pathlib.Path(of('--input')).read_bytes())
-"""
 
 
 @pytest.fixture
@@ -157,20 +133,6 @@ def test_the_command_fails_where_the_clock_is_missed(tools, tmp_path, steelyard)
     assert "cannot make 61.3 MHz" in refused.err
 
 
-PACK = """
-import pathlib, sys
-def of(option): return sys.argv[sys.argv.index(option) + 1]
-if '--pack-only' in sys.argv:
-    assert '--textcfg' not in sys.argv and sys.argv.count('--log') == 1
-    rows = {'TRELLIS_IO': 3, 'DP16KD': 53, 'MULT18X18D': 28, 'TRELLIS_FF': 7281,
-            'TRELLIS_COMB': 6983}
-    lines = ['Info: Packing LUTs...', 'Info: Device utilisation:']
-    lines += [f'Info: \\t{name:>20}: {used:7d}/{9999:7d}    29%' for name, used in rows.items()]
-    pathlib.Path(of('--log')).write_text('\\n'.join(lines) + '\\n\\n2 warnings, 0 errors\\n')
-    raise SystemExit
-"""
-
-
 def test_synthesis_alone_counts_what_placement_will(tools, tmp_path):
     tools("NEXTPNR_ECP5", PACK)
     made = synthesize(board("ulx3s_25f"), TINY, tmp_path)
@@ -236,15 +198,6 @@ def test_a_tool_that_was_killed_is_said_to_be(tools, tmp_path):
     tools("YOSYS", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(BuildFailed, match=f"^Synthesis failed with status -{signal.SIGSEGV:d} "):
         make(tmp_path / "out", seeds=(1,))
-
-
-def alive(pid):
-    """Whether a process runs that nobody waits for."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 def wait_for(condition):

@@ -16,6 +16,7 @@ import pytest
 from py_mini_racer import MiniRacer
 
 from interrupts import interruptible
+from small_tools import NEXTPNR, PACK, alive, install
 from steelyard.contract import AcceleratorConfig
 from steelyard.program import Program
 from steelyard_boards import board
@@ -298,6 +299,68 @@ def test_an_interrupt_leaves_what_is_known(work, tmp_path):
     (own,) = found["boards"]
     assert own["stopped"] == "interrupted"
     assert 0 < own["evaluated"] < own["to_evaluate"] and found["best"] is not None
+
+
+def test_later_stages_build_some_of_the_front(steelyard, work, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    install(tmp_path, monkeypatch.setenv, NEXTPNR_ECP5=PACK + NEXTPNR.replace("57.5", "77.5"))
+    stages = ("--to", "placement", "--points", 2, "--seeds", 1, "--workers", 1)
+    explore = ("explore", work.int8_onnx, "--board", "ulx3s_12f", *DRAW, "-o", "found", *stages)
+    result = steelyard(*explore)
+    assert result.status == 0, result.err
+    found = document()
+    assert found["stage"] == "placement" and found["stopped"] is None
+    built = [each["built"] for each in found["front"] if each["built"]]
+    assert [each["lut"] for each in built] == [6983, 6983]
+    best = found["front"][found["best"]]
+    assert best["built"]["fmax_mhz"] == [82.5] and best["built"]["reason"] is None
+    assert "2 of the front synthesized, 1 placed" in result.out
+    assert "synthesized: 6,983 LUTs where" in result.out and "placed: 82.5 MHz" in result.out
+    page = Path("found/explore.html").read_text()
+    assert "<th>LUTs synthesized</th>" in page and "<td>82.5</td>" in page
+    # Nothing is built again, and the same bytes are written.
+    before = Path("found/explore.json").read_bytes()
+    again = steelyard(*explore)
+    assert "3 of the later stages' jobs were done before" in again.err
+    assert Path("found/explore.json").read_bytes() == before
+
+
+SLEEPING = """
+import os, pathlib, sys, time
+with open(sys.argv[0] + '.pids', 'a') as file:
+    file.write(f'{os.getpid()}\\n')
+time.sleep(99)
+"""
+
+
+def test_an_interrupt_of_a_synthesis_leaves_no_tool_behind(work, tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    install(tmp_path, environment.__setitem__, YOSYS=SLEEPING)
+    command = [sys.executable, "-m", "steelyard_cli", "explore", str(work.int8_onnx)]
+    command += ["--board", "ulx3s_12f", *map(str, DRAW), "-o", str(tmp_path / "found")]
+    command += ["--to", "synthesis", "--workers", "2"]
+    with interruptible():
+        process = subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    pids = tmp_path / "yosys.pids"
+    with process:
+        end = time.monotonic() + 60
+        while not pids.exists() or pids.read_text().count("\n") < 2:
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.05)
+        begin = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert time.monotonic() - begin < 5
+    assert process.returncode == 130, err
+    assert "Traceback" not in err and "error: Interrupted." in err
+    found = json.loads((tmp_path / "found" / "explore.json").read_text())
+    assert found["stopped"] == "interrupted" and found["best"] is not None
+    end = time.monotonic() + 5
+    while any(alive(int(pid)) for pid in pids.read_text().split()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_auto_compiles_for_the_best(steelyard, work, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from steelyard_boards import Demand, board
-from steelyard_explore import OBJECTIVES, Found, Point, best_of, pareto_front, united_fronts
+from steelyard_explore import OBJECTIVES, Found, Point, pareto_front, united_fronts
 
 CONFIG = board("ulx3s_25f").default
 
@@ -40,13 +40,12 @@ def test_a_front_is_what_nothing_beats(seed, objectives):
     assert {values(each) for each in front} == {values(each) for each in unbeaten}
     assert len({values(each) for each in front}) == len(front)
     assert [values(each) for each in front] == sorted(values(each) for each in front)
-    assert best_of(every, objectives) is front[0]
 
 
 def test_of_equals_the_smallest_is_taken_and_then_the_first():
     every = [found(1, 5, 9, rams=3), found(2, 5, 9, rams=2), found(3, 5, 9, rams=2)]
     assert [each.point.number for each in pareto_front(every, ("fps",))] == [2]
-    assert pareto_front([], ("fps",)) == [] and best_of([], ("fps",)) is None
+    assert pareto_front([], ("fps",)) == []
 
 
 def test_fewer_weights_do_not_hide_the_network_as_it_is():

@@ -30,7 +30,17 @@ GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
 
 
 class BuildFailed(Exception):
-    """Tool that failed, although its input was allowed; the sentence names it and its log."""
+    """Tool that failed, although its input was allowed; the sentence names it and its log.
+
+    Parameters
+    ----------
+    reason : what failed; a sentence, without its full stop if there is a log
+    log : what the sentence names for more, if anything
+    """
+
+    def __init__(self, reason: str, log: Path | None = None) -> None:
+        super().__init__(reason if log is None else f"{reason}; see {str(log)!r}.")
+        self.reason = reason if log is None else f"{reason}."
 
 
 def find_tool(variable: str, name: str) -> Command | None:
@@ -132,9 +142,7 @@ def run_tool(
                 line = last_line(work / name)
                 log(f"{what}: {line}")
                 if reason := hopeless(line):
-                    raise Hopeless(
-                        f"{what.capitalize()} was stopped ({reason}); see {str(work / name)!r}."
-                    )
+                    raise Hopeless(f"{what.capitalize()} was stopped ({reason})", work / name)
                 time.sleep(POLL_SECONDS)
         finally:
             # The guard takes the end of its input as the end of whoever wanted the tool.
@@ -142,10 +150,9 @@ def run_tool(
             process.stdin.close()
             process.wait()
     if process.returncode:
-        reason = last_line(output) or last_line(work / name)
+        reason = last_line(output) or last_line(work / name) or "it said nothing"
         raise BuildFailed(
-            f"{what.capitalize()} failed with status {process.returncode} ({reason}); see "
-            f"{str(work / name)!r}."
+            f"{what.capitalize()} failed with status {process.returncode} ({reason})", work / name
         )
 
 

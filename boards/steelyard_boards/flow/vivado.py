@@ -106,7 +106,7 @@ def _fmax_mhz(log: Path, clock_hz: int) -> float:
     """Highest clock, of the slack that the project prints."""
     found = re.search(rf"^{SLACK} (-?[\d.]+)$", log.read_text(errors="replace"), re.MULTILINE)
     if found is None:
-        raise BuildFailed(f"Vivado told no slack; see {str(log)!r}.")
+        raise BuildFailed("Vivado told no slack", log)
     return 1e3 / (1e9 / clock_hz - float(found[1]))
 
 
@@ -117,7 +117,7 @@ def _placed(report: Path) -> tuple[int, int, int, int]:
     def used(name: str) -> float:
         found = re.search(rf"^\| {name}\*? +\| +([\d.]+) \|", text, re.MULTILINE)
         if found is None:
-            raise BuildFailed(f"Vivado's report has no line {name!r}; see {str(report)!r}.")
+            raise BuildFailed(f"Vivado's report has no line {name!r}", report)
         return float(found[1])
 
     return (

@@ -1,7 +1,9 @@
 """``steelyard explore``: the best configuration of a board for a network."""
 
+import contextlib
 import re
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +15,15 @@ from steelyard.network import Network
 
 from ..errors import BadResult
 from ..inputs.arrays import read_array
-from ..inputs.explored import explored
+from ..inputs.explored import explored, refined
 from ..inputs.networks import load_network
 from ..options import FILE, OUTPUT_FOLDER, cut_option
 from ..view.console import note, percent, show
-from ..view.explore_tables import best_lines, document_text, front_tables
+from ..view.explore_tables import best_lines, built_lines, document_text, front_tables
 from ..view.output import write_text
 
 if TYPE_CHECKING:
-    from steelyard_explore import Conclusion, Found, Variant
+    from steelyard_explore import Cluster, Conclusion, Found, Variant
 
 __all__ = ["command"]
 
@@ -65,16 +67,27 @@ class Duration(click.ParamType):
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that draw.")
 @click.option("--limit", type=Duration(), metavar="TIME",
               help="End after 90s, 10m or 1h, say, with what is known by then.")  # fmt: skip
+@click.option("--to", "stage", type=click.Choice(("cycles", "synthesis", "placement")),
+              default="cycles", show_default=True,
+              help="Last stage to run: synthesis takes about a minute a point, placement minutes a "
+              "seed.")  # fmt: skip
+@click.option("--points", type=click.IntRange(1), default=8, show_default=True,
+              help="Of the front that are synthesized at most, evenly chosen.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1), show_default="3, Gowin 1",
+              help="Placements to try of each.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True,
-              help="Processes that share the work.")  # fmt: skip
+              help="Processes of this machine that share the work.")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS",
+              help="Dask scheduler whose workers do it all, such as tcp://host:8786.")  # fmt: skip
 @click.option("-o", "--output", type=OUTPUT_FOLDER, default=FOLDER, show_default=True,
               metavar="DIR")  # fmt: skip
 @cut_option
 def command(
     network: Path, boards: tuple[str, ...], objectives: tuple[str, ...], batches: tuple[int, ...],
     ks: tuple[int, ...], images: Path | None, labels: Path | None, max_lut: int | None,
-    min_accuracy: float | None, count: int | None, seed: int, limit: float | None, workers: int,
-    output: Path, cut: tuple[str, ...],
+    min_accuracy: float | None, count: int | None, seed: int, limit: float | None, stage: str,
+    points: int, seeds: int | None, workers: int, scheduler: str | None, output: Path,
+    cut: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Find the configurations of a board that run a quantized network best.
 
@@ -87,6 +100,12 @@ def command(
     explore.html with the front, best.toml, a configuration in DIR/front for each point of it, and
     record.sqlite, from which the same or another exploration into DIR takes what it knows.
 
+    With --to synthesis or placement some of the front are built, the best among them, as far as
+    'steelyard bitstream' would before its bitstream: cells as placement counts them, and the
+    highest clock of each seed. The best is then the first that fits and meets its clock. With
+    --scheduler all work is done where 'dask worker ADDRESS --nthreads 1' runs; scheduler and
+    workers need Steelyard with the extras boards and explore, and no common files.
+
     With --k the weights of every layer but the first are thinned by size, only to see what pruning
     would bring; 'steelyard prune' chooses better ones and repairs what is left.
 
@@ -96,6 +115,9 @@ def command(
       steelyard explore int8.onnx --board ulx3s_85f --board ulx3s_25f --limit 5m -o found
       steelyard explore int8.onnx --board ulx3s_85f --batch 1 --batch 4 --objective latency
       steelyard explore int8.onnx --board ulx3s_25f --max-lut 15000 --count 2000 --seed 1
+      steelyard explore int8.onnx --board ulx3s_25f --to synthesis --points 4
+      steelyard explore int8.onnx --board ulx3s_25f --to placement --seeds 2 --limit 1h
+      steelyard explore int8.onnx --board ulx3s_85f --scheduler tcp://host:8786 --to synthesis
       steelyard explore int8.onnx --board ulx3s_85f --k 2 --k 4 --images x.npy --labels y.npy \\
           --objective fps --objective accuracy --min-accuracy 0.9
     """
@@ -105,21 +127,29 @@ def command(
 
     from ..view.explore_page import explore_page
 
+    begin = time.monotonic()
     chosen = [find_board(name) for name in dict.fromkeys(boards)] or list(BOARDS.values())
     objectives = tuple(dict.fromkeys(objectives))
     _check_labels(images, labels, objectives, min_accuracy)
     loaded, _ = load_network(network, cut)
     variants = _variants(loaded, tuple(dict.fromkeys(ks)), images, labels)
-    with Record(output / "record.sqlite") as record:
+    with Record(output / "record.sqlite") as record, _cluster(stage, workers, scheduler) as cluster:
         explorations = explored(
             variants, chosen, limit, workers,
             batches=tuple(dict.fromkeys(batches)), count=count, seed=seed, record=record,
+            cluster=cluster if scheduler else None,
         )  # fmt: skip
-    conclusion = conclude(
-        loaded, explorations,
-        objectives=objectives, max_lut=max_lut, min_accuracy=min_accuracy,
-    )  # fmt: skip
-    interrupted = any(each.stopped == "interrupted" for each in explorations)
+        conclusion = conclude(
+            loaded, explorations,
+            objectives=objectives, max_lut=max_lut, min_accuracy=min_accuracy,
+        )  # fmt: skip
+        interrupted = any(each.stopped == "interrupted" for each in explorations)
+        if conclusion.front and stage != "cycles" and not interrupted:
+            left = None if limit is None else max(limit - (time.monotonic() - begin), 0.0)
+            conclusion = refined(
+                conclusion, cluster, record, stage, points=points, seeds=seeds, seconds=left
+            )
+            interrupted = conclusion.stopped == "interrupted"
     if not conclusion.front:
         if interrupted:
             raise KeyboardInterrupt
@@ -128,9 +158,23 @@ def command(
     document = explore_document(conclusion, commands)
     write_text(output / "explore.json", document_text(document))
     write_text(output / "explore.html", explore_page(document))
-    show(*front_tables(document), *best_lines(document, str(output)))
+    show(*front_tables(document))
+    if stage != "cycles":
+        show(*built_lines(document))
+    show(*best_lines(document, str(output)))
     if interrupted:
         raise KeyboardInterrupt
+
+
+def _cluster(
+    stage: str, workers: int, scheduler: str | None
+) -> "contextlib.AbstractContextManager[Cluster | None]":
+    """Workers for what more than one process of this machine is needed for; else none."""
+    from steelyard_explore import Cluster
+
+    if stage == "cycles" and scheduler is None:
+        return contextlib.nullcontext()
+    return Cluster(scheduler, workers)
 
 
 def _check_labels(

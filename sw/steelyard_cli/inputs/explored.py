@@ -13,9 +13,9 @@ from ..view.explore_tables import refused_line
 
 if TYPE_CHECKING:
     from steelyard_boards import Board
-    from steelyard_explore import Exploration, Variant
+    from steelyard_explore import Cluster, Conclusion, Exploration, Record, Variant
 
-__all__ = ["best_config", "explored"]
+__all__ = ["best_config", "explored", "refined"]
 
 
 def explored(
@@ -60,6 +60,28 @@ def explored(
         if done.stopped == "interrupted":
             break
     return explorations
+
+
+def refined(
+    conclusion: "Conclusion", cluster: "Cluster | None", record: "Record", stage: str, **draw: Any
+) -> "Conclusion":
+    """Conclusion with what the later stages made of its front, up to an interrupt.
+
+    Parameters
+    ----------
+    draw : further parameters of :func:`steelyard_explore.refine`
+    """
+    from steelyard_explore import Jobs, refine
+
+    assert cluster is not None  # Later stages have one.
+    jobs = Jobs(cluster, record)
+    with progress("building the front", total=1) as update:
+        done = refine(conclusion, jobs, stage, progress=update, **draw)
+    if jobs.known:
+        note(f"{jobs.known} of the later stages' jobs were done before")
+    if jobs.unkept:
+        warn(f"What was built is not kept for another time: {jobs.unkept}")
+    return done
 
 
 def best_config(network: Network, board: str, batch: int) -> AcceleratorConfig[Any]:

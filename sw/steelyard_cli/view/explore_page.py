@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
-from .explore_tables import reading
+from .explore_tables import built_words, clock_words, reading
 from .page import rendered
 
 __all__ = ["explore_page"]
@@ -94,6 +94,8 @@ def explore_page(document: Mapping[str, Any]) -> str:
         height=HEIGHT,
         margin=MARGIN,
         reading=reading,
+        built_words=built_words,
+        clock_words=clock_words,
         data={
             "points": [_words(each) for each in points],
             "places": [each.places for each in plots],

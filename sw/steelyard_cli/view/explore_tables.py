@@ -11,7 +11,16 @@ from .console import percent, table
 if TYPE_CHECKING:
     from steelyard_explore import Exploration
 
-__all__ = ["best_lines", "document_text", "front_tables", "reading", "refused_line"]
+__all__ = [
+    "best_lines",
+    "built_lines",
+    "built_words",
+    "clock_words",
+    "document_text",
+    "front_tables",
+    "reading",
+    "refused_line",
+]
 
 MOST_ROWS = 20
 
@@ -34,6 +43,33 @@ def reading(row: Mapping[str, Any]) -> str:
     return "wide" if row["wide_reads"] else "narrow"
 
 
+def built_words(built: Mapping[str, Any] | None) -> str:
+    """LUTs that synthesis made of a configuration, or what else became of it."""
+    if built is None:
+        return "-"
+    return "failed" if built["lut"] is None else f"{built['lut']:,}"
+
+
+def clock_words(built: Mapping[str, Any] | None) -> str:
+    """Highest clock of a configuration's placements, MHz, or what else became of them."""
+    if built is None or not built["seeds"]:
+        return "-"
+    return f"{max(built['fmax_mhz']):.1f}" if built["fmax_mhz"] else "failed"
+
+
+def built_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """How far the later stages came, and what they say against configurations of the front."""
+    tried = [(n, each["built"]) for n, each in enumerate(document["front"]) if each["built"]]
+    ended = {"time": ", when the time was over", "interrupted": ", when interrupted", None: ""}
+    yield (
+        f"{len(tried)} of the front synthesized, {sum(b['seeds'] > 0 for _, b in tried)} placed"
+        f"{ended[document['stopped']]}"
+    )
+    for number, built in tried:
+        if built["reason"]:
+            yield f"number {number} is not to be built: {built['reason']}"
+
+
 def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
     """Front of an exploration, about :data:`MOST_ROWS` of it evenly chosen, and the best."""
     front = document["front"]
@@ -42,6 +78,7 @@ def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
     rows = {round(place * (len(front) - 1) / max(count - 1, 1)) for place in range(count)}
     if document["best"] is not None:
         rows.add(document["best"])
+    rows |= {number for number, each in enumerate(front) if each["built"]}
     several = {name: len({each[name] for each in front}) > 1 for name in ("board", "batch", "k")}
     known = any(each["accuracy"] is not None for each in front)
 
@@ -68,6 +105,10 @@ def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
         yield "share", percent(each["luts"] / luts[each["board"]])
         yield "mult.", each["multipliers"]
         yield "RAM", each["block_rams"]
+        if document["stage"] != "cycles":
+            yield "built LUT", built_words(each["built"])
+        if document["stage"] == "placement":
+            yield "MHz", clock_words(each["built"])
 
     made = [dict(cells(number)) for number in sorted(rows)]
     title = f"Front of {document['network']}: " + ", ".join(document["objectives"])
@@ -96,6 +137,14 @@ def best_lines(document: Mapping[str, Any], folder: str) -> Iterator[str]:
         f"best for the network as it is: number {best}, {row['frames_per_second']:,.1f} images a "
         f"second on board {row['board']} at {clock_hz / 1e6:g} MHz{than}, without transfers"
     )
+    built = row["built"]
+    if built is not None and built["lut"] is not None:
+        yield (
+            f"synthesized: {built['lut']:,} LUTs where {row['luts']:,} were estimated, "
+            f"{built['ff']:,} registers, {built['multipliers']} multipliers, "
+            f"{built['block_rams']} block RAMs"
+            + (f"; placed: {clock_words(built)} MHz at best" if built["seeds"] else "")
+        )
     yield from row["commands"]
 
 
