@@ -10,6 +10,7 @@ placement counts them: yosys' netlist packed by nextpnr, neither placed nor rout
 import argparse
 import json
 import random
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -82,12 +83,22 @@ def measure():
 
 
 def compare():
+    errors, exact = [], []
     for row in known().values():
         board, config = find_board(row["board"]), AcceleratorConfig.from_dict(row["config"])
         needs = board.device.family.demand(config)
-        print(f"{board.name:10} {config.outline:40} {row['lut']:7,} {needs.luts:7,} "
-              f"{needs.luts / row['lut'] - 1:+6.1%} {needs.multipliers - row['multipliers']:3} "
-              f"{needs.block_rams - row['block_rams']:3}")  # fmt: skip
+        errors.append(needs.luts / row["lut"] - 1)
+        more = needs.multipliers - row["multipliers"], needs.block_rams - row["block_rams"]
+        exact.append(more)
+        print(
+            f"{board.name:10} {config.outline:22} {row['lut']:7,} LUTs, estimated {needs.luts:7,} "
+            f"({errors[-1]:+6.1%}); multipliers {more[0]:+d}, block RAMs {more[1]:+d}"
+        )
+    print(
+        f"{len(errors)} configurations: LUTs {min(errors):+.1%} to {max(errors):+.1%}, median "
+        f"{statistics.median(errors):+.1%}; multipliers exact in "
+        f"{sum(not each for each, _ in exact)}, block RAMs in {sum(not each for _, each in exact)}"
+    )
 
 
 def main():

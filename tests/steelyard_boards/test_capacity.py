@@ -1,13 +1,16 @@
 """Estimates against what the tools made, and refusals with the amounts."""
 
+import json
+import statistics
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from steelyard.compile import compile as compile_program
 from steelyard.compile.cycles import predict_program, predict_total
-from steelyard.contract import configure
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.contract.descriptor import Descriptor
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import DoesNotFit
@@ -193,3 +196,16 @@ def test_the_tiles_cycles_are_those_of_its_program():
     array = compile_program(demo_network(), configure("array"))
     layers = [Descriptor.from_words(words) for words in array.descriptors]
     assert demo_cycles(configure("array")) == predict_total(layers, array.config)
+
+
+def test_estimates_are_as_near_to_what_was_synthesized_as_the_documents_say():
+    data = Path(__file__).parents[2] / "experiments" / "estimators.json"
+    luts, differ = [], []
+    for row in map(json.loads, data.read_text(encoding="utf-8").splitlines()):
+        config = AcceleratorConfig.from_dict(row["config"])
+        needs = board(row["board"]).device.family.demand(config)
+        assert needs.multipliers == row["multipliers"]
+        luts.append(round(100 * (needs.luts / row["lut"] - 1)))
+        differ.append(needs.block_rams - row["block_rams"])
+    assert (min(luts), round(statistics.median(luts)), max(luts)) == (-2, 12, 32)
+    assert (len(differ), sorted(each for each in differ if each)) == (28, [-3, 1])

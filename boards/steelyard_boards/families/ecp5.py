@@ -183,6 +183,8 @@ ECP5 = Family(
     multiplier="MULT18X18D",
     block_ram_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
     block_ram_bytes=2048,
+    # 16 of them cost yosys 0.70 as much as a block RAM (experiments/estimators.py).
+    lut_ram=(16, 4, 16),
     clock=EcpClock,
     paired_stages=EcpPairs.STAGES,
     pair_luts=31,
