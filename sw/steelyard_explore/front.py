@@ -42,15 +42,22 @@ def pareto_front(found: Sequence[Found], objectives: Sequence[str]) -> list[Foun
 
 
 def united_fronts(found: Sequence[Found], objectives: Sequence[str]) -> list[Found]:
-    """Fronts of the network as it is and of each K, ordered as one.
+    """Front of the network as it is and of each K, ordered as one.
 
-    Fewer weights are faster and smaller everywhere, and what they cost may not be known: in one
-    front nothing would be left of the network as it is.
+    Fewer weights are faster and smaller everywhere. Where accuracy is an objective, what they cost
+    is known and it is one front, with the network as it is in it in any case. Else each K has its
+    own: in one nothing would be left of the network as it is.
     """
-    ks = dict.fromkeys(each.k for each in found)
-    fronts = [pareto_front([each for each in found if each.k == k], objectives) for k in ks]
     functions = [OBJECTIVES[name] for name in objectives]
-    united = [each for front in fronts for each in front]
+    own = pareto_front([each for each in found if each.k is None], objectives)
+    if "accuracy" in objectives:
+        united = pareto_front(found, objectives)
+        if own and all(each.k is not None for each in united):
+            united.append(own[0])
+    else:
+        ks = dict.fromkeys(each.k for each in found if each.k is not None)
+        fronts = [pareto_front([each for each in found if each.k == k], objectives) for k in ks]
+        united = [*own, *(each for front in fronts for each in front)]
     return sorted(united, key=lambda each: [*(f(each) for f in functions), *_size(each)])
 
 

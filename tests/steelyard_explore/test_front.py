@@ -55,6 +55,20 @@ def test_fewer_weights_do_not_hide_the_network_as_it_is():
     assert [each.point.number for each in pareto_front(every + thin, ("fps", "lut"))] == [4]
 
 
+def test_where_accuracy_counts_it_is_one_front_with_the_network_as_it_is():
+    every = [found(1, 8, 9, 0.9), found(2, 9, 9, 0.9)]
+    better = [replace(found(3, 4, 4, 0.9), k=4), replace(found(4, 5, 4, 0.8), k=3)]
+    worse = [replace(found(5, 2, 4, 0.5), k=2)]
+    names = ("fps", "accuracy")
+
+    def numbers(some):
+        return [each.point.number for each in united_fronts(some, names)]
+
+    # K = 3 is slower than K = 4 and less accurate; K = 4 is as accurate as all weights are.
+    assert numbers(every + better + worse) == [5, 3, 1]
+    assert numbers(every + worse) == [5, 1]
+
+
 def test_frames_a_second_count_the_batch_and_latency_does_not():
     one = found(1, 100, 1)
     assert one.frames_per_second == 10 and one.latency_s == 0.1
