@@ -343,6 +343,16 @@ RUN = (
     ),
 )
 AUTO = "compile int8.onnx -o n.syp --auto"
+XBARS = "crossbar int8.onnx -o crossbars"
+CROSSBARS = (
+    Remedy(f"{XBARS} --adc-bits 4;8", "write for example '(3.*)'", (f"{XBARS} --adc-bits {{0}}",)),
+    Remedy(
+        f"{XBARS} --labels labels.npy",
+        "--labels are of the images of --input; give these too",
+        (f"{XBARS} --labels labels.npy --input images.npy",),
+    ),
+)
+
 SMALL = "explore int8.onnx --board icebreaker --count 40 -o found"
 EXPLORE = (
     Remedy(AUTO, "name one with --board", (f"{AUTO} --board icebreaker",)),
@@ -363,7 +373,7 @@ EXPLORE = (
     ),
 )
 
-REMEDIES = (*IMPORT, *TFLITE, *PRUNE, *COMPILE, *EXPLORE, *RUN)
+REMEDIES = (*IMPORT, *TFLITE, *PRUNE, *COMPILE, *CROSSBARS, *EXPLORE, *RUN)
 
 UNFOLLOWED = {
     "install Yosys with 'pip install": "packages of this installation stay as they are",

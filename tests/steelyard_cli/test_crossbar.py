@@ -1,5 +1,6 @@
 """The crossbar tile on the command line."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from steelyard import importer
 from steelyard.contract import configure
 from steelyard.cost import compare, price
-from steelyard.engines.crossbar import CrossbarConfig, activity, map_network
+from steelyard.engines.crossbar import CrossbarConfig, activity, map_network, run
 from steelyard.importer import load
 from steelyard.network import Conv, golden
 from steelyard.program import Program
@@ -213,3 +214,102 @@ def test_bad_mappings_and_images_are_refused(steelyard, work, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 3, 8, 8), np.float32))
     steelyard(*command, "--input", tmp_path / "x.npy").refused("must have the shape")
     assert not (tmp_path / "crossbar.json").exists()
+
+
+@pytest.fixture
+def labels(work, tmp_path):
+    """Classes of the images: the integer network's for the first half, others for the rest."""
+    network = load(work.int8_onnx)
+    x = network.tensor(network.input).quantize(np.load(work.images))
+    found = golden.run(network, x).reshape(len(x), -1).argmax(axis=1)
+    found[len(x) // 2 :] = (found[len(x) // 2 :] + 1) % 5
+    np.save(tmp_path / "labels.npy", found)
+    return tmp_path / "labels.npy"
+
+
+def test_accuracy_and_energy_follow_the_converters_bits(steelyard, work, tmp_path, labels):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--input", work.images)
+    result = steelyard(*command, "--labels", labels, "--adc-bits", "8,2,4,4")
+    assert result.status == 0, result.err
+    document = read(tmp_path)
+    assert [each["adc_bits"] for each in document["converters"]] == [2, 4, 8]
+    network = load(work.int8_onnx)
+    x = network.tensor(network.input).quantize(np.load(work.images))
+    integers = golden.run(network, x).reshape(len(x), -1).argmax(axis=1)
+    for width in document["converters"]:
+        config = CrossbarConfig(adc_bits=width["adc_bits"])
+        mapping = map_network(network, config, "pattern")
+        own = run(network, mapping, x)
+        classes = own.output.reshape(len(x), -1).argmax(axis=1)
+        assert width["agreement"] == np.mean(classes == integers)
+        assert width["accuracy"] == np.mean(classes == np.load(labels))
+        for name, cost in width["constants"].items():
+            priced = price(mapping, own.layers, name).total
+            assert cost["energy_uj"] == pytest.approx(priced.total_energy / len(x) / 1e6)
+            assert cost["area_um2"] == pytest.approx(priced.total_area)
+    ideal = document["converters"][-1]
+    assert ideal["agreement"] == 1 and ideal["accuracy"] == 0.5
+    assert document["converters"][0]["agreement"] < 1
+    assert ideal["constants"]["isaac32"] | document["constants"]["isaac32"] == (
+        document["constants"]["isaac32"] | ideal["constants"]["isaac32"]
+    )
+    assert document["converters"][0]["constants"]["isaac32"]["priced_bits"] == 4
+    assert "50.0 %" in result.out and "warning" not in result.err
+
+
+def test_layers_are_written_as_csv(steelyard, work, tmp_path):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--input", work.images)
+    assert steelyard(*command, "--adc-bits", "4,6").status == 0
+    document = read(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "layers.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 3 * len(document["layers"])
+    for width in document["converters"]:
+        assert width["accuracy"] is None
+        for name, cost in width["constants"].items():
+            own = [
+                row for row in rows
+                if (row["adc_bits"], row["constants"]) == (str(width["adc_bits"]), name)
+            ]  # fmt: skip
+            for key in ("area_um2", "energy_uj", "serial_ms", "parallel_ms"):
+                assert sum(float(row[key]) for row in own) == pytest.approx(cost[key]), key
+            parts = [key for key in rows[0] if key.startswith("energy_") and key != "energy_uj"]
+            for row in own:
+                total = sum(float(row[key]) for key in parts)
+                assert total == pytest.approx(float(row["energy_uj"]))
+
+
+def test_without_images_widths_are_priced_alone(steelyard, work, tmp_path):
+    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--adc-bits", "4,8")
+    assert result.status == 0, result.err
+    narrow, wide = read(tmp_path)["converters"]
+    assert narrow["accuracy"] is narrow["agreement"] is None
+    energies = [each["constants"]["isaac32"]["energy_uj"] for each in (narrow, wide)]
+    assert energies[0] < energies[1] == read(tmp_path)["constants"]["isaac32"]["energy_uj"]
+
+
+@pytest.mark.parametrize(
+    "bits, words",
+    [
+        ("3;4", "--adc-bits must be whole numbers with commas between them, not '3;4'"),
+        ("0,4", "'adc_bits' must lie between 1 and 24, not 0"),
+        ("8,12", "Constant set 'isaac32' has no ADC of 12 bits"),
+    ],
+)
+def test_bad_widths_are_refused(steelyard, work, tmp_path, bits, words):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--input", work.images)
+    steelyard(*command, "--adc-bits", bits).refused(words)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda y: y[1:], "one for each image"),
+        (lambda y: y + 1, "Labels must lie between 0 and 4"),
+        (lambda y: y.astype(np.float32), "not float32 of shape"),
+    ],
+)
+def test_labels_of_other_images_are_refused(steelyard, work, tmp_path, labels, change, words):
+    np.save(labels, change(np.load(labels)))
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--labels", labels)
+    steelyard(*command, "--input", work.images).refused(words)
+    steelyard(*command).refused("--labels are of the images of --input")

@@ -16,16 +16,23 @@ from .steps import (
     quantize_document,
 )
 from .timeline import timeline_document
+from .trials import Measured, Trial, check_labels, try_all
+from .widths import Width, layer_costs, under_converters
 
 __all__ = [
     "Comparison",
+    "Measured",
+    "Trial",
+    "Width",
     "check_document",
+    "check_labels",
     "compare_document",
     "compare_with_traditional",
     "cost_over_dense",
     "crossbar_prune_document",
     "damage_document",
     "graph_prune_document",
+    "layer_costs",
     "layer_rows",
     "occupancy",
     "plan_document",
@@ -34,4 +41,6 @@ __all__ = [
     "read_run",
     "speed_document",
     "timeline_document",
+    "try_all",
+    "under_converters",
 ]

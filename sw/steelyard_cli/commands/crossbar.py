@@ -1,5 +1,6 @@
-"""``steelyard crossbar``: a network in crossbars as table, JSON and pictures."""
+"""``steelyard crossbar``: a network in crossbars as tables, JSON, CSV and pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,21 @@ import click
 from rich.table import Table
 
 from steelyard.driver import float_codes
-from steelyard.report import compare_with_traditional
+from steelyard.errors import UserError
+from steelyard.report import (
+    Width,
+    check_labels,
+    compare_with_traditional,
+    layer_costs,
+    under_converters,
+)
 
 from ..inputs.arrays import read_array
 from ..inputs.configs import crossbar_config
 from ..inputs.networks import load_network
 from ..options import FILE, OUTPUT_FOLDER
-from ..view.console import note, percent, show, table, warn
-from ..view.output import write_json, write_text
+from ..view.console import note, percent, progress, show, table, warn
+from ..view.output import write_csv, write_json, write_text
 
 __all__ = ["command"]
 
@@ -42,49 +50,119 @@ RATIOS = {
               help="Crossbar: a table [crossbar], or a crossbar tile's configuration.")  # fmt: skip
 @click.option("--input", "source", type=FILE, metavar="X.npy",
               help="Images whose activations count; without, no step is skipped.")  # fmt: skip
+@click.option("--labels", type=FILE, metavar="Y.npy",
+              help="Class of each image of --input, for the accuracy.")  # fmt: skip
+@click.option("--adc-bits", metavar="N,N,...",
+              help="Widths of converters to compare, in place of the configuration's.")  # fmt: skip
 def command(
-    network: Path, output: Path, mapping: str, config: Path | None, source: Path | None
+    network: Path,
+    output: Path,
+    mapping: str,
+    config: Path | None,
+    source: Path | None,
+    labels: Path | None,
+    adc_bits: str | None,
 ) -> None:
     """Map a quantized ONNX or TFLite network onto RRAM crossbars and price it.
 
     Prints for each layer what it takes of the crossbars, its index, its work, and what energy and
-    time are to those of the traditional mapping of the same network. DIR receives crossbar.json and
-    pictures of the filled crossbars.
+    time are to those of the traditional mapping of the same network. DIR receives crossbar.json,
+    layers.csv and pictures of the filled crossbars.
+
+    With --labels or --adc-bits the images go through the crossbars, every conversion computed:
+    energy and area of each width of the converters, how many images keep the class that the
+    integer network gives them, and how many have the right one.
 
     \b
     Examples:
       steelyard crossbar int8.onnx -o crossbars
       steelyard crossbar int8.onnx -o crossbars --mapping mixed --input images.npy
       steelyard crossbar int8.onnx -o crossbars --config crossbar.toml
+      steelyard crossbar int8.onnx -o crossbars --input images.npy --labels labels.npy \\
+        --adc-bits 3,4,5,6,8
     """
     # Pictures need a package of their own.
     from ..view.crossbar_pictures import sheets
 
     configured = crossbar_config(config)
-    for sentence in configured.warnings():
-        warn(sentence)
+    widths = _widths(adc_bits)
+    if not widths:
+        for sentence in configured.warnings():
+            warn(sentence)
+    if labels is not None and source is None:
+        raise UserError("--labels are of the images of --input; give these too.")
     loaded, _ = load_network(network, ())
     if source is None:
         note("No --input: no step counts as skipped, so energy and time are the most possible.")
         codes = None
     else:
         codes = float_codes(loaded, read_array(source, "Input"))
+    classes = None if labels is None else read_array(labels, "Label")
+    if classes is not None and codes is not None:
+        check_labels(loaded, len(codes), classes)
     found = compare_with_traditional(loaded, configured, mapping, codes)
+    with progress("images", 1) as update:
+        tried = under_converters(found, widths, codes, classes, progress=update)
     document = found.document()
+    document["converters"] = [width.document() for width in tried]
     pictures = list(sheets(found.mapping))
     for number, sheet in enumerate(pictures):
         write_text(output / f"crossbars-{number + 1}.svg", sheet + "\n")
+    write_csv(output / "layers.csv", layer_costs(tried))
     write_json(output / "crossbar.json", document)
     title = f"{loaded.name}: {mapping} mapping, {configured.constants}"
-    show(_layer_table(title, document, configured.constants), _constants_table(document))
+    tables = [_layer_table(title, document, configured.constants), _constants_table(document)]
+    if widths or labels is not None:
+        tables.append(_width_table(tried, configured.constants))
+    show(*tables)
     filled = ", ".join(percent(fill) for fill in document["fills"][:FILLS])
     more = ", ..." if len(document["fills"]) > FILLS else ""
     show(
         f"Crossbars of {configured.rows} x {configured.columns}: {document['crossbars']}, "
         f"{document['traditional']['crossbars']} in the traditional mapping; filled "
         f"{filled or 'none'}{more}",
-        f"{output}/crossbar.json; pictures: {len(pictures)}",
+        f"{output}/crossbar.json, layers.csv; pictures: {len(pictures)}",
     )
+
+
+def _widths(text: str | None) -> tuple[int, ...]:
+    """Bits of --adc-bits in ascending order, each once; none unless given."""
+    if text is None:
+        return ()
+    try:
+        return tuple(sorted({int(each) for each in text.split(",")}))
+    except ValueError:
+        raise UserError(
+            f"--adc-bits must be whole numbers with commas between them, not {text!r}; "
+            "write for example '3,4,6,8'."
+        ) from None
+
+
+def _width_table(widths: Sequence[Width], constants: str) -> Table:
+    """What each width of the converters gives and costs."""
+    rows: list[tuple[object, ...]] = []
+    for width in widths:
+        own = width.document()
+        cost = own["constants"][constants]
+        shares = [None if own[key] is None else percent(own[key])
+                  for key in ("accuracy", "agreement")]  # fmt: skip
+        rows.append(
+            (
+                f"{width.trial.bits}",
+                *shares,
+                cost["energy_uj"],
+                percent(cost["adc_energy_uj"] / cost["energy_uj"]) if cost["energy_uj"] else None,
+                cost["area_um2"],
+                cost["priced_bits"],
+            )
+        )
+    images = f" on {widths[0].images:,} images" if widths[0].measured else ""
+    return table(
+        f"By bits of the converters{images}, {constants}",
+        ("ADC bits", "accuracy", "integers' class", "energy uJ", "of it ADC", "area um2",
+         "priced bits"),
+        rows,
+    )  # fmt: skip
 
 
 def _layer_table(title: str, document: dict[str, Any], constants: str) -> Table:

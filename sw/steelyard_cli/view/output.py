@@ -1,8 +1,10 @@
 """Files that commands write; every one is written aside and moved into place."""
 
+import csv
+import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from steelyard.files import is_stream, replacing
 
-__all__ = ["beside", "write_array", "write_arrays", "write_json", "write_text"]
+__all__ = ["beside", "write_array", "write_arrays", "write_csv", "write_json", "write_text"]
 
 
 def beside(output: Path, neighbour: Path) -> Path | None:
@@ -28,6 +30,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, document: Mapping[str, Any] | list[Any]) -> None:
     """Writes a JSON document."""
     write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows of equal columns, at least one, as CSV with a heading."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_array(path: Path, values: NDArray) -> None:

@@ -6,9 +6,10 @@ golden model, so it needs what that needs: numpy and threadpoolctl.
 
 from .areas import MAPPINGS
 from .blocks import Block, LayerMapping, OperationUnit, matrix_of, operation_units, unmap
-from .bounds import accumulator_bound
+from .bounds import accumulator_bound, greatest_sum
 from .cells import DeviceEffects, bit_slices, block_cells
 from .config import CrossbarTileConfig
+from .converters import Converter
 from .counters import UnitCounters
 from .counts import Activity, Counts, count
 from .crossbar import CrossbarConfig
@@ -23,6 +24,7 @@ __all__ = [
     "MAPPINGS",
     "Activity",
     "Block",
+    "Converter",
     "Counts",
     "CrossbarConfig",
     "CrossbarTileConfig",
@@ -41,6 +43,7 @@ __all__ = [
     "count",
     "decode_index",
     "decode_places",
+    "greatest_sum",
     "layer",
     "map_layer",
     "map_network",

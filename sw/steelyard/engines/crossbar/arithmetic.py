@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells, slice_factors
-from .crossbar import CrossbarConfig
+from .converters import Converter
 
 __all__ = ["Crossbars"]
 
@@ -43,16 +43,25 @@ class Crossbars:
     ----------
     mapping : the layer's mapping
     effects : effects of real devices on its cells
+    converter : of all its bitlines; the configuration's unless given
     """
 
-    def __init__(self, mapping: LayerMapping, effects: DeviceEffects | None = None) -> None:
+    def __init__(
+        self,
+        mapping: LayerMapping,
+        effects: DeviceEffects | None = None,
+        converter: Converter | None = None,
+    ) -> None:
         self._config = config = mapping.config
+        self._converter = converter or Converter.of(config)
         self._outputs = mapping.shape[0]
         self._factors = slice_factors(config)
         # Products of one operation unit and step, before the offset: converted sums ascend.
-        greatest = max(config.greatest_sum, int(config.convert(config.greatest_sum)))
+        self._greatest = config.greatest_sum
+        greatest = max(self._greatest, int(self._converter.convert(self._greatest)))
         self._bound = greatest * sum(abs(factor) for factor in self._factors)
         self._bound += 128 * config.ou_rows * ((1 << config.dac_bits) - 1)
+        self._bound = max(self._bound, self._greatest + self._converter.step)
         self._runs = list(_runs(mapping, block_cells(mapping, effects)))
 
     def accumulate(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -124,7 +133,7 @@ class Crossbars:
         for factor, cells in zip(self._factors, levels.astype(dtype), strict=True):
             sums[0] = 0
             _combine(sums, cells, base)
-            _convert(sums, config)
+            self._converter.convert_in_place(sums, self._greatest)
             sums *= dtype(factor)
             products += sums
         return products.astype(np.int32)
@@ -149,7 +158,7 @@ class Crossbars:
             sums = np.empty(shape, dtype)
             for factor, cells in zip(self._factors, levels, strict=True):
                 np.matmul(inputs, cells, out=sums)
-                _convert(sums, config)
+                self._converter.convert_in_place(sums, self._greatest)
                 sums *= factor
                 total += sums
             for step in total.reshape(steps, pixels, -1)[::-1]:
@@ -165,23 +174,6 @@ def _combine(sums: NDArray, cells: NDArray, base: int) -> None:
         for digit in range(1, base):
             np.add(sums[:size], row * sums.dtype.type(digit), out=sums[digit * size :][:size])
         size *= base
-
-
-def _convert(sums: NDArray, config: CrossbarConfig) -> None:
-    """The converter, in place, on exact sums of integer or floating-point type."""
-    shift = config.adc_shift
-    if shift:
-        if config.adc_rounding == "nearest":
-            sums += sums.dtype.type(1 << (shift - 1))
-        if sums.dtype.kind == "f":
-            sums *= sums.dtype.type(2.0**-shift)
-            np.floor(sums, out=sums)
-        else:
-            sums >>= sums.dtype.type(shift)
-    if config.greatest_sum >> shift >= 1 << config.adc_bits:
-        np.minimum(sums, sums.dtype.type((1 << config.adc_bits) - 1), out=sums)
-    if shift:
-        sums *= sums.dtype.type(1 << shift)
 
 
 def _runs(mapping: LayerMapping, cells: list[NDArray[np.uint8]]):

@@ -1,4 +1,4 @@
-"""Proof that accumulators cannot overflow, from the actual cells."""
+"""Sums that the actual cells can reach: of bitlines, and of accumulators, which hold them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells, slice_factors
 
-__all__ = ["accumulator_bound"]
+__all__ = ["accumulator_bound", "greatest_sum"]
 
 
 def accumulator_bound(
@@ -32,3 +32,13 @@ def accumulator_bound(
             if config.signed == "offset":
                 below[block.channels] += 128 * 255 * len(levels)
     return np.maximum(above, below)
+
+
+def greatest_sum(mapping: LayerMapping) -> int:
+    """Greatest bitline sum of an operation unit in a step that the weights allow; 0 without any."""
+    config = mapping.config
+    most = 0
+    for cells in block_cells(mapping):
+        begins = np.arange(0, len(cells), config.ou_rows)
+        most = max(most, int(np.add.reduceat(cells, begins, axis=0, dtype=np.int64).max(initial=0)))
+    return most * ((1 << config.dac_bits) - 1)

@@ -5,7 +5,7 @@ device effects every tensor equals that of the integer network.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from ...progress import Progress
 from .arithmetic import Crossbars
 from .blocks import LayerMapping
 from .cells import DeviceEffects
+from .converters import Converter
 from .counts import Activity, count
 from .mapping import NetworkMapping
 
@@ -43,6 +44,7 @@ def run(
     x: NDArray[np.int8],
     *,
     effects: DeviceEffects | None = None,
+    converters: Mapping[str, Converter] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Network through its crossbars.
@@ -52,6 +54,7 @@ def run(
     mapping : of this network, as of :func:`.map_network`
     x : int8 (images, channels, height, width), codes of the network's input tensor
     effects : effects of real devices on the cells
+    converters : of every mapped layer by name; the configuration's unless given
     progress : called after every layer with layers done, layers in all, and its name
 
     Raises
@@ -65,8 +68,9 @@ def run(
         if isinstance(each, Conv):
             own = _mapping_of(mapping, each)
             tensors[each.output], layers[each.name] = layer(
-                network, each, own, inputs[0], effects=effects
-            )
+                network, each, own, inputs[0],
+                effects=effects, converter=None if converters is None else converters[each.name],
+            )  # fmt: skip
         else:
             tensors[each.output] = golden.layer(network, each, *inputs)
         if progress is not None:
@@ -81,6 +85,7 @@ def layer(
     x: NDArray[np.int8],
     *,
     effects: DeviceEffects | None = None,
+    converter: Converter | None = None,
 ) -> tuple[NDArray[np.int8], Activity]:
     """Output int8 (images, channels, height, width) and work of one layer.
 
@@ -88,6 +93,7 @@ def layer(
     ----------
     conv : layer of `network`
     x : int8 (images, channels, height, width)
+    effects, converter : as :func:`run` takes them, of this layer
 
     Raises
     ------
@@ -99,7 +105,7 @@ def layer(
     # Inputs carry 128 more than their code, so the bias takes back more than the zero point.
     weights = conv.weight.reshape(len(conv.weight), -1).sum(axis=1, dtype=np.int64)
     bias = conv.bias.astype(np.int64) - (z_x + 128) * weights
-    crossbars = Crossbars(mapping, effects)
+    crossbars = Crossbars(mapping, effects, converter)
     height, width = network.tensor(conv.output).shape[1:]
     output = np.empty((len(x), len(conv.weight), height, width), np.int8)
     work = count(mapping, np.zeros((mapping.positions, 0), np.uint8))
