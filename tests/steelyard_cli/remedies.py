@@ -351,6 +351,16 @@ CROSSBARS = (
         "--labels are of the images of --input; give these too",
         (f"{XBARS} --labels labels.npy --input images.npy",),
     ),
+    Remedy(
+        f"{XBARS} {IMAGES}",
+        "add --adc-range fitted or leave it out",
+        (f"{XBARS} {IMAGES} --adc-range fitted", XBARS),
+    ),
+    Remedy(
+        f"{XBARS} --adc-range fitted",
+        "give --calibration X.npy or --input X.npy",
+        (f"{XBARS} --adc-range fitted {IMAGES}", f"{XBARS} --adc-range fitted --input images.npy"),
+    ),
 )
 
 SMALL = "explore int8.onnx --board icebreaker --count 40 -o found"

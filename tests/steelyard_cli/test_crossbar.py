@@ -10,7 +10,13 @@ import pytest
 from steelyard import importer
 from steelyard.contract import configure
 from steelyard.cost import compare, price
-from steelyard.engines.crossbar import CrossbarConfig, activity, map_network, run
+from steelyard.engines.crossbar import (
+    CrossbarConfig,
+    activity,
+    fit_converters,
+    map_network,
+    run,
+)
 from steelyard.importer import load
 from steelyard.network import Conv, golden
 from steelyard.program import Program
@@ -313,3 +319,29 @@ def test_labels_of_other_images_are_refused(steelyard, work, tmp_path, labels, c
     command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--labels", labels)
     steelyard(*command, "--input", work.images).refused(words)
     steelyard(*command).refused("--labels are of the images of --input")
+
+
+def test_fitted_ranges_lose_less_than_the_configurations(steelyard, work, tmp_path):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--input", work.images)
+    options = ("--adc-bits", 3, "--adc-range")
+    found = {}
+    for name in ("unit", "full", "fitted"):
+        result = steelyard(*command, *options, name)
+        assert result.status == 0, result.err
+        (found[name],) = read(tmp_path)["converters"]
+    assert "Ranges are fitted to the first 20 images of --input." in result.err
+    network = load(work.int8_onnx)
+    x = network.tensor(network.input).quantize(np.load(work.images))
+    mapping = map_network(network, CrossbarConfig(), "pattern")
+    expected = fit_converters(network, mapping, x, (3,))[3]
+    assert found["fitted"]["steps"] == {name: own.step for name, own in expected.items()}
+    classes = golden.run(network, x).reshape(len(x), -1).argmax(axis=1)
+    output = run(network, mapping, x, converters=expected).output.reshape(len(x), -1)
+    assert found["fitted"]["agreement"] == np.mean(output.argmax(axis=1) == classes)
+    assert set(found["unit"]["steps"].values()) == {1}
+    assert set(found["full"]["steps"].values()) == {32}
+    assert found["fitted"]["agreement"] > found["full"]["agreement"]
+    # Images of their own, without any to price.
+    calibrated = steelyard(*command[:4], *options, "fitted", "--calibration", work.images)
+    assert calibrated.status == 0, calibrated.err
+    assert read(tmp_path)["converters"][0]["steps"] == found["fitted"]["steps"]

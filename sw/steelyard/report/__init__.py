@@ -17,7 +17,7 @@ from .steps import (
 )
 from .timeline import timeline_document
 from .trials import Measured, Trial, check_labels, try_all
-from .widths import Width, layer_costs, under_converters
+from .widths import Width, check_widths, layer_costs, under_converters
 
 __all__ = [
     "Comparison",
@@ -26,6 +26,7 @@ __all__ = [
     "Width",
     "check_document",
     "check_labels",
+    "check_widths",
     "compare_document",
     "compare_with_traditional",
     "cost_over_dense",

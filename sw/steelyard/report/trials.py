@@ -32,12 +32,17 @@ class Trial:
 
     Members
     -------
-    bits : of the converters
+    mapping : of the network, for converters of this width
     converters : of every mapped layer, by name
     """
 
-    bits: int
+    mapping: NetworkMapping
     converters: Mapping[str, Converter]
+
+    @property
+    def bits(self) -> int:
+        """Of the converters."""
+        return self.mapping.config.adc_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +82,6 @@ class Measured:
 
 def try_all(
     network: Network,
-    mapping: NetworkMapping,
     trials: Sequence[Trial],
     codes: NDArray[np.int8],
     labels: NDArray[np.integer] | None = None,
@@ -97,7 +101,7 @@ def try_all(
     Raises
     ------
     UserError
-        If the labels are not those of the images, or the mapping is of another network.
+        If the labels are not those of the images, or a mapping is of another network.
     """
     if labels is not None:
         check_labels(network, len(codes), labels)
@@ -106,7 +110,7 @@ def try_all(
 
     def block(number: int, first: int) -> Measured:
         part = slice(first, first + BLOCK)
-        found, works = _block(network, mapping, trials[number], codes[part])
+        found, works = _block(network, trials[number], codes[part])
         same = int((found == integers[part]).sum())
         right = None if labels is None else int((found == labels[part]).sum())
         return Measured(len(found), same, right, works)
@@ -128,14 +132,14 @@ def try_all(
 
 
 def _block(
-    network: Network, mapping: NetworkMapping, trial: Trial, codes: NDArray[np.int8]
+    network: Network, trial: Trial, codes: NDArray[np.int8]
 ) -> tuple[NDArray[np.intp], Mapping[str, Activity]]:
     """Classes and work of a block of images in one trial."""
-    if _is_exact(mapping, trial.converters):
+    if _is_exact(trial.mapping, trial.converters):
         # These converters change no sum, so the results are the integers'.
         tensors = golden.run(network, codes, trace=True, threads=1)
-        return _classes(tensors[network.output]), activity(network, mapping, tensors)
-    result = run(network, mapping, codes, converters=trial.converters)
+        return _classes(tensors[network.output]), activity(network, trial.mapping, tensors)
+    result = run(network, trial.mapping, codes, converters=trial.converters)
     return _classes(result.output), result.layers
 
 

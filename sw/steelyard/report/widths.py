@@ -1,20 +1,20 @@
 """A mapped network under converters of several widths: accuracy, energy and area."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cost import CONSTANTS, Cost, NetworkCost, constant_set, price
-from ..engines.crossbar import Converter, NetworkMapping
+from ..engines.crossbar import Converter, CrossbarConfig, map_network, most_activity
 from ..errors import UserError
 from ..progress import Progress
 from .crossbars import MILLION, Comparison
 from .trials import Measured, Trial, try_all
 
-__all__ = ["Width", "layer_costs", "under_converters"]
+__all__ = ["Width", "check_widths", "layer_costs", "under_converters"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +56,25 @@ class Width:
         }
 
 
+def check_widths(config: CrossbarConfig, bits: Sequence[int]) -> None:
+    """Refuse converters that there are not.
+
+    Raises
+    ------
+    UserError
+        If a width is out of range, or the configuration's constants have no such converter.
+    """
+    for each in bits:
+        constant_set(config.constants).adc(config.with_(adc_bits=each).adc_bits)
+
+
 def under_converters(
     found: Comparison,
     bits: Sequence[int] = (),
     codes: NDArray[np.int8] | None = None,
     labels: NDArray[np.integer] | None = None,
     *,
+    fitted: Mapping[int, Mapping[str, Converter]] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Width]:
@@ -76,6 +89,8 @@ def under_converters(
     codes : the images, int8 (images, channels, height, width); they go through the crossbars under
         every width, and what these do then is priced
     labels : class of each image, integers (images,)
+    fitted : converters of every layer for each width, as of
+        :func:`steelyard.engines.crossbar.fit_converters`, in place of the configuration's
     workers : threads that share the work; by default one a processor
     progress : called with blocks of images done, blocks in all, and what they were
 
@@ -85,36 +100,42 @@ def under_converters(
         If there are no such converters, the configuration's constants have none, or the labels are
         not those of the images.
     """
-    mapping, own = found.mapping, found.mapping.config
-    configs = [own.with_(adc_bits=each) for each in bits or (own.adc_bits,)]
-    for config in configs:
-        constant_set(config.constants).adc(config.adc_bits)
-    trials = [
-        Trial(bits=config.adc_bits, converters=dict.fromkeys(mapping.layers, Converter.of(config)))
-        for config in configs
-    ]
+    own = found.mapping.config
+    check_widths(own, bits)
+    trials = [_trial(found, each, fitted) for each in bits or (own.adc_bits,)]
     measured: Sequence[Measured | None] = [None] * len(trials)
     if labels is not None and codes is None:
         raise UserError("Labels are of images, and there are none; give the images too.")
     if codes is not None and (bits or labels is not None):
-        measured = try_all(
-            found.network, mapping, trials, codes, labels, workers=workers, progress=progress
-        )
-    known, _ = found.prices[own.constants]
-    return [
-        Width(
-            trial,
-            each,
-            found.images,
-            {
-                name: price(_with_bits(mapping, trial.bits), works, name)
-                for works in (known.activities if each is None else each.works,)
-                for name in CONSTANTS
-                if priced_bits(name, trial.bits) is not None
-            },
-        )
-        for trial, each in zip(trials, measured, strict=True)
-    ]
+        measured = try_all(found.network, trials, codes, labels, workers=workers, progress=progress)
+    widths = []
+    for trial, each in zip(trials, measured, strict=True):
+        if each is not None:
+            works = each.works
+        elif bits:
+            works = most_activity(found.network, trial.mapping)
+        else:
+            works = found.prices[own.constants][0].activities
+        prices = {
+            name: price(trial.mapping, works, name)
+            for name in CONSTANTS
+            if priced_bits(name, trial.bits) is not None
+        }
+        widths.append(Width(trial, each, found.images, prices))
+    return widths
+
+
+def _trial(
+    found: Comparison, bits: int, fitted: Mapping[int, Mapping[str, Converter]] | None
+) -> Trial:
+    """The network with converters of some width."""
+    config = found.mapping.config.with_(adc_bits=bits)
+    mapping = found.mapping
+    if config != mapping.config:
+        mapping = map_network(found.network, config, mapping.mapping)
+    if fitted is not None:
+        return Trial(mapping=mapping, converters=fitted[bits])
+    return Trial(mapping=mapping, converters=dict.fromkeys(mapping.layers, Converter.of(config)))
 
 
 def layer_costs(widths: Sequence[Width]) -> list[dict[str, Any]]:
@@ -159,10 +180,3 @@ def _parts(cost: Cost, images: int) -> dict[str, float]:
 def priced_bits(constants: str, bits: int) -> int | None:
     """Width of the converter that a constant set has for some bits: the next; None for none."""
     return min((own for own in CONSTANTS[constants].adc_energy if own >= bits), default=None)
-
-
-def _with_bits(mapping: NetworkMapping, bits: int) -> NetworkMapping:
-    """The same cells with converters of other bits, to be priced."""
-    config = mapping.config.with_(adc_bits=bits)
-    layers = {name: replace(own, config=config) for name, own in mapping.layers.items()}
-    return replace(mapping, config=config, layers=layers)

@@ -5,13 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from steelyard.driver import float_codes
+from steelyard.engines.crossbar import Converter, CrossbarConfig, fit_converters
 from steelyard.errors import UserError
+from steelyard.network import Network
 from steelyard.report import (
+    Comparison,
     Width,
     check_labels,
+    check_widths,
     compare_with_traditional,
     layer_costs,
     under_converters,
@@ -26,6 +32,10 @@ from ..view.output import write_csv, write_json, write_text
 
 __all__ = ["command"]
 
+ROUNDINGS = {"unit": "floor", "full": "nearest"}
+"""Rounding of the converters with each range of --adc-range."""
+CALIBRATION = 50
+"""Images of --input that ranges are fitted to where no others are given."""
 FILLS = 4
 """Crossbars whose fill the last line says."""
 RATIOS = {
@@ -54,6 +64,13 @@ RATIOS = {
               help="Class of each image of --input, for the accuracy.")  # fmt: skip
 @click.option("--adc-bits", metavar="N,N,...",
               help="Widths of converters to compare, in place of the configuration's.")  # fmt: skip
+@click.option(
+    "--adc-range", "ranges", type=click.Choice(("unit", "full", "fitted")),
+    help="Range of the converters, in place of the configuration's: unit clips great sums, full "
+    "rounds all, fitted sets each layer's by the sums of calibration images.",
+)  # fmt: skip
+@click.option("--calibration", type=FILE, metavar="CAL.npy",
+              help="Images to fit ranges to; the first 50 of --input unless given.")  # fmt: skip
 def command(
     network: Path,
     output: Path,
@@ -62,6 +79,8 @@ def command(
     source: Path | None,
     labels: Path | None,
     adc_bits: str | None,
+    ranges: str | None,
+    calibration: Path | None,
 ) -> None:
     """Map a quantized ONNX or TFLite network onto RRAM crossbars and price it.
 
@@ -79,18 +98,20 @@ def command(
       steelyard crossbar int8.onnx -o crossbars --mapping mixed --input images.npy
       steelyard crossbar int8.onnx -o crossbars --config crossbar.toml
       steelyard crossbar int8.onnx -o crossbars --input images.npy --labels labels.npy \\
-        --adc-bits 3,4,5,6,8
+        --adc-bits 3,4,5,6,8 --adc-range fitted
     """
     # Pictures need a package of their own.
     from ..view.crossbar_pictures import sheets
 
     configured = crossbar_config(config)
+    if ranges in ROUNDINGS:
+        configured = configured.with_(adc_range=ranges, adc_rounding=ROUNDINGS[ranges])
     widths = _widths(adc_bits)
-    if not widths:
+    check_widths(configured, widths)
+    if not widths and ranges != "fitted":
         for sentence in configured.warnings():
             warn(sentence)
-    if labels is not None and source is None:
-        raise UserError("--labels are of the images of --input; give these too.")
+    _check_options(source, labels, ranges, calibration)
     loaded, _ = load_network(network, ())
     if source is None:
         note("No --input: no step counts as skipped, so energy and time are the most possible.")
@@ -100,9 +121,13 @@ def command(
     classes = None if labels is None else read_array(labels, "Label")
     if classes is not None and codes is not None:
         check_labels(loaded, len(codes), classes)
+    fit_to = None
+    if ranges == "fitted":
+        fit_to = _calibration(loaded, calibration, codes)
     found = compare_with_traditional(loaded, configured, mapping, codes)
+    fitted = None if fit_to is None else _fit(found, configured, widths, fit_to)
     with progress("images", 1) as update:
-        tried = under_converters(found, widths, codes, classes, progress=update)
+        tried = under_converters(found, widths, codes, classes, fitted=fitted, progress=update)
     document = found.document()
     document["converters"] = [width.document() for width in tried]
     pictures = list(sheets(found.mapping))
@@ -123,6 +148,42 @@ def command(
         f"{filled or 'none'}{more}",
         f"{output}/crossbar.json, layers.csv; pictures: {len(pictures)}",
     )
+
+
+def _check_options(
+    source: Path | None, labels: Path | None, ranges: str | None, calibration: Path | None
+) -> None:
+    """Refuses options that lack what they are for."""
+    if labels is not None and source is None:
+        raise UserError("--labels are of the images of --input; give these too.")
+    if calibration is not None and ranges != "fitted":
+        raise UserError(
+            "--calibration is what ranges are fitted to; add --adc-range fitted or leave it out."
+        )
+    if ranges == "fitted" and calibration is None and source is None:
+        raise UserError(
+            "--adc-range fitted needs images to fit to; give --calibration X.npy or --input X.npy."
+        )
+
+
+def _calibration(
+    network: Network, calibration: Path | None, codes: NDArray[np.int8] | None
+) -> NDArray[np.int8]:
+    """Images that ranges are fitted to."""
+    if calibration is not None:
+        return float_codes(network, read_array(calibration, "Calibration"))
+    assert codes is not None  # Options are refused before.
+    note(f"Ranges are fitted to the first {min(CALIBRATION, len(codes))} images of --input.")
+    return codes[:CALIBRATION]
+
+
+def _fit(
+    found: Comparison, config: CrossbarConfig, widths: Sequence[int], codes: NDArray[np.int8]
+) -> dict[int, dict[str, Converter]]:
+    """Converters of every layer and width."""
+    bits = widths or (config.adc_bits,)
+    with progress("fitting", len(found.mapping.layers)) as update:
+        return fit_converters(found.network, found.mapping, codes, bits, progress=update)
 
 
 def _widths(text: str | None) -> tuple[int, ...]:
@@ -146,9 +207,12 @@ def _width_table(widths: Sequence[Width], constants: str) -> Table:
         cost = own["constants"][constants]
         shares = [None if own[key] is None else percent(own[key])
                   for key in ("accuracy", "agreement")]  # fmt: skip
+        steps = own["steps"].values()
+        least, most = min(steps), max(steps)
         rows.append(
             (
                 f"{width.trial.bits}",
+                f"{least}" if least == most else f"{least} to {most}",
                 *shares,
                 cost["energy_uj"],
                 percent(cost["adc_energy_uj"] / cost["energy_uj"]) if cost["energy_uj"] else None,
@@ -159,7 +223,7 @@ def _width_table(widths: Sequence[Width], constants: str) -> Table:
     images = f" on {widths[0].images:,} images" if widths[0].measured else ""
     return table(
         f"By bits of the converters{images}, {constants}",
-        ("ADC bits", "accuracy", "integers' class", "energy uJ", "of it ADC", "area um2",
+        ("ADC bits", "step", "accuracy", "integers' class", "energy uJ", "of it ADC", "area um2",
          "priced bits"),
         rows,
     )  # fmt: skip

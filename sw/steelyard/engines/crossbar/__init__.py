@@ -13,6 +13,7 @@ from .converters import Converter
 from .counters import UnitCounters
 from .counts import Activity, Counts, count
 from .crossbar import CrossbarConfig
+from .fitting import fit_converters
 from .golden import Result, activity, layer, most_activity, run
 from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
@@ -43,6 +44,7 @@ __all__ = [
     "count",
     "decode_index",
     "decode_places",
+    "fit_converters",
     "greatest_sum",
     "layer",
     "map_layer",

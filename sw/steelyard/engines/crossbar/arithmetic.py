@@ -6,6 +6,7 @@ shift-and-add, in small integers. Otherwise the sums of the actual inputs are ma
 floating-point type that holds them exactly.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +85,49 @@ class Crossbars:
                 part = slice(first, first + PIXELS)
                 sums[part, run.channels] += self._multiplied(run, own[:, part])
         return sums
+
+    def weighted_sums(self, inputs: NDArray[np.uint8], size: int, bins: int) -> NDArray[np.float64]:
+        """How often bitline sums occur before conversion, each occurrence by the square of the
+        place that its code takes in the product: float64 (bins,) of `size` sums each.
+
+        Parameters
+        ----------
+        inputs : as :meth:`accumulate` takes them
+        """
+        found = np.zeros(bins)
+        for run in self._runs:
+            for sums, weights in self._weighted(run, inputs[run.rows]):
+                each = np.repeat(weights, sums.shape[1])
+                found += np.bincount(sums.ravel() // size, weights=each, minlength=bins)
+        return found
+
+    def _weighted(
+        self, run: _Run, inputs: NDArray[np.uint8]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Sums (occurrences, channels) of each bitline, and the weight of each occurrence."""
+        bits = self._config.dac_bits
+        squares = 4.0 ** (bits * np.arange(self._config.steps))
+        bitlines = [
+            (float(factor) ** 2, cells)
+            for factor, cells in zip(self._factors, run.levels.astype(np.int64), strict=True)
+        ]
+        combinations = 1 << (bits * len(run.rows))
+        if combinations <= min(self._config.steps * inputs.shape[1], TABLE_ELEMENTS):
+            weights = np.zeros(combinations)
+            for square, places in zip(squares, self._places(inputs), strict=True):
+                weights += square * np.bincount(places, minlength=combinations)
+            for square, cells in bitlines:
+                sums = np.zeros((combinations, cells.shape[1]), np.int64)
+                _combine(sums, cells, 1 << bits)
+                yield sums, square * weights
+            return
+        for first in range(0, inputs.shape[1], PIXELS):
+            digits = self._digits(inputs[:, first : first + PIXELS])
+            weights = np.repeat(squares, digits.shape[2])
+            # Floating point is fast in matrix products and exact for these integers.
+            applied = digits.transpose(0, 2, 1).reshape(len(weights), -1).astype(np.float64)
+            for square, cells in bitlines:
+                yield (applied @ cells).astype(np.int64), square * weights
 
     def _digits(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What is applied in each step, lowest first: (steps, rows, pixels)."""

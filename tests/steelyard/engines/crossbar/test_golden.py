@@ -5,10 +5,12 @@ import pytest
 
 from steelyard.engines.crossbar import (
     MAPPINGS,
+    Converter,
     CrossbarConfig,
     DeviceEffects,
     accumulator_bound,
     activity,
+    fit_converters,
     map_layer,
     map_network,
     operation_units,
@@ -17,6 +19,8 @@ from steelyard.engines.crossbar import (
 from steelyard.engines.crossbar.arithmetic import Crossbars
 from steelyard.engines.crossbar.cells import bit_slices, block_cells
 from steelyard.engines.crossbar.counts import count
+from steelyard.engines.crossbar.fitting import fitted as fit_to
+from steelyard.engines.crossbar.golden import windows
 from steelyard.errors import UserError
 from steelyard.network import golden
 from steelyard.network.random import random_conv, random_input, random_network
@@ -43,8 +47,12 @@ def random_config(rng):
     )
 
 
-def spelled_out(mapping, inputs, cells):
-    """Sums and counts by the contract's sentences, one operation unit, step and bitline a time."""
+def spelled_out(mapping, inputs, cells, convert=None):
+    """Sums and counts by the contract's sentences, one operation unit, step and bitline a time.
+
+    `convert` takes a bitline sum and its factor, the configuration's converter unless given.
+    """
+    convert = convert or (lambda total, factor: int(mapping.config.convert(total)))
     config = mapping.config
     pixels = inputs.shape[1]
     sums = np.zeros((pixels, mapping.shape[0]), np.int64)
@@ -70,7 +78,7 @@ def spelled_out(mapping, inputs, cells):
                         total = int(bits @ levels[:, c, line].astype(int))
                         shift = line % config.slices * config.cell_bits + step * config.dac_bits
                         sign = -1 if line >= config.slices else 1
-                        sums[pixel, channel] += sign * (int(config.convert(total)) << shift)
+                        sums[pixel, channel] += sign * (convert(total, 1 << shift) << shift)
             if config.signed == "offset":
                 sums[pixel, unit.channels] -= 128 * u.sum()
             counts["products"] += worked * len(unit.channels)
@@ -105,6 +113,95 @@ def test_arithmetic_and_counts_follow_the_contract(seed):
     assert work.crossbar_steps.sum() == work.counts.ou_steps
     assert work.counts.input_bytes == sum(len(b.rows) for b in mapping.blocks) * inputs.shape[1]
     assert work.counts.outputs == shape[0] * inputs.shape[1]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_converter_is_applied_to_every_sum_and_all_sums_are_known(seed):
+    rng = np.random.default_rng(seed)
+    config = random_config(rng)
+    weight = rng.integers(-127, 128, (3, 4, 2, 1)).astype(np.int8)
+    mapping = map_layer(weight, config, "traditional")
+    inputs = rng.integers(0, 256, (mapping.positions, 2)).astype(np.uint8)
+    converter = Converter(int(rng.integers(1, 9)), int(rng.integers(1, 40)), bool(seed % 2))
+    size, seen = int(rng.integers(1, 4)), []
+
+    def convert(total, factor):
+        seen.append((total, factor))
+        # Halves upwards, as schools round.
+        code = (2 * total + converter.step) // (2 * converter.step) if seed % 2 else (
+            total // converter.step
+        )  # fmt: skip
+        return min(code, 2**converter.bits - 1) * converter.step
+
+    expected, _ = spelled_out(mapping, inputs, block_cells(mapping), convert)
+    bins = max(1 << 10, config.greatest_sum // size + 1)
+    weights = np.zeros(bins)
+    for total, factor in seen:
+        weights[total // size] += factor**2
+    for times in (1, 40):
+        crossbars = Crossbars(mapping, converter=converter)
+        repeated = np.tile(inputs, (1, times))
+        assert np.array_equal(crossbars.accumulate(repeated), np.tile(expected, (times, 1)))
+        found = crossbars.weighted_sums(repeated, size, bins)
+        # Steps without inputs convert nothing; as sums of 0 they show nowhere else.
+        assert found[1:] == pytest.approx(times * weights[1:])
+
+
+def test_fitted_converters_have_the_least_error_of_all_steps():
+    network = random_conv(np.random.default_rng(2), in_channels=6, out_channels=5)
+    codes = random_input(network, 3, 1)
+    mapping = map_network(network, CrossbarConfig(), "traditional")
+    (layer,) = mapping.layers
+    (conv,) = network.layers
+    ((_, inputs),) = windows(network, conv, codes)
+    cells = block_cells(mapping.layers[layer])
+    fitted = fit_converters(network, mapping, codes, (2, 3, 4, 8))
+    for bits, converters in fitted.items():
+
+        def error(step, bits=bits):
+            own, total = Converter(bits, step), 0
+
+            def convert(sums, factor):
+                nonlocal total
+                total += (factor * (int(own.convert(sums)) - sums)) ** 2
+                return 0
+
+            spelled_out(mapping.layers[layer], inputs[:, ::7], cells, convert)
+            return total
+
+        thinned = Crossbars(mapping.layers[layer]).weighted_sums(inputs[:, ::7], 1, 1 << 12)
+        chosen = fit_to(np.arange(1 << 12), thinned, bits).step
+        errors = {step: error(step) for step in {1, chosen - 1, chosen, chosen + 1, 30} - {0}}
+        assert errors[chosen] == min(errors.values())
+        assert converters[layer].bits == bits and converters[layer].nearest
+    assert fitted[2][layer].step > fitted[3][layer].step > fitted[8][layer].step == 1
+
+
+def test_many_possible_sums_share_bins_when_ranges_are_fitted():
+    config = CrossbarConfig(
+        rows=512, ou_rows=512, columns=64, cell_bits=8, dac_bits=4, ou_columns=2, adc_bits=8
+    )
+    network = random_conv(np.random.default_rng(2), in_channels=60, out_channels=5)
+    codes = random_input(network, 2, 1)
+    mapping = map_network(network, config, "traditional")
+    fitted = fit_converters(network, mapping, codes, (6, 8))
+    (layer,) = mapping.layers
+    exact = golden.run(network, codes).astype(int)
+
+    def loss(converters):
+        return np.abs(run(network, mapping, codes, converters=converters).output - exact).mean()
+
+    coarse, fine = (loss(own) for own in fitted.values())
+    assert fine < coarse
+    # Nothing of the range is lost on sums that do not occur.
+    full = {layer: Converter.of(config.with_(adc_range="full", adc_rounding="nearest"))}
+    assert fitted[8][layer].step < full[layer].step and fine < loss(full)
+
+
+@pytest.mark.parametrize("bits, step", [(0, 1), (25, 1), (4, 0)])
+def test_converters_that_there_are_not_are_refused(bits, step):
+    with pytest.raises(UserError, match="^A converter must have 1 to 24 bits and steps of 1 to"):
+        Converter(bits, step)
 
 
 @pytest.mark.parametrize("seed", range(12))
