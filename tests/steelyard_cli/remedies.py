@@ -352,6 +352,16 @@ CROSSBARS = (
         (f"{XBARS} --labels labels.npy --input images.npy",),
     ),
     Remedy(
+        f"{XBARS} --effect drift=0.1",
+        "give them with --input X.npy",
+        (f"{XBARS} --effect drift=0.1 --draws 1 --input images.npy",),
+    ),
+    Remedy(
+        f"{XBARS} --effect drift --input images.npy",
+        "write for example '(.*)'",
+        (f"{XBARS} --effect {{0}} --draws 1 --input images.npy",),
+    ),
+    Remedy(
         f"{XBARS} {IMAGES}",
         "add --adc-range fitted or leave it out",
         (f"{XBARS} {IMAGES} --adc-range fitted", XBARS),

@@ -11,7 +11,9 @@ from steelyard import importer
 from steelyard.contract import configure
 from steelyard.cost import compare, price
 from steelyard.engines.crossbar import (
+    AnalogEffects,
     CrossbarConfig,
+    DeviceEffects,
     activity,
     fit_converters,
     map_network,
@@ -345,3 +347,69 @@ def test_fitted_ranges_lose_less_than_the_configurations(steelyard, work, tmp_pa
     calibrated = steelyard(*command[:4], *options, "fitted", "--calibration", work.images)
     assert calibrated.status == 0, calibrated.err
     assert read(tmp_path)["converters"][0]["steps"] == found["fitted"]["steps"]
+
+
+def test_accuracy_under_effects_is_that_of_every_draw(steelyard, work, tmp_path, labels):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--input", work.images)
+    options = ("--labels", labels, "--adc-bits", "4,8", "--draws", 3, "--seed", 7)
+    effects = ("--effect", "stuck_at_one=1000,100000", "--effect", "variation=0.2")
+    result = steelyard(*command, *options, *effects)
+    assert result.status == 0, result.err
+    assert "Effects are drawn with the seeds 7 to 9." in result.err
+    found = read(tmp_path)["effects"]
+    assert [(each["adc_bits"], each["effects"]["stuck_at_one"]) for each in found] == [
+        (4, 1000), (4, 100000), (8, 1000), (8, 100000),
+    ]  # fmt: skip
+    network = load(work.int8_onnx)
+    x = network.tensor(network.input).quantize(np.load(work.images))
+    for own in found:
+        mapping = map_network(network, CrossbarConfig(adc_bits=own["adc_bits"]), "pattern")
+        each = []
+        for seed in own["seeds"]:
+            faults = DeviceEffects(seed=seed, stuck_at_one=own["effects"]["stuck_at_one"])
+            analog = AnalogEffects(seed=seed, variation=0.2)
+            output = run(network, mapping, x, effects=faults, analog=analog).output
+            each.append(np.mean(output.reshape(len(x), -1).argmax(axis=1) == np.load(labels)))
+        accuracy = own["accuracy"]
+        assert accuracy["each"] == each
+        assert accuracy["mean"] == pytest.approx(np.mean(each))
+        assert accuracy["deviation"] == pytest.approx(np.std(each, ddof=1))
+        assert (accuracy["least"], accuracy["most"]) == (min(each), max(each))
+    few, many = found[2:]
+    assert few["agreement"]["mean"] > many["agreement"]["mean"]
+    # The same in a file, where options take the place of what it says.
+    config = tmp_path / "effects.toml"
+    config.write_text(
+        "[crossbar]\nadc_bits = 4\n\n[effects]\nstuck_at_one = [1000, 100000]\nvariation = 0.9\n"
+    )
+    again = steelyard(
+        *command, "--config", config, "--labels", labels, *options[4:], *effects[2:]
+    )  # fmt: skip
+    assert again.status == 0, again.err
+    assert read(tmp_path)["effects"] == found[:2]
+
+
+def test_effects_need_images(steelyard, work, tmp_path):
+    config = tmp_path / "effects.toml"
+    config.write_text("[crossbar]\n\n[effects]\nread_noise = 1\n")
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path)
+    result = steelyard(*command, "--config", config)
+    assert result.status == 0, result.err
+    assert "No --input: the table [effects] changes nothing." in result.err
+    assert read(tmp_path)["effects"] == []
+    steelyard(*command, "--effect", "read_noise=1").refused("--effect changes what images give")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[effects]\nnoise = 1\n", "Device effect 'noise' is unknown; use one of stuck_at_zero"),
+        ("effects = 3\n", "has 'effects' that are no table"),
+        ("[effects]\ndrift = true\n", "Device effect 'drift' must be a number from 0, not True"),
+    ],
+)
+def test_bad_effects_are_refused(steelyard, work, tmp_path, text, words):
+    config = tmp_path / "effects.toml"
+    config.write_text(text + "[crossbar]\n")
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--input", work.images)
+    steelyard(*command, "--config", config).refused(words)

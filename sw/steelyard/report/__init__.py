@@ -8,6 +8,7 @@ from .compare import compare_document
 from .crossbars import Comparison, compare_with_traditional, cost_over_dense
 from .plan import plan_document
 from .run import layer_rows, occupancy, read_run, speed_document
+from .spreads import Spread, under_effects
 from .steps import (
     crossbar_prune_document,
     damage_document,
@@ -22,6 +23,7 @@ from .widths import Width, check_widths, layer_costs, under_converters
 __all__ = [
     "Comparison",
     "Measured",
+    "Spread",
     "Trial",
     "Width",
     "check_document",
@@ -44,4 +46,5 @@ __all__ = [
     "timeline_document",
     "try_all",
     "under_converters",
+    "under_effects",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..engines.crossbar import (
     Activity,
     Converter,
+    EffectLevel,
     NetworkMapping,
     activity,
     greatest_sum,
@@ -34,15 +35,23 @@ class Trial:
     -------
     mapping : of the network, for converters of this width
     converters : of every mapped layer, by name
+    level : effects of real devices, None for none
+    seed : of the effects
     """
 
     mapping: NetworkMapping
     converters: Mapping[str, Converter]
+    level: EffectLevel | None = None
+    seed: int = 0
 
     @property
     def bits(self) -> int:
         """Of the converters."""
         return self.mapping.config.adc_bits
+
+    def __str__(self) -> str:
+        effects = "" if self.level is None else f", {self.level}, seed {self.seed}"
+        return f"{self.bits} bits{effects}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +119,7 @@ def try_all(
 
     def block(number: int, first: int) -> Measured:
         part = slice(first, first + BLOCK)
-        found, works = _block(network, trials[number], codes[part])
+        found, works = _block(network, trials[number], codes[part], first)
         same = int((found == integers[part]).sum())
         right = None if labels is None else int((found == labels[part]).sum())
         return Measured(len(found), same, right, works)
@@ -124,7 +133,7 @@ def try_all(
                 number, own = futures[future], future.result()
                 found[number] = found[number] + own if number in found else own
                 if progress is not None:
-                    progress(done, len(jobs), f"{trials[number].bits} bits")
+                    progress(done, len(jobs), str(trials[number]))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -132,14 +141,21 @@ def try_all(
 
 
 def _block(
-    network: Network, trial: Trial, codes: NDArray[np.int8]
+    network: Network, trial: Trial, codes: NDArray[np.int8], first: int
 ) -> tuple[NDArray[np.intp], Mapping[str, Activity]]:
-    """Classes and work of a block of images in one trial."""
-    if _is_exact(trial.mapping, trial.converters):
+    """Classes and work of a block of images in one trial; `first` is the first's number."""
+    level = trial.level
+    if level is None and _is_exact(trial.mapping, trial.converters):
         # These converters change no sum, so the results are the integers'.
         tensors = golden.run(network, codes, trace=True, threads=1)
         return _classes(tensors[network.output]), activity(network, trial.mapping, tensors)
-    result = run(network, trial.mapping, codes, converters=trial.converters)
+    result = run(
+        network, trial.mapping, codes,
+        converters=trial.converters,
+        effects=None if level is None else level.faults(trial.seed),
+        # Every block is read for itself, so its noise is its own.
+        analog=None if level is None else level.analog(trial.seed, reads=first),
+    )  # fmt: skip
     return _classes(result.output), result.layers
 
 

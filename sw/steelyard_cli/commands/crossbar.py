@@ -10,21 +10,29 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from steelyard.driver import float_codes
-from steelyard.engines.crossbar import Converter, CrossbarConfig, fit_converters
+from steelyard.engines.crossbar import (
+    Converter,
+    CrossbarConfig,
+    EffectLevel,
+    effect_levels,
+    fit_converters,
+)
 from steelyard.errors import UserError
 from steelyard.network import Network
 from steelyard.report import (
     Comparison,
+    Spread,
     Width,
     check_labels,
     check_widths,
     compare_with_traditional,
     layer_costs,
     under_converters,
+    under_effects,
 )
 
 from ..inputs.arrays import read_array
-from ..inputs.configs import crossbar_config
+from ..inputs.configs import crossbar_config, device_effects
 from ..inputs.networks import load_network
 from ..options import FILE, OUTPUT_FOLDER
 from ..view.console import note, percent, progress, show, table, warn
@@ -71,6 +79,13 @@ RATIOS = {
 )  # fmt: skip
 @click.option("--calibration", type=FILE, metavar="CAL.npy",
               help="Images to fit ranges to; the first 50 of --input unless given.")  # fmt: skip
+@click.option("--effect", "effects", multiple=True, metavar="NAME=VALUE[,VALUE...]",
+              help="Effect of real devices, in one or several levels; repeatable. More than the "
+              "table [effects] of --config says.")  # fmt: skip
+@click.option("--draws", type=click.IntRange(1), default=5, show_default=True,
+              help="Devices that are drawn of each level of effects.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of the first device; the others count on from it.")  # fmt: skip
 def command(
     network: Path,
     output: Path,
@@ -81,6 +96,9 @@ def command(
     adc_bits: str | None,
     ranges: str | None,
     calibration: Path | None,
+    effects: tuple[str, ...],
+    draws: int,
+    seed: int,
 ) -> None:
     """Map a quantized ONNX or TFLite network onto RRAM crossbars and price it.
 
@@ -92,6 +110,11 @@ def command(
     energy and area of each width of the converters, how many images keep the class that the
     integer network gives them, and how many have the right one.
 
+    Effects are faults of cells per million, which the crossbar tile can emulate too (stuck_at_zero,
+    stuck_at_one, deviating by up to deviation levels), and what only the golden model has:
+    variation (standard deviation of the logarithm of a conductance), read_noise (of a bitline sum,
+    in levels), drift and drift_spread (exponents) after drift_seconds.
+
     \b
     Examples:
       steelyard crossbar int8.onnx -o crossbars
@@ -99,6 +122,8 @@ def command(
       steelyard crossbar int8.onnx -o crossbars --config crossbar.toml
       steelyard crossbar int8.onnx -o crossbars --input images.npy --labels labels.npy \\
         --adc-bits 3,4,5,6,8 --adc-range fitted
+      steelyard crossbar int8.onnx -o crossbars --input images.npy --labels labels.npy \\
+        --effect stuck_at_zero=1000,10000,50000 --effect variation=0.1 --draws 3
     """
     # Pictures need a package of their own.
     from ..view.crossbar_pictures import sheets
@@ -111,7 +136,8 @@ def command(
     if not widths and ranges != "fitted":
         for sentence in configured.warnings():
             warn(sentence)
-    _check_options(source, labels, ranges, calibration)
+    _check_options(source, labels, ranges, calibration, effects)
+    levels = effect_levels(device_effects(config, effects))
     loaded, _ = load_network(network, ())
     if source is None:
         note("No --input: no step counts as skipped, so energy and time are the most possible.")
@@ -128,8 +154,10 @@ def command(
     fitted = None if fit_to is None else _fit(found, configured, widths, fit_to)
     with progress("images", 1) as update:
         tried = under_converters(found, widths, codes, classes, fitted=fitted, progress=update)
+    spreads = _spreads(found, tried, levels, codes, classes, draws, seed)
     document = found.document()
     document["converters"] = [width.document() for width in tried]
+    document["effects"] = [spread.document() for spread in spreads]
     pictures = list(sheets(found.mapping))
     for number, sheet in enumerate(pictures):
         write_text(output / f"crossbars-{number + 1}.svg", sheet + "\n")
@@ -139,6 +167,8 @@ def command(
     tables = [_layer_table(title, document, configured.constants), _constants_table(document)]
     if widths or labels is not None:
         tables.append(_width_table(tried, configured.constants))
+    if spreads:
+        tables.append(_effects_table(spreads))
     show(*tables)
     filled = ", ".join(percent(fill) for fill in document["fills"][:FILLS])
     more = ", ..." if len(document["fills"]) > FILLS else ""
@@ -151,9 +181,15 @@ def command(
 
 
 def _check_options(
-    source: Path | None, labels: Path | None, ranges: str | None, calibration: Path | None
+    source: Path | None,
+    labels: Path | None,
+    ranges: str | None,
+    calibration: Path | None,
+    effects: Sequence[str],
 ) -> None:
     """Refuses options that lack what they are for."""
+    if effects and source is None:
+        raise UserError("--effect changes what images give; give them with --input X.npy.")
     if labels is not None and source is None:
         raise UserError("--labels are of the images of --input; give these too.")
     if calibration is not None and ranges != "fitted":
@@ -184,6 +220,58 @@ def _fit(
     bits = widths or (config.adc_bits,)
     with progress("fitting", len(found.mapping.layers)) as update:
         return fit_converters(found.network, found.mapping, codes, bits, progress=update)
+
+
+def _spreads(
+    found: Comparison,
+    tried: Sequence[Width],
+    levels: Sequence[EffectLevel],
+    codes: NDArray[np.int8] | None,
+    classes: NDArray[np.integer] | None,
+    draws: int,
+    seed: int,
+) -> list[Spread]:
+    """What the images give under effects of real devices."""
+    if not levels:
+        return []
+    if codes is None:
+        note("No --input: the table [effects] changes nothing.")
+        return []
+    note(f"Effects are drawn with the seeds {seed} to {seed + draws - 1}.")
+    trials = [width.trial for width in tried]
+    with progress("effects", 1) as update:
+        return under_effects(
+            found.network, trials, levels, codes, classes, draws=draws, seed=seed, progress=update
+        )
+
+
+def _effects_table(spreads: Sequence[Spread]) -> Table:
+    """Accuracy under effects, with what the draws differ by."""
+    rows: list[tuple[object, ...]] = []
+    for spread in spreads:
+        own = spread.document()
+        rows.append(
+            (
+                str(spread.level),
+                f"{spread.bits}",
+                *_spread_cells(own["accuracy"]),
+                *_spread_cells(own["agreement"])[:2],
+            )
+        )
+    draws = len(spreads[0].draws)
+    return table(
+        f"Under effects of real devices, mean and standard deviation of {draws} draws",
+        ("effects", "ADC bits", "accuracy", "+-", "least", "most", "integers' class", "+-"),
+        rows,
+    )
+
+
+def _spread_cells(own: dict[str, Any] | None) -> list[str | None]:
+    """Mean, deviation and extremes in per cent."""
+    if own is None:
+        return [None] * 4
+    keys = ("mean", "deviation", "least", "most")
+    return [None if own[key] is None else percent(own[key]) for key in keys]
 
 
 def _widths(text: str | None) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ Everything follows docs/crossbar.md to the bit; layers without weights go throug
 golden model, so it needs what that needs: numpy and threadpoolctl.
 """
 
+from .analog import AnalogEffects
 from .areas import MAPPINGS
 from .blocks import Block, LayerMapping, OperationUnit, matrix_of, operation_units, unmap
 from .bounds import accumulator_bound, greatest_sum
@@ -13,6 +14,7 @@ from .converters import Converter
 from .counters import UnitCounters
 from .counts import Activity, Counts, count
 from .crossbar import CrossbarConfig
+from .effects import ANALOG_EFFECTS, FAULTS, EffectLevel, effect_levels
 from .fitting import fit_converters
 from .golden import Result, activity, layer, most_activity, run
 from .index import Index
@@ -22,8 +24,11 @@ from .placing import decode_places
 from .settings import CrossbarTileSettings
 
 __all__ = [
+    "ANALOG_EFFECTS",
+    "FAULTS",
     "MAPPINGS",
     "Activity",
+    "AnalogEffects",
     "Block",
     "Converter",
     "Counts",
@@ -31,6 +36,7 @@ __all__ = [
     "CrossbarTileConfig",
     "CrossbarTileSettings",
     "DeviceEffects",
+    "EffectLevel",
     "Index",
     "LayerMapping",
     "NetworkMapping",
@@ -44,6 +50,7 @@ __all__ = [
     "count",
     "decode_index",
     "decode_places",
+    "effect_levels",
     "fit_converters",
     "greatest_sum",
     "layer",

@@ -6,14 +6,15 @@ shift-and-add, in small integers. Otherwise the sums of the actual inputs are ma
 floating-point type that holds them exactly.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .analog import UNIT, AnalogEffects
 from .blocks import LayerMapping
-from .cells import DeviceEffects, block_cells, slice_factors
+from .cells import DeviceEffects, block_cells, block_conductances, slice_factors
 from .converters import Converter
 
 __all__ = ["Crossbars"]
@@ -25,6 +26,8 @@ PIXELS = 1 << 10
 PRODUCTS = 1 << 14
 """Products that are worked on at once, where so many pixels have fewer: calls cost time too."""
 FLOAT32_EXACT = 1 << 24
+NOISY_TABLES = 4
+"""Tables that share the noise of a table's reads; each read takes one of them by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +36,8 @@ class _Run:
 
     rows: NDArray[np.int32]
     channels: NDArray[np.int32] | slice
-    levels: NDArray[np.uint8]
-    """uint8 (weight_bitlines, rows, channels)."""
+    levels: NDArray[np.integer]
+    """Levels of the cells, or parts of levels: (weight_bitlines, rows, channels)."""
 
 
 class Crossbars:
@@ -45,6 +48,9 @@ class Crossbars:
     mapping : the layer's mapping
     effects : effects of real devices on its cells
     converter : of all its bitlines; the configuration's unless given
+    analog : effects that leave its cells and sums between levels. Noise is drawn anew for each
+        conversion, except in tables: there it is one of `NOISY_TABLES` draws for the same inputs of
+        the same operation unit
     """
 
     def __init__(
@@ -52,18 +58,30 @@ class Crossbars:
         mapping: LayerMapping,
         effects: DeviceEffects | None = None,
         converter: Converter | None = None,
+        analog: AnalogEffects | None = None,
     ) -> None:
         self._config = config = mapping.config
         self._converter = converter or Converter.of(config)
         self._outputs = mapping.shape[0]
         self._factors = slice_factors(config)
+        self._analog = analog
+        self._rng = None if analog is None else analog.noise(mapping.name)
+        digit = (1 << config.dac_bits) - 1
+        if analog is None:
+            self._unit = 1
+            self._runs = list(_runs(mapping, block_cells(mapping, effects)))
+            self._greatest = config.greatest_sum
+        else:
+            self._unit = UNIT
+            self._runs = list(_runs(mapping, block_conductances(mapping, effects, analog)))
+            reached = (int(run.levels.sum(axis=1).max(initial=0)) for run in self._runs)
+            self._greatest = max(reached, default=0) * digit + analog.greatest_noise
         # Products of one operation unit and step, before the offset: converted sums ascend.
-        self._greatest = config.greatest_sum
-        greatest = max(self._greatest, int(self._converter.convert(self._greatest)))
+        levels = self._greatest // self._unit + 1
+        greatest = max(levels, int(self._converter.convert(levels)))
         self._bound = greatest * sum(abs(factor) for factor in self._factors)
-        self._bound += 128 * config.ou_rows * ((1 << config.dac_bits) - 1)
-        self._bound = max(self._bound, self._greatest + self._converter.step)
-        self._runs = list(_runs(mapping, block_cells(mapping, effects)))
+        self._bound += 128 * config.ou_rows * digit
+        self._bound = max(self._bound, self._greatest + self._converter.step * self._unit)
 
     def accumulate(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Sums of all products, int64 (pixels, out_channels).
@@ -77,7 +95,7 @@ class Crossbars:
         sums = np.zeros((pixels, self._outputs), np.int64)
         for run in self._runs:
             own = inputs[run.rows]
-            patterns = 1 << (config.dac_bits * len(run.rows))
+            patterns = self._tables << (config.dac_bits * len(run.rows))
             if patterns <= min(config.steps * pixels, TABLE_ELEMENTS):
                 sums[:, run.channels] += self._looked_up(run, own)
                 continue
@@ -145,12 +163,20 @@ class Crossbars:
             places |= np.left_shift(digits[:, row], bits * row, dtype=dtype)
         return places.astype(np.intp)
 
+    @property
+    def _tables(self) -> int:
+        """Tables of a run."""
+        return 1 if self._rng is None else NOISY_TABLES
+
     def _looked_up(self, run: _Run, inputs: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Products (pixels, channels) of inputs (rows, pixels) from tables."""
         bits = self._config.dac_bits
         places = self._places(inputs)
+        if self._rng is not None:
+            chosen = self._rng.integers(0, self._tables, places.shape, dtype=np.intp)
+            places += chosen << (bits * len(inputs))
         products = np.zeros((inputs.shape[1], run.levels.shape[2]), np.int32)
-        width = max(1, TABLE_ELEMENTS >> (bits * len(inputs)))
+        width = max(1, (TABLE_ELEMENTS >> (bits * len(inputs))) // self._tables)
         for left in range(0, products.shape[1], width):
             table = self._table(run.levels[:, :, left : left + width])
             pixels = max(PIXELS, PRODUCTS // table.shape[1])
@@ -164,23 +190,36 @@ class Crossbars:
                     total += found
         return products
 
-    def _table(self, levels: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Product of one step for every combination of digits, int32 (combinations, channels)."""
+    def _table(self, levels: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Product of one step for every combination of digits, int32 (combinations, channels); one
+        table behind the other where there are several."""
         config = self._config
         dtype = np.int16 if self._bound < 1 << 15 else np.int32
         base = 1 << config.dac_bits
         _, rows, channels = levels.shape
         sums = np.empty((base**rows, channels), dtype)
-        products = np.zeros((base**rows, channels), dtype)
+        offset = np.zeros((base**rows, channels), dtype)
         if config.signed == "offset":
-            _combine(products, np.full((rows, channels), -128, dtype), base)
+            _combine(offset, np.full((rows, channels), -128, dtype), base)
+        products = np.tile(offset, (self._tables, 1))
+        tables = products.reshape(self._tables, base**rows, channels)
         for factor, cells in zip(self._factors, levels.astype(dtype), strict=True):
             sums[0] = 0
             _combine(sums, cells, base)
-            self._converter.convert_in_place(sums, self._greatest)
-            sums *= dtype(factor)
-            products += sums
+            for table in tables:
+                read = sums if self._rng is None else sums.copy()
+                self._read(read)
+                read *= dtype(factor)
+                table += read
+        # A step without inputs is skipped, so it has no noise either.
+        tables[:, 0] = 0
         return products.astype(np.int32)
+
+    def _read(self, sums: NDArray) -> None:
+        """Noise and conversion, in place, on sums in parts of a level."""
+        if self._analog is not None and self._rng is not None:
+            self._analog.add_noise(sums, self._rng)
+        self._converter.convert_in_place(sums, self._greatest, self._unit)
 
     def _multiplied(self, run: _Run, applied: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Products (pixels, channels) of inputs (rows, pixels), each computed."""
@@ -202,9 +241,11 @@ class Crossbars:
             sums = np.empty(shape, dtype)
             for factor, cells in zip(self._factors, levels, strict=True):
                 np.matmul(inputs, cells, out=sums)
-                self._converter.convert_in_place(sums, self._greatest)
+                self._read(sums)
                 sums *= factor
                 total += sums
+            if self._rng is not None:
+                total[~inputs.any(axis=1)] = 0
             for step in total.reshape(steps, pixels, -1)[::-1]:
                 products[:, part] <<= config.dac_bits
                 products[:, part] += step.astype(np.int32)
@@ -220,7 +261,7 @@ def _combine(sums: NDArray, cells: NDArray, base: int) -> None:
         size *= base
 
 
-def _runs(mapping: LayerMapping, cells: list[NDArray[np.uint8]]):
+def _runs(mapping: LayerMapping, cells: Sequence[NDArray[np.integer]]) -> Iterator[_Run]:
     """Runs of all blocks; blocks with the same rows work side by side."""
     groups: dict[bytes, list[int]] = {}
     for number, block in enumerate(mapping.blocks):

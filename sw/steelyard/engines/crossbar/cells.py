@@ -1,17 +1,22 @@
 """What the cells of mapped blocks hold: bit slices of the weights, and effects of real devices."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from .analog import AnalogEffects
 from .blocks import LayerMapping
 from .crossbar import CrossbarConfig
 
-__all__ = ["DeviceEffects", "bit_slices", "block_cells", "slice_factors"]
+__all__ = ["DeviceEffects", "bit_slices", "block_cells", "block_conductances", "slice_factors"]
 
 MILLION = 1_000_000
+Held = TypeVar("Held", bound=np.integer)
+"""Type of what cells hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +104,38 @@ def block_cells(
     mapping: LayerMapping, effects: DeviceEffects | None = None
 ) -> list[NDArray[np.uint8]]:
     """Levels of every block's cells, uint8 (rows, channels, weight_bitlines), after effects."""
-    cells = [bit_slices(block.weights, mapping.config) for block in mapping.blocks]
     if effects is None:
-        return cells
+        return [bit_slices(block.weights, mapping.config) for block in mapping.blocks]
+    return _held(mapping, lambda cells, number: effects.apply(cells, mapping.config, number))
+
+
+def block_conductances(
+    mapping: LayerMapping, effects: DeviceEffects | None, analog: AnalogEffects
+) -> list[NDArray[np.int32]]:
+    """What every block's cells conduct after all effects, in parts of a level: int32 (rows,
+    channels, weight_bitlines)."""
+
+    def held(cells: NDArray[np.uint8], number: int) -> NDArray[np.int32]:
+        if effects is not None:
+            cells = effects.apply(cells, mapping.config, number)
+        return analog.held(cells, mapping.config, number)
+
+    return _held(mapping, held)
+
+
+def _held(
+    mapping: LayerMapping, apply: Callable[[NDArray[np.uint8], int], NDArray[Held]]
+) -> list[NDArray[Held]]:
+    """Cells of every block, (rows, channels, weight_bitlines), of whole crossbars after effects."""
+    cells = [bit_slices(block.weights, mapping.config) for block in mapping.blocks]
+    found: dict[int, NDArray[Held]] = {}
     config = mapping.config
     for crossbar in mapping.crossbar_numbers.tolist():
         members = np.flatnonzero(mapping.places[:, 0] == crossbar).tolist()
         written = np.zeros((config.rows, config.columns), np.uint8)
         for number in members:
             written[mapping.window(number)] = cells[number].reshape(len(cells[number]), -1)
-        held = effects.apply(written, config, crossbar)
+        held = apply(written, crossbar)
         for number in members:
-            cells[number] = held[mapping.window(number)].reshape(cells[number].shape)
-    return cells
+            found[number] = held[mapping.window(number)].reshape(cells[number].shape)
+    return [found[number] for number in range(len(cells))]

@@ -103,7 +103,8 @@ class CrossbarConfig(Configuration):
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
-        """Crossbar of a TOML file: its table ``[crossbar]``, or that of a tile's configuration.
+        """Crossbar of a TOML file: its table ``[crossbar]``, or that of a tile's configuration; a
+        table ``[effects]`` beside it is not looked at.
 
         Raises
         ------
@@ -111,6 +112,7 @@ class CrossbarConfig(Configuration):
             If the file is missing, is not TOML, or holds a bad field.
         """
         document = read_toml(path, "rows = 512", "[crossbar]")
+        document.pop("effects", None)
         engine = document.get("engine")
         if isinstance(engine, dict) and engine.get("kind") == "crossbar":
             found: CrossbarConfig = AcceleratorConfig.from_dict(document).engine.crossbar

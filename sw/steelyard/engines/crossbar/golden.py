@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...network import Conv, Network, golden, output_size, requantize
 from ...progress import Progress
+from .analog import AnalogEffects
 from .arithmetic import Crossbars
 from .blocks import LayerMapping
 from .cells import DeviceEffects
@@ -45,6 +46,7 @@ def run(
     *,
     effects: DeviceEffects | None = None,
     converters: Mapping[str, Converter] | None = None,
+    analog: AnalogEffects | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Network through its crossbars.
@@ -55,6 +57,7 @@ def run(
     x : int8 (images, channels, height, width), codes of the network's input tensor
     effects : effects of real devices on the cells
     converters : of every mapped layer by name; the configuration's unless given
+    analog : effects that leave cells and sums between levels, which no tile has
     progress : called after every layer with layers done, layers in all, and its name
 
     Raises
@@ -70,6 +73,7 @@ def run(
             tensors[each.output], layers[each.name] = layer(
                 network, each, own, inputs[0],
                 effects=effects, converter=None if converters is None else converters[each.name],
+                analog=analog,
             )  # fmt: skip
         else:
             tensors[each.output] = golden.layer(network, each, *inputs)
@@ -86,6 +90,7 @@ def layer(
     *,
     effects: DeviceEffects | None = None,
     converter: Converter | None = None,
+    analog: AnalogEffects | None = None,
 ) -> tuple[NDArray[np.int8], Activity]:
     """Output int8 (images, channels, height, width) and work of one layer.
 
@@ -93,7 +98,7 @@ def layer(
     ----------
     conv : layer of `network`
     x : int8 (images, channels, height, width)
-    effects, converter : as :func:`run` takes them, of this layer
+    effects, converter, analog : as :func:`run` takes them, of this layer
 
     Raises
     ------
@@ -105,7 +110,7 @@ def layer(
     # Inputs carry 128 more than their code, so the bias takes back more than the zero point.
     weights = conv.weight.reshape(len(conv.weight), -1).sum(axis=1, dtype=np.int64)
     bias = conv.bias.astype(np.int64) - (z_x + 128) * weights
-    crossbars = Crossbars(mapping, effects, converter)
+    crossbars = Crossbars(mapping, effects, converter, analog)
     height, width = network.tensor(conv.output).shape[1:]
     output = np.empty((len(x), len(conv.weight), height, width), np.int8)
     work = count(mapping, np.zeros((mapping.positions, 0), np.uint8))
