@@ -193,6 +193,30 @@ def test_crossbars_are_drawn_on_as_many_pictures_as_they_need(steelyard, work, t
     assert drawn == -(-read(tmp_path)["crossbars"] // 12) > 1
 
 
+def test_ratios_of_less_than_a_crossbar_are_told_from_rounding(steelyard, work, tmp_path):
+    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", "pattern")
+    assert "takes 1 crossbar: area ratios are mostly their rounding" in result.err
+    assert "fill-free" in result.out
+    ratios = read(tmp_path)["constants"]["isaac32"]["ratios"]
+    # A dense network in patterns: the same crossbar, and an index beside fewer cells.
+    assert 0.8 < ratios["fill_free_area"] < ratios["area"] < 1
+
+
+def test_a_network_pruned_for_another_shape_is_warned_about(steelyard, work, tmp_path, monkeypatch):
+    network, rng = load(work.int8_onnx), np.random.default_rng(0)
+    layers = [
+        replace(each, weight=each.weight * (rng.random(each.weight.shape) < 0.2))
+        if isinstance(each, Conv) else each
+        for each in network.layers
+    ]  # fmt: skip
+    monkeypatch.setattr(importer, "load", lambda _: replace(network, layers=tuple(layers)))
+    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", "ou_row")
+    assert result.status == 0, result.err
+    share = read(tmp_path)["zeros_in_cells"]
+    assert share == pytest.approx(1 - 0.2 / (1 - 0.8**2), abs=0.05)
+    assert f"warning: {100 * share:.0f} % of the weights that take cells are 0" in result.err
+
+
 def test_a_tiles_configuration_names_the_crossbar_too(steelyard, work, tmp_path):
     config = tmp_path / "tile.toml"
     configure("crossbar", crossbar=CrossbarConfig(rows=64, adc_bits=7)).to_toml(config)

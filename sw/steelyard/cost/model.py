@@ -83,6 +83,9 @@ class Ratios:
     crossbar_area: float
     """Cells of crossbars in use, filled or not, and of as many more as the index bits would take:
     the same memory for weights and index, and nothing beside it."""
+    fill_free_area: float
+    """As `area`, but of as many crossbars, and parts of one, as the cells in use would fill: what
+    whole crossbars round does not show, which is most of `area` where there are few."""
 
 
 def price(
@@ -185,7 +188,17 @@ def compare(own: NetworkCost, other: NetworkCost) -> Ratios:
         executed_steps=_ratio(other.ou_steps, own.ou_steps),
         crossbars=_ratio(other.mapping.crossbars, own.mapping.crossbars),
         crossbar_area=_ratio(_cells_with_index(other.mapping), _cells_with_index(own.mapping)),
+        fill_free_area=_ratio(_filled_area(other), _filled_area(own)),
     )
+
+
+def _filled_area(cost: NetworkCost) -> float:
+    """Area of the crossbars that the cells in use would fill, and of the index, um2."""
+    mapping, config = cost.mapping, cost.mapping.config
+    constants = constant_set(cost.constants)
+    crossbar = sum(_crossbar_area(config, constants))
+    filled = mapping.cells / (config.rows * config.columns)
+    return filled * crossbar + mapping.index_bits * constants.buffer_area.value
 
 
 def _cells_with_index(mapping: NetworkMapping) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..cost import CONSTANTS, Cost, NetworkCost, compare, constant_set, price
 from ..engines.crossbar import (
+    MAPPINGS,
     Activity,
     CrossbarConfig,
     NetworkMapping,
@@ -22,6 +23,9 @@ from ..network import Conv, Network, golden, ungroup
 
 __all__ = ["Comparison", "compare_with_traditional", "cost_over_dense"]
 
+MOST_ZEROS = 0.25
+"""Share of zeros among the weights that take cells above which a network is pruned for another
+shape: `mixed` by itself takes up to a fifth, the other mappings nearly none."""
 MILLION = 1e6
 """Picojoules in a microjoule, nanoseconds in a millisecond."""
 
@@ -57,6 +61,7 @@ class Comparison:
             "crossbars": self.mapping.crossbars,
             "fills": self.mapping.fills.tolist(),
             "index_bits": self.mapping.index_bits,
+            "zeros_in_cells": self.zeros_in_cells,
             "layers": [self._layer(*each) for each in self.mapping.shares().items()],
             "constants": {
                 key: {
@@ -75,6 +80,35 @@ class Comparison:
                 "ou_skipped": other.ou_skipped,
             },
         }
+
+    @property
+    def zeros_in_cells(self) -> float:
+        """Share of zeros among the weights that take cells; 0 without any."""
+        return _zeros_in_cells(self.network, self.mapping)
+
+    def shape_warning(self) -> str | None:
+        """Sentence on a network that was pruned for another shape than it is mapped to, if so."""
+        name, found = self.mapping.mapping, self.zeros_in_cells
+        if name == "traditional" or found <= MOST_ZEROS:
+            return None
+        others = {
+            other: _zeros_in_cells(
+                self.network, map_network(self.network, self.mapping.config, other)
+            )
+            for other in MAPPINGS
+            if other not in ("traditional", name)
+        }
+        best = min(others, key=lambda other: others[other])
+        better = ""
+        if others[best] <= MOST_ZEROS:
+            better = f", or use the mapping {best!r}, whose cells hold {100 * others[best]:.0f} %"
+        units = self.mapping.config.ou_weights
+        return (
+            f"{100 * found:.0f} % of the weights that take cells are 0: the network was pruned for "
+            f"another shape than {name!r} mapping with operation units of "
+            f"{self.mapping.config.ou_rows} rows by {units} channels; prune it for this "
+            f"configuration with the constraint {name!r}{better}."
+        )
 
     def _layer(self, name: str, share: float) -> dict[str, Any]:
         own, other = self.prices[self.mapping.config.constants]
@@ -135,6 +169,14 @@ def compare_with_traditional(
         if _has_converter(name, config)
     }
     return Comparison(network, own, traditional, images, prices)
+
+
+def _zeros_in_cells(network: Network, mapping: NetworkMapping) -> float:
+    stored = sum(layer.weights for layer in mapping.layers.values())
+    nonzero = sum(
+        int(np.count_nonzero(layer.weight)) for layer in network.layers if isinstance(layer, Conv)
+    )
+    return 1 - nonzero / stored if stored else 0.0
 
 
 def _has_converter(name: str, config: CrossbarConfig) -> bool:

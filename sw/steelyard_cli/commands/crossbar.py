@@ -46,10 +46,13 @@ CALIBRATION = 50
 """Images of --input that ranges are fitted to where no others are given."""
 FILLS = 4
 """Crossbars whose fill the last line says."""
+FEW = 4
+"""Crossbars up to which ratios of whole ones say little."""
 RATIOS = {
     "crossbars": "xbars x",
     "crossbar_area": "with index x",
     "area": "area x",
+    "fill_free_area": "fill-free x",
     "energy": "energy x",
     "speed": "speed x",
     "parallel_speed": "parallel x",
@@ -151,6 +154,15 @@ def command(
     if ranges == "fitted":
         fit_to = _calibration(loaded, calibration, codes)
     found = compare_with_traditional(loaded, configured, mapping, codes)
+    warning = found.shape_warning()
+    if warning:
+        warn(warning)
+    few = found.traditional.crossbars
+    if few <= FEW:
+        note(
+            f"The traditional mapping takes {few} crossbar{'s' * (few != 1)}: area ratios are "
+            "mostly their rounding, and the fill-free ratio has none of it."
+        )
     fitted = None if fit_to is None else _fit(found, configured, widths, fit_to)
     with progress("images", 1) as update:
         tried = under_converters(found, widths, codes, classes, fitted=fitted, progress=update)

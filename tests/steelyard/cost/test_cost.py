@@ -194,6 +194,23 @@ def test_area_counts_whole_crossbars_and_the_index():
     assert compare(cost, traditional).crossbar_area == pytest.approx(other / own)
 
 
+def test_fill_free_areas_are_those_of_cells_however_large_the_crossbars_are():
+    """In one crossbar whole areas tell nothing apart; without fill they are those of small ones."""
+    dense, sparse = network_of(*weights(1.0)), network_of(*weights(0.2))
+    large = CrossbarConfig(rows=1024, columns=1024)
+    own = priced("pattern", sparse, config=large)
+    other = priced("traditional", dense, config=large)
+    assert own.mapping.crossbars == other.mapping.crossbars == 1
+    ratios = compare(own, other)
+    crossbar = 25 / 128**2 * 1024**2 + 1024 * (0.166 + 0.039) + 8 * (1200 + 60)
+    filled = [
+        each.mapping.cells / 1024**2 * crossbar + each.total.area["index"] for each in (own, other)
+    ]
+    assert ratios.fill_free_area == pytest.approx(filled[1] / filled[0])
+    # The index is in both.
+    assert ratios.area < 1 < ratios.fill_free_area < ratios.cells
+
+
 @pytest.mark.parametrize("mapping", ["traditional", "pattern", "mixed"])
 def test_sharing_crossbars_saves_area_and_no_energy(mapping):
     network = network_of(*weights(0.3))

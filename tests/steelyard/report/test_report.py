@@ -11,6 +11,7 @@ from steelyard.contract import configure
 from steelyard.driver import LayerCounters
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import UserError
+from steelyard.network import NetworkBuilder
 from steelyard.network.random import random_input, random_network
 from steelyard.report import (
     compare_with_traditional,
@@ -98,6 +99,36 @@ def test_the_traditional_mapping_costs_what_it_costs():
     assert skipping.document()["traditional"]["ou_skipped"] > 0
     with pytest.raises(UserError, match="has no ADC of 12 bits"):
         compare_with_traditional(NETWORK, config.with_(adc_bits=12))
+
+
+def pruned(width, share=0.3):
+    """Two layers in which groups of so many channels keep the same rows."""
+    rng = np.random.default_rng(0)
+    builder = NetworkBuilder("pruned", (32, 8, 8), zero_point=-128)
+    for _ in range(2):
+        weight = rng.integers(1, 128, (32, 32, 3, 3)).astype(np.int8)
+        kept = rng.random((32 // width, 32, 3, 3)) < share
+        builder.conv(weight * np.repeat(kept, width, axis=0), padding=1, multiplier=1, shift=10)
+    return builder.network()
+
+
+def test_a_network_pruned_for_another_shape_is_told():
+    narrow, wide = CrossbarConfig(ou_columns=8), CrossbarConfig(ou_columns=32)
+    fits = compare_with_traditional(pruned(2), narrow, "ou_row")
+    assert fits.zeros_in_cells < 0.02 and fits.shape_warning() is None
+    assert compare_with_traditional(pruned(8), narrow, "ou_row").shape_warning() is None
+    other = compare_with_traditional(pruned(2), wide, "ou_row")
+    # A row is kept where any of four groups keeps it.
+    assert other.zeros_in_cells == pytest.approx(1 - 0.3 / (1 - 0.7**4), abs=0.02)
+    sentence = other.shape_warning()
+    share = f"{100 * other.zeros_in_cells:.0f} %"
+    assert sentence.startswith(f"{share} of the weights that take cells are 0: the network was ")
+    assert "than 'ou_row' mapping with operation units of 9 rows by 8 channels; " in sentence
+    assert other.document()["zeros_in_cells"] == other.zeros_in_cells
+    # Its remedy is true: in the mapping that it names little is stored in vain.
+    assert sentence.endswith("or use the mapping 'pattern', whose cells hold 0 %.")
+    assert compare_with_traditional(pruned(2), wide, "pattern").zeros_in_cells < 0.005
+    assert compare_with_traditional(pruned(2), wide, "traditional").shape_warning() is None
 
 
 def test_costs_over_the_dense_network_are_those_of_its_mapping():
