@@ -181,7 +181,7 @@ def test_a_network_of_zeros_takes_no_crossbars(steelyard, work, tmp_path, monkey
     found = read(tmp_path)
     assert (found["crossbars"], found["fills"]) == (0, [])
     assert found["constants"]["mnsim"]["ratios"]["speed"] is None  # infinite
-    assert not list(tmp_path.glob("*.svg"))
+    assert not list(tmp_path.glob("crossbars-*.svg"))
 
 
 def test_crossbars_are_drawn_on_as_many_pictures_as_they_need(steelyard, work, tmp_path):
@@ -287,6 +287,11 @@ def test_accuracy_and_energy_follow_the_converters_bits(steelyard, work, tmp_pat
     )
     assert document["converters"][0]["constants"]["isaac32"]["priced_bits"] == 4
     assert "50.0 %" in result.out and "warning" not in result.err
+    for name, words in (("energy", "energy of an image, uJ"), ("area", "area, mm2")):
+        picture = (tmp_path / f"{name}.svg").read_text()
+        assert words in picture and "2 bits" in picture
+        assert all(layer["name"] in picture for layer in document["layers"])
+    assert "accuracy, %" in (tmp_path / "accuracy.svg").read_text()
 
 
 def test_layers_are_written_as_csv(steelyard, work, tmp_path):
@@ -315,6 +320,7 @@ def test_without_images_widths_are_priced_alone(steelyard, work, tmp_path):
     assert result.status == 0, result.err
     narrow, wide = read(tmp_path)["converters"]
     assert narrow["accuracy"] is narrow["agreement"] is None
+    assert not (tmp_path / "accuracy.svg").exists()
     energies = [each["constants"]["isaac32"]["energy_uj"] for each in (narrow, wide)]
     assert energies[0] < energies[1] == read(tmp_path)["constants"]["isaac32"]["energy_uj"]
 
@@ -399,6 +405,8 @@ def test_accuracy_under_effects_is_that_of_every_draw(steelyard, work, tmp_path,
         assert accuracy["mean"] == pytest.approx(np.mean(each))
         assert accuracy["deviation"] == pytest.approx(np.std(each, ddof=1))
         assert (accuracy["least"], accuracy["most"]) == (min(each), max(each))
+    picture = (tmp_path / "accuracy.svg").read_text()
+    assert "without effects" in picture and "stuck_at_one 100000, variation 0.2" in picture
     few, many = found[2:]
     assert few["agreement"]["mean"] > many["agreement"]["mean"]
     # The same in a file, where options take the place of what it says.

@@ -107,7 +107,7 @@ def command(
 
     Prints for each layer what it takes of the crossbars, its index, its work, and what energy and
     time are to those of the traditional mapping of the same network. DIR receives crossbar.json,
-    layers.csv and pictures of the filled crossbars.
+    layers.csv and pictures: the filled crossbars, energy and area by layer, and the accuracy.
 
     With --labels or --adc-bits the images go through the crossbars, every conversion computed:
     energy and area of each width of the converters, how many images keep the class that the
@@ -129,6 +129,7 @@ def command(
         --effect stuck_at_zero=1000,10000,50000 --effect variation=0.1 --draws 3
     """
     # Pictures need a package of their own.
+    from ..view.crossbar_costs import cost_pictures
     from ..view.crossbar_pictures import sheets
 
     configured = crossbar_config(config)
@@ -170,9 +171,10 @@ def command(
     document = found.document()
     document["converters"] = [width.document() for width in tried]
     document["effects"] = [spread.document() for spread in spreads]
-    pictures = list(sheets(found.mapping))
-    for number, sheet in enumerate(pictures):
-        write_text(output / f"crossbars-{number + 1}.svg", sheet + "\n")
+    pictures = {f"crossbars-{n}": text for n, text in enumerate(sheets(found.mapping), start=1)}
+    pictures |= cost_pictures(tried, spreads, configured.constants)
+    for name, picture in pictures.items():
+        write_text(output / f"{name}.svg", picture + "\n")
     write_csv(output / "layers.csv", layer_costs(tried))
     write_json(output / "crossbar.json", document)
     title = f"{loaded.name}: {mapping} mapping, {configured.constants}"
