@@ -15,8 +15,8 @@ from .crossbar import CrossbarConfig
 __all__ = ["DeviceEffects", "bit_slices", "block_cells", "block_conductances", "slice_factors"]
 
 MILLION = 1_000_000
+# What cells hold.
 Held = TypeVar("Held", bound=np.integer)
-"""Type of what cells hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
