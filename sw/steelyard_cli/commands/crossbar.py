@@ -85,7 +85,7 @@ RATIOS = {
 @click.option("--effect", "effects", multiple=True, metavar="NAME=VALUE[,VALUE...]",
               help="Effect of real devices, in one or several levels; repeatable. More than the "
               "table [effects] of --config says.")  # fmt: skip
-@click.option("--draws", type=click.IntRange(1), default=5, show_default=True,
+@click.option("--draws", type=click.IntRange(1), default=3, show_default=True,
               help="Devices that are drawn of each level of effects.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
               help="Of the first device; the others count on from it.")  # fmt: skip
