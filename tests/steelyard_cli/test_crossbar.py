@@ -159,6 +159,37 @@ def test_mapped_networks_are_priced_on_the_users_images(steelyard, work, tmp_pat
     assert picture.startswith("<svg") and all(layer["name"] in picture for layer in found["layers"])
 
 
+def test_conversions_are_told_by_bits_where_converters_stop(steelyard, work, tmp_path):
+    config = tmp_path / "crossbar.toml"
+    config.write_text('[crossbar]\nadc_resolve = "reach"\n')
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--input", work.images)
+    result = steelyard(*command, "--config", config)
+    assert result.status == 0, result.err
+    found = read(tmp_path)
+    assert found["config"]["adc_resolve"] == "reach"
+    network = load(work.int8_onnx)
+    x = network.tensor(network.input).quantize(np.load(work.images))
+    tensors = golden.run(network, x, trace=True)
+    said = []
+    for prefix, mapping in (("", "pattern"), ("traditional_", "traditional")):
+        mapped = map_network(network, CrossbarConfig(adc_resolve="reach"), mapping)
+        works = activity(network, mapped, tensors).values()
+        conversions = sum(work.conversions for work in works)
+        assert found[f"{prefix}conversions_by_bits"] == conversions.tolist()
+        decisions = sum(work.counts.adc_decisions for work in works)
+        share = 100 * conversions[0] / conversions.sum()
+        said.append(f"{decisions / conversions[1:].sum():.2f} of 8 bits, {share:.1f} % left out")
+    assert f"Conversions resolve {said[0]}; traditional mapping: {said[1]}" in " ".join(
+        result.out.split()
+    )
+    plain = steelyard(*command)
+    assert "Conversions resolve" not in plain.out
+    before = read(tmp_path)
+    assert not {"conversions_by_bits", "adc_resolve"} & (before.keys() | before["config"].keys())
+    energies = (each["constants"]["yu2020"]["energy_uj"] for each in (found, before))
+    assert next(energies) < next(energies)
+
+
 def test_without_images_no_step_is_skipped(steelyard, work, tmp_path):
     result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path)
     assert result.status == 0

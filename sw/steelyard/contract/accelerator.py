@@ -178,8 +178,19 @@ class AcceleratorConfig(Generic[EngineT]):
         """Fields of the hash in which `other` differs, ``name: mine != its``; first the engine."""
         mine, theirs = self.plain(hashed=True), other.plain(hashed=True)
         engines = (("engine", self.engine.title, other.engine.title),)
-        common = ((name, mine[name], theirs[name]) for name in mine if name in theirs)
+        names = [name for name in mine if name in theirs]
+        if type(self.engine) is type(other.engine):
+            # Values have no field that is at a default from before it came.
+            names += sorted(mine.keys() ^ theirs.keys())
+        common = ((name, self._value(name), other._value(name)) for name in names)
         return [f"{name}: {own} != {its}" for name, own, its in (*engines, *common) if own != its]
+
+    def _value(self, name: str) -> Any:
+        """Value of a name of :meth:`plain`."""
+        outer, _, inner = name.partition(".")
+        part, own = _place(type(self.engine), outer)
+        value = getattr(getattr(self, part), own)
+        return getattr(value, inner) if inner else value
 
     def with_(self, **changes: Any) -> Self:
         """Copy with some fields changed, named as :func:`configure` does, validated again."""

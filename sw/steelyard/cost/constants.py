@@ -41,7 +41,9 @@ class ConstantSet:
     adc_area: dict[int, Constant]
     """Area of a converter, by bits."""
     adc_time: Constant
-    """Time of a conversion."""
+    """Time of a conversion of all its bits."""
+    adc_overhead: Constant
+    """Bits of a conversion whose time and energy go to all else but its bits: sampling, reset."""
     dac_energy: Constant
     """Energy to drive a wordline with one bit; each further bit doubles it."""
     dac_area: Constant
@@ -94,6 +96,13 @@ class ConstantSet:
         return rows
 
 
+# ISAAC has no word on it; that of MNSIM leaves a converter that stops early more than what the
+# smaller converters of ISAAC's set take.
+_OVERHEAD = Constant(
+    2, "bits", 0, f"{_MNSIM}), ADC.py: a conversion takes (bits + 2) / rate at constant power"
+)
+
+
 def _isaac32() -> ConstantSet:
     def row(value: float, unit: str, source: str = _LIBRARY) -> Constant:
         return Constant(value, unit, 32, source)
@@ -111,6 +120,7 @@ def _isaac32() -> ConstantSet:
             for bits, value in areas.items()
         },
         adc_time=row(1 / 1.2, "ns", f"{_ISAAC}: 1.2 GS/s"),
+        adc_overhead=_OVERHEAD,
         dac_energy=row(0.41667, "pJ"),
         dac_area=row(0.166, "um2"),
         cell_energy=row(
@@ -150,6 +160,7 @@ def _mnsim() -> ConstantSet:
             for bits, (_, _, area) in choices.items()
         },
         adc_time=row(10 / 1.1, "ns", 0, "ADC.py: (bits + 2) / rate at 8 bits"),
+        adc_overhead=_OVERHEAD,
         dac_energy=row(3.9e-3 * 3, "pJ", 32, "DAC.py: 3.9 uW for (bits + 2) / rate, 3 ns"),
         dac_area=row(0.166, "um2", 32, "DAC.py"),
         cell_energy=row(

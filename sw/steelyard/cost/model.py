@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..engines.crossbar import Activity, CrossbarConfig, LayerMapping, NetworkMapping
 from .constants import ConstantSet, constant_set
 
@@ -124,6 +126,10 @@ def price_layer(
 ) -> Cost:
     """Price of one layer.
 
+    Where converters stop at the bits that a bitline reaches (`adc_resolve`), a conversion of b of
+    `adc_bits` bits takes (b + o) / (adc_bits + o) of the energy and time of a whole one, o =
+    `adc_overhead`: the converter is the same, and what it spends beside its bits is kept in full.
+
     Parameters
     ----------
     crossbars : how many the layer answers for, as of :meth:`NetworkMapping.shares`; by default all
@@ -136,12 +142,17 @@ def price_layer(
     """
     config, counts = mapping.config, work.counts
     adc_energy, _ = constants.adc(config.adc_bits)
+    # Bits that are not resolved save their part of a conversion, and of its time.
+    whole = config.adc_bits + constants.adc_overhead.value
+    saved = (counts.adc_conversions * config.adc_bits - counts.adc_decisions) / whole
     bit = constants.buffer_energy.value
     shift_add = constants.shift_add_energy.value
     drive = constants.dac_energy.value * 2 ** (config.dac_bits - 1)
     # The index is read again for every output pixel: it steers rows and channels of each step.
     index_reads = mapping.index_bits * work.pixels
-    step = max(constants.read_time.value, constants.adc_time.value)
+    resolved = (np.arange(config.adc_bits + 1) + constants.adc_overhead.value) / whole
+    # A step lasts as long as its slowest conversion.
+    steps = np.maximum(constants.read_time.value, constants.adc_time.value * resolved)
     cells, beside = _crossbar_area(config, constants)
     owned = mapping.crossbars if crossbars is None else crossbars
     return Cost(
@@ -151,7 +162,8 @@ def price_layer(
             "index": mapping.index_bits * constants.buffer_area.value,
         },
         energy={
-            "adc": counts.adc_conversions * (adc_energy.value + constants.bitline_energy.value),
+            "adc": counts.adc_conversions * (adc_energy.value + constants.bitline_energy.value)
+            - saved * adc_energy.value,
             "dac": counts.dac_drives * drive,
             "cells": counts.cell_reads * constants.cell_energy.value,
             # A code is shifted and added once; a product takes two halves of an accumulator.
@@ -160,8 +172,8 @@ def price_layer(
             + 8 * counts.outputs * bit,
             "index": index_reads * (bit + constants.bus_energy.value),
         },
-        serial_time=counts.ou_steps * step,
-        parallel_time=int(work.crossbar_steps.max(initial=0)) * step,
+        serial_time=float(work.slowest.sum(axis=0) @ steps),
+        parallel_time=float((work.slowest @ steps).max(initial=0)),
     )
 
 

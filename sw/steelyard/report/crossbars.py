@@ -73,6 +73,7 @@ class Comparison:
                 }
                 for key, (mine, theirs) in self.prices.items()
             },
+            **self._conversions(),
             "traditional": {
                 "crossbars": self.traditional.crossbars,
                 "fills": self.traditional.fills.tolist(),
@@ -109,6 +110,17 @@ class Comparison:
             f"{self.mapping.config.ou_rows} rows by {units} channels; prune it for this "
             f"configuration with the constraint {name!r}{better}."
         )
+
+    def _conversions(self) -> dict[str, list[int]]:
+        """Conversions by the bits that they resolve, where converters stop at some."""
+        if self.mapping.config.adc_resolve == "all":
+            return {}
+        own, other = self.prices[self.mapping.config.constants]
+        found: dict[str, list[int]] = {}
+        for prefix, cost in (("", own), ("traditional_", other)):
+            works = [work.conversions for work in cost.activities.values()]
+            found[f"{prefix}conversions_by_bits"] = np.stack(works).sum(axis=0).tolist()
+        return found
 
     def _layer(self, name: str, share: float) -> dict[str, Any]:
         own, other = self.prices[self.mapping.config.constants]

@@ -184,6 +184,11 @@ def command(
     if spreads:
         tables.append(_effects_table(spreads))
     show(*tables)
+    if "conversions_by_bits" in document:
+        show(
+            f"Conversions resolve {_resolved(document['conversions_by_bits'])}; traditional "
+            f"mapping: {_resolved(document['traditional_conversions_by_bits'])}"
+        )
     filled = ", ".join(percent(fill) for fill in document["fills"][:FILLS])
     more = ", ..." if len(document["fills"]) > FILLS else ""
     show(
@@ -359,6 +364,14 @@ def _layer_table(title: str, document: dict[str, Any], constants: str) -> Table:
          "cells x", "steps x", "energy x", "speed x"),
         rows,
     )  # fmt: skip
+
+
+def _resolved(conversions: list[int]) -> str:
+    """Mean bits of conversions by their bits, and the share of those left out."""
+    bits = sum(bits * many for bits, many in enumerate(conversions))
+    left, made = conversions[0], sum(conversions[1:])
+    share = percent(left / (left + made)) if left + made else "none"
+    return f"{bits / made if made else 0:.2f} of {len(conversions) - 1} bits, {share} left out"
 
 
 def _ratio(other: float, own: float) -> str:

@@ -171,6 +171,70 @@ def test_inputs_and_index_pay_the_bus_and_outputs_do_not():
         )
 
 
+REACH = CONFIG.with_(adc_resolve="reach")
+
+
+@pytest.mark.parametrize("constants", CONSTANTS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_a_conversion_is_priced_by_the_bits_that_it_resolves(mapping, constants):
+    network = network_of(*weights(0.3))
+    cost = priced(mapping, network, config=REACH, constants=constants)
+    whole = priced(mapping, network, constants=constants)
+    adc, _ = constant_set(constants).adc(8)
+    bitline = constant_set(constants).bitline_energy
+    for name, work in cost.activities.items():
+        spent = sum(
+            conversions * ((bits + 2) / 10 * adc.value + bitline.value)
+            for bits, conversions in enumerate(work.conversions.tolist())
+            if bits
+        )
+        energy, before = cost.layers[name].energy, whole.layers[name].energy
+        assert energy["adc"] == pytest.approx(spent)
+        counts, others = work.counts, whole.activities[name].counts
+        assert energy["shift_add"] == pytest.approx(
+            constant_set(constants).shift_add_energy.value
+            * (counts.adc_conversions + 2 * counts.products)
+        )
+        assert counts.adc_conversions + counts.adc_left_out == others.adc_conversions
+        # What is saved is not the half of it: sampling stays, and the bits are looked up.
+        assert 0.3 * before["adc"] < energy["adc"] < 0.7 * before["adc"]
+        assert energy["index"] >= before["index"]
+        for part in ("dac", "cells", "buffer"):
+            assert energy[part] == before[part]
+    assert cost.total.area["converters"] == whole.total.area["converters"]
+    added = cost.mapping.index_bits - whole.mapping.index_bits
+    bit = constant_set(constants).buffer_area.value
+    assert cost.total.area["index"] == pytest.approx(whole.total.area["index"] + added * bit)
+
+
+def test_full_cells_take_whole_conversions():
+    """Nothing is saved where every bitline reaches all bits, and the index costs."""
+    full = np.full((8, 16, 3, 3), -1, np.int8)
+    config = CONFIG.with_(signed="offset", adc_bits=6)
+    own, other = (
+        priced("traditional", network_of(full), config=config.with_(adc_resolve=resolve)).total
+        for resolve in ("reach", "all")
+    )
+    for part in own.energy.keys() - {"index"}:
+        assert own.energy[part] == other.energy[part]
+    assert own.energy["index"] > other.energy["index"]
+    assert (own.serial_time, own.parallel_time) == (other.serial_time, other.parallel_time)
+
+
+def test_a_step_lasts_as_long_as_its_slowest_conversion():
+    """Weights of 5 in 9 rows reach 6 bits; in MNSIM's set these take longer than to settle."""
+    network = network_of(np.full((8, 16, 3, 3), 5, np.int8))
+    for constants, long, short in (("mnsim", 10 / 1.1, 8 / 1.1), ("yu2020", 100, 100)):
+        own, other = (
+            priced("traditional", network, config=config, constants=constants)
+            for config in (REACH, CONFIG)
+        )
+        (steps,) = (work.crossbar_steps for work in own.activities.values())
+        assert other.total.serial_time == pytest.approx(steps.sum() * long)
+        assert own.total.serial_time == pytest.approx(steps.sum() * short)
+        assert own.total.parallel_time == pytest.approx(steps.max() * short)
+
+
 def test_times_are_the_steps_of_all_and_of_the_busiest_crossbar():
     cost = priced("traditional", network_of(*weights(1.0)))
     steps = [work.crossbar_steps for work in cost.activities.values()]

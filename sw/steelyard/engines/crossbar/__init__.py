@@ -21,6 +21,7 @@ from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
 from .patterns import row_sets
 from .placing import decode_places
+from .reaches import block_reaches, decode_reaches
 from .settings import CrossbarTileSettings
 
 __all__ = [
@@ -47,9 +48,11 @@ __all__ = [
     "activity",
     "bit_slices",
     "block_cells",
+    "block_reaches",
     "count",
     "decode_index",
     "decode_places",
+    "decode_reaches",
     "effect_levels",
     "fit_converters",
     "greatest_sum",

@@ -1,7 +1,7 @@
 """Mapped layers: blocks of weights, their places in crossbars, the operation units over them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ class LayerMapping:
     """Rows and channels of the blocks, which hardware must know beside the cells."""
     place_index: Index
     """Where in the crossbars the blocks are, which it must know too."""
+    reach_index: Index = field(default_factory=lambda: Index(b"", {}))
+    """Where `adc_resolve` is "reach", what the bitlines of every operation unit reach, of cells as
+    written: empty otherwise."""
 
     @property
     def positions(self) -> int:
@@ -60,8 +63,8 @@ class LayerMapping:
 
     @property
     def index_bits(self) -> int:
-        """Bits of both indices."""
-        return self.index.bits + self.place_index.bits
+        """Bits of all indices."""
+        return self.index.bits + self.place_index.bits + self.reach_index.bits
 
     @property
     def crossbar_numbers(self) -> NDArray[np.int32]:

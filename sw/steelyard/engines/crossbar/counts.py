@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import LayerMapping
+from .cells import DeviceEffects, block_cells
+from .reaches import block_reaches
 
-__all__ = ["Activity", "Counts", "count"]
+__all__ = ["Activity", "Counts", "Tally", "count"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Counts:
     ou_skipped: int = 0
     """Steps left out because all input bits of the operation unit's rows were 0."""
     adc_conversions: int = 0
-    """Bitlines in use of executed steps."""
+    """Bitlines in use of executed steps, those left out aside."""
     dac_drives: int = 0
     """Wordlines in use of executed steps."""
     cell_reads: int = 0
@@ -35,6 +37,10 @@ class Counts:
     any of their steps was executed."""
     outputs: int = 0
     """Output elements written."""
+    adc_left_out: int = 0
+    """Bitlines in use of executed steps that reach no code but 0 and are not converted."""
+    adc_decisions: int = 0
+    """Bits that the conversions resolve."""
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -45,61 +51,129 @@ class Activity:
     """Work of one layer's crossbars."""
 
     counts: Counts
-    crossbar_steps: NDArray[np.int64]
-    """int64 (crossbars,): executed steps in each crossbar of the layer, by ascending number."""
+    conversions: NDArray[np.int64]
+    """int64 (adc_bits + 1,): bitlines in use of executed steps, by the bits that are resolved; the
+    first are those left out."""
+    slowest: NDArray[np.int64]
+    """int64 (crossbars, adc_bits + 1): executed steps in each crossbar of the layer, by ascending
+    number, and by the most bits that one of their bitlines has resolved."""
     pixels: int
     """Output pixels of all images."""
+
+    @property
+    def crossbar_steps(self) -> NDArray[np.int64]:
+        """int64 (crossbars,): executed steps in each crossbar of the layer."""
+        return self.slowest.sum(axis=1)
 
     def __add__(self, other: Self) -> "Activity":
         return Activity(
             self.counts + other.counts,
-            self.crossbar_steps + other.crossbar_steps,
+            self.conversions + other.conversions,
+            self.slowest + other.slowest,
             self.pixels + other.pixels,
         )
 
     def __mul__(self, times: int) -> "Activity":
         counts = Counts(*(value * times for value in astuple(self.counts)))
-        return Activity(counts, self.crossbar_steps * times, self.pixels * times)
+        return Activity(counts, self.conversions * times, self.slowest * times, self.pixels * times)
 
 
-def count(mapping: LayerMapping, inputs: NDArray[np.uint8]) -> Activity:
-    """Activity of a layer.
+class Tally:
+    """Counts the work of a layer's crossbars.
 
     Parameters
     ----------
-    inputs : uint8 (positions, pixels), activation + 128 of every row at every output pixel
+    mapping : the layer's mapping
+    effects : effects of real devices on its cells, which change what bitlines reach
     """
-    config, pixels = mapping.config, inputs.shape[1]
-    digits = np.arange(256)[:, None] >> np.arange(0, 8, config.dac_bits)
-    live = (digits & ((1 << config.dac_bits) - 1) != 0).sum(axis=1)
-    executed = conversions = drives = reads = taken = products = 0
-    numbers = mapping.crossbar_numbers
-    crossbar_steps = np.zeros(len(numbers), np.int64)
-    owners = np.searchsorted(numbers, mapping.places[:, 0])
-    # Blocks with the same rows skip the same steps.
-    known: dict[bytes, tuple[NDArray[np.int64], int]] = {}
-    for block, owner in zip(mapping.blocks, owners, strict=True):
-        key = block.rows.tobytes()
-        begins = np.arange(0, len(block.rows), config.ou_rows)
-        if key not in known:
-            bits = _bits_of_runs(inputs[block.rows], config.ou_rows)
-            known[key] = live[bits].sum(axis=1), int(np.count_nonzero(bits))
-        steps, worked = known[key]
-        heights = np.minimum(len(block.rows) - begins, config.ou_rows)
-        across = -(-len(block.channels) // config.ou_weights)
-        bitlines = len(block.channels) * config.weight_bitlines
-        own, tall = int(steps.sum()), int((steps * heights).sum())
-        executed += own * across
-        crossbar_steps[owner] += own * across
-        conversions += own * bitlines
-        drives += tall * across
-        reads += tall * bitlines
-        products += worked * len(block.channels)
-        taken += len(block.rows) * pixels
-    skipped = mapping.operation_units * config.steps * pixels - executed
-    outputs = mapping.shape[0] * pixels
-    counts = Counts(executed, skipped, conversions, drives, reads, taken, products, outputs)
-    return Activity(counts, crossbar_steps, pixels)
+
+    def __init__(self, mapping: LayerMapping, effects: DeviceEffects | None = None) -> None:
+        self._mapping, self._config = mapping, mapping.config
+        self._resolved = _resolved(mapping, effects)
+
+    def count(self, inputs: NDArray[np.uint8]) -> Activity:
+        """Activity of the layer.
+
+        Parameters
+        ----------
+        inputs : uint8 (positions, pixels), activation + 128 of every row at every output pixel
+        """
+        mapping, config, pixels = self._mapping, self._config, inputs.shape[1]
+        digits = np.arange(256)[:, None] >> np.arange(0, 8, config.dac_bits)
+        live = (digits & ((1 << config.dac_bits) - 1) != 0).sum(axis=1)
+        executed = drives = reads = taken = products = 0
+        numbers = mapping.crossbar_numbers
+        conversions = np.zeros(config.adc_bits + 1, np.int64)
+        slowest = np.zeros((len(numbers), config.adc_bits + 1), np.int64)
+        owners = np.searchsorted(numbers, mapping.places[:, 0])
+        # Blocks with the same rows skip the same steps.
+        known: dict[bytes, tuple[NDArray[np.int64], int]] = {}
+        blocks = zip(mapping.blocks, owners, self._resolved, strict=True)
+        for block, owner, (bitlines, units) in blocks:
+            key = block.rows.tobytes()
+            begins = np.arange(0, len(block.rows), config.ou_rows)
+            if key not in known:
+                bits = _bits_of_runs(inputs[block.rows], config.ou_rows)
+                known[key] = live[bits].sum(axis=1), int(np.count_nonzero(bits))
+            steps, worked = known[key]
+            heights = np.minimum(len(block.rows) - begins, config.ou_rows)
+            across = -(-len(block.channels) // config.ou_weights)
+            own, tall = int(steps.sum()), int((steps * heights).sum())
+            executed += own * across
+            conversions += steps @ bitlines
+            slowest[owner] += steps @ units
+            drives += tall * across
+            reads += tall * len(block.channels) * config.weight_bitlines
+            products += worked * len(block.channels)
+            taken += len(block.rows) * pixels
+        skipped = mapping.operation_units * config.steps * pixels - executed
+        left_out, converted = int(conversions[0]), int(conversions[1:].sum())
+        decisions = int(conversions @ np.arange(len(conversions)))
+        outputs = mapping.shape[0] * pixels
+        counts = Counts(
+            executed, skipped, converted, drives, reads, taken, products, outputs,
+            left_out, decisions,
+        )  # fmt: skip
+        return Activity(counts, conversions, slowest, pixels)
+
+
+def count(
+    mapping: LayerMapping, inputs: NDArray[np.uint8], effects: DeviceEffects | None = None
+) -> Activity:
+    """Activity of a layer, as of :class:`Tally`."""
+    return Tally(mapping, effects).count(inputs)
+
+
+def _resolved(
+    mapping: LayerMapping, effects: DeviceEffects | None
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Of each block's runs the bitlines by bits resolved, and operation units by the most of them.
+
+    Both int64 (runs, adc_bits + 1).
+    """
+    config = mapping.config
+    values = config.adc_bits + 1
+    found = []
+    if config.adc_resolve == "all":
+        for block in mapping.blocks:
+            runs = -(-len(block.rows) // config.ou_rows)
+            own = np.zeros((2, runs, values), np.int64)
+            own[0, :, -1] = len(block.channels) * config.weight_bitlines
+            own[1, :, -1] = -(-len(block.channels) // config.ou_weights)
+            found.append((own[0], own[1]))
+        return found
+    for reaches in block_reaches(block_cells(mapping, effects), config):
+        runs, channels, _ = reaches.shape
+        first = range(0, channels, config.ou_weights)
+        units = np.maximum.reduceat(reaches.max(axis=2), first, axis=1)
+        found.append((_histograms(reaches.reshape(runs, -1), values), _histograms(units, values)))
+    return found
+
+
+def _histograms(rows: NDArray[np.uint8], values: int) -> NDArray[np.int64]:
+    """How often each row holds each of so many values, int64 (rows, values)."""
+    places = rows + values * np.arange(len(rows))[:, None]
+    return np.bincount(places.ravel(), minlength=len(rows) * values).reshape(len(rows), values)
 
 
 def _bits_of_runs(inputs: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ own configuration, so that a mapping never depends on the FPGA that runs it.
 import json
 import os
 from dataclasses import dataclass, fields
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,10 +18,18 @@ from ...contract.configuration import Configuration, shown
 from ...contract.toml import read_toml, write_toml
 from ...errors import UserError
 
-__all__ = ["ADC_RANGES", "ADC_ROUNDINGS", "CONSTANT_SETS", "SIGNED_SCHEMES", "CrossbarConfig"]
+__all__ = [
+    "ADC_RANGES",
+    "ADC_RESOLVES",
+    "ADC_ROUNDINGS",
+    "CONSTANT_SETS",
+    "SIGNED_SCHEMES",
+    "CrossbarConfig",
+]
 
 ADC_RANGES = ("unit", "full")
 ADC_ROUNDINGS = ("floor", "nearest")
+ADC_RESOLVES = ("all", "reach")
 SIGNED_SCHEMES = ("differential", "offset")
 CONSTANT_SETS = ("isaac32", "mnsim", "yu2020")
 
@@ -60,6 +68,10 @@ class CrossbarConfig(Configuration):
     or "full", codes are a power of two apart so that no possible sum clips."""
     adc_rounding: str = "floor"
     """Code of a sum between two codes: "floor", the lower, or "nearest", with halves upwards."""
+    adc_resolve: str = "all"
+    """Bits that a conversion resolves: "all", `adc_bits`, or "reach", those that the cells of its
+    bitline can reach, and no conversion where they reach none (:meth:`reach`). Codes are the same.
+    """
     signed: str = "differential"
     """Negative weights: "differential", in bitlines of their own, or "offset", all weights raised
     by 128."""
@@ -72,6 +84,7 @@ class CrossbarConfig(Configuration):
         )
         self._name("adc_range", ADC_RANGES)
         self._name("adc_rounding", ADC_ROUNDINGS)
+        self._name("adc_resolve", ADC_RESOLVES)
         self._name("signed", SIGNED_SCHEMES)
         self._name("constants", CONSTANT_SETS)
         self._between("rows", 1, 4096)
@@ -96,6 +109,13 @@ class CrossbarConfig(Configuration):
                 f" bitlines of a weight ({self.signed}, {self.cell_bits}-bit cells), "
                 f"not {self.ou_columns}; round it up."
             )
+
+    def values(self, *, hashed: bool = False) -> dict[str, Any]:
+        plain = super().values(hashed=hashed)
+        # Converters that resolve all bits are what they were before others could be had.
+        if self.adc_resolve == "all":
+            del plain["adc_resolve"]
+        return plain
 
     def canonical(self) -> str:
         """Canonical JSON text of what changes results, without the constants of costs."""
@@ -126,7 +146,7 @@ class CrossbarConfig(Configuration):
         return cls.from_dict(table)
 
     def to_toml(self, path: str | os.PathLike[str]) -> None:
-        """Write all fields as the table ``[crossbar]``, atomically."""
+        """Write the fields as the table ``[crossbar]``, atomically."""
         write_toml(path, {"crossbar": self.values()})
 
     def _name(self, name: str, allowed: tuple[str, ...]) -> None:
@@ -197,6 +217,21 @@ class CrossbarConfig(Configuration):
         shift = self.adc_shift
         codes = self._round(np.asarray(sums, np.int64), shift)
         return np.minimum(codes, (1 << self.adc_bits) - 1) << shift
+
+    def reach(self, levels: ArrayLike) -> NDArray[np.uint8]:
+        """Bits of the greatest code that a bitline can give, uint8, 0 to `adc_bits`.
+
+        A converter by successive approximation may begin at the highest of them: the bits above
+        are 0 whatever the inputs are. With 0 there is nothing to convert.
+
+        Parameters
+        ----------
+        levels : sums of the levels of the bitline's cells in one operation unit
+        """
+        full = (1 << self.dac_bits) - 1
+        # Conversion ascends, so a bitline gives its greatest code when all rows are full.
+        codes = self.convert(np.asarray(levels, np.int64) * full) >> self.adc_shift
+        return np.frexp(codes)[1].astype(np.uint8)
 
     @property
     def adc_is_ideal(self) -> bool:

@@ -19,7 +19,7 @@ from .arithmetic import Crossbars
 from .blocks import LayerMapping
 from .cells import DeviceEffects
 from .converters import Converter
-from .counts import Activity, count
+from .counts import Activity, Tally
 from .mapping import NetworkMapping
 
 __all__ = ["Result", "activity", "layer", "most_activity", "run", "windows"]
@@ -111,14 +111,15 @@ def layer(
     weights = conv.weight.reshape(len(conv.weight), -1).sum(axis=1, dtype=np.int64)
     bias = conv.bias.astype(np.int64) - (z_x + 128) * weights
     crossbars = Crossbars(mapping, effects, converter, analog)
+    tally = Tally(mapping, effects)
     height, width = network.tensor(conv.output).shape[1:]
     output = np.empty((len(x), len(conv.weight), height, width), np.int8)
-    work = count(mapping, np.zeros((mapping.positions, 0), np.uint8))
+    work = tally.count(np.zeros((mapping.positions, 0), np.uint8))
     for images, inputs in windows(network, conv, x):
         sums = crossbars.accumulate(inputs) + bias
         codes = requantize(sums, conv.multipliers(sums), conv.shift, z_y, conv.lo, conv.hi)
         output[images] = codes.reshape(-1, height, width, len(conv.weight)).transpose(0, 3, 1, 2)
-        work += count(mapping, inputs)
+        work += tally.count(inputs)
     return output, work
 
 
@@ -140,9 +141,10 @@ def activity(
     for each in network.layers:
         if isinstance(each, Conv):
             own = _mapping_of(mapping, each)
-            work = count(own, np.zeros((own.positions, 0), np.uint8))
+            tally = Tally(own)
+            work = tally.count(np.zeros((own.positions, 0), np.uint8))
             for _, inputs in windows(network, each, tensors[each.inputs[0]]):
-                work += count(own, inputs)
+                work += tally.count(inputs)
             works[each.name] = work
     return works
 
@@ -160,7 +162,7 @@ def most_activity(network: Network, mapping: NetworkMapping) -> dict[str, Activi
         if isinstance(each, Conv):
             own = _mapping_of(mapping, each)
             pixels = math.prod(network.tensor(each.output).shape[1:])
-            works[each.name] = count(own, np.full((own.positions, 1), 255, np.uint8)) * pixels
+            works[each.name] = Tally(own).count(np.full((own.positions, 1), 255, np.uint8)) * pixels
     return works
 
 

@@ -1,7 +1,7 @@
 """Mapping of layers and networks onto crossbars, from their actual weights."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,12 @@ from ...errors import UserError
 from ...network import Conv, Network
 from .areas import MAPPINGS, Layout
 from .blocks import Block, LayerMapping, matrix_of
+from .cells import block_cells
 from .crossbar import CrossbarConfig
 from .index import IndexReader, IndexWriter
 from .patterns import Area, row_sets
 from .placing import place
+from .reaches import block_reaches, reach_index
 
 __all__ = ["NetworkMapping", "decode_index", "map_layer", "map_network"]
 
@@ -71,7 +73,7 @@ class NetworkMapping:
 
     @property
     def index_bits(self) -> int:
-        """Bits of all layers' indices, places included."""
+        """Bits of all layers' indices, places and reaches included."""
         return sum(layer.index_bits for layer in self.layers.values())
 
 
@@ -154,7 +156,11 @@ def _unplaced(
     )
     nowhere = np.zeros((0, 3), np.int32)
     index, place_index = writer.finish(), IndexWriter().finish()
-    return LayerMapping(name, mapping, shape, config, blocks, nowhere, index, place_index)
+    mapped = LayerMapping(name, mapping, shape, config, blocks, nowhere, index, place_index)
+    if config.adc_resolve == "all":
+        return mapped
+    reaches = block_reaches(block_cells(mapped), config)
+    return replace(mapped, reach_index=reach_index(reaches, config))
 
 
 def decode_index(mapping: LayerMapping, *, fully_connected: bool = False) -> list[Part]:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from steelyard.contract import configure
+from steelyard.contract import AcceleratorConfig, configure
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.errors import UserError
 
@@ -59,6 +59,11 @@ def test_derived_sizes_follow_from_the_fields():
         (
             {"adc_range": "auto"},
             "Configuration field 'adc_range' must be one of 'unit', 'full', not 'auto'; "
+            "choose one of them.",
+        ),
+        (
+            {"adc_resolve": True},
+            "Configuration field 'adc_resolve' must be one of 'all', 'reach', not True; "
             "choose one of them.",
         ),
         (
@@ -132,22 +137,53 @@ def test_the_hash_depends_on_every_field_but_the_constant_set():
     changes = {
         "rows": 256, "columns": 256, "ou_rows": 8, "ou_columns": 16, "cell_bits": 8,
         "dac_bits": 2, "adc_bits": 7, "adc_range": "full", "adc_rounding": "nearest",
-        "signed": "offset",
+        "signed": "offset", "adc_resolve": "reach",
     }  # fmt: skip
     texts = {config.with_(**{name: value}).canonical() for name, value in changes.items()}
-    assert len(texts | {config.canonical()}) == 11
+    assert len(texts | {config.canonical()}) == 12
 
 
 def test_toml_holds_every_field(tmp_path):
-    config = CrossbarConfig(ou_rows=16, adc_range="full", constants="yu2020")
-    config.to_toml(tmp_path / "crossbar.toml")
-    assert CrossbarConfig.from_toml(tmp_path / "crossbar.toml") == config
+    path = tmp_path / "crossbar.toml"
+    for resolve in ("all", "reach"):
+        config = CrossbarConfig(
+            ou_rows=16, adc_range="full", constants="yu2020", adc_resolve=resolve
+        )
+        config.to_toml(path)
+        assert CrossbarConfig.from_toml(path) == config
+        assert ('adc_resolve = "reach"' in path.read_text()) == (resolve == "reach")
+        tile = configure("crossbar", crossbar=config)
+        tile.to_toml(path)
+        assert AcceleratorConfig.from_toml(path) == tile
+
+
+def test_converters_that_resolve_all_bits_leave_hash_and_values_as_they_were():
+    """Programs from before there were others keep their hardware."""
+    assert CrossbarConfig().canonical() == (
+        '{"adc_bits":8,"adc_range":"unit","adc_rounding":"floor","cell_bits":4,"columns":512,'
+        '"dac_bits":1,"ou_columns":8,"ou_rows":9,"rows":512,"signed":"differential"}'
+    )
+    assert "adc_resolve" not in configure("crossbar").values()["engine"]["crossbar"]
+
+
+def test_the_reach_of_a_bitline_is_that_of_its_greatest_code():
+    assert CrossbarConfig().reach([0, 1, 2, 3, 4, 127, 128, 135]).tolist() == [
+        0, 1, 2, 2, 3, 7, 8, 8,
+    ]  # fmt: skip
+    assert CrossbarConfig(dac_bits=2, adc_bits=9).reach([1, 3]).tolist() == [2, 4]
+    assert CrossbarConfig(adc_bits=4).reach([7, 15, 16, 135]).tolist() == [3, 4, 4, 4]
+    # A step of the converter is 4 units, and halves are rounded upwards.
+    rough = CrossbarConfig(adc_bits=6, adc_range="full", adc_rounding="nearest")
+    assert rough.reach([0, 1, 2, 5, 6, 135]).tolist() == [0, 0, 1, 1, 2, 6]
 
 
 def test_differences_name_the_engine_and_single_fields_of_the_crossbar():
     tile = configure("crossbar", crossbar=CrossbarConfig(ou_rows=8))
     assert tile.differences(configure("crossbar")) == ["crossbar.ou_rows: 8 != 9"]
     assert tile.differences(tile) == []
+    stops = tile.with_(crossbar=CrossbarConfig(ou_rows=8, adc_resolve="reach"))
+    assert stops.differences(tile) == ["crossbar.adc_resolve: reach != all"]
+    assert tile.differences(stops) == ["crossbar.adc_resolve: all != reach"]
     engines = ["crossbar tile", "sparse array"]
     for one, other in (
         (tile, configure("array", columns=1)),

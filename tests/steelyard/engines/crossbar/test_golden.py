@@ -44,7 +44,24 @@ def random_config(rng):
         adc_range=str(rng.choice(["unit", "full"])),
         adc_rounding=str(rng.choice(["floor", "nearest"])),
         signed=signed,
+        adc_resolve=str(rng.choice(["all", "reach"])),
     )
+
+
+def resolved(config, levels):
+    """Bits that the converter of one bitline resolves, of the levels of its cells."""
+    if config.adc_resolve == "all":
+        return config.adc_bits
+    greatest = int(levels.sum()) * ((1 << config.dac_bits) - 1)
+    return (int(config.convert(greatest)) >> config.adc_shift).bit_length()
+
+
+def approximated(config, total, bits):
+    """What a converter makes of a sum that tries its bits one by one, from the last of `bits`."""
+    code, least = 0, int(config.convert(total)) >> config.adc_shift
+    for bit in reversed(range(bits)):
+        code |= (code | 1 << bit <= least) << bit
+    return code << config.adc_shift
 
 
 def spelled_out(mapping, inputs, cells, convert=None):
@@ -52,11 +69,11 @@ def spelled_out(mapping, inputs, cells, convert=None):
 
     `convert` takes a bitline sum and its factor, the configuration's converter unless given.
     """
-    convert = convert or (lambda total, factor: int(mapping.config.convert(total)))
     config = mapping.config
     pixels = inputs.shape[1]
     sums = np.zeros((pixels, mapping.shape[0]), np.int64)
-    counts = dict.fromkeys(("steps", "skipped", "conversions", "drives", "reads", "products"), 0)
+    names = ("steps", "skipped", "conversions", "drives", "reads", "products", "left", "decisions")
+    counts = dict.fromkeys(names, 0)
     for unit in operation_units(mapping):
         levels = cells[unit.block][unit.within]
         for pixel in range(pixels):
@@ -70,15 +87,20 @@ def spelled_out(mapping, inputs, cells, convert=None):
                 worked = True
                 bitlines = len(unit.channels) * config.weight_bitlines
                 counts["steps"] += 1
-                counts["conversions"] += bitlines
                 counts["drives"] += len(unit.rows)
                 counts["reads"] += len(unit.rows) * bitlines
                 for c, channel in enumerate(unit.channels):
                     for line in range(config.weight_bitlines):
                         total = int(bits @ levels[:, c, line].astype(int))
+                        tried = resolved(config, levels[:, c, line].astype(int))
+                        counts["conversions" if tried else "left"] += 1
+                        counts["decisions"] += tried
+                        code = approximated(config, total, tried)
                         shift = line % config.slices * config.cell_bits + step * config.dac_bits
                         sign = -1 if line >= config.slices else 1
-                        sums[pixel, channel] += sign * (convert(total, 1 << shift) << shift)
+                        if convert is not None:
+                            code = convert(total, 1 << shift)
+                        sums[pixel, channel] += sign * (code << shift)
             if config.signed == "offset":
                 sums[pixel, unit.channels] -= 128 * u.sum()
             counts["products"] += worked * len(unit.channels)
@@ -107,12 +129,75 @@ def test_arithmetic_and_counts_follow_the_contract(seed):
         found = Crossbars(mapping, effects).accumulate(repeated)
         assert np.array_equal(found, np.tile(sums, (times, 1)))
     assert (np.abs(sums).max(axis=0) <= accumulator_bound(mapping, effects)).all()
-    work = count(mapping, inputs)
-    names = ("ou_steps", "ou_skipped", "adc_conversions", "dac_drives", "cell_reads", "products")
+    work = count(mapping, inputs, effects)
+    names = (
+        "ou_steps", "ou_skipped", "adc_conversions", "dac_drives", "cell_reads", "products",
+        "adc_left_out", "adc_decisions",
+    )  # fmt: skip
     assert [getattr(work.counts, name) for name in names] == list(counts.values())
     assert work.crossbar_steps.sum() == work.counts.ou_steps
     assert work.counts.input_bytes == sum(len(b.rows) for b in mapping.blocks) * inputs.shape[1]
     assert work.counts.outputs == shape[0] * inputs.shape[1]
+
+
+def test_conversions_by_bits_are_those_of_every_bitline_of_300_layers():
+    """Of cells as they are held, in every operation unit, step and pixel, by crossbar and bits."""
+    kinds = set()
+    for seed in range(300):
+        rng = np.random.default_rng([seed, 11])
+        config = random_config(rng).with_(adc_resolve="reach")
+        shape = (int(rng.integers(1, 13)), int(rng.integers(1, 7)), *rng.integers(1, 4, 2).tolist())
+        weight = rng.integers(-127, 128, shape).astype(np.int8)
+        weight[rng.random(shape) < rng.choice([0.0, 0.5, 0.9])] = 0
+        mapping = map_layer(weight, config, list(MAPPINGS)[seed % 5])
+        inputs = rng.integers(0, 256, (mapping.positions, 3)).astype(np.uint8)
+        inputs[rng.random(inputs.shape) < 0.5] &= 5
+        effects = None
+        if seed % 2:
+            effects = DeviceEffects(seed=seed, stuck_at_zero=100_000, stuck_at_one=100_000)
+        cells = block_cells(mapping, effects)
+        conversions = np.zeros(config.adc_bits + 1, int)
+        slowest = np.zeros((mapping.crossbars, config.adc_bits + 1), int)
+        numbers = mapping.crossbar_numbers.tolist()
+        for unit in operation_units(mapping):
+            bits = np.bitwise_or.reduce(inputs[unit.rows])
+            digits = bits[:, None] >> np.arange(0, 8, config.dac_bits)
+            steps = int(np.count_nonzero(digits & ((1 << config.dac_bits) - 1)))
+            levels = cells[unit.block][unit.within].reshape(len(unit.rows), -1).astype(int)
+            tried = [resolved(config, line) for line in levels.T]
+            np.add.at(conversions, tried, steps)
+            slowest[numbers.index(unit.crossbar), max(tried)] += steps
+        work = count(mapping, inputs, effects)
+        message = f"seed {seed}: {config}, {mapping.mapping}"
+        assert work.conversions.tolist() == conversions.tolist(), message
+        assert work.slowest.tolist() == slowest.tolist(), message
+        kinds |= {config.adc_range, config.adc_rounding, config.signed, config.adc_is_ideal}
+    assert kinds == {"unit", "full", "floor", "nearest", "differential", "offset", True, False}
+
+
+def test_converters_that_resolve_all_bits_have_one_kind_of_conversion():
+    network = random_network(5, max_pixels=60, max_channels=12)
+    x = random_input(network, 2, 5)
+    mapping = map_network(network, CrossbarConfig(), "pattern")
+    for work in run(network, mapping, x).layers.values():
+        assert not work.conversions[:-1].any() and not work.slowest[:, :-1].any()
+        assert work.conversions[-1] == work.counts.adc_conversions > 0
+        assert work.counts.adc_left_out == 0
+        assert work.counts.adc_decisions == 8 * work.counts.adc_conversions
+
+
+def test_conversions_stop_where_cells_end_and_change_no_output():
+    """Bitlines of 9 cells: of nothing, of one small level, of 9 full ones."""
+    weight = np.zeros((3, 9, 1, 1), np.int8)
+    weight[1, 4], weight[2] = 5, 127
+    config = CrossbarConfig(adc_resolve="reach")
+    mapping = map_layer(weight, config, "traditional")
+    work = count(mapping, np.full((9, 1), 1, np.uint8))
+    # Slices of p, then of n: 5 takes 3 bits, 9 x 15 takes 8, 9 x 7 takes 6, all others none.
+    assert work.conversions.tolist() == [9, 0, 0, 1, 0, 0, 1, 0, 1]
+    assert work.slowest.tolist() == [[0, 0, 0, 1, 0, 0, 0, 0, 1]]
+    assert (work.counts.adc_conversions, work.counts.adc_left_out) == (3, 9)
+    assert work.counts.adc_decisions == 3 + 6 + 8
 
 
 @pytest.mark.parametrize("seed", range(12))
