@@ -11,7 +11,8 @@ images; energies are uJ an image under `yu2020`.
 
 Below it, what the conversions take by what else may be charged for b of 8 bits: (b + 2) / 10 of a
 whole conversion as priced, b / 8 with nothing beside the bits, and a converter of b bits of the
-set's own, which would be another converter for every bitline.
+set's own, which would be another converter for every bitline. Then, what they take where several
+bitlines share the number of bits that they stop at, with the index (its entropy) that says it.
 """
 
 import json
@@ -23,9 +24,16 @@ import torch
 
 from steelyard import data, importer, zoo
 from steelyard.cost import compare, constant_set, price
-from steelyard.engines.crossbar import CrossbarConfig, activity, map_network
+from steelyard.engines.crossbar import (
+    CrossbarConfig,
+    activity,
+    block_cells,
+    block_reaches,
+    map_network,
+)
+from steelyard.engines.crossbar.golden import windows
 from steelyard.files import replacing
-from steelyard.network import golden
+from steelyard.network import Conv, golden
 from steelyard.quantize import quantize
 
 CALIBRATION = 500
@@ -59,6 +67,67 @@ def charged(conversions, images):
         "own": own * made,
     }
     return {way: float(conversions @ energy) / images / 1e6 for way, energy in ways.items()}
+
+
+def shared(reaches, unit, whole):
+    """Reaches of a block by who shares them: what converters resolve, and what the index holds."""
+    ends = range(0, reaches.shape[1], unit.ou_weights)
+    alike = np.maximum.reduceat(reaches, ends, axis=1)
+    of_runs = reaches.max(axis=1, keepdims=True)
+    return {
+        "none": (reaches, reaches),
+        "alike bitlines of an OU": (
+            np.repeat(alike, unit.ou_weights, axis=1)[:, : reaches.shape[1]], alike,
+        ),
+        "alike bitlines of a block's rows of an OU": (of_runs, of_runs),
+        "alike bitlines of a layer": (whole, reaches[:0]),
+    }  # fmt: skip
+
+
+def entropy(values):
+    """Bits of values by their frequency."""
+    found = np.bincount(values) if len(values) else np.ones(1)
+    share = found[found > 0] / found.sum()
+    return -len(values) * float(share @ np.log2(share))
+
+
+def sharing(network, mapping, tensors, images):
+    """Energy of conversions and of their index, uJ an image, and KiB of this, by who shares."""
+    config = CrossbarConfig(constants=SET, adc_resolve="reach")
+    mapped, constants = map_network(network, config, mapping), constant_set(SET)
+    whole = constants.adc(config.adc_bits)[0].value
+    bit = constants.buffer_energy.value + constants.bus_energy.value
+    found = {}
+    for layer in network.layers:
+        if not isinstance(layer, Conv):
+            continue
+        own = mapped.layers[layer.name]
+        inputs = [part for _, part in windows(network, layer, tensors[layer.inputs[0]])]
+        pixels = np.concatenate(inputs, axis=1)
+        reaches = block_reaches(block_cells(own), config)
+        most = np.max([each.max(axis=(0, 1)) for each in reaches], axis=0)
+        stored = {}
+        for block, each in zip(own.blocks, reaches, strict=True):
+            steps = executed(own, block, pixels)
+            for name, (used, held) in shared(each, config, most).items():
+                spent = np.where(used > 0, (used + 2.0) / (config.adc_bits + 2), 0)
+                spent = np.broadcast_to(spent, each.shape).sum(axis=(1, 2)) @ steps
+                row = found.setdefault(name, np.zeros(3))
+                row[0] += spent * whole / images / 1e6
+                stored.setdefault(name, []).append(held.reshape(-1, config.weight_bitlines))
+        for name, parts in stored.items():
+            bits = sum(entropy(each) for each in np.concatenate(parts).T)
+            found[name][1:] += bits * pixels.shape[1] * bit / images / 1e6, bits / 8192
+    return found
+
+
+def executed(mapping, block, pixels):
+    """Executed steps of each run of a block's rows, int64 (runs,)."""
+    unit = mapping.config
+    runs = [block.rows[first : first + unit.ou_rows] for first in
+            range(0, len(block.rows), unit.ou_rows)]  # fmt: skip
+    bits = np.stack([np.bitwise_or.reduce(pixels[rows]) for rows in runs])
+    return np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
 
 
 @click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
@@ -100,6 +169,11 @@ def main(model, networks, images, bundled, output):
                 "left_out": conversions[0] / conversions.sum(),
                 "charged": charged(conversions, images),
             }  # fmt: skip
+            if resolve == "reach":
+                row["sharing"] = {
+                    name: dict(zip(("adc_uj", "index_uj", "index_kib"), own.tolist(), strict=True))
+                    for name, own in sharing(network, mapping, tensors, images).items()
+                }
             rows.append(row)
             name = f"{mapping} {Path(file).stem}"
             print(
@@ -116,6 +190,12 @@ def main(model, networks, images, bundled, output):
         share = np.array(row["conversions"]) / sum(row["conversions"])
         whole = before["charged"]["b / 8"]
         print(f"{row['network'][:20]:20s} {whole:8.1f}  {costs}  {share.round(3).tolist()}")
+    print("\nwho shares the bits                          conversions, uJ   index, uJ   index, KiB")
+    for row in rows[1::2]:
+        print(row["network"])
+        for name, own in row["sharing"].items():
+            print(f"  {name:42s} {own['adc_uj']:15.1f} {own['index_uj']:11.2f} "
+                  f"{own['index_kib']:12.2f}")  # fmt: skip
     with replacing(output) as temporary:
         temporary.write_text(json.dumps(rows, indent=2) + "\n")
 

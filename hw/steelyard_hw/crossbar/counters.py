@@ -31,6 +31,9 @@ class UnitEvent(data.StructLayout):
         Wordlines in use, of each.
     columns : ``range(item_columns + 1)``
         Bitlines in use, of all.
+    converted, decisions : ``range(item_columns + 1)``, ``range(item_columns * adc_bits + 1)``
+        Those of them that reach any bit, and the bits that these reach; only where converters stop
+        at them.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -43,8 +46,18 @@ class UnitEvent(data.StructLayout):
                 "units": range(config.engine.ou_parallel + 1),
                 "rows": range(unit.ou_rows + 1),
                 "columns": range(config.engine.item_columns + 1),
+                **(_reached(config) if unit.adc_resolve == "reach" else {}),
             }
         )
+
+
+def _reached(config: AcceleratorConfig) -> dict[str, range]:
+    """Members of an event that say what bitlines reach."""
+    columns = config.engine.item_columns
+    return {
+        "converted": range(columns + 1),
+        "decisions": range(columns * config.engine.crossbar.adc_bits + 1),
+    }
 
 
 class UnitCounters(wiring.Component):
@@ -101,8 +114,15 @@ class UnitCounters(wiring.Component):
             delay(m, drives * units),
             delay(m, drives * columns),
         ]
+        if config.engine.crossbar.adc_resolve == "reach":
+            left_out = (event.columns - event.converted)[: len(event.columns)]
+            amounts[2] = delay(m, event.pairs * event.converted, 2)
+            amounts += [
+                delay(m, event.pairs * left_out, 2),
+                delay(m, event.pairs * event.decisions, 2),
+            ]
         valid = delay(m, event.valid, 2, "valid", reset_less=False)
-        sums = [Signal(BITS, name=name) for name in UNIT_COUNTERS]
+        sums = [Signal(BITS, name=name) for name in UNIT_COUNTERS[: len(amounts)]]
         with m.If(valid):
             m.d.sync += [total.eq(total + n) for total, n in zip(sums, amounts, strict=True)]
         with m.If(self.start):

@@ -15,6 +15,7 @@ from .bitlines import Bitlines
 from .counters import UnitCounters, UnitEvent
 from .gather import Gather
 from .items import CellsItem
+from .reaches import Reaches
 from .sums import ChannelSums, Token
 
 __all__ = ["CrossbarTile"]
@@ -273,5 +274,17 @@ class CrossbarTile(Engine):
             event.units.eq(sum(unit.item.count > first for first in firsts)),
             event.columns.eq(unit.item.count * config.engine.crossbar.weight_bitlines),
         ]
-        event = delay(m, event, gather.PAIRS_LATENCY, "event", reset_less=False)
-        m.d.comb += [self.event.eq(event), self.event.pairs.eq(gather.pairs)]
+        cycles = gather.PAIRS_LATENCY
+        stops = config.engine.crossbar.adc_resolve == "reach"
+        if stops:
+            # Products take as long to be added up, and then have a way to go.
+            m.submodules.reaches = reaches = Reaches(config)
+            m.d.comb += reaches.cells.eq(unit.item.cells)
+            cycles = max(cycles, reaches.latency)
+        event = delay(m, event, cycles, "event", reset_less=False)
+        pairs = delay(m, gather.pairs, cycles - gather.PAIRS_LATENCY)
+        m.d.comb += [self.event.eq(event), self.event.pairs.eq(pairs)]
+        if stops:
+            for name in ("converted", "decisions"):
+                found = delay(m, getattr(reaches, name), cycles - reaches.latency)
+                m.d.comb += getattr(self.event, name).eq(found)

@@ -9,7 +9,12 @@ import numpy as np
 
 from steelyard.contract import AcceleratorConfig, configure
 from steelyard.engines.crossbar import CrossbarConfig
-from steelyard.engines.crossbar.crossbar import ADC_RANGES, ADC_ROUNDINGS, SIGNED_SCHEMES
+from steelyard.engines.crossbar.crossbar import (
+    ADC_RANGES,
+    ADC_RESOLVES,
+    ADC_ROUNDINGS,
+    SIGNED_SCHEMES,
+)
 from steelyard.errors import UserError
 
 __all__ = ["Pair", "covering_configs", "pairs", "possible_pairs", "traits"]
@@ -132,10 +137,14 @@ def covering_configs(seed: int, count: int) -> list[AcceleratorConfig]:
     """Configurations, each with more new pairs than others that were drawn beside it."""
     rng = np.random.default_rng([seed, 5])
     met: set[Pair] = set()
-    chosen = []
+    chosen: list[AcceleratorConfig] = []
     for _ in range(count):
         candidates = [random_config(rng) for _ in range(CANDIDATES)]
         best = max(candidates, key=lambda config: len(pairs(config) - met))
         met |= pairs(best)
-        chosen.append(best)
+        # Not drawn, so that neither fields nor pairs depend on it: converters of every second
+        # one, from the first, stop at the bits that bitlines reach.
+        resolve = ADC_RESOLVES[(len(chosen) + 1) % 2]
+        unit = best.engine.crossbar.with_(adc_resolve=resolve)
+        chosen.append(best.with_(crossbar=unit))
     return chosen

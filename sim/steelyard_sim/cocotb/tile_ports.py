@@ -58,6 +58,7 @@ class _Counts:
     def __init__(self, case: CrossbarTileCase) -> None:
         self._layout = UnitEvent(case.config)
         self._steps = case.config.engine.crossbar.steps
+        self._stops = case.config.engine.crossbar.adc_resolve == "reach"
         self.total = [0] * len(case.counts)
 
     def step(self, bits: int) -> None:
@@ -66,11 +67,15 @@ class _Counts:
         if not event.valid:
             return
         executed, drives = event.pairs * event.units, event.pairs * event.rows
-        amounts = (
+        amounts = [
             executed,
             event.lanes * self._steps * event.units - executed,
             event.pairs * event.columns,
             drives * event.units,
             drives * event.columns,
-        )
+        ]
+        if self._stops:
+            amounts[2] = event.pairs * event.converted
+            amounts.append(event.pairs * (event.columns - event.converted))
+            amounts.append(event.pairs * event.decisions)
         self.total = [total + amount for total, amount in zip(self.total, amounts, strict=True)]

@@ -246,10 +246,10 @@ class CrossbarTileBench:
         for each in self._device.counters():
             entry = next(entry for entry in program.layers if entry.name == each.name)
             d = Descriptor.from_words(program.descriptors[entry.first])
-            expected: tuple[int, ...] = (0, 0, 0, 0, 0)
-            written = d.in_channels
+            counts, written = crossbar.Counts(), d.in_channels
             if each.name in result.layers:
-                expected, written = unit_counts(result.layers[each.name].counts), d.passes
+                counts, written = result.layers[each.name].counts, d.passes
+            expected = unit_counts(counts, program.config.engine.crossbar)
             actual = None if each.units is None else tuple(asdict(each.units).values())
             if actual != expected:
                 return f"layer {each.name!r}: counts {actual} not {expected}"

@@ -100,6 +100,15 @@ COUNTERS = (
     "vector_operations",
 )
 """Counters of an executed layer, in the order of their words."""
-UNIT_COUNTERS = ("ou_steps", "ou_skipped", "adc_conversions", "dac_drives", "cell_reads")
+UNIT_COUNTERS = (
+    "ou_steps",
+    "ou_skipped",
+    "adc_conversions",
+    "dac_drives",
+    "cell_reads",
+    "adc_left_out",
+    "adc_decisions",
+)
 """Counters of an executed layer's operation units, in the order of their items of 64 bits; a layer
-has as many items as `COUNTERS`, of which those after these are 0."""
+has as many items as `COUNTERS`, of which those after these are 0. So are the last two where
+converters resolve all bits."""

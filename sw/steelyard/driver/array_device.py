@@ -339,7 +339,7 @@ class ArrayDevice(Device):
         for index in self._ran:
             entry = program.layers[index]
             counts = self._counts(port, Space.COUNTERS, entry, COUNTERS, "<u4")
-            kind, units = program.engine.counters, None
+            kind, units = program.engine.counters(program.config), None
             if kind is not None:
                 names = [each.name for each in fields(kind)]
                 units = kind(**self._counts(port, Space.UNITS, entry, names, "<u8"))

@@ -68,7 +68,7 @@ def predict_line(
         moved(source + 3 * HEAD_WORDS, sum(map(words, program.outputs.values())))
         + predict_program(program)
     )
-    counted = len(COUNTERS) * (1 if program.engine.counters is None else 3)
+    counted = len(COUNTERS) * (1 if program.engine.counters(program.config) is None else 3)
     run += sum(moved(HEAD_WORDS, counted * entry.count) for entry in program.layers)
     layers = sum(
         # START and what waits for its end, the state, the layer's output.

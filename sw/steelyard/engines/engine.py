@@ -75,9 +75,11 @@ class Engine(ABC):
     cuts_layers: ClassVar[bool] = False
     """Whether :meth:`plan` takes parts of a grouped convolution in turn; if not, the network has
     layers for them."""
-    counters: ClassVar[type | None] = None
-    """Dataclass of the counters that only this engine has, 64 bits each in the order of its
-    fields; None for none."""
+
+    def counters(self, config: AcceleratorConfig) -> type | None:
+        """Dataclass of the counters that only this engine has, 64 bits each in the order of its
+        fields; None for none."""
+        return None
 
     @abstractmethod
     def prepare(

@@ -27,7 +27,8 @@ CONFIG = configure(
     max_layers=8,
     crossbar=CrossbarConfig(rows=16, columns=16, adc_bits=4, cell_bits=4),
 )
-IDEAL = CONFIG.with_(crossbar=CONFIG.engine.crossbar.with_(adc_bits=8))
+STOPS = CONFIG.with_(crossbar=CONFIG.engine.crossbar.with_(adc_resolve="reach"))
+IDEAL = STOPS.with_(crossbar=STOPS.engine.crossbar.with_(adc_bits=8))
 PATIENCE = 40_000
 """Cycles that no program of these tests needs."""
 
@@ -70,18 +71,18 @@ def test_random_programs_agree_with_the_golden_crossbar(seed, config):
 
 
 def test_cells_with_device_effects_agree_with_the_golden_crossbar():
-    program, x = random_crossbar_tile_program(2, CONFIG, cycles=1500, words=1200)
+    program, x = random_crossbar_tile_program(2, STOPS, cycles=1500, words=1200)
     effects = DeviceEffects(
         seed=3, stuck_at_zero=30_000, stuck_at_one=30_000, deviating=300_000, deviation=2
     )
     worn = compile(
         program.network,
-        CONFIG,
+        STOPS,
         batch=program.batch,
         mapping=program.settings.mapping,
         effects=effects,
     )
     script = CrossbarTileScript(worn, x, Random(2))
     assert (script.result.output != program.golden(x)[program.network.output]).any()
-    mismatch = script.check(exchange(CONFIG, script.words, script.answers, 2, 0.0))
+    mismatch = script.check(exchange(STOPS, script.words, script.answers, 2, 0.0))
     assert mismatch is None, str(mismatch)

@@ -11,7 +11,7 @@ from .bounds import accumulator_bound, greatest_sum
 from .cells import DeviceEffects, bit_slices, block_cells
 from .config import CrossbarTileConfig
 from .converters import Converter
-from .counters import UnitCounters
+from .counters import StoppedCounters, UnitCounters
 from .counts import Activity, Counts, count
 from .crossbar import CrossbarConfig
 from .effects import ANALOG_EFFECTS, FAULTS, EffectLevel, effect_levels
@@ -43,6 +43,7 @@ __all__ = [
     "NetworkMapping",
     "OperationUnit",
     "Result",
+    "StoppedCounters",
     "UnitCounters",
     "accumulator_bound",
     "activity",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["UnitCounters"]
+__all__ = ["StoppedCounters", "UnitCounters"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class UnitCounters:
     -------
     ou_steps : executed steps of all operation units
     ou_skipped : steps left out, for all selected input bits were 0
-    adc_conversions : bitlines in use, summed over executed steps
+    adc_conversions : bitlines in use that are converted, summed over executed steps
     dac_drives : wordlines in use, summed over executed steps
     cell_reads : cells in use, summed over executed steps
     """
@@ -23,3 +23,17 @@ class UnitCounters:
     adc_conversions: int
     dac_drives: int
     cell_reads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppedCounters(UnitCounters):
+    """Those of a tile whose converters stop at the bits that a bitline reaches.
+
+    Members
+    -------
+    adc_left_out : bitlines in use that reach no bit, summed over executed steps
+    adc_decisions : bits that the conversions resolve
+    """
+
+    adc_left_out: int
+    adc_decisions: int

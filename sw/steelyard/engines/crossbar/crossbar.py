@@ -234,6 +234,12 @@ class CrossbarConfig(Configuration):
         return np.frexp(codes)[1].astype(np.uint8)
 
     @property
+    def reach_levels(self) -> list[int]:
+        """Least sum of the levels of a bitline's cells that reaches 1 bit, 2 bits and so on."""
+        reached = self.reach(np.arange(self.ou_rows * ((1 << self.cell_bits) - 1) + 1))
+        return [int(np.argmax(reached > bit)) for bit in range(int(reached[-1]))]
+
+    @property
     def adc_is_ideal(self) -> bool:
         """Whether every possible bitline sum is converted unchanged."""
         return self.greatest_sum < 1 << self.adc_bits

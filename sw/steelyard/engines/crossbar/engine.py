@@ -14,7 +14,7 @@ from ..engine import Engine, Limits, Plan
 from ..proof import weights_by_group
 from .bounds import accumulator_bound
 from .config import CrossbarTileConfig
-from .counters import UnitCounters
+from .counters import StoppedCounters, UnitCounters
 from .golden import layer as golden_layer
 from .golden import run
 from .mapping import NetworkMapping, map_network
@@ -35,7 +35,10 @@ class CrossbarTile(Engine):
 
     kind = "crossbar"
     options = ("mapping", "effects")
-    counters = UnitCounters
+
+    def counters(self, config: Config) -> type[UnitCounters]:
+        """Of operation units, and of what converters resolve where they stop."""
+        return StoppedCounters if _stops(config) else UnitCounters
 
     def prepare(
         self, network: Network, config: Config, options: Mapping[str, Any]
@@ -140,6 +143,7 @@ class CrossbarTile(Engine):
             _unit("OU skipped", "ou_skipped"),
             Column("skipped", lambda row: _skipped(row["units"]), weights=True, share=True),
             _unit("ADC conv.", "adc_conversions"),
+            *((_unit("ADC bits", "adc_decisions"),) if _stops(program.config) else ()),
         )
 
     def luts(self, config: Config, pair_luts: int) -> int:
@@ -158,7 +162,8 @@ class CrossbarTile(Engine):
         """Multiplications of the counters, and of the cells where these take any."""
         engine = config.engine
         cells = engine.lanes * engine.crossbar.ou_rows * engine.item_columns
-        return (3 if engine.ou_parallel == 1 else 6) + cells * _multiplies(config)
+        counters = (3 if engine.ou_parallel == 1 else 6) + 2 * _stops(config)
+        return counters + cells * _multiplies(config)
 
     def multipliers(self, config: Config, lanes_per_multiplier: int) -> int:
         """As many as products: lanes do not share them."""
@@ -193,6 +198,11 @@ def _skipped(units: Row) -> float:
     """Share of the steps that were left out."""
     steps = units["ou_steps"] + units["ou_skipped"]
     return units["ou_skipped"] / steps if steps else 0.0
+
+
+def _stops(config: Config) -> bool:
+    """Whether the tile counts what its converters resolve."""
+    return config.engine.crossbar.adc_resolve == "reach"
 
 
 def _multiplies(config: Config) -> bool:

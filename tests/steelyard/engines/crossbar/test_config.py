@@ -170,6 +170,8 @@ def test_the_reach_of_a_bitline_is_that_of_its_greatest_code():
     assert CrossbarConfig().reach([0, 1, 2, 3, 4, 127, 128, 135]).tolist() == [
         0, 1, 2, 2, 3, 7, 8, 8,
     ]  # fmt: skip
+    assert CrossbarConfig().reach_levels == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert CrossbarConfig(dac_bits=2, adc_bits=9).reach_levels == [1, 1, 2, 3, 6, 11, 22, 43, 86]
     assert CrossbarConfig(dac_bits=2, adc_bits=9).reach([1, 3]).tolist() == [2, 4]
     assert CrossbarConfig(adc_bits=4).reach([7, 15, 16, 135]).tolist() == [3, 4, 4, 4]
     # A step of the converter is 4 units, and halves are rounded upwards.

@@ -186,6 +186,18 @@ def test_converters_that_resolve_all_bits_have_one_kind_of_conversion():
         assert work.counts.adc_decisions == 8 * work.counts.adc_conversions
 
 
+def test_a_run_counts_what_cells_with_faults_reach():
+    network = random_network(5, max_pixels=60, max_channels=12)
+    x = random_input(network, 2, 5)
+    mapping = map_network(network, CrossbarConfig(adc_resolve="reach"), "pattern")
+    effects = DeviceEffects(seed=1, stuck_at_one=300_000)
+    worn = run(network, mapping, x, effects=effects).layers
+    clean = run(network, mapping, x).layers
+    first = next(iter(worn))
+    assert worn[first].counts.ou_steps == clean[first].counts.ou_steps
+    assert worn[first].counts.adc_decisions > clean[first].counts.adc_decisions
+
+
 def test_conversions_stop_where_cells_end_and_change_no_output():
     """Bitlines of 9 cells: of nothing, of one small level, of 9 full ones."""
     weight = np.zeros((3, 9, 1, 1), np.int8)
