@@ -150,13 +150,17 @@ class CrossbarTile(Engine):
         """Fit to crossbar tiles on the ECP5 (docs/notes/bitstreams.md), less what all engines have.
 
         Each cell of an operation unit gates its bits for every lane and adds them to its bitline;
-        each weight has an accumulator in every lane.
+        each weight has an accumulator in every lane. Where converters stop, cells are added up
+        once more for all lanes: 767 and 724 for 9 rows of 8 bitlines of 4-bit cells and of 16 of 2
+        bits, 200 in the counters, by yosys of these parts alone.
         """
         engine = config.engine
         unit = engine.crossbar
         bits = unit.cell_bits * (1 if _multiplies(config) else unit.dac_bits)
         cells = engine.lanes * unit.ou_rows * engine.item_columns
-        return round(4100 + 3.3 * cells * bits + 119 * engine.lanes * engine.item_weights)
+        levels = unit.ou_rows * engine.item_columns * unit.cell_bits
+        reaches = _stops(config) * (200 + 2.7 * levels)
+        return round(4100 + 3.3 * cells * bits + 119 * engine.lanes * engine.item_weights + reaches)
 
     def products(self, config: Config) -> int:
         """Multiplications of the counters, and of the cells where these take any."""
