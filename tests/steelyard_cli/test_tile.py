@@ -141,7 +141,7 @@ def test_the_run_of_a_tile_has_the_columns_of_a_tile(steelyard, tmp_path):
     assert "ADC conv." in result.out
     counted = json.loads((tmp_path / "run.json").read_text())["layers"]
     heads, *rows = cells(run_table(program, counted, 1))
-    units = ["OU steps", "OU skipped", "skipped", "ADC conv."]
+    units = ["OU steps", "OU skipped", "skipped", "ADC conv.", "ADC bits"]
     waits = ["wait load", "wait weights", "wait drain"]
     assert heads == ["layer", "kind", *units, "cycles", "occup.", *waits]
     assert len(rows) == len(counted) == len(program.layers)
@@ -154,9 +154,10 @@ def test_the_run_of_a_tile_has_the_columns_of_a_tile(steelyard, tmp_path):
             assert "-" not in row
             assert row[2:4] == [f"{units['ou_steps']:,}", f"{units['ou_skipped']:,}"]
             assert row[4] == f"{100 * units['ou_skipped'] / steps:.1f} %"
-            assert row[7] == f"{100 * entry['occupancy']:.1f} %"
+            assert row[6] == f"{units['adc_decisions']:,}"
+            assert row[8] == f"{100 * entry['occupancy']:.1f} %"
         else:
-            assert row.count("-") == 5
+            assert row.count("-") == 6
     run = ("--run", tmp_path / "run.json")
     result = steelyard("report", tmp_path / "tile.syp", *run, "-o", tmp_path / "report")
     assert result.status == 0, result.err
