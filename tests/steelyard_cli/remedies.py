@@ -371,6 +371,15 @@ CROSSBARS = (
         "give --calibration X.npy or --input X.npy",
         (f"{XBARS} --adc-range fitted {IMAGES}", f"{XBARS} --adc-range fitted --input images.npy"),
     ),
+    Remedy(
+        f"{XBARS} {IMAGES} --adc-range fitted --config reach.toml",
+        "set adc_resolve to '(all)', or leave --adc-range out",
+        (
+            f"{XBARS} --config reach.toml",
+            "set reach.toml adc_resolve '\"{0}\"'",
+            f"{XBARS} {IMAGES} --adc-range fitted --config reach.toml",
+        ),
+    ),
 )
 
 SMALL = "explore int8.onnx --board icebreaker --count 40 -o found"

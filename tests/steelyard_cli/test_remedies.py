@@ -88,6 +88,7 @@ def room(work, tmp_path, monkeypatch) -> Path:
     configure("crossbar").to_toml("tile.toml")
     CONFIG.to_toml("board.toml")
     Path("bare.toml").write_text("lanes = 4\n")
+    Path("reach.toml").write_text('[crossbar]\nadc_resolve = "reach"\n')
     Path("some.bit").write_text("bits")
     Path("golden.json").write_text(json.dumps({"device": "golden", "cycles": None, "layers": []}))
     nothing = dict.fromkeys(COUNTERS, 0)

@@ -141,6 +141,12 @@ def command(
         for sentence in configured.warnings():
             warn(sentence)
     _check_options(source, labels, ranges, calibration, effects)
+    if ranges == "fitted" and configured.adc_resolve == "reach":
+        raise UserError(
+            "--adc-range fitted gives every layer a step of its own, and adc_resolve = 'reach' "
+            "counts bits by the configuration's; set adc_resolve to 'all', or leave --adc-range "
+            "out."
+        )
     levels = effect_levels(device_effects(config, effects))
     loaded, _ = load_network(network, ())
     if source is None:
