@@ -414,6 +414,10 @@ UNFOLLOWED = {
     "for example with 'apt-get install g\\+\\+'": "as above, of the system",
     "apt-get install libusb": "as above, of the system",
     "build it with 'steelyard bitstream": "minutes; make bitstream-ci builds one",
+    "install it anew, or name your own in its variable": "of the system's tools",
+    "install the same wheel with the extra 'explore' there": "of other machines; test_cluster.py "
+    "has such workers",
+    "start some with 'dask worker": "the same",
     "try --ranges minmax": "the default, of which no input is known that onnxruntime refuses",
     "take fewer processes with --workers": "a process that is killed in every attempt of a test "
     "is killed with fewer too (test_search.py)",
