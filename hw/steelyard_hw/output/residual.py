@@ -22,6 +22,18 @@ __all__ = ["FusedSum", "ResidualAdder"]
 _LOW = 18
 """Bits of a factor that the multiplier takes, unsigned; logic takes the others."""
 
+_STATIC = {
+    "z_a": "z_a",
+    "z_b": "z_b",
+    "m_a": "m_a",
+    "m_b": "m_b",
+    "shift": "sum_shift",
+    "z_y": "z_sum",
+    "lo": "lo_sum",
+    "hi": "hi_sum",
+}
+"""Fields of a layer by the members of a sum that they are."""
+
 
 class FusedSum(wiring.Component):
     """Residual addition of one lane, for shifts from 17 to 32.
@@ -154,15 +166,11 @@ class ResidualAdder(wiring.Component):
             m.d.comb += [
                 total.a.eq(results.data[lane]),
                 total.b.eq(self.addend.data[lane]),
-                total.z_a.eq(layer.z_a),
-                total.z_b.eq(layer.z_b),
-                total.m_a.eq(layer.m_a),
-                total.m_b.eq(layer.m_b),
-                total.shift.eq(layer.sum_shift),
                 # They do not change while sums are in flight, but are far from some of these.
-                total.z_y.eq(local_copy(m, layer.z_sum, f"z_sum_{lane}")),
-                total.lo.eq(local_copy(m, layer.lo_sum, f"lo_sum_{lane}")),
-                total.hi.eq(local_copy(m, layer.hi_sum, f"hi_sum_{lane}")),
+                *(
+                    getattr(total, name).eq(local_copy(m, getattr(layer, field), f"{field}_{lane}"))
+                    for name, field in _STATIC.items()
+                ),
                 write.data[lane].eq(Mux(fused, total.y, results.data[lane])),
             ]
         return m

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import TABLE_CYCLES, TABLE_LATENCY
 
+from ..cells.target import local_copy
 from ..lib.delay import delay
 from ..shell.ports import BeatWritePort
 
@@ -76,6 +77,8 @@ class LookupTables(wiring.Component):
             memory = Memory(shape=32, depth=TABLE_CYCLES, init=[])
             m.submodules[f"table_{lane}"] = memory
             read, write = memory.read_port(), memory.write_port()
+            # It does not change while results are in flight, but is far from some of these.
+            enable = local_copy(m, self.enable, f"enable_{lane}")
             code = self.results.data[lane].as_unsigned()
             # Entries begin with that of -128: the top bit is inverted.
             entry = Cat(code[:7], ~code[7])
@@ -89,7 +92,7 @@ class LookupTables(wiring.Component):
                 write.addr.eq(place),
                 write.data.eq(word),
                 write.en.eq(writes),
-                self.write.data[lane].eq(Mux(self.enable, found, passed).as_signed()),
+                self.write.data[lane].eq(Mux(enable, found, passed).as_signed()),
             ]
         m.d.comb += [
             self.write.en.eq(delay(m, self.results.en, self.latency, "valid", reset_less=False)),
