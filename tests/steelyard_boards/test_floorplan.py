@@ -10,10 +10,16 @@ from steelyard_boards.flow.floorplan import GRIDS, floorplan
 GRID = GRIDS["LFE5U-85F"]
 
 
-def cells(columns, multipliers=8, rams=4):
-    """An array's cells, and others of the same types."""
-    array = "serial.accelerator.array"
-    kinds = {"serial.accelerator.output.low.multiplier": "MULT18X18D", "other": "DP16KD"}
+def cells(columns, multipliers=8, rams=4, lanes=0, weights=0):
+    """An array's cells, its outputs' multipliers, its weights, and others of the same types."""
+    array, output = "serial.accelerator.array", "serial.accelerator.output"
+    kinds = {f"{output}.low.multiplier": "MULT18X18D", "other": "DP16KD"}
+    for lane in range(lanes):
+        kinds[f"serial.accelerator.residual.sum_{lane}.product_a.multiplier"] = "MULT18X18D"
+        kinds[f"{output}.pair_{lane}.product.multiplier"] = "MULT18X18D"
+        kinds[f"{output}.requantizer_{lane}.low_low.multiplier"] = "MULT18X18D"
+    for ram in range(weights * columns):
+        kinds[f"serial.accelerator.weights.word_{ram // 8}.0.{ram % 8}"] = "DP16KD"
     for column in range(columns):
         for lane in range(multipliers):
             kinds[f"{array}.column_{column}.multipliers.multiplier_{2 * lane}.multiplier"] = (
@@ -39,25 +45,56 @@ def of_column(places, column):
 def test_a_column_lies_together_and_beside_the_next_one():
     places = floorplan(GRID, cells(16))
     assert len(places) == len(set(places.values())) == 16 * 12
-    middles = []
+    ends = []
     for column in range(16):
         multipliers, rams = of_column(places, column)
-        (y,) = {y for _, y in multipliers}
-        assert {y for _, y in rams} == {dict(GRID.rows)[y]}
-        # Lanes from left to right, all of them within two blocks of nine tiles.
-        assert multipliers == sorted(multipliers)
-        assert multipliers[-1][0] - multipliers[0][0] <= 16
-        assert rams == sorted(rams)
-        assert all(multipliers[0][0] <= x <= multipliers[-1][0] for x, _ in rams)
-        middles.append((multipliers[0][0], y))
-    assert [middles[0], middles[3], middles[15]] == [(58, 58), (4, 58), (4, 10)]
-    for (x, y), (next_x, next_y) in pairwise(middles):
-        # One step along the row, the wider one over the middle, or one row up at its end.
-        assert (abs(x - next_x), y - next_y) in {(18, 0), (20, 0), (0, 24)}
+        assert {y for _, y in rams} == {dict(GRID.rows)[y] for _, y in multipliers}
+        # Within two blocks of nine tiles, or in two rows at the same end of them.
+        across, rows = {x for x, _ in multipliers}, {y for _, y in multipliers}
+        assert max(across) - min(across) <= 16
+        assert len(rows) == 1 + (column == 9)
+        assert all(min(across) <= x <= max(across) for x, _ in rams)
+        ends.append(({min(across) // 9, max(across) // 9}, rows))
+    assert [min(of_column(places, n)[0])[0] for n in (0, 2, 3, 15)] == [40, 4, 4, 4]
+    for (across, rows), (next_across, next_rows) in pairwise(ends):
+        # One step along the row, or one row up at its end.
+        assert min(abs(x - other) for x in across for other in next_across) <= 1
+        assert rows & next_rows or across == next_across
+
+
+def test_weights_of_a_column_lie_beside_its_window():
+    places = floorplan(GRID, cells(16, weights=3))
+    assert len(places) == len(set(places.values())) == 16 * 15
+    for column in range(16):
+        _, rams = of_column(places, column)
+        # Twelve bits of an item, of which each block RAM has four.
+        numbers = range(3 * column, 3 * column + 3)
+        names = [f"serial.accelerator.weights.word_{n // 8}.0.{n % 8}" for n in numbers]
+        mine = [where(places[name]) for name in names]
+        assert {y for _, y in mine} <= {y for _, y in rams}
+        assert all(min(abs(x - other) for other, _ in rams) <= 2 for x, _ in mine)
+    # Where a column's blocks have no room for them they are the placer's.
+    assert len(floorplan(GRID, cells(16, weights=5))) == 16 * 12
+
+
+def test_lanes_of_the_outputs_lie_together_beside_the_first_column():
+    lanes = 4
+    places = floorplan(GRID, cells(16, lanes=lanes))
+    right = max(x for x, _ in of_column(places, 0)[0])
+    before = right
+    for lane in range(lanes):
+        mine = [where(place) for name, place in places.items() if f"_{lane}." in name]
+        mine = [(x, y) for x, y in mine if (x > right and y == GRID.rows[0][0])]
+        assert len(mine) == 3
+        assert before < min(mine)[0]
+        assert max(mine)[0] - min(mine)[0] <= 9
+        before = max(mine)[0]
+    # Without room for all of them each is the placer's.
+    assert len(floorplan(GRID, cells(16, lanes=10))) == 16 * 12
 
 
 @pytest.mark.parametrize(
-    "few", [cells(0), cells(6), cells(19), cells(40)], ids=["none", "a row", "too many", "more"]
+    "few", [cells(0), cells(6), cells(20), cells(40)], ids=["none", "a row", "too many", "more"]
 )
 def test_what_does_not_take_several_rows_or_finds_no_room_is_left_to_the_placer(few):
     assert floorplan(GRID, few) == {}

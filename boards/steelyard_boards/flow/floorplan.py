@@ -1,4 +1,4 @@
-"""Places of the array's multipliers and window memories in large devices of the ECP5.
+"""Places of multipliers and window memories in large devices of the ECP5.
 
 The placer treats rows of multipliers as if they were logic: those of a column came to lie in three
 rows and all over the chip, and every wire of their products was twice as long as need be
@@ -6,7 +6,7 @@ rows and all over the chip, and every wire of their products was twice as long a
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = ["GRIDS", "Grid", "floorplan"]
@@ -42,61 +42,87 @@ GRIDS = {
 
 
 def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
-    """Places of the cells of the array's columns; none if the array does not take several rows.
+    """Places of the cells of the array's columns and outputs; none if a row has room for all.
 
     A column takes whole blocks side by side, its window memory those block RAMs of the same blocks
     that suffice. Columns lie in a line that turns at the ends of the rows, since sums move from
-    column to column; the first row, where the first column is, has what room is left.
+    column to column: where it turns a column lies in two rows. The first row, where the first
+    column is, has what room is left; there, beside that column, the outputs' multipliers lie lane
+    by lane, if there is room for them.
 
     Parameters
     ----------
     cells : of the netlist, by name, with their ``type``
     """
-    multipliers = _by_column(cells, "MULT18X18D", r"multipliers\.multiplier_(\d+)\.")
-    windows = _by_column(cells, "DP16KD", r"window\.([\d.]+)$")
-    columns = len(multipliers)
+    multipliers = _numbered(cells, "MULT18X18D", r"\barray\.column_(\d+)\.multipliers\.\D+(\d+)\.")
+    windows = _numbered(cells, "DP16KD", r"\barray\.column_(\d+)\.window\.([\d.]+)$")
     each = max((len(column) for column in multipliers.values()), default=0)
     wide = -(-each // len(BLOCK_MULTIPLIERS))
-    if not wide or len(grid.blocks) // wide >= columns:
-        return {}
-    a_row = len(grid.blocks) // wide
-    if a_row * len(grid.rows) < columns:
+    lanes = _numbered(cells, "MULT18X18D", r"\b(?:pair|requantizer|sum)_(\d+)\.")
+    outputs = [name for number in sorted(lanes) for name in lanes[number]]
+    first, line = _line(grid, wide * len(multipliers), -(-len(outputs) // len(BLOCK_MULTIPLIERS)))
+    if not line:
         return {}
     places: dict[str, str] = {}
-    slots = list(_slots(grid, columns, a_row))
-    for number in sorted(multipliers):
-        (y, y_ram), first = slots[number]
-        blocks = grid.blocks[first * wide : (first + 1) * wide]
-        sites = [f"X{x + dx}/Y{y}/{name}" for x in blocks for dx, name in BLOCK_MULTIPLIERS]
-        places |= dict(zip(multipliers[number], sites, strict=False))
-        rams = [f"X{x + dx}/Y{y_ram}/{name}" for x in blocks for dx, name in BLOCK_RAMS]
+    weights = _numbered(cells, "DP16KD", r"\bweights\.word_(\d+)\.([\d.]+)$")
+    memories = [name for number in sorted(weights) for name in weights[number]]
+    columns = len(multipliers)
+    for place, number in enumerate(sorted(multipliers)):
+        blocks = line[place * wide : (place + 1) * wide]
+        places |= dict(zip(multipliers[number], _sites(blocks), strict=False))
+        rams = [f"X{x + dx}/Y{y}/{name}" for x, _, y in blocks for dx, name in BLOCK_RAMS]
         window = windows.get(number, [])
         # Spread over the blocks; one that takes more than they have is left to the placer.
         step = len(rams) // len(window) if window else 0
         if step:
             places |= dict(zip(window, rams[::step], strict=False))
+            left = [ram for ram in rams if ram not in rams[::step][: len(window)]]
+        else:
+            left = []
+        # Columns follow each other in an item of weights.
+        own = memories[place * len(memories) // columns : (place + 1) * len(memories) // columns]
+        if len(own) <= len(left):
+            places |= dict(zip(own, left, strict=False))
+    sites = _sites(first)
+    if len(outputs) <= len(sites):
+        places |= dict(zip(outputs, sites, strict=False))
     return places
 
 
-def _by_column(cells: Mapping[str, Mapping], kind: str, own: str) -> dict[int, list[str]]:
-    """Names of cells of a type by their column's number, in the order of their own numbers."""
-    pattern = re.compile(rf"\barray\.column_(\d+)\.{own}")
+def _numbered(cells: Mapping[str, Mapping], kind: str, pattern: str) -> dict[int, list[str]]:
+    """Names of cells of a type by the pattern's first number, in the order of its others."""
     found: dict[int, list[tuple[list[int], str]]] = {}
     for name, cell in cells.items():
-        place = pattern.search(name) if cell["type"] == kind else None
+        place = re.search(pattern, name) if cell["type"] == kind else None
         if place is not None:
-            numbers = [int(part) for part in place[2].split(".")]
-            found.setdefault(int(place[1]), []).append((numbers, name))
-    return {column: [name for _, name in sorted(names)] for column, names in found.items()}
+            number, *order = (int(part) for part in ".".join(place.groups()).split("."))
+            found.setdefault(number, []).append((order, name))
+    return {number: [name for _, name in sorted(names)] for number, names in found.items()}
 
 
-def _slots(grid: Grid, columns: int, a_row: int) -> Iterator[tuple[tuple[int, int], int]]:
-    """Row and place in it of each column: down to the edge, and to and fro from there."""
-    rows = -(-columns // a_row)
-    in_first = columns - (rows - 1) * a_row
-    for slot in reversed(range(in_first)):
-        yield grid.rows[0], slot
-    for number, row in enumerate(grid.rows[1:rows]):
-        slots = range(a_row)
-        for slot in reversed(slots) if number % 2 else slots:
-            yield row, slot
+Block = tuple[int, int, int]
+"""x, y of its multipliers and y of its block RAMs."""
+
+
+def _line(grid: Grid, count: int, outputs: int) -> tuple[list[Block], list[Block]]:
+    """Blocks of the first row that are left over, and the line of those that columns take.
+
+    It comes down the first row to the edge and goes to and fro from there, past as many blocks of
+    the first row as the outputs take, if there are enough. Without room for it, or within one row,
+    there is no line.
+    """
+    a_row = len(grid.blocks)
+    if not a_row < count <= len(grid.rows) * a_row:
+        return [], []
+    number = min(-(-(count + outputs) // a_row), len(grid.rows))
+    rows = [[(x, *row) for x in grid.blocks] for row in grid.rows[:number]]
+    in_first = max(count - (number - 1) * a_row, 0)
+    line = rows[0][:in_first][::-1]
+    for number, row in enumerate(rows[1:]):
+        line += row[::-1] if number % 2 else row
+    return rows[0][in_first:], line[:count]
+
+
+def _sites(blocks: list[Block]) -> list[str]:
+    """Places of the multipliers of some blocks."""
+    return [f"X{x + dx}/Y{y}/{name}" for x, y, _ in blocks for dx, name in BLOCK_MULTIPLIERS]
