@@ -28,6 +28,8 @@ from steelyard_hw.link.payloads import Payloads
 from steelyard_hw.link.uart import UartReceiver, UartTransmitter
 from steelyard_hw.memory.bursts import BurstSplitter
 from steelyard_hw.memory.chips import W9825G6KH_6
+from steelyard_hw.memory.external import ExternalMemory, MemorySide
+from steelyard_hw.memory.guard import PortGuard
 from steelyard_hw.memory.reads import ReadPath
 from steelyard_hw.memory.sdram import SdramController
 from steelyard_hw.shell.host import HostPort
@@ -73,8 +75,10 @@ COMPONENTS = {
     Gather: lambda: Gather(TILE),
     HostPort: lambda: HostPort(SMALL),
     Link: lambda: Link(words=32),
+    MemorySide: lambda: MemorySide(EXTERNAL, ExternalMemory(W9825G6KH_6, 3), 80_000_000),
     Mover: lambda: Mover(EXTERNAL, HostBus(32, 3)),
     Payloads: lambda: Payloads(8),
+    PortGuard: lambda: PortGuard(4),
     ReadPath: lambda: ReadPath(4),
     Scheduler: lambda: Scheduler(SMALL),
     SdramController: lambda: SdramController(W9825G6KH_6, 80_000_000),
@@ -90,6 +94,9 @@ WHOLE = ("valid", "ready", "payload")
 ALIASES = {
     Accelerator: [("o", "host.o", WHOLE), ("i", "host.i", WHOLE)],
     Link: [("o", "payloads.o", WHOLE), ("line", "sender.o", WHOLE)],
+    MemorySide: [
+        (f"port__{name}", f"guard.user__{name}", WHOLE) for name in ("command", "write", "read")
+    ],
     SdramController: [
         ("port__read", "reads.o", WHOLE),
         ("port__command", "splitter.i", WHOLE),
@@ -246,6 +253,38 @@ def test_the_mover_holds_its_bursts_and_counts_what_is_under_way():
 
 def test_a_mover_that_takes_too_many_is_noticed():
     refute(mover_bench("allowed = self.under_way != ANY_UNDER_WAY", "allowed = 1"))
+
+
+def guard_bench(*pieces):
+    """Guard whose user may be reset at any time and holds its items otherwise."""
+    bench = Bench()
+    dut = mutated("steelyard_hw.memory.guard", *pieces).PortGuard(4)
+    design = bench.add("dut", dut)
+    user, memory = dut.user, dut.memory
+    writes, reads = design["writes"], design["reads"]
+    bench.assume(~memory.read.valid | (reads != 0))
+    for name in ("command", "write"):
+        mine, its = getattr(user, name), getattr(memory, name)
+        waits = bench.past(mine.valid & ~mine.ready & ~dut.reset, name=f"{name}_user")
+        bench.assume(~waits | dut.reset | mine.valid)
+        waits = bench.past(its.valid & ~its.ready, name=f"{name}_memory")
+        bench.check(f"a {name} waits, but for a reset", ~waits | dut.reset | its.valid)
+    bench.check("no count runs over", ~writes.all() & ~reads.all())
+    bench.check("what a reset cut ends first", ~memory.command.valid | ~design["ending"])
+    bench.check("the user is not seen meanwhile", ~(
+        (dut.reset | design["ending"])
+        & (user.command.ready | user.write.ready | user.read.valid)
+    ))  # fmt: skip
+    bench.cover("both directions are ended", design["ending"] & (writes != 0) & (reads != 0))
+    return bench
+
+
+def test_the_guard_of_a_port_holds_its_bursts_and_counts_their_words():
+    prove(guard_bench())
+
+
+def test_a_guard_that_takes_bursts_beyond_its_counts_is_noticed():
+    refute(guard_bench("quiet & ~writes[-1] & ~reads[-1]", "quiet & ~writes[-1]"))
 
 
 @pytest.mark.parametrize("ahead", [True, False])

@@ -14,6 +14,7 @@ from .pins import SdramPins
 from .port import MemoryPort
 from .reads import LATENCY_BITS
 from .sdram import SdramController
+from .timing import SdramTiming
 
 __all__ = ["ExternalMemory", "MemorySide"]
 
@@ -85,8 +86,8 @@ class MemorySide(wiring.Component):
                 f"{memory.chip.name} has {memory.words} words, not {config.memory.external_words}"
             )
         self._address_bits = address_bits
-        self._controller = SdramController(memory.chip, clock_hz)
-        self._latency = self._controller.timing.cas + memory.delay
+        self._chip, self._clock_hz = memory.chip, clock_hz
+        self._latency = SdramTiming.of(memory.chip, clock_hz).cas + memory.delay
         super().__init__(
             {
                 "port": In(MemoryPort(address_bits)),
@@ -100,7 +101,7 @@ class MemorySide(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.guard = guard = PortGuard(self._address_bits)
-        m.submodules.controller = controller = self._controller
+        m.submodules.controller = controller = SdramController(self._chip, self._clock_hz)
         connect(m, flipped(self.port), guard.user)
         connect(m, controller.pins, flipped(self.pins))
         mine, port = guard.memory, controller.port
