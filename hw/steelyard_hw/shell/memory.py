@@ -231,10 +231,12 @@ class ActivationMemory(wiring.Component):
         # Low bits of a word's address choose among the words of a row.
         low = self._banks // lanes - 1
         depth = self._depth >> low
-        row = Mux(host.select, host.address[low:], self.read.row)
+        # The host, far away in a large device, reads no row behind its own.
+        own = self.read.row
+        row = Mux(host.select, host.address[low:], own)
         next_row = Signal(range(depth))
         wraps = not self._registered and depth & (depth - 1) == 0
-        m.d.comb += next_row.eq(row + 1 if wraps else Mux(row == depth - 1, 0, row + 1))
+        m.d.comb += next_row.eq(own + 1 if wraps else Mux(own == depth - 1, 0, own + 1))
 
         # The host stores four lanes at a time, however few the requantizers are.
         stored = [
