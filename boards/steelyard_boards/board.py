@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from steelyard.contract import AcceleratorConfig
-from steelyard.errors import DoesNotFit
+from steelyard.errors import DoesNotFit, UserError
 from steelyard.program import Program
 from steelyard_hw.link.uart import divider_for
 from steelyard_hw.memory.external import ExternalMemory
+from steelyard_hw.memory.timing import SdramTiming
 
 from .capacity import check
 from .families import Device
@@ -86,7 +87,7 @@ class Board:
         divider_for(self.clock_hz, self.baud)
 
     def _check_memory(self, config: AcceleratorConfig) -> None:
-        """Refuse a configuration with external memory that the board does not have."""
+        """Refuse a configuration with external memory that the board, or its clock, has not."""
         words = config.memory.external_words
         if self.memory is None:
             raise DoesNotFit(
@@ -100,6 +101,13 @@ class Board:
                 f"configuration {words} external_words",
                 f"set external_words to {self.memory.words} or less.",
             )
+        try:
+            SdramTiming.of(self.memory.chip, self.clock_hz)
+        except ValueError as error:
+            raise UserError(
+                f"The SDRAM of board {self.name!r} cannot work at the board's clock ({error}); "
+                "choose another clock, or set external_words to 0."
+            ) from None
 
     def row(self) -> dict[str, Any]:
         """Facts of the board with its default configuration, as ``steelyard boards`` lists them."""

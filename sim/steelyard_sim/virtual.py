@@ -248,9 +248,9 @@ def _simulation(
         library = build_board(config, divider=divider, clock_hz=clock_hz, log=log)
         return BoardSimulation(library, divider)
     # With it comes Amaranth, which takes a second.
-    from .memory.board import MEMORY, build_external_board
+    from .memory.board import build_external_board, memory_of
 
-    memory = memory or MEMORY
+    memory = memory or memory_of(config)
     library = build_external_board(
         config, divider=divider, clock_hz=clock_hz, memory=memory, late=late, log=log
     )
@@ -413,6 +413,8 @@ def open_transport(
         divider = round(board.clock_hz / board.baud)
     if where.config is not None:
         config = AcceleratorConfig.from_toml(where.config)
+        if where.board and config.memory.external_words:
+            board.check(config)
     if config is None:
         raise UserError(
             "A virtual board needs a configuration; name a board as in 'virtual:ulx3s_85f', or "

@@ -11,10 +11,15 @@ from .default import Default, default_of
 from .front import united_fronts
 from .search import Exploration, Found
 
-__all__ = ["Built", "Conclusion", "Place", "conclude", "conclude_built"]
+__all__ = ["Built", "Conclusion", "Place", "conclude", "conclude_built", "place"]
 
 Place = tuple[str, str]
 """Board's name and hash of a configuration, which decide what is built."""
+
+
+def place(found: Found) -> Place:
+    """What decides how a configuration is built."""
+    return found.board, found.point.config.hash().hex()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +77,7 @@ class Conclusion:
 
     def built_of(self, found: Found) -> Built | None:
         """What later stages made of a configuration; None if they did not take it."""
-        return self.built.get((found.board, found.point.config.hash().hex()))
+        return self.built.get(place(found))
 
     @property
     def found(self) -> int:

@@ -7,15 +7,13 @@ from dataclasses import replace
 from steelyard.progress import Progress
 from steelyard_boards import Board
 
-from .conclusion import Built, Conclusion, Place, conclude_built
+from .conclusion import Built, Conclusion, Place, conclude_built, place
 from .front import united_fronts
 from .jobs import Job, Jobs, Result
 from .search import Found
 from .stages import placement_job, synthesis_job
 
 __all__ = ["refine"]
-
-Boards = Mapping[str, Board]
 
 
 def refine(
@@ -73,11 +71,6 @@ def refine(
         for key, each in wanted.items():
             built[key] = _placed(built[key], boards[key[0]], each, results)
     return conclude_built(conclusion, stage, built, stopped)
-
-
-def place(found: Found) -> Place:
-    """What decides how a configuration is built."""
-    return found.board, found.point.config.hash().hex()
 
 
 def _left(end: float | None) -> float | None:

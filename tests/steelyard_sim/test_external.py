@@ -1,11 +1,12 @@
 # amaranth: UnusedElaboratable=no
 """Networks whose weights come from external memory: compiled gateware with controller and chip."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import onnx
 import pytest
+from amaranth.hdl import Fragment
 
 from steelyard import driver, quantize
 from steelyard.compile import compile
@@ -13,10 +14,11 @@ from steelyard.compile.cycles import predict_program
 from steelyard.contract import Descriptor, configure
 from steelyard.contract.descriptor import ANY_UNDER_WAY, Operation
 from steelyard.contract.registers import Command, Register, Space, Status, command_word
+from steelyard.contract.sections import EXTERNAL
 from steelyard.driver import serial
 from steelyard.driver.external import ReadLatency, find_read_latency
 from steelyard.driver.port import HostPort
-from steelyard.errors import DoesNotFit
+from steelyard.errors import DoesNotFit, UserError
 from steelyard.importer import load
 from steelyard.network.random import random_input, random_network
 from steelyard.report import timeline_document
@@ -24,7 +26,8 @@ from steelyard_boards import board
 from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.verilog import convert, ports
 from steelyard_sim.build.library import build_library
-from steelyard_sim.memory.accelerator import build_external
+from steelyard_sim.memory.accelerator import ExternalAccelerator, build_external
+from steelyard_sim.memory.board import memory_of
 from steelyard_sim.memory.sdram import Rule
 from steelyard_sim.memory.simulation import RuleBroken
 from steelyard_sim.simulation import Simulation, SimulationTransport, open_transport
@@ -226,8 +229,24 @@ def test_boards_refuse_external_memory_that_they_do_not_have():
         board("versa_ecp5").check(CONFIG)
     with pytest.raises(DoesNotFit, match="8388608 words of external memory, .* 16777216 external"):
         board("ulx3s_85f").check(CONFIG.with_(external_words=1 << 24))
+    with pytest.raises(UserError, match="SDRAM .* takes clocks of up to 142 MHz, not 150 MHz"):
+        replace(board("ulx3s_12f"), clock_hz=150_000_000).check(board("ulx3s_12f").external)
     with pytest.raises(ValueError, match="board has no external memory"):
         SerialAccelerator(CONFIG, divider=4)
+
+
+def test_a_virtual_board_has_no_memory_that_its_board_has_not(tmp_path):
+    CONFIG.to_toml(tmp_path / "external.toml")
+    with pytest.raises(DoesNotFit, match="'versa_ecp5' has no external memory"):
+        driver.open(f"virtual:versa_ecp5?config={tmp_path / 'external.toml'}").selftest()
+
+
+@pytest.mark.parametrize("words", EXTERNAL)
+def test_simulations_have_a_chip_for_every_size(words):
+    config = CONFIG.with_(external_words=words)
+    assert words <= memory_of(config).words <= 1 << 24
+    # Its gateware can be made.
+    Fragment.get(ExternalAccelerator(config), None)
 
 
 def test_a_timeline_tells_the_waiting_for_external_memory(tmp_path):

@@ -16,11 +16,17 @@ from ..build.library import CONVERTER, REMARK, cached_library, gateware_digest
 from .bench import MemoryBench
 from .sdram import CellPort, Rule
 
-__all__ = ["CHIP", "CLOCK_HZ", "ExternalAccelerator", "build_external"]
+__all__ = ["CLOCK_HZ", "ExternalAccelerator", "build_external", "chip_of"]
 
-CHIP = CHIPS["W9825G6KH-6"]
-"""Chip of simulations that no board stands for."""
 CLOCK_HZ = 80_000_000
+
+
+def chip_of(config: AcceleratorConfig) -> SdramChip:
+    """Chip of simulations that no board stands for: the smaller one that has a configuration's
+    words."""
+    chips = (CHIPS["W9825G6KH-6"], CHIPS["AS4C32M16SB-7"])
+    bits = config.memory.external_address_bits
+    return next(chip for chip in chips if bits <= chip.word_bits)
 
 
 class ExternalAccelerator(wiring.Component):
@@ -29,8 +35,8 @@ class ExternalAccelerator(wiring.Component):
     Parameters
     ----------
     config : :class:`~steelyard.contract.AcceleratorConfig`
-    chip, clock_hz
-        As those of :class:`.sdram.SdramModel`.
+    clock_hz
+        As that of :class:`.sdram.SdramModel`.
 
     Members
     -------
@@ -38,20 +44,10 @@ class ExternalAccelerator(wiring.Component):
         As those of :class:`~steelyard_hw.accelerator.Accelerator`.
     cells, violation
         As those of :class:`.sdram.SdramModel`.
-
-    Raises
-    ------
-    ValueError
-        If the chip has fewer words than the configuration's external memory.
     """
 
-    def __init__(
-        self, config: AcceleratorConfig, chip: SdramChip = CHIP, clock_hz: int = CLOCK_HZ
-    ) -> None:
-        if config.memory.external_address_bits > chip.word_bits:
-            raise ValueError(
-                f"{chip.name} has {1 << chip.word_bits} words, not {config.memory.external_words}"
-            )
+    def __init__(self, config: AcceleratorConfig, clock_hz: int = CLOCK_HZ) -> None:
+        chip = chip_of(config)
         self._config = config
         self._bench = MemoryBench(chip, clock_hz)
         super().__init__(

@@ -14,13 +14,18 @@ from steelyard_hw.verilog import convert_component
 
 from ..build.library import CONVERTER, REMARK, cached_library, gateware_digest
 from ..build.toolchain import SERIAL_HARNESS
-from .accelerator import CHIP
+from .accelerator import chip_of
 from .sdram import CellPort, Rule, SdramModel
 
-__all__ = ["MEMORY", "ExternalBoard", "build_external_board"]
+__all__ = ["ExternalBoard", "build_external_board", "memory_of"]
 
-MEMORY = ExternalMemory(CHIP, delay=3)
-"""External memory of a board that has no name."""
+DELAY = 3
+"""Of a board that has no name, as those with one have it."""
+
+
+def memory_of(config: AcceleratorConfig) -> ExternalMemory:
+    """External memory of a board that has no name."""
+    return ExternalMemory(chip_of(config), DELAY)
 
 
 class ExternalBoard(wiring.Component):

@@ -51,7 +51,7 @@ def under_effects(
     codes: NDArray[np.int8],
     labels: NDArray[np.integer] | None = None,
     *,
-    draws: int = 5,
+    draws: int = 3,
     seed: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,

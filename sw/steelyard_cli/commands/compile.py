@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from steelyard.check import fits
+from steelyard.check import assess
 from steelyard.compile import compile as compile_program
 from steelyard.compile import compile_with_memories
 from steelyard.compile.cycles import predict_program
@@ -131,10 +131,14 @@ def command(
         except DoesNotFit as error:
             if board is None or not error.needs:
                 raise
-            external = (
-                config is None and fits(loaded, [find_board(board)], batch=batch)[0].problem is None
+            external = find_board(board).external if config is None else None
+            held = (
+                external is not None
+                and not assess(
+                    loaded, external, batch=batch, **_options(external, k=k, mapping=mapping)
+                )[1]
             )
-            advice = _board_advice(board, chosen, config, error, external)
+            advice = _board_advice(board, chosen, config, error, held)
             raise DoesNotFit(error.problem, advice) from None
     program = replace(program, host=host)
     program.save(output)
