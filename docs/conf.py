@@ -44,7 +44,7 @@ nitpicky = True
 suppress_warnings = ["ref.python"]  # a short name that several modules have
 # Names of other packages' types as signatures shorten them, and type variables.
 nitpick_ignore_regex = [
-    ("py:class", r"(nn\.)?Module|Component|Table|collections\.abc\.Callable\[.*"),
+    ("py:class", r"(nn\.)?Module|Component|Table|collections\.abc\.(Callable|Mapping)\[.*"),
     ("py:class", r".*\._\w+|numpy\.Annotated"),
 ]
 
