@@ -24,6 +24,7 @@ from .shell.decoder import HostDecoder
 from .shell.host import HostPort
 from .shell.layer import DESCRIPTOR_WORDS, LayerLayout, Operation, joins
 from .shell.memory import ActivationMemory, ItemMemory
+from .shell.moved import MovedCrc
 from .shell.mover import Mover
 from .shell.ports import HostBus
 from .shell.sequencer import Sequencer
@@ -364,7 +365,9 @@ class Accelerator(wiring.Component):
         m.submodules.counters = counters = memory.Memory(shape=32, depth=depth, init=[])
         if self._config.memory.external_words:
             spaces = self._external(m, host, sequencer, spaces)
+            moved_crc = m.submodules.moved.crc
         else:
+            moved_crc = None
             m.d.comb += self.busy.eq(sequencer.busy)
         m.submodules.decoder = decoder = HostDecoder(
             host.bus.signature,
@@ -383,7 +386,7 @@ class Accelerator(wiring.Component):
             sequencer.counter_read.data.eq(read.data),
             shown.result.eq(read.data),
         ]
-        self._registers(m, sequencer, decoder.bus(Space.REGISTERS))
+        self._registers(m, sequencer, decoder.bus(Space.REGISTERS), moved_crc)
 
     def _external(self, m, host, sequencer, spaces):
         """External memory, which is the mover's while moves are under way, else the host's.
@@ -413,6 +416,12 @@ class Accelerator(wiring.Component):
             hosts.read.valid.eq(~moving & external.read.valid),
             external.read.ready.eq(Mux(moving, mine.read.ready, hosts.read.ready)),
         ]
+        m.submodules.moved = moved = MovedCrc()
+        m.d.comb += [
+            moved.clear.eq(host.start),
+            moved.valid.eq(mover.bus.write),
+            moved.word.eq(mover.bus.data),
+        ]
         shared = dict(spaces)
         for space in (Space.DESCRIPTORS, Space.PARAMETERS, Space.WEIGHTS):
             to = spaces[space]
@@ -427,7 +436,7 @@ class Accelerator(wiring.Component):
             ]
         return shared
 
-    def _registers(self, m, sequencer, bus):
+    def _registers(self, m, sequencer, bus, moved_crc):
         """What the host reads of the configuration and of the run, and what it chooses."""
         digest = self._config.hash()
         registers = [Const(0, 32)] * REGISTER_RANGE
@@ -444,6 +453,7 @@ class Accelerator(wiring.Component):
                 m.d.sync += chosen.eq(bus.data)
             m.d.comb += self.read_latency.eq(chosen)
             registers[Register.READ_LATENCY] = chosen
+            registers[Register.MOVED_CRC] = moved_crc
         register = Signal(32, reset_less=True)
         m.d.sync += register.eq(Array(registers)[bus.address])
         m.d.comb += bus.result.eq(register)

@@ -16,7 +16,8 @@ from steelyard.contract.descriptor import ANY_UNDER_WAY, Operation
 from steelyard.contract.registers import Command, Register, Space, Status, command_word
 from steelyard.contract.sections import EXTERNAL
 from steelyard.driver import serial
-from steelyard.driver.external import ReadLatency, find_read_latency
+from steelyard.driver.errors import MemoryFault
+from steelyard.driver.external import LostWord, ReadLatency, find_read_latency
 from steelyard.driver.port import HostPort
 from steelyard.errors import DoesNotFit, UserError
 from steelyard.importer import load
@@ -30,6 +31,7 @@ from steelyard_sim.memory.accelerator import ExternalAccelerator, build_external
 from steelyard_sim.memory.board import memory_of
 from steelyard_sim.memory.sdram import Rule
 from steelyard_sim.memory.simulation import RuleBroken
+from steelyard_sim.runs.memory_faults import FAULTS, MemoryBench
 from steelyard_sim.simulation import Simulation, SimulationTransport, open_transport
 from steelyard_sim.virtual import VirtualBoard, VirtualTransport
 from structures import STRUCTURES
@@ -158,6 +160,101 @@ def test_cells_hold_what_the_host_wrote():
     assert not simulation.cells.size
     with pytest.raises(ValueError, match="simulated beside that"):
         build_library(CONFIG)
+
+
+class Forgetful(SimulationTransport):
+    """Transport to an accelerator whose external memory has a bit that is always one."""
+
+    stuck = None
+
+    def _force(self):
+        if self.stuck is not None:
+            self.simulation.cells[2 * self.stuck] |= 1
+
+    def write(self, words, timeout):
+        self._force()
+        super().write(words, timeout)
+        if self.stuck is not None and words[0] == command_word(Command.WRITE, Space.EXTERNAL):
+            # What is written must have reached the cells.
+            super().write(np.array([command_word(Command.READ), 0, 1], np.uint32), timeout)
+            super().read(1, timeout)
+        self._force()
+
+    def read(self, count, timeout):
+        self._force()
+        return super().read(count, timeout)
+
+
+@pytest.fixture
+def forgetful():
+    """An accelerator with a program whose words are moved, its transport, and what it told."""
+    program = compile(random_network(3, layers=9, max_channels=48, max_pixels=64), CONFIG)
+    assert program.external.size
+    transport = Forgetful(Simulation(build_external(CONFIG), external=True))
+    told = []
+    device = driver.ArrayDevice("sim", lambda *_: transport, config=CONFIG, log=told.append)
+    device.load(program)
+    yield device, transport, told
+    device.close()
+
+
+def test_words_that_the_memory_lost_are_named_and_written_anew(forgetful):
+    device, transport, told = forgetful
+    program = device.program
+    x = random_input(program.network, 1, 3)
+    right = device.infer(x)
+    assert np.array_equal(right, program.golden(x)[program.network.output])
+    assert not device.lost_words
+    lost = []
+    for word, bit in ((0, 3), (program.external.size // 2, 31), (program.external.size - 1, 16)):
+        transport.simulation.cells[2 * word + bit // 16] ^= 1 << bit % 16
+        written = int(program.external[word])
+        lost.append(LostWord(word, written ^ 1 << bit, written))
+        assert np.array_equal(device.infer(x), right)
+        assert device.lost_words == tuple(lost)
+        assert str(lost[-1]) in told[-1] and told[-1].endswith("written anew")
+        assert device.verify()
+    transport.simulation.cells[: 2 * 50] ^= 1
+    assert np.array_equal(device.infer(x), right)
+    assert "word 3 was" in told[-1] and "word 4 " not in told[-1] and "and 46 more" in told[-1]
+    # A layer alone says so, for it may write over what it reads.
+    transport.simulation.cells[7] ^= 1
+    with pytest.raises(MemoryFault, match=f"ran layer '{program.layers[0].name}' with words of"):
+        device.run_layers(0, 1)
+    device.run_layers(0, 1)
+
+
+def test_a_memory_that_keeps_losing_words_is_an_error(forgetful):
+    device, transport, _ = forgetful
+    program = device.program
+    x = random_input(program.network, 1, 3)
+    transport.stuck = int(np.flatnonzero(program.external & 1 == 0)[5])
+    with pytest.raises(MemoryFault, match=rf"does not keep .*: word {transport.stuck} was 0x"):
+        device.infer(x)
+    transport.stuck = None
+    assert np.array_equal(device.infer(x), program.golden(x)[program.network.output])
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_a_memory_never_end_in_a_wrong_result(fault):
+    """More of them: ``python -m steelyard_sim.runs.memory_faults --count 1000``."""
+    bench = MemoryBench(2)
+    outcomes = {bench.run(fault) for _ in range(8)}
+    bench.close()
+    if fault in ("flipped", "faded"):
+        assert "written anew" in outcomes and "MemoryFault" not in outcomes
+    else:
+        assert "MemoryFault" in outcomes
+
+
+def test_a_run_that_reads_other_words_than_are_read_back_is_repeated(forgetful, monkeypatch):
+    device, _, told = forgetful
+    program = device.program
+    x = random_input(program.network, 1, 3)
+    own, crcs = device._port.moved_crc, iter([1])
+    monkeypatch.setattr(device._port, "moved_crc", lambda: next(crcs, None) or own())
+    assert np.array_equal(device.infer(x), program.golden(x)[program.network.output])
+    assert told[-1].endswith("a run read other words than are read back now")
 
 
 def test_the_self_test_covers_external_memory():

@@ -73,11 +73,14 @@ class Register(IntEnum):
     READ_LATENCY = 12
     """Cycles that a read of the external memory takes from pins to pins, 0 for what the board was
     made with; the only one that is written, and only where there is such a memory."""
+    MOVED_CRC = 13
+    """CRC of the words that the last START has moved from the external memory, in the order of its
+    descriptors, see :mod:`steelyard.contract.checksum`."""
 
 
 READ_LATENCIES = range(2, 8)
 """Latencies that :attr:`Register.READ_LATENCY` may choose."""
-REGISTERS = 13
+REGISTERS = 14
 """Registers with a meaning; those after them are 0."""
 
 

@@ -24,6 +24,7 @@ from .errors import (
     SessionLost,
     WrongDevice,
 )
+from .external import LostWord
 from .forecast import Forecast
 from .golden_device import GoldenDevice
 from .inputs import float_codes, int8_codes, raw_output, real_output
@@ -44,6 +45,7 @@ __all__ = [
     "GoldenDevice",
     "LayerCounters",
     "LinkError",
+    "LostWord",
     "MemoryFault",
     "Mismatch",
     "NoSuchDevice",

@@ -14,11 +14,11 @@ from ..compile.cycles import run_cycles
 from ..contract import AcceleratorConfig
 from ..contract.registers import COUNTERS, Space
 from ..errors import UserError
-from ..program import LayerEntry, Plane, Program
+from ..program import LayerEntry, Plane, Program, moved_crc
 from ..progress import Log, Progress
 from .device import Device, LayerCounters, Outputs
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
-from .external import ReadLatency, find_read_latency
+from .external import LostWord, ReadLatency, find_read_latency, rewrite
 from .forecast import Forecast, predict_line
 from .link import LinkStatistics
 from .port import HostPort, inference_words, memories
@@ -33,6 +33,9 @@ from .transport import (
 )
 
 __all__ = ["ArrayDevice"]
+
+NAMED = 4
+"""Words of external memory that a message names."""
 
 
 class ArrayDevice(Device):
@@ -71,6 +74,8 @@ class ArrayDevice(Device):
         self._ran: range = range(0)
         self._traffic: Traffic | None = None
         self._read_latency: ReadLatency | None = None
+        self._lost: list[LostWord] = []
+        self._moved: dict[tuple[int, int], int] = {}
 
     def _open(self, config: AcceleratorConfig | None) -> HostPort:
         if self._port is None or (self._fixed is None and self._opened != config):
@@ -112,6 +117,7 @@ class ArrayDevice(Device):
         if found is not None:
             raise MemoryFault(f"Device {self.name!r} gives back other words: {found}.")
         self._ran = range(0)
+        self._moved.clear()
 
     def forecast(
         self, program: Program, images: int, *, verify: bool = False, check: bool = False
@@ -177,6 +183,44 @@ class ArrayDevice(Device):
             return self._altered(port, program) is None
 
     @property
+    def lost_words(self) -> tuple[LostWord, ...]:
+        return tuple(self._lost)
+
+    def _as_written(self, first: int, count: int, crc: int) -> bool:
+        """Whether the words that descriptors have moved had the CRC of those in the program."""
+        key = first, count
+        if key not in self._moved:
+            self._moved[key] = moved_crc(self.program, first, count)
+        return crc == self._moved[key]
+
+    def _repair(self) -> None:
+        """After a run that moved altered words: write those anew.
+
+        Raises
+        ------
+        MemoryFault
+            If the memory does not keep them.
+        """
+        port, program = self._active()
+        with self._closing():
+            lost = rewrite(port, program.external)
+            left = rewrite(port, program.external) if lost else []
+        self._lost += lost
+        if self._log is not None:
+            what = "; ".join(map(str, lost[:NAMED]))
+            more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+            self._log(
+                f"external memory: {what}{more}; written anew"
+                if lost
+                else "external memory: a run read other words than are read back now"
+            )
+        if left:
+            raise MemoryFault(
+                f"The external memory of device {self.name!r} does not keep what is written: "
+                f"{left[0]}; test it with steelyard selftest."
+            )
+
+    @property
     def statistics(self) -> LinkStatistics | None:
         """What the link has moved since it was opened, for transports that count it, else None."""
         transport = self._transport
@@ -221,6 +265,7 @@ class ArrayDevice(Device):
         port, program = self._active()
         network, plane = program.network, program.output
         count = plane.words * program.config.activation_item_words
+        moved = bool(program.external.size)
         results = self._empty_outputs(len(x))
         result = results[network.output]
         under_way: deque[tuple[int, NDArray[np.int8], Any]] = deque()
@@ -235,10 +280,11 @@ class ArrayDevice(Device):
         def finish() -> None:
             first, batch, posted = under_way.popleft()
             words = transport.fetch(posted, port.timeout)
-            if words is None:
+            crc = int(words[-1]) if words is not None and moved else 0
+            if words is None or not self._as_written(0, len(program.descriptors), crc):
                 lost.append((first, batch))
             else:
-                keep(first, program.unpack_activations(words, plane.shape))
+                keep(first, program.unpack_activations(words[:count], plane.shape))
 
         self._ran = range(len(program.layers))
         with self._closing():
@@ -249,10 +295,12 @@ class ArrayDevice(Device):
                     len(program.descriptors),
                     plane.base,
                     count,
+                    moved=moved,
                 )
                 # Where the next batch waits for the one before, two are at work meanwhile.
                 with self._running(0, len(program.layers), 2 * (len(words) + count), runs=2):
-                    under_way.append((first, batch, transport.post(words, count, port.timeout)))
+                    posted = transport.post(words, count + moved, port.timeout)
+                    under_way.append((first, batch, posted))
                     if len(under_way) > 1:
                         finish()
             while under_way:
@@ -267,12 +315,22 @@ class ArrayDevice(Device):
         # The answer to a READ comes when the accelerator is idle: nobody need ask whether it is.
         words = sum(plane.words for plane in program.outputs.values())
         words *= program.config.activation_item_words
-        with self._closing():
-            port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
-            with self._running(0, len(program.layers), words):
-                port.start(0, len(program.descriptors))
-                self._ran = range(len(program.layers))
-                return self.read_outputs()
+        every = len(program.descriptors)
+        for _ in range(2):
+            with self._closing():
+                port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
+                with self._running(0, len(program.layers), words):
+                    port.start(0, every)
+                    self._ran = range(len(program.layers))
+                    outputs = self.read_outputs()
+                    crc = port.moved_crc() if program.external.size else 0
+            if self._as_written(0, every, crc):
+                return outputs
+            self._repair()
+        raise MemoryFault(
+            f"The external memory of device {self.name!r} gave a batch other words than were "
+            "written, twice; test it with steelyard selftest."
+        )
 
     def _running(
         self, first: int, count: int, words: int, *, runs: int = 1
@@ -307,6 +365,14 @@ class ArrayDevice(Device):
         if end > begin:
             with self._closing(), self._running(first, len(entries), 0):
                 port.run(begin, end - begin)
+                crc = port.moved_crc() if program.external.size else 0
+            if not self._as_written(begin, end - begin, crc):
+                self._repair()
+                raise MemoryFault(
+                    f"Device {self.name!r} ran layer {entries[0].name!r} with words of external "
+                    "memory that were not those of the program, which are written anew; run it "
+                    "again."
+                )
         self._ran = range(first, first + len(entries))
 
     def read_tensor(self, layer: int) -> NDArray[np.int8]:

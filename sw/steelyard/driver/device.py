@@ -14,6 +14,7 @@ from ..contract import AcceleratorConfig
 from ..errors import UserError
 from ..program import Program
 from ..progress import Progress
+from .external import LostWord
 from .inputs import float_codes, int8_planes, real_output
 from .throughput import Throughput, Traffic
 
@@ -118,6 +119,14 @@ class Device(ABC):
             As :meth:`load`, for the device is opened.
         """
         return None
+
+    @property
+    def lost_words(self) -> tuple[LostWord, ...]:
+        """Words of an external memory that runs found altered since the device was made.
+
+        They are written anew, and the batch that met them is computed again.
+        """
+        return ()
 
     def holds(self, program: Program) -> bool:
         """Whether a program was loaded last, and nothing has failed since."""

@@ -1,4 +1,4 @@
-"""External memory of a board: finds the read latency with which it gives what was written."""
+"""External memory of a board: its read latency, and words that it has lost."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from ..contract.registers import READ_LATENCIES, Register, Space
 from .errors import MemoryFault
 from .port import HostPort
 
-__all__ = ["ReadLatency", "find_read_latency"]
+__all__ = ["LostWord", "ReadLatency", "find_read_latency", "rewrite"]
 
 BLOCK = 32
 """Words at each of some places, each of which differs from all others in many bits."""
@@ -81,3 +81,36 @@ def find_read_latency(port: HostPort, words: int, *, all_of_them: bool = False) 
 def _pattern(place: int) -> NDArray[np.uint32]:
     """Words of some places, uint32 (BLOCK,)."""
     return np.random.default_rng(place).integers(0, 1 << 32, BLOCK, dtype=np.uint32)
+
+
+@dataclass(frozen=True)
+class LostWord:
+    """Word of an external memory that was not what had been written.
+
+    Attributes
+    ----------
+    address : in words of 32 bits
+    found, written : what it was, and what it is again
+    """
+
+    address: int
+    found: int
+    written: int
+
+    def __str__(self) -> str:
+        return f"word {self.address} was {self.found:#010x} in place of {self.written:#010x}"
+
+
+def rewrite(port: HostPort, words: NDArray[np.uint32]) -> list[LostWord]:
+    """Read an external memory back and write anew what differs; the words that did.
+
+    Parameters
+    ----------
+    words : that it should hold, uint32 (n,), from its first word on
+    """
+    found = port.read(Space.EXTERNAL, 0, words.size)
+    places = np.flatnonzero(found != words)
+    for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
+        if run.size:
+            port.write(Space.EXTERNAL, int(run[0]), words[run[0] : run[-1] + 1])
+    return [LostWord(int(n), int(found[n]), int(words[n])) for n in places]

@@ -52,7 +52,13 @@ def _write_words(space: Space, address: int, words: NDArray[np.uint32]) -> NDArr
 
 
 def inference_words(
-    source: int, words: NDArray[np.uint32], layers: int, result: int, count: int
+    source: int,
+    words: NDArray[np.uint32],
+    layers: int,
+    result: int,
+    count: int,
+    *,
+    moved: bool = False,
 ) -> NDArray[np.uint32]:
     """Commands of a whole inference, uint32 (n,), whose answer is `count` words.
 
@@ -62,11 +68,16 @@ def inference_words(
     words : the input, uint32 (n,)
     layers : descriptors to run, from the first on
     result, count : activation item of the output, and its words
+    moved : whether a word more is answered: the CRC of what was moved from external memory
     """
-    run = [command_word(Command.START), 0, layers]
-    read = [command_word(Command.READ, Space.ACTIVATIONS), result, count]
+    commands = [
+        *(command_word(Command.START), 0, layers),
+        *(command_word(Command.READ, Space.ACTIVATIONS), result, count),
+    ]
+    if moved:
+        commands += [command_word(Command.READ, Space.REGISTERS), Register.MOVED_CRC, 1]
     head = _write_words(Space.ACTIVATIONS, source, words)
-    return np.concatenate([head, np.array(run + read, np.uint32)])
+    return np.concatenate([head, np.array(commands, np.uint32)])
 
 
 class HostPort:
@@ -176,6 +187,10 @@ class HostPort:
     def total_cycles(self) -> int:
         """Cycles of the last run."""
         return int(self.read(Space.REGISTERS, Register.TOTAL, 1)[0])
+
+    def moved_crc(self) -> int:
+        """CRC of the words that the last run has moved from external memory."""
+        return int(self.read(Space.REGISTERS, Register.MOVED_CRC, 1)[0])
 
     def check(self, expected: AcceleratorConfig, known: AcceleratorConfig | None = None) -> None:
         """Verify that the other end is an accelerator of a configuration.

@@ -12,6 +12,7 @@ from .program import (
     pack_activations,
     unpack_activations,
 )
+from .uses import moved_crc
 
 __all__ = [
     "FORMAT_VERSION",
@@ -24,6 +25,7 @@ __all__ = [
     "Program",
     "Use",
     "layer_hash",
+    "moved_crc",
     "pack_activations",
     "unpack_activations",
 ]

@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..contract import Descriptor
+from ..contract.checksum import crc
 from ..contract.descriptor import Operation
 from ..contract.registers import Space
 
 if TYPE_CHECKING:
     from .program import Program
 
-__all__ = ["Use", "check_moves", "uses_of"]
+__all__ = ["Use", "check_moves", "moved_crc", "uses_of"]
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,16 @@ def check_moves(program: "Program") -> None:
             raise ValueError(f"a move reaches beyond the {most} items of the {space.name.lower()}")
 
 
-def _moves(program: "Program") -> list[Descriptor]:
-    """Descriptors that move words."""
-    every = (Descriptor.from_words(words) for words in program.descriptors)
+def moved_crc(program: "Program", first: int, count: int) -> int:
+    """CRC of the words that descriptors move from external memory, as the accelerator has it."""
+    moves = _moves(program, first, first + count)
+    words = [program.external[each.external :][: each.length] for each in moves]
+    return crc(np.concatenate([np.zeros(0, np.uint32), *words]))
+
+
+def _moves(program: "Program", first: int = 0, end: int | None = None) -> list[Descriptor]:
+    """Descriptors that move words, those from `first` to before `end`."""
+    every = (Descriptor.from_words(words) for words in program.descriptors[first:end])
     return [each for each in every if each.op == Operation.LOAD and each.length]
 
 

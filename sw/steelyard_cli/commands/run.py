@@ -1,6 +1,7 @@
 """``steelyard run``: a program on a device, with float or integer images."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -106,6 +107,7 @@ def command(
         speed = found.throughput
         moved = found.traffic
         counters, cycles = found.counters(), found.cycles
+        lost = found.lost_words
         mismatch = _check(compiled, codes, found) if check else None
     if mismatch is not None:
         raise BadResult(f"Device {device!r} differs from the golden model in {mismatch}.")
@@ -132,6 +134,7 @@ def command(
                 "checked": check,
                 "bit_exact": True if check else None,
                 **speed_document(moved, speed),
+                "lost_words": [asdict(word) for word in lost],
                 "layers": layers,
             },
         )
