@@ -13,12 +13,13 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: agreement docs wheel wheel-test demo demo-board demo-crossbar test fuzz fuzz-models commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
+.PHONY: agreement docs wheel wheel-test demo demo-board demo-crossbar crossbar-curves test fuzz fuzz-models commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
 	@echo "make demo-board  BOARD=ulx3s_85f: the same network on a board's simulated gateware -> build/demo-board"
 	@echo "make demo-crossbar: the network pruned for RRAM crossbars in all ways, side by side -> build/demo-crossbar"
+	@echo "make crossbar-curves: accuracy against energy and compression of all ways, at many densities, resumable (hours; CURVES_ARGS=--quick)"
 	@echo "make test        all tests (a few minutes)"
 	@echo "make commands    every command that the documents show, in a small form"
 	@echo "make fuzz        malformed files of all kinds, thousands of each: SEED=n"
@@ -53,6 +54,9 @@ demo-board: $(STAMP)
 
 demo-crossbar: $(STAMP)
 	$(BIN)/steelyard demo-crossbar $(DEMO_ARGS)
+
+crossbar-curves: $(STAMP)
+	$(BIN)/python experiments/crossbar_curves.py $(CURVES_ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)

@@ -28,9 +28,9 @@ from steelyard.prune.for_crossbar import (
 )
 from steelyard.prune.groups import GROUP, BalancedGroups, balanced_mask, finish, verify
 from steelyard.prune.layers import LayerInfo, Structure, as_input, inspect, prunable_layers
-from steelyard.prune.layerwise import allocate_keeps
+from steelyard.prune.layerwise import allocate_keeps, damage_by_level
 from steelyard.prune.mixed import MixedGranularity
-from steelyard.prune.ordering import order_channels
+from steelyard.prune.ordering import order_channels, pair_channels
 from steelyard.prune.patterns import KernelPatterns
 from steelyard.prune.repair import prune_balanced, prune_sequentially, reconstruct
 from steelyard.prune.shape import shape_of
@@ -63,12 +63,14 @@ __all__ = [
     "as_input",
     "balanced_mask",
     "constraint_of",
+    "damage_by_level",
     "finetune",
     "finish",
     "gradual",
     "inspect",
     "layer_admm",
     "order_channels",
+    "pair_channels",
     "prepared",
     "prunable_layers",
     "prune",

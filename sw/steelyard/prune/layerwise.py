@@ -47,12 +47,14 @@ def allocate_keeps(
     *,
     work: float | None = None,
     depends: Mapping[str, torch.Tensor] | None = None,
+    damage: Mapping[str, Mapping[int, float]] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Share of its weights that every layer keeps, by what pruning it does to the outputs.
 
-    As :func:`steelyard.prune.allocate`, with the damage of this constraint.
+    As :func:`steelyard.prune.allocate`, with the damage of this constraint; ``damage`` is that
+    where it is known already, from :func:`damage_by_level`.
 
     Raises
     ------
@@ -61,6 +63,29 @@ def allocate_keeps(
     """
     check_sparsity(sparsity)
     check_reachable(structure, LEVELS, 1, sparsity, work, f"one weight of {LEVELS}")
+    if damage is None:
+        damage = damage_by_level(
+            model, calibration, constraint, structure, depends=depends, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    levels = descend(structure, damage, sparsity, work, LEVELS)
+    return {name: level / LEVELS for name, level in levels.items()}
+
+
+def damage_by_level(
+    model: nn.Module,
+    calibration: torch.Tensor | np.ndarray,
+    constraint: Constraint,
+    structure: Structure,
+    *,
+    depends: Mapping[str, torch.Tensor] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, dict[int, float]]:
+    """Damage to the network's output by layer and by the 48ths of its weights that it keeps.
+
+    See :func:`steelyard.prune.sensitivity`. One measurement serves every target.
+    """
 
     def pick(found: Moments, rows: torch.Tensor, info: LayerInfo, level: int) -> torch.Tensor:
         shape = MatrixShape.of(prunable_layer(model, info.name).weight, info.source)
@@ -68,7 +93,7 @@ def allocate_keeps(
         return constraint.project(_energy(found, rows, "energy", factor), shape, level / LEVELS)
 
     longest = max((info.rows[1] for info in structure.prunable), default=0)
-    damage = sensitivity(
+    return sensitivity(
         model,
         calibration,
         structure,
@@ -78,8 +103,6 @@ def allocate_keeps(
         seed=seed,
         progress=progress,
     )
-    levels = descend(structure, damage, sparsity, work, LEVELS)
-    return {name: level / LEVELS for name, level in levels.items()}
 
 
 def _energy(

@@ -6,6 +6,7 @@ The command line shows and writes what these functions give.
 from .check import check_document
 from .compare import compare_document
 from .crossbars import Comparison, compare_with_traditional, cost_over_dense
+from .curves import Curve, Estimate, at_loss, over
 from .plan import plan_document
 from .run import layer_rows, occupancy, read_run, speed_document
 from .spreads import Spread, under_effects
@@ -22,10 +23,13 @@ from .widths import Width, check_widths, layer_costs, under_converters
 
 __all__ = [
     "Comparison",
+    "Curve",
+    "Estimate",
     "Measured",
     "Spread",
     "Trial",
     "Width",
+    "at_loss",
     "check_document",
     "check_labels",
     "check_widths",
@@ -38,6 +42,7 @@ __all__ = [
     "layer_costs",
     "layer_rows",
     "occupancy",
+    "over",
     "plan_document",
     "prune_document",
     "quantize_document",

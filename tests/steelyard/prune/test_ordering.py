@@ -1,11 +1,11 @@
-"""Channels by activity: the same network, its idle channels together."""
+"""Channels by activity or likeness: the same network, idle or alike channels together."""
 
 import pytest
 import torch
 from torch import nn
 
 from steelyard.errors import UserError
-from steelyard.prune import order_channels
+from steelyard.prune import order_channels, pair_channels
 
 
 @pytest.fixture
@@ -86,3 +86,34 @@ def test_channels_of_a_residual_addition_and_of_shared_or_grouped_layers_stay(im
 def test_activity_needs_images(net):
     with pytest.raises(UserError, match="give network inputs, batch first"):
         order_channels(net, torch.zeros(0, 2, 10, 8))
+
+
+def test_alike_channels_come_together_and_the_network_computes_the_same(images):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = nn.Sequential(
+            nn.Conv2d(2, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(6 * 6 * 4, 4)
+        ).eval()
+    # Channels n and n + 4 look at the same places, and at no others.
+    kept = torch.zeros(4, 2, 3, 3)
+    for number in range(4):
+        kept[number, number // 2, :, number % 2] = 1.0
+    model[0].weight.data *= torch.cat([kept, kept])
+    paired = pair_channels(model, images)
+    with torch.no_grad():
+        torch.testing.assert_close(paired(images), model(images), rtol=1e-4, atol=1e-4)
+    places = paired[0].weight != 0
+    assert torch.equal(places[::2], places[1::2])
+    assert not torch.equal(places[::2], (model[0].weight != 0)[::2])
+
+
+def test_likeness_counts_weights_by_the_size_of_their_inputs(images):
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1)).eval()
+    # By weights alone the first two channels are alike; input 1 is hardly there.
+    weight = torch.tensor([[1.0, 9.0], [0.0, 9.0], [1.1, 0.0], [0.0, 8.0]])
+    model[0].weight.data = weight.reshape(4, 2, 1, 1)
+    quiet = images * torch.tensor([1.0, 0.001]).reshape(1, 2, 1, 1)
+    paired = pair_channels(model, quiet)
+    found = [tuple(row) for row in paired[0].weight.detach().reshape(4, 2).tolist()]
+    order = [[tuple(row) for row in weight.tolist()].index(row) for row in found]
+    assert [sorted(order[:2]), sorted(order[2:])] == [[0, 2], [1, 3]]
