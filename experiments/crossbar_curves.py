@@ -1,7 +1,7 @@
 """Curves of crossbar-aware pruning: accuracy against compression, area, energy and time.
 
     OMP_NUM_THREADS=1 PYTHONPATH=sw python experiments/crossbar_curves.py \
-        [--model vgg_small] [--methods pattern,mixed,ou_row] [--densities .28,.2,.14,.1,.07] \
+        [--model vgg_small] [--methods pattern,columns,ou_row] [--densities .28,.2,.14,.1,.07] \
         [--seeds 0,1,2] [--folder build/crossbar-curves] [--quick]
 
 A point is a method at a density, the share of the weights and of the multiplications outside the
@@ -15,8 +15,10 @@ integers; a seed draws the calibration images and the positions that the fits lo
     structured    whole filters and input channels
     ou_row        rows across the channels of an operation unit, alike channels brought together
     pattern       4 patterns a layer
-    mixed         mixed granularity in strips of one column, channels by activity
-    mixed_pairs   the same in strips of two columns, an operation unit's
+    columns       each column of a crossbar-sized part keeps rows of its own in whole operation
+                  units, channels by activity
+    pairs         the same in strips of two columns, an operation unit's
+    mixed         columns removed, alone and kept whole, by thresholds that each layer chooses
 
 Every point is priced with converters that resolve all bits and with such that stop
 (``adc_resolve = "reach"``); the dense network has the same choice, and ratios are over it with
@@ -242,7 +244,7 @@ def names(context, option, text):
 @click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
 @click.option("--model", type=click.Choice(zoo.TRAINABLE), default="vgg_small")
 @click.option("--methods", callback=names,
-              default="pattern,mixed,ou_row,mixed_pairs,structured,unstructured")  # fmt: skip
+              default="pattern,columns,pairs,ou_row,structured,unstructured")  # fmt: skip
 @click.option("--densities", callback=numbers(float), default=".28,.2,.14,.1,.07",
               help="Falling: each is pruned from the one before it.")  # fmt: skip
 @click.option("--seeds", callback=numbers(int), default="0,1,2")

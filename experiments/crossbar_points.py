@@ -53,6 +53,18 @@ class Method:
     order: Callable | None = None
 
 
+@dataclass(frozen=True)
+class Strips(prune.MixedGranularity):
+    """Strips alone: no column is removed or kept whole, so there are no thresholds to try."""
+
+    remove: float = 0.0
+    whole: float = 2.0
+
+    def variants(self):
+        """Itself."""
+        return (self,)
+
+
 ORDERED = ("prune/mixed.py", "prune/ordering.py", "prune/dependency.py")
 METHODS = {
     "dense": Method(None, "traditional"),
@@ -62,9 +74,11 @@ METHODS = {
     "ou_row": Method(prune.OuRows, "ou_row", ORDERED, prune.pair_channels),
     "pattern": Method(lambda crossbar: prune.KernelPatterns(4, crossbar, kernel_cost=1.0),
                       "pattern", ("prune/patterns.py",)),
+    "columns": Method(lambda crossbar: Strips(crossbar, width=1), "mixed",
+                      ORDERED, prune.order_channels),
+    "pairs": Method(Strips, "mixed", ORDERED, prune.order_channels),
     "mixed": Method(lambda crossbar: prune.MixedGranularity(crossbar, width=1), "mixed",
                     ORDERED, prune.order_channels),
-    "mixed_pairs": Method(prune.MixedGranularity, "mixed", ORDERED, prune.order_channels),
 }  # fmt: skip
 
 
