@@ -15,6 +15,7 @@ integers; a seed draws the calibration images and the positions that the fits lo
     structured    whole filters and input channels
     ou_row        rows across the channels of an operation unit, alike channels brought together
     pattern       4 patterns a layer
+    pattern_32    32 patterns a layer
     columns       each column of a crossbar-sized part keeps rows of its own in whole operation
                   units, channels by activity
     pairs         the same in strips of two columns, an operation unit's
@@ -77,6 +78,7 @@ def gains(point, dense):
     return found
 
 
+USUAL = ("pattern", "columns", "ou_row", "pattern_32", "pairs", "structured", "unstructured")
 COLUMNS = (
     "compression", "crossbars", "crossbar area", "whole area", "energy", "energy, stop", "speed",
     "index KiB", "index KiB, stop",
@@ -175,18 +177,15 @@ def show(points, dense, images, references):
             print(f"{point['method']} {point['density']:g}, seed {point['seed']}: "
                   f"{carried(point['columns'])}")  # fmt: skip
     comparison = compared(curves(points, dense, images), recognized(dense, images), references)
-    losses = [*LOSSES, None]
-    heads = [f"at {each:g} points lost" for each in LOSSES] + ["all in common"]
     for other in dict.fromkeys(row["over"] for row in comparison):
+        losses = [*LOSSES, *([] if other == "dense" else [None])]
+        heads = ["all in common" if each is None else f"at {each:g} points lost" for each in losses]
         print(f"\n| over {other} | method | " + " | ".join(heads) + " |")
         print("|---" * (2 + len(heads)) + "|")
-        for gain, method in dict.fromkeys(
-            (row["gain"], row["method"]) for row in comparison if row["over"] == other
-        ):
-            wanted = gain, method, other
-            own = {row["loss"]: row["found"] for row in comparison
-                   if (row["gain"], row["method"], row["over"]) == wanted}  # fmt: skip
-            cells = [shown(own[each]) if each in own else "" for each in losses]
+        own = {(row["gain"], row["method"], row["loss"]): row["found"]
+               for row in comparison if row["over"] == other}  # fmt: skip
+        for gain, method in dict.fromkeys(key[:2] for key in own):
+            cells = [shown(own[gain, method, loss]) for loss in losses]
             print(f"| {gain} | {method} | " + " | ".join(cells) + " |")
     return {
         "table": rows,
@@ -243,8 +242,7 @@ def names(context, option, text):
 
 @click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
 @click.option("--model", type=click.Choice(zoo.TRAINABLE), default="vgg_small")
-@click.option("--methods", callback=names,
-              default="pattern,columns,pairs,ou_row,structured,unstructured")  # fmt: skip
+@click.option("--methods", callback=names, default=",".join(USUAL))
 @click.option("--densities", callback=numbers(float), default=".28,.2,.14,.1,.07",
               help="Falling: each is pruned from the one before it.")  # fmt: skip
 @click.option("--seeds", callback=numbers(int), default="0,1,2")

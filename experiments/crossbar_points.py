@@ -74,6 +74,8 @@ METHODS = {
     "ou_row": Method(prune.OuRows, "ou_row", ORDERED, prune.pair_channels),
     "pattern": Method(lambda crossbar: prune.KernelPatterns(4, crossbar, kernel_cost=1.0),
                       "pattern", ("prune/patterns.py",)),
+    "pattern_32": Method(lambda crossbar: prune.KernelPatterns(32, crossbar, kernel_cost=0.5),
+                         "pattern", ("prune/patterns.py",)),
     "columns": Method(lambda crossbar: Strips(crossbar, width=1), "mixed",
                       ORDERED, prune.order_channels),
     "pairs": Method(Strips, "mixed", ORDERED, prune.order_channels),
