@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[4]
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 NOTE = (ROOT / "docs" / "notes" / "crossbar-pruning.md").read_text(encoding="utf-8")
@@ -100,3 +102,30 @@ def test_what_mixed_does_to_columns_is_told():
         for key in ("all", "removed", "in strips of 1"):
             assert f"{columns[key]:,}" in text
     assert "kept" not in columns
+
+
+def test_the_curves_of_vgg_small_are_the_experiments():
+    expected = []
+    for row in kept("crossbar-curves")["table"]:
+        seeds = len(row["seeds"])
+        spread = f" ({row['least']:.2f} to {row['most']:.2f})" if seeds > 1 else ""
+        own = [row["method"], f"{row['density']:g}", str(seeds), f"{row['accuracy']:.2f} %{spread}"]
+        counts = [f"{row['removed']:.1f} %", *times(row["compression"]), f"{row['crossbars']:.0f}"]
+        gains = ("crossbar area", "whole area", "energy", "energy, stop", "speed")
+        index = (row["index KiB"], row["index KiB, stop"])
+        expected.append([*own, *counts, *times(*(row[key] for key in gains), *index)])
+    assert table(NOTE, "method | density") == expected
+
+
+@pytest.mark.parametrize("other", ["dense", "pattern"])
+def test_what_methods_gain_at_equal_accuracy_is_the_experiments(other):
+    rows: dict[tuple[str, str], list[str]] = {}
+    for row in kept("crossbar-curves")["equal_accuracy"]:
+        if row["over"] == other:
+            value, error = row["found"]["value"], row["found"]["error"]
+            cell = "-" if value is None else f"{value:.2f}"
+            rows.setdefault((row["gain"], row["method"]), []).append(
+                cell if error is None else f"{cell} ± {error:.2f}"
+            )
+    expected = [[*key, *cells] for key, cells in rows.items()]
+    assert table(NOTE, f"over {other}") == expected
