@@ -96,7 +96,7 @@ def predict(descriptor: Descriptor, config: AcceleratorConfig) -> int:
     ValueError
         If the descriptor alone does not decide it: of a convolution of some engines, and of a move.
     """
-    if descriptor.op == Operation.LOAD:
+    if descriptor.moves:
         raise ValueError(
             "How long a move takes depends on those before it; take the cycles of the compiled "
             "program (predict_program)"

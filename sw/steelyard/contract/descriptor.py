@@ -39,6 +39,7 @@ class Operation(IntEnum):
     ADD = 3
     MUL = 4
     LOAD = 5
+    STORE = 6
 
     @property
     def joins(self) -> bool:
@@ -283,6 +284,20 @@ class Descriptor:
         made.__dict__.update(self.__dict__)
         made.__dict__.update(changes)
         return made
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves words between external memory and another, and computes nothing."""
+        return self.op in (Operation.LOAD, Operation.STORE)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a move: `batch`, of which 0 stands for one.
+
+        A row has `length` words. From one to the next its place in the external memory goes on by
+        `out_pitch` words, and that in the other memory by `in_pitch` items.
+        """
+        return max(self.batch, 1)
 
     @property
     def taps(self) -> int:

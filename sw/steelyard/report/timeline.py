@@ -6,7 +6,7 @@ from typing import Any
 
 from ..compile.cycles import predict, predict_counters, run_cycles, vector_waits
 from ..contract import AcceleratorConfig, Descriptor
-from ..contract.descriptor import ANY_UNDER_WAY, Operation
+from ..contract.descriptor import ANY_UNDER_WAY
 from ..contract.latencies import between, fetched_after, fetched_meanwhile, opening
 from ..contract.registers import COUNTERS
 from ..engines.timing import reads
@@ -61,8 +61,8 @@ def timeline_document(
             Descriptor.from_words(words)
             for words in program.descriptors[entry.first : entry.first + entry.count]
         ]
-        descriptors = [each for each in every if each.op != Operation.LOAD]
-        moves = [each for each in every if each.op == Operation.LOAD]
+        descriptors = [each for each in every if not each.moves]
+        moves = [each for each in every if each.moves]
         if measured is None:
             counts, told = _predicted(program, entry, descriptors)
         else:
@@ -96,7 +96,7 @@ def timeline_document(
                 "storing": storing,
                 "words_loaded": counts["words_loaded"],
                 "words_written": counts["words_written"],
-                "moved_words": sum(each.length for each in moves),
+                "moved_words": sum(each.rows * each.length for each in moves),
             }
         )
         now += layers[-1]["cycles"] + layers[-1]["between"]

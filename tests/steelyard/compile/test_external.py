@@ -285,7 +285,10 @@ def test_the_crossbar_tile_takes_nothing_from_external_memory():
     [
         ({"external": 1 << 20}, r"a move reads up to word 104\d+ of the 6976 in external memory"),
         ({"item": 250}, "a move reaches beyond the 256 items of the weights"),
-        ({"space": Space.DESCRIPTORS}, "a move writes into the space 1, not weights or parameters"),
+        (
+            {"space": Space.COUNTERS},
+            "a move writes into the space 5, not descriptors, parameters, ",
+        ),
     ],
 )
 def test_moves_that_leave_their_memories_are_refused(change, sentence, tmp_path):
