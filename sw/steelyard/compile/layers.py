@@ -178,7 +178,8 @@ def _across(d: Descriptor, pixels: int, lanes: int) -> Descriptor:
     if words > MOST_WORDS:
         return d
     last = pixels - (words - 1) * lanes
-    return replace(d, kernel_w=1, kernel_h=words, tap_row=lanes, lane_sum=last)
+    # Of a stride of two every second pixel would be read.
+    return replace(d, kernel_w=1, kernel_h=words, tap_row=lanes, lane_sum=last, step2=0)
 
 
 def _lookup(network: Network, layer: Lookup, batch: int, config: AcceleratorConfig) -> Lowered:

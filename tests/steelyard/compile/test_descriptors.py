@@ -279,15 +279,18 @@ def test_a_fully_connected_layer_spreads_the_batch_over_lanes(batch):
     assert descriptor.out_tiles == -(-batch // 8)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size, words, last", [((7, 7), 4, 1), ((4, 4), 1, 16), ((3, 5), 1, 15)])
-def test_an_average_over_a_map_reads_each_word_once(size, words, last):
+def test_an_average_over_a_map_reads_each_word_once(size, words, last, stride):
     builder = NetworkBuilder("n", (3, *size))
-    builder.avg_pool()
+    builder.avg_pool(kernel=size, stride=stride)
     network = builder.network()
     config = configure("array")
     descriptor = Descriptor.from_words(compile(network, config).descriptors[0])
     assert (descriptor.kernel_w, descriptor.kernel_h, descriptor.lane_sum) == (1, words, last)
     assert descriptor.tap_row == config.engine.lanes
+    # Lanes of a word are pixels that follow each other, whatever the stride.
+    assert not descriptor.step2
     for other in (config.with_(lane_sums=False), config.with_(vector_bits=16, lane_sums=False)):
         plain = Descriptor.from_words(compile(network, other).descriptors[0])
         assert (plain.kernel_w, plain.kernel_h, plain.lane_sum) == (size[1], size[0], 0)
