@@ -139,7 +139,7 @@ class Accelerator(wiring.Component):
         }
         if array.COUNTERS is not None:
             spaces[Space.UNITS] = self._own_counters(m, sequencer, array)
-        self._host_bus(m, host, sequencer, spaces)
+        self._host_bus(m, host, sequencer, spaces, activations)
         return m
 
     def _engines(self, m, sequencer, parameters, weights, activations):
@@ -305,12 +305,12 @@ class Accelerator(wiring.Component):
         wiring.connect(m, output.write, tables.results)
         return tables
 
-    def _host_bus(self, m, host, sequencer, spaces):
+    def _host_bus(self, m, host, sequencer, spaces, activations):
         """The host's word bus: memories, registers and counters."""
         depth = self._config.memory.max_layers * len(COUNTERS)
         m.submodules.counters = counters = memory.Memory(shape=32, depth=depth, init=[])
         if self._config.memory.external_words:
-            spaces = self._external(m, host, sequencer, spaces)
+            spaces = self._external(m, host, sequencer, spaces, activations)
             moved_crc = m.submodules.moved.crc
         else:
             moved_crc = None
@@ -334,13 +334,14 @@ class Accelerator(wiring.Component):
         ]
         self._registers(m, sequencer, decoder.bus(Space.REGISTERS), moved_crc)
 
-    def _external(self, m, host, sequencer, spaces):
+    def _external(self, m, host, sequencer, spaces, activations):
         """External memory, which is the mover's while moves are under way, else the host's.
 
         Buses of the memories, with those that words are moved into shared between host and mover.
         """
         m.submodules.mover = mover = Mover(self._config, host.bus.signature)
         wiring.connect(m, sequencer.moves, mover.moves)
+        wiring.connect(m, mover.activations, activations.moved)
         moving = self.busy
         external, mine, hosts = self.external, mover.port, host.external
         m.d.comb += [
@@ -353,9 +354,10 @@ class Accelerator(wiring.Component):
             external.command.valid.eq(Mux(moving, mine.command.valid, hosts.command.valid)),
             mine.command.ready.eq(moving & external.command.ready),
             hosts.command.ready.eq(~moving & external.command.ready),
-            external.write.payload.eq(hosts.write.payload),
-            external.write.valid.eq(hosts.write.valid),
-            hosts.write.ready.eq(external.write.ready),
+            external.write.payload.eq(Mux(moving, mine.write.payload, hosts.write.payload)),
+            external.write.valid.eq(Mux(moving, mine.write.valid, hosts.write.valid)),
+            mine.write.ready.eq(moving & external.write.ready),
+            hosts.write.ready.eq(~moving & external.write.ready),
             mine.read.payload.eq(external.read.payload),
             mine.read.valid.eq(moving & external.read.valid),
             hosts.read.payload.eq(external.read.payload),

@@ -19,7 +19,7 @@ def stable(bench, item, name, *, unless=None, bits=None):
 def queue(bench, design, prefix, depth, written="w_en"):
     """Lemmas about Amaranth's FIFO: its pointers agree with its level.
 
-    What is `written` is a signal of the component that has it.
+    What is `written` is a signal of the component that has it, or its name.
     """
     level, produce = design[f"{prefix}level"], design[f"{prefix}produce"]
     apart = (produce - design[f"{prefix}consume"])[: len(produce)]
@@ -29,6 +29,7 @@ def queue(bench, design, prefix, depth, written="w_en"):
         f"{prefix}nothing is written when full",
         ~design[f"{prefix}w_port__en"] | (level != depth),
     )
-    bench.check(f"{prefix}nothing is lost", ~design[written] | design[f"{prefix}w_rdy"])
+    written = design[written] if isinstance(written, str) else written
+    bench.check(f"{prefix}nothing is lost", ~written | design[f"{prefix}w_rdy"])
     bench.cover(f"{prefix}full", level == depth)
     return level

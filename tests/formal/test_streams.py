@@ -6,8 +6,8 @@ import inspect
 import pkgutil
 
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
 
 import steelyard_hw
 from formal.lemmas import queue, stable
@@ -32,9 +32,10 @@ from steelyard_hw.memory.external import ExternalMemory, MemorySide
 from steelyard_hw.memory.guard import PortGuard
 from steelyard_hw.memory.reads import ReadPath
 from steelyard_hw.memory.sdram import SdramController
+from steelyard_hw.shell.accesses import MovedAccess
 from steelyard_hw.shell.host import HostPort
-from steelyard_hw.shell.mover import Mover
-from steelyard_hw.shell.ports import HostBus
+from steelyard_hw.shell.mover import Move, Mover, MoveRows
+from steelyard_hw.shell.ports import HostBus, MovedWord
 from steelyard_hw.shell.sequencer import Sequencer
 from steelyard_hw.shell.weights import WeightFetch
 from steelyard_hw.shell.weights_direct import DirectFetch
@@ -76,6 +77,8 @@ COMPONENTS = {
     HostPort: lambda: HostPort(SMALL),
     Link: lambda: Link(words=32),
     MemorySide: lambda: MemorySide(EXTERNAL, ExternalMemory(W9825G6KH_6, 3), 80_000_000),
+    MoveRows: lambda: MoveRows(EXTERNAL),
+    MovedAccess: lambda: MovedAccess(EXTERNAL),
     Mover: lambda: Mover(EXTERNAL, HostBus(32, 3)),
     Payloads: lambda: Payloads(8),
     PortGuard: lambda: PortGuard(4),
@@ -224,23 +227,46 @@ def mover_bench(*pieces):
     bench = Bench()
     dut = mutated("steelyard_hw.shell.mover", *pieces).Mover(EXTERNAL, HostBus(32, 3))
     design = bench.add("dut", dut)
-    bench.assume(~dut.moves.valid | (dut.moves.payload.length != 0))
-    stable(bench, dut.port.command, "command", bits=1)
-    level = queue(bench, design, "queue.", 1 << len(dut.under_way))
+    port, access, words = dut.port, dut.activations.access, dut.STORE_WORDS
+    # No move of no words goes into the queue, and Amaranth's gives what was put into it.
+    asked_length = data.View(Move(EXTERNAL), design["queue.r_data"]).length
+    bench.assume(~design["queue.r_rdy"] | (asked_length != 0))
+    waits = bench.past(port.read.valid & ~port.read.ready, name="read_waits")
+    bench.assume(~waits | port.read.valid)
+    for name, item in (("command", port.command), ("access", access), ("write", port.write)):
+        stable(bench, item, name, bits=1)
+    level = queue(
+        bench, design, "queue.", 1 << len(dut.under_way), dut.moves.valid & dut.moves.ready
+    )
     # It has one place more than there are moves under way.
     del bench.covers["queue.full"]
     working, left, last = design["working"], design["left"], design["last"]
-    bench.check("every move is counted", dut.under_way == level + working)
-    bench.check("no burst is asked for twice", ~design["asked"] | (level != 0))
+    store, final, asked = design["store"], design["final"], design["rows.asked"]
+    given = port.write.valid & port.write.ready
+    read = access.valid & access.ready & ~access.payload.write
+    # Words that are read are found, in no more than they are.
+    reading = Signal(range(2 * words), name="reading")
+    bench.m.d.sync += reading.eq(reading + read - dut.activations.found)
+    bench.assume(~dut.activations.found | (reading != 0))
+    marks = Signal.like(dut.under_way, name="marks")
+    stored = given & design["words.r_data"][-1]
+    bench.m.d.sync += marks.eq(marks + (read & access.payload.last) - stored)
+    kept = queue(bench, design, "words.", words, dut.activations.found)
+    bench.check("there is room", design["room"] + reading + kept == words)
+    bench.check("every move is counted", dut.under_way == (level + (working & final) + marks)[:4])
+    bench.check("rows are of moves", ~design["rows.begun"] | (level != 0))
+    bench.check("no burst is asked for twice", ~asked | design["rows.begun"])
     bench.check("there are words left", ~working | (left != 0))
     bench.check("the last is the last", ~working | (last == (left == 1)))
-    taken = bench.past(design["taken"], name="began")
-    length = bench.past(design["queue.r_data"][-len(left) :], name="length")
-    bench.check("a move has its words", ~taken | (left == length))
-    bench.check("words are written as they come", dut.bus.write == (
-        dut.port.read.valid & dut.port.read.ready))  # fmt: skip
-    bench.check("only for a move", ~dut.bus.write | (dut.under_way != 0))
-    bench.check("nothing goes into the memory", ~dut.port.write.valid)
+    taken = bench.past(asked & design["o__ready"], name="began")
+    length = bench.past(asked_length, name="length")
+    bench.check("a row has its words", ~taken | (left == length))
+    taken_words = port.read.valid & port.read.ready
+    loads = access.valid & access.ready & access.payload.write
+    bench.check("words are written as they come", (dut.bus.write | loads) == taken_words)
+    bench.check("to one place", ~(dut.bus.write & access.valid))
+    bench.check("in one direction", ~working | ~store | ~port.read.ready)
+    bench.check("only for a move", ~(dut.bus.write | loads) | working)
     full = dut.under_way == ANY_UNDER_WAY
     bench.check("no more than that are taken", ~full | ~dut.moves.ready)
     bench.cover("all that may be under way", full)
@@ -248,11 +274,86 @@ def mover_bench(*pieces):
 
 
 def test_the_mover_holds_its_bursts_and_counts_what_is_under_way():
-    prove(mover_bench())
+    bench = mover_bench()
+    counts = ("there are words left", "the last is the last", "a row has its words")
+    for name in counts:
+        del bench.asserts[name]
+    prove(bench)
+    # Their arithmetic is a matter of one step.
+    bench = mover_bench()
+    proved = ("queue.level is in range", "rows are of moves", "no burst is asked for twice")
+    bench.asserts = {name: bench.asserts[name] for name in (*counts, *proved)}
+    bench.covers.clear()
+    prove(bench, steps=2)
 
 
 def test_a_mover_that_takes_too_many_is_noticed():
     refute(mover_bench("allowed = self.under_way != ANY_UNDER_WAY", "allowed = 1"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("self.under_way + begun - loaded - stored", "self.under_way + begun - loaded"),
+        ("rows.o.ready.eq(~working | ends)", "rows.o.ready.eq(1)"),
+    ],
+)
+def test_a_mover_that_moves_wrong_words_is_noticed(change):
+    refute(mover_bench(*change))
+
+
+def moved_bench(*pieces):
+    """Accesses to activations beside an engine that does as it likes."""
+    bench = Bench()
+    config = EXTERNAL.with_(lanes=8)
+    kind = MovedWord(config)
+    dut = mutated("steelyard_hw.shell.accesses", *pieces).MovedAccess(config)
+    design = bench.add("dut", dut)
+    bench.assume(~dut.host.write)
+    place, left, waiting = dut.place, design["left"], design["waiting"]
+    held = bench.past(waiting & ~dut.done, name="held")
+    before = kind(bench.past(place, name="place"))
+    bench.check("a word waits for all its parts", ~held | waiting)
+    bench.check("it stays what it is", ~held | (kind(place).as_value() == before.as_value()))
+    # Beats of two lanes: a word has two parts.
+    for part, strobe in enumerate(dut.parts):
+        beat = Cat(Const(part, 1), place.sub)
+        writes = dut.writes & (dut.write_beat == beat)
+        reads = dut.reads & (dut.read_beat == beat)
+        bench.check(f"part {part} leaves the engine its ports", ~strobe | ~(writes | reads))
+        bench.check(f"part {part} takes what is free", (~strobe & waiting & left[part]) == (
+            waiting & left[part] & (writes | reads)))  # fmt: skip
+        bench.check(f"part {part} is accessed once", ~strobe | left[part])
+        done = bench.past(strobe, name=f"strobe_{part}")
+        bench.check(f"part {part} stays done", ~(held & done) | ~left[part])
+    rest = left & ~dut.parts
+    bench.check("done is done", dut.done == (waiting & (rest == 0)))
+    bench.check("something is left", ~waiting | (left != 0))
+    # As many words are done as are taken, one after the other.
+    taken = dut.access.valid & dut.access.ready
+    inside = Signal(2, name="inside")
+    bench.m.d.sync += inside.eq(inside + taken - dut.done)
+    bench.check("none is lost", inside == waiting + design["comes"])
+    bench.cover("parts at different times", held & waiting)
+    bench.cover("two words", waiting & design["comes"])
+    return bench
+
+
+def test_words_of_activations_are_moved_part_by_part_where_the_engine_is_not():
+    prove(moved_bench())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("access.ready.eq(~comes)", "access.ready.eq(1)"),
+        ("left.eq(left & ~self.parts)", "left.eq(left)"),
+        ("(self.reads & (self.read_beat == beat))", "(self.reads & (self.write_beat == beat))"),
+        ("free.eq(~waiting | self.done)", "free.eq(1)"),
+    ],
+)
+def test_words_that_meet_the_engine_or_get_lost_are_noticed(change):
+    refute(moved_bench(*change))
 
 
 def guard_bench(*pieces):

@@ -155,6 +155,8 @@ class ResidualAdder(wiring.Component):
             self.addend.row.eq(self.coming.row + layer.addend_offset),
             self.addend.beat.eq(self.coming.beat),
         ]
+        if self._config.memory.external_words:
+            m.d.sync += self.addend.en.eq(self.coming.en & layer.fused)
         fused = delay(m, results.en & layer.fused, FUSED_LATENCY, "fused", reset_less=False)
         m.d.comb += write.en.eq(fused | (results.en & ~layer.fused))
         for name in ("row", "beat"):

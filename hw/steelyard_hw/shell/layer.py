@@ -13,6 +13,7 @@ __all__ = [
     "LayerLayout",
     "Operation",
     "joins",
+    "moves",
     "paired",
     "pixel_bits",
 ]
@@ -36,6 +37,18 @@ def paired(layer) -> Value:
     Only of configurations whose taps can share words.
     """
     return layer.shared & layer.step2
+
+
+def _pitch_of_moves(config: AcceleratorConfig, row: int) -> dict[str, int]:
+    """Bits of the pitch that moves have in the external memory, of those that have one."""
+    if not config.memory.external_words:
+        return {}
+    return {"out_pitch": max(row, config.memory.external_address_bits)}
+
+
+def moves(layer) -> Value:
+    """Whether a descriptor moves words and computes nothing."""
+    return layer.op.matches(Operation.LOAD, Operation.STORE)
 
 
 class LayerLayout(data.StructLayout):
@@ -73,6 +86,7 @@ class LayerLayout(data.StructLayout):
             "param_base": bits_for(config.memory.parameter_words - 1),
             "table_base": bits_for(config.memory.parameter_words - 1),
             "external": config.memory.external_address_bits,
+            **_pitch_of_moves(config, row),
             **{name: field.width for name, field in narrowed(config).items()},
         }
         super().__init__(

@@ -1,5 +1,7 @@
 """Memories shared between the engine and the host, one access a cycle and port."""
 
+from typing import Any
+
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
@@ -9,7 +11,8 @@ from steelyard.contract import AcceleratorConfig
 
 from ..cells.target import local_copy
 from ..lib.delay import delay
-from .ports import AddendPort, BeatWritePort, HostBus, ReadPort, RowReadPort
+from .accesses import MovedAccess
+from .ports import AddendPort, BeatWritePort, HostBus, MovedPort, ReadPort, RowReadPort
 
 __all__ = ["ActivationMemory", "ItemMemory"]
 
@@ -190,6 +193,9 @@ class ActivationMemory(wiring.Component):
     addend : ``In(AddendPort(config))``
         Read port of fused residual additions, through the block RAMs' write ports. Only with
         `fuses_additions`.
+    moved : ``In(MovedPort(config))``
+        Port of the mover, through the block RAMs' write ports in cycles in which the engine leaves
+        them alone. Only with external memory; then what the host writes comes a cycle later.
 
     Raises
     ------
@@ -210,9 +216,11 @@ class ActivationMemory(wiring.Component):
         self._depth = config.memory.activation_words
         self._beats = config.drain_beats
         self._fuses = config.fuses_additions
+        self._moves: Any = MovedAccess(config) if config.memory.external_words else None
         super().__init__(
             {
                 **({"addend": In(AddendPort(config))} if self._fuses else {}),
+                **({"moved": In(MovedPort(config))} if self._moves else {}),
                 "read": In(RowReadPort(config)),
                 "write": In(BeatWritePort(config)),
                 "host": In(HostBus(self._depth, config.activation_item_words)),
@@ -238,23 +246,14 @@ class ActivationMemory(wiring.Component):
         wraps = not self._registered and depth & (depth - 1) == 0
         m.d.comb += next_row.eq(own + 1 if wraps else Mux(own == depth - 1, 0, own + 1))
 
-        # The host stores four lanes at a time, however few the requantizers are.
-        stored = [
-            Signal(8, name=f"stored_{n}", reset_less=True) for n in range(max(4, self._writers))
-        ]
+        if self._moves:
+            self._shared_ports(m)
         store_rows = self._store_rows(m)
-        for number, byte in enumerate(stored):
-            m.d.sync += byte.eq(
-                Mux(
-                    host.write,
-                    host.data.word_select(number % 4, 8),
-                    self.write.data[number % self._writers].as_unsigned(),
-                )
-            )
+        stored = self._stored(m)
 
         outputs = m.d.sync if self._registered else m.d.comb
         output = [Signal(8, name=f"output_{n}", reset_less=True) for n in range(self._banks)]
-        addends = []
+        others = []
         for bank in range(self._banks):
             memory = Memory(shape=8, depth=depth, init=[])
             m.submodules[f"bank_{bank}"] = memory
@@ -264,12 +263,10 @@ class ActivationMemory(wiring.Component):
             ahead = ~host.select & (self.read.split > bank)
             word, lane = divmod(bank, lanes)
             beat = Cat(self.write.beat, self.write.row[:low])
-            sub = Cat(host.sub, host.address[:low])
             own_beat = word << len(self.write.beat) | lane // self._writers
-            own_sub = word << len(host.sub) | lane // 4
             m.d.sync += [
                 address.eq(Mux(ahead, next_row, row)),
-                write.en.eq((self.write.en & (beat == own_beat)) | (host.write & (sub == own_sub))),
+                write.en.eq((self.write.en & (beat == own_beat)) | self._placed(word, lane, low)),
             ]
             outputs += output[bank].eq(read.data)
             m.d.comb += [
@@ -278,34 +275,86 @@ class ActivationMemory(wiring.Component):
                 write.data.eq(stored[lane % len(stored)]),
                 self.read.data[bank].eq(output[bank]),
             ]
-            if self._fuses:
+            if self._fuses or self._moves:
                 # With the write's address the same port of the block RAM reads it.
                 other = memory.read_port()
                 m.d.comb += [other.addr.eq(write.addr), other.en.eq(~write.en)]
-                addends.append(delay(m, other.data, 1, f"addend_{bank}"))
+                others.append(delay(m, other.data, 1, f"addend_{bank}"))
         if self._fuses:
-            self._choose(m, addends)
+            self._choose(m, others)
+        if self._moves:
+            self._find(m, others)
 
         words = Array(Cat(output[first : first + 4]) for first in range(0, self._banks, 4))
         m.d.comb += host.result.eq(words[Cat(host.sub, host.address[:low])])
         return m
+
+    def _shared_ports(self, m):
+        """Accesses of mover and host, which leave the ports to the engine in its cycles."""
+        m.submodules.moved = moves = self._moves
+        wiring.connect(m, wiring.flipped(self.moved.access), moves.access)
+        m.d.comb += [
+            *(
+                getattr(moves.host, name).eq(getattr(self.host, name))
+                for name in ("select", "address", "sub", "write", "data")
+            ),
+            moves.writes.eq(self.write.en),
+            moves.write_beat.eq(self.write.beat),
+        ]
+        if self._fuses:
+            m.d.comb += [moves.reads.eq(self.addend.en), moves.read_beat.eq(self.addend.beat)]
+
+    def _placed(self, word, lane, low):
+        """Whether host or mover write one of a row's words at a lane in this cycle."""
+        if self._moves:
+            place, part = self._moves.place, self._moves.parts[lane % 4 // self._moves.part_lanes]
+            sub = Cat(place.sub, place.address[:low])
+            strobe = part & place.write
+        else:
+            sub, strobe = Cat(self.host.sub, self.host.address[:low]), self.host.write
+        return strobe & (sub == (word << len(self.host.sub) | lane // 4))
+
+    def _stored(self, m):
+        """Byte to store in each lane, but for lanes that always get the same."""
+        # The host stores four lanes at a time, however few the requantizers are.
+        count = self._lanes if self._moves else max(4, self._writers)
+        stored = [Signal(8, name=f"stored_{n}", reset_less=True) for n in range(count)]
+        for number, byte in enumerate(stored):
+            result = self.write.data[number % self._writers].as_unsigned()
+            if self._moves:
+                word, first = self._moves.place.data, self._written(number // self._writers)
+                m.d.sync += byte.eq(Mux(first, result, word.word_select(number % 4, 8)))
+            else:
+                word = self.host.data.word_select(number % 4, 8)
+                m.d.sync += byte.eq(Mux(self.host.write, word, result))
+        return stored
+
+    def _written(self, beat):
+        """Whether results of a beat are written in this cycle."""
+        return self.write.en & (self.write.beat == beat)
 
     def _store_rows(self, m):
         """Row of the write ports of each beat's lanes: what is written, else what is read there.
 
         Where nothing is read there one row serves all.
         """
-        write, wanted = self.write, [self.write.row]
-        if self._fuses:
-            wanted = [
-                Mux(write.en & (write.beat == beat), write.row, self.addend.row)
-                for beat in range(self._beats)
-            ]
+        wanted = [self.write.row]
+        if self._fuses or self._moves:
+            wanted = [self._row_of(beat) for beat in range(self._beats)]
         rows = []
         for number, row in enumerate(wanted):
             rows.append(Signal(range(self._depth), name=f"store_row_{number}", reset_less=True))
-            m.d.sync += rows[-1].eq(Mux(self.host.write, self.host.address, row))
-        return rows if self._fuses else rows * self._beats
+            host = self.host
+            m.d.sync += rows[-1].eq(row if self._moves else Mux(host.write, host.address, row))
+        return rows * (self._beats // len(rows))
+
+    def _row_of(self, beat):
+        """Row that a beat's lanes write or read in this cycle."""
+        row = self._moves.place.address if self._moves else self.addend.row
+        if self._moves and self._fuses:
+            wanted = self.addend.en & (self.addend.beat == beat)
+            row = Mux(wanted, self.addend.row, row)
+        return Mux(self._written(beat), self.write.row, row)
 
     def _choose(self, m, addends):
         """Bytes of the beat that was asked for, of one of a row's words."""
@@ -315,3 +364,22 @@ class ActivationMemory(wiring.Component):
             chosen = Array(addends[number :: self._writers])[place]
             held = delay(m, chosen, 2, f"addend_chosen_{number}")
             m.d.comb += self.addend.data[number].eq(held.as_signed())
+
+    def _find(self, m, others):
+        """Word that the mover reads: chosen of a row's words, its parts put together."""
+        moves, moved = self._moves, self.moved
+        low = self._banks // self._lanes - 1
+        reads = ~moves.place.write
+        place = delay(m, Cat(moves.place.sub, moves.place.address[:low]), 3, "moved_place")
+        for byte in range(4):
+            chosen = Array(others[byte::4])[place]
+            part = delay(m, moves.parts[byte // moves.part_lanes] & reads, 3, f"moved_part_{byte}")
+            found = Signal(8, name=f"moved_byte_{byte}", reset_less=True)
+            with m.If(part):
+                m.d.sync += found.eq(chosen)
+            m.d.comb += moved.result.word_select(byte, 8).eq(found)
+        ended = delay(m, moves.done & reads, 4, "moved_found", reset_less=False)
+        m.d.comb += [
+            moved.found.eq(ended),
+            moved.last.eq(delay(m, moves.place.last, 4, "moved_last")),
+        ]

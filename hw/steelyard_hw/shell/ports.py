@@ -1,7 +1,7 @@
 """Signatures of the ports of memories and of the host's word bus, as their users see them."""
 
 from amaranth.hdl import ShapeLike, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
@@ -11,6 +11,8 @@ __all__ = [
     "BeatWritePort",
     "EdgePort",
     "HostBus",
+    "MovedPort",
+    "MovedWord",
     "ReadPort",
     "RowReadPort",
     "WritePort",
@@ -97,7 +99,7 @@ class AddendPort(wiring.Signature):
     """Port through which fused residual additions read their other operand, a beat at a time.
 
     It shares the write port of the lanes that a beat has: in a cycle in which results of these are
-    written it reads nothing.
+    written it reads nothing, and beside an external memory only with `en`.
 
     Parameters
     ----------
@@ -110,6 +112,8 @@ class AddendPort(wiring.Signature):
         Word to read.
     beat : ``Out(range(drain_beats))``
         Which R lanes of it.
+    en : ``Out(1)``
+        They are wanted; only beside an external memory.
     data : ``In(ArrayLayout(signed(8), R))``
         Its bytes, ``ADDEND_LATENCY`` cycles after `row` and `beat`.
     """
@@ -119,6 +123,7 @@ class AddendPort(wiring.Signature):
             {
                 "row": Out(range(config.memory.activation_words)),
                 "beat": Out(range(config.drain_beats)),
+                **({"en": Out(1)} if config.memory.external_words else {}),
                 "data": In(data.ArrayLayout(signed(8), config.output.requantizers)),
             }
         )
@@ -218,5 +223,66 @@ class HostBus(wiring.Signature):
                 "write": Out(1),
                 "data": Out(32),
                 "result": In(32),
+            }
+        )
+
+
+class MovedWord(data.StructLayout):
+    """Access of the mover to the activation memory.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+
+    Members
+    -------
+    address : ``range(activation_words)``, sub : ``range(lanes / 4)``
+        Word of activations, and which 32 bits of it.
+    write
+        Whether `data` is stored there, else they are read.
+    last
+        Mark that comes back with what is read.
+    data : ``32``
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__(
+            {
+                "address": range(config.memory.activation_words),
+                "sub": range(config.activation_item_words),
+                "write": 1,
+                "last": 1,
+                "data": 32,
+            }
+        )
+
+
+class MovedPort(wiring.Signature):
+    """Port through which the mover reads and writes activations while layers run.
+
+    Accesses take effect in their order, each as soon as the engine leaves its ports alone.
+
+    Parameters
+    ----------
+    config : :class:`~steelyard.contract.AcceleratorConfig`
+
+    Members
+    -------
+    access : ``Out(stream.Signature(MovedWord(config)))``
+        What to read or to write. Whether it is taken depends on no access of the engine in the same
+        cycle.
+    found : ``In(1)``
+        Strobe: a word that was to be read is here; nothing can make it wait.
+    result : ``In(32)``, last : ``In(1)``
+        The word and its mark, with `found`.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__(
+            {
+                "access": Out(stream.Signature(MovedWord(config))),
+                "found": In(1),
+                "result": In(32),
+                "last": In(1),
             }
         )

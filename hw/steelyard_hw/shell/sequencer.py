@@ -10,11 +10,14 @@ from steelyard.contract.descriptor import ANY_UNDER_WAY
 from steelyard.contract.registers import COUNTERS
 
 from ..lib.delay import delay
-from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout, Operation
+from .layer import DESCRIPTOR_WORDS, FIELDS, LayerLayout, Operation, moves
 from .mover import Move
 from .ports import ReadPort, WritePort
 
 __all__ = ["Sequencer"]
+
+START_MOST = (1 << 16) - 1
+"""Descriptors of a start at most."""
 
 
 class EventCounters(wiring.Component):
@@ -172,7 +175,8 @@ class Sequencer(wiring.Component):
     Members
     -------
     start : ``In(1)``, start_first, start_count : ``In(16)``
-        Run `start_count` layers from `start_first`; a count of zero ends at once.
+        Run `start_count` layers from `start_first`; a count of zero ends at once. With external
+        memory there may be more than descriptors: behind the last comes the first.
     busy : ``Out(1)``, finished : ``Out(1)``
         Running; ended since the last start.
     total : ``Out(32)``
@@ -206,6 +210,8 @@ class Sequencer(wiring.Component):
         self._settle = settle
         self._moves = bool(config.memory.external_words)
         words = config.memory.max_layers * len(COUNTERS)
+        # What is moved into descriptors that have run is run in the same start.
+        self._most = START_MOST if self._moves else config.memory.max_layers
         super().__init__(
             {
                 "start": In(1),
@@ -236,7 +242,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         number = Signal(range(self._config.memory.max_layers))
-        left = Signal(range(self._config.memory.max_layers + 1))
+        left = Signal(range(self._most + 1))
         quiet = Signal(range(self._settle + 1))
         counter = Signal(range(len(COUNTERS)))
         counting = Signal()
@@ -280,7 +286,7 @@ class Sequencer(wiring.Component):
                 if self._config.output.tables:
                     self._copy_first(m)
                 if self._moves:
-                    with m.If(self.layer.op == Operation.LOAD):
+                    with m.If(moves(self.layer)):
                         m.d.sync += self.go.eq(0)
                         m.next = "MOVE"
             if self._moves:
@@ -340,16 +346,17 @@ class Sequencer(wiring.Component):
         """Whether it is a move that waits for those before it."""
         if not self._moves:
             return Const(0, 1)
-        return (layer.op == Operation.LOAD) & (layer.under_way != ANY_UNDER_WAY)
+        return moves(layer) & (layer.under_way != ANY_UNDER_WAY)
 
     def _move(self, m, fetch, left, counters, counting, counter):
         """States of a descriptor with a move."""
         layer, move = self.layer, self.moves.payload
         m.d.comb += [
-            move.space.eq(layer.space),
-            move.external.eq(layer.external),
-            move.item.eq(layer.item),
-            move.length.eq(layer.length),
+            *(move[name].eq(layer[name]) for name in ("space", "external", "item", "length")),
+            move.store.eq(layer.op == Operation.STORE),
+            move.rows.eq(layer.batch),
+            move.external_pitch.eq(layer.out_pitch),
+            move.item_pitch.eq(layer.in_pitch),
         ]
         with m.State("MOVE"):
             m.d.comb += [

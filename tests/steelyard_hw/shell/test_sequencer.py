@@ -219,6 +219,15 @@ async def idle(ctx):
     await ctx.tick()
 
 
+def as_given(fields):
+    """A move's fields as the mover gets them, the length the last."""
+    store = fields.get("op", Operation.LOAD) == Operation.STORE
+    return (
+        fields["space"], store, fields["external"], fields["item"], fields.get("batch", 0),
+        fields.get("out_pitch", 0), fields.get("in_pitch", 0), fields["length"],
+    )  # fmt: skip
+
+
 class MovesBench(Bench):
     """The same with a mover, and descriptors that stand there only when a move has brought them.
 
@@ -234,12 +243,13 @@ class MovesBench(Bench):
         self.given, self.ready, self.ends = moves, ready, ends
         self.trace, self.run_of, self.hidden = [], [], {}
         for number in range(config.memory.max_layers):
-            layer = {"op": self.rng.choice([op for op in range(16) if op != Operation.LOAD])}
+            layer = {"op": self.rng.choice([*{*range(16)} - {Operation.LOAD, Operation.STORE}])}
             self.store(number, moves.get(number, layer))
 
     def store(self, number, values):
         """Store fields of a descriptor; those of a move are that."""
-        for name, value in ({"op": Operation.LOAD} | values).items():
+        rows = dict.fromkeys(("batch", "in_pitch", "out_pitch"), 0)
+        for name, value in ({"op": Operation.LOAD} | rows | values).items():
             place, word = FIELDS[name], number * DESCRIPTOR_WORDS + FIELDS[name].word
             kept = self.descriptors[word] & ~((1 << place.width) - 1 << place.low)
             self.descriptors[word] = kept | value << place.low
@@ -258,9 +268,8 @@ class MovesBench(Bench):
 
     def moves(self, last=None):
         """Of the moves of a run, up to a descriptor, what the mover must be given."""
-        names = ("space", "external", "item", "length")
         numbers = [n for n in self.run_of if n in self.given and (last is None or n <= last)]
-        values = [tuple(self.given[n][name] for name in names) for n in numbers]
+        values = [as_given(self.given[n]) for n in numbers]
         return [each for each in values if each[-1]]
 
     def moves_taken(self):
@@ -286,7 +295,10 @@ class MovesBench(Bench):
             ctx.set(dut.moves.ready, under_way < ANY_UNDER_WAY and rng.random() < self.ready)
             ctx.set(dut.under_way, under_way)
             _, _, busy, go, valid, ready, move = await tick
-            values = (move.space, move.external, move.item, move.length) if valid else None
+            values = valid and (
+                move.space, move.store, move.external, move.item, move.rows, move.external_pitch,
+                move.item_pitch, move.length,
+            )  # fmt: skip
             self.trace.append((busy, go, values, ready, under_way))
             under_way -= under_way > 0 and rng.random() < self.ends
             under_way += valid and ready
@@ -349,9 +361,13 @@ def random_moves(rng, share):
     """Moves by the number of their descriptor."""
     return {
         number: {
-            "space": rng.randrange(1, 4),
+            "op": rng.choice([Operation.LOAD, Operation.STORE]),
+            "space": rng.randrange(1, 5),
             "external": rng.randrange(1 << 16),
             "item": rng.getrandbits(16),
+            "batch": rng.choice([0, 1, rng.getrandbits(16)]),
+            "in_pitch": rng.getrandbits(8),
+            "out_pitch": rng.getrandbits(16),
             "length": rng.choice([0, 1, 65535, rng.randint(1, 65535)]),
             "under_way": rng.choice([0, 0, 1, 2, 14, ANY_UNDER_WAY, ANY_UNDER_WAY]),
         }
@@ -410,7 +426,7 @@ def test_a_move_of_no_words_only_waits(ahead):
         bench.ready = 0
         for _ in range(200):
             await ctx.tick()
-        assert bench.went == [] and bench.moves_taken() == [(3, 5, 9, 7)] * 2
+        assert bench.went == [] and bench.moves_taken() == [as_given(move(0))] * 2
         bench.ends = 1
 
     bench.around = lambda: [*MovesBench.around(bench), end]
@@ -439,7 +455,24 @@ def test_behind_a_move_that_need_not_be_done_a_descriptor_is_fetched_as_behind_a
 
     bench.around = lambda: [*MovesBench.around(bench), change]
     bench.run(testbench)
-    assert bench.moves_taken() == [(3, 5, 9, 7), (3, 5, 9 if ahead else 77, 7)]
+    assert bench.moves_taken() == [as_given(move(0)), as_given(move(0) if ahead else later)]
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_behind_the_last_descriptor_comes_the_first(ahead):
+    bench = Bench(23, MOVES.with_(ahead=ahead, max_layers=4))
+    for number in range(4):
+        bench.descriptors[number * DESCRIPTOR_WORDS] &= ~0xF
+    bench.layers = lambda first, count: [n % 4 for n in range(first, first + count)]
+
+    async def testbench(ctx):
+        await bench.start(ctx, 2, 15)
+        assert bench.went == [2, 3, *range(4), *range(4), *range(4), 0]
+        for number in range(4):
+            del bench.stored[number * len(COUNTERS)]
+        assert bench.stored == bench.expected
+
+    bench.run(testbench)
 
 
 @pytest.mark.parametrize("settle", [0, -3, 1.5])
