@@ -171,7 +171,7 @@ class Bench:
 @pytest.mark.parametrize("busy", [0.2, 0.6])
 def test_activations_move_beside_an_engine_that_sees_nothing_of_it(name, busy):
     bench = Bench(CONFIGS[name], 7, busy)
-    bench.run(120, 700)
+    bench.run(100, 450)
     assert len(bench.found) > 30
 
 
