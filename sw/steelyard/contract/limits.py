@@ -1,6 +1,7 @@
 """Limits of the number contract: what a descriptor, a requantizer and a walk can hold."""
 
 __all__ = [
+    "BLOCKS",
     "MAX_CONV_STRIDE",
     "MAX_K",
     "MAX_KERNEL",
@@ -11,6 +12,7 @@ __all__ = [
     "MAX_POSITIONS",
     "MAX_SHIFT",
     "MAX_SIDE",
+    "MOST_DESCRIPTORS",
     "MULTIPLIER_BITS",
     "TABLE_ENTRIES",
     "TABLE_ITEMS",
@@ -39,3 +41,7 @@ TABLE_ENTRIES = 256
 """Results of a table, one for each int8 code."""
 TABLE_ITEMS = TABLE_ENTRIES // 8
 """Parameter items that a table takes, 8 codes an item."""
+MOST_DESCRIPTORS = 65535
+"""Descriptors of a run."""
+BLOCKS = 8
+"""Parts of the descriptor memory, each loaded at once where descriptors come in turn."""

@@ -14,14 +14,14 @@ from ..compile.cycles import run_cycles
 from ..contract import AcceleratorConfig
 from ..contract.registers import COUNTERS, Space
 from ..errors import UserError
-from ..program import LayerEntry, Plane, Program, moved_crc
+from ..program import Plane, Program, moved_crc
 from ..progress import Log, Progress
 from .device import Device, LayerCounters, Outputs
 from .errors import ConfigurationMismatch, DeviceTimeout, LinkError, MemoryFault
 from .external import LostWord, ReadLatency, find_read_latency, rewrite
 from .forecast import Forecast, predict_line
 from .link import LinkStatistics
-from .port import HostPort, inference_words, memories
+from .port import HostPort, descriptors_around, inference_words, memories
 from .selftest import SelfTest, Step, run_selftest
 from .throughput import Meter, Throughput, Traffic, predict
 from .transport import (
@@ -72,6 +72,7 @@ class ArrayDevice(Device):
         self._port: HostPort | None = None
         self._opened: AcceleratorConfig | None = None
         self._ran: range = range(0)
+        self._next: int | None = None
         self._traffic: Traffic | None = None
         self._read_latency: ReadLatency | None = None
         self._lost: list[LostWord] = []
@@ -108,7 +109,7 @@ class ArrayDevice(Device):
         with self._closing():
             port = self._open(self._fixed or program.config)
             port.check(program.config, self._opened)
-            if program.external.size and self._read_latency is None:
+            if program.uses_external and self._read_latency is None:
                 self._read_latency = find_read_latency(port, program.config.memory.external_words)
             for space, words in memories(program):
                 port.write(space, 0, words)
@@ -116,7 +117,7 @@ class ArrayDevice(Device):
             found = self._altered(port, program) if verify else None
         if found is not None:
             raise MemoryFault(f"Device {self.name!r} gives back other words: {found}.")
-        self._ran = range(0)
+        self._ran, self._next = range(0), 0
         self._moved.clear()
 
     def forecast(
@@ -180,7 +181,20 @@ class ArrayDevice(Device):
         """Whether descriptors, parameters and weights read back are those of the program."""
         port, program = self._active()
         with self._closing():
+            self._bring(0)
             return self._altered(port, program) is None
+
+    def _bring(self, first: int) -> int:
+        """Place of a descriptor, which is brought there if a run would not find it."""
+        port, program = self._active()
+        if program.in_turn and first != self._next:
+            port.write(Space.DESCRIPTORS, 0, descriptors_around(program, first))
+        self._next = None
+        return first % program.config.memory.max_layers
+
+    def _leave(self, end: int) -> None:
+        """Note that a run has stopped before a descriptor."""
+        self._next = end % len(self.program.descriptors)
 
     @property
     def lost_words(self) -> tuple[LostWord, ...]:
@@ -288,12 +302,13 @@ class ArrayDevice(Device):
 
         self._ran = range(len(program.layers))
         with self._closing():
+            self._bring(0)
             for first, batch in self.batches(x):
                 words = inference_words(
-                    program.input.base,
+                    program.input,
                     program.pack_activations(batch),
                     len(program.descriptors),
-                    plane.base,
+                    plane,
                     count,
                     moved=moved,
                 )
@@ -306,6 +321,8 @@ class ArrayDevice(Device):
             while under_way:
                 with self._running(0, len(program.layers), count):
                     finish()
+        if not lost:
+            self._leave(len(program.descriptors))
         for first, batch in lost:
             keep(first, self._run_batch(batch)[network.output])
         return results
@@ -318,13 +335,15 @@ class ArrayDevice(Device):
         every = len(program.descriptors)
         for _ in range(2):
             with self._closing():
-                port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
+                port.write(program.input.space, program.input.base, program.pack_activations(x))
+                self._bring(0)
                 with self._running(0, len(program.layers), words):
                     port.start(0, every)
                     self._ran = range(len(program.layers))
                     outputs = self.read_outputs()
                     crc = port.moved_crc() if program.external.size else 0
             if self._as_written(0, every, crc):
+                self._leave(every)
                 return outputs
             self._repair()
         raise MemoryFault(
@@ -353,7 +372,7 @@ class ArrayDevice(Device):
     def _write_input(self, x: NDArray[np.int8]) -> None:
         port, program = self._active()
         with self._closing():
-            port.write(Space.ACTIVATIONS, program.input.base, program.pack_activations(x))
+            port.write(program.input.space, program.input.base, program.pack_activations(x))
 
     def run_layers(self, first: int, count: int) -> None:
         port, program = self._active()
@@ -364,7 +383,7 @@ class ArrayDevice(Device):
         # Layers without descriptors take no run: a START of none leaves the status as it was.
         if end > begin:
             with self._closing(), self._running(first, len(entries), 0):
-                port.run(begin, end - begin)
+                port.run(self._bring(begin), end - begin)
                 crc = port.moved_crc() if program.external.size else 0
             if not self._as_written(begin, end - begin, crc):
                 self._repair()
@@ -373,16 +392,15 @@ class ArrayDevice(Device):
                     "memory that were not those of the program, which are written anew; run it "
                     "again."
                 )
+            self._leave(end)
         self._ran = range(first, first + len(entries))
 
     def read_tensor(self, layer: int) -> NDArray[np.int8]:
         entries = self.program.layers
         if not entries[layer].stored:
-            last = next(
-                each
-                for each in entries[layer:]
-                if each.output == entries[layer].output and each.stored
-            )
+            later = [each for each in entries[layer:] if each.stored]
+            along = [each for each in later if each.output == entries[layer].output]
+            last = (along or later)[0]
             raise UserError(
                 f"The output of layer {entries[layer].name!r} gets into no memory: it goes on at "
                 f"once to layer {last.name!r}; read that layer's output."
@@ -396,32 +414,26 @@ class ArrayDevice(Device):
         port, program = self._active()
         count = plane.words * program.config.activation_item_words
         with self._closing():
-            words = port.read(Space.ACTIVATIONS, plane.base, count)
+            words = port.read(plane.space, plane.base, count)
         return program.unpack_activations(words, plane.shape)
 
     def counters(self) -> list[LayerCounters]:
         port, program = self._active()
         result = []
-        for index in self._ran:
-            entry = program.layers[index]
-            counts = self._counts(port, Space.COUNTERS, entry, COUNTERS, "<u4")
-            kind, units = program.engine.counters(program.config), None
-            if kind is not None:
-                names = [each.name for each in fields(kind)]
-                units = kind(**self._counts(port, Space.UNITS, entry, names, "<u8"))
+        entries = [program.layers[index] for index in self._ran]
+        if sum(entry.count for entry in entries) > program.config.memory.max_layers:
+            # Those of later descriptors took the place of others.
+            return []
+        kind, size = program.engine.counters(program.config), program.config.memory.max_layers
+        for entry in entries:
+            with self._closing():
+                place = entry.first % size, entry.count, size
+                counts, units = port.counters(Space.COUNTERS, *place, COUNTERS), None
+                if kind is not None:
+                    names = [each.name for each in fields(kind)]
+                    units = kind(**port.counters(Space.UNITS, *place, names))
             result.append(LayerCounters(name=entry.name, units=units, **counts))
         return result
-
-    def _counts(
-        self, port: HostPort, space: Space, entry: LayerEntry, names: Sequence[str], kind: str
-    ) -> dict[str, int]:
-        """Counters of a layer by name, those of its descriptors summed."""
-        items = len(COUNTERS)
-        words = np.dtype(kind).itemsize // 4
-        with self._closing():
-            read = port.read(space, entry.first * items, words * entry.count * items)
-        total = read.astype("<u4").view(kind).reshape(-1, items).astype(np.int64).sum(axis=0)
-        return dict(zip(names, total.tolist(), strict=False))
 
     @property
     def cycles(self) -> int | None:

@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig
+from ..contract.limits import BLOCKS
 from ..contract.registers import (
+    COUNTERS,
     MAGIC,
     REGISTERS,
     VERSION,
@@ -19,11 +21,11 @@ from ..contract.registers import (
     Status,
     command_word,
 )
-from ..program import Program
+from ..program import Plane, Program
 from .errors import ConfigurationMismatch, DeviceTimeout, WrongDevice
 from .transport import PacedTransport, Transport
 
-__all__ = ["TIMEOUT_SECONDS", "HostPort", "inference_words", "memories"]
+__all__ = ["TIMEOUT_SECONDS", "HostPort", "descriptors_around", "inference_words", "memories"]
 
 POLL_SECONDS = 0.001
 TIMEOUT_SECONDS = 600.0
@@ -37,13 +39,27 @@ RUN_CYCLES = 100_000
 
 
 def memories(program: Program) -> list[tuple[Space, NDArray[np.uint32]]]:
-    """Memories that a program fills, with their words."""
+    """Memories that a program fills, with their words; of descriptors that come in turn the first
+    ones."""
     filled = [
-        (Space.DESCRIPTORS, program.descriptors),
+        (Space.DESCRIPTORS, program.descriptors[: program.config.memory.max_layers]),
         (Space.PARAMETERS, program.parameters),
         (Space.WEIGHTS, program.weights),
     ]
     return [*filled, (Space.EXTERNAL, program.external)] if program.external.size else filled
+
+
+def descriptors_around(program: Program, first: int) -> NDArray[np.uint32]:
+    """Descriptors from which a run goes on with one of those that come in turn, uint32 (n, 32).
+
+    Those of one round, each at its place, from the begin of its block on; they load the others.
+    Behind the last of all come the first ones again.
+    """
+    size, every = program.config.memory.max_layers, program.descriptors
+    begin = first - first % (size // BLOCKS)
+    numbers = np.arange(begin, begin + size)
+    numbers = np.where(numbers < len(every), numbers, numbers % size)
+    return np.roll(every[numbers], begin % size, axis=0)
 
 
 def _write_words(space: Space, address: int, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -52,10 +68,10 @@ def _write_words(space: Space, address: int, words: NDArray[np.uint32]) -> NDArr
 
 
 def inference_words(
-    source: int,
+    source: Plane,
     words: NDArray[np.uint32],
     layers: int,
-    result: int,
+    result: Plane,
     count: int,
     *,
     moved: bool = False,
@@ -64,19 +80,19 @@ def inference_words(
 
     Parameters
     ----------
-    source : activation item of the input
+    source : place of the input
     words : the input, uint32 (n,)
     layers : descriptors to run, from the first on
-    result, count : activation item of the output, and its words
+    result, count : place of the output, and its words
     moved : whether a word more is answered: the CRC of what was moved from external memory
     """
     commands = [
         *(command_word(Command.START), 0, layers),
-        *(command_word(Command.READ, Space.ACTIVATIONS), result, count),
+        *(command_word(Command.READ, result.space), result.base, count),
     ]
     if moved:
         commands += [command_word(Command.READ, Space.REGISTERS), Register.MOVED_CRC, 1]
-    head = _write_words(Space.ACTIVATIONS, source, words)
+    head = _write_words(source.space, source.base, words)
     return np.concatenate([head, np.array(commands, np.uint32)])
 
 
@@ -152,6 +168,24 @@ class HostPort:
         command = np.array([command_word(Command.READ, space), address, count], np.uint32)
         self._transport.write(command, self._timeout)
         return self._transport.read(count, self._timeout)
+
+    def counters(
+        self, space: Space, first: int, count: int, size: int, names: Sequence[str]
+    ) -> dict[str, int]:
+        """Counters by name, those of some descriptors summed.
+
+        Parameters
+        ----------
+        first, count : places of the descriptors, of `size` in all; behind the last comes the first
+        """
+        items, kind = len(COUNTERS), "<u8" if space == Space.UNITS else "<u4"
+        words = np.dtype(kind).itemsize // 4
+        parts = ((first, min(count, size - first)), (0, max(count - (size - first), 0)))
+        read = np.concatenate(
+            [self.read(space, place * items, words * n * items) for place, n in parts]
+        )
+        total = read.astype("<u4").view(kind).reshape(-1, items).astype(np.int64).sum(axis=0)
+        return dict(zip(names, total.tolist(), strict=False))
 
     def finish(self) -> None:
         """Return when all that was written has been taken."""

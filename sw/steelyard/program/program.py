@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from ..contract import AcceleratorConfig, registry
 from ..contract.configuration import shown
+from ..contract.registers import Space
 from ..engines import Engine
 from ..errors import FileRefused, UserError
 from ..network import Network, from_arrays, to_arrays
 from .archive import damaged, read_sealed, write_sealed
+from .checks import check
 from .host import HostPart
 from .known import KnownAnswer
-from .uses import Use, check_moves, uses_of
+from .uses import Use, uses_of
 
 __all__ = [
     "FORMAT_VERSION",
@@ -44,16 +46,26 @@ MOST = 1 << 48
 
 @dataclass(frozen=True)
 class Plane:
-    """Place of a tensor in activation memory: channel `c` begins at word ``base + c * pitch``."""
+    """Place of a tensor in activation memory: channel `c` begins at word ``base + c * pitch``.
+
+    One that lies in external memory lies there as it would on the chip; `base` then is the address
+    of its first 32-bit word, `pitch` still in activation words.
+    """
 
     base: int
     pitch: int
     shape: tuple[int, int, int]
+    external: bool = False
 
     @property
     def words(self) -> int:
         """Activation words of all channels."""
         return self.shape[0] * self.pitch
+
+    @property
+    def space(self) -> Space:
+        """Memory that it lies in."""
+        return Space.EXTERNAL if self.external else Space.ACTIVATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +167,8 @@ class Program:
     descriptors : uint32 (n, 32)
     parameters : uint32 (n, words of an item)
     weights : uint32 (n, words of a weight item)
-    external : words of external memory, uint32 (n,); where there are some, parameters and weights
-        are among them and none lies on the chip when a run begins
+    external : words of external memory, uint32 (n,): parameters and weights, if they do not lie on
+        the chip when a run begins, and then all descriptors, if these come in turn
     settings : what the engine keeps of the compilation, None for nothing
     host : what the host computes behind the network, None for nothing
     mapped : what :attr:`mapping` gives, of whom has it already; a file does not hold it
@@ -214,6 +226,21 @@ class Program:
     def output(self) -> Plane:
         """Where the network's output, or the first of several, lies after the last layer."""
         return self.outputs[self.network.output]
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether there are more descriptors than their memory holds, so that they are moved.
+
+        Descriptor `n` then goes to place ``n % max_layers``. The first ones are there when a run
+        begins, and again when it ends.
+        """
+        return len(self.descriptors) > self.config.memory.max_layers
+
+    @property
+    def uses_external(self) -> bool:
+        """Whether it needs external memory."""
+        planes = (self.input, *(entry.output for entry in self.layers))
+        return bool(self.external.size) or any(plane.external for plane in planes)
 
     @property
     def uses(self) -> tuple[Use, ...]:
@@ -288,8 +315,10 @@ class Program:
             "settings": self.engine.settings_to_dict(self.settings),
             "host": None if self.host is None else self.host.to_dict(),
             "batch": self.batch,
-            "input": asdict(self.input),
-            "layers": [asdict(entry) for entry in self.layers],
+            "input": _plane_values(self.input),
+            "layers": [
+                asdict(entry) | {"output": _plane_values(entry.output)} for entry in self.layers
+            ],
             "network": network,
             "known": self.answer.layers,
         }
@@ -336,7 +365,7 @@ class Program:
             )
             if manifest["config_sha256"] != program.config.hash().hex():
                 raise ValueError("its configuration does not match its hash")
-            _check(program)
+            check(program)
         return program
 
 
@@ -361,10 +390,21 @@ def _integer(what: str, value: object, low: int = 0) -> int:
     return value
 
 
+def _plane_values(plane: Plane) -> dict[str, Any]:
+    """A plane as JSON holds it; that it lies on the chip goes without saying."""
+    values = asdict(plane)
+    if not plane.external:
+        del values["external"]
+    return values
+
+
 def _plane(value: Mapping[str, Any]) -> Plane:
     channels, height, width = (_integer("a side", side, 1) for side in value["shape"])
     base, pitch = _integer("base", value["base"]), _integer("pitch", value["pitch"], 1)
-    return Plane(base, pitch, (channels, height, width))
+    external = value.get("external", False)
+    if not isinstance(external, bool):
+        raise ValueError(f"external must be true or false, not {shown(external)}")
+    return Plane(base, pitch, (channels, height, width), external)
 
 
 def _entry(value: Mapping[str, Any]) -> LayerEntry:
@@ -379,57 +419,3 @@ def _entry(value: Mapping[str, Any]) -> LayerEntry:
     if not isinstance(stored, bool):
         raise ValueError(f"stored must be true or false, not {shown(stored)}")
     return LayerEntry(k=k, output=_plane(value["output"]), stored=stored, **texts, **numbers)
-
-
-def _check(program: Program) -> None:
-    """Check that the parts of a program belong together.
-
-    Raises
-    ------
-    ValueError
-        If they do not; says which.
-    """
-    config, network = program.config, program.network
-    for what, array, width, limit in (
-        ("descriptors", program.descriptors, 32, config.memory.max_layers),
-        (
-            "parameters",
-            program.parameters,
-            len(config.parameter_bits),
-            config.memory.parameter_words,
-        ),
-        ("weights", program.weights, config.engine.weight_item_words, config.memory.weight_words),
-    ):
-        if array.dtype != np.uint32 or array.ndim != 2 or array.shape[1] != width:
-            raise ValueError(
-                f"array {what!r} must be uint32 (n, {width}), not {array.dtype} {array.shape}"
-            )
-        if len(array) > limit:
-            raise ValueError(f"array {what!r} has {len(array)} items where {limit} fit")
-    external, most = program.external, config.memory.external_words
-    if external.dtype != np.uint32 or external.ndim != 1:
-        raise ValueError(
-            f"array 'external' must be uint32 (n,), not {external.dtype} {external.shape}"
-        )
-    if len(external) > most:
-        raise ValueError(f"array 'external' has {len(external)} words where {most} fit")
-    check_moves(program)
-    table = [(entry.name, entry.kind) for entry in program.layers]
-    if table != [(layer.name, layer.kind) for layer in network.layers]:
-        raise ValueError("its layer table is not that of its network")
-    planes = [(program.input, network.input)]
-    first = 0
-    for entry, layer in zip(program.layers, network.layers, strict=True):
-        if entry.first != first or (entry.count > 0) != (entry.predicted_cycles > 0):
-            raise ValueError(f"layer {entry.name!r} has no descriptors of its own")
-        first += entry.count
-        planes.append((entry.output, layer.output))
-    if first != len(program.descriptors):
-        raise ValueError(f"its layers use {first} of {len(program.descriptors)} descriptors")
-    for plane, tensor in planes:
-        _, height, width = shape = network.tensor(tensor).shape
-        pitch = -(-height * width * program.batch // config.engine.lanes)
-        if (plane.shape, plane.pitch) != (shape, pitch):
-            raise ValueError(f"the place of tensor {tensor!r} does not match its shape")
-        if plane.base + plane.words > config.memory.activation_words:
-            raise ValueError(f"tensor {tensor!r} lies outside the activation memory")

@@ -33,20 +33,39 @@ def uses_of(program: "Program") -> tuple[Use, ...]:
     Of weights and parameters that are moved from external memory, up to the last item that a move
     reaches; the external memory comes last, if there is something in it.
     """
-    planes = [program.input, *(entry.output for entry in program.layers)]
-    peak = max(plane.base + plane.words for plane in planes)
+    # What is not stored lies where a later layer's output does, or nowhere.
+    stored = (entry.output for entry in program.layers if entry.stored)
+    planes = [program.input, *stored]
+    ends = [plane.base + plane.words for plane in planes if not plane.external]
     memory = program.config.memory
-    moved = bool(program.external.size)
-    weights = _reached(program, Space.WEIGHTS) if moved else len(program.weights)
-    parameters = _reached(program, Space.PARAMETERS) if moved else len(program.parameters)
-    external = Use("external words", program.external.size, memory.external_words)
-    return (
-        Use("activation words", peak, memory.activation_words),
-        Use("weight words", weights, memory.weight_words),
-        Use("parameter words", parameters, memory.parameter_words),
-        Use("layer descriptors", len(program.descriptors), memory.max_layers),
-        *((external,) if moved else ()),
-    )
+    item_words = program.config.activation_item_words
+    uses = [
+        Use(
+            "activation words",
+            max(_reached(program, Space.ACTIVATIONS), *ends, 0),
+            memory.activation_words,
+        ),
+        Use(
+            "weight words",
+            max(_reached(program, Space.WEIGHTS), len(program.weights)),
+            memory.weight_words,
+        ),
+        Use(
+            "parameter words",
+            max(_reached(program, Space.PARAMETERS), len(program.parameters)),
+            memory.parameter_words,
+        ),
+        Use(
+            "layer descriptors",
+            min(len(program.descriptors), memory.max_layers),
+            memory.max_layers,
+        ),
+    ]
+    if program.uses_external:
+        outside = (p.base + p.words * item_words for p in planes if p.external)
+        words = max(program.external.size, *outside, 0)
+        uses.append(Use("external words", words, memory.external_words))
+    return tuple(uses)
 
 
 def check_moves(program: "Program") -> None:
