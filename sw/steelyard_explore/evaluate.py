@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from steelyard.compile.plans import Planned, planned
+from steelyard.compile.planned import Planned
+from steelyard.compile.plans import planned
 from steelyard.contract import AcceleratorConfig, Descriptor, Operation
 from steelyard.contract.latencies import opening
 from steelyard.contract.sections import MEMORIES

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from steelyard.compile.cycles import busy
+from steelyard.compile.emission import StagedLayer
 from steelyard.compile.external import WORD_CYCLES, LayerMoves
-from steelyard.compile.plans import LayerPlan, Planned, layer_faults, planned
+from steelyard.compile.layer_plans import LayerPlan
+from steelyard.compile.planned import Planned
+from steelyard.compile.plans import layer_faults, planned
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import between, opening
 from steelyard.contract.sections import MEMORIES
@@ -30,6 +33,7 @@ class LayerCost:
     nnz : weights that are not zero
     weight_words : of the weight memory
     moved_words : 32-bit words that come from external memory, 0 where all lies on the chip
+    stored_words : those that go there
     waiting_cycles : of `cycles`, those of moves and of waiting for them
     cycles : of the layer with its start; on an engine that is not exact a bound, and where words
         are moved with an estimate of waiting for them
@@ -43,6 +47,7 @@ class LayerCost:
     nnz: int
     weight_words: int
     moved_words: int
+    stored_words: int
     waiting_cycles: int
     cycles: int
     bound: str
@@ -79,10 +84,15 @@ class Estimate:
         return sum(layer.moved_words for layer in self.layers)
 
     @property
+    def stored_words(self) -> int:
+        """32-bit words that go into external memory, of a batch."""
+        return sum(layer.stored_words for layer in self.layers)
+
+    @property
     def roofline_cycles(self) -> int:
         """Of a batch, if the busier of engine and external memory never waited."""
         computing = sum(layer.cycles - layer.waiting_cycles for layer in self.layers)
-        return max(computing, WORD_CYCLES * self.moved_words)
+        return max(computing, WORD_CYCLES * (self.moved_words + self.stored_words))
 
     @property
     def fits(self) -> bool:
@@ -216,11 +226,46 @@ def _estimate(plan: Planned, batch: int) -> Estimate:
         config=plan.config,
         batch=batch,
         uses=plan.uses,
-        layers=tuple(
-            _cost(each, moves, plan) for each, moves in zip(plan.plans, plan.moves, strict=True)
-        ),
-        exact=plan.engine.exact and plan.moved is None,
+        layers=tuple(_costs(plan)),
+        exact=plan.engine.exact and not plan.moves_words,
     )
+
+
+def _costs(plan: Planned) -> Iterator[LayerCost]:
+    if plan.staged is None:
+        for each, moves in zip(plan.plans, plan.moves, strict=True):
+            yield _cost(each, moves, plan)
+        return
+    for each, layer in zip(plan.plans, plan.staged.layers, strict=True):
+        yield _staged_cost(each, layer, plan.config)
+
+
+def _staged_cost(plan: LayerPlan, layer: StagedLayer, config: AcceleratorConfig) -> LayerCost:
+    """What a layer takes whose tensors or weights are moved in parts."""
+    units: Counter[str] = Counter()
+    for step in layer.steps:
+        units.update(busy(step, config))
+    if layer.loaded or layer.stored:
+        units["external memory"] = WORD_CYCLES * (layer.loaded + layer.stored)
+    moves = len(layer.descriptors) - len(layer.steps)
+    waiting = layer.waiting + moves * between(config)
+    return LayerCost(
+        name=plan.layer.name,
+        kind=plan.layer.kind,
+        k=plan.k,
+        nnz=plan.total("nnz"),
+        weight_words=plan.weight_items,
+        moved_words=layer.loaded,
+        stored_words=layer.stored,
+        waiting_cycles=waiting,
+        cycles=layer.computing + len(layer.steps) * between(config) + waiting,
+        bound=_longest(units),
+    )
+
+
+def _longest(units: Counter[str]) -> str:
+    """Unit that takes longest."""
+    return max(units, key=lambda unit: units[unit]) if units else "engine"
 
 
 def _cost(plan: LayerPlan, moves: LayerMoves, made: Planned) -> LayerCost:
@@ -241,7 +286,8 @@ def _cost(plan: LayerPlan, moves: LayerMoves, made: Planned) -> LayerCost:
         nnz=plan.total("nnz"),
         weight_words=plan.weight_items,
         moved_words=moved,
+        stored_words=0,
         waiting_cycles=waiting,
         cycles=plan.predicted_cycles + len(plan.steps) * between(config) + waiting,
-        bound=max(units, key=lambda unit: units[unit]) if units else "engine",
+        bound=_longest(units),
     )

@@ -12,9 +12,8 @@ from ..contract import DESCRIPTOR_WORDS, AcceleratorConfig, Descriptor
 from ..network import Network
 from ..program import LayerEntry, Plane, Program
 from ..progress import Progress
-from .memory import plane_pitch
-from .places import Places
-from .plans import Planned, planned
+from .planned import Planned
+from .plans import planned
 
 __all__ = ["compile"]
 
@@ -82,8 +81,10 @@ def _entries(
     """Layer table of the program."""
     entries = []
     first = 0
-    layers = zip(made.plans, made.moves, linked, strict=True)
-    for index, (plan, moves, descriptors) in enumerate(layers):
+    layers = zip(made.plans, _costs(made), linked, strict=True)
+    # What goes on from task to task lies in no memory that the host could read.
+    within = set() if made.division is None else made.division.within
+    for index, (plan, (cycles, words), descriptors) in enumerate(layers):
         entries.append(
             LayerEntry(
                 name=plan.layer.name,
@@ -92,17 +93,33 @@ def _entries(
                 first=first,
                 count=len(descriptors),
                 output=planes[plan.layer.output],
-                stored=plan.stored,
+                stored=plan.stored and index not in within,
                 nnz=plan.total("nnz"),
                 kept=plan.total("kept"),
                 weight_items=plan.weight_items,
-                activation_words=sum(b.words for b in made.buffers if b.first <= index <= b.last),
+                activation_words=words,
                 ideal_cycles=plan.total("ideal_cycles"),
-                predicted_cycles=plan.predicted_cycles + moves.cycles,
+                predicted_cycles=cycles,
             )
         )
         first += len(descriptors)
     return entries
+
+
+def _costs(made: Planned) -> list[tuple[int, int]]:
+    """Predicted cycles and activation words of each layer."""
+    if made.staged is not None:
+        return [
+            (layer.computing + layer.waiting, layer.activation_words)
+            for layer in made.staged.layers
+        ]
+    return [
+        (
+            plan.predicted_cycles + moves.cycles,
+            sum(b.words for b in made.buffers if b.first <= index <= b.last),
+        )
+        for index, (plan, moves) in enumerate(zip(made.plans, made.moves, strict=True))
+    ]
 
 
 def _contents(
@@ -112,7 +129,7 @@ def _contents(
     config = made.config
     parameters = [plan.parameters for plan in made.plans]
     none = np.zeros((0, config.engine.weight_item_words), np.uint32)
-    if made.moved is None:
+    if made.moved is None and not made.weights_moved:
         items = np.concatenate([none, *(words for layer in packed for words in layer)])
         return items, np.concatenate(parameters), np.zeros(0, np.uint32)
     image = [np.zeros(0, np.uint32)]
@@ -123,16 +140,15 @@ def _contents(
     return none, parameters[0][:0], np.concatenate(image)
 
 
-def _planes(
-    network: Network, places: Places, bases: dict[str, int], batch: int, lanes: int
-) -> dict[str, Plane]:
-    """Place of every tensor, of the bases of the buffers that they lie in."""
-    planes = {}
-    for name, tensor in network.tensors.items():
-        pitch = plane_pitch(tensor.shape, batch, lanes)
-        base = bases[places.buffer(name)] + places.start(name) * pitch
-        planes[name] = Plane(base, pitch, tensor.shape)
-    return planes
+def _in_turn(
+    made: Planned, external: NDArray[np.uint32], descriptors: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
+    """External memory's words with the descriptors behind them, where these come in turn."""
+    if made.staged is None or not made.staged.descriptor_words:
+        return external
+    behind = np.zeros(made.staged.descriptor_words, np.uint32)
+    behind[: descriptors.size] = descriptors.reshape(-1)
+    return np.concatenate([external, behind])
 
 
 def compile(
@@ -168,8 +184,11 @@ def compile(
     made = planned(network, config, batch, options)
     made.check_capacity()
     engine, network, plans = made.engine, made.network, made.plans
-    planes = _planes(network, made.places, made.bases, batch, config.engine.lanes)
-    linked = _with_moves(made, _link(made, planes))
+    planes = made.planes(batch)
+    if made.staged is None:
+        linked = _with_moves(made, _link(made, planes))
+    else:
+        linked = [tuple(layer.descriptors) for layer in made.staged.layers]
     entries = _entries(made, linked, planes)
 
     descriptors = [
@@ -185,6 +204,7 @@ def compile(
     if progress is not None:
         progress(len(plans), len(plans), plans[-1].layer.name)
     items, parameters, external = _contents(made, packed)
+    words = np.array(descriptors, np.uint32).reshape(-1, DESCRIPTOR_WORDS)
 
     return Program(
         config=config,
@@ -194,8 +214,8 @@ def compile(
         layers=tuple(entries),
         settings=made.settings,
         mapped=made.mapping,
-        descriptors=np.array(descriptors, np.uint32).reshape(-1, DESCRIPTOR_WORDS),
+        descriptors=words,
         parameters=parameters,
         weights=items,
-        external=external,
+        external=_in_turn(made, external, words),
     )

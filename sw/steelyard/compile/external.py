@@ -9,18 +9,17 @@ moves up to its own are done.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from ..contract import AcceleratorConfig
 from ..contract.descriptor import ANY_UNDER_WAY, FIELDS, Descriptor, Operation
 from ..contract.latencies import MOVE_CYCLES, between, fetched_after, fetched_meanwhile
 from ..contract.registers import Space
 from .cycles import predict
+from .layer_plans import LayerPlan
 
-if TYPE_CHECKING:
-    from .plans import LayerPlan
-
-__all__ = ["LayerMoves", "Moved", "Need", "by_layer", "move_all", "needs_of"]
+__all__ = [
+    "LayerMoves", "Moved", "Need", "by_layer", "loads", "move_all", "move_cycles", "needs_of",
+]  # fmt: skip
 
 BURST = FIELDS["length"].maximum
 """Words of a move at most."""
@@ -30,6 +29,14 @@ BURST_CYCLES = 24
 """Of a burst besides its words, at most: the first word's latency with a row to close and open."""
 WORD_CYCLES = 2
 """Of a word of 32 bits on 16 pins, at the clock of the accelerator (docs/notes/sdram.md)."""
+LEAST_ROW = 11
+"""Of a row of few words: of its burst alone."""
+SAME_BANK_CYCLES = 6
+"""More of a row that begins in the chip's bank of the one before, which has to be closed."""
+BANKS_WORDS = 1024
+"""Words of a row of all banks: after these comes the same bank again."""
+BANK_PART = 128
+"""Words by which the begins of rows miss that, and still lie in the same bank most often."""
 REFRESH = (607, 595)
 """Cycles with and without the refreshes among them, of the same note."""
 
@@ -99,9 +106,7 @@ class LayerMoves:
         return sum(map(len, self.before))
 
 
-def needs_of(
-    plans: Sequence["LayerPlan"], config: AcceleratorConfig
-) -> tuple[list[Need], list[int]]:
+def needs_of(plans: Sequence[LayerPlan], config: AcceleratorConfig) -> tuple[list[Need], list[int]]:
     """What the steps of all layers need, in order, and the cycles that each takes."""
     needs: list[Need] = []
     cycles: list[int] = []
@@ -148,24 +153,24 @@ def by_layer(steps: Sequence[int], moved: Moved | None) -> list[LayerMoves]:
 
 
 @dataclass
-class _Ring:
+class Ring:
     """Stretches of a memory that are in use, each until a step."""
 
     size: int
     head: int = 0
     reached: int = 0
-    used: list[tuple[int, int, int]] = field(default_factory=list)
+    _used: list[tuple[int, int, int]] = field(default_factory=list, init=False)
 
     def free(self, step: int) -> None:
         """Give back what only steps before one read."""
-        self.used = [each for each in self.used if each[2] >= step]
+        self._used = [each for each in self._used if each[2] >= step]
 
     def place(self, need: Need) -> int | None:
         """First item of a stretch for a need, None if there is none now."""
-        for start in (self.head if self.used else 0, 0):
+        for start in (self.head if self._used else 0, 0):
             end = start + need.items
-            if end <= self.size and all(end <= low or high <= start for low, high, _ in self.used):
-                self.used.append((start, end, need.last))
+            if end <= self.size and all(end <= low or high <= start for low, high, _ in self._used):
+                self._used.append((start, end, need.last))
                 self.head = end
                 self.reached = max(self.reached, end)
                 return start
@@ -173,7 +178,7 @@ class _Ring:
 
 
 @dataclass
-class _Clock:
+class Clock:
     """When moves end and steps begin, in cycles; an estimate, for refreshes fall where they do."""
 
     config: AcceleratorConfig
@@ -185,7 +190,9 @@ class _Clock:
         """Carry out a descriptor with a move."""
         self.now += MOVE_CYCLES + between(self.config)
         if descriptor.length:
-            cycles = WORD_CYCLES * descriptor.length * REFRESH[0] // REFRESH[1]
+            if len(self.done) >= ANY_UNDER_WAY:
+                self.now = max(self.now, self.done[-ANY_UNDER_WAY])
+            cycles = move_cycles(descriptor.rows, descriptor.length, descriptor.out_pitch)
             late = BURST_CYCLES if self.free <= self.now else 0
             self.free = max(self.free, self.now) + cycles + late
             self.done.append(self.free)
@@ -197,9 +204,22 @@ class _Clock:
             self.now += fetched_meanwhile(self.config)
 
 
-def _loads(need: Need, external: int, item: int) -> Iterator[Descriptor]:
+def move_cycles(rows: int, length: int, pitch: int = 0) -> int:
+    """Cycles of a move's words, and between its rows.
+
+    Parameters
+    ----------
+    pitch : words from a row to the next
+    """
+    apart = pitch % BANKS_WORDS
+    same = rows > 1 and (apart < BANK_PART or apart > BANKS_WORDS - BANK_PART)
+    row = max(WORD_CYCLES * length, LEAST_ROW) + SAME_BANK_CYCLES * same
+    return ((rows - 1) * row + WORD_CYCLES * length) * REFRESH[0] // REFRESH[1]
+
+
+def loads(need: Need, external: int, item: int, longest: int = BURST) -> Iterator[Descriptor]:
     """Moves of a need, each of whole items and no longer than a descriptor says."""
-    most = BURST // need.item_words
+    most = longest // need.item_words
     for first in range(0, need.items, most):
         count = min(most, need.items - first)
         yield Descriptor(
@@ -229,8 +249,8 @@ def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorCo
     if any(largest[space] > size for space, size in sizes.items()):
         steps = len(cycles)
         return Moved([], [], [[] for _ in range(steps)], [0] * steps, 0, largest)
-    rings = {space: _Ring(size) for space, size in sizes.items()}
-    clock = _Clock(config)
+    rings = {space: Ring(size) for space, size in sizes.items()}
+    clock = Clock(config)
     external = [0]
     items: list[int] = []
     ends: list[int] = []
@@ -249,7 +269,7 @@ def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorCo
             place = rings[need.space].place(need)
             if place is None:
                 break
-            moves += _loads(need, external[-1], place)
+            moves += loads(need, external[-1], place)
             issued += -(-need.words // (BURST // need.item_words * need.item_words))
             external.append(external[-1] + need.words)
             items.append(place)

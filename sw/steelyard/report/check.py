@@ -62,6 +62,7 @@ def _estimate(cost: Estimate, clock_hz: float | None) -> dict[str, Any]:
         "memories": [asdict(use) for use in cost.uses],
         "cycles": cost.cycles,
         "moved_words": cost.moved_words,
+        "stored_words": cost.stored_words,
         "roofline_cycles": cost.roofline_cycles,
         "clock_hz": clock_hz,
         "frames_per_second": rate,

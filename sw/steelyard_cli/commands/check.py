@@ -157,16 +157,17 @@ def _show(
     if examined.network is not None:
         ks = {layer.name: layer.k for layer in cost.layers if layer.k is not None}
         show(*mask_sentences(examined.network, ks, getattr(cost.config.engine, "group", 1)))
-    most = "" if cost.exact else "about " if cost.moved_words else "at most "
+    most = "" if cost.exact else "about " if cost.moved_words or cost.stored_words else "at most "
     text = f"{most}{cost.cycles:,} cycles a batch"
     if clock_hz is not None:
         least = {"": "", "about ": "about ", "at most ": "at least "}[most]
         rate = cost.frames_per_second(clock_hz)
         text += f"; at {clock_hz / 1e6:g} MHz {least}{rate:.1f} frames a second"
     show(f"{text}, without transfers")
-    if cost.moved_words:
+    if cost.moved_words or cost.stored_words:
         reached = percent(cost.roofline_cycles / cost.cycles)
+        stored = f" and {4 * cost.stored_words:,} into it" * bool(cost.stored_words)
         show(
-            f"{4 * cost.moved_words:,} bytes a batch from external memory; that is {reached} of "
-            f"the roofline, {cost.roofline_cycles:,} cycles"
+            f"{4 * cost.moved_words:,} bytes a batch from external memory{stored}; that is "
+            f"{reached} of the roofline, {cost.roofline_cycles:,} cycles"
         )

@@ -54,7 +54,10 @@ def refusals(fits: Sequence["BoardFit"]) -> list[str]:
 def layer_table(cost: "Estimate", title: str) -> Table:
     """Layers with their share of the time and what bounds them."""
     group = getattr(cost.config.engine, "group", None)
-    moved = bool(cost.moved_words)
+    moved = bool(cost.moved_words + cost.stored_words)
+    # Only networks whose activations are moved store anything.
+    stored = ["stored_words"] if cost.stored_words else []
+    moving = ["moved_words", *stored, "waiting_cycles"] if moved else []
     rows: list[Sequence[object]] = [
         (
             layer.name,
@@ -63,17 +66,18 @@ def layer_table(cost: "Estimate", title: str) -> Table:
             None if layer.k is None else f"{layer.k}/{group}",
             layer.nnz or None,
             layer.weight_words or None,
-            *([layer.moved_words or None, layer.waiting_cycles or None] if moved else []),
+            *(getattr(layer, name) or None for name in moving),
             layer.cycles,
             percent(layer.cycles / cost.cycles),
         )
         for layer in cost.layers
     ]
-    summed = ("nnz", "weight_words", *(("moved_words", "waiting_cycles") if moved else ()))
+    summed = ("nnz", "weight_words", *moving)
     sums = [sum(getattr(layer, name) for layer in cost.layers) for name in summed]
     rows.append(("all", "", "", "", *sums, cost.cycles, ""))
     cycles = "cycles" if cost.exact else "est. cyc." if moved else "max. cyc."
-    extra = ("moved words", "waiting") if moved else ()
+    titles = {"moved_words": "moved words", "stored_words": "stored", "waiting_cycles": "waiting"}
+    extra = [titles[name] for name in moving]
     names = ("layer", "kind", "bound by", "K", "nnz", "weight words", *extra, cycles, "share")
     return table(title, names, rows, left=3)
 

@@ -35,7 +35,7 @@ def plan_table(program: Program, rows: Sequence[Row], title: str) -> Table:
     rows : layers of the program's plan
     """
     predicted = "pred. cyc." if program.engine.exact else "max. cyc."
-    if program.external.size:
+    if program.uses_external:
         predicted = "est. cyc."
     columns = (
         *NAMES,

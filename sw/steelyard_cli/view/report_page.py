@@ -35,7 +35,7 @@ def report_page(
         outline=program.config.outline,
         grouped=any(row["k"] is not None for row in plan["layers"]),
         exact=program.engine.exact,
-        moved=bool(program.external.size),
+        moved=program.uses_external,
         config=_fields(plan["config"]),
         measured=measured,
         pictures=pictures,

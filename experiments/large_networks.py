@@ -1,0 +1,150 @@
+"""Networks for 224 x 224 images on a ULX3S 85F with external memory: traffic, cycles, exactness.
+
+    python experiments/large_networks.py resnet18 --rtl        # compiled RTL, minutes
+    python experiments/large_networks.py resnet18 mobilenet_v1 vgg16
+
+Weights are random, a quarter of each 16 is left where a layer has 16 input channels, and they are
+quantized on random images; of VGG16 these are the convolutions and poolings. Prints what each layer
+moves both ways, waits and takes, and what bounds it; with --rtl an image on compiled RTL of array,
+controller and chip, of which every layer is compared with the golden model.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from steelyard import driver, quantize
+from steelyard.check import assess
+from steelyard.compile import compile
+from steelyard.importer import load
+from steelyard.network.random import random_input
+from steelyard.zoo import models
+from steelyard_boards import board
+
+KEPT, GROUP = 4, 16
+SEPARABLE = (
+    (32, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2),
+    *[(512, 512, 1)] * 5, (512, 1024, 2), (1024, 1024, 1),
+)  # fmt: skip
+"""Channels and strides of MobileNetV1's blocks (Howard et al. 2017, table 1)."""
+
+
+def mobilenet_v1(size: int) -> nn.Module:
+    """The network of the paper."""
+
+    def conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> list[nn.Module]:
+        layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        return [layer, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    layers = conv(3, 32, 3, 2, 1)
+    for inputs, outputs, stride in SEPARABLE:
+        layers += [*conv(inputs, inputs, 3, stride, inputs), *conv(inputs, outputs, 1, 1, 1)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 1000))
+
+
+NETWORKS = {
+    "resnet18": models.resnet18,
+    "mobilenet_v1": mobilenet_v1,
+    "vgg16": lambda size: nn.Sequential(*list(models.vgg16(size))[:-3]),
+}
+
+
+@torch.no_grad()
+def pruned(net: nn.Module) -> nn.Module:
+    """The network with random weights, of which the largest of each group are left."""
+    for layer in net.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        weight = layer.weight
+        if weight.shape[1] % GROUP:
+            continue
+        rows = weight.reshape(*weight.shape[:2], -1).movedim(1, -1)
+        groups = rows.reshape(-1, GROUP)
+        order = groups.abs().argsort(1).argsort(1)
+        # As large as all of them were together.
+        groups = torch.where(order < GROUP - KEPT, 0, groups * (GROUP / KEPT) ** 0.5 / 1.4)
+        layer.weight.copy_(groups.reshape(rows.shape).movedim(-1, 1).reshape(weight.shape))
+    return net.eval()
+
+
+def integer_network(name: str, size: int):
+    """The network as integers, quantized on random images."""
+    torch.manual_seed(0)
+    images = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{name}.onnx")
+        quantize.quantize(pruned(NETWORKS[name](size)), images, path)
+        return load(path)
+
+
+def report(name: str, size: int, clock_hz: int, config, rtl: bool) -> bool:
+    """Print a network's layers; whether RTL is exact, where it is asked for."""
+    start = time.monotonic()
+    network = integer_network(name, size)
+    cost, problems = assess(network, config)
+    if cost is None or problems:
+        print(f"{name}: {problems[0]}")
+        return False
+    print(f"{name} at {size} x {size}, seed 0")
+    print(f"{'layer':30} {'loaded':>9} {'stored':>9} {'waiting':>9} {'cycles':>10}  bound by")
+    for layer in cost.layers:
+        if layer.cycles:
+            print(
+                f"{layer.name[-30:]:30} {layer.moved_words:9,} {layer.stored_words:9,} "
+                f"{layer.waiting_cycles:9,} {layer.cycles:10,}  {layer.bound}"
+            )
+    moved = 4 * (cost.moved_words + cost.stored_words)
+    computing = sum(layer.cycles - layer.waiting_cycles for layer in cost.layers)
+    print(
+        f"{4 * cost.moved_words / 1e6:.2f} MB loaded, {4 * cost.stored_words / 1e6:.2f} MB stored "
+        f"an image; {computing:,} cycles of computing, {moved // 2:,} of the memory at its peak"
+    )
+    cycles, exact = cost.cycles, True
+    if rtl:
+        program = compile(network, config)
+        x = random_input(network, 1, 0)
+        with driver.open("sim", config=config) as device:
+            wrong = driver.check(program, x, device)
+            cycles = device.cycles
+            wrong = wrong or driver.check_layers(program, x, device)
+        exact = wrong is None
+        print(f"RTL: {wrong or 'every layer equals the golden model'}; estimated {cost.cycles:,}")
+    print(
+        f"{cycles:,} cycles, {cost.roofline_cycles / cycles:.1%} of the roofline, "
+        f"{clock_hz / cycles:.1f} images a second at {clock_hz / 1e6:g} MHz, without the link "
+        f"({time.monotonic() - start:.0f} s)\n"
+    )
+    return exact
+
+
+def main() -> None:
+    """Report the networks that are named."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("networks", nargs="+", choices=NETWORKS)
+    parser.add_argument("--size", type=int, default=224, help="pixels of a side")
+    parser.add_argument("--board", default="ulx3s_85f")
+    parser.add_argument("--activation-words", type=int, help="in place of the board's")
+    parser.add_argument("--rtl", action="store_true", help="run an image on compiled RTL")
+    arguments = parser.parse_args()
+    chosen = board(arguments.board)
+    config = chosen.external
+    if arguments.activation_words:
+        config = config.with_(activation_words=arguments.activation_words)
+    exact = [
+        report(name, arguments.size, chosen.clock_hz, config, arguments.rtl)
+        for name in arguments.networks
+    ]
+    sys.exit(not all(exact))
+
+
+if __name__ == "__main__":
+    main()

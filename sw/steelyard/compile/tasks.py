@@ -1,0 +1,435 @@
+"""Layers as tasks that find room on the chip in turn: strips of rows, some of the channels.
+
+A task may go through several layers. What these hand on then lies on the chip alone, and rows that
+two strips need are computed twice.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..contract import AcceleratorConfig
+from ..contract.descriptor import Descriptor, Operation
+from ..contract.latencies import between
+from ..network import Network
+from .cycles import predict
+from .external import move_cycles
+from .layer_plans import LayerPlan
+from .memory import plane_pitch
+from .step import Step
+from .strips import Strip, cut, row_unit, takes_strips
+
+__all__ = ["Area", "Block", "Cutter", "Part", "Task", "side_by_side"]
+
+# Steps of a plan, each with its number, or some of the channels of one.
+Group = list[tuple[int, Step]]
+LOST = 8
+"""Part of the shorter one of computing and moving that is lost, though they go on side by side:
+what is moved for one task may hold up what another needs."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """Words of some channels of a tensor that are on the chip while a task needs them.
+
+    Members
+    -------
+    tensor : name
+    first, channels : which of its channels
+    words : of each channel's plane, first and last (exclusive)
+    pitch : words of the whole plane
+    moved : whether they come from external memory or go there; else they lie nowhere else
+    """
+
+    tensor: str
+    first: int
+    channels: int
+    words: tuple[int, int]
+    pitch: int
+    moved: bool = True
+
+    @property
+    def span(self) -> int:
+        """Words of a channel, which follow each other."""
+        return self.words[1] - self.words[0]
+
+    @property
+    def size(self) -> int:
+        """Words of all channels."""
+        return self.channels * self.span
+
+    def rows(self, item_words: int) -> tuple[int, int, int]:
+        """Rows of a move, 32-bit words of each, and from one to the next in external memory.
+
+        Whole planes are one row.
+        """
+        pitch = self.pitch * item_words
+        if self.span == self.pitch:
+            return 1, self.size * item_words, pitch
+        return self.channels, self.span * item_words, pitch
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one descriptor computes: a step of a layer's plan, or a strip of one.
+
+    Members
+    -------
+    layer : its number
+    number : of the step in its plan
+    inputs : of each input, and of the tensor that is added, where it is; None for the place of the
+        whole tensor on the chip
+    output : the same of the output
+    """
+
+    layer: int
+    number: int
+    step: Step
+    strip: Strip
+    inputs: tuple[Area | None, ...]
+    output: Area | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Parts that share what is on the chip for them.
+
+    Members
+    -------
+    parts : one after the other
+    added : area that is added to the results, None for none
+    """
+
+    parts: tuple[Part, ...]
+    added: Area | None = None
+
+    @cached_property
+    def areas(self) -> dict[Area, tuple[int, int]]:
+        """Areas, and the first and last part that needs each, in the order of their first parts."""
+        found: dict[Area, tuple[int, int]] = {}
+        for number, part in enumerate(self.parts):
+            for area in (*part.inputs, part.output):
+                if area is not None:
+                    found[area] = found.get(area, (number, 0))[0], number
+        return found
+
+    @cached_property
+    def output(self) -> Area | None:
+        """Area that is stored."""
+        return self.parts[-1].output
+
+    @cached_property
+    def in_place(self) -> bool:
+        """Whether the results take the place of what is added to them.
+
+        Each code is read before its sum is written there; but what is read besides must stay.
+        """
+        if self.added is None or self.output is None:
+            return False
+        uses = sum(self.added in part.inputs[:-1] for part in self.parts)
+        return not uses and self.added.size == self.output.size
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Words of each area; none of one that takes another's place."""
+        return [0 if self.in_place and area == self.output else area.size for area in self.areas]
+
+    @cached_property
+    def words(self) -> int:
+        """Words that it takes of the activation memory, besides tensors that lie there."""
+        return sum(self.sizes)
+
+
+def side_by_side(tasks: Sequence[Task]) -> list[int]:
+    """Words that are kept for each area of some tasks, in their order: those of the largest."""
+    sizes: list[int] = []
+    for task in tasks:
+        own = task.sizes
+        sizes += [0] * (len(own) - len(sizes))
+        sizes = [max(pair) for pair in zip(sizes, own + [0] * len(sizes), strict=False)]
+    return sizes
+
+
+@dataclass(frozen=True)
+class Block:
+    """Layers whose tasks run one after the other.
+
+    Members
+    -------
+    layers : their numbers
+    tasks : in their order
+    kept : whether the weights of all steps stay on the chip until the last task; else each step's
+        are loaded for each task anew
+    cost : cycles, an estimate by which blocks are compared
+    """
+
+    layers: tuple[int, ...]
+    tasks: tuple[Task, ...]
+    kept: bool
+    cost: int = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutter:
+    """What layers are cut with.
+
+    Members
+    -------
+    outside : whether a tensor lies in external memory
+    together : tasks that share the room at most; with one, nothing is moved while it is computed
+    weights : items that weights may take to be kept on the chip
+    known : blocks that were cut before
+    """
+
+    network: Network
+    plans: Sequence[LayerPlan]
+    config: AcceleratorConfig
+    batch: int
+    outside: Callable[[str], bool]
+    together: int = 1
+    weights: int = 0
+    known: dict[Any, Block | None] = field(default_factory=dict)
+
+    @property
+    def lanes(self) -> int:
+        """Pixels of a word."""
+        return self.config.engine.lanes
+
+    def pitch(self, name: str) -> int:
+        """Words of a channel of a tensor."""
+        return plane_pitch(self.network.tensor(name).shape, self.batch, self.lanes)
+
+    def least(self, index: int) -> int:
+        """Words of the largest of the smallest tasks that a layer can be cut in."""
+        whole = self._whole(index)
+        if not whole.areas:
+            return 0
+        found = [whole.words]
+        height = self.heights(index)[-1]
+        for groups in (ways := self._together(index))[:1] + ways[-1:]:
+            tasks = [task for group in groups for task in self._rows((index,), height, group)]
+            found.append(sum(side_by_side(tasks)))
+        return min(found)
+
+    def block(self, layers: tuple[int, ...], room: int) -> Block | None:
+        """The tasks of layers that are done soonest; None if none find room.
+
+        Parameters
+        ----------
+        layers : one, or several that tasks go through
+        room : words that there are for tasks
+        """
+        plans = [self.plans[number] for number in layers]
+        names = (n for p in plans for n in (*p.layer.inputs, p.addend, p.layer.output))
+        key = layers, room, tuple(name is not None and self.outside(name) for name in names)
+        if key not in self.known:
+            made = self._layer(layers[0], room) if len(layers) == 1 else self._run(layers, room)
+            self.known[key] = made
+        return self.known[key]
+
+    def _layer(self, index: int, room: int) -> Block | None:
+        """The same of one layer."""
+        whole = self._whole(index)
+        found = []
+        if whole.words <= room:
+            found.append(self._block((index,), [whole], False, 1))
+            if not whole.areas:
+                return found[0]
+        for share in range(1, self.together + 1):
+            for groups in self._together(index):
+                highest = self._highest((index,), groups[0], room // share)
+                if highest is not None:
+                    height, tasks = highest
+                    for group in groups[1:]:
+                        tasks += self._rows((index,), height, group)
+                    if sum(side_by_side(tasks)) > room // share:
+                        continue
+                    kept = all(map(self._keeps, groups))
+                    found.append(self._block((index,), tasks, kept, share))
+        return min(found, key=lambda each: each.cost, default=None)
+
+    def _run(self, layers: tuple[int, ...], room: int) -> Block | None:
+        """The same of several layers, of whose outputs the last one alone is stored."""
+        if not self._keeps([own for number in layers for own in self._steps(number)]):
+            return None
+        found = []
+        for share in range(1, self.together + 1):
+            highest = self._highest(layers, None, room // share)
+            if highest is not None:
+                found.append(self._block(layers, highest[1], True, share))
+        return min(found, key=lambda each: each.cost, default=None)
+
+    def _steps(self, index: int) -> Group:
+        return list(enumerate(self.plans[index].steps))
+
+    def _keeps(self, group: Group) -> bool:
+        """Whether the weights of some steps find room at a time."""
+        sizes = [step.descriptor.weight_count for _, step in group]
+        # Stretches do not go around the end of their memory, which wastes less than one.
+        return sum(sizes) + max(sizes) * (len(sizes) > 1) <= self.weights
+
+    def heights(self, index: int) -> list[int]:
+        """Heights of strips that end with a word, the highest first."""
+        plan = self.plans[index]
+        rows = self.network.tensor(plan.layer.output).shape[1]
+        unit = row_unit(plan.steps[0].descriptor, self.lanes)
+        units = -(-rows // unit)
+        even = {-(-units // count) * unit for count in range(1, units + 1)}
+        return sorted({min(height, rows) for height in even}, reverse=True)
+
+    def _together(self, index: int) -> list[list[Group]]:
+        """Steps of which strips are made together: all of them, or some at a time.
+
+        Layers that work on each channel apart have as many steps as one likes.
+        """
+        steps = self._steps(index)
+        d = steps[0][1].descriptor
+        if not takes_strips(self.plans[index].layer, d):
+            return []
+        if len(steps) == 1 and d.op != Operation.CONV:
+            counts = {-(-d.in_channels // (1 << n)) for n in range(7)}
+            ways = sorted(counts, reverse=True)
+            return [[[(0, each)] for each in _some(steps[0][1], n)] for n in ways]
+        sizes = dict.fromkeys(-(-len(steps) // n) for n in range(1, len(steps) + 1))
+        return [[steps[n : n + size] for n in range(0, len(steps), size)] for size in sizes]
+
+    def _highest(
+        self, layers: tuple[int, ...], group: Group | None, room: int
+    ) -> tuple[int, list[Task]] | None:
+        """Height of the highest strips that there is room for, and their tasks."""
+        total = self.network.tensor(self.plans[layers[-1]].layer.output).shape[1]
+        for height in self.heights(layers[-1]):
+            # One that borders on none of the map's ends is the largest.
+            within = total // height // 2 * height
+            if self._strip(layers, (within, min(within + height, total)), group).words > room:
+                continue
+            tasks = list(self._rows(layers, height, group))
+            if sum(side_by_side(tasks)) <= room:
+                return height, tasks
+        return None
+
+    def _whole(self, index: int) -> Task:
+        """Task of all of a layer."""
+        plan = self.plans[index]
+        reads, writes = self.pitch(plan.layer.inputs[0]), self.pitch(plan.layer.output)
+        height = self.network.tensor(plan.layer.inputs[0]).shape[1]
+        strips = [
+            (number, step, Strip(step.descriptor, (0, height), (0, reads), (0, writes)))
+            for number, step in enumerate(plan.steps)
+        ]
+        return self._task([self._parts(index, strips)])
+
+    def _rows(self, layers: tuple[int, ...], height: int, group: Group | None) -> Iterator[Task]:
+        """Tasks of so many rows of the last layer's output each."""
+        total = self.network.tensor(self.plans[layers[-1]].layer.output).shape[1]
+        for first in range(0, total, height):
+            yield self._strip(layers, (first, min(first + height, total)), group)
+
+    def _strip(self, layers: tuple[int, ...], rows: tuple[int, int], group: Group | None) -> Task:
+        """Task of some rows of the last layer's output.
+
+        Parameters
+        ----------
+        group : steps of a single layer, None for all of all layers
+        """
+        made = []
+        for place, index in reversed(list(enumerate(layers))):
+            steps = self._steps(index) if group is None else group
+            ends = {"source": place == 0, "target": place == len(layers) - 1}
+            strips = [(*own, cut(own[1].descriptor, *rows, self.lanes, **ends)) for own in steps]
+            rows = strips[0][2].rows
+            made.append(self._parts(index, strips, **ends))
+        return self._task(made[::-1])
+
+    def _task(self, made: list[list[Part]]) -> Task:
+        last = made[-1][0]
+        added = last.inputs[-1] if self.plans[last.layer].addend is not None else None
+        return Task(tuple(part for parts in made for part in parts), added)
+
+    def _parts(
+        self,
+        index: int,
+        strips: Sequence[tuple[int, Step, Strip]],
+        *,
+        source: bool = True,
+        target: bool = True,
+    ) -> list[Part]:
+        """Parts of a layer in a task.
+
+        Parameters
+        ----------
+        source, target : as :func:`.strips.cut` takes them
+        """
+        plan, strip = self.plans[index], strips[0][2]
+        reads, inputs, writes, outputs = 0, None, 0, None
+        if takes_strips(plan.layer, plan.steps[0].descriptor):
+            steps = [step for _, step, _ in strips]
+            reads, writes = min(s.reads for s in steps), min(s.writes for s in steps)
+            inputs = max(s.reads + s.descriptor.in_channels for s in steps) - reads
+            ends = (s.writes + _channels(s.descriptor, self.config) for s in steps)
+            outputs = max(ends) - writes
+        first, *others = plan.layer.inputs
+        areas = [self._area(first, strip.reads, reads, inputs, source)]
+        areas += [self._area(name, strip.reads, reads, inputs, True) for name in others]
+        if plan.addend is not None:
+            areas.append(self._area(plan.addend, strip.writes, writes, outputs, True))
+        output = self._area(plan.layer.output, strip.writes, writes, outputs, target)
+        return [
+            Part(index, number, step, each, tuple(areas), output) for number, step, each in strips
+        ]
+
+    def _area(
+        self, name: str, words: tuple[int, int], first: int, channels: int | None, moved: bool
+    ) -> Area | None:
+        if moved and not self.outside(name):
+            return None
+        if channels is None:
+            channels = self.network.tensor(name).shape[0]
+        return Area(name, first, channels, words, self.pitch(name), moved)
+
+    def _block(
+        self, layers: tuple[int, ...], tasks: Sequence[Task], kept: bool, share: int
+    ) -> Block:
+        """Block with its cycles: of computing or of moving, and of what is not done beside it."""
+        config = self.config
+        computing = moving = items = 0
+        last = None
+        for task in tasks:
+            for area in task.areas:
+                if area.moved:
+                    moving += move_cycles(*area.rows(config.activation_item_words))
+                    computing += between(config)
+            for part in task.parts:
+                computing += predict(part.strip.descriptor, config) + between(config)
+                if (part.layer, part.number) != last:
+                    items += part.step.descriptor.weight_count
+                last = part.layer, part.number
+        if kept:
+            items = sum(self.plans[number].weight_items for number in layers)
+        moving += move_cycles(1, items * config.engine.weight_item_words)
+        shorter = min(computing, moving)
+        if share > 1:
+            # The first task has nothing to be loaded beside, the last one is stored beside none.
+            shorter = max(shorter // len(tasks), shorter // LOST)
+        return Block(layers, tuple(tasks), kept, max(computing, moving) + shorter)
+
+
+def _some(step: Step, count: int) -> Iterator[Step]:
+    """Steps of some channels each, of one of channels that nothing connects."""
+    d = step.descriptor
+    for first in range(0, d.in_channels, count):
+        yield Step(
+            descriptor=d.but(in_channels=min(count, d.in_channels - first)),
+            reads=step.reads + first,
+            writes=step.writes + first,
+            # Two operands have one parameter for all channels.
+            item=step.item + (0 if Operation(d.op).joins else first),
+        )
+
+
+def _channels(d: Descriptor, config: AcceleratorConfig) -> int:
+    """Output channels of a descriptor."""
+    if d.op != Operation.CONV:
+        return d.in_channels
+    return (d.passes - 1) * config.engine.columns + d.last_columns

@@ -1,0 +1,178 @@
+"""Networks whose activations find no room on the chip, run on memories whose moves end any time."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from steelyard.check import assess
+from steelyard.compile import Descriptor, Operation, compile
+from steelyard.compile.plans import planned
+from steelyard.contract import configure
+from steelyard.contract.registers import Space
+from steelyard.errors import DoesNotFit
+from steelyard.network import NetworkBuilder, golden
+from steelyard.network.random import random_input, random_network, random_weight
+from steelyard.program import Program
+from strip_machine import StripMachine
+
+CHIP = configure(
+    "array", lanes=4, columns=4, requantizers=2, weight_words=1 << 16, parameter_words=1 << 16,
+    activation_words=1 << 16, max_layers=1024, shared_taps=False,
+)  # fmt: skip
+SMALL = CHIP.with_(weight_words=512, parameter_words=160, external_words=1 << 16)
+
+QUICK = SMALL.with_(
+    lanes=8, columns=8, requantizers=8, weight_words=128, activation_words=224, max_layers=128
+)
+"""Computes faster than words are moved."""
+
+
+def residual():
+    """A stem, a pooling, and two blocks whose results are added to what they got."""
+    rng = np.random.default_rng(5)
+    net = NetworkBuilder("residual", (3, 24, 24))
+
+    def conv(source, channels, name, stride=1, kernel=3):
+        shape = (channels, net.tensors[source].shape[0], kernel, kernel)
+        weight = random_weight(rng, shape, group=16, k=4)
+        pad = (kernel // 2,) * 4
+        return net.conv(
+            weight, source, name=name, stride=stride, padding=pad, multiplier=1 << 22, shift=32
+        )
+
+    x = net.max_pool(3, conv("input", 8, "stem"), stride=2, padding=1)
+    for number in range(2):
+        y = conv(conv(x, 8, f"a{number}"), 8, f"b{number}")
+        x = net.add(y, x, multipliers=(1 << 20, 1 << 20), shift=21)
+    conv(x, 12, "last", stride=2)
+    return net.network()
+
+
+@cache
+def small_residual(max_layers=1024):
+    memories = {"activation_words": 320, "weight_words": 128, "max_layers": max_layers}
+    return compile(residual(), SMALL.with_(**memories))
+
+
+def assert_runs(program, seed=0):
+    """All layers are the golden model's, however fast moves are; words that were moved."""
+    x = random_input(program.network, program.batch, seed)
+    expected = golden.run(program.network, x, trace=True)
+    moved = set()
+    for late in (False, True):
+        machine = StripMachine(program, late=late, seed=seed)
+        # A run leaves everything as the next one needs it.
+        for layerwise in (True, False) if late else (False,):
+            before = machine.moved
+            for name, values in machine.run(x, layerwise=layerwise).items():
+                assert np.array_equal(values, expected[name]), (name, late, layerwise)
+            moved.add(machine.moved - before)
+    (words,) = moved
+    return words
+
+
+def descriptors(program):
+    return [Descriptor.from_words(words) for words in program.descriptors]
+
+
+@pytest.mark.parametrize(("share", "max_layers", "batch"), [(0.75, 1024, 2), (0.4, 32, 1)])
+@pytest.mark.parametrize("seed", [6, 7, 10, 14, 20])
+def test_networks_that_find_no_room_are_exact(seed, share, max_layers, batch):
+    network = random_network(seed, layers=7, max_channels=12, max_pixels=200)
+    need = planned(network, CHIP, batch, {}).uses[0].used
+    words = max(int(need * share) // 16 * 16, 16)
+    config = SMALL.with_(activation_words=words, max_layers=max_layers, weight_words=1024)
+    try:
+        program = compile(network, config, batch=batch)
+    except DoesNotFit as error:
+        # Then it fits memories that are as large as it says.
+        assert error.needs.keys() <= {"activation_words", "weight_words", "parameter_words"}
+        program = compile(network, config.with_(**error.needs), batch=batch)
+    print(f"{len(program.descriptors)} descriptors, {assert_runs(program, seed)} words")
+
+
+@pytest.mark.parametrize("max_layers", [1024, 64, 32])
+def test_a_residual_network_is_exact(max_layers):
+    program = small_residual(max_layers)
+    assert program.in_turn == (len(program.descriptors) > max_layers)
+    assert program.in_turn or max_layers > 32
+    cost, problems = assess(program.network, program.config)
+    assert not problems and cost.uses == program.uses
+    assert assert_runs(program) == cost.moved_words + cost.stored_words
+    every = descriptors(program)
+    assert cost.stored_words == sum(d.rows * d.length for d in every if d.op == Operation.STORE)
+    for use in program.uses:
+        assert use.used <= use.available
+
+
+def test_tensors_lie_outside_where_the_chip_has_no_room():
+    program = small_residual()
+    assert program.input.external and program.input.space == Space.EXTERNAL
+    assert all(plane.external for plane in program.outputs.values())
+    words = program.pack_activations(random_input(program.network, 1, 0)).size
+    assert words == program.input.words * program.config.activation_item_words
+    planes = [program.input, *(entry.output for entry in program.layers if entry.stored)]
+    assert min(plane.base for plane in planes if plane.external) >= program.external.size > 0
+
+
+def test_strips_go_through_several_layers_that_fit_together():
+    program = compile(residual(), QUICK)
+    stem, pool = program.layers[:2]
+    assert not stem.stored and stem.count == 0 and pool.stored and pool.output.external
+    operations = [d.op for d in descriptors(program)[: pool.count] if not d.moves]
+    assert operations[:4] == [Operation.CONV, Operation.MAX_POOL] * 2
+    assert_runs(program)
+
+
+def test_sums_take_the_place_of_what_is_added():
+    program = small_residual()
+    fused = [d for d in descriptors(program) if d.fused]
+    assert fused and {d.addend_offset for d in fused} == {0}
+
+
+def test_the_first_descriptors_come_back():
+    program = small_residual(32)
+    machine = StripMachine(program)
+    first = machine.descriptors.copy()
+    machine.run(random_input(program.network, 1, 0))
+    assert np.array_equal(machine.descriptors, first)
+
+
+def test_a_program_with_activations_outside_is_saved_and_loaded(tmp_path):
+    program = small_residual(32)
+    program.save(tmp_path / "net.syp")
+    loaded = Program.load(tmp_path / "net.syp")
+    assert loaded.layers == program.layers and loaded.input == program.input
+    assert loaded.uses == program.uses and loaded.in_turn
+    assert np.array_equal(loaded.external, program.external)
+
+
+def test_what_fits_keeps_its_planes_as_they_were(tmp_path):
+    program = compile(residual(), CHIP.with_(external_words=1 << 16))
+    program.save(tmp_path / "net.syp")
+    assert b'"external"' not in (tmp_path / "net.syp").read_bytes()
+    assert not program.uses_external
+
+
+def test_layers_of_which_no_strip_fits_are_refused_with_amounts():
+    sentence = (
+        r"needs \d+ activation words where the configuration has 64 \(\d+ too many\) for parts of "
+        r"layer 'last'; raise activation_words to \d+ in the configuration"
+    )
+    with pytest.raises(DoesNotFit, match=sentence) as refused:
+        compile(residual(), SMALL.with_(activation_words=64))
+    found = compile(residual(), SMALL.with_(activation_words=64).with_(**refused.value.needs))
+    assert_runs(found)
+
+
+def test_descriptors_in_turn_need_a_memory_that_goes_around():
+    with pytest.raises(DoesNotFit, match="layer descriptors where the configuration has 48"):
+        small_residual(48)
+
+
+def test_weights_that_fit_stay_on_the_chip():
+    program = compile(residual(), SMALL.with_(activation_words=256, weight_words=4096))
+    assert len(program.weights) and not program.external.size and program.uses_external
+    assert {d.space for d in descriptors(program) if d.moves and d.length} == {Space.ACTIVATIONS}
+    assert_runs(program)

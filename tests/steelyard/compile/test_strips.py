@@ -1,0 +1,94 @@
+"""A layer's rows, computed a strip at a time, are those of the whole layer."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from steelyard.compile import Descriptor, compile
+from steelyard.compile.strips import cut, row_unit
+from steelyard.contract import configure
+from steelyard.network import NetworkBuilder, golden
+from steelyard.network.random import random_conv, random_input
+from strip_machine import StripMachine
+
+CONFIG = configure(
+    "array", lanes=8, columns=6, group=8, requantizers=4, window_groups=8,
+    activation_words=8192, weight_words=1 << 14, parameter_words=1024, max_layers=64,
+)  # fmt: skip
+
+
+def pooled(rng, kind, kernel, stride, padding, size):
+    net = NetworkBuilder("pooled", (3, *size))
+    if kind == "max_pool":
+        net.max_pool(kernel=kernel, stride=stride, padding=padding)
+    else:
+        net.avg_pool(kernel=kernel, stride=stride)
+    return net.network()
+
+
+def in_strips(program, x, height):
+    """The layer's output, each strip read from rows of its own that nothing else lies beside."""
+    config, lanes = program.config, program.config.engine.lanes
+    machine = StripMachine(program)
+    machine.write(program.input, x)
+    source, output = program.input, program.layers[0].output
+    lay = machine.activations.copy()
+    found = np.zeros((output.shape[0], output.pitch, lanes), np.int8)
+    for words in program.descriptors:
+        d = Descriptor.from_words(words)
+        unit = row_unit(d, lanes)
+        rows = output.shape[1]
+        step = -(-height // unit) * unit
+        for first in range(0, rows, step):
+            strip = cut(d, first, min(first + step, rows), lanes)
+            begin, end = strip.reads
+            machine.activations[:] = machine.junk(*machine.activations.shape)
+            low = config.memory.activation_words - source.shape[0] * (end - begin)
+            for channel in range(source.shape[0]):
+                place = source.base + channel * source.pitch
+                at = low + channel * (end - begin)
+                machine.activations[at : at + end - begin] = lay[place + begin : place + end]
+            channels = (d.out_base - output.base) // output.pitch
+            begins, ends = strip.writes
+            made = replace(
+                strip.descriptor, in_base=low, in_pitch=end - begin, out_base=0,
+                out_pitch=ends - begins,
+            )  # fmt: skip
+            made.words("strip", config)
+            machine.compute(made)
+            count = (
+                (d.passes - 1) * config.engine.columns + d.last_columns if d.passes else len(found)
+            )
+            for channel in range(count):
+                at = channel * (ends - begins)
+                part = machine.activations[at : at + ends - begins]
+                found[channels + channel, begins:ends] = part
+    pixels = output.shape[1] * output.shape[2] * program.batch
+    planes = found.reshape(len(found), -1)[:, :pixels]
+    shape = (*output.shape, program.batch)
+    return planes.reshape(shape).transpose(3, 0, 1, 2)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_strips_of_a_layer_are_the_whole_layer(seed):
+    rng = np.random.default_rng([16, seed])
+    kernel = tuple(int(n) for n in rng.integers(1, 6, 2))
+    stride = tuple(int(n) for n in rng.integers(1, 4, 2))
+    padding = tuple(int(rng.integers(0, kernel[n % 2])) for n in range(4))
+    size = tuple(int(n) for n in rng.integers(6, 24, 2))
+    batch = int(rng.choice([1, 1, 2, 3]))
+    kind = rng.choice(["conv", "conv", "max_pool", "avg_pool"])
+    if kind == "conv":
+        network = random_conv(
+            rng, in_channels=int(rng.integers(1, 6)), out_channels=int(rng.integers(1, 14)),
+            size=size, kernel=kernel, stride=stride, padding=padding, k=4, group=8,
+        )  # fmt: skip
+    else:
+        network = pooled(rng, kind, kernel, stride, padding, size)
+    program = compile(network, CONFIG, batch=batch)
+    x = random_input(network, batch, seed)
+    expected = golden.run(network, x)
+    for height in (1, 4):
+        actual = in_strips(program, x, height)
+        assert np.array_equal(actual, expected), (kind, kernel, stride, padding, size, height)
