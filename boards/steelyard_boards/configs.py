@@ -57,8 +57,8 @@ LARGE = configure(
 )
 """ECP5-85F: 256 multiplications on 128 of 156 multipliers, 12 more for the requantizers, 4 for
 pairs of activations and 8 for fused additions."""
-# Weights come and go, so their memory may be smaller; activations have to fit, and descriptors, of
-# which moves are some.
+# Weights come and go, so their memory may be smaller; the more activations stay, the fewer are
+# moved. Moves are descriptors, too.
 SMALL_EXTERNAL = SMALL.with_(
     external_words=EXTERNAL_WORDS, weight_words=2048, activation_words=8192, max_layers=128
 )

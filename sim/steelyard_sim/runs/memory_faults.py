@@ -168,7 +168,7 @@ class MemoryBench:
         self._line.fault = force
 
     def latency(self) -> None:
-        """The memory is earlier or later than it was found to be."""
+        """The memory may be earlier or later than it was found to be."""
         self._choose(self._rng.choice(READ_LATENCIES))
 
     def address(self) -> None:

@@ -83,8 +83,9 @@ class MemoryConfig(Configuration):
     """Whether weights are read ahead into a queue; without it the weight memory has one port, which
     the host shares."""
     external_words: int = 0
-    """32-bit words of an external memory, from which weights and parameters are moved while layers
-    run: a power of two from 2**16 to 2**24, or 0 for none."""
+    """32-bit words of an external memory, with which weights, parameters, activations and
+    descriptors are exchanged while layers run: a power of two from 2**16 to 2**24, or 0 for
+    none."""
 
     def __post_init__(self) -> None:
         self._integers(*MEMORIES)
