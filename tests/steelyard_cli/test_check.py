@@ -232,8 +232,12 @@ def test_a_board_whose_sdram_holds_a_network_is_said_to(steelyard, tmp_path, mon
     np.save("x.npy", np.random.default_rng(1).standard_normal((8, 4096)).astype(np.float32))
     quantized = steelyard("quantize", "wide.onnx", "--calibration", "x.npy", "-o", "int8.onnx")
     assert quantized.status == 0, quantized.err
+    checked = steelyard("check", "int8.onnx", "--board", "ulx3s_85f")
+    assert checked.status == 2
+    assert "The SDRAM of board 'ulx3s_85f' holds the network: write that" in checked.err
     compiled = ("compile", "int8.onnx", "-o", "net.syp", "--board", "ulx3s_85f")
     found = steelyard(*compiled)
+    assert re.search(r"'steelyard boards .*?' and give '.*?'", found.err)[0] in checked.err
     found.refused("the SDRAM of board 'ulx3s_85f' holds it: write that configuration with")
     advice = re.search(r"'steelyard (boards .*?)' and give '(--board .*?)'", found.err)
     assert advice is not None

@@ -73,7 +73,8 @@ def command(
     if chosen is None:
         _on_boards(examined, batch, json_file)
     else:
-        _on_configuration(examined, chosen, board, batch, json_file)
+        own = board is not None and config is None
+        _on_configuration(examined, chosen, board, batch, json_file, own=own)
 
 
 def _sparse(examined: "Examined") -> str:
@@ -134,8 +135,10 @@ def _on_configuration(
     board: str | None,
     batch: int,
     json_file: Path | None,
+    *,
+    own: bool,
 ) -> None:
-    """The tables of a configuration, or why it does not run the network."""
+    """Tables of a configuration, `own` if it is the board's, or why it does not run the network."""
     from steelyard.check import assess
 
     assert examined.network is not None
@@ -145,6 +148,14 @@ def _on_configuration(
         write_json(json_file, check_document(examined, cost, clock, board, (), problems))
     if cost is not None:
         _show(examined, cost, board, clock)
+    if problems and board is not None and own:
+        external = find_board(board).external
+        if external is not None and not assess(examined.network, external, batch=batch)[1]:
+            note(
+                f"The SDRAM of board {board!r} holds the network: write that configuration with "
+                f"'steelyard boards {board} --external -o {board}.toml' and give '--board {board} "
+                f"--config {board}.toml'."
+            )
     refuse(problems, examined.name)
 
 
