@@ -1,7 +1,9 @@
 """Activation memory plan: where each tensor's planes lie, reused as soon as nobody reads them."""
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from ..network import Network
 from .places import Places
@@ -56,11 +58,11 @@ def _first_fit(buffers: Sequence[Buffer]) -> tuple[int, dict[str, int]]:
     placed: list[tuple[int, Buffer]] = []
     for buffer in buffers:
         base = 0
-        for start, other in sorted(placed, key=lambda entry: entry[0]):
+        for start, other in placed:
             alive_together = other.first <= buffer.last and buffer.first <= other.last
             if alive_together and start < base + buffer.words and base < start + other.words:
                 base = start + other.words
-        placed.append((base, buffer))
+        insort(placed, (base, buffer), key=itemgetter(0))
     peak = max(base + buffer.words for base, buffer in placed)
     return peak, {buffer.name: base for base, buffer in placed}
 

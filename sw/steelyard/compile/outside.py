@@ -77,6 +77,7 @@ def divide(
     longest: int,
     weights: int,
     cut: dict[Any, Block | None],
+    known: dict[Any, int],
 ) -> Division | None:
     """Leave tensors on the chip, small ones first, as long as all layers can be computed.
 
@@ -88,12 +89,12 @@ def divide(
     longest : layers that tasks go through at most
     weights : items that weights may take to be kept while tasks run
     cut : blocks of the same plans that were cut before, to which others are added
+    known : words of the smallest tasks of the same plans, the same way
     """
     size = config.memory.activation_words
     every = buffers
     buffers, same = _in_place(network, plans, buffers, places)
     computing = [number for number, plan in enumerate(plans) if plan.steps]
-    known: dict[tuple[int, tuple[bool, ...]], int] = {}
 
     def root(name: str) -> str:
         return same.get(places.buffer(name), places.buffer(name))
@@ -105,26 +106,43 @@ def divide(
             outside=lambda name: root(name) not in names, together=2, weights=weights, known=cut,
         )  # fmt: skip
 
-    def least(own: Cutter, number: int) -> int:
-        plan = plans[number]
-        names = (*plan.layer.inputs, plan.addend or plan.layer.output, plan.layer.output)
-        key = number, tuple(own.outside(name) for name in names)
+    touched = {
+        number: tuple(
+            root(name)
+            for plan in (plans[number],)
+            for name in (*plan.layer.inputs, plan.addend or plan.layer.output, plan.layer.output)
+        )
+        for number in computing
+    }
+
+    def least(own: Cutter, number: int, lying: set[str]) -> int:
+        key = number, tuple(name in lying for name in touched[number])
         if key not in known:
             known[key] = own.least(number)
         return known[key]
 
     def fits(inside: Sequence[Buffer]) -> bool:
         own, (_, bases) = cutter(inside), assign(inside) if inside else (0, {})
+        lying = {each.name for each in inside}
         return all(
-            least(own, number) * spare <= size - _top(inside, bases, [number])
+            least(own, number, lying) * spare <= size - _top(inside, bases, [number])
             for number in computing
         )
 
     chip: list[Buffer] = []
     groups = _groups(plans, buffers, root)
-    for group in sorted(groups, key=lambda each: sum(b.words for b in each)):
-        if fits([*chip, *group]):
-            chip += group
+    smallest = sorted(groups, key=lambda each: sum(b.words for b in each))
+
+    def take(some: Sequence[Sequence[Buffer]]) -> None:
+        """Leave on the chip what fits of some groups: all, or else what fits of either half."""
+        more = [each for group in some for each in group]
+        if fits([*chip, *more]):
+            chip.extend(more)
+        elif len(some) > 1:
+            take(some[: len(some) // 2])
+            take(some[len(some) // 2 :])
+
+    take(smallest)
     inside = [each for each in buffers if each in chip]
     _, bases = assign(inside) if inside else (0, {})
     # In external memory each tensor has its own place.

@@ -121,6 +121,7 @@ def _in_strips(
     found: list[Planned] = []
     plans: dict[int, Planned] = {}
     cut: dict[int, dict[Any, Block | None]] = {}
+    least: dict[int, dict[Any, int]] = {}
     for spare, longest, slices in STRIPS:
         own = 0 if kept else slices
         if own not in plans:
@@ -128,7 +129,8 @@ def _in_strips(
             short = _short(plans[own], batch, kept)
             if short:
                 return replace(other, short=short)
-        way = _staged(plans[own], batch, spare, longest, kept, cut.setdefault(own, {}))
+        blocks, words = cut.setdefault(own, {}), least.setdefault(own, {})
+        way = _staged(plans[own], batch, spare, longest, kept, blocks, words)
         if way is not None:
             found.append(way)
     best = min(found, key=lambda way: (not way.fits, way.cycles), default=other)
@@ -162,13 +164,14 @@ def _staged(
     longest: int,
     kept: bool,
     cut: dict[Any, Block | None],
+    known: dict[Any, int],
 ) -> Planned | None:
     """Plan with activations in external memory, None if something finds no room."""
     config = plan.config
     divided = divide(
         plan.network, plan.plans, plan.buffers, plan.places, config, batch, spare=spare,
         longest=longest, weights=MEMORIES["weight_words"] if kept else config.memory.weight_words,
-        cut=cut,
+        cut=cut, known=known,
     )  # fmt: skip
     if divided is None:
         return None
