@@ -106,17 +106,14 @@ def divide(
             outside=lambda name: root(name) not in names, together=2, weights=weights, known=cut,
         )  # fmt: skip
 
-    touched = {
-        number: tuple(
-            root(name)
-            for plan in (plans[number],)
-            for name in (*plan.layer.inputs, plan.addend or plan.layer.output, plan.layer.output)
-        )
-        for number in computing
-    }
+    def touched(plan: LayerPlan) -> tuple[str, ...]:
+        names = (*plan.layer.inputs, plan.addend or plan.layer.output, plan.layer.output)
+        return tuple(root(name) for name in names)
+
+    roots = {number: touched(plans[number]) for number in computing}
 
     def least(own: Cutter, number: int, lying: set[str]) -> int:
-        key = number, tuple(name in lying for name in touched[number])
+        key = number, tuple(name in lying for name in roots[number])
         if key not in known:
             known[key] = own.least(number)
         return known[key]

@@ -16,7 +16,7 @@ from steelyard.driver.serial import SerialTransport
 
 
 def opened(board: Board, **options) -> SerialTransport:
-    return SerialTransport(board, retry=0.002, timeout=1, **options)
+    return SerialTransport(board, retry=0.002, timeout=1, clock=board.clock, **options)
 
 
 def numbers(count: int, first: int = 0) -> np.ndarray:
@@ -197,10 +197,10 @@ def test_a_silent_board_times_out_in_time_and_stays_refused():
     transport = opened(board)
     board.silent = True
     transport.write(numbers(2), 1)
-    start = time.monotonic()
+    start = board.now
     with pytest.raises(driver.DeviceTimeout, match="The board did not answer in time"):
         transport.read(2, 0.1)
-    assert 0.1 <= time.monotonic() - start < 1
+    assert 0.1 <= board.now - start < 1
     board.silent = False
     with pytest.raises(driver.LinkError, match="session with the board is over; load the program"):
         transport.read(2, 1)
@@ -220,7 +220,7 @@ def test_an_answer_of_a_session_that_is_over_is_refused():
 def test_a_board_that_is_silent_from_the_start_closes_the_port():
     board = Board(silent=True)
     with pytest.raises(driver.DeviceTimeout):
-        SerialTransport(board, retry=0.002, timeout=0.05)
+        SerialTransport(board, retry=0.002, timeout=0.05, clock=board.clock)
     assert board.closed == 1
 
 
@@ -228,7 +228,12 @@ def test_damaged_answers_alone_are_named():
     board = Board()
     transport = opened(board)
     board.silent = True
-    board.read = lambda timeout: b"\0garbage"
+
+    def read(timeout):
+        board.now += timeout
+        return b"\0garbage"
+
+    board.read = read
     with pytest.raises(driver.DamagedLink, match="no intact answer in time and [0-9]+ damaged"):
         transport.read(2, 0.05)
 
