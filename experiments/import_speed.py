@@ -102,8 +102,11 @@ def structures(folder: Path) -> list[tuple[str, str]]:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the weights.")
 @click.option("--structures", "others", is_flag=True,
               help="Also check the structures of tests/support (needs torch).")  # fmt: skip
-def main(size: int, seed: int, others: bool) -> None:
+@click.option("--allowance", type=click.FloatRange(1), default=1.0, show_default=True,
+              help="Times the processor time, where cores have other work.")  # fmt: skip
+def main(size: int, seed: int, others: bool, allowance: float) -> None:
     """Print a line for each network and command."""
+    resnet_seconds, structure_seconds = RESNET_SECONDS * allowance, STRUCTURE_SECONDS * allowance
     total, slowest, most = 0.0, 0.0, 0.0
     click.echo(f"seed {seed}\nnetwork            command        CPU-s   wall s      MiB")
     with tempfile.TemporaryDirectory() as name:
@@ -123,10 +126,10 @@ def main(size: int, seed: int, others: bool) -> None:
             each = shown(title, ("check", path))
             slowest, most = max(slowest, each.seconds), max(most, each.mebibytes)
     click.echo(
-        f"resnet50: {total:.1f} CPU-s together, allowed are {RESNET_SECONDS:g}; slowest structure "
-        f"{slowest:.1f}, allowed are {STRUCTURE_SECONDS:g}; most {most:.0f} MiB of {MEMORY_MIB}"
+        f"resnet50: {total:.1f} CPU-s together, allowed are {resnet_seconds:g}; slowest structure "
+        f"{slowest:.1f}, allowed are {structure_seconds:g}; most {most:.0f} MiB of {MEMORY_MIB}"
     )
-    sys.exit(total > RESNET_SECONDS or slowest > STRUCTURE_SECONDS or most > MEMORY_MIB)
+    sys.exit(total > resnet_seconds or slowest > structure_seconds or most > MEMORY_MIB)
 
 
 if __name__ == "__main__":

@@ -57,12 +57,16 @@ class Division:
 def least_room(
     network: Network, plans: Sequence[LayerPlan], config: AcceleratorConfig, batch: int
 ) -> tuple[int, int]:
-    """Activation words that the smallest tasks of a layer take, and its number: of the largest."""
+    """Activation words that the smallest tasks of a layer take, and its number: of the largest.
+
+    Layers that find room whole are not cut further, so it is exact only above what there is.
+    """
     cutter = Cutter(
         network=network, plans=plans, config=config, batch=batch, outside=lambda name: True
     )
     computing = [number for number, plan in enumerate(plans) if plan.steps]
-    return max((cutter.least(number), number) for number in computing)
+    enough = config.memory.activation_words
+    return max((cutter.least(number, enough), number) for number in computing)
 
 
 def divide(

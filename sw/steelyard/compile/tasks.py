@@ -200,11 +200,16 @@ class Cutter:
         """Words of a channel of a tensor."""
         return plane_pitch(self.network.tensor(name).shape, self.batch, self.lanes)
 
-    def least(self, index: int) -> int:
-        """Words of the largest of the smallest tasks that a layer can be cut in."""
+    def least(self, index: int, enough: int = 0) -> int:
+        """Words of the largest of the smallest tasks that a layer can be cut in.
+
+        Those of the whole layer where they are at most `enough`.
+        """
         whole = self._whole(index)
         if not whole.areas:
             return 0
+        if whole.words <= enough:
+            return whole.words
         found = [whole.words]
         height = self.heights(index)[-1]
         for groups in (ways := self._together(index))[:1] + ways[-1:]:
