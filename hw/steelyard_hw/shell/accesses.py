@@ -14,8 +14,8 @@ __all__ = ["MovedAccess"]
 class MovedAccess(wiring.Component):
     """Lets words of host and mover wait for block RAM ports that the engine does not use.
 
-    A word takes two cycles or more until it is read or written, and every second cycle one is
-    taken. It has four lanes, whose parts belong to different beats where a beat has fewer: each
+    A word takes two cycles or more until it is read or written. As often as the external memory has
+    one, so every second cycle or with two `external_slots` in each, one is taken. It has four lanes, whose parts belong to different beats where a beat has fewer: each
     part takes the first cycle in which no results of its beat are written and no addends of it are
     read.
 
@@ -44,6 +44,7 @@ class MovedAccess(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self._lanes = config.output.requantizers
+        self._each_cycle = config.memory.external_slots == 2
         self._word = MovedWord(config)
         beat = range(config.drain_beats)
         super().__init__(
@@ -70,28 +71,34 @@ class MovedAccess(wiring.Component):
         access, host, place = self.access, self.host, self.place
         coming = Signal(self._word, reset_less=True)
         comes = Signal()
+        spare = Signal(self._word, reset_less=True)
+        behind = Signal()
         waiting = Signal()
         free = Signal()
         left = Signal.like(self.parts)
         used = Cat(self._used(number) for number in range(len(self.parts)))
         m.d.comb += [
             # No long path from the engine's writes to the external memory.
-            access.ready.eq(~comes),
+            access.ready.eq(~(behind if self._each_cycle else comes)),
             self.parts.eq(Mux(waiting, left & ~used, 0)),
             self.done.eq(waiting & ((left & used) == 0)),
             free.eq(~waiting | self.done),
         ]
-        m.d.sync += [
-            comes.eq(host.write | (access.valid & ~comes) | (comes & ~free)),
-            left.eq(left & ~self.parts),
-        ]
+        m.d.sync += left.eq(left & ~self.parts)
+        given = Signal(self._word)
+        taken = host.write | (access.valid & access.ready)
+        m.d.comb += given.eq(access.payload)
+        with m.If(host.select):
+            m.d.comb += [given[name].eq(getattr(host, name)) for name in ("address", "sub", "data")]
+            m.d.comb += given.write.eq(1)
         with m.If(free | ~comes):
-            m.d.sync += coming.eq(access.payload)
-            with m.If(host.select):
-                m.d.sync += [
-                    coming[name].eq(getattr(host, name)) for name in ("address", "sub", "data")
-                ]
-                m.d.sync += coming.write.eq(1)
+            m.d.sync += [coming.eq(given), comes.eq(taken)]
+            if self._each_cycle:
+                with m.If(behind):
+                    m.d.sync += [coming.eq(spare), comes.eq(1), behind.eq(0)]
+        if self._each_cycle:
+            with m.Elif(taken):
+                m.d.sync += [spare.eq(given), behind.eq(1)]
         with m.If(free):
             m.d.sync += [place.eq(coming), waiting.eq(comes), left.eq(~0)]
         return m

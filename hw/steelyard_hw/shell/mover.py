@@ -151,7 +151,8 @@ class MoveRows(wiring.Component):
 class Mover(wiring.Component):
     """Carries out moves in their order, at most ``ANY_UNDER_WAY`` of them waiting or at work.
 
-    Each row is a burst. Words for most memories are written in the cycle in which they come, one a
+    Each row is a burst. With two `external_slots` a word a cycle goes into activations and comes
+    from them, else one every second cycle. Words for most memories are written in the cycle in which they come, one a
     cycle at most; nothing on the side of these makes them wait. Activations are accessed as the
     engine leaves their ports alone. A lone move asks for its burst two cycles after it is taken.
     That of the next row is asked for while the words of the one before come, so rows of two words
@@ -167,8 +168,9 @@ class Mover(wiring.Component):
     Attributes
     ----------
     STORE_WORDS : :class:`int`
-        Words on their way from the activations to the external memory at most: those that wait for
-        a port, that are read, and that the external memory has not taken.
+        Words on their way from the activations to the external memory at most, for each of the
+        memory's slots: those that wait for a port, that are read, and that the external memory has
+        not taken.
 
     Members
     -------
@@ -270,8 +272,9 @@ class Mover(wiring.Component):
         the last one of a move is taken.
         """
         write, activations = self.port.write, self.activations
-        m.submodules.words = words = SyncFIFO(width=WORD_BITS + 1, depth=self.STORE_WORDS)
-        room = Signal(range(self.STORE_WORDS + 1), init=self.STORE_WORDS)
+        depth = self.STORE_WORDS * self._config.memory.external_slots
+        m.submodules.words = words = SyncFIFO(width=WORD_BITS + 1, depth=depth)
+        room = Signal(range(depth + 1), init=depth)
         given = Signal()
         m.d.comb += [
             words.w_data[:WORD_BITS].eq(activations.result),

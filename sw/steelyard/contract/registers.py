@@ -78,7 +78,7 @@ class Register(IntEnum):
     descriptors, see :mod:`steelyard.contract.checksum`."""
 
 
-READ_LATENCIES = range(2, 8)
+READ_LATENCIES = range(2, 14)
 """Latencies that :attr:`Register.READ_LATENCY` may choose."""
 REGISTERS = 14
 """Registers with a meaning; those after them are 0."""

@@ -86,6 +86,9 @@ class MemoryConfig(Configuration):
     """32-bit words of an external memory, with which weights, parameters, activations and
     descriptors are exchanged while layers run: a power of two from 2**16 to 2**24, or 0 for
     none."""
+    external_slots: int = 1
+    """Clocks of the external memory in a cycle of the accelerator: 1, with which a word comes every
+    second cycle, or 2, with which one comes in each."""
 
     def __post_init__(self) -> None:
         self._integers(*MEMORIES)
@@ -96,6 +99,8 @@ class MemoryConfig(Configuration):
         self._booleans("read_registers", "weight_queue")
         self._integers("external_words")
         self._one_of("external_words", (0, *EXTERNAL))
+        self._integers("external_slots")
+        self._one_of("external_slots", (1, 2))
         if self.external_words:
             self._beside_external()
 
@@ -124,6 +129,8 @@ class MemoryConfig(Configuration):
         # What has no external memory is what it was before there was any.
         if not self.external_words:
             del plain["external_words"]
+        if not self.external_words or self.external_slots == 1:
+            del plain["external_slots"]
         return plain
 
 

@@ -25,6 +25,8 @@ CONFIGS = {
     "4_1": small(4, 1),
     "4_1_plain": small(4, 1, wide_reads=False, shared_taps=False, fused_additions=False),
     "4_4": small(4, 4),
+    "16_4_twice": small(16, 4, external_slots=2),
+    "4_1_twice": small(4, 1, external_slots=2),
     "16_2_plain": small(16, 2, fused_additions=False),
 }
 
@@ -199,3 +201,33 @@ def test_moves_take_every_second_cycle_beside_results_of_all_beats_in_turn(name,
     sim.add_testbench(testbench)
     sim.run()
     assert taken == list(range(0, 200, 2))
+
+
+@pytest.mark.parametrize("write", [0, 1])
+def test_moves_take_every_cycle_where_the_memory_has_a_word_in_each(write):
+    """But for ports that the engine uses: of two words in its way one waits a cycle."""
+    config = CONFIGS["16_4_twice"]
+    dut = ActivationMemory(config)
+    taken, found = [], []
+
+    async def testbench(ctx):
+        ctx.set(dut.moved.access.valid, 1)
+        ctx.set(dut.moved.access.payload.write, write)
+        for cycle in range(400):
+            # The engine's results of one beat, every fourth cycle, and words of all of them.
+            ctx.set(dut.write.en, cycle >= 200 and cycle % 4 == 0)
+            ctx.set(dut.moved.access.payload.sub, cycle % config.activation_item_words)
+            if ctx.get(dut.moved.access.ready):
+                taken.append(cycle)
+            if ctx.get(dut.moved.found):
+                found.append(cycle)
+            await ctx.tick()
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(testbench)
+    sim.run()
+    assert taken[:200] == list(range(200))
+    assert len(taken) >= 390
+    if not write:
+        assert found[:190] == list(range(found[0], found[0] + 190))
