@@ -69,9 +69,9 @@ def waited_for(memory, rng, length, times):
     return cycles / times
 
 
-def measure(chip, clock_hz, seed):
+def measure(chip, clock_hz, slots, seed):
     """Prints the share of the peak that each pattern reaches."""
-    with MemorySimulation(chip, clock_hz) as memory:
+    with MemorySimulation(chip, clock_hz, slots=slots) as memory:
         rng = np.random.default_rng(seed)
         memory.start()
         for name, bursts in patterns(chip, seed).items():
@@ -80,7 +80,7 @@ def measure(chip, clock_hz, seed):
             moved = sum(each.words for each in bursts)
             _, cycles = memory.run(bursts, words)
             rate = 4 * moved / cycles * clock_hz / 1e6
-            print(f"  {name:38} {2 * moved / cycles:7.1%} {rate:8.1f} MB/s")
+            print(f"  {name:38} {2 / slots * moved / cycles:7.1%} {rate:8.1f} MB/s")
         for length in (1, 64):
             cycles = waited_for(memory, rng, length, 300)
             print(f"  {length}-word read anywhere, waited for: {cycles:.1f} cycles")
@@ -111,10 +111,10 @@ def wrapped(controller):
     return m, [clock.clk, shift_in, load, shift_out, *pins]
 
 
-def size(chip, clock_hz, route, seed, folder):
+def size(chip, clock_hz, slots, route, seed, folder):
     """Prints cells, and what nextpnr says."""
     folder.mkdir(parents=True, exist_ok=True)
-    m, ports = wrapped(SdramController(chip, clock_hz))
+    m, ports = wrapped(SdramController(chip, clock_hz, slots))
     (folder / "top.il").write_text(rtlil.convert(m, ports=ports, emit_src=False))
     script = (
         "read_rtlil top.il; hierarchy -top top; proc; flatten; rename -hide w:*[* x:* %d; "
@@ -137,6 +137,7 @@ def size(chip, clock_hz, route, seed, folder):
 @click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
 @click.option("--chip", type=click.Choice(sorted(CHIPS)), multiple=True, help="All unless given.")
 @click.option("--mhz", type=float, multiple=True, default=CLOCKS, help="Clocks.")
+@click.option("--slots", type=click.IntRange(1, 2), default=1, help="Cycles of the chip in one.")
 @click.option("--cells", is_flag=True, help="Cells, not shares of the peak.")
 @click.option("--route", is_flag=True, help="Run nextpnr as well.")
 @click.option("--seed", type=int, default=1)
@@ -145,7 +146,7 @@ def size(chip, clock_hz, route, seed, folder):
     type=click.Path(file_okay=False, path_type=pathlib.Path),
     default=pathlib.Path("build/sdram"),
 )
-def main(chip, mhz, cells, route, seed, folder):
+def main(chip, mhz, slots, cells, route, seed, folder):
     """Measure, or synthesize and route."""
     print(f"seed {seed}")
     for name in chip or sorted(CHIPS):
@@ -153,10 +154,10 @@ def main(chip, mhz, cells, route, seed, folder):
             print(f"{name} at {each:g} MHz:", flush=True)
             clock_hz = round(each * 1e6)
             if cells:
-                place = re.sub(r"\W", "-", f"{name}-{each:g}")
-                size(CHIPS[name], clock_hz, route, seed, folder / place)
+                place = re.sub(r"\W", "-", f"{name}-{each:g}-{slots}")
+                size(CHIPS[name], clock_hz, slots, route, seed, folder / place)
             else:
-                measure(CHIPS[name], clock_hz, seed)
+                measure(CHIPS[name], clock_hz, slots, seed)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,20 @@
 from dataclasses import replace
 
 import pytest
-from amaranth.hdl import Mux, Signal
+from amaranth.hdl import DomainRenamer, EnableInserter, Mux, Signal
 from amaranth.lib import wiring
 
 from formal.lemmas import queue, stable
 from formal.prover import Bench, mutated, prove, refute
 from steelyard_hw.memory.bursts import BurstSplitter
 from steelyard_hw.memory.chips import AS4C32M16SB_7, W9825G6KH_6, Figure
-from steelyard_hw.memory.pins import SdramCommand
+from steelyard_hw.memory.pins import SLOTS, SdramCommand
+from steelyard_hw.memory.reads import LATENCY_BITS
 from steelyard_hw.memory.rows import Steps
 from steelyard_hw.memory.sdram import refresh_period
 from steelyard_hw.memory.timing import SdramTiming
 from steelyard_sim.memory.sdram import Rule
+from steelyard_sim.memory.slots import CHIP_DOMAIN, PlainPins
 
 CLOCK_HZ = 100_000_000
 SMALL = {"row_bits": 3, "column_bits": 2, "power_up": Figure(4, "tCK", "this test")}
@@ -28,33 +30,49 @@ FEW = ("FIRST_REFRESHES = 8", "FIRST_REFRESHES = 2")
 ANY_TIME = ("elapsed.eq(left == 0)", "elapsed.eq(self.latency[0])")
 
 
-def controller(chip, *pieces):
+def controller(chip, *pieces, slots=1):
     """Controller whose refreshes fall due at any time, with pieces of its source replaced."""
-    return mutated(CONTROLLER, *ANY_TIME, *FEW, *pieces).SdramController(chip, CLOCK_HZ)
+    copy = mutated(CONTROLLER, *ANY_TIME, *FEW, *pieces)
+    return copy.SdramController(chip, CLOCK_HZ // slots, slots)
 
 
-def rules_bench(chip, *pieces):
+def halved(bench, dut, chip):
+    """Controller that is clocked in every second cycle, between plain pins and free inputs."""
+    enable = Signal(init=1, name="enable")
+    bench.m.d.sync += enable.eq(~enable)
+    plain = PlainPins(chip.address_pins)
+    at_half = EnableInserter(enable)
+    bench.m.submodules.plain = DomainRenamer({CHIP_DOMAIN: "sync"})(at_half(plain))
+    wiring.connect(bench.m, dut.pins, plain.slots)
+    return bench.add("dut", at_half(dut)), plain.pins, enable
+
+
+def rules_bench(chip, *pieces, slots=1):
     """Controller, all of whose inputs are free, with the model of its chip."""
     bench = Bench()
-    dut = controller(chip, *pieces)
+    dut = controller(chip, *pieces, slots=slots)
     # How late refreshes are is proved apart.
     lenient = mutated(MODEL, "            (Rule.REFRESH, since > limit),\n", "", *FEW)
     model = lenient.SdramModel(chip, CLOCK_HZ)
-    design = bench.add("dut", dut)
+    if slots == 1:
+        design, pins = bench.add("dut", dut), dut.pins
+    else:
+        design, pins, _ = halved(bench, dut, chip)
     bench.add("model", model)
-    wiring.connect(bench.m, dut.pins, model.pins)
+    wiring.connect(bench.m, pins, model.pins)
     powered = bench.past(1, dut.timing.power_up + 1, name="power")
     bench.assume(~dut.latency[0] | ((design["number"] < 3) & powered))
     bench.check("no rule is broken", model.violation == Rule.NONE)
     for command in (SdramCommand.READ, SdramCommand.WRITE, SdramCommand.PRECHARGE):
-        given = dut.ready & dut.pins.select & (dut.pins.command == command)
+        given = dut.ready & pins.select & (pins.command == command)
         bench.cover(command.name, given)
     return bench
 
 
+@pytest.mark.parametrize("slots", SLOTS)
 @pytest.mark.parametrize("chip", [W9825, AS4C], ids=lambda chip: chip.name)
-def test_no_rule_of_the_chip_is_ever_broken(chip):
-    prove(rules_bench(chip))
+def test_no_rule_of_the_chip_is_ever_broken(chip, slots):
+    prove(rules_bench(chip, slots=slots))
 
 
 @pytest.mark.parametrize(
@@ -72,10 +90,15 @@ def test_a_controller_that_does_not_wait_is_noticed(old, new):
     refute(rules_bench(W9825, old, new))
 
 
-def refresh_bench(less=0):
+def test_a_row_command_that_trusts_what_was_seen_before_the_last_one_is_noticed():
+    old, new = "with m.If(given | banks.shift):", "with m.If(banks.shift):"
+    refute(rules_bench(W9825, old, new, slots=2))
+
+
+def refresh_bench(slots, less=0):
     """Controller with the cycles that a refresh has been due."""
     bench = Bench()
-    dut = controller(W9825)
+    dut = controller(W9825, slots=slots)
     design = bench.add("dut", dut)
     number, refreshed = design["number"], design["refreshed"]
     since = Signal(4, init=15, name="since_start")
@@ -83,7 +106,8 @@ def refresh_bench(less=0):
     bench.assume(~dut.start | (since == 15))
     # Between two of them lies far more time than one waits.
     bench.assume(~dut.latency[0] | (number == 0) | ~design["powered"])
-    most = dut.timing.refresh - refresh_period(dut.timing) - less
+    period = refresh_period(dut.timing, slots)
+    most = (dut.timing.refresh - less) // slots - period
     waiting = Signal(range(most + 2), name="waiting")
     waits = dut.ready & (number != 0) & ~refreshed
     bench.m.d.sync += waiting.eq(Mux(waits, waiting + (waiting <= most), 0))
@@ -93,49 +117,65 @@ def refresh_bench(less=0):
     return bench
 
 
-def test_a_refresh_that_is_due_is_made_within_what_the_period_leaves():
-    prove(refresh_bench())
+@pytest.mark.parametrize("slots", SLOTS)
+def test_a_refresh_that_is_due_is_made_within_what_the_period_leaves(slots):
+    prove(refresh_bench(slots))
 
 
-def test_a_refresh_may_wait_nearly_as_long():
+@pytest.mark.parametrize("slots", SLOTS)
+def test_a_refresh_may_wait_nearly_as_long(slots):
     steps = Steps.of(SdramTiming.of(W9825, CLOCK_HZ))
-    refute(refresh_bench(less=2 * (steps.precharge + 2)))
+    refute(refresh_bench(slots, less=2 * (steps.precharge + 2)))
 
 
 DEPTH = 4
 """Of the words read, in the proofs."""
 
 
-def places(bench, design, prefix, asked, sent, latency):
-    """Check that the queue has a place for every word that is on its way."""
+def places(bench, design, prefix, ahead, latency, slots):
+    """Check that the queue has a place for every word that is on its way; `ahead` those for which
+    the path has still to be told that a command is on the pins, or just is."""
     level = queue(bench, design, f"{prefix}words.", DEPTH, f"{prefix}w_en")
-    flight = asked + sent + design[f"{prefix}first"] + design[f"{prefix}second"]
-    for number in range(7):
-        flight += design[f"{prefix}earlier"][number] & (number < latency)
+    flight = ahead
+    for name in ("first", "second") if slots == 1 else ("both",):
+        flight += design[f"{prefix}{name}"]
+    earlier = design[f"{prefix}earlier"]
+    cycles = latency if slots == 1 else latency[1:] + latency[0]
+    for number in range(len(earlier)):
+        flight += earlier[number] & (number < cycles)
     bench.check("every place is accounted for", design[f"{prefix}places"] + flight + level == DEPTH)
 
 
-def reads_bench(*pieces):
-    """Words read, with commands on the pins two cycles after they are asked for."""
+def reads_bench(slots, *pieces):
+    """Words read, with commands on the pins as the controller gives them: two cycles after they are
+    asked for and not in every one, or with two slots one cycle after."""
     bench = Bench()
-    dut = mutated("steelyard_hw.memory.reads", *pieces).ReadPath(DEPTH)
+    dut = mutated("steelyard_hw.memory.reads", *pieces).ReadPath(DEPTH, slots)
     design = bench.add("dut", dut)
-    latency = bench.constant(3, "latency")
+    latency = bench.constant(3 if slots == 1 else LATENCY_BITS, "latency")
     asked = bench.past(dut.ask, name="asked")
     bench.assume(dut.latency == latency)
-    bench.assume(~dut.ask | (dut.room & ~asked))
-    bench.assume(dut.sent == bench.past(asked, name="sent"))
+    bench.assume(~dut.ask | dut.room)
+    if slots == 1:
+        bench.assume(~dut.ask | ~asked)
+        bench.assume(dut.sent == bench.past(asked, name="sent"))
+        ahead = asked + dut.sent
+    else:
+        bench.assume(dut.sent == asked)
+        ahead = dut.sent
     stable(bench, dut.o, "o", bits=1)
-    places(bench, design, "", asked, dut.sent, latency)
+    places(bench, design, "", ahead, latency, slots)
     return bench
 
 
-def test_every_word_read_has_its_place_whatever_the_latency():
-    prove(reads_bench())
+@pytest.mark.parametrize("slots", SLOTS)
+def test_every_word_read_has_its_place_whatever_the_latency(slots):
+    prove(reads_bench(slots))
 
 
-def test_a_word_that_is_asked_for_without_a_place_is_noticed():
-    refute(reads_bench("self.room.eq(places != 0)", "self.room.eq(1)"))
+@pytest.mark.parametrize("slots", SLOTS)
+def test_a_word_that_is_asked_for_without_a_place_is_noticed(slots):
+    refute(reads_bench(slots, "self.room.eq(places != 0)", "self.room.eq(1)"))
 
 
 def test_pieces_stay_in_their_row_and_make_up_the_burst():
@@ -162,23 +202,38 @@ def test_pieces_stay_in_their_row_and_make_up_the_burst():
     prove(bench)
 
 
-def test_the_controller_asks_for_words_as_that_proof_assumes():
+@pytest.mark.parametrize("slots", SLOTS)
+def test_the_controller_asks_for_words_as_that_proof_assumes(slots):
     bench = Bench()
+    # A pin whose word nobody looks at says when a refresh is due.
+    due = "self.pins.data_i[0]" if slots == 1 else "self.pins.data_i[0][0]"
     dut = mutated(
-        CONTROLLER, "elapsed.eq(left == 0)", "elapsed.eq(self.pins.data_i[0])", *FEW,
+        CONTROLLER, "elapsed.eq(left == 0)", f"elapsed.eq({due})", *FEW,
         "READ_WORDS = 16", f"READ_WORDS = {DEPTH}",
-    ).SdramController(W9825, CLOCK_HZ)  # fmt: skip
+    ).SdramController(W9825, CLOCK_HZ // slots, slots)  # fmt: skip
     design = bench.add("dut", dut)
+    pins = dut.pins
+    data_i, select, command = (
+        getattr(pins, name) if slots == 1 else getattr(pins, name)[0]
+        for name in ("data_i", "select", "command")
+    )
+    if slots == 2:
+        bench.inputs += [*pins.data_i]
     latency = bench.constant(3, "latency")
     bench.assume(dut.latency == latency)
-    bench.assume(~dut.pins.data_i[0] | (design["number"] < 3))
+    bench.assume(~data_i[0] | (design["number"] < 3))
     ask, sent = design["ask"], design["sent"]
     asked = bench.past(ask, name="asked")
-    bench.check("on the pins two cycles later", sent == bench.past(asked, name="sent"))
-    read = dut.pins.select & (dut.pins.command == SdramCommand.READ)
+    if slots == 1:
+        bench.check("on the pins two cycles later", sent == bench.past(asked, name="sent"))
+        bench.check("every second cycle at most", ~ask | ~asked)
+    else:
+        bench.check("on the pins a cycle later", sent == asked)
+        second = pins.select[1] & (pins.command[1] == SdramCommand.READ)
+        bench.check("none in the second slot", ~second)
+    read = select & (command == SdramCommand.READ)
     bench.check("as a command", sent == read)
     bench.check("only with room", ~ask | design["reads.room"])
-    bench.check("every second cycle at most", ~ask | ~asked)
-    places(bench, design, "reads.", asked, sent, latency)
+    places(bench, design, "reads.", asked + sent if slots == 1 else sent, latency, slots)
     bench.cover("a read", read)
     prove(bench)

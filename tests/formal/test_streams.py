@@ -93,6 +93,12 @@ COMPONENTS = {
 }
 BESIDE = {Accelerator: lambda: Accelerator(EXTERNAL), HostPort: lambda: HostPort(EXTERNAL)}
 """Those that have more streams beside an external memory."""
+TWO_SLOTS = {
+    MemorySide: lambda: MemorySide(EXTERNAL, ExternalMemory(W9825G6KH_6, 5, 2), 62_500_000),
+    ReadPath: lambda: ReadPath(4, 2),
+    SdramController: lambda: SdramController(W9825G6KH_6, 62_500_000, 2),
+}
+"""Those with a chip at twice their clock."""
 WHOLE = ("valid", "ready", "payload")
 ALIASES = {
     Accelerator: [("o", "host.o", WHOLE), ("i", "host.i", WHOLE)],
@@ -143,10 +149,11 @@ def test_no_component_with_a_stream_is_left_out():
 
 @pytest.mark.parametrize(
     ("component", "make"),
-    [*COMPONENTS.items(), *BESIDE.items()],
+    [*COMPONENTS.items(), *BESIDE.items(), *TWO_SLOTS.items()],
     ids=[
         *(each.__name__ for each in COMPONENTS),
         *(f"{each.__name__}-external" for each in BESIDE),
+        *(f"{each.__name__}-two slots" for each in TWO_SLOTS),
     ],
 )
 def test_valid_and_payload_do_not_depend_on_ready_and_inner_streams_are_the_outer_ones(

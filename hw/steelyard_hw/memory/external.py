@@ -10,13 +10,17 @@ from steelyard.contract import AcceleratorConfig
 
 from .chips import SdramChip
 from .guard import PortGuard
-from .pins import SdramPins
+from .pins import SLOTS, SdramPins
 from .port import MemoryPort
 from .reads import LATENCY_BITS
 from .sdram import SdramController
 from .timing import SdramTiming
 
-__all__ = ["ExternalMemory", "MemorySide"]
+__all__ = ["MOST_DELAY", "ExternalMemory", "MemorySide"]
+
+SLOWEST_CAS = 3
+MOST_DELAY = (1 << LATENCY_BITS) - 1 - SLOWEST_CAS
+"""Cycles of a chip that its data may be late."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +30,27 @@ class ExternalMemory:
     Attributes
     ----------
     chip : what is on the board
-    delay : cycles from its pins to the controller and back: those of registers of the FPGA's pins
-        and of the chip's clock
+    delay : cycles of the chip from its pins to the controller and back: those of registers of the
+        FPGA's pins and of the chip's clock
+    slots : cycles of the chip in one of the controller, 1 or 2
 
     Raises
     ------
     ValueError
-        If the delay is beyond what the controller can wait for.
+        If the delay is beyond what the controller can wait for, or there are neither 1 nor 2 slots.
     """
 
     chip: SdramChip
     delay: int
+    slots: int = 1
 
     def __post_init__(self) -> None:
-        slowest_cas = 3
-        if not 0 <= self.delay < (1 << LATENCY_BITS) - slowest_cas:
-            raise ValueError(f"Delay of an external memory is 0 to 4 cycles, not {self.delay!r}")
+        if not 0 <= self.delay <= MOST_DELAY:
+            raise ValueError(
+                f"Delay of an external memory is 0 to {MOST_DELAY} cycles, not {self.delay!r}"
+            )
+        if self.slots not in SLOTS:
+            raise ValueError(f"Slots of an external memory must be 1 or 2, not {self.slots!r}")
 
     @property
     def words(self) -> int:
@@ -58,7 +67,7 @@ class MemorySide(wiring.Component):
         With external memory.
     memory : :class:`ExternalMemory`
     clock_hz : :class:`int`
-        Frequency of the clock.
+        Frequency of the accelerator's clock.
 
     Members
     -------
@@ -68,9 +77,9 @@ class MemorySide(wiring.Component):
         Strobe: a run begins.
     reset : ``In(1)``
         The accelerator is reset.
-    read_latency : ``In(3)``
-        Read latency that the host has chosen; 0 for that of `memory`.
-    pins : ``Out(SdramPins)``
+    read_latency : ``In(4)``
+        Read latency that the host has chosen, in cycles of the chip; 0 for that of `memory`.
+    pins : ``Out(SdramPins)`` of the memory's slots
         To the chip.
 
     Raises
@@ -86,22 +95,24 @@ class MemorySide(wiring.Component):
                 f"{memory.chip.name} has {memory.words} words, not {config.memory.external_words}"
             )
         self._address_bits = address_bits
-        self._chip, self._clock_hz = memory.chip, clock_hz
-        self._latency = SdramTiming.of(memory.chip, clock_hz).cas + memory.delay
+        self._chip, self._clock_hz, self._slots = memory.chip, clock_hz, memory.slots
+        self._latency = SdramTiming.of(memory.chip, memory.slots * clock_hz).cas + memory.delay
         super().__init__(
             {
                 "port": In(MemoryPort(address_bits)),
                 "begins": In(1),
                 "reset": In(1),
                 "read_latency": In(LATENCY_BITS),
-                "pins": Out(SdramPins(memory.chip.address_pins)),
+                "pins": Out(SdramPins(memory.chip.address_pins, memory.slots)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.guard = guard = PortGuard(self._address_bits)
-        m.submodules.controller = controller = SdramController(self._chip, self._clock_hz)
+        m.submodules.controller = controller = SdramController(
+            self._chip, self._clock_hz, self._slots
+        )
         connect(m, flipped(self.port), guard.user)
         connect(m, controller.pins, flipped(self.pins))
         mine, port = guard.memory, controller.port

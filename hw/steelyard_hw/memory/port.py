@@ -7,7 +7,7 @@ __all__ = ["MAX_WORDS", "WORD_BITS", "BurstCommand", "MemoryPort"]
 
 WORD_BITS = 32
 """Bits of a word: those of the host port, so that nothing between them changes widths. A 16-bit
-chip moves one in two cycles, which leaves every second cycle free to open and close rows."""
+chip moves one in two of its cycles, which leaves every second one free to open and close rows."""
 WORDS_BITS = 16
 MAX_WORDS = (1 << WORDS_BITS) - 1
 """Words of a burst at most."""

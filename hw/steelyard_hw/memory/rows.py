@@ -15,8 +15,8 @@ __all__ = ["BankTable", "Steps"]
 
 @dataclass(frozen=True)
 class Steps:
-    """Least distances in steps of two cycles, of which a column command has the first cycle and a
-    row command the second.
+    """Least distances in steps of two cycles of the chip, of which a column command has the first
+    cycle and a row command the second.
 
     Members
     -------
@@ -74,8 +74,9 @@ class Steps:
 class BankTable(wiring.Component):
     """Open row of each bank, and countdowns to what it may do next.
 
-    Works in steps of two cycles. In the first, `step` low, it looks up two places; in the second it
-    takes the commands of this step.
+    Works in steps. With one slot they are two cycles: in the first, `step` low, it looks up two
+    places; in the second it takes the commands of this step. With two slots a step is one cycle,
+    in which it takes commands and looks up what the next step may do if this one gives no command.
 
     Parameters
     ----------
@@ -83,23 +84,28 @@ class BankTable(wiring.Component):
         Says how many rows there are.
     steps : :class:`Steps`
         Distances.
+    slots : :class:`int`
+        Cycles of the chip in one of the table, 1 or 2.
 
     Members
     -------
     step : ``In(1)``
-        Second cycle of a step.
+        Second cycle of a step; always with two slots.
+    shift : ``In(1)``
+        With two slots: the second place becomes the first one after this step.
     banks, rows : ``In`` of two places
         To look up.
     open, row_ready : ``Out(1)`` of each place
-        Whether the bank has an open row, and whether it may get a row command in this step; look in
-        the first cycle.
+        Whether the bank has an open row, and whether it may get a row command in this step, with
+        two slots in the next one; look in the first cycle.
     hit : ``Out(1)`` of each place
-        Whether the bank's open row is this one; look in the second cycle.
+        Whether the bank's open row is this one; look in the second cycle. With two slots that of
+        the second place is a step late but for commands to that place itself.
     column_ready : ``Out(1)``
         Whether the first place may get a column command in this step; look in the first cycle.
     apart, quiet : ``Out(1)``
-        Whether a row may be opened in this step as far as other banks go, and whether every bank
-        may get a row command; look in the first cycle.
+        Whether a row may be opened as far as other banks go, and whether every bank may get a row
+        command, in the step that `row_ready` is about; look in the first cycle.
     activate, precharge : ``In(1)``
         Open the row, close the bank, at `bank` and `row`.
     everything : ``In(1)``
@@ -110,12 +116,14 @@ class BankTable(wiring.Component):
         The first place gets a column command; it writes.
     """
 
-    def __init__(self, chip: SdramChip, steps: Steps):
+    def __init__(self, chip: SdramChip, steps: Steps, slots: int = 1):
         self._steps = steps
+        self._slots = slots
         rows = chip.row_bits
         super().__init__(
             {
                 "step": In(1),
+                **({} if slots == 1 else {"shift": In(1)}),
                 "banks": In(BANK_BITS).array(2),
                 "rows": In(rows).array(2),
                 "open": Out(1).array(2),
@@ -148,18 +156,30 @@ class BankTable(wiring.Component):
         ]
         other_wait = Signal(range(max(steps.other, 2)))
 
+        def done(wait):
+            """Whether the step that is looked for need not wait."""
+            return wait == 0 if self._slots == 1 else wait <= 1
+
+        found = []
         for place, bank in enumerate(self.banks):
             held = Array(rows)[bank]
             m.d.comb += [
                 self.open[place].eq(opened.bit_select(bank, 1)),
-                self.row_ready[place].eq(Array(wait == 0 for wait in row_waits)[bank]),
+                self.row_ready[place].eq(Array(done(wait) for wait in row_waits)[bank]),
             ]
+            found.append(self.open[place] & (held == self.rows[place]))
+        if self._slots == 1:
             with m.If(~self.step):
-                m.d.sync += self.hit[place].eq(self.open[place] & (held == self.rows[place]))
+                m.d.sync += Cat(self.hit).eq(Cat(found))
+        else:
+            # Where the first place has its row, commands are for the second one.
+            first = found[0] | (self.activate & ~self.hit[0])
+            second = found[1] | (self.activate & self.hit[0])
+            m.d.sync += [self.hit[0].eq(Mux(self.shift, second, first)), self.hit[1].eq(second)]
         m.d.comb += [
             self.column_ready.eq(Array(wait == 0 for wait in column_waits)[self.banks[0]]),
-            self.quiet.eq(Cat(row_waits) == 0),
-            self.apart.eq(other_wait == 0),
+            self.quiet.eq(Cat(done(wait) for wait in row_waits).all()),
+            self.apart.eq(done(other_wait)),
         ]
 
         with m.If(self.step):

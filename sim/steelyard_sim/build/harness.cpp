@@ -41,22 +41,23 @@ struct Simulation {
         std::free(cells);
     }
 
-    void half(bool level) {
-        top.clk = level;
+    void eval(unsigned half) {
         top.eval();
 #if VM_TRACE
-        if (tracing) trace.dump(cycles * 2 + level);
+        if (tracing) trace.dump(cycles * (kChipClock<Vsteelyard> ? 4 : 2) + half);
 #endif
     }
 
     // Between the halves the inputs have settled and the outputs belong to the cycle that ends.
     void settle() {
         exchange(top, cells);
-        half(false);
+        set_clocks(top, false);
+        eval(0);
     }
 
     void tick() {
-        half(true);
+        unsigned half = 0;
+        clock_cycle(top, cells, [&] { eval(++half); });
         ++cycles;
     }
 
@@ -80,12 +81,12 @@ void simulation_destroy(Simulation* simulation) { delete simulation; }
 
 void simulation_reset(Simulation* simulation) {
     simulation->idle();
-    simulation->top.rst = 1;
+    set_resets(simulation->top, true);
     for (int n = 0; n < 4; ++n) {
         simulation->settle();
         simulation->tick();
     }
-    simulation->top.rst = 0;
+    set_resets(simulation->top, false);
 }
 
 std::uint64_t simulation_cycles(const Simulation* simulation) { return simulation->cycles; }
@@ -148,7 +149,7 @@ std::uint16_t* simulation_cells(Simulation* simulation, std::uint64_t count) {
 
 std::uint32_t simulation_violation(const Simulation* simulation) { return broken(simulation->top); }
 
-// Whether the library was built with tracing; the file is a VCD with one time unit a half cycle.
+// Whether the library was built with tracing; the file is a VCD with one time unit a half cycle of the fastest clock.
 int simulation_trace(Simulation* simulation, const char* path) {
 #if VM_TRACE
     simulation->context.traceEverOn(true);

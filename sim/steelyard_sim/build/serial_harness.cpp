@@ -30,10 +30,9 @@ struct Board {
 
     void tick() {
         exchange(top, cells);
-        top.clk = 0;
+        set_clocks(top, false);
         top.eval();
-        top.clk = 1;
-        top.eval();
+        clock_cycle(top, cells, [&] { top.eval(); });
         ++cycles;
     }
 };
@@ -52,9 +51,9 @@ std::uint64_t board_cycles(const Board* board) { return board->cycles; }
 void board_reset(Board* board) {
     board->sending_bits = board->receiving_bits = 0;
     board->top.rx = 1;
-    board->top.rst = 1;
+    set_resets(board->top, true);
     for (int n = 0; n < 4; ++n) board->tick();
-    board->top.rst = 0;
+    set_resets(board->top, false);
 }
 
 // Cells of an external memory, all zero.

@@ -10,6 +10,7 @@ from steelyard_hw.memory.reads import LATENCY_BITS
 from steelyard_hw.memory.sdram import SdramController
 
 from .sdram import CellPort, Rule, SdramModel
+from .slots import connect_chip
 
 __all__ = ["MemoryBench"]
 
@@ -19,8 +20,11 @@ class MemoryBench(wiring.Component):
 
     Parameters
     ----------
-    chip, clock_hz, delay
+    chip, delay
         As those of :class:`SdramModel`.
+    clock_hz, slots
+        As those of :class:`SdramController`. With two slots the model is in the domain
+        :data:`.slots.CHIP_DOMAIN`, whose clock is twice as fast.
 
     Members
     -------
@@ -35,9 +39,9 @@ class MemoryBench(wiring.Component):
         Read latency that fits the chip.
     """
 
-    def __init__(self, chip: SdramChip, clock_hz: int, *, delay: int = 0) -> None:
-        self._controller = SdramController(chip, clock_hz)
-        self._model = SdramModel(chip, clock_hz, delay=delay)
+    def __init__(self, chip: SdramChip, clock_hz: int, *, delay: int = 0, slots: int = 1) -> None:
+        self._controller = SdramController(chip, clock_hz, slots)
+        self._model = SdramModel(chip, slots * clock_hz, delay=delay)
         self.own_latency = self._controller.timing.cas + delay
         super().__init__(
             {
@@ -53,9 +57,9 @@ class MemoryBench(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.controller = controller = self._controller
-        m.submodules.model = model = self._model
+        model = self._model
+        connect_chip(m, controller.pins, model)
         connect(m, flipped(self.port), controller.port)
-        connect(m, controller.pins, model.pins)
         connect(m, model.cells, flipped(self.cells))
         m.d.comb += [
             controller.latency.eq(self.latency),

@@ -2,6 +2,7 @@
 //
 // Commands and words come from arrays, with stalls drawn at random from a seed.
 
+#include "../build/cells.h"
 #include "Vsteelyard.h"
 #include "verilated.h"
 #include <cstddef>
@@ -40,16 +41,13 @@ struct Memory {
 
     // Between the halves the inputs have settled and the outputs belong to the cycle that ends.
     void settle() {
-        if (top.cells___05Fwrite)
-            cells[top.cells___05Faddress] = top.cells___05Fdata_o;
-        top.cells___05Fdata_i = cells[top.cells___05Faddress];
-        top.clk = 0;
+        exchange(top, cells);
+        set_clocks(top, false);
         top.eval();
     }
 
     void tick() {
-        top.clk = 1;
-        top.eval();
+        clock_cycle(top, cells, [&] { top.eval(); });
         ++cycles;
     }
 
@@ -88,12 +86,12 @@ void memory_destroy(Memory* memory) { delete memory; }
 
 void memory_reset(Memory* memory) {
     memory->idle();
-    memory->top.rst = 1;
+    set_resets(memory->top, true);
     for (int n = 0; n < 4; ++n) {
         memory->settle();
         memory->tick();
     }
-    memory->top.rst = 0;
+    set_resets(memory->top, false);
 }
 
 std::uint64_t memory_cycles(const Memory* memory) { return memory->cycles; }

@@ -11,6 +11,8 @@ from steelyard_hw.memory.timing import SdramTiming
 __all__ = ["CellPort", "Rule", "SdramModel", "StoredSdram"]
 
 FIRST_REFRESHES = 8
+MOST_DELAY = 16
+"""More than a controller waits for, so that it can be too much."""
 NOISE = 0x9E37
 """Odd, so that undriven pins do not repeat themselves for 65,536 cycles."""
 
@@ -109,7 +111,7 @@ class SdramModel(wiring.Component):
     chip : :class:`SdramChip`
         The chip.
     clock_hz : :class:`int`
-        Frequency of the clock.
+        Frequency of the chip's clock.
     delay : :class:`int`
         Cycles that the data read are late, as a board and registers of an FPGA's pins make them.
     postponed : :class:`int`
@@ -129,8 +131,8 @@ class SdramModel(wiring.Component):
     def __init__(
         self, chip: SdramChip, clock_hz: int, *, delay: int = 0, postponed: int = 0
     ) -> None:
-        if not 0 <= delay <= 4:
-            raise ValueError(f"Data may be late by 0 to 4 cycles, not {delay!r}")
+        if not 0 <= delay <= MOST_DELAY:
+            raise ValueError(f"Data may be late by 0 to {MOST_DELAY} cycles, not {delay!r}")
         if not 0 <= postponed <= 8:
             raise ValueError(f"From 0 to 8 refreshes may be outstanding, not {postponed!r}")
         self._chip = chip

@@ -105,12 +105,14 @@ class Stalls:
 NEVER = Stalls()
 
 
-def build_memory(chip: SdramChip, clock_hz: int, *, delay: int = 0, log: Log | None = None) -> Path:
+def build_memory(
+    chip: SdramChip, clock_hz: int, *, delay: int = 0, slots: int = 1, log: Log | None = None
+) -> Path:
     """Shared library of a chip's controller with its model, cached.
 
     Parameters
     ----------
-    chip, clock_hz, delay : as those of :class:`.sdram.SdramModel`
+    chip, clock_hz, delay, slots : as those of :class:`.bench.MemoryBench`
     log : called with each step of a build before it
 
     Raises
@@ -121,11 +123,11 @@ def build_memory(chip: SdramChip, clock_hz: int, *, delay: int = 0, log: Log | N
         If a tool refuses the gateware.
     """
     return cached_library(
-        f"memory {chip!r} {clock_hz} {delay}\n"
+        f"memory {chip!r} {clock_hz} {delay} {slots}\n"
         f"{gateware_digest('steelyard_hw.verilog', 'steelyard_sim.memory.bench')}",
-        lambda: convert_component(MemoryBench(chip, clock_hz, delay=delay), TOP),
+        lambda: convert_component(MemoryBench(chip, clock_hz, delay=delay, slots=slots), TOP),
         TOP,
-        f"memory ({chip.name} at {clock_hz / 1e6:g} MHz)",
+        f"memory ({chip.name} at {slots * clock_hz / 1e6:g} MHz)",
         False,
         log,
         HARNESS,
@@ -138,12 +140,12 @@ class MemorySimulation:
 
     Parameters
     ----------
-    chip, clock_hz, delay : as those of :class:`.sdram.SdramModel`
+    chip, clock_hz, delay, slots : as those of :class:`.bench.MemoryBench`
     log : called with each step of a build before it
 
     Members
     -------
-    timing : the chip's, in cycles
+    timing : the chip's, in its cycles
     cells : what the chip holds, uint16, two for each word, the low half first; may be written,
         which places bulk data without moving it through the pins
     """
@@ -151,13 +153,16 @@ class MemorySimulation:
     chip: SdramChip
     clock_hz: int
     delay: int = 0
+    slots: int = 1
     log: Log | None = None
     timing: SdramTiming = field(init=False)
     cells: NDArray[np.uint16] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.timing = SdramTiming.of(self.chip, self.clock_hz)
-        library = build_memory(self.chip, self.clock_hz, delay=self.delay, log=self.log)
+        self.timing = SdramTiming.of(self.chip, self.slots * self.clock_hz)
+        library = build_memory(
+            self.chip, self.clock_hz, delay=self.delay, slots=self.slots, log=self.log
+        )
         size = 2 << self.chip.word_bits
         latency = self.timing.cas + self.delay
         self._memory = _Memory(library, "memory", FUNCTIONS, size, latency)
@@ -177,7 +182,7 @@ class MemorySimulation:
 
     @property
     def cycles(self) -> int:
-        """Clock cycles since creation."""
+        """Cycles of the controller's clock since creation."""
         return self._memory.cycles
 
     def reset(self) -> None:
@@ -192,7 +197,7 @@ class MemorySimulation:
             raise AssertionError(f"The memory is not ready after {limit} cycles")
 
     def set_latency(self, cycles: int) -> None:
-        """Change the controller's read latency, 0 to 7."""
+        """Change the controller's read latency, 0 to 15 cycles of the chip."""
         self._memory.call("set_latency", cycles)
 
     def start(self) -> None:

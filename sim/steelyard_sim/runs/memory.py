@@ -53,13 +53,14 @@ def run_random(
     cycles: int,
     seed: int,
     delay: int = 0,
+    slots: int = 1,
     log: Log | None = None,
 ) -> Result:
     """Rounds of random bursts until so many cycles are simulated.
 
     Parameters
     ----------
-    chip, clock_hz, delay : as those of :class:`steelyard_sim.memory.sdram.SdramModel`
+    chip, clock_hz, delay, slots : as those of :class:`steelyard_sim.memory.bench.MemoryBench`
     cycles : at least
     seed : of all that is random
     log : called with each step of a build before it
@@ -74,7 +75,7 @@ def run_random(
     rng = np.random.default_rng(seed)
     result = Result()
     golden = np.zeros(1 << chip.word_bits, np.uint32)
-    with MemorySimulation(chip, clock_hz, delay, log) as memory:
+    with MemorySimulation(chip, clock_hz, delay, slots, log) as memory:
         # Placed, not moved: there is something to read from the beginning.
         for _ in range(50):
             start = int(rng.integers(golden.size))
@@ -103,20 +104,36 @@ def run_random(
 
 @click.command(cls=Command)
 @click.option("--chip", type=click.Choice(sorted(CHIPS)), default="W9825G6KH-6", show_default=True)
-@click.option("--mhz", type=float, default=80, show_default=True, help="Clock.")
-@click.option("--delay", type=click.IntRange(0, 4), default=0, help="Cycles that reads are late.")
+@click.option("--mhz", type=float, default=80, show_default=True, help="Clock of the controller.")
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="Cycles of the chip in one of the controller.",
+)
+@click.option(
+    "--delay", type=click.IntRange(0, 12), default=0, help="Cycles of the chip that reads are late."
+)
 @click.option("--cycles", type=click.IntRange(min=1), default=10_000_000, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
-def main(chip: str, mhz: float, delay: int, cycles: int, seed: int) -> None:
+def main(chip: str, mhz: float, slots: int, delay: int, cycles: int, seed: int) -> None:
     """Random bursts on the SDRAM controller, compared with numpy, all rules checked.
 
     Exit status 1 if a word differs or a rule is broken.
     """
-    print(f"{chip} at {mhz:g} MHz, delay {delay}, seed {seed}", flush=True)
+    half = f", the chip at {slots * mhz:g} MHz" if slots > 1 else ""
+    print(f"{chip} at {mhz:g} MHz{half}, delay {delay}, seed {seed}", flush=True)
     clock_hz = round(mhz * 1e6)
     try:
         result = run_random(
-            CHIPS[chip], clock_hz, cycles=cycles, seed=seed, delay=delay, log=click.echo
+            CHIPS[chip],
+            clock_hz,
+            cycles=cycles,
+            seed=seed,
+            delay=delay,
+            slots=slots,
+            log=click.echo,
         )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--mhz") from None

@@ -2,22 +2,23 @@
 """SDRAM controller against the model of its chip, in Amaranth's simulator."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from random import Random
 
 import pytest
 from amaranth.hdl import Module
-from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from steelyard_hw.lib.testing import monitor, receive, send
 from steelyard_hw.memory.bursts import BurstSplitter
 from steelyard_hw.memory.chips import AS4C32M16SB_7, W9825G6KH_6, Figure
-from steelyard_hw.memory.pins import SdramCommand
+from steelyard_hw.memory.external import ExternalMemory
+from steelyard_hw.memory.pins import SLOTS, SdramCommand, SdramPins
 from steelyard_hw.memory.port import BurstCommand, MemoryPort
 from steelyard_hw.memory.reads import ReadPath
 from steelyard_hw.memory.sdram import SdramController
 from steelyard_sim.memory.sdram import Rule, StoredSdram
+from steelyard_sim.memory.slots import CHIP_DOMAIN, connect_chip
 
 CLOCK_HZ = 100_000_000
 POWER = 40
@@ -32,29 +33,33 @@ NAMES = {each.value: each.name for each in SdramCommand}
 
 
 class Rig:
-    """Controller and model, with what was on the pins in each cycle."""
+    """Controller and model, with what was on the chip's pins in each of its cycles."""
 
-    def __init__(self, chip=CHIP, delay=0, clock_hz=CLOCK_HZ):
-        self.controller = SdramController(chip, clock_hz)
-        self.model = StoredSdram(chip, clock_hz, delay=delay)
+    def __init__(self, chip=CHIP, delay=0, slots=1):
+        self.controller = SdramController(chip, CLOCK_HZ // slots, slots)
+        self.model = StoredSdram(chip, CLOCK_HZ, delay=delay)
+        self.slots = slots
         self.latency = self.controller.timing.cas + delay
         self.seen = []
         self.violation = None
         m = Module()
         m.submodules.controller = self.controller
-        m.submodules.model = self.model
-        wiring.connect(m, self.controller.pins, self.model.pins)
+        connect_chip(m, self.controller.pins, self.model)
         self._simulator = Simulator(m)
-        self._simulator.add_clock(1e-8)
+        self._simulator.add_clock(slots * 1e-8)
+        if slots > 1:
+            # Every edge of the controller's clock, the first after half its period, is one of this.
+            self._simulator.add_clock(1e-8, phase=1e-8, domain=CHIP_DOMAIN)
         self._simulator.add_process(monitor(self.controller.port.read, "read"))
 
     def run(self, *testbenches):
         """Run testbenches to their ends; the rule that was broken."""
-        pins = self.controller.pins
+        pins = self.model.pins
 
         async def watch(ctx):
             on_pins = (pins.select, pins.command, pins.bank, pins.address, pins.mask)
-            tick = ctx.tick().sample(*on_pins, self.model.violation)
+            domain = "sync" if self.slots == 1 else CHIP_DOMAIN
+            tick = ctx.tick(domain).sample(*on_pins, self.model.violation)
             while True:
                 _, _, *values, violation = await tick
                 self.seen.append(values)
@@ -99,12 +104,16 @@ def bursts(rng, count):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("chip", "delay"), [(CHIP, 0), (SLOW, 2)], ids=["W9825", "AS4C"])
-def test_what_is_read_is_what_was_written_whatever_the_stalls(chip, delay, seed):
+@pytest.mark.parametrize(
+    ("chip", "delay", "slots"),
+    [(CHIP, 0, 1), (SLOW, 2, 1), (CHIP, 0, 2), (SLOW, 3, 2)],
+    ids=["W9825", "AS4C", "W9825-two slots", "AS4C-two slots"],
+)
+def test_what_is_read_is_what_was_written_whatever_the_stalls(chip, delay, slots, seed):
     print("seed", seed)
     rng = Random(seed)
     commands, words, expected = bursts(rng, 40)
-    rig = Rig(chip, delay)
+    rig = Rig(chip, delay, slots)
     port = rig.controller.port
     stalls = [rng.choice((0, 0.3, 0.9)), rng.choice((0, 0.3, 0.9)), (0.9, 0, 0.3)[seed]]
     got = []
@@ -124,8 +133,9 @@ def test_what_is_read_is_what_was_written_whatever_the_stalls(chip, delay, seed)
     assert got == expected
 
 
-def test_a_chip_is_initialized_as_its_datasheet_asks():
-    rig = Rig(SLOW)
+@pytest.mark.parametrize("slots", SLOTS)
+def test_a_chip_is_initialized_as_its_datasheet_asks(slots):
+    rig = Rig(SLOW, slots=slots)
     timing = rig.controller.timing
 
     async def wait(ctx):
@@ -147,8 +157,9 @@ def test_a_chip_is_initialized_as_its_datasheet_asks():
     assert rig.seen[-1][-1] == 0
 
 
-def test_refreshes_come_on_time_between_words_that_wait_for_ever():
-    rig = Rig()
+@pytest.mark.parametrize("slots", SLOTS)
+def test_refreshes_come_on_time_between_words_that_wait_for_ever(slots):
+    rig = Rig(slots=slots)
     port, timing = rig.controller.port, rig.controller.timing
 
     async def stuck(ctx):
@@ -163,9 +174,10 @@ def test_refreshes_come_on_time_between_words_that_wait_for_ever():
     assert max(b - a for a, b in pairwise(cycles)) <= timing.refresh
 
 
+@pytest.mark.parametrize("slots", SLOTS)
 @pytest.mark.parametrize("idle", [100, 101, 333])
-def test_after_a_start_the_same_commands_take_the_same_cycles(idle):
-    rig = Rig()
+def test_after_a_start_the_same_commands_take_the_same_cycles(idle, slots):
+    rig = Rig(slots=slots)
     port, timing = rig.controller.port, rig.controller.timing
     starts = []
 
@@ -198,8 +210,9 @@ def test_after_a_start_the_same_commands_take_the_same_cycles(idle):
     assert len([name for _, name, *_ in first if name == "READ"]) == 120
 
 
-def test_the_next_row_is_open_before_the_burst_comes_to_it():
-    rig = Rig()
+@pytest.mark.parametrize(("slots", "delay"), [(1, 0), (2, 0), (2, 7), (2, 12)])
+def test_the_next_row_is_open_before_the_burst_comes_to_it(slots, delay):
+    rig = Rig(delay=delay, slots=slots)
     port = rig.controller.port
 
     async def work(ctx):
@@ -215,9 +228,9 @@ def test_the_next_row_is_open_before_the_burst_comes_to_it():
     assert opened == [(0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (1, 1), (2, 1)]
 
 
-@pytest.mark.parametrize("latency", range(1, 5))
-def test_a_wrong_latency_gives_wrong_words_and_loses_none(latency):
-    rig = Rig()
+@pytest.mark.parametrize(("slots", "latency"), [*product(SLOTS, range(1, 5)), (1, 15), (2, 15)])
+def test_a_wrong_latency_gives_wrong_words_and_loses_none(slots, latency):
+    rig = Rig(slots=slots)
     rig.latency = latency
     port = rig.controller.port
     words = [0x1111 * n + 0x80000000 for n in range(1, 9)]
@@ -286,10 +299,54 @@ def test_what_the_port_and_the_controller_cannot_be_is_refused():
         ReadPath(1)
     with pytest.raises(ValueError, match=r"^Chip must be an SdramChip, not 'W9825G6KH-6'$"):
         SdramController("W9825G6KH-6", CLOCK_HZ)
-    with pytest.raises(ValueError, match=r"^W9825G6KH-6 takes clocks of up to 166 MHz"):
-        SdramController(CHIP, 200_000_000)
+    for clock_hz, slots in ((200_000_000, 1), (100_000_000, 2)):
+        sentence = r"^W9825G6KH-6 takes clocks of up to 166 MHz, not 200 MHz$"
+        with pytest.raises(ValueError, match=sentence):
+            SdramController(CHIP, clock_hz, slots)
+    for slots in (0, 3):
+        given = f"must be 1 or 2, not {slots}$"
+        with pytest.raises(ValueError, match=f"^Slots of a memory's pins {given}"):
+            SdramController(CHIP, CLOCK_HZ, slots)
+        with pytest.raises(ValueError, match=f"^Slots of an external memory {given}"):
+            ExternalMemory(CHIP, 0, slots)
+    for delay in (-1, 13):
+        sentence = rf"^Delay of an external memory is 0 to 12 cycles, not {delay}$"
+        with pytest.raises(ValueError, match=sentence):
+            ExternalMemory(CHIP, delay)
 
 
-def test_ports_are_equal_if_their_addresses_are():
-    assert MemoryPort(23) == MemoryPort(23) != MemoryPort(24)
-    assert repr(MemoryPort(23)) == "MemoryPort(23)"
+def test_pins_have_an_array_of_values_for_two_slots_only():
+    alone, together = SdramPins(13).members, SdramPins(13, 2).members
+    assert all(member.dimensions == () for member in alone.values())
+    arrays = {name for name, member in together.items() if member.dimensions == (2,)}
+    assert arrays == {"select", "command", "bank", "address", "data_o", "data_i"}
+    assert together["mask"] == alone["mask"]
+    assert (SdramPins(13).slots, SdramPins(13, 2).slots) == SLOTS
+
+
+@pytest.mark.parametrize("slots", SLOTS)
+@pytest.mark.parametrize("delay", [0, 3])
+def test_a_word_is_there_when_the_controller_says(delay, slots):
+    rig = Rig(delay=delay, slots=slots)
+    port = rig.controller.port
+    taken = []
+
+    async def work(ctx):
+        await ctx.tick().until(rig.controller.ready)
+        await send(ctx, port.command, [{"address": 0, "words": 1, "write": 0}])
+        await receive(ctx, port.read, 1)
+        for idle in range(10, 18):
+            await ctx.tick().repeat(idle)
+            began = len(rig.seen)
+            await send(ctx, port.command, [{"address": 1, "words": 1, "write": 0}])
+            await receive(ctx, port.read, 1)
+            # The word is taken in the last of these cycles.
+            taken.append((len(rig.seen) - began) // slots - 1)
+
+    assert rig.run(work) is Rule.NONE
+    latency = rig.controller.timing.cas + delay
+    if slots == 1:
+        # Or a cycle more, with a command in the second cycle of a step.
+        assert set(taken) == {11 + latency, 12 + latency}
+    else:
+        assert set(taken) == {7 + (latency + 1) // 2}

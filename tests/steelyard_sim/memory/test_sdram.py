@@ -223,7 +223,7 @@ def test_bursts_have_the_length_of_the_mode(code, length):
 
 
 def test_options_that_no_chip_has_are_refused():
-    with pytest.raises(ValueError, match=r"^Data may be late by 0 to 4 cycles, not 5$"):
-        SdramModel(CHIP, CLOCK_HZ, delay=5)
+    with pytest.raises(ValueError, match=r"^Data may be late by 0 to 16 cycles, not 17$"):
+        SdramModel(CHIP, CLOCK_HZ, delay=17)
     with pytest.raises(ValueError, match=r"^From 0 to 8 refreshes may be outstanding, not 9$"):
         SdramModel(CHIP, CLOCK_HZ, postponed=9)

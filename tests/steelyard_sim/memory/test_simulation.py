@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from steelyard_hw.memory.chips import AS4C32M16SB_7, W9825G6KH_6
+from steelyard_hw.memory.chips import AS4C32M16SB_7, ULX3S_SDRAM, W9825G6KH_6
 from steelyard_sim.memory.simulation import Burst, MemorySimulation, Stalls
 from steelyard_sim.memory.work import golden_reads, random_bursts
 from steelyard_sim.runs import memory as command
@@ -12,31 +12,45 @@ from steelyard_sim.runs.memory import run_random
 
 NOTHING = np.zeros(0, np.uint32)
 CLOCKS = (80_000_000, 100_000_000)
+HALF = 66_666_667
+"""Clock of a controller whose chip has twice that."""
 
 
-@pytest.fixture(scope="module", params=CLOCKS, ids=["80 MHz", "100 MHz"])
+@pytest.fixture(
+    scope="module",
+    params=[(CLOCKS[0], 1), (CLOCKS[1], 1), (HALF, 2)],
+    ids=["80 MHz", "100 MHz", "133 MHz"],
+)
 def memory(request):
-    with MemorySimulation(W9825G6KH_6, request.param) as simulation:
+    clock_hz, slots = request.param
+    with MemorySimulation(W9825G6KH_6, clock_hz, slots=slots) as simulation:
         yield simulation
 
 
 @pytest.mark.parametrize(
-    ("chip", "clock_hz", "delay"),
-    [(W9825G6KH_6, CLOCKS[0], 0), (AS4C32M16SB_7, CLOCKS[1], 1)],
-    ids=["W9825", "AS4C"],
+    ("chip", "clock_hz", "delay", "slots", "cycles"),
+    [
+        (W9825G6KH_6, CLOCKS[0], 0, 1, 400_000),
+        (AS4C32M16SB_7, CLOCKS[1], 1, 1, 400_000),
+        (W9825G6KH_6, HALF, 0, 2, 200_000),
+        (ULX3S_SDRAM, 62_500_000, 6, 2, 200_000),
+    ],
+    ids=["W9825", "AS4C", "W9825-two slots", "ULX3S-two slots"],
 )
-def test_random_bursts_break_no_rule_and_every_word_is_the_golden_one(chip, clock_hz, delay):
-    result = run_random(chip, clock_hz, cycles=400_000, seed=3, delay=delay)
+def test_random_bursts_break_no_rule_and_every_word_is_the_golden_one(
+    chip, clock_hz, delay, slots, cycles
+):
+    result = run_random(chip, clock_hz, cycles=cycles, seed=3, delay=delay, slots=slots)
     assert result.differing == 0
-    assert result.cycles >= 400_000
+    assert result.cycles >= cycles
     assert min(result.reads, result.writes) > 20_000
 
 
 def share(memory, bursts):
-    """Share of the peak, one word every two cycles, that bursts reach."""
+    """Share of the peak, one word in two cycles of the chip, that bursts reach."""
     count = sum(each.words for each in bursts if each.write)
     _, cycles = memory.run(bursts, np.arange(count, dtype=np.uint32))
-    return 2 * sum(each.words for each in bursts) / cycles
+    return 2 / memory.slots * sum(each.words for each in bursts) / cycles
 
 
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
@@ -56,6 +70,11 @@ def test_64_word_reads_anywhere_reach_90_percent(memory):
     assert share(memory, [Burst(int(place), 64, False) for place in places]) >= 0.90
 
 
+def test_a_long_way_to_the_chip_costs_no_words():
+    with MemorySimulation(ULX3S_SDRAM, 62_500_000, delay=6, slots=2) as memory:
+        assert share(memory, [Burst(1000, 60_000, False)]) >= 0.95
+
+
 def test_what_is_placed_is_read_and_what_is_written_is_in_the_cells(memory):
     words = np.random.default_rng(2).integers(0, 1 << 32, 1000, dtype=np.uint32)
     cells = memory.cells.view(np.uint32)
@@ -72,7 +91,7 @@ def test_a_run_takes_the_same_cycles_whenever_it_begins(memory):
     taken = set()
     bursts = [Burst(address, 90, False) for address in (0, 10_000, 77, 1 << 20, 5, 700, 10_000)]
     # At every distance from the refresh before.
-    for idle in range(memory.timing.refresh):
+    for idle in range(memory.timing.refresh // memory.slots):
         memory.step(32 + idle)
         memory.start()
         taken.add(memory.run(bursts, NOTHING)[1])
@@ -138,6 +157,17 @@ def test_the_command_says_what_it_compared(monkeypatch):
     result = CliRunner().invoke(command.main, arguments)
     assert result.exit_code == 1
     assert " 0 differ" not in result.output
+
+
+def test_the_command_takes_a_chip_at_twice_the_clock():
+    arguments = ["--cycles", "40000", "--slots", "2", "--mhz", "66.666667"]
+    result = CliRunner().invoke(command.main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "W9825G6KH-6 at 66.6667 MHz, the chip at 133.333 MHz, delay 0" in result.output
+    assert " 0 differ, no rule broken" in result.output
+    result = CliRunner().invoke(command.main, ["--slots", "2", "--mhz", "100"])
+    assert result.exit_code == 2
+    assert "W9825G6KH-6 takes clocks of up to 166 MHz, not 200 MHz" in result.output
 
 
 def test_the_command_refuses_a_clock_that_the_chip_cannot_take():
