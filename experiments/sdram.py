@@ -1,11 +1,12 @@
 """Measures the SDRAM controller: how much of the peak it reaches, its cells and its clock.
 
     python experiments/sdram.py                    # share of the peak, on the compiled model
+    python experiments/sdram.py --slots 2          # of a chip at twice the controller's clock
     python experiments/sdram.py --cells            # cells on an ECP5, with yosys alone
     python experiments/sdram.py --cells --route    # and the clock of an ECP5-85F -6, with nextpnr
 
-The peak is one word of 32 bits every two cycles. All words go through the port; a rule of the chip
-that is broken ends the measurement.
+The peak is one word of 32 bits in two cycles of the chip. All words go through the port; a rule of
+the chip that is broken ends the measurement.
 """
 
 import collections
@@ -136,8 +137,13 @@ def size(chip, clock_hz, slots, route, seed, folder):
 
 @click.command(help=__doc__.splitlines()[0], context_settings={"show_default": True})
 @click.option("--chip", type=click.Choice(sorted(CHIPS)), multiple=True, help="All unless given.")
-@click.option("--mhz", type=float, multiple=True, default=CLOCKS, help="Clocks.")
-@click.option("--slots", type=click.IntRange(1, 2), default=1, help="Cycles of the chip in one.")
+@click.option("--mhz", type=float, multiple=True, default=CLOCKS, help="Clocks of the controller.")
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 2),
+    default=1,
+    help="Cycles of the chip in one of its controller.",
+)
 @click.option("--cells", is_flag=True, help="Cells, not shares of the peak.")
 @click.option("--route", is_flag=True, help="Run nextpnr as well.")
 @click.option("--seed", type=int, default=1)

@@ -156,30 +156,30 @@ class BankTable(wiring.Component):
         ]
         other_wait = Signal(range(max(steps.other, 2)))
 
-        def done(wait):
-            """Whether the step that is looked for need not wait."""
-            return wait == 0 if self._slots == 1 else wait <= 1
+        def left(wait):
+            """What is left of a wait in the step that is looked for."""
+            return wait if self._slots == 1 else wait[1:]
 
         found = []
         for place, bank in enumerate(self.banks):
             held = Array(rows)[bank]
             m.d.comb += [
                 self.open[place].eq(opened.bit_select(bank, 1)),
-                self.row_ready[place].eq(Array(done(wait) for wait in row_waits)[bank]),
+                self.row_ready[place].eq(Array(left(wait) == 0 for wait in row_waits)[bank]),
             ]
             found.append(self.open[place] & (held == self.rows[place]))
-        if self._slots == 1:
-            with m.If(~self.step):
-                m.d.sync += Cat(self.hit).eq(Cat(found))
-        else:
+            if self._slots == 1:
+                with m.If(~self.step):
+                    m.d.sync += self.hit[place].eq(found[place])
+        if self._slots != 1:
             # Where the first place has its row, commands are for the second one.
             first = found[0] | (self.activate & ~self.hit[0])
             second = found[1] | (self.activate & self.hit[0])
             m.d.sync += [self.hit[0].eq(Mux(self.shift, second, first)), self.hit[1].eq(second)]
         m.d.comb += [
             self.column_ready.eq(Array(wait == 0 for wait in column_waits)[self.banks[0]]),
-            self.quiet.eq(Cat(done(wait) for wait in row_waits).all()),
-            self.apart.eq(done(other_wait)),
+            self.quiet.eq(Cat(left(wait) for wait in row_waits) == 0),
+            self.apart.eq(left(other_wait) == 0),
         ]
 
         with m.If(self.step):

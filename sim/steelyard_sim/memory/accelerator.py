@@ -16,9 +16,15 @@ from ..build.library import CONVERTER, REMARK, cached_library, gateware_digest
 from .bench import MemoryBench
 from .sdram import CellPort, Rule
 
-__all__ = ["CLOCK_HZ", "ExternalAccelerator", "build_external", "chip_of"]
+__all__ = ["CLOCKS_HZ", "ExternalAccelerator", "build_external", "chip_of", "slots_of"]
 
-CLOCK_HZ = 80_000_000
+CLOCKS_HZ = {1: 80_000_000, 2: 66_666_667}
+"""Clock of an accelerator whose memory's chip has so many cycles in one of it."""
+
+
+def slots_of(config: AcceleratorConfig) -> int:
+    """Cycles of the chip of the external memory in one of the accelerator, 1 or 2."""
+    return getattr(config.memory, "external_slots", 1)
 
 
 def chip_of(config: AcceleratorConfig) -> SdramChip:
@@ -35,8 +41,10 @@ class ExternalAccelerator(wiring.Component):
     Parameters
     ----------
     config : :class:`~steelyard.contract.AcceleratorConfig`
-    clock_hz
-        As that of :class:`.sdram.SdramModel`.
+    clock_hz : :class:`int`
+        Frequency of the accelerator's clock; that of :data:`CLOCKS_HZ` unless given.
+    slots : :class:`int`
+        As that of :class:`.bench.MemoryBench`; the configuration's unless given.
 
     Members
     -------
@@ -46,10 +54,16 @@ class ExternalAccelerator(wiring.Component):
         As those of :class:`.sdram.SdramModel`.
     """
 
-    def __init__(self, config: AcceleratorConfig, clock_hz: int = CLOCK_HZ) -> None:
+    def __init__(
+        self,
+        config: AcceleratorConfig,
+        clock_hz: int | None = None,
+        slots: int | None = None,
+    ) -> None:
         chip = chip_of(config)
+        slots = slots or slots_of(config)
         self._config = config
-        self._bench = MemoryBench(chip, clock_hz)
+        self._bench = MemoryBench(chip, clock_hz or CLOCKS_HZ[slots], slots=slots)
         super().__init__(
             {
                 "i": In(stream.Signature(32)),
@@ -88,10 +102,18 @@ class ExternalAccelerator(wiring.Component):
 
 
 def build_external(
-    config: AcceleratorConfig, *, trace: bool = False, log: Log | None = None
+    config: AcceleratorConfig,
+    *,
+    slots: int | None = None,
+    trace: bool = False,
+    log: Log | None = None,
 ) -> Path:
     """Shared library of an accelerator with external memory, as
     :func:`~steelyard_sim.build.library.build_library` makes those without.
+
+    Parameters
+    ----------
+    slots : as that of :class:`ExternalAccelerator`
 
     Raises
     ------
@@ -101,8 +123,9 @@ def build_external(
         If a tool refuses the gateware.
     """
     return cached_library(
-        f"external\n{config.canonical()}\n{gateware_digest(*CONVERTER, __name__)}",
-        lambda: convert_component(ExternalAccelerator(config), "steelyard"),
+        f"external {slots or slots_of(config)}\n{config.canonical()}\n"
+        f"{gateware_digest(*CONVERTER, __name__)}",
+        lambda: convert_component(ExternalAccelerator(config, slots=slots), "steelyard"),
         "steelyard",
         f"accelerator ({config.outline}, external memory)",
         trace,

@@ -14,18 +14,20 @@ from steelyard_hw.verilog import convert_component
 
 from ..build.library import CONVERTER, REMARK, cached_library, gateware_digest
 from ..build.toolchain import SERIAL_HARNESS
-from .accelerator import chip_of
+from .accelerator import chip_of, slots_of
 from .sdram import CellPort, Rule, SdramModel
+from .slots import connect_chip
 
 __all__ = ["ExternalBoard", "build_external_board", "memory_of"]
 
-DELAY = 3
-"""Of a board that has no name, as those with one have it."""
+DELAYS = {1: 3, 2: 6}
+"""Of a board that has no name, by slots: registers of two slots hold values for two cycles."""
 
 
 def memory_of(config: AcceleratorConfig) -> ExternalMemory:
     """External memory of a board that has no name."""
-    return ExternalMemory(chip_of(config), DELAY)
+    slots = slots_of(config)
+    return ExternalMemory(chip_of(config), DELAYS[slots], slots)
 
 
 class ExternalBoard(wiring.Component):
@@ -36,7 +38,7 @@ class ExternalBoard(wiring.Component):
     config, divider, clock_hz, memory
         As those of :class:`~steelyard_hw.link.serial.SerialAccelerator`.
     late : :class:`int`
-        Cycles that the chip's data come later than the board was made for.
+        Cycles of the chip that its data come later than the board was made for.
 
     Members
     -------
@@ -61,7 +63,7 @@ class ExternalBoard(wiring.Component):
         late: int = 0,
     ) -> None:
         self._board = SerialAccelerator(config, divider=divider, clock_hz=clock_hz, memory=memory)
-        self._model = SdramModel(memory.chip, clock_hz, delay=memory.delay + late)
+        self._model = SdramModel(memory.chip, memory.slots * clock_hz, delay=memory.delay + late)
         super().__init__(
             {
                 "rx": In(1, init=1),
@@ -75,8 +77,8 @@ class ExternalBoard(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.board = board = self._board
-        m.submodules.model = model = self._model
-        connect(m, board.pins, model.pins)
+        model = self._model
+        connect_chip(m, board.pins, model)
         connect(m, model.cells, flipped(self.cells))
         m.d.comb += [
             board.rx.eq(self.rx),
