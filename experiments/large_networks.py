@@ -48,8 +48,74 @@ def mobilenet_v1(size: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 1000))
 
 
+class Bottleneck(nn.Module):
+    """Three convolutions around a skip (He et al. 2015)."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.inner = nn.Sequential(
+            *normed(inputs, width, 1), nn.ReLU(), *normed(width, width, 3, stride), nn.ReLU(),
+            *normed(width, outputs, 1),
+        )  # fmt: skip
+        apart = stride > 1 or inputs != outputs
+        self.skip = nn.Sequential(*normed(inputs, outputs, 1, stride)) if apart else nn.Identity()
+        self.act = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.inner(x) + self.skip(x))
+
+
+def normed(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """Convolution with batch norm."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+def resnet50(size: int) -> nn.Module:
+    """The network of the paper, the stride in the 3x3 convolutions."""
+    layers = [*normed(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    inputs = 64
+    for width, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for number in range(count):
+            layers.append(Bottleneck(inputs, width, 1 if number else stride))
+            inputs = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000))
+
+
+class YoloTiny(nn.Module):
+    """YOLOv3-tiny (Redmon & Farhadi 2018), both heads of 255 channels."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+
+        def conv(inputs: int, outputs: int, kernel: int = 3) -> list[nn.Module]:
+            return [*normed(inputs, outputs, kernel), nn.LeakyReLU(0.1)]
+
+        early: list[nn.Module] = []
+        for inputs, outputs in ((3, 16), (16, 32), (32, 64), (64, 128)):
+            early += [*conv(inputs, outputs), nn.MaxPool2d(2)]
+        self.early = nn.Sequential(*early, *conv(128, 256))
+        # The pooling of stride 1 has a row and a column more on the far side.
+        self.late = nn.Sequential(
+            nn.MaxPool2d(2), *conv(256, 512), nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1),
+            *conv(512, 1024), *conv(1024, 256, 1),
+        )  # fmt: skip
+        self.coarse = nn.Sequential(*conv(256, 512), nn.Conv2d(512, 255, 1))
+        self.up = nn.Sequential(*conv(256, 128, 1), nn.Upsample(scale_factor=2))
+        self.fine = nn.Sequential(*conv(384, 256), nn.Conv2d(256, 255, 1))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        early = self.early(x)
+        late = self.late(early)
+        fine = self.fine(torch.cat([self.up(late), early], 1))
+        return {"coarse": self.coarse(late), "fine": fine}
+
+
 NETWORKS = {
     "resnet18": models.resnet18,
+    "resnet50": resnet50,
+    "yolov3_tiny": YoloTiny,
     "mobilenet_v1": mobilenet_v1,
     "vgg16": lambda size: nn.Sequential(*list(models.vgg16(size))[:-3]),
 }

@@ -101,12 +101,14 @@ class Board:
                 f"configuration {words} external_words",
                 f"set external_words to {self.memory.words} or less.",
             )
+        slots = config.memory.external_slots
+        self.device.family.clock.check_memory(self.oscillator_hz, self.clock_hz, slots)
         try:
-            SdramTiming.of(self.memory.chip, self.clock_hz)
+            SdramTiming.of(self.memory.chip, slots * self.clock_hz)
         except ValueError as error:
             raise UserError(
-                f"The SDRAM of board {self.name!r} cannot work at the board's clock ({error}); "
-                "choose another clock, or set external_words to 0."
+                f"The SDRAM of board {self.name!r} cannot work at {slots} x the board's clock "
+                f"({error}); choose another clock, or set external_words to 0."
             ) from None
 
     def row(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.link.uart import divider_for
 
 from .board import Board
-from .sdram import SdramBuffers
+from .sdram import SdramBuffers, memory_of
 
 __all__ = ["Top"]
 
@@ -29,13 +29,15 @@ class Top(Elaboratable):
 
     def __init__(self, board: Board, config: AcceleratorConfig):
         divider = divider_for(board.clock_hz, board.baud)
-        self._clock = board.device.family.clock(board.oscillator_hz, board.clock_hz)
+        self._slots = config.memory.external_slots if config.memory.external_words else 1
+        options = {"slots": self._slots} if self._slots > 1 else {}
+        self._clock = board.device.family.clock(board.oscillator_hz, board.clock_hz, **options)
         self._accelerator = SerialAccelerator(
             config,
             divider=divider,
             clock_hz=board.clock_hz,
             target=board.device.family.target,
-            memory=board.memory,
+            memory=None if board.memory is None else memory_of(board.memory, config),
         )
         self._external = bool(config.memory.external_words)
 
@@ -52,6 +54,10 @@ class Top(Elaboratable):
         m.submodules.tx_pin = tx_pin = io.Buffer("o", uart.tx)
         m.d.comb += [serial.rx.eq(rx_pin.i), tx_pin.o.eq(serial.tx)]
         if self._external:
-            m.submodules.sdram = sdram = SdramBuffers(platform.request("sdram", 0, dir="-"))
+            port = platform.request("sdram", 0, dir="-")
+            m.submodules.sdram = sdram = SdramBuffers(port, self._slots)
+            if self._slots > 1:
+                m.domains.memory = memory = ClockDomain("memory", reset_less=True)
+                m.d.comb += memory.clk.eq(clock.memory)
             wiring.connect(m, serial.pins, sdram.pins)
         return m

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import Out
 from steelyard.contract import AcceleratorConfig, registry
 from steelyard.contract.latencies import TABLE_CYCLES
 from steelyard.contract.registers import COUNTERS
+from steelyard.errors import UserError
 from steelyard_hw.cells.target import Target
 from steelyard_hw.shell.layer import DESCRIPTOR_WORDS
 
@@ -25,6 +26,8 @@ class Clock(wiring.Component, ABC):
     ----------
     input_hz, clock_hz : :class:`int`
         Frequencies of the oscillator and of the clock.
+    slots : :class:`int`
+        Clocks of an external memory in one of the design: with 2 there is a clock for it.
 
     Attributes
     ----------
@@ -37,6 +40,9 @@ class Clock(wiring.Component, ABC):
     clock : ``Out(1)``
     reset : ``Out(1)``
         High until the clock is good, synchronous to it.
+    memory : ``Out(1)``
+        Clock of an external memory, twice as fast and a little ahead; only with 2 slots, which the
+        ECP5 alone has.
 
     Raises
     ------
@@ -46,10 +52,11 @@ class Clock(wiring.Component, ABC):
 
     reset_less: ClassVar[bool] = True
 
-    def __init__(self, input_hz: int, clock_hz: int):
+    def __init__(self, input_hz: int, clock_hz: int, slots: int = 1):
         self._input_hz = input_hz
         self._clock_hz = clock_hz
-        super().__init__({"clock": Out(1), "reset": Out(1)})
+        self._slots = slots
+        super().__init__({"clock": Out(1), "reset": Out(1), "memory": Out(1)})
 
     @classmethod
     @abstractmethod
@@ -61,6 +68,21 @@ class Clock(wiring.Component, ABC):
         UserError
             The sentence names both frequencies.
         """
+
+    @classmethod
+    def check_memory(cls, input_hz: int, clock_hz: int, slots: int) -> None:
+        """Refuse a clock of an external memory that cannot be made.
+
+        Raises
+        ------
+        UserError
+            If that is so.
+        """
+        if slots > 1:
+            raise UserError(
+                "This family has no clock for an external memory of 2 slots; set external_slots "
+                "to 1."
+            )
 
 
 EXTERNAL_LUTS = 970

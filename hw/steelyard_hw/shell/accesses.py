@@ -15,9 +15,9 @@ class MovedAccess(wiring.Component):
     """Lets words of host and mover wait for block RAM ports that the engine does not use.
 
     A word takes two cycles or more until it is read or written. As often as the external memory has
-    one, so every second cycle or with two `external_slots` in each, one is taken. It has four lanes, whose parts belong to different beats where a beat has fewer: each
-    part takes the first cycle in which no results of its beat are written and no addends of it are
-    read.
+    one, so every second cycle or with two `external_slots` in each, one is taken. It has four
+    lanes, whose parts belong to different beats where a beat has fewer: each part takes the first
+    cycle in which no results of its beat are written and no addends of it are read.
 
     Parameters
     ----------

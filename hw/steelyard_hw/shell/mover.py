@@ -151,12 +151,12 @@ class MoveRows(wiring.Component):
 class Mover(wiring.Component):
     """Carries out moves in their order, at most ``ANY_UNDER_WAY`` of them waiting or at work.
 
-    Each row is a burst. With two `external_slots` a word a cycle goes into activations and comes
-    from them, else one every second cycle. Words for most memories are written in the cycle in which they come, one a
+    Each row is a burst. Words for most memories are written in the cycle in which they come, one a
     cycle at most; nothing on the side of these makes them wait. Activations are accessed as the
-    engine leaves their ports alone. A lone move asks for its burst two cycles after it is taken.
-    That of the next row is asked for while the words of the one before come, so rows of two words
-    and more, and moves of three, follow each other without a gap if the external memory has none.
+    engine leaves their ports alone, a word every second cycle, or with two `external_slots` one in
+    each. A lone move asks for its burst two cycles after it is taken. That of the next row is asked
+    for while the words of the one before come, so rows of two words and more, and moves of three,
+    follow each other without a gap if the external memory has none.
 
     Parameters
     ----------

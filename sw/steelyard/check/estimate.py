@@ -9,7 +9,7 @@ from typing import Any
 
 from steelyard.compile.cycles import busy
 from steelyard.compile.emission import StagedLayer
-from steelyard.compile.external import WORD_CYCLES, LayerMoves
+from steelyard.compile.external import LayerMoves, Pace
 from steelyard.compile.layer_plans import LayerPlan
 from steelyard.compile.planned import Planned
 from steelyard.compile.plans import layer_faults, planned
@@ -92,7 +92,8 @@ class Estimate:
     def roofline_cycles(self) -> int:
         """Of a batch, if the busier of engine and external memory never waited."""
         computing = sum(layer.cycles - layer.waiting_cycles for layer in self.layers)
-        return max(computing, WORD_CYCLES * (self.moved_words + self.stored_words))
+        moved = self.moved_words + self.stored_words
+        return max(computing, Pace.of(self.config).word * moved)
 
     @property
     def fits(self) -> bool:
@@ -246,7 +247,7 @@ def _staged_cost(plan: LayerPlan, layer: StagedLayer, config: AcceleratorConfig)
     for step in layer.steps:
         units.update(busy(step, config))
     if layer.loaded or layer.stored:
-        units["external memory"] = WORD_CYCLES * (layer.loaded + layer.stored)
+        units["external memory"] = Pace.of(config).word * (layer.loaded + layer.stored)
     moves = len(layer.descriptors) - len(layer.steps)
     waiting = layer.waiting + moves * between(config)
     return LayerCost(
@@ -277,7 +278,7 @@ def _cost(plan: LayerPlan, moves: LayerMoves, made: Planned) -> LayerCost:
     if made.moved is not None and plan.steps:
         moved = plan.weight_items * config.engine.weight_item_words
         moved += len(plan.parameters) * len(config.parameter_bits)
-        units["external memory"] = WORD_CYCLES * moved
+        units["external memory"] = Pace.of(config).word * moved
     waiting = moves.cycles + moves.count * between(config)
     return LayerCost(
         name=plan.layer.name,

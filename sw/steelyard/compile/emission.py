@@ -8,7 +8,7 @@ from ..contract.latencies import between
 from ..contract.limits import BLOCKS
 from ..contract.registers import Space
 from .cycles import predict
-from .external import OWN_MOVES, Clock, move_cycles
+from .external import OWN_MOVES, Clock, Pace
 
 __all__ = ["Emission", "StagedLayer"]
 
@@ -69,7 +69,7 @@ class Emission:
         more = 0
         if self._held is not None:
             held = self._held[1]
-            more = move_cycles(held.rows, held.length, held.out_pitch)
+            more = Pace.of(self.config).move(held.rows, held.length, held.out_pitch)
         return max(self._clock.free, self._clock.now) + more <= self._clock.now + cycles
 
     def _flush(self) -> None:

@@ -18,27 +18,63 @@ from .cycles import predict
 from .layer_plans import LayerPlan
 
 __all__ = [
-    "LayerMoves", "Moved", "Need", "by_layer", "loads", "move_all", "move_cycles", "needs_of",
+    "LayerMoves", "Moved", "Need", "Pace", "by_layer", "loads", "move_all", "needs_of",
 ]  # fmt: skip
 
 BURST = FIELDS["length"].maximum
 """Words of a move at most."""
 OWN_MOVES = 2
 """Moves of a step's own, most often: parameters and weights."""
-BURST_CYCLES = 24
-"""Of a burst besides its words, at most: the first word's latency with a row to close and open."""
-WORD_CYCLES = 2
-"""Of a word of 32 bits on 16 pins, at the clock of the accelerator (docs/notes/sdram.md)."""
-LEAST_ROW = 11
-"""Of a row of few words: of its burst alone."""
-SAME_BANK_CYCLES = 6
-"""More of a row that begins in the chip's bank of the one before, which has to be closed."""
 BANKS_WORDS = 1024
 """Words of a row of all banks: after these comes the same bank again."""
 BANK_PART = 128
 """Words by which the begins of rows miss that, and still lie in the same bank most often."""
-REFRESH = (607, 595)
-"""Cycles with and without the refreshes among them, of the same note."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a memory with 16 pins is, in cycles of the accelerator (docs/notes/sdram.md).
+
+    Members
+    -------
+    word : of a word of 32 bits
+    burst : of a burst besides its words, at most: the first word's latency with a row to close and
+        open
+    least_row : of a row of few words: of its burst alone
+    same_bank : more of a row that begins in the chip's bank of the one before, which is closed
+    refresh : cycles with and without the refreshes among them
+    """
+
+    word: int
+    burst: int
+    least_row: int
+    same_bank: int
+    refresh: tuple[int, int]
+
+    @classmethod
+    def of(cls, config: AcceleratorConfig) -> "Pace":
+        """That of a configuration's memory."""
+        return PACES[config.memory.external_slots]
+
+    def move(self, rows: int, length: int, pitch: int = 0) -> int:
+        """Cycles of a move's words, and between its rows.
+
+        Parameters
+        ----------
+        pitch : words from a row to the next
+        """
+        apart = pitch % BANKS_WORDS
+        same = rows > 1 and (apart < BANK_PART or apart > BANKS_WORDS - BANK_PART)
+        row = max(self.word * length, self.least_row) + self.same_bank * same
+        cycles, without = self.refresh
+        return ((rows - 1) * row + self.word * length) * cycles // without
+
+
+PACES = {
+    1: Pace(word=2, burst=24, least_row=11, same_bank=6, refresh=(607, 595)),
+    2: Pace(word=1, burst=17, least_row=8, same_bank=4, refresh=(516, 504)),
+}
+"""By the memory's clocks in a cycle: at 80 MHz, and at 66.7 MHz with 133.3 MHz of the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +228,9 @@ class Clock:
         if descriptor.length:
             if len(self.done) >= ANY_UNDER_WAY:
                 self.now = max(self.now, self.done[-ANY_UNDER_WAY])
-            cycles = move_cycles(descriptor.rows, descriptor.length, descriptor.out_pitch)
-            late = BURST_CYCLES if self.free <= self.now else 0
+            pace = Pace.of(self.config)
+            cycles = pace.move(descriptor.rows, descriptor.length, descriptor.out_pitch)
+            late = pace.burst if self.free <= self.now else 0
             self.free = max(self.free, self.now) + cycles + late
             self.done.append(self.free)
         if descriptor.under_way != ANY_UNDER_WAY:
@@ -202,19 +239,6 @@ class Clock:
             self.now += fetched_after(self.config)
         else:
             self.now += fetched_meanwhile(self.config)
-
-
-def move_cycles(rows: int, length: int, pitch: int = 0) -> int:
-    """Cycles of a move's words, and between its rows.
-
-    Parameters
-    ----------
-    pitch : words from a row to the next
-    """
-    apart = pitch % BANKS_WORDS
-    same = rows > 1 and (apart < BANK_PART or apart > BANKS_WORDS - BANK_PART)
-    row = max(WORD_CYCLES * length, LEAST_ROW) + SAME_BANK_CYCLES * same
-    return ((rows - 1) * row + WORD_CYCLES * length) * REFRESH[0] // REFRESH[1]
 
 
 def loads(need: Need, external: int, item: int, longest: int = BURST) -> Iterator[Descriptor]:

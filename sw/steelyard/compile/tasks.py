@@ -14,7 +14,7 @@ from ..contract.descriptor import Descriptor, Operation
 from ..contract.latencies import between
 from ..network import Network
 from .cycles import predict
-from .external import move_cycles
+from .external import Pace
 from .layer_plans import LayerPlan
 from .memory import plane_pitch
 from .step import Step
@@ -398,12 +398,13 @@ class Cutter:
     ) -> Block:
         """Block with its cycles: of computing or of moving, and of what is not done beside it."""
         config = self.config
+        pace = Pace.of(config)
         computing = moving = items = 0
         last = None
         for task in tasks:
             for area in task.areas:
                 if area.moved:
-                    moving += move_cycles(*area.rows(config.activation_item_words))
+                    moving += pace.move(*area.rows(config.activation_item_words))
                     computing += between(config)
             for part in task.parts:
                 computing += predict(part.strip.descriptor, config) + between(config)
@@ -412,7 +413,7 @@ class Cutter:
                 last = part.layer, part.number
         if kept:
             items = sum(self.plans[number].weight_items for number in layers)
-        moving += move_cycles(1, items * config.engine.weight_item_words)
+        moving += pace.move(1, items * config.engine.weight_item_words)
         shorter = min(computing, moving)
         if share > 1:
             # The first task has nothing to be loaded beside, the last one is stored beside none.

@@ -71,14 +71,14 @@ class Register(IntEnum):
     TOTAL = 11
     """Cycles of the last START, from start to done."""
     READ_LATENCY = 12
-    """Cycles that a read of the external memory takes from pins to pins, 0 for what the board was
+    """Cycles of the external memory that a read takes from pins to pins, 0 for what the board was
     made with; the only one that is written, and only where there is such a memory."""
     MOVED_CRC = 13
     """CRC of the words that the last START has moved from the external memory, in the order of its
     descriptors, see :mod:`steelyard.contract.checksum`."""
 
 
-READ_LATENCIES = range(2, 14)
+READ_LATENCIES = range(2, 16)
 """Latencies that :attr:`Register.READ_LATENCY` may choose."""
 REGISTERS = 14
 """Registers with a meaning; those after them are 0."""

@@ -58,6 +58,8 @@ class HostPart:
             ) from None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
+        # Small graphs, which it would not always leave as they are: see quantize's sessions.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             session = onnxruntime.InferenceSession(
                 self.model, options, providers=["CPUExecutionProvider"]

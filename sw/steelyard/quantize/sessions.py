@@ -129,8 +129,8 @@ def options_of(onnxruntime: Any) -> Any:
     return options
 
 
-def started(model: onnx.ModelProto, options: Any) -> Any:
-    """Inference session of a graph.
+def started(model: onnx.ModelProto, options: Any, disabled: Sequence[str] = ()) -> Any:
+    """Inference session of a graph, without some of onnxruntime's optimizers.
 
     Raises
     ------
@@ -143,7 +143,10 @@ def started(model: onnx.ModelProto, options: Any) -> Any:
     too_large = import_module("google.protobuf.message").EncodeError
     try:
         return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(disabled),
         )
     except refusals(too_large) as error:
         raise UserError(
@@ -167,8 +170,15 @@ def optimized(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     options = options_of(onnxruntime)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
-    started(model, options)
+    started(model, options, ["Pad_Fusion"] * _pads_before_maxima(model))
     return with_shapes(onnx.load(path))
+
+
+def _pads_before_maxima(model: onnx.ModelProto) -> bool:
+    """Whether a max pooling reads padded values, which onnxruntime (seen in 1.31) takes for pads
+    that are never the greatest, whatever they are."""
+    padded = {node.output[0] for node in model.graph.node if node.op_type == "Pad"}
+    return any(node.op_type == "MaxPool" and node.input[0] in padded for node in model.graph.node)
 
 
 def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
