@@ -16,8 +16,10 @@ from steelyard.driver.port import HostPort
 from steelyard.network.random import KINDS, random_network
 from steelyard_sim import open_transport
 
-SMALL = configure("array", lanes=4, columns=4, requantizers=2, weight_words=16384)
-"""Fast drains: columns share a least interval between passes."""
+SMALL = configure(
+    "array", lanes=4, columns=4, requantizers=2, weight_words=16384, external_words=1 << 16
+)
+"""Fast drains: columns share a least interval between passes. Layers may begin within a row."""
 SLOW = configure(
     "array",
     lanes=8,
@@ -80,6 +82,9 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
         kernel_h=kernel_h,
         in_channels=channels,
     )
+    if config.memory.external_words and batch == 1 and own.random() < 0.5:
+        skipped = int(own.integers(out_w))
+        base = base.but(skipped_columns=skipped, skipped_x=skipped * stride)
     if op != Operation.CONV:
         return base
     if config.engine.window_lanes > config.engine.lanes and own.random() < 0.2:
@@ -90,7 +95,11 @@ def drawn(rng: np.random.Generator, config: AcceleratorConfig) -> Descriptor:
             base, shared=1, step2=step - 1, batch=1, out_w=out_w, delta_pixel=step,
             delta_row=step * in_w - (out_w - 1) * step, x_origin=-1, kernel_w=1,
             stride_w=step, stride_h=step, in_channels=channels,
+            skipped_columns=0, skipped_x=0,
         )  # fmt: skip
+        if config.memory.external_words and own.random() < 0.5:
+            skipped = int(own.integers(out_w))
+            base = base.but(skipped_columns=skipped, skipped_x=skipped * step)
         kernel_w = 1
     positions = kernel_h * kernel_w * channels
     groups = -(-positions // config.engine.group)

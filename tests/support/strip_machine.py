@@ -208,10 +208,11 @@ class StripMachine:
         """Codes of every tap, channel and pixel, int64 (taps, channels, pixels)."""
         pixels = np.arange((d.out_tiles - 1) * self.lanes + d.last_lanes)
         place, image = np.divmod(pixels, d.batch)
-        y, x = np.divmod(place, d.out_w)
+        y, x = np.divmod(place + d.skipped_columns, d.out_w)
         pixel = d.delta_pixel + d.batch - 1
         row = (d.out_w - 1) * pixel + d.delta_row + d.batch - 1
-        origin = d.origin + y * row + x * pixel + image
+        origin = d.origin + y * row + (x - d.skipped_columns) * pixel + image
+        assert d.skipped_x == d.skipped_columns * d.stride_w
         taps = 3 if d.shared else d.kernel_w
         down = d.tap_row + (d.kernel_w - 1) * d.batch
         left = 0

@@ -39,6 +39,7 @@ class Walk:
 
     def __init__(self, layer, pixel: int):
         self._layer = layer
+        self._skips = "skipped_columns" in layer.shape().members
         self._images = Countdown("images", layer.batch.shape())
         self._columns = Countdown("columns", layer.out_w.shape())
         self._one_image = Signal(name="one_image")
@@ -79,14 +80,19 @@ class Walk:
         """Begin with the first lane of the layer."""
         layer = self._layer
         step = Mux(layer.step2, 2, 1)
+        columns, x = layer.out_w, layer.x_origin
+        if self._skips:
+            # Strips of a map in external memory may begin within a row.
+            columns = (layer.out_w - layer.skipped_columns)[: len(layer.out_w)]
+            x = (layer.x_origin + layer.skipped_x)[: len(self.x)]
         self._images.begin(m, layer.batch)
-        self._columns.begin(m, layer.out_w)
+        self._columns.begin(m, columns)
         m.d.sync += [
             self._one_image.eq(layer.batch == 1),
             self._one_column.eq(layer.out_w == 1),
             self._column_follows.eq(layer.delta_pixel == step),
             self._row_follows.eq(layer.delta_row == step),
-            self.x.eq(layer.x_origin),
+            self.x.eq(x),
             self.y.eq(layer.y_origin),
             self.origin.eq(layer.origin),
         ]

@@ -1,4 +1,4 @@
-"""Strips of a layer's output rows: what of the input each reads, and its descriptor.
+"""Strips of a layer's output: what of the input each reads, and its descriptor.
 
 A strip is a layer of its own: the same walk from another pixel on, over a map that begins and ends
 with the rows that it reads.
@@ -15,7 +15,7 @@ __all__ = ["Strip", "cut", "row_unit", "takes_strips"]
 
 @dataclass(frozen=True)
 class Strip:
-    """Rows of a layer's output.
+    """Pixels of a layer's output that follow each other, row by row.
 
     Members
     -------
@@ -31,7 +31,7 @@ class Strip:
 
 
 def takes_strips(layer: Layer, d: Descriptor) -> bool:
-    """Whether a layer's output can be computed some rows at a time."""
+    """Whether a layer's output can be computed some pixels at a time."""
     return isinstance(layer, Conv | MaxPool | AvgPool | Add | Mul | Lookup) and not d.lane_sum
 
 
@@ -43,18 +43,21 @@ def row_unit(d: Descriptor, lanes: int) -> int:
 def cut(
     d: Descriptor, first: int, last: int, lanes: int, *, source: bool = True, target: bool = True
 ) -> Strip:
-    """Strip of output rows `first` to `last`, the last one excluded.
+    """Strip of output pixels `first` to `last`, the last one excluded.
 
     Parameters
     ----------
     d : descriptor of the whole layer, or of some of its channels
-    first : a multiple of :func:`row_unit`, if the output's words are those of the whole plane
+    first : a multiple of the lanes, if the output's words are those of the whole plane; without a
+        batch it may lie within a row
     source, target : whether the words of the inputs and of the output are those of whole planes;
         else there are planes of their own, which begin with the strip's first row
     """
     row, width = d.in_w * d.batch, d.out_w * d.batch
-    top = d.y_origin + first * d.stride_h
-    below = d.y_origin + (last - 1) * d.stride_h + d.kernel_h
+    line, within = divmod(first, width)
+    skipped = within // d.batch
+    top = d.y_origin + line * d.stride_h
+    below = d.y_origin + (-(-last // width) - 1) * d.stride_h + d.kernel_h
     # A window of nothing but padding reads none of them; the walk has to stay in some row.
     begin = min(max(top, 0), d.in_h - 1)
     end = max(min(below, d.in_h), begin + 1)
@@ -63,14 +66,16 @@ def cut(
         start = reads[0] * lanes
     else:
         reads, start = (0, -(-(end - begin) * row // lanes)), begin * row
-    pixels = (last - first) * width
+    pixels = last - first
     tiles = -(-pixels // lanes)
     descriptor = d.but(
-        origin=d.origin + first * d.stride_h * row - start,
+        origin=d.origin + line * d.stride_h * row + skipped * d.stride_w * d.batch - start,
         y_origin=top - begin,
         in_h=end - begin,
         out_tiles=tiles,
         last_lanes=pixels - (tiles - 1) * lanes,
+        skipped_columns=skipped,
+        skipped_x=skipped * d.stride_w,
     )
-    word = first * width // lanes if target else 0
+    word = first // lanes if target else 0
     return Strip(descriptor, (begin, end), reads, (word, word + tiles))

@@ -141,6 +141,11 @@ class Task:
         return sum(self.sizes)
 
 
+def _even(units: int) -> set[int]:
+    """Sizes of parts that are about equal, of 1, 2 and more parts."""
+    return {-(-units // count) for count in range(1, units + 1)}
+
+
 def side_by_side(tasks: Sequence[Task]) -> list[int]:
     """Words that are kept for each area of some tasks, in their order: those of the largest."""
     sizes: list[int] = []
@@ -275,13 +280,18 @@ class Cutter:
         return sum(sizes) + max(sizes) * (len(sizes) > 1) <= self.weights
 
     def heights(self, index: int) -> list[int]:
-        """Heights of strips that end with a word, the highest first."""
+        """Pixels of strips that end with a word, the most first: rows, or less than the fewest of
+        which the last one ends with a word."""
         plan = self.plans[index]
-        rows = self.network.tensor(plan.layer.output).shape[1]
-        unit = row_unit(plan.steps[0].descriptor, self.lanes)
-        units = -(-rows // unit)
-        even = {-(-units // count) * unit for count in range(1, units + 1)}
-        return sorted({min(height, rows) for height in even}, reverse=True)
+        d = plan.steps[0].descriptor
+        rows, width = self.network.tensor(plan.layer.output).shape[1], d.out_w * d.batch
+        unit = row_unit(d, self.lanes)
+        even = _even(-(-rows // unit))
+        found = {min(each * unit, rows) * width for each in even}
+        if d.batch == 1:
+            words = -(-min(unit, rows) * width // self.lanes)
+            found |= {each * self.lanes for each in _even(words) if each < words}
+        return sorted(found, reverse=True)
 
     def _together(self, index: int) -> list[list[Group]]:
         """Steps of which strips are made together: all of them, or some at a time.
@@ -303,7 +313,7 @@ class Cutter:
         self, layers: tuple[int, ...], group: Group | None, room: int
     ) -> tuple[int, list[Task]] | None:
         """Height of the highest strips that there is room for, and their tasks."""
-        total = self.network.tensor(self.plans[layers[-1]].layer.output).shape[1]
+        total = self._pixels(layers[-1])
         for height in self.heights(layers[-1]):
             # One that borders on none of the map's ends is the largest.
             within = total // height // 2 * height
@@ -326,13 +336,18 @@ class Cutter:
         return self._task([self._parts(index, strips)])
 
     def _rows(self, layers: tuple[int, ...], height: int, group: Group | None) -> Iterator[Task]:
-        """Tasks of so many rows of the last layer's output each."""
-        total = self.network.tensor(self.plans[layers[-1]].layer.output).shape[1]
+        """Tasks of so many pixels of the last layer's output each."""
+        total = self._pixels(layers[-1])
         for first in range(0, total, height):
             yield self._strip(layers, (first, min(first + height, total)), group)
 
-    def _strip(self, layers: tuple[int, ...], rows: tuple[int, int], group: Group | None) -> Task:
-        """Task of some rows of the last layer's output.
+    def _pixels(self, index: int) -> int:
+        """Of a plane of a layer's output."""
+        d = self.plans[index].steps[0].descriptor
+        return self.network.tensor(self.plans[index].layer.output).shape[1] * d.out_w * d.batch
+
+    def _strip(self, layers: tuple[int, ...], pixels: tuple[int, int], group: Group | None) -> Task:
+        """Task of some pixels of the last layer's output.
 
         Parameters
         ----------
@@ -342,8 +357,12 @@ class Cutter:
         for place, index in reversed(list(enumerate(layers))):
             steps = self._steps(index) if group is None else group
             ends = {"source": place == 0, "target": place == len(layers) - 1}
-            strips = [(*own, cut(own[1].descriptor, *rows, self.lanes, **ends)) for own in steps]
-            rows = strips[0][2].rows
+            strips = [(*own, cut(own[1].descriptor, *pixels, self.lanes, **ends)) for own in steps]
+            if place:
+                before = self.plans[layers[place - 1]].steps[0].descriptor
+                width = before.out_w * before.batch
+                first, last = strips[0][2].rows
+                pixels = first * width, last * width
             made.append(self._parts(index, strips, **ends))
         return self._task(made[::-1])
 

@@ -105,8 +105,10 @@ FIELDS: dict[str, Field] = {
     "in_h": Field(14, 16, 16),
     "stride_w": Field(15, 0, 8),
     "stride_h": Field(15, 8, 8),
+    "skipped_columns": Field(15, 16, 16),
     "kernel_w": Field(16, 0, 8, offset=1),
     "kernel_h": Field(16, 8, 8, offset=1),
+    "skipped_x": Field(16, 16, 16),
     "in_channels": Field(17, 0, 16),
     "tap_row": Field(18, 0, 32, signed=True),
     "chunk_groups": Field(19, 0, 8),
@@ -143,6 +145,9 @@ FUSED_FIELDS = {
 """Fields of residual additions that are computed with the layer that makes an operand."""
 MOVE_FIELDS = {"space", "under_way", "external", "item", "length"}
 """Fields of moves between external memory and the others."""
+SKIP_FIELDS = {"skipped_columns", "skipped_x"}
+"""Fields of a layer that begins within a row of its output, as strips of a map in external memory
+may."""
 ANY_UNDER_WAY = 15
 """Most moves that are under way at a time; a move that waits for no other says that many may be."""
 
@@ -167,6 +172,8 @@ def _narrowed(*, side: int, channels: int, chunks: int, passes: int) -> Mapping[
         "y_origin": min(side, MAX_PADDING.bit_length()) + 1,
         "in_w": side,
         "in_h": side,
+        "skipped_columns": side,
+        "skipped_x": side + 1,
         "stride_w": MAX_POOL_STRIDE.bit_length(),
         "stride_h": MAX_POOL_STRIDE.bit_length(),
         "kernel_w": side,
@@ -198,7 +205,7 @@ def absent(config: AcceleratorConfig) -> set[str]:
     if config.engine.window_lanes == config.engine.lanes:
         names.add("shared")
     if not config.memory.external_words:
-        names |= MOVE_FIELDS
+        names |= MOVE_FIELDS | SKIP_FIELDS
     return names
 
 
@@ -239,6 +246,8 @@ class Descriptor:
     in_h: int = 0
     stride_w: int = 0
     stride_h: int = 0
+    skipped_columns: int = 0
+    skipped_x: int = 0
     kernel_w: int = 1
     kernel_h: int = 1
     in_channels: int = 0

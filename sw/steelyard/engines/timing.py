@@ -65,7 +65,10 @@ def segments(descriptor: Descriptor, config: AcceleratorConfig) -> NDArray[np.in
     """Aligned reads that each tile needs for one window word, int64 (out_tiles,), read-only."""
     d, lanes = descriptor, config.engine.lanes
     longest = config.banks // 2 if d.step2 else lanes
-    walk = (d.out_tiles, d.last_lanes, d.out_w, d.batch, d.delta_pixel, d.delta_row, d.step2)
+    walk = (
+        d.out_tiles, d.last_lanes, d.out_w, d.batch, d.delta_pixel, d.delta_row, d.step2,
+        d.skipped_columns,
+    )  # fmt: skip
     return _segments(*walk, lanes, longest)
 
 
@@ -73,7 +76,7 @@ def segments(descriptor: Descriptor, config: AcceleratorConfig) -> NDArray[np.in
 @lru_cache(maxsize=1 << 10)
 def _segments(
     out_tiles: int, last_lanes: int, out_w: int, batch: int, delta_pixel: int, delta_row: int,
-    step2: int, lanes: int, longest: int,
+    step2: int, skipped: int, lanes: int, longest: int,
 ) -> NDArray[np.int64]:  # fmt: skip
     """The same of fields of a descriptor, lanes, and the pixels that a read gives."""
     pixel = delta_pixel + batch - 1
@@ -92,7 +95,7 @@ def _segments(
     length = np.zeros(len(tile), np.int64)
     expected = np.full(len(tile), -1)
     for lane in range(lanes):
-        place, image = np.divmod(tile * lanes + lane, batch)
+        place, image = np.divmod(tile * lanes + lane + skipped * batch, batch)
         y, x = np.divmod(place, out_w)
         origin = y * row + x * pixel + image
         begins = (origin != expected) | (length == longest)
@@ -108,6 +111,7 @@ def _segments(
 def joined(descriptor: Descriptor, config: AcceleratorConfig) -> NDArray[np.bool_]:
     """Whether tiles begin within a row, bool (out_tiles,)."""
     lanes = np.arange(descriptor.out_tiles) * config.engine.lanes
+    lanes += descriptor.skipped_columns * descriptor.batch
     return np.asarray(lanes % (descriptor.out_w * descriptor.batch) != 0)
 
 

@@ -1,4 +1,4 @@
-"""A layer's rows, computed a strip at a time, are those of the whole layer."""
+"""A layer's pixels, computed a strip at a time, are those of the whole layer."""
 
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from strip_machine import StripMachine
 CONFIG = configure(
     "array", lanes=8, columns=6, group=8, requantizers=4, window_groups=8,
     activation_words=8192, weight_words=1 << 14, parameter_words=1024, max_layers=64,
+    external_words=1 << 16,
 )  # fmt: skip
 
 
@@ -27,21 +28,27 @@ def pooled(rng, kind, kernel, stride, padding, size):
     return net.network()
 
 
-def in_strips(program, x, height):
-    """The layer's output, each strip read from rows of its own that nothing else lies beside."""
+def in_strips(program, x, height, words):
+    """The layer's output, each strip read from rows of its own that nothing else lies beside.
+
+    Parameters
+    ----------
+    height : rows of a strip at least
+    words : in place of rows, 0 for none
+    """
     config, lanes = program.config, program.config.engine.lanes
     machine = StripMachine(program)
     machine.write(program.input, x)
     source, output = program.input, program.layers[0].output
     lay = machine.activations.copy()
     found = np.zeros((output.shape[0], output.pitch, lanes), np.int8)
-    for words in program.descriptors:
-        d = Descriptor.from_words(words)
-        unit = row_unit(d, lanes)
-        rows = output.shape[1]
-        step = -(-height // unit) * unit
-        for first in range(0, rows, step):
-            strip = cut(d, first, min(first + step, rows), lanes)
+    for packed in program.descriptors:
+        d = Descriptor.from_words(packed)
+        unit, width = row_unit(d, lanes), d.out_w * d.batch
+        total = output.shape[1] * width
+        step = words * lanes or -(-height // unit) * unit * width
+        for first in range(0, total, step):
+            strip = cut(d, first, min(first + step, total), lanes)
             begin, end = strip.reads
             machine.activations[:] = machine.junk(*machine.activations.shape)
             low = config.memory.activation_words - source.shape[0] * (end - begin)
@@ -89,6 +96,6 @@ def test_strips_of_a_layer_are_the_whole_layer(seed):
     program = compile(network, CONFIG, batch=batch)
     x = random_input(network, batch, seed)
     expected = golden.run(network, x)
-    for height in (1, 4):
-        actual = in_strips(program, x, height)
+    for height, words in ((1, 0), (4, 0), *(((0, 1), (0, 3)) if batch == 1 else ())):
+        actual = in_strips(program, x, height, words)
         assert np.array_equal(actual, expected), (kind, kernel, stride, padding, size, height)

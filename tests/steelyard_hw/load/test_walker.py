@@ -17,6 +17,7 @@ LANES = 8
 CONFIG = configure("array", lanes=LANES, requantizers=8, activation_words=256)
 SMALL = CONFIG.with_(max_side=15, padded_kernel=3)
 NARROW = CONFIG.with_(wide_reads=False, shared_taps=False)
+EXTERNAL = CONFIG.with_(external_words=1 << 16)
 COMPACT = SMALL.with_(**PRESETS["compact"])
 
 
@@ -35,7 +36,7 @@ def random_window(rng, largest):
             return size, kernel, stride, padding, batch
 
 
-def model(size, kernel, stride, padding, batch, step, longest):
+def model(size, kernel, stride, padding, batch, step, longest, skipped):
     """Segments [(origin, lane)] and places (y0, x0) of the valid lanes, for every tile."""
     height, width = output_size(size, kernel, stride, padding)
     places = [
@@ -44,6 +45,7 @@ def model(size, kernel, stride, padding, batch, step, longest):
         for x in range(width)
         for image in range(batch)
     ]
+    places = places[skipped:]
     for first in range(0, len(places), LANES):
         tile = places[first : first + LANES]
         origins = [(y * size[1] + x) * batch + image for y, x, image in tile]
@@ -65,7 +67,9 @@ def descriptor(size, kernel, stride, padding, batch):
 
 
 @pytest.mark.parametrize(
-    "config", [CONFIG, SMALL, NARROW, COMPACT], ids=["large", "small", "narrow", "compact"]
+    "config",
+    [CONFIG, SMALL, NARROW, COMPACT, EXTERNAL],
+    ids=["large", "small", "narrow", "compact", "external"],
 )
 @pytest.mark.parametrize("seed", range(4))
 def test_segments_and_masks_of_random_geometries(seed, config):
@@ -82,12 +86,21 @@ def test_segments_and_masks_of_random_geometries(seed, config):
 
     async def check_layer(ctx, window):
         d = descriptor(*window)
+        skipped = 0
+        if config.memory.external_words and d.batch == 1:
+            skipped = rng.randrange(d.out_w)
+            lanes = (d.out_tiles - 1) * LANES + d.last_lanes - skipped
+            d = d.but(
+                skipped_columns=skipped, skipped_x=skipped * d.stride_w,
+                origin=d.origin + skipped * d.stride_w,
+                out_tiles=-(-lanes // LANES), last_lanes=(lanes - 1) % LANES + 1,
+            )  # fmt: skip
         ctx.set(dut.layer.as_value(), layer_bits(config, d))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
         step = 2 if d.step2 else 1
-        tiles = list(model(*window, step, longest=config.banks // step))
+        tiles = list(model(*window, step, longest=config.banks // step, skipped=skipped))
         assert len(tiles) == d.out_tiles
         for tile in tiles:
             waited = 0
