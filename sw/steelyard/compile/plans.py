@@ -178,7 +178,9 @@ def _staged(
     plan = replace(plan, division=divided, weights_moved=not kept)
     planes = plan.planes(batch)
     size = config.memory.max_layers
-    for in_turn in (False, True):
+    parts = sum(len(task.parts) for block in divided.blocks for task in block.tasks)
+    turns = size & (size - 1) == 0 and size >= 4 * BLOCKS
+    for in_turn in (True,) if turns and parts > size else (False, True):
         staged = stage(
             plan.plans, divided, planes, lambda name: divided.root(name, plan.places),
             plan.places.start, config, moved=not kept, in_turn=in_turn,
@@ -186,7 +188,7 @@ def _staged(
         if staged is None:
             return None
         count = sum(len(layer.descriptors) for layer in staged.layers)
-        if count <= size or size & (size - 1) or size < 4 * BLOCKS:
+        if count <= size or not turns:
             break
     return replace(plan, staged=staged)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import gcd
 
 from ..contract.descriptor import Descriptor
-from ..network import Add, AvgPool, Conv, Layer, Lookup, MaxPool, Mul
+from ..network import Add, AvgPool, Conv, Layer, Lookup, MaxPool, Mul, Pad, Repeat
 
-__all__ = ["Strip", "cut", "row_unit", "takes_strips"]
+__all__ = ["Strip", "cut", "row_unit", "takes_channels", "takes_strips"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,12 @@ class Strip:
 def takes_strips(layer: Layer, d: Descriptor) -> bool:
     """Whether a layer's output can be computed some pixels at a time."""
     return isinstance(layer, Conv | MaxPool | AvgPool | Add | Mul | Lookup) and not d.lane_sum
+
+
+def takes_channels(layer: Layer, d: Descriptor) -> bool:
+    """Whether it can be computed some channels at a time: also averages of whole maps, and what
+    moves codes within each of them."""
+    return takes_strips(layer, d) or bool(d.lane_sum) or isinstance(layer, Pad | Repeat)
 
 
 def row_unit(d: Descriptor, lanes: int) -> int:

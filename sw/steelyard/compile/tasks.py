@@ -7,6 +7,7 @@ two strips need are computed twice.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import gcd
 from typing import Any
 
 from ..contract import AcceleratorConfig
@@ -18,7 +19,7 @@ from .external import Pace
 from .layer_plans import LayerPlan
 from .memory import plane_pitch
 from .step import Step
-from .strips import Strip, cut, row_unit, takes_strips
+from .strips import Strip, cut, row_unit, takes_channels, takes_strips
 
 __all__ = ["Area", "Block", "Cutter", "Part", "Task", "side_by_side"]
 
@@ -217,10 +218,24 @@ class Cutter:
             return whole.words
         found = [whole.words]
         height = self.heights(index)[-1]
+        ranges = self._telling(index, height)
         for groups in (ways := self._together(index))[:1] + ways[-1:]:
-            tasks = [task for group in groups for task in self._rows((index,), height, group)]
+            # Of equal groups one tells as much as all of them.
+            unlike = {_channel_counts(group, self.config): group for group in groups}.values()
+            tasks = [self._strip((index,), each, group) for group in unlike for each in ranges]
             found.append(sum(side_by_side(tasks)))
         return min(found)
+
+    def _telling(self, index: int, height: int) -> list[tuple[int, int]]:
+        """Pixels of strips among which are the largest: the first, the last, and in the middle as
+        many as there are places within a row where one begins."""
+        total = self._pixels(index)
+        count = -(-total // height)
+        d = self.plans[index].steps[0].descriptor
+        period = d.out_w * d.batch // gcd(d.out_w * d.batch, height)
+        first = max(count // 2 - period // 2, 0)
+        numbers = {0, count - 1, *range(first, min(first + period, count))}
+        return [(n * height, min((n + 1) * height, total)) for n in sorted(numbers)]
 
     def block(self, layers: tuple[int, ...], room: int) -> Block | None:
         """The tasks of layers that are done soonest; None if none find room.
@@ -284,6 +299,8 @@ class Cutter:
         which the last one ends with a word."""
         plan = self.plans[index]
         d = plan.steps[0].descriptor
+        if not takes_strips(plan.layer, d):
+            return [self._pixels(index)]
         rows, width = self.network.tensor(plan.layer.output).shape[1], d.out_w * d.batch
         unit = row_unit(d, self.lanes)
         even = _even(-(-rows // unit))
@@ -300,7 +317,7 @@ class Cutter:
         """
         steps = self._steps(index)
         d = steps[0][1].descriptor
-        if not takes_strips(self.plans[index].layer, d):
+        if not takes_channels(self.plans[index].layer, d):
             return []
         if len(steps) == 1 and d.op != Operation.CONV:
             counts = {-(-d.in_channels // (1 << n)) for n in range(7)}
@@ -326,14 +343,25 @@ class Cutter:
 
     def _whole(self, index: int) -> Task:
         """Task of all of a layer."""
-        plan = self.plans[index]
-        reads, writes = self.pitch(plan.layer.inputs[0]), self.pitch(plan.layer.output)
-        height = self.network.tensor(plan.layer.inputs[0]).shape[1]
-        strips = [
-            (number, step, Strip(step.descriptor, (0, height), (0, reads), (0, writes)))
-            for number, step in enumerate(plan.steps)
-        ]
+        steps = enumerate(self.plans[index].steps)
+        strips = [(number, step, self._whole_maps(index, step)) for number, step in steps]
         return self._task([self._parts(index, strips)])
+
+    def _whole_maps(self, index: int, step: Step) -> Strip:
+        """Strip of whole maps."""
+        layer = self.plans[index].layer
+        reads, writes = self.pitch(layer.inputs[0]), self.pitch(layer.output)
+        height = self.network.tensor(layer.inputs[0]).shape[1]
+        return Strip(step.descriptor, (0, height), (0, reads), (0, writes))
+
+    def _cut(
+        self, index: int, step: Step, pixels: tuple[int, int], *, source: bool, target: bool
+    ) -> Strip:
+        """Strip of some pixels of a layer's output."""
+        d = step.descriptor
+        if not takes_strips(self.plans[index].layer, d):
+            return self._whole_maps(index, step)
+        return cut(d, *pixels, self.lanes, source=source, target=target)
 
     def _rows(self, layers: tuple[int, ...], height: int, group: Group | None) -> Iterator[Task]:
         """Tasks of so many pixels of the last layer's output each."""
@@ -357,7 +385,7 @@ class Cutter:
         for place, index in reversed(list(enumerate(layers))):
             steps = self._steps(index) if group is None else group
             ends = {"source": place == 0, "target": place == len(layers) - 1}
-            strips = [(*own, cut(own[1].descriptor, *pixels, self.lanes, **ends)) for own in steps]
+            strips = [(*own, self._cut(index, own[1], pixels, **ends)) for own in steps]
             if place:
                 before = self.plans[layers[place - 1]].steps[0].descriptor
                 width = before.out_w * before.batch
@@ -387,7 +415,7 @@ class Cutter:
         """
         plan, strip = self.plans[index], strips[0][2]
         reads, inputs, writes, outputs = 0, None, 0, None
-        if takes_strips(plan.layer, plan.steps[0].descriptor):
+        if takes_channels(plan.layer, plan.steps[0].descriptor):
             steps = [step for _, step, _ in strips]
             reads, writes = min(s.reads for s in steps), min(s.writes for s in steps)
             inputs = max(s.reads + s.descriptor.in_channels for s in steps) - reads
@@ -451,6 +479,16 @@ def _some(step: Step, count: int) -> Iterator[Step]:
             # Two operands have one parameter for all channels.
             item=step.item + (0 if Operation(d.op).joins else first),
         )
+
+
+def _channel_counts(group: Group, config: AcceleratorConfig) -> tuple[tuple[int, ...], ...]:
+    """What decides how much the tasks of some steps take."""
+    (_, begin), *_ = group
+    return tuple(
+        (step.reads - begin.reads, step.writes - begin.writes, step.descriptor.in_channels,
+         _channels(step.descriptor, config))
+        for _, step in group
+    )  # fmt: skip
 
 
 def _channels(d: Descriptor, config: AcceleratorConfig) -> int:

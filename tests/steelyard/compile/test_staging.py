@@ -171,6 +171,33 @@ def test_descriptors_in_turn_need_a_memory_that_goes_around():
         small_residual(48)
 
 
+def narrow():
+    """Rows of odd lengths, zeros beside a pooling, every second pixel, and an average of maps."""
+    rng = np.random.default_rng(6)
+    net = NetworkBuilder("narrow", (3, 13, 13))
+
+    def conv(source, channels, kernel, stride=1):
+        shape = (channels, net.tensors[source].shape[0], kernel, kernel)
+        weight = random_weight(rng, shape, group=16, k=4)
+        pad = (kernel // 2,) * 4
+        return net.conv(weight, source, stride=stride, padding=pad, multiplier=1 << 22, shift=32)
+
+    x = net.pad((0, 0, 1, 1), conv("input", 16, 3))
+    x = conv(net.max_pool(2, x, stride=1), 32, 1, stride=2)
+    net.avg_pool(7, conv(conv(x, 32, 3), 96, 1))
+    return net.network()
+
+
+def test_strips_begin_within_rows_and_maps_go_channel_by_channel():
+    config = SMALL.with_(activation_words=288, weight_words=1024)
+    program = compile(narrow(), config)
+    every = [d for d in descriptors(program) if not d.moves]
+    assert any(d.skipped_columns for d in every)
+    averages = [d.in_channels for d in every if d.lane_sum]
+    assert len(averages) > 1 and sum(averages) == 96
+    assert_runs(program)
+
+
 def test_weights_that_fit_stay_on_the_chip():
     program = compile(residual(), SMALL.with_(activation_words=256, weight_words=4096))
     assert len(program.weights) and not program.external.size and program.uses_external
