@@ -10,7 +10,7 @@ from steelyard_boards.flow.floorplan import GRIDS, floorplan
 GRID = GRIDS["LFE5U-85F"]
 
 
-def cells(columns, multipliers=8, rams=4, lanes=0, weights=0):
+def cells(columns, multipliers=8, rams=4, lanes=0, weights=0, descriptors=0):
     """An array's cells, its outputs' multipliers, its weights, and others of the same types."""
     array, output = "serial.accelerator.array", "serial.accelerator.output"
     kinds = {f"{output}.low.multiplier": "MULT18X18D", "other": "DP16KD"}
@@ -20,6 +20,8 @@ def cells(columns, multipliers=8, rams=4, lanes=0, weights=0):
         kinds[f"{output}.requantizer_{lane}.low_low.multiplier"] = "MULT18X18D"
     for ram in range(weights * columns):
         kinds[f"serial.accelerator.weights.word_{ram // 8}.0.{ram % 8}"] = "DP16KD"
+    for ram in range(descriptors):
+        kinds[f"serial.accelerator.descriptors.word_0.0.{ram}"] = "DP16KD"
     for column in range(columns):
         for lane in range(multipliers):
             kinds[f"{array}.column_{column}.multipliers.multiplier_{2 * lane}.multiplier"] = (
@@ -91,6 +93,16 @@ def test_lanes_of_the_outputs_lie_together_beside_the_first_column():
         before = max(mine)[0]
     # Without room for all of them each is the placer's.
     assert len(floorplan(GRID, cells(16, lanes=10))) == 16 * 12
+
+
+def test_descriptors_lie_beside_the_outputs():
+    for columns in (12, 16):
+        places = floorplan(GRID, cells(columns, lanes=4, weights=3, descriptors=4))
+        assert len(places) == len(set(places.values())) == columns * 15 + 12 + 4
+        outputs = [where(place)[0] for name, place in places.items() if "residual.sum_3" in name]
+        mine = [where(place) for name, place in places.items() if "descriptors" in name]
+        assert len(mine) == 4 and {y for _, y in mine} == {GRID.rows[0][1]}
+        assert all(abs(x - max(outputs)) <= 9 for x, _ in mine)
 
 
 @pytest.mark.parametrize(

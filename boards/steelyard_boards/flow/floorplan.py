@@ -48,7 +48,7 @@ def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
     that suffice. Columns lie in a line that turns at the ends of the rows, since sums move from
     column to column: where it turns a column lies in two rows. The first row, where the first
     column is, has what room is left; there, beside that column, the outputs' multipliers lie lane
-    by lane, if there is room for them.
+    by lane, if there is room for them, and the descriptor memory beside the last of them.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
     for place, number in enumerate(sorted(multipliers)):
         blocks = line[place * wide : (place + 1) * wide]
         places |= dict(zip(multipliers[number], _sites(blocks), strict=False))
-        rams = [f"X{x + dx}/Y{y}/{name}" for x, _, y in blocks for dx, name in BLOCK_RAMS]
+        rams = _rams(blocks)
         window = windows.get(number, [])
         # Spread over the blocks; one that takes more than they have is left to the placer.
         step = len(rams) // len(window) if window else 0
@@ -86,6 +86,10 @@ def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
     sites = _sites(first)
     if len(outputs) <= len(sites):
         places |= dict(zip(outputs, sites, strict=False))
+        # Their fields go everywhere; the placer puts them in a corner.
+        fields = _numbered(cells, "DP16KD", r"\bdescriptors\.word_(\d+)\.([\d.]+)$")
+        rams = _rams(first[: -(-len(outputs) // len(BLOCK_MULTIPLIERS))][-1:])
+        places |= dict(zip(fields.get(0, []), rams, strict=False))
     return places
 
 
@@ -126,3 +130,8 @@ def _line(grid: Grid, count: int, outputs: int) -> tuple[list[Block], list[Block
 def _sites(blocks: list[Block]) -> list[str]:
     """Places of the multipliers of some blocks."""
     return [f"X{x + dx}/Y{y}/{name}" for x, y, _ in blocks for dx, name in BLOCK_MULTIPLIERS]
+
+
+def _rams(blocks: list[Block]) -> list[str]:
+    """Places of their block RAMs."""
+    return [f"X{x + dx}/Y{y}/{name}" for x, _, y in blocks for dx, name in BLOCK_RAMS]

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
+from ..lib.delay import delay
 from ..shell.layer import LayerLayout, Operation, joins, paired, pixel_bits
 
 __all__ = ["TapSequence"]
@@ -28,6 +29,7 @@ class TapSequence(wiring.Component):
     Members
     -------
     layer : ``In(LayerLayout)``
+        Static from the cycle before `start` on.
     start : ``In(1)``
         Begin with the first word.
     step : ``In(1)``
@@ -81,8 +83,12 @@ class TapSequence(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        convolution = layer.op == Operation.CONV if self._config.vector.bits else Const(1, 1)
-        two = joins(layer, self._config)
+        # What kind of layer it is decides early in long paths, and is known a cycle before its start.
+        convolution = Const(1, 1)
+        if self._config.vector.bits:
+            convolution = delay(m, layer.op == Operation.CONV, 1, "convolution")
+        two = delay(m, joins(layer, self._config), 1, "two")
+        self._pairs = delay(m, paired(layer), 1, "pairs") if self._shares else Const(0, 1)
 
         # Whether a loop is at its end is worked out a step ahead: no comparison lies in the path
         # that decides what is issued.
@@ -92,7 +98,7 @@ class TapSequence(wiring.Component):
         last_kx, last_ky, last_tap = Signal(), Signal(), Signal()
         first_time = Signal()
         if self._shares:
-            m.d.comb += first_time.eq(paired(layer) & ~self.between)
+            m.d.comb += first_time.eq(self._pairs & ~self.between)
         m.d.comb += [
             last_tap.eq(Mux(two, self.operand, last_kx & last_ky)),
             self.plane.eq(Mux(self.operand, plane2, plane)),
@@ -164,7 +170,7 @@ class TapSequence(wiring.Component):
         begun = Signal()
         with m.If(first_time & ~begun):
             m.d.sync += [begin.eq(plane), begun.eq(1)]
-        with m.If(self.turn & paired(layer)):
+        with m.If(self.turn & self._pairs):
             m.d.sync += [self.between.eq(~self.between), begun.eq(0)]
             with m.If(first_time):
                 m.d.sync += [

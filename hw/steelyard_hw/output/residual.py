@@ -71,7 +71,7 @@ class FusedSum(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        total = delay(m, self._scaled(m, "a") + self._scaled(m, "b"))  # after 5
+        total = delay(m, self._scaled(m, "a") + self._scaled(m, "b"))  # after 6
         least = FIELDS["sum_shift"].minimum - 1
         fine = RESULT_BITS + 3
         reach = least + fine + 12
@@ -94,8 +94,10 @@ class FusedSum(wiring.Component):
         return m
 
     def _scaled(self, m: Module, name: str) -> Value:
-        """An operand less its zero point times its multiplier, 4 cycles later."""
-        value = (getattr(self, name) - getattr(self, f"z_{name}"))[:9].as_signed()
+        """An operand less its zero point times its multiplier, 5 cycles later."""
+        # Results of tables and addends come from far, and the multiplier has a place.
+        operand = delay(m, getattr(self, name), 1, name)
+        value = (operand - getattr(self, f"z_{name}"))[:9].as_signed()
         factor = getattr(self, f"m_{name}")
         low = times(m, self._target, value, factor[:_LOW], f"product_{name}")
         return delay(m, scaled(m, value, factor, low, _LOW)[: 9 + MULTIPLIER_BITS].as_signed())

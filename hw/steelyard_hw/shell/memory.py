@@ -362,7 +362,7 @@ class ActivationMemory(wiring.Component):
         place = delay(m, Cat(self.addend.beat, self.addend.row[:low]), 3, "addend_place")
         for number in range(self._writers):
             chosen = Array(addends[number :: self._writers])[place]
-            held = delay(m, chosen, 2, f"addend_chosen_{number}")
+            held = delay(m, chosen, 1, f"addend_chosen_{number}")
             m.d.comb += self.addend.data[number].eq(held.as_signed())
 
     def _find(self, m, others):

@@ -108,7 +108,8 @@ class DescriptorFetch(wiring.Component):
     number : ``In(range(max_layers))``
         Which one; stable until the cycle of `last`.
     last : ``Out(1)``
-        The last word is asked for; with the cycle after the next all registers are in place.
+        The last word is asked for; with the cycle after the next all registers are in place, with
+        `ahead` one later.
     ready : ``Out(1)``
         All of them are.
     layer : ``Out(LayerLayout)``
@@ -117,6 +118,7 @@ class DescriptorFetch(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        self._registered = int(config.load.ahead)
         super().__init__(
             {
                 "begin": In(1),
@@ -132,8 +134,12 @@ class DescriptorFetch(wiring.Component):
         m = Module()
         word = Signal(range(DESCRIPTOR_WORDS))
         asking = Signal()
-        fetched = delay(m, word)
-        fetching = delay(m, asking, reset_less=False)
+        # Fetched ahead it may be a cycle later, which leaves one to come from block RAM and one to
+        # reach the fields.
+        registered = self._registered
+        data = delay(m, self.descriptors.data, registered, "data")
+        fetched = delay(m, word, 1 + registered)
+        fetching = delay(m, asking, 1 + registered, reset_less=False)
         m.d.comb += [
             self.descriptors.addr.eq(Cat(word, self.number)),
             self.last.eq(asking & (word == DESCRIPTOR_WORDS - 1)),
@@ -143,20 +149,18 @@ class DescriptorFetch(wiring.Component):
         with m.If(self.last):
             m.d.sync += asking.eq(0)
         with m.If(fetching):
-            m.d.sync += self.ready.eq(~asking)
-            self._store(m, fetched)
+            m.d.sync += self.ready.eq(fetched == DESCRIPTOR_WORDS - 1)
+            self._store(m, fetched, data)
         with m.If(self.begin):
             m.d.sync += [asking.eq(1), word.eq(0), self.ready.eq(0)]
         return m
 
-    def _store(self, m, fetched):
+    def _store(self, m, fetched, data):
         """Spread the descriptor word that has arrived over the registers of its fields."""
         for name in self.layer.shape().members:
             field = FIELDS[name]
             with m.If(fetched == field.word):
-                m.d.sync += self.layer[name].eq(
-                    self.descriptors.data[field.low : field.low + field.width]
-                )
+                m.d.sync += self.layer[name].eq(data[field.low : field.low + field.width])
 
 
 class Sequencer(wiring.Component):
@@ -164,7 +168,7 @@ class Sequencer(wiring.Component):
 
     A layer costs ``DESCRIPTOR_WORDS`` + ``len(COUNTERS)`` + 1 cycles beside those that it counts;
     with `ahead` its descriptor is fetched while the one before runs, and it costs
-    ``len(COUNTERS)`` + 2, the first ``DESCRIPTOR_WORDS`` + 1 more.
+    ``len(COUNTERS)`` + 2, the first ``DESCRIPTOR_WORDS`` + 2 more.
 
     Parameters
     ----------

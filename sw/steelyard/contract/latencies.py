@@ -47,13 +47,12 @@ TABLE_LATENCY = 2
 was written last, the sequencer stores counters and fetches a descriptor."""
 TABLE_CYCLES = 2 * TABLE_ITEMS
 """Of a layer with a table before all else: the table is copied, half an item a cycle."""
-FUSED_LATENCY = 10
+FUSED_LATENCY = 11
 """Of a fused residual addition, from both operands to the sum's code. No layer takes longer for it,
 as for a table."""
-ADDEND_LATENCY = 5
+ADDEND_LATENCY = 4
 """From the row of a fused addition's other operand to its bytes: address register, block RAM,
-output register, choice of the beat's bytes, and one register more. With `FUSED_LATENCY` an odd
-number: where each beat has its place in a rhythm of an even number of beats, other lanes are read
+output register, choice of the beat's bytes. With `FUSED_LATENCY` an odd number: where each beat has its place in a rhythm of an even number of beats, other lanes are read
 than are written."""
 MINIMUM_DRAIN = 8
 """Least cycles between two drains, so between the ends of two passes: a stored partial sum is read
@@ -67,7 +66,7 @@ def between(config: AcceleratorConfig) -> int:
 
 def opening(config: AcceleratorConfig) -> int:
     """Before the first layer of a run: its descriptor is fetched, with `ahead` by nobody else."""
-    return (DESCRIPTOR_WORDS + 1) * config.load.ahead
+    return (DESCRIPTOR_WORDS + 2) * config.load.ahead
 
 
 MOVE_CYCLES = 2
@@ -77,13 +76,13 @@ MOVE_CYCLES = 2
 def fetched_after(config: AcceleratorConfig) -> int:
     """Longer after a move that waits: with `ahead` its successor's descriptor is fetched only then,
     while the counters are stored."""
-    return (DESCRIPTOR_WORDS + 1 - len(COUNTERS)) * config.load.ahead
+    return (DESCRIPTOR_WORDS + 2 - len(COUNTERS)) * config.load.ahead
 
 
 def fetched_meanwhile(config: AcceleratorConfig) -> int:
     """Longer after a move that does not wait: with `ahead` it is over before its successor's
     descriptor is fetched."""
-    return (DESCRIPTOR_WORDS + 2 - between(config) - MOVE_CYCLES) * config.load.ahead
+    return (DESCRIPTOR_WORDS + 3 - between(config) - MOVE_CYCLES) * config.load.ahead
 
 
 def read_latency(config: AcceleratorConfig) -> int:

@@ -180,7 +180,7 @@ def test_a_range_of_layers_runs_in_order_and_leaves_its_counters(seed, ahead):
             assert bench.stored == bench.expected
             overhead = busy - sum(cycles)
             # Layers this short end before the next descriptor is there.
-            short = DESCRIPTOR_WORDS + 2 - between(bench.config)
+            short = DESCRIPTOR_WORDS + 3 - between(bench.config)
             waits = sum(max(0, short - own) for own in cycles[:-1])
             assert overhead == opening(bench.config) + count * between(bench.config) + waits
 
@@ -323,7 +323,7 @@ class MovesBench(Bench):
             if number in self.given and self.given[number]["length"]
         }
         overhead = opening(self.config) + len(self.run_of) * between(self.config)
-        short = DESCRIPTOR_WORDS + 2 - between(self.config)
+        short = DESCRIPTOR_WORDS + 3 - between(self.config)
         for number, own in zip(self.run_of[:-1], cycles, strict=False):
             overhead += fetched_after(self.config) if self.waits(number) else max(0, short - own)
         assert busy == overhead + sum(cycles)
