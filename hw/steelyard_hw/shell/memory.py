@@ -188,7 +188,7 @@ class ActivationMemory(wiring.Component):
         Write port of the output stage.
     host : ``In(HostBus(activation_words, L // 4))``
         Words, of which each 32 bits are lanes ``4*sub`` to ``4*sub + 3``, low byte first. With
-        `select` the read port is the host's. A strobe of `write` stores, whatever `select` is;
+        `select` the read port is the host's, with `read_registers` from a cycle later on. A strobe of `write` stores, whatever `select` is;
         never together with `write.en`.
     addend : ``In(AddendPort(config))``
         Read port of fused residual additions, through the block RAMs' write ports. Only with
@@ -241,7 +241,11 @@ class ActivationMemory(wiring.Component):
         depth = self._depth >> low
         # The host, far away in a large device, reads no row behind its own.
         own = self.read.row
-        row = Mux(host.select, host.address[low:], own)
+        # Whose row it is changes long before a row is read.
+        select = Signal(init=1)
+        selects = m.d.sync if self._registered else m.d.comb
+        selects += select.eq(host.select)
+        row = Mux(select, host.address[low:], own)
         next_row = Signal(range(depth))
         wraps = not self._registered and depth & (depth - 1) == 0
         m.d.comb += next_row.eq(own + 1 if wraps else Mux(own == depth - 1, 0, own + 1))
@@ -260,7 +264,7 @@ class ActivationMemory(wiring.Component):
             read, write = memory.read_port(), memory.write_port()
             # An address register a bank: nothing but wire lies between it and the block RAM.
             address = Signal(range(depth), name=f"address_{bank}", reset_less=True)
-            ahead = ~host.select & (self.read.split > bank)
+            ahead = ~select & (self.read.split > bank)
             word, lane = divmod(bank, lanes)
             beat = Cat(self.write.beat, self.write.row[:low])
             own_beat = word << len(self.write.beat) | lane // self._writers
