@@ -66,7 +66,11 @@ MIDDLE_EXTERNAL = MIDDLE.with_(
     external_words=EXTERNAL_WORDS, weight_words=4096, activation_words=6144, max_layers=128
 )
 LARGE_EXTERNAL = LARGE.with_(
-    external_words=EXTERNAL_WORDS, activation_words=8192, parameter_words=1024, max_layers=128
+    external_words=EXTERNAL_WORDS,
+    external_slots=2,
+    activation_words=8192,
+    parameter_words=2048,
+    max_layers=128,
 )
 UP5K_COMPACT = configure(
     "array",

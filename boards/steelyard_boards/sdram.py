@@ -69,9 +69,9 @@ class SdramBuffers(wiring.Component):
         each = [
             {
                 "cs": select,
-                "we": command.as_value()[0],
-                "cas": command.as_value()[1],
-                "ras": command.as_value()[2],
+                "we": command[0],
+                "cas": command[1],
+                "ras": command[2],
                 "ba": bank,
                 "a": address,
             }

@@ -54,7 +54,7 @@ class Wire(wiring.Component):
 
     def __init__(self, config, *, memory=None, **parameters):
         external = memory is not None and config.memory.external_words
-        pins = {"pins": Out(SdramPins(memory.chip.address_pins))} if external else {}
+        pins = {"pins": Out(SdramPins(memory.chip.address_pins, memory.slots))} if external else {}
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **pins})
 
     def elaborate(self, platform):

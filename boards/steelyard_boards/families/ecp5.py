@@ -25,8 +25,8 @@ OUTPUT_HZ = (3_125_000, 400 * MHZ)
 LARGEST_DIVIDER = 128
 AHEAD_NS = 1.0
 """By which the clock of a memory of two slots is ahead of the design's: its data, 6 ns after the
-chip's clock and up to 5 for the pins of both ways, are then taken in the middle of the time in which
-they are good (docs/notes/sdram.md)."""
+chip's clock and up to 5 for the pins of both ways, are then taken while they are good
+(docs/notes/sdram.md)."""
 
 
 @dataclass(frozen=True)
