@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
-	@echo "make demo-board  BOARD=ulx3s_85f: the same network on a board's simulated gateware -> build/demo-board"
+	@echo "make demo-board  BOARD=ulx3s_85f: the same network, or NET=vgg_small, on a board's simulated gateware -> build/demo-board"
 	@echo "make demo-crossbar: the network pruned for RRAM crossbars in all ways, side by side -> build/demo-crossbar"
 	@echo "make crossbar-curves: accuracy against energy and compression of all ways, at many densities, resumable (hours; CURVES_ARGS=--quick)"
 	@echo "make test        all tests (a few minutes)"
@@ -50,7 +50,7 @@ demo: $(STAMP)
 
 demo-board: $(STAMP)
 	@test -n "$(BOARD)" || { echo "error: Name a board, for example 'make demo-board BOARD=ulx3s_85f'; 'steelyard boards' lists them." >&2; exit 2; }
-	$(BIN)/steelyard demo-board --board $(BOARD) $(DEMO_ARGS)
+	$(BIN)/steelyard demo-board --board $(BOARD) $(if $(NET),--network $(NET)) $(DEMO_ARGS)
 
 demo-crossbar: $(STAMP)
 	$(BIN)/steelyard demo-crossbar $(DEMO_ARGS)

@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl
 
+import numpy as np
+from numpy.typing import NDArray
+
 from steelyard.contract import AcceleratorConfig
 from steelyard.driver.boards import find_board
 from steelyard.driver.errors import BadAddress
@@ -84,12 +87,17 @@ class BoardSimulation(Handle):
     library : shared library of :func:`steelyard_sim.build.library.build_board`
     divider : the one it was built with
     external : 16-bit cells of its external memory
+
+    Members
+    -------
+    cells : what they hold, uint16, two for each word, the low half first; gone with the simulation
     """
 
     def __init__(self, library: Path, divider: int, external: int = 0) -> None:
         super().__init__(library, "board", FUNCTIONS, divider)
+        self.cells = np.zeros(0, np.uint16)
         if external:
-            self._call("cells", external)
+            self.cells = np.ctypeslib.as_array(self._call("cells", external), (external,))
         self._out = ctypes.create_string_buffer(PIECE_BYTES)
         self.reset()
 
@@ -196,6 +204,11 @@ class VirtualBoard:
             return SIMULATED_HZ
         return self._busy_cycles / self._busy_seconds
 
+    @property
+    def cells(self) -> NDArray[np.uint16]:
+        """What the external memory holds, two for each word, the low half first."""
+        return self._simulation.cells
+
     def close(self) -> None:
         """Stop and free the board. May be called again."""
         self._stop.set()
@@ -301,6 +314,15 @@ class VirtualTransport(SerialTransport):
     def cycles_per_second(self) -> float:
         """Speed of the simulation, as measured so far."""
         return self.board.cycles_per_second
+
+    def place(self, address: int, words: NDArray[np.uint32]) -> None:
+        """Put words, uint32 (n,), into the external memory from an address on, past its pins."""
+        cells = np.ascontiguousarray(words, "<u4").view("<u2")
+        self.board.cells[2 * address : 2 * address + cells.size] = cells
+
+    def placed(self, address: int, count: int) -> NDArray[np.uint32]:
+        """Words that the external memory holds, uint32 (count,)."""
+        return self.board.cells[2 * address : 2 * (address + count)].copy().view("<u4")
 
     @contextmanager
     def expecting(self, cycles: int, words: int) -> Iterator[float]:

@@ -83,7 +83,7 @@ class TapSequence(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        # What kind of layer it is decides early in long paths, and is known a cycle before its start.
+        # What kind of layer it is begins long paths, and is known a cycle before its start.
         convolution = Const(1, 1)
         if self._config.vector.bits:
             convolution = delay(m, layer.op == Operation.CONV, 1, "convolution")
@@ -165,7 +165,6 @@ class TapSequence(wiring.Component):
 
     def _turns(self, m, first_time, plane, last_channel):
         """At the end of a group go back to its first channel, or on to the next group."""
-        layer = self.layer
         begin = Signal.like(plane)
         begun = Signal()
         with m.If(first_time & ~begun):

@@ -52,8 +52,8 @@ FUSED_LATENCY = 11
 as for a table."""
 ADDEND_LATENCY = 4
 """From the row of a fused addition's other operand to its bytes: address register, block RAM,
-output register, choice of the beat's bytes. With `FUSED_LATENCY` an odd number: where each beat has its place in a rhythm of an even number of beats, other lanes are read
-than are written."""
+output register, choice of the beat's bytes. With `FUSED_LATENCY` an odd number: where each beat has
+its place in a rhythm of an even number of beats, other lanes are read than are written."""
 MINIMUM_DRAIN = 8
 """Least cycles between two drains, so between the ends of two passes: a stored partial sum is read
 again no earlier than that."""

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from ..compile.cycles import predict_program, run_cycles
-from ..contract.registers import COUNTERS, REGISTERS
+from ..contract.registers import COUNTERS, REGISTERS, Space
 from ..program import Plane, Program
-from .port import memories
+from .port import PINS_WORDS, memories
 from .throughput import FRAME_BYTES
-from .transport import SimulatedLine
+from .transport import PlacingTransport, SimulatedLine
 
 __all__ = ["Forecast", "predict_line"]
 
@@ -57,7 +57,12 @@ def predict_line(
     def words(plane: Plane) -> int:
         return plane.words * program.config.activation_item_words
 
-    sizes = [array.size for _, array in memories(program)]
+    sizes = [
+        min(array.size, PINS_WORDS)
+        if space == Space.EXTERNAL and isinstance(line, PlacingTransport)
+        else array.size
+        for space, array in memories(program)
+    ]
     load = moved(HEAD_WORDS, REGISTERS) + sum(moved(HEAD_WORDS + size) for size in sizes)
     if verify:
         load += sum(moved(HEAD_WORDS, size) for size in sizes)

@@ -21,6 +21,7 @@ from .link import LinkStatistics
 __all__ = [
     "MeteredTransport",
     "PacedTransport",
+    "PlacingTransport",
     "PostingTransport",
     "SimulatedLine",
     "Transport",
@@ -131,6 +132,17 @@ class SimulatedLine(Protocol):
     def payload_words(self) -> int: ...
     @property
     def answer_words(self) -> int: ...
+
+
+@runtime_checkable
+class PlacingTransport(Protocol):
+    """Transport to a simulated board whose external memory can be filled and read past its pins."""
+
+    def place(self, address: int, words: NDArray[np.uint32]) -> None:
+        """Put words, uint32 (n,), into the memory from an address on."""
+
+    def placed(self, address: int, count: int) -> NDArray[np.uint32]:
+        """Words that the memory holds, uint32 (count,)."""
 
 
 class TransportFactory(Protocol):

@@ -145,14 +145,19 @@ def _chain(
     return report
 
 
-def pruned_network(folder: Path, clock: Clock) -> tuple[Network, dict[str, Any]]:
-    """The bundled network, pruned and quantized, and what the report says of it."""
+def pruned_network(
+    folder: Path, clock: Clock, name: str = "fashion"
+) -> tuple[Network, dict[str, Any]]:
+    """A bundled network, pruned and quantized, and what the report says of it.
+
+    It is left in the folder, under its name.
+    """
     from steelyard.importer import load
     from steelyard.prune import prune
     from steelyard.quantize import quantize
 
     one_thread()
-    model = zoo.load()
+    model = zoo.load(name)
     calibration = zoo.sample().calibration_input
     clock.step("load", "loaded the bundled network; the dense one is measured meanwhile")
     with progress("pruning") as update:
@@ -163,8 +168,8 @@ def pruned_network(folder: Path, clock: Clock) -> tuple[Network, dict[str, Any]]
             progress=update,
         )
     clock.step("prune", f"pruned {percent(result.sparsity)} of the weights, no labels used")
-    quantize(result.model, calibration, folder / "fashion.onnx")
-    network = load(folder / "fashion.onnx")
+    quantize(result.model, calibration, folder / f"{name}.onnx")
+    network = load(folder / f"{name}.onnx")
     clock.step("quantize", "quantized to int8")
     return network, {"sparsity": result.sparsity, "pruning": prune_document(result)}
 

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard import driver, zoo
-from steelyard.compile import compile_largest_batch
+from steelyard.compile import compile, compile_largest_batch
 from steelyard.driver.boards import BoardFacts, find_board
+from steelyard.driver.port import PINS_WORDS
+from steelyard.errors import DoesNotFit
 from steelyard.network import Network, golden
 from steelyard.program import Program
 from steelyard.report import layer_rows, speed_document
@@ -30,7 +32,9 @@ APART = 4
 """Batches that are run one after the other, for comparison."""
 
 
-def run_board_demo(name: str, images: int, folder: Path, device_name: str | None) -> None:
+def run_board_demo(
+    name: str, network_name: str, images: int, folder: Path, device_name: str | None
+) -> None:
     """``steelyard demo-board``.
 
     Raises
@@ -40,12 +44,20 @@ def run_board_demo(name: str, images: int, folder: Path, device_name: str | None
     """
     board = find_board(name)
     clock = Clock()
-    network = _network(clock)
-    program = compile_largest_batch(network, board.default, min(images, MOST_IMAGES))
+    network = _network(network_name, folder, clock)
+    program = _compiled(network, board, min(images, MOST_IMAGES))
+    program.config.to_toml(folder / "config.toml")
     clock.step("compile", f"compiled for board {name!r}: batch {program.batch}")
+    if program.external.size:
+        words = program.external.size - PINS_WORDS
+        note(f"{4 * program.external.size:,} bytes lie in the board's SDRAM")
+        if device_name is None and words > 0:
+            note(f"of these {4 * words:,} are placed in its model past the line")
     pixels = zoo.sample().test_input
     codes = network.tensor(network.input).quantize(np.resize(pixels, (images, *pixels.shape[1:])))
-    with opened(device_name or f"virtual:{name}") as device:
+    own = program.config != board.default
+    virtual = f"virtual:{name}" + (f"?config={folder / 'config.toml'}" if own else "")
+    with opened(device_name or virtual) as device:
         # The first batches run once more, to be timed apart.
         announce(device, program, images + APART * program.batch, verify=False, check=False)
         device.load(program)
@@ -54,7 +66,8 @@ def run_board_demo(name: str, images: int, folder: Path, device_name: str | None
         moved, speed = device.traffic, device.throughput
     clock.step("run", f"{images} images run and compared")
     report = {
-        **_facts(board),
+        **_facts(board, program),
+        "network": network_name,
         "device": device.name,
         **report,
         "seconds": clock.total,
@@ -69,14 +82,26 @@ def run_board_demo(name: str, images: int, folder: Path, device_name: str | None
         )
 
 
-def _network(clock: Clock) -> Network:
-    """The demo's network, as the demo left it or made anew."""
+def _compiled(network: Network, board: BoardFacts, most: int) -> Program:
+    """Program of the largest batch for the board's default, or for one image with its SDRAM."""
+    try:
+        return compile_largest_batch(network, board.default, most)
+    except DoesNotFit:
+        if board.external is None:
+            raise
+    return compile(network, board.external)
+
+
+def _network(name: str, folder: Path, clock: Clock) -> Network:
+    """A bundled network, as a demo left it or made anew."""
     from steelyard.importer import load
 
-    path = DEMO / "fashion.onnx"
+    own = DEMO if name == "fashion" else folder
+    path = own / f"{name}.onnx"
     if not path.exists():
         note(f"{path} is missing: pruning and quantizing the bundled network")
-        return pruned_network(DEMO, clock)[0]
+        own.mkdir(parents=True, exist_ok=True)
+        return pruned_network(own, clock, name)[0]
     network = load(path)
     clock.step("network", f"took the pruned network from {path}")
     return network
@@ -132,13 +157,13 @@ def run_images(device: driver.Device, program: Program, codes: NDArray[np.int8])
     return report
 
 
-def _facts(board: BoardFacts) -> dict[str, Any]:
+def _facts(board: BoardFacts, program: Program) -> dict[str, Any]:
     return {
         "board": board.name,
         "clock_hz": board.clock_hz,
         "baud": board.baud,
-        "config": board.default.values(),
-        "config_sha256": board.default.hash().hex(),
+        "config": program.config.values(),
+        "config_sha256": program.config.hash().hex(),
     }
 
 
