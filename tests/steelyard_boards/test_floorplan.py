@@ -96,13 +96,13 @@ def test_lanes_of_the_outputs_lie_together_beside_the_first_column():
 
 
 def test_descriptors_lie_beside_the_outputs():
-    for columns in (12, 16):
-        places = floorplan(GRID, cells(columns, lanes=4, weights=3, descriptors=4))
-        assert len(places) == len(set(places.values())) == columns * 15 + 12 + 4
+    for columns, rams in ((12, 4), (16, 4), (16, 8)):
+        places = floorplan(GRID, cells(columns, lanes=4, weights=3, descriptors=rams))
+        assert len(places) == len(set(places.values())) == columns * 15 + 12 + rams
         outputs = [where(place)[0] for name, place in places.items() if "residual.sum_3" in name]
         mine = [where(place) for name, place in places.items() if "descriptors" in name]
-        assert len(mine) == 4 and {y for _, y in mine} == {GRID.rows[0][1]}
-        assert all(abs(x - max(outputs)) <= 9 for x, _ in mine)
+        assert len(mine) == rams and {y for _, y in mine} == {GRID.rows[0][1]}
+        assert all(abs(x - max(outputs)) <= 18 for x, _ in mine)
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ def choose_dividers(input_hz: int, clock_hz: int, slots: int = 1) -> Dividers:
     except ValueError:
         twice = "" if slots == 1 else f" and {slots} times as much"
         raise UserError(
-            f"The PLL cannot make {clock_hz / MHZ:g} MHz{twice} of {input_hz / MHZ:g} MHz; choose a "
-            "clock from 4 to 400 MHz whose ratio to the oscillator is one of small whole numbers."
+            f"The PLL cannot make {clock_hz / MHZ:g} MHz{twice} of {input_hz / MHZ:g} MHz; choose "
+            "a clock from 4 to 400 MHz whose ratio to the oscillator is one of small whole numbers."
         ) from None
 
 

@@ -88,8 +88,8 @@ def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
         places |= dict(zip(outputs, sites, strict=False))
         # Their fields go everywhere; the placer puts them in a corner.
         fields = _numbered(cells, "DP16KD", r"\bdescriptors\.word_(\d+)\.([\d.]+)$")
-        rams = _rams(first[: -(-len(outputs) // len(BLOCK_MULTIPLIERS))][-1:])
-        places |= dict(zip(fields.get(0, []), rams, strict=False))
+        beside = _rams(first[: -(-len(outputs) // len(BLOCK_MULTIPLIERS))])[::-1]
+        places |= dict(zip(fields.get(0, []), beside, strict=False))
     return places
 
 
