@@ -4,10 +4,9 @@
     python experiments/external_memory.py --images 1 --parameter-words 512
     python experiments/external_memory.py --model fashion --lanes 4 --columns 4 --weight-words 1024
 
-The array is that of the ulx3s_85f's default with activations for one image and parameters for its
-largest layers, which take block RAMs that the board has free; the chip is a W9825G6KH-6 at the
-array's clock of 80 MHz. Prints for each layer what was moved and what that cost, and frames a
-second; JSON beside it with --json.
+The array is the ulx3s_85f's with external memory; the chip is a W9825G6KH-6 at the clock of the
+accelerator or, with two slots as the board has it, at twice that. Prints for each layer what was
+moved and what that cost, and frames a second at the board's clock; JSON beside it with --json.
 """
 
 import argparse
@@ -20,12 +19,13 @@ import numpy as np
 from steelyard import driver, zoo
 from steelyard.check.estimate import assess
 from steelyard.compile import compile
-from steelyard.contract import configure
 from steelyard.importer import load
 from steelyard.prune import prune
 from steelyard.quantize import quantize
+from steelyard_boards import board
 
-CLOCK_HZ = 80_000_000
+BOARD = board("ulx3s_85f")
+CLOCK_HZ = BOARD.clock_hz
 
 
 def network(name, sparsity):
@@ -48,24 +48,20 @@ def main():
     parser.add_argument("--columns", type=int, default=16)
     parser.add_argument("--sparsity", type=float, default=0.75)
     parser.add_argument("--weight-words", type=int, default=4096)
-    parser.add_argument("--parameter-words", type=int, default=1024)
+    parser.add_argument("--parameter-words", type=int, default=2048)
     parser.add_argument("--requantizers", type=int, default=4)
+    parser.add_argument("--slots", type=int, default=2, help="clocks of the memory in a cycle")
     parser.add_argument("--images", type=int, default=1, help="run on the RTL")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
-    config = configure(
-        "array",
+    config = BOARD.external.with_(
         lanes=arguments.lanes,
         columns=arguments.columns,
         requantizers=arguments.requantizers,
-        multiplier_stages=3,
-        activation_words=8192,
         weight_words=arguments.weight_words,
         parameter_words=arguments.parameter_words,
-        partial_sum_channels=128,
-        max_layers=128,
-        external_words=1 << 23,
+        external_slots=arguments.slots,
     )
     net = network(arguments.model, arguments.sparsity)
     cost, problems = assess(net, config)

@@ -60,6 +60,15 @@ def test_a_second_output_makes_what_cannot_feed_back():
     assert own.output == own.loop
 
 
+def test_a_memory_of_two_slots_has_twice_the_clock_of_the_same_oscillator():
+    for clock in (60 * MHZ, 62_500_000, 65_625_000, 68_750_000):
+        dividers = choose_dividers(25 * MHZ, clock, 2)
+        assert within_limits(25 * MHZ, dividers) and dividers.output % 2 == 0
+        assert dividers.clock_hz(25 * MHZ) == clock
+    with pytest.raises(UserError, match="cannot make 66 MHz and 2 times as much of 25 MHz"):
+        choose_dividers(25 * MHZ, 66 * MHZ, 2)
+
+
 def every_megahertz(choose, oscillator: int):
     """Clocks of whole megahertz up to 200 that can be made, with their dividers."""
     made = {}
