@@ -83,12 +83,7 @@ class TapSequence(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        # What kind of layer it is begins long paths, and is known a cycle before its start.
-        convolution = Const(1, 1)
-        if self._config.vector.bits:
-            convolution = delay(m, layer.op == Operation.CONV, 1, "convolution")
-        two = delay(m, joins(layer, self._config), 1, "two")
-        self._pairs = delay(m, paired(layer), 1, "pairs") if self._shares else Const(0, 1)
+        convolution, two = self._kinds(m)
 
         # Whether a loop is at its end is worked out a step ahead: no comparison lies in the path
         # that decides what is issued.
@@ -162,6 +157,17 @@ class TapSequence(wiring.Component):
             with m.If(last_tap):
                 next_channel()
         return m
+
+    def _kinds(self, m):
+        """Whether the layer is a convolution, and whether it has two operands.
+
+        What kind of layer it is begins long paths, and is known a cycle before its start.
+        """
+        layer, convolution = self.layer, Const(1, 1)
+        if self._config.vector.bits:
+            convolution = delay(m, layer.op == Operation.CONV, 1, "convolution")
+        self._pairs = delay(m, paired(layer), 1, "pairs") if self._shares else Const(0, 1)
+        return convolution, delay(m, joins(layer, self._config), 1, "two")
 
     def _turns(self, m, first_time, plane, last_channel):
         """At the end of a group go back to its first channel, or on to the next group."""

@@ -7,11 +7,11 @@ from itertools import accumulate
 from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor
 from ..contract.registers import Space
+from .areas import Area, Part, Task, side_by_side
 from .external import Need
 from .layer_plans import LayerPlan
 from .memory import Buffer
 from .outside import Division
-from .tasks import Area, Part, Task, side_by_side
 
 __all__ = ["Agenda", "Entry", "Fixed", "Item"]
 

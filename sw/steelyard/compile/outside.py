@@ -9,11 +9,12 @@ from typing import Any
 from ..contract import AcceleratorConfig
 from ..contract.descriptor import Operation
 from ..network import Network
+from .areas import Block
 from .layer_plans import LayerPlan
 from .memory import Buffer, assign
 from .places import Places
 from .strips import takes_strips
-from .tasks import Block, Cutter
+from .tasks import Cutter
 
 __all__ = ["Division", "divide", "least_room"]
 

@@ -10,6 +10,7 @@ from ..engines import Engine
 from ..errors import UserError
 from ..network import Network
 from ..network.grouped import ungroup
+from .areas import Block
 from .external import move_all, needs_of
 from .fusion import fusions
 from .layer_plans import Planner
@@ -18,7 +19,6 @@ from .outside import divide, least_room
 from .places import Places, separate
 from .planned import Planned, Short
 from .staging import stage
-from .tasks import Block
 
 __all__ = ["layer_faults", "planned"]
 

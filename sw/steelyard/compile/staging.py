@@ -14,12 +14,12 @@ from ..contract.descriptor import ANY_UNDER_WAY, Descriptor, Operation
 from ..contract.registers import Space
 from ..program import Plane
 from .agenda import Agenda, Entry, Item
+from .areas import Area, Part
 from .cycles import predict
 from .emission import Emission, StagedLayer
 from .external import BURST, Ring, loads
 from .layer_plans import LayerPlan
 from .outside import Division
-from .tasks import Area, Part
 
 __all__ = ["Staged", "image_words", "stage"]
 
