@@ -22,6 +22,7 @@ from torch import nn
 from steelyard import driver, quantize
 from steelyard.check import assess
 from steelyard.compile import compile
+from steelyard.compile.external import Pace
 from steelyard.importer import load
 from steelyard.network.random import random_input
 from steelyard.zoo import models
@@ -166,11 +167,11 @@ def report(name: str, size: int, clock_hz: int, config, rtl: bool) -> bool:
                 f"{layer.name[-30:]:30} {layer.moved_words:9,} {layer.stored_words:9,} "
                 f"{layer.waiting_cycles:9,} {layer.cycles:10,}  {layer.bound}"
             )
-    moved = 4 * (cost.moved_words + cost.stored_words)
+    peak = Pace.of(config).word * (cost.moved_words + cost.stored_words)
     computing = sum(layer.cycles - layer.waiting_cycles for layer in cost.layers)
     print(
         f"{4 * cost.moved_words / 1e6:.2f} MB loaded, {4 * cost.stored_words / 1e6:.2f} MB stored "
-        f"an image; {computing:,} cycles of computing, {moved // 2:,} of the memory at its peak"
+        f"an image; {computing:,} cycles of computing, {peak:,} of the memory at its peak"
     )
     cycles, exact = cost.cycles, True
     if rtl:

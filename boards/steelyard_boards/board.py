@@ -1,7 +1,7 @@
 """A board: what one file of this package says of it."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from steelyard.contract import AcceleratorConfig
@@ -13,6 +13,7 @@ from steelyard_hw.memory.timing import SdramTiming
 
 from .capacity import check
 from .families import Device
+from .sdram import SLOTS_DELAY
 
 __all__ = ["MHZ", "Board"]
 
@@ -74,6 +75,13 @@ class Board:
         if config.memory.external_words:
             self._check_memory(config)
         check(self.name, self.device, config, program)
+
+    def memory_of(self, config: AcceleratorConfig) -> ExternalMemory | None:
+        """Its external memory as the gateware of a configuration has it, or None."""
+        slots = config.memory.external_slots
+        if self.memory is None or slots == 1:
+            return self.memory
+        return replace(self.memory, slots=slots, delay=SLOTS_DELAY)
 
     def check_clock(self) -> None:
         """Refuse a clock or a serial rate that cannot be made.

@@ -1,18 +1,16 @@
 """Pins of a board's SDRAM: registers in the cells of the pins, and the chip's clock."""
 
-from dataclasses import replace
 from typing import Any
 
 from amaranth.hdl import Module
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In
 
-from steelyard.contract import AcceleratorConfig
 from steelyard_hw.memory.chips import IS42S16160_7, ULX3S_SDRAM, W9825G6KH_6
 from steelyard_hw.memory.external import ExternalMemory
 from steelyard_hw.memory.pins import SdramPins
 
-__all__ = ["ICEPI_ZERO", "ICESUGAR_PRO", "ULX3S", "SdramBuffers", "memory_of"]
+__all__ = ["ICEPI_ZERO", "ICESUGAR_PRO", "SLOTS_DELAY", "ULX3S", "SdramBuffers"]
 
 DELAY = 3
 """Cycles that words read are late: one for the registers of the pins in each direction, and one
@@ -27,12 +25,6 @@ a clock and a half is the chip's and the pins'."""
 ULX3S = ExternalMemory(ULX3S_SDRAM, DELAY)
 ICEPI_ZERO = ExternalMemory(W9825G6KH_6, DELAY)
 ICESUGAR_PRO = ExternalMemory(IS42S16160_7, DELAY)
-
-
-def memory_of(memory: ExternalMemory, config: AcceleratorConfig) -> ExternalMemory:
-    """A board's memory as a configuration uses it."""
-    slots = config.memory.external_slots
-    return memory if slots == 1 else replace(memory, slots=slots, delay=SLOTS_DELAY)
 
 
 class SdramBuffers(wiring.Component):

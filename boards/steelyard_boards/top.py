@@ -8,7 +8,7 @@ from steelyard_hw.link.serial import SerialAccelerator
 from steelyard_hw.link.uart import divider_for
 
 from .board import Board
-from .sdram import SdramBuffers, memory_of
+from .sdram import SdramBuffers
 
 __all__ = ["Top"]
 
@@ -37,7 +37,7 @@ class Top(Elaboratable):
             divider=divider,
             clock_hz=board.clock_hz,
             target=board.device.family.target,
-            memory=None if board.memory is None else memory_of(board.memory, config),
+            memory=board.memory_of(config),
         )
         self._external = bool(config.memory.external_words)
 

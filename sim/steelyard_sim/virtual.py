@@ -431,12 +431,13 @@ def open_transport(
     divider, clock_hz, memory = DIVIDER, CLOCK_HZ, None
     if where.board:
         board = find_board(where.board)
-        config, clock_hz, memory = board.default, board.clock_hz, board.memory
+        config, clock_hz = board.default, board.clock_hz
         divider = round(board.clock_hz / board.baud)
     if where.config is not None:
         config = AcceleratorConfig.from_toml(where.config)
         if where.board and config.memory.external_words:
             board.check(config)
+            memory = board.memory_of(config)
     if config is None:
         raise UserError(
             "A virtual board needs a configuration; name a board as in 'virtual:ulx3s_85f', or "

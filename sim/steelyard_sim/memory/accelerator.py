@@ -24,7 +24,7 @@ CLOCKS_HZ = {1: 80_000_000, 2: 66_666_667}
 
 def slots_of(config: AcceleratorConfig) -> int:
     """Cycles of the chip of the external memory in one of the accelerator, 1 or 2."""
-    return getattr(config.memory, "external_slots", 1)
+    return config.memory.external_slots
 
 
 def chip_of(config: AcceleratorConfig) -> SdramChip:

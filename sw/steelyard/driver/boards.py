@@ -24,7 +24,6 @@ class BoardFacts(Protocol):
     default : its configuration unless another one is asked for
     clock_hz : its clock
     baud : bits a second of its serial line
-    memory : its external memory as the gateware has it, or None
     external : a configuration with that, or None
     """
 
@@ -37,11 +36,12 @@ class BoardFacts(Protocol):
     @property
     def baud(self) -> int: ...
     @property
-    def memory(self) -> Any: ...
-    @property
     def external(self) -> AcceleratorConfig | None: ...
     def check(self, config: AcceleratorConfig) -> None:
         """Refuse a configuration that cannot fit; raises UserError."""
+
+    def memory_of(self, config: AcceleratorConfig) -> Any:
+        """Its external memory as the gateware of a configuration has it, or None."""
 
 
 class BoardFinder(Protocol):

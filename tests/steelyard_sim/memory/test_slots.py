@@ -23,7 +23,7 @@ from steelyard_sim.virtual import VirtualBoard
 
 CONFIG = configure(
     "array", lanes=4, columns=1, requantizers=1, weight_words=1024, parameter_words=640,
-    activation_words=16384, max_layers=1024, external_words=1 << 20,
+    activation_words=16384, max_layers=1024, external_words=1 << 20, external_slots=2,
 )  # fmt: skip
 """One for all, and small: two simulations are built of it."""
 
@@ -74,14 +74,22 @@ def program():
 
 @pytest.fixture
 def transport():
-    return SimulationTransport(Simulation(build_external(CONFIG, slots=2), external=True))
+    return SimulationTransport(Simulation(build_external(CONFIG), external=True))
 
 
-def test_an_accelerator_moves_a_word_in_each_of_its_cycles(transport):
+@pytest.mark.parametrize(
+    ("op", "space"),
+    [
+        (Operation.LOAD, Space.WEIGHTS),
+        (Operation.LOAD, Space.ACTIVATIONS),
+        (Operation.STORE, Space.ACTIVATIONS),
+    ],
+)
+def test_an_accelerator_moves_a_word_in_each_of_its_cycles(transport, op, space):
     port = HostPort(transport, 60)
     taken = []
     for length in (200, 200, 1800):
-        move = Descriptor(op=Operation.LOAD, space=Space.WEIGHTS, length=length)
+        move = Descriptor(op=op, space=space, length=length)
         port.write(Space.DESCRIPTORS, 0, move.words("move", CONFIG))
         port.run(0, 1)
         taken.append(port.total_cycles())
@@ -100,9 +108,9 @@ def test_an_accelerator_is_exact_and_its_runs_repeat(program, transport):
         device.infer(x)
         cycles.add(device.cycles)
     device.close()
-    assert len(cycles) == 1
-    # The estimate is that of a memory at the accelerator's own clock.
-    assert cycles.pop() < predict_program(program)
+    (taken,) = cycles
+    print(f"{taken} cycles, {predict_program(program)} estimated")
+    assert 0.97 < taken / predict_program(program) < 1.03
 
 
 def test_a_board_is_exact_behind_its_serial_line(program):
@@ -111,4 +119,4 @@ def test_a_board_is_exact_behind_its_serial_line(program):
         with driver.open(f"serial:{virtual.path}", timeout=60) as device:
             assert driver.check(program, random_input(program.network, 1, 3), device) is None
         assert virtual.failure is None
-    assert memory_of(CONFIG).slots == 1
+    assert memory_of(CONFIG).slots == 2
