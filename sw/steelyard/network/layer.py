@@ -53,6 +53,18 @@ class Layer(ABC):
         """What an output pixel reads of each input."""
         return Window()
 
+    def rows_read(self, row: int, height: int) -> range:
+        """Rows of an input of so many that an output row depends on; neither end falls from one
+        output row to the next.
+
+        Parameters
+        ----------
+        row : of the output, from 0
+        """
+        window = self.window
+        top = row * window.stride[0] - window.padding[0]
+        return range(max(top, 0), min(top + window.kernel[0], height))
+
     @property
     def elementwise(self) -> bool:
         """Whether each element depends on that at its place in every input alone, alike for all."""

@@ -51,6 +51,11 @@ class Pad(Move):
             raise UserError(f"padding {self.padding} leaves nothing of a map of {height}x{width}.")
         return shape
 
+    def rows_read(self, row: int, height: int) -> range:
+        """The row itself, or none where there are zeros."""
+        source = row - self.padding[0]
+        return range(min(max(source, 0), height), min(max(source + 1, 0), height))
+
     def golden(self, inputs: Sequence[Tensor], output: Tensor) -> BlockFunction:
         """Block with its zero point around, or a part of it."""
         zero = inputs[0].zero_point
@@ -80,6 +85,10 @@ class Repeat(Move):
         check_integer("axis", self.axis, 1, 2)
         check_integer("count", self.count, 1, MAX_SIDE // shape[self.axis])
         return _scaled(shape, self.axis, self.count)
+
+    def rows_read(self, row: int, height: int) -> range:
+        """One row."""
+        return _row_scaled(row, self.axis, self.count)
 
     def golden(self, inputs: Sequence[Tensor], output: Tensor) -> BlockFunction:
         """Repeated rows or columns."""
@@ -113,6 +122,10 @@ class Interleave(Move):
         _check_divides(shape[0], self.blocks * self.count)
         channels, height, width = _scaled(shape, self.axis, self.count)
         return (channels // self.count, height, width)
+
+    def rows_read(self, row: int, height: int) -> range:
+        """One row."""
+        return _row_scaled(row, self.axis, self.count)
 
     def golden(self, inputs: Sequence[Tensor], output: Tensor) -> BlockFunction:
         """Phases in turn."""
@@ -153,6 +166,11 @@ class Shuffle(Move):
 def _scaled(shape: Shape, axis: int, count: int) -> Shape:
     channels, height, width = shape
     return (channels, height * count, width) if axis == 1 else (channels, height, width * count)
+
+
+def _row_scaled(row: int, axis: int, count: int) -> range:
+    source = row // count if axis == 1 else row
+    return range(source, source + 1)
 
 
 def _check_divides(channels: int, parts: int) -> None:
