@@ -4,17 +4,27 @@ Only ratios within one set are meant; every constant is a row with unit, node an
 """
 
 from .constants import CONSTANTS, Constant, ConstantSet, constant_set
+from .copies import Design, frontier, most_images, one_copy
 from .model import Cost, NetworkCost, Ratios, compare, price, price_layer
+from .pipeline import Pipeline, Schedule, Stage, pipeline_of
 
 __all__ = [
     "CONSTANTS",
     "Constant",
     "ConstantSet",
     "Cost",
+    "Design",
     "NetworkCost",
+    "Pipeline",
     "Ratios",
+    "Schedule",
+    "Stage",
     "compare",
     "constant_set",
+    "frontier",
+    "most_images",
+    "one_copy",
+    "pipeline_of",
     "price",
     "price_layer",
 ]
