@@ -4,14 +4,16 @@ Only ratios within one set are meant; every constant is a row with unit, node an
 """
 
 from .constants import CONSTANTS, Constant, ConstantSet, constant_set
-from .copies import Design, frontier, most_images, one_copy
-from .model import Cost, NetworkCost, Ratios, compare, price, price_layer
-from .pipeline import Pipeline, Schedule, Stage, pipeline_of
+from .copies import Choice, Design, Work, frontier, most_images, one_copy
+from .model import Cost, NetworkCost, Ratios, compare, price, price_layer, step_times
+from .pipeline import Copies, Pipeline, Schedule, Stage, pipeline_of
 
 __all__ = [
     "CONSTANTS",
+    "Choice",
     "Constant",
     "ConstantSet",
+    "Copies",
     "Cost",
     "Design",
     "NetworkCost",
@@ -19,6 +21,7 @@ __all__ = [
     "Ratios",
     "Schedule",
     "Stage",
+    "Work",
     "compare",
     "constant_set",
     "frontier",
@@ -27,4 +30,5 @@ __all__ = [
     "pipeline_of",
     "price",
     "price_layer",
+    "step_times",
 ]

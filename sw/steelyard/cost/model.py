@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engines.crossbar import Activity, CrossbarConfig, LayerMapping, NetworkMapping
 from .constants import ConstantSet, constant_set
 
-__all__ = ["Cost", "NetworkCost", "Ratios", "compare", "price", "price_layer"]
+__all__ = ["Cost", "NetworkCost", "Ratios", "compare", "price", "price_layer", "step_times"]
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,7 @@ def price_layer(
     drive = constants.dac_energy.value * 2 ** (config.dac_bits - 1)
     # The index is read again for every output pixel: it steers rows and channels of each step.
     index_reads = mapping.index_bits * work.pixels
-    resolved = (np.arange(config.adc_bits + 1) + constants.adc_overhead.value) / whole
-    # A step lasts as long as its slowest conversion.
-    steps = np.maximum(constants.read_time.value, constants.adc_time.value * resolved)
+    steps = step_times(config, constants)
     cells, beside = _crossbar_area(config, constants)
     owned = mapping.crossbars if crossbars is None else crossbars
     return Cost(
@@ -175,6 +174,14 @@ def price_layer(
         serial_time=float(work.slowest.sum(axis=0) @ steps),
         parallel_time=float((work.slowest @ steps).max(initial=0)),
     )
+
+
+def step_times(config: CrossbarConfig, constants: ConstantSet) -> NDArray[np.float64]:
+    """Time of a step, ns, by the most bits that one of its conversions resolves, float64 (adc_bits
+    + 1,): bitlines settle, and the slowest conversion ends."""
+    resolved = np.arange(config.adc_bits + 1) + constants.adc_overhead.value
+    share = resolved / (config.adc_bits + constants.adc_overhead.value)
+    return np.maximum(constants.read_time.value, constants.adc_time.value * share)
 
 
 def compare(own: NetworkCost, other: NetworkCost) -> Ratios:

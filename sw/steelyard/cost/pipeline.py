@@ -7,7 +7,7 @@ the same way, an *interval* after the one before it. Times are integers of any o
 nothing is rounded.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,27 @@ from numpy.typing import NDArray
 from ..network import Layer, Network
 from ..network.kinds import Concat, Slice
 
-__all__ = ["Pipeline", "Schedule", "Stage", "pipeline_of"]
+__all__ = ["Copies", "Pipeline", "Schedule", "Stage", "pipeline_of"]
 
 Times = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies of a layer's crossbars.
+
+    Members
+    -------
+    count : output pixels that they compute at a time
+    time : of a round
+    """
+
+    count: int
+    time: int
+
+
+_NONE = Copies(1, 0)
+"""Of a layer that has nothing to do in crossbars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +48,6 @@ class Stage:
     size : rows and columns of the output
     reads : of each input the first row that an output row reads and the last, exclusive, int64
         (inputs, rows, 2); neither falls
-    time : that crossbars take for an output pixel, 0 of a layer without
     in_place : whether its output stands where its inputs stood, so that it needs no room
     """
 
@@ -39,13 +56,16 @@ class Stage:
     output: str
     size: tuple[int, int]
     reads: NDArray[np.int64]
-    time: int
     in_place: bool
 
     @property
     def pixels(self) -> int:
         """Output pixels of an image."""
         return self.size[0] * self.size[1]
+
+    def busy(self, copies: Copies) -> int:
+        """Time of all rounds of an image."""
+        return -(-self.pixels // copies.count) * copies.time
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +92,13 @@ class Schedule:
 
 
 class _Rounds:
-    """Rounds of a stage, whose copies work on so many pixels at a time."""
+    """Rounds of a stage."""
 
-    def __init__(self, stage: Stage, copies: int) -> None:
+    def __init__(self, stage: Stage, copies: Copies) -> None:
         height, width = stage.size
+        self.time = copies.time
         # What takes no time passes on a row at a time.
-        each = copies if stage.time else width
+        each = copies.count if self.time else width
         self.count = -(-height * width // each)
         ends = np.minimum(np.arange(1, self.count + 1) * each, height * width)
         self.row = (ends - 1) // width
@@ -91,7 +112,7 @@ class _Rounds:
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """Layers of a network with the time that their crossbars take.
+    """Layers of a network.
 
     Members
     -------
@@ -104,34 +125,28 @@ class Pipeline:
     tensors: Mapping[str, tuple[int, int]]
     source: str
 
-    @property
-    def working(self) -> tuple[Stage, ...]:
-        """Stages that take time."""
-        return tuple(stage for stage in self.stages if stage.time)
-
-    def interval(self, copies: Mapping[str, int]) -> int:
+    def interval(self, copies: Mapping[str, Copies]) -> int:
         """Least time from an image to the next: that of the stage with the longest rounds in all.
 
         Images wait for nothing else, since what a stage waits for is always another stage's work on
         the same image.
         """
-        rounds = (-(-stage.pixels // copies[stage.name]) * stage.time for stage in self.working)
-        return max(rounds, default=0)
+        return max((stage.busy(copies.get(stage.name, _NONE)) for stage in self.stages), default=0)
 
-    def least_bytes(self) -> int:
+    def least_bytes(self, working: Container[str]) -> int:
         """Bytes that buffers hold at least, whatever the copies: the rows of one window of each
-        layer with crossbars."""
+        layer that has something to do in crossbars, by name."""
         rows = dict.fromkeys(self.tensors, 0)
         for stage in reversed(self.stages):
             # What stands in place stands in its inputs.
             passed = rows[stage.output] if stage.in_place else 0
             rows[stage.output] -= passed
             for name, reads in zip(stage.inputs, stage.reads, strict=True):
-                read = int((reads[:, 1] - reads[:, 0]).max()) if stage.time else 0
+                read = int((reads[:, 1] - reads[:, 0]).max()) if stage.name in working else 0
                 rows[name] = max(rows[name], read, passed)
         return sum(many * self.tensors[name][1] for name, many in rows.items())
 
-    def schedule(self, copies: Mapping[str, int]) -> Schedule:
+    def schedule(self, copies: Mapping[str, Copies]) -> Schedule:
         """Stages at work on several images at a time, with the least interval.
 
         Of all such schedules the results come the earliest, and every stage with crossbars works as
@@ -140,10 +155,10 @@ class Pipeline:
 
         Parameters
         ----------
-        copies : of each stage with crossbars, by name
+        copies : of each layer with crossbars, by name
         """
         interval = self.interval(copies)
-        rounds = {stage.name: _Rounds(stage, copies.get(stage.name, 1)) for stage in self.stages}
+        rounds = self._rounds(copies)
         latency = self._earliest(rounds, interval)
         starts, entries = self._latest(rounds, interval, latency)
         begins, ends = self._held(rounds, starts, entries)
@@ -153,22 +168,22 @@ class Pipeline:
         }
         return Schedule(interval, latency, starts, waiting)
 
-    def in_turn(self) -> Schedule:
-        """One layer at a time, without copies: all share one memory, whose rows are free again as
-        soon as nothing reads them any more."""
-        rounds = {stage.name: _Rounds(stage, 1) for stage in self.stages}
+    def in_turn(self, copies: Mapping[str, Copies]) -> Schedule:
+        """One layer at a time: all share one memory, whose rows are free again as soon as nothing
+        reads them any more; parameters as of :meth:`schedule`."""
+        rounds = self._rounds(copies)
         there = {self.source: np.zeros(self.tensors[self.source][0], np.int64)}
         starts: dict[str, Times] = {}
         over = 0
         for stage in self.stages:
             own = rounds[stage.name]
             need = _needed(stage, own, there)
-            if stage.time:
+            if own.time:
                 need[0] = max(need[0], over)
-            starts[stage.name] = _after(need, stage.time)
-            finished = starts[stage.name] + stage.time
+            starts[stage.name] = _after(need, own.time)
+            finished = starts[stage.name] + own.time
             there[stage.output] = finished[own.last]
-            if stage.time:
+            if own.time:
                 over = int(finished[-1])
         entries = np.full_like(there[self.source], over)
         for stage in self.stages:
@@ -177,16 +192,19 @@ class Pipeline:
         held = [(begins[name], ends[name], each) for name, (_, each) in self.tensors.items()]
         return Schedule(over, over, starts, {"all": _most(held, over)})
 
+    def _rounds(self, copies: Mapping[str, Copies]) -> dict[str, _Rounds]:
+        return {stage.name: _Rounds(stage, copies.get(stage.name, _NONE)) for stage in self.stages}
+
     def _earliest(self, rounds: Mapping[str, _Rounds], interval: int) -> int:
         """Latency of the earliest schedule in which every image goes the same way."""
         there = {self.source: np.zeros(self.tensors[self.source][0], np.int64)}
         for stage in self.stages:
             own = rounds[stage.name]
             need = _needed(stage, own, there)
-            starts = _after(need, stage.time)
+            starts = _after(need, own.time)
             # The stage must be over with an image when it begins the next one.
-            need[0] = max(need[0], starts[-1] + stage.time - interval if stage.time else 0)
-            there[stage.output] = (_after(need, stage.time) + stage.time)[own.last]
+            need[0] = max(need[0], starts[-1] + own.time - interval if own.time else 0)
+            there[stage.output] = (_after(need, own.time) + own.time)[own.last]
         return max(int(rows.max()) for rows in there.values())
 
     def _latest(
@@ -199,18 +217,18 @@ class Pipeline:
             own = rounds[stage.name]
             limit = np.full(own.count, latency, np.int64)
             np.minimum.at(limit, own.last, due[stage.output])
-            found = _before(limit, stage.time)
-            if stage.time:
+            found = _before(limit, own.time)
+            if own.time:
                 limit[-1] = min(limit[-1], found[0] + interval)
-                found = _before(limit, stage.time)
+                found = _before(limit, own.time)
             starts[stage.name] = found
             _ask(stage, own, found, due)
         there = {self.source: due[self.source]}
         for stage in self.stages:
             own = rounds[stage.name]
-            if not stage.time:
+            if not own.time:
                 starts[stage.name] = _after(_needed(stage, own, there), 0)
-            there[stage.output] = (starts[stage.name] + stage.time)[own.last]
+            there[stage.output] = (starts[stage.name] + own.time)[own.last]
         return starts, due[self.source]
 
     def _held(
@@ -222,7 +240,7 @@ class Pipeline:
             begins[stage.output] = starts[stage.name][rounds[stage.name].first]
         ends = {name: own.copy() for name, own in begins.items()}
         for stage in reversed(self.stages):
-            done = (starts[stage.name] + stage.time)[rounds[stage.name].last]
+            done = (starts[stage.name] + rounds[stage.name].time)[rounds[stage.name].last]
             if stage.in_place:
                 done = np.maximum(done, ends[stage.output])
                 ends[stage.output] = begins[stage.output]
@@ -234,14 +252,9 @@ class Pipeline:
         return begins, ends
 
 
-def pipeline_of(network: Network, times: Mapping[str, int]) -> Pipeline:
-    """Pipeline of a network.
-
-    Parameters
-    ----------
-    times : that crossbars take for an output pixel, by layer name; layers without take none
-    """
-    stages = tuple(_stage(network, layer, times.get(layer.name, 0)) for layer in network.layers)
+def pipeline_of(network: Network) -> Pipeline:
+    """Pipeline of a network."""
+    stages = tuple(_stage(network, layer) for layer in network.layers)
     tensors = {
         name: (tensor.shape[1], tensor.shape[0] * tensor.shape[2])
         for name, tensor in network.tensors.items()
@@ -249,7 +262,7 @@ def pipeline_of(network: Network, times: Mapping[str, int]) -> Pipeline:
     return Pipeline(stages, tensors, network.input)
 
 
-def _stage(network: Network, layer: Layer, time: int) -> Stage:
+def _stage(network: Network, layer: Layer) -> Stage:
     rows, columns = network.tensor(layer.output).shape[1:]
     reads = []
     for x in network.inputs_of(layer):
@@ -261,7 +274,6 @@ def _stage(network: Network, layer: Layer, time: int) -> Stage:
         layer.output,
         (rows, columns),
         np.array(reads, np.int64),
-        time,
         _in_place(network, layer),
     )
 

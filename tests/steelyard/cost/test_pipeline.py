@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from steelyard.cost import pipeline_of
+from steelyard.cost import Copies, pipeline_of
 from steelyard.network import Conv, NetworkBuilder, ungroup
 from steelyard.network.kinds import AvgPool, Concat, MaxPool, Slice
 from steelyard.network.random import random_network
@@ -96,6 +96,16 @@ def simulate(network, times, copies, every, images=IMAGES):
     return [over[image] for image in range(images)]
 
 
+def choice(times, copies=None):
+    """Copies with the times of their rounds, by default one."""
+    return {name: Copies((copies or {}).get(name, 1), time) for name, time in times.items()}
+
+
+def planned(network, times, copies=None):
+    """Schedule of a network's pipeline."""
+    return pipeline_of(network).schedule(choice(times, copies))
+
+
 def drawn(seed):
     """A random network, a time for each convolution, and copies."""
     kinds = ("conv", "max_pool", "avg_pool", "add", "fc")[: 5 if seed % 3 else 4]
@@ -109,9 +119,8 @@ def drawn(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_interval_and_latency_are_those_of_a_plain_simulation(seed):
     network, times, copies = drawn(seed)
-    pipeline = pipeline_of(network, times)
-    interval = pipeline.interval(copies)
-    schedule = pipeline.schedule(copies)
+    schedule = planned(network, times, copies)
+    interval = pipeline_of(network).interval(choice(times, copies))
     ends = simulate(network, times, copies, interval)
     found = [end - image * interval for image, end in enumerate(ends)]
     assert found[-1] == found[-2] == schedule.latency
@@ -123,7 +132,7 @@ def test_interval_and_latency_are_those_of_a_plain_simulation(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_schedule_keeps_every_rule_and_its_buffers_hold_what_waits(seed):
     network, times, copies = drawn(seed)
-    schedule = pipeline_of(network, times).schedule(copies)
+    schedule = planned(network, times, copies)
     replay(network, times, copies, schedule)
 
 
@@ -145,7 +154,7 @@ def test_channels_that_are_joined_or_parted_wait_once():
     assert any(isinstance(layer, Slice) for layer in network.layers)
     for many in (1, 2, 7):
         copies = dict.fromkeys(convs, many)
-        schedule = pipeline_of(network, times).schedule(copies)
+        schedule = planned(network, times, copies)
         replay(network, times, copies, schedule)
         for layer in network.layers:
             if isinstance(layer, Slice | Concat):
@@ -217,8 +226,8 @@ def replay(network, times, copies, schedule):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_buffers_hold_at_least_the_rows_of_a_window(seed):
     network, times, copies = drawn(seed)
-    pipeline = pipeline_of(network, times)
-    assert 0 < pipeline.least_bytes() <= pipeline.schedule(copies).bytes
+    least = pipeline_of(network).least_bytes(times)
+    assert 0 < least <= planned(network, times, copies).bytes
 
 
 def chain(*layers, size=(8, 6)):
@@ -235,7 +244,7 @@ def chain(*layers, size=(8, 6)):
 
 def test_the_fill_is_the_rows_of_the_first_windows():
     network, times = chain((3, 1, 1, 5), (3, 1, 1, 5))
-    schedule = pipeline_of(network, times).schedule(dict.fromkeys(times, 1))
+    schedule = planned(network, times)
     # 8 rows of 6 pixels; the second layer begins when two rows are there, as its first row
     # reads a row of padding.
     assert schedule.interval == 8 * 6 * 5
@@ -252,7 +261,7 @@ def test_an_image_waits_for_the_one_before_it():
         names.append(builder.layers[-1].name)
     network, times = builder.network(), dict(zip(names, (15, 4, 60), strict=True))
     copies = dict.fromkeys(names, 1)
-    schedule = pipeline_of(network, times).schedule(copies)
+    schedule = planned(network, times, copies)
     # The second layer makes 10 rows of 12 ticks, three of them after the last row of the first
     # layer is there at 120. It is over at 156, so it begins at 36 for the image before, at 72 the
     # third layer has its first three rows, and works for 120.
@@ -270,8 +279,7 @@ def test_rows_are_pooled_as_soon_as_they_are_there():
     builder.conv(weight, padding=1)
     convs = [layer.name for layer in builder.layers if isinstance(layer, Conv)]
     network = builder.network()
-    pipeline = pipeline_of(network, dict(zip(convs, (5, 1), strict=True)))
-    schedule = pipeline.schedule(dict.fromkeys(convs, 1))
+    schedule = planned(network, dict(zip(convs, (5, 1), strict=True)))
     # A row and the one that is being made; of the pooled rows those of one window.
     assert schedule.waiting[first] == 2 * 6
     assert schedule.waiting[pooled] == 3 * 3
@@ -281,13 +289,13 @@ def test_copies_work_on_pixels_of_several_rows():
     network, times = chain((1, 0, 1, 7), size=(3, 5))
     (name,) = times
     for copies, rounds in ((1, 15), (2, 8), (4, 4), (7, 3), (15, 1), (20, 1)):
-        schedule = pipeline_of(network, times).schedule({name: copies})
+        schedule = planned(network, times, {name: copies})
         assert schedule.interval == schedule.latency == 7 * rounds
 
 
 def test_one_layer_at_a_time_takes_the_sum_and_one_memory():
     network, times = chain((3, 1, 1, 5), (3, 1, 2, 4), (1, 0, 1, 3))
-    schedule = pipeline_of(network, times).in_turn()
+    schedule = pipeline_of(network).in_turn(choice(times))
     assert schedule.latency == schedule.interval == 48 * 5 + 12 * 4 + 12 * 3
     # At the end of the first layer: its map, and two rows of the input that its last window reads.
     assert schedule.bytes == 48 + 2 * 6
@@ -295,6 +303,6 @@ def test_one_layer_at_a_time_takes_the_sum_and_one_memory():
 
 def test_crossbars_with_nothing_to_do_take_no_time():
     network, times = chain((3, 1, 1, 0), (3, 1, 1, 0))
-    pipeline = pipeline_of(network, times)
-    for schedule in (pipeline.schedule({}), pipeline.in_turn()):
+    pipeline = pipeline_of(network)
+    for schedule in (pipeline.schedule({}), pipeline.in_turn(choice(times))):
         assert schedule.interval == schedule.latency == 0

@@ -16,7 +16,7 @@ from .counts import Activity, Counts, count
 from .crossbar import CrossbarConfig
 from .effects import ANALOG_EFFECTS, FAULTS, EffectLevel, effect_levels
 from .fitting import fit_converters
-from .golden import Result, activity, layer, most_activity, run
+from .golden import Result, activity, layer, most_activity, pixel_times, run
 from .index import Index
 from .mapping import NetworkMapping, decode_index, map_layer, map_network
 from .patterns import row_sets
@@ -63,6 +63,7 @@ __all__ = [
     "matrix_of",
     "most_activity",
     "operation_units",
+    "pixel_times",
     "row_sets",
     "run",
     "unmap",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells
+from .crossbar import CrossbarConfig
 from .reaches import block_reaches
 
 __all__ = ["Activity", "Counts", "Tally", "count"]
@@ -99,8 +100,7 @@ class Tally:
         inputs : uint8 (positions, pixels), activation + 128 of every row at every output pixel
         """
         mapping, config, pixels = self._mapping, self._config, inputs.shape[1]
-        digits = np.arange(256)[:, None] >> np.arange(0, 8, config.dac_bits)
-        live = (digits & ((1 << config.dac_bits) - 1) != 0).sum(axis=1)
+        live = _live(config)
         executed = drives = reads = taken = products = 0
         numbers = mapping.crossbar_numbers
         conversions = np.zeros(config.adc_bits + 1, np.int64)
@@ -135,6 +135,37 @@ class Tally:
             left_out, decisions,
         )  # fmt: skip
         return Activity(counts, conversions, slowest, pixels)
+
+    def pixel_times(
+        self, inputs: NDArray[np.uint8], times: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Time of every output pixel in the crossbar that takes the longest for it, float64
+        (sets, pixels).
+
+        Parameters
+        ----------
+        inputs : as of :meth:`count`
+        times : of a step by the most bits that a conversion in it resolves, float64 (sets, adc_bits
+            + 1)
+        """
+        mapping, live = self._mapping, _live(self._config).astype(np.float64)
+        numbers = mapping.crossbar_numbers
+        owners = np.searchsorted(numbers, mapping.places[:, 0])
+        spent = np.zeros((len(numbers), len(times), inputs.shape[1]))
+        known: dict[bytes, NDArray[np.float64]] = {}
+        blocks = zip(mapping.blocks, owners, self._resolved, strict=True)
+        for block, owner, (_, units) in blocks:
+            key = block.rows.tobytes()
+            if key not in known:
+                known[key] = live[_bits_of_runs(inputs[block.rows], self._config.ou_rows)]
+            spent[owner] += times @ units.T @ known[key]
+        return spent.max(axis=0, initial=0)
+
+
+def _live(config: CrossbarConfig) -> NDArray[np.int64]:
+    """Steps of each input byte that have a bit, int64 (256,)."""
+    digits = np.arange(256)[:, None] >> np.arange(0, 8, config.dac_bits)
+    return (digits & ((1 << config.dac_bits) - 1) != 0).sum(axis=1)
 
 
 def count(

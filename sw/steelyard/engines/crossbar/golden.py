@@ -22,7 +22,7 @@ from .converters import Converter
 from .counts import Activity, Tally
 from .mapping import NetworkMapping
 
-__all__ = ["Result", "activity", "layer", "most_activity", "run", "windows"]
+__all__ = ["Result", "activity", "layer", "most_activity", "pixel_times", "run", "windows"]
 
 WINDOW_BYTES = 1 << 25
 """Bytes of gathered inputs that a layer works on at once."""
@@ -147,6 +147,36 @@ def activity(
                 work += tally.count(inputs)
             works[each.name] = work
     return works
+
+
+def pixel_times(
+    network: Network,
+    mapping: NetworkMapping,
+    tensors: dict[str, NDArray[np.int8]],
+    times: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    """Time of every output pixel in the crossbar that takes the longest for it, by layer name.
+
+    Each float64 (sets, images, pixels).
+
+    Parameters
+    ----------
+    tensors : as of :func:`activity`
+    times : of a step by the most bits that a conversion in it resolves, float64 (sets, adc_bits +
+        1)
+
+    Raises
+    ------
+    UserError
+        If the mapping is of another network.
+    """
+    found = {}
+    for each in network.layers:
+        if isinstance(each, Conv):
+            tally, x = Tally(_mapping_of(mapping, each)), tensors[each.inputs[0]]
+            parts = [tally.pixel_times(own, times) for _, own in windows(network, each, x)]
+            found[each.name] = np.concatenate(parts, axis=1).reshape(len(times), len(x), -1)
+    return found
 
 
 def most_activity(network: Network, mapping: NetworkMapping) -> dict[str, Activity]:

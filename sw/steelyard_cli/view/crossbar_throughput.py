@@ -1,0 +1,91 @@
+"""Tables and a picture of images a second over area."""
+
+import math
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from steelyard.report import Plan, Throughput
+
+from .console import percent, table
+from .pictures import WIDTH_INCHES, svg
+
+__all__ = ["throughput_picture", "throughput_tables"]
+
+MM2 = 1e6
+"""Square micrometres in a square millimetre."""
+NAMES = {"in turn": "layers in turn", "pipeline": "pipeline", "copies": "with copies"}
+
+
+def throughput_tables(found: Throughput, constants: str) -> list[Table]:
+    """What each plan reaches in both mappings, and the copies of each layer."""
+    rows: list[tuple[object, ...]] = []
+    for name, budget, own, other in found.rows():
+        faster = None
+        if own is not None and other is not None and math.isfinite(own.images_per_second):
+            faster = f"{own.images_per_second / other.images_per_second:.2f}"
+        limit = None if budget is None else f"{budget:g}"
+        rows.append((NAMES[name], limit, *_cells(own), *_cells(other), faster))
+    plans = table(
+        f"Images a second, beside the traditional mapping (trad.), {constants}; budgets are over "
+        f"{found.unit / MM2:.3g} mm2",
+        ("plan", "budget", "images/s", "latency ms", "mm2", "buffers", "xbars", "trad. images/s",
+         "latency ms", "mm2", "buffers", "xbars", "images x"),
+        rows,
+    )  # fmt: skip
+    return [plans, _copies(found)] if found.budgets else [plans]
+
+
+def _cells(plan: Plan | None) -> tuple[object, ...]:
+    if plan is None:
+        return (None,) * 5
+    own = plan.document()
+    return (
+        own["images_per_second"],
+        own["latency_ms"],
+        f"{own['area_um2'] / MM2:.3f}",
+        percent(own["buffer_um2"] / own["area_um2"]) if own["area_um2"] else None,
+        own["crossbars"],
+    )
+
+
+def _copies(found: Throughput) -> Table:
+    """Copies of each layer, the mapping's and the traditional one's."""
+    plans = found.budgets.values()
+    rows: list[tuple[object, ...]] = []
+    for name in found.pipelined[0].cost.mapping.layers:
+        cells: list[object] = [name]
+        for pair in plans:
+            many = ("-" if plan is None else str(plan.design.copies.get(name, 1)) for plan in pair)
+            cells.append(" / ".join(many))
+        rows.append(tuple(cells))
+    return table(
+        "Copies by budget (/ trad.)",
+        ("layer", *(f"{budget:g}" for budget in found.budgets)),
+        rows,
+    )
+
+
+def throughput_picture(found: Throughput, mapping: str, constants: str) -> str:
+    """SVG text: images a second over area, of pipelines and, apart, of layers in turn."""
+    figure = Figure(figsize=(0.6 * WIDTH_INCHES, 4.0))
+    axes = figure.subplots()
+    for side, (name, colour) in enumerate(((mapping, "tab:blue"), ("traditional", "tab:orange"))):
+        if side and mapping == name:
+            break
+        plans = [found.pipelined[side], *(pair[side] for pair in found.budgets.values())]
+        line = sorted({(plan.design.area / MM2, plan.images_per_second)
+                       for plan in plans if plan is not None})  # fmt: skip
+        areas, speeds = zip(*line, strict=True)
+        axes.plot(areas, speeds, marker="o", color=colour, label=f"{name}, pipeline")
+        alone = found.in_turn[side]
+        axes.plot([alone.design.area / MM2], [alone.images_per_second], marker="s", color=colour,
+                  linestyle="none", fillstyle="none", label=f"{name}, layers in turn")  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(f"area with buffers, mm2 ({constants})")
+    axes.set_ylabel("images a second")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False, fontsize=8)
+    return svg(figure)
