@@ -372,6 +372,16 @@ CROSSBARS = (
         (f"{XBARS} --adc-range fitted {IMAGES}", f"{XBARS} --adc-range fitted --input images.npy"),
     ),
     Remedy(
+        f"{XBARS} --budget 2;4",
+        "write for example '(.*)'",
+        (f"{XBARS} --budget {{}}",),
+    ),
+    Remedy(
+        f"{XBARS} --budget 0.01",
+        "use ([0-9.]+) or more",
+        (f"{XBARS} --budget {{}}",),
+    ),
+    Remedy(
         f"{XBARS} {IMAGES} --adc-range fitted --config reach.toml",
         "set adc_resolve to '(all)', or leave --adc-range out",
         (

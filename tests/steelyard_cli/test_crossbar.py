@@ -22,6 +22,7 @@ from steelyard.engines.crossbar import (
 from steelyard.importer import load
 from steelyard.network import Conv, golden
 from steelyard.program import Program
+from steelyard.report import compare_with_traditional, throughput
 
 
 def test_programs_for_the_crossbar_run_on_the_golden_device(steelyard, work, tmp_path):
@@ -354,6 +355,55 @@ def test_without_images_widths_are_priced_alone(steelyard, work, tmp_path):
     assert not (tmp_path / "accuracy.svg").exists()
     energies = [each["constants"]["isaac32"]["energy_uj"] for each in (narrow, wide)]
     assert energies[0] < energies[1] == read(tmp_path)["constants"]["isaac32"]["energy_uj"]
+
+
+def test_copies_within_an_area_are_shown_beside_those_of_the_traditional_mapping(
+    steelyard, work, tmp_path
+):
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--input", work.images)
+    assert steelyard(*command).status == 0
+    assert read(tmp_path)["throughput"] == {}
+    assert not (tmp_path / "throughput.svg").exists()
+    result = steelyard(*command, "--budget", "4,2,2.5,4", "--mapping", "mixed")
+    assert result.status == 0, result.err
+    network = load(work.int8_onnx)
+    x = network.tensor(network.input).quantize(np.load(work.images))
+    speeds = throughput(
+        compare_with_traditional(network, CrossbarConfig(), "mixed", x), (2.0, 2.5, 4.0), x
+    )
+    assert read(tmp_path)["throughput"] == json.loads(
+        json.dumps({name: own.document() for name, own in speeds.items()})
+    )
+    copies = [
+        " / ".join(
+            f"{plan.design.choices['/3/Conv'].copies.count}"
+            + "*" * plan.design.choices["/3/Conv"].shared
+            for plan in pair
+        )
+        for pair in speeds["isaac32"].budgets.values()
+    ]
+    shown = next(
+        line for line in result.out.partition("Copies by budget")[2].splitlines()
+        if "/3/Conv" in line
+    )  # fmt: skip
+    assert shown.split() == ["/3/Conv", *" ".join(copies).split()]
+    picture = (tmp_path / "throughput.svg").read_text()
+    assert all(words in picture for words in ("mixed, pipeline", "traditional, layers in turn"))
+
+
+@pytest.mark.parametrize(
+    "budget, words",
+    [
+        ("1;2", "--budget must be numbers above 0 with commas between them, not '1;2'"),
+        ("0", "not '0'; write for example '1,1.5,2,4'"),
+        ("inf", "--budget must be numbers above 0"),
+        ("nan,2", "--budget must be numbers above 0"),
+        ("2,1e-3", "A budget of 0.001 holds no copy of every layer in either mapping"),
+    ],
+)
+def test_bad_areas_are_refused(steelyard, work, tmp_path, budget, words):
+    steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--budget", budget).refused(words)
+    assert not (tmp_path / "crossbar.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from .steps import (
     prune_document,
     quantize_document,
 )
+from .throughput import Plan, Throughput, throughput
 from .timeline import timeline_document
 from .trials import Measured, Trial, check_labels, try_all
 from .widths import Width, check_widths, layer_costs, under_converters
@@ -26,7 +27,9 @@ __all__ = [
     "Curve",
     "Estimate",
     "Measured",
+    "Plan",
     "Spread",
+    "Throughput",
     "Trial",
     "Width",
     "at_loss",
@@ -48,6 +51,7 @@ __all__ = [
     "quantize_document",
     "read_run",
     "speed_document",
+    "throughput",
     "timeline_document",
     "try_all",
     "under_converters",

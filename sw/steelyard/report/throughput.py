@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,15 @@ from numpy.typing import NDArray
 from ..cost import (
     Design,
     NetworkCost,
-    Pipeline,
+    Work,
     constant_set,
     most_images,
     one_copy,
     pipeline_of,
     price,
+    step_times,
 )
-from ..engines.crossbar import activity, map_network, most_activity
+from ..engines.crossbar import activity, map_network, most_activity, pixel_times
 from ..errors import UserError
 from ..network import Network, golden
 from .crossbars import MILLION, Comparison
@@ -62,12 +64,17 @@ class Plan:
     def crossbars(self) -> int:
         """Crossbars of all copies."""
         layers = self.cost.mapping.layers.items()
-        extra = sum((self.design.copies.get(name, 1) - 1) * own.crossbars for name, own in layers)
+        extra = sum((self._count(name) - 1) * own.crossbars for name, own in layers)
         return self.cost.mapping.crossbars + extra
+
+    def _count(self, name: str) -> int:
+        """Copies of a layer."""
+        chosen = self.design.choices.get(name)
+        return 1 if chosen is None else chosen.copies.count
 
     def document(self) -> dict[str, Any]:
         """All figures, as JSON holds them."""
-        layers, copies = self.cost.mapping.layers.items(), self.design.copies
+        layers, choices = self.cost.mapping.layers.items(), self.design.choices
         speed, buffered = self.images_per_second, self.design.schedule.bytes
         return {
             "images_per_second": speed if np.isfinite(speed) else None,
@@ -76,9 +83,10 @@ class Plan:
             "buffer_um2": self.byte * buffered,
             "buffer_bytes": buffered,
             "crossbars": self.crossbars,
-            "programmed_cells": sum(own.cells * copies.get(name, 1) for name, own in layers),
+            "programmed_cells": sum(own.cells * self._count(name) for name, own in layers),
             "energy_uj": self.cost.total.total_energy / self.images / MILLION,
-            "copies": copies,
+            "copies": {name: own.copies.count for name, own in choices.items()},
+            "shared_index": [name for name, own in choices.items() if own.shared],
             "waiting_bytes": self.design.schedule.waiting,
         }
 
@@ -142,79 +150,109 @@ class Throughput:
 
 
 def throughput(
-    found: Comparison, budgets: Sequence[float], codes: NDArray[np.int8] | None = None
+    found: Comparison,
+    budgets: Sequence[float],
+    codes: NDArray[np.int8] | None = None,
+    *,
+    share_index: bool = True,
 ) -> dict[str, Throughput]:
     """Images a second by name of the constant set, under all sets of a comparison.
 
     In a pipeline every layer has crossbars of its own, since it always works; a copy of a layer is
-    all its crossbars, with everything beside them and its index. A pixel takes the mean time of the
-    layer's pixels in its busiest crossbar. The energy of an image is that of one copy: copies take
-    the same steps, and read and write the same bytes, only elsewhere.
+    all its crossbars, with everything beside them. Copies have an index each, and a pixel takes the
+    mean time of the layer's pixels in its busiest crossbar; or they share one, and all wait for the
+    slowest crossbar of the slowest pixel of their round: whichever takes less area. The energy of
+    an image is that of one copy: copies take the same steps, and read and write the same bytes,
+    only elsewhere.
 
     Parameters
     ----------
     budgets : areas, over that of the traditional mapping as a pipeline without copies
     codes : images of the comparison, if it has any
+    share_index : whether copies may share an index
     """
-    tensors = None if codes is None else golden.run(found.network, codes, trace=True)
-    shared = (found.mapping, found.traditional)
-    apart = []
-    for mapping in shared:
-        own = map_network(found.network, mapping.config, mapping.mapping, share=False)
-        works = (
-            most_activity(found.network, own)
-            if tensors is None
-            else activity(found.network, own, tensors)
-        )
-        apart.append((own, works))
+    network, names = found.network, list(found.prices)
+    tensors = None if codes is None else golden.run(network, codes, trace=True)
+    lines = []
+    for shared in (found.mapping, found.traditional):
+        apart = map_network(network, shared.config, shared.mapping, share=False)
+        times = np.array([step_times(shared.config, constant_set(name)) for name in names])
+        if tensors is None:
+            activities = most_activity(network, apart)
+            pixels = None
+        else:
+            activities = activity(network, apart, tensors)
+            pixels = pixel_times(network, apart, tensors, times)
+        lines.append((apart, activities, pixels))
     made = {}
-    for name, prices in found.prices.items():
+    for number, name in enumerate(names):
         byte = 8 * constant_set(name).buffer_area.value
-        costs = [price(own, works, name) for own, works in apart]
-        lines = [_Line(found.network, cost, byte, found.images) for cost in costs]
-        mine, other = (_Line(found.network, cost, byte, found.images).in_turn() for cost in prices)
-        pipelined = (lines[0].alone(), lines[1].alone())
+        turns = [_Line(network, cost, byte, found.images).in_turn() for cost in found.prices[name]]
+        mine, other = (
+            _Line(
+                network, price(apart, activities, name), byte, found.images,
+                None if pixels is None else {own: each[number] for own, each in pixels.items()},
+                share_index,
+            )
+            for apart, activities, pixels in lines
+        )  # fmt: skip
+        pipelined = (mine.alone(), other.alone())
         unit = pipelined[1].design.area
         made[name] = Throughput(
-            (mine, other),
+            (turns[0], turns[1]),
             pipelined,
             unit,
-            {each: (lines[0].within(each * unit), lines[1].within(each * unit))
-             for each in budgets},
-        )  # fmt: skip
+            {each: (mine.within(each * unit), other.within(each * unit)) for each in budgets},
+        )
     return made
 
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """A mapped network with what a pipeline of it costs."""
+    """A mapped network with what a pipeline of it costs.
+
+    Members
+    -------
+    times : ns of every pixel in the slowest crossbar, by layer name; the mean of all unless given
+    share_index : whether copies may share an index
+    """
 
     network: Network
     cost: NetworkCost
     byte: float
     images: int
+    times: Mapping[str, NDArray[np.float64]] | None = None
+    share_index: bool = True
 
-    @property
-    def areas(self) -> dict[str, float]:
-        return {name: own.total_area for name, own in self.cost.layers.items()}
-
-    def pipeline(self) -> Pipeline:
-        times = {
-            name: round(cost.parallel_time * TICKS / self.cost.activities[name].pixels)
-            for name, cost in self.cost.layers.items()
-        }
-        return pipeline_of(self.network, times)
+    @cached_property
+    def works(self) -> dict[str, Work]:
+        """What copies of each layer take, in ticks and um2."""
+        found = {}
+        for name, cost in self.cost.layers.items():
+            pixels = self.cost.activities[name].pixels
+            mean = round(cost.parallel_time * TICKS / pixels)
+            slowest = np.full((1, pixels // self.images), mean, np.int64)
+            if self.times is not None:
+                slowest = np.rint(self.times[name] * TICKS).astype(np.int64)
+            index = cost.area["index"]
+            found[name] = Work(mean, slowest, cost.total_area - index, index, self.share_index)
+        return found
 
     def in_turn(self) -> Plan:
-        schedule = self.pipeline().in_turn()
+        """One layer at a time."""
+        single = {name: work.one().copies for name, work in self.works.items()}
+        schedule = pipeline_of(self.network).in_turn(single)
         area = self.cost.total.total_area + self.byte * schedule.bytes
         return self._plan(Design({}, schedule, area))
 
     def alone(self) -> Plan:
-        return self._plan(one_copy(self.pipeline(), self.areas, self.byte))
+        """A pipeline without copies."""
+        return self._plan(one_copy(pipeline_of(self.network), self.works, self.byte))
 
     def within(self, budget: float) -> Plan | None:
-        found = most_images(self.pipeline(), self.areas, self.byte, budget)
+        """A pipeline with the most images a second."""
+        pipeline = pipeline_of(self.network)
+        found = most_images(pipeline, self.works, self.byte, budget)
         return None if found is None else self._plan(found)
 
     def _plan(self, design: Design) -> Plan:

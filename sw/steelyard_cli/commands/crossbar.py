@@ -1,5 +1,6 @@
 """``steelyard crossbar``: a network in crossbars as tables, JSON, CSV and pictures."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from steelyard.report import (
     check_widths,
     compare_with_traditional,
     layer_costs,
+    throughput,
     under_converters,
     under_effects,
 )
@@ -85,6 +87,9 @@ RATIOS = {
 @click.option("--effect", "effects", multiple=True, metavar="NAME=VALUE[,VALUE...]",
               help="Effect of real devices, in one or several levels; repeatable. More than the "
               "table [effects] of --config says.")  # fmt: skip
+@click.option("--budget", metavar="X,X,...",
+              help="Areas for copies of layers that work as a pipeline, over the area of such a "
+              "pipeline without copies in the traditional mapping.")  # fmt: skip
 @click.option("--draws", type=click.IntRange(1), default=3, show_default=True,
               help="Devices that are drawn of each level of effects.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
@@ -100,6 +105,7 @@ def command(
     ranges: str | None,
     calibration: Path | None,
     effects: tuple[str, ...],
+    budget: str | None,
     draws: int,
     seed: int,
 ) -> None:
@@ -118,6 +124,10 @@ def command(
     variation (standard deviation of the logarithm of a conductance), read_noise (of a bitline sum,
     in levels), drift and drift_spread (exponents) after drift_seconds.
 
+    With --budget all layers work at a time, on rows as they become ready, and layers have copies,
+    so that images a second are the most within each area, buffers and indices included; the
+    traditional mapping gets the same areas.
+
     \b
     Examples:
       steelyard crossbar int8.onnx -o crossbars
@@ -127,15 +137,17 @@ def command(
         --adc-bits 3,4,5,6,8 --adc-range fitted
       steelyard crossbar int8.onnx -o crossbars --input images.npy --labels labels.npy \\
         --effect stuck_at_zero=1000,10000,50000 --effect variation=0.1 --draws 3
+      steelyard crossbar int8.onnx -o crossbars --input images.npy --budget 1,1.5,2,4
     """
     # Pictures need a package of their own.
     from ..view.crossbar_costs import cost_pictures
     from ..view.crossbar_pictures import sheets
+    from ..view.crossbar_throughput import throughput_picture, throughput_tables
 
     configured = crossbar_config(config)
     if ranges in ROUNDINGS:
         configured = configured.with_(adc_range=ranges, adc_rounding=ROUNDINGS[ranges])
-    widths = _widths(adc_bits)
+    widths, budgets = _widths(adc_bits), _budgets(budget)
     check_widths(configured, widths)
     if not widths and ranges != "fitted":
         for sentence in configured.warnings():
@@ -173,18 +185,27 @@ def command(
     fitted = None if fit_to is None else _fit(found, configured, widths, fit_to)
     with progress("images", 1) as update:
         tried = under_converters(found, widths, codes, classes, fitted=fitted, progress=update)
+    speeds = throughput(found, budgets, codes) if budgets else {}
+    if speeds:
+        speeds[configured.constants].check()
     spreads = _spreads(found, tried, levels, codes, classes, draws, seed)
     document = found.document()
     document["converters"] = [width.document() for width in tried]
     document["effects"] = [spread.document() for spread in spreads]
+    document["throughput"] = {name: own.document() for name, own in speeds.items()}
     pictures = {f"crossbars-{n}": text for n, text in enumerate(sheets(found.mapping), start=1)}
     pictures |= cost_pictures(tried, spreads, configured.constants)
+    tables = []
+    if speeds:
+        speed = speeds[configured.constants]
+        tables = throughput_tables(speed, configured.constants)
+        pictures["throughput"] = throughput_picture(speed, mapping, configured.constants)
     for name, picture in pictures.items():
         write_text(output / f"{name}.svg", picture + "\n")
     write_csv(output / "layers.csv", layer_costs(tried))
     write_json(output / "crossbar.json", document)
     title = f"{loaded.name}: {mapping} mapping, {configured.constants}"
-    tables = [_layer_table(title, document, configured.constants), _constants_table(document)]
+    tables[:0] = [_layer_table(title, document, configured.constants), _constants_table(document)]
     if widths or labels is not None:
         tables.append(_width_table(tried, configured.constants))
     if spreads:
@@ -310,6 +331,22 @@ def _widths(text: str | None) -> tuple[int, ...]:
             f"--adc-bits must be whole numbers with commas between them, not {text!r}; "
             "write for example '3,4,6,8'."
         ) from None
+
+
+def _budgets(text: str | None) -> tuple[float, ...]:
+    """Areas of --budget in ascending order, each once; none unless given."""
+    if text is None:
+        return ()
+    try:
+        found = sorted({float(each) for each in text.split(",")})
+    except ValueError:
+        found = [0.0]
+    if not all(0 < each < math.inf for each in found):
+        raise UserError(
+            f"--budget must be numbers above 0 with commas between them, not {text!r}; "
+            "write for example '1,1.5,2,4'."
+        )
+    return tuple(found)
 
 
 def _width_table(widths: Sequence[Width], constants: str) -> Table:

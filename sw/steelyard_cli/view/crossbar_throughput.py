@@ -5,6 +5,7 @@ import math
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from steelyard.cost import Choice
 from steelyard.report import Plan, Throughput
 
 from .console import percent, table
@@ -56,14 +57,19 @@ def _copies(found: Throughput) -> Table:
     for name in found.pipelined[0].cost.mapping.layers:
         cells: list[object] = [name]
         for pair in plans:
-            many = ("-" if plan is None else str(plan.design.copies.get(name, 1)) for plan in pair)
+            many = ("-" if plan is None else _count(plan.design.choices[name]) for plan in pair)
             cells.append(" / ".join(many))
         rows.append(tuple(cells))
     return table(
-        "Copies by budget (/ trad.)",
+        "Copies by budget (* one index for all), / trad.",
         ("layer", *(f"{budget:g}" for budget in found.budgets)),
         rows,
     )
+
+
+def _count(choice: Choice) -> str:
+    """Copies, with a star where they share an index."""
+    return f"{choice.copies.count}*" if choice.shared else str(choice.copies.count)
 
 
 def throughput_picture(found: Throughput, mapping: str, constants: str) -> str:
