@@ -207,12 +207,16 @@ def test_a_network_of_zeros_takes_no_crossbars(steelyard, work, tmp_path, monkey
         for layer in network.layers
     ]
     monkeypatch.setattr(importer, "load", lambda _: replace(network, layers=tuple(zero)))
-    result = steelyard("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", mapping)
+    command = ("crossbar", work.int8_onnx, "-o", tmp_path, "--mapping", mapping)
+    result = steelyard(*command, "--budget", 1)
     assert result.status == 0, result.err
     assert "0, 1 in the traditional mapping; filled none" in result.out
     found = read(tmp_path)
     assert (found["crossbars"], found["fills"]) == (0, [])
     assert found["constants"]["mnsim"]["ratios"]["speed"] is None  # infinite
+    plans = found["throughput"]["mnsim"]["plans"]
+    assert [plan["own"]["images_per_second"] for plan in plans] == [None] * 3
+    assert f"{mapping}, pipeline" not in (tmp_path / "throughput.svg").read_text()
     assert not list(tmp_path.glob("crossbars-*.svg"))
 
 

@@ -3,6 +3,7 @@
 import math
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from rich.table import Table
 
 from steelyard.cost import Choice
@@ -15,7 +16,6 @@ __all__ = ["throughput_picture", "throughput_tables"]
 
 MM2 = 1e6
 """Square micrometres in a square millimetre."""
-NAMES = {"in turn": "layers in turn", "pipeline": "pipeline", "copies": "with copies"}
 
 
 def throughput_tables(found: Throughput, constants: str) -> list[Table]:
@@ -26,10 +26,10 @@ def throughput_tables(found: Throughput, constants: str) -> list[Table]:
         if own is not None and other is not None and math.isfinite(own.images_per_second):
             faster = f"{own.images_per_second / other.images_per_second:.2f}"
         limit = None if budget is None else f"{budget:g}"
-        rows.append((NAMES[name], limit, *_cells(own), *_cells(other), faster))
+        rows.append((name, limit, *_cells(own), *_cells(other), faster))
     plans = table(
-        f"Images a second, beside the traditional mapping (trad.), {constants}; budgets are over "
-        f"{found.unit / MM2:.3g} mm2",
+        f"Layers in turn, as a pipeline, with copies; and in the traditional mapping (trad.), "
+        f"{constants}; budgets are over {found.unit / MM2:.3g} mm2",
         ("plan", "budget", "images/s", "latency ms", "mm2", "buffers", "xbars", "trad. images/s",
          "latency ms", "mm2", "buffers", "xbars", "images x"),
         rows,
@@ -61,7 +61,7 @@ def _copies(found: Throughput) -> Table:
             cells.append(" / ".join(many))
         rows.append(tuple(cells))
     return table(
-        "Copies by budget (* one index for all), / trad.",
+        "Copies by budget, / trad.; * of one index",
         ("layer", *(f"{budget:g}" for budget in found.budgets)),
         rows,
     )
@@ -80,15 +80,25 @@ def throughput_picture(found: Throughput, mapping: str, constants: str) -> str:
         if side and mapping == name:
             break
         plans = [found.pipelined[side], *(pair[side] for pair in found.budgets.values())]
-        line = sorted({(plan.design.area / MM2, plan.images_per_second)
-                       for plan in plans if plan is not None})  # fmt: skip
-        areas, speeds = zip(*line, strict=True)
-        axes.plot(areas, speeds, marker="o", color=colour, label=f"{name}, pipeline")
-        alone = found.in_turn[side]
-        axes.plot([alone.design.area / MM2], [alone.images_per_second], marker="s", color=colour,
-                  linestyle="none", fillstyle="none", label=f"{name}, layers in turn")  # fmt: skip
+        for shown, kind, marker, dash in (
+            (plans, "pipeline", "o", "-"),
+            ([found.in_turn[side]], "layers in turn", "s", "none"),
+        ):
+            points = sorted(
+                (plan.design.area / MM2, plan.images_per_second)
+                for plan in shown
+                if plan is not None and math.isfinite(plan.images_per_second)
+            )
+            if points:
+                areas, speeds = zip(*points, strict=True)
+                axes.plot(areas, speeds, color=colour, marker=marker, linestyle=dash,
+                          label=f"{name}, {kind}")  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"area with buffers, mm2 ({constants})")
     axes.set_ylabel("images a second")
     axes.spines[["top", "right"]].set_visible(False)
