@@ -12,9 +12,9 @@ from .areas import MAPPINGS, Layout
 from .blocks import Block, LayerMapping, matrix_of
 from .cells import block_cells
 from .crossbar import CrossbarConfig
-from .index import IndexReader, IndexWriter
+from .index import Index, IndexReader, IndexWriter
 from .patterns import Area, row_sets
-from .placing import place
+from .placing import Cut, Placed, decode_cut, place
 from .reaches import block_reaches, reach_index
 
 __all__ = ["NetworkMapping", "decode_index", "map_layer", "map_network"]
@@ -98,12 +98,13 @@ def map_network(
                 "steelyard.network.ungroup first."
             )
     layers = [
-        _unplaced(layer.weight, config, mapping, layer.name, layer.fully_connected)
+        _plan(layer.weight, config, mapping, layer.name, layer.fully_connected)
         for layer in network.layers
         if isinstance(layer, Conv)
     ]
-    placed = place(layers, share=share)
-    return NetworkMapping(mapping, config, {layer.name: layer for layer in placed})
+    placed = place([layer.sizes for layer in layers], config, share=share)
+    mapped = [layer.placed(own) for layer, own in zip(layers, placed, strict=True)]
+    return NetworkMapping(mapping, config, {layer.name: layer for layer in mapped})
 
 
 def map_layer(
@@ -127,14 +128,53 @@ def map_layer(
     UserError
         If the mapping is unknown or the weights are not int8 of four axes.
     """
-    (mapped,) = place([_unplaced(weight, config, mapping, name, fully_connected)])
-    return mapped
+    planned = _plan(weight, config, mapping, name, fully_connected)
+    (placed,) = place([planned.sizes], config)
+    return planned.placed(placed)
 
 
-def _unplaced(
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """A layer whose areas are known, and not yet their blocks."""
+
+    name: str
+    mapping: str
+    shape: tuple[int, int, int, int]
+    config: CrossbarConfig
+    matrix: NDArray[np.int8]
+    areas: list[Area]
+    index: Index
+
+    def sizes(self, cut: Cut) -> list[tuple[int, int]]:
+        """Rows and channels of the blocks, if they are cut in some way."""
+        height, width = cut.block_rows(self.config), self.config.block_weights
+        return [
+            (min(height, len(rows) - top), min(width, len(channels) - left))
+            for rows, channels in self.areas
+            for top in range(0, len(rows), height)
+            for left in range(0, len(channels), width)
+        ]
+
+    def placed(self, placed: Placed) -> LayerMapping:
+        """The mapping."""
+        blocks = tuple(
+            Block(rows, channels, self.matrix[np.ix_(rows, channels)])
+            for rows, channels in _cut(self.areas, self.shape, self.config, placed.cut)
+        )
+        mapped = LayerMapping(
+            self.name, self.mapping, self.shape, self.config, blocks, placed.places, self.index,
+            placed.index,
+        )  # fmt: skip
+        if self.config.adc_resolve == "all":
+            return mapped
+        reaches = block_reaches(block_cells(mapped), self.config)
+        return replace(mapped, reach_index=reach_index(reaches, self.config))
+
+
+def _plan(
     weight: NDArray[np.int8], config: CrossbarConfig, mapping: str, name: str, fully_connected: bool
-) -> LayerMapping:
-    """Mapping of a layer whose blocks have no places yet."""
+) -> _Planned:
+    """Areas of a layer, and their index."""
     if mapping not in MAPPINGS:
         raise UserError(
             f"Crossbar mapping {mapping!r} is unknown; use one of {', '.join(MAPPINGS)}."
@@ -150,17 +190,7 @@ def _unplaced(
     writer = IndexWriter()
     plan, _ = MAPPINGS[mapping]
     areas = plan(matrix, layout, writer)
-    blocks = tuple(
-        Block(rows, channels, matrix[np.ix_(rows, channels)])
-        for rows, channels in _cut(areas, shape, config)
-    )
-    nowhere = np.zeros((0, 3), np.int32)
-    index, place_index = writer.finish(), IndexWriter().finish()
-    mapped = LayerMapping(name, mapping, shape, config, blocks, nowhere, index, place_index)
-    if config.adc_resolve == "all":
-        return mapped
-    reaches = block_reaches(block_cells(mapped), config)
-    return replace(mapped, reach_index=reach_index(reaches, config))
+    return _Planned(name, mapping, shape, config, matrix, areas, writer.finish())
 
 
 def decode_index(mapping: LayerMapping, *, fully_connected: bool = False) -> list[Part]:
@@ -168,7 +198,7 @@ def decode_index(mapping: LayerMapping, *, fully_connected: bool = False) -> lis
     layout = _layout(mapping.shape, mapping.config, fully_connected)
     _, read = MAPPINGS[mapping.mapping]
     areas = read(layout, IndexReader(mapping.index))
-    return list(_cut(areas, mapping.shape, mapping.config))
+    return list(_cut(areas, mapping.shape, mapping.config, decode_cut(mapping.place_index)))
 
 
 def _layout(
@@ -179,10 +209,10 @@ def _layout(
 
 
 def _cut(
-    areas: Iterable[Area], shape: tuple[int, int, int, int], config: CrossbarConfig
+    areas: Iterable[Area], shape: tuple[int, int, int, int], config: CrossbarConfig, cut: Cut
 ) -> Iterator[Part]:
     """Areas cut into parts that fit a crossbar, at whole operation units; empty ones vanish."""
-    inputs, height, width = shape[1], config.block_rows, config.block_weights
+    inputs, height, width = shape[1], cut.block_rows(config), config.block_weights
     for positions, channels in areas:
         # Taps of one input channel are zero together more often than taps of several.
         rows = positions[np.lexsort((positions // inputs, positions % inputs))]

@@ -12,11 +12,13 @@ from steelyard.engines.crossbar import (
     map_network,
     matrix_of,
     operation_units,
+    placing,
     row_sets,
     unmap,
 )
 from steelyard.engines.crossbar.index import IndexReader, IndexWriter
 from steelyard.engines.crossbar.packing import pack
+from steelyard.engines.crossbar.placing import CUTS, Cut, decode_cut
 from steelyard.errors import UserError
 from steelyard.network import NetworkBuilder
 from steelyard.network.random import random_network
@@ -353,10 +355,11 @@ def test_only_bands_of_blocks_need_their_places_in_the_index():
         for block, place in zip(mapping.blocks, mapping.places.tolist(), strict=True)
     }
     assert places == {(0, 1, 2): [0, 0, 0], (6, 7, 8): [0, 3, 0], (3, 4): [0, 3, 200]}
-    # 400 and 200 bitlines of 3 wordlines, which one band does not hold, and a band of 2.
-    assert mapping.place_index.parts == {"places": 3 * (0 + 9 + 7)}
+    # How blocks are cut; 400 and 200 bitlines of 3 wordlines, which one band does not hold, and a
+    # band of 2.
+    assert mapping.place_index.parts == {"places": 2 + 3 * (0 + 9 + 7)}
     joined = map_layer(weight, CrossbarConfig(columns=1024), "pattern")
-    assert joined.place_index.parts == {"places": 2 * (0 + 9 + 8)}
+    assert joined.place_index.parts == {"places": 2 + 2 * (0 + 9 + 8)}
 
 
 def layers_of(weights):
@@ -365,6 +368,11 @@ def layers_of(weights):
     for weight in weights:
         builder.conv(weight, padding=weight.shape[2] // 2, multiplier=1, shift=1)
     return builder.network()
+
+
+def units_of(mapping):
+    """Rows and channels of all operation units, whatever their order."""
+    return sorted((unit.rows.tolist(), unit.channels.tolist()) for unit in operation_units(mapping))
 
 
 CHAIN = [(24, 3, 3, 3), (40, 24, 3, 3), (70, 40, 3, 3), (10, 70, 1, 1)]
@@ -400,7 +408,7 @@ def test_layers_of_a_network_stand_in_numbered_crossbars_without_overlap(mapping
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_sharing_changes_places_alone(mapping):
+def test_sharing_changes_cuts_and_places_alone(mapping):
     made = [weights(shape, "patterned", seed) for seed, shape in enumerate(CHAIN)]
     network, config = layers_of(made), CrossbarConfig(rows=64, columns=64)
     shared, apart = (map_network(network, config, mapping, share=s) for s in (True, False))
@@ -410,9 +418,51 @@ def test_sharing_changes_places_alone(mapping):
         assert np.array_equal(unmap(own), weight)
         assert own.index == other.index == alone.index
         assert np.array_equal(other.places[:, 1:], alone.places[:, 1:])
-        for block, same in zip(own.blocks, other.blocks, strict=True):
-            assert np.array_equal(block.rows, same.rows)
-            assert np.array_equal(block.channels, same.channels)
+        assert units_of(own) == units_of(other)
+
+
+def test_tall_blocks_are_cut_where_that_saves_crossbars():
+    # Three areas of 300 rows and all bitlines: no two of them stand in one crossbar.
+    weight = np.zeros((384, 900, 1, 1), np.int8)
+    for third in range(3):
+        weight[128 * third : 128 * third + 128, 300 * third : 300 * third + 300] = 1
+    config = CrossbarConfig(columns=512, ou_columns=512)
+    mapping = map_layer(weight, config, "ou_row")
+    assert mapping.crossbars == 2
+    assert decode_cut(mapping.place_index) == Cut(2, 1)
+    assert [len(block.rows) for block in mapping.blocks] == 3 * [252, 48]
+    # Two of 252 rows fill a crossbar; what is left is cut in vain.
+    few = map_layer(weight[:256, :600], config, "ou_row")
+    assert few.crossbars == 2
+    assert decode_cut(few.place_index) == Cut(1, 1)
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_cuts_change_neither_weights_nor_operation_units(mapping, cut, monkeypatch):
+    config = CrossbarConfig(rows=64, columns=64)
+    made = [weights(shape, "sparse", seed) for seed, shape in enumerate(CHAIN)]
+    network = layers_of(made)
+    free = map_network(network, config, mapping)
+    monkeypatch.setattr(placing, "CUTS", (cut,))
+    forced = map_network(network, config, mapping)
+    assert free.crossbars <= forced.crossbars
+    for weight, own, other in zip(made, free.layers.values(), forced.layers.values(), strict=True):
+        assert np.array_equal(unmap(other), weight)
+        assert max(len(block.rows) for block in other.blocks) <= cut.block_rows(config)
+        assert units_of(own) == units_of(other)
+
+
+def test_narrow_bands_take_a_part_of_the_bitlines(monkeypatch):
+    weight = np.zeros((16, 1, 3, 3), np.int8)
+    weight[:, 0, 0] = np.arange(1, 49).reshape(16, 3)
+    weight[8:, 0, 1] = 1  # two patterns, 8 channels each: 32 bitlines
+    config = CrossbarConfig(rows=64, columns=64)
+    assert map_layer(weight, config, "pattern").place_index.bits == 2 + 2 * (0 + 6 + 4)
+    bands = placing._bands([(3, 1), (3, 3), (3, 2), (3, 5), (3, 1)], config, Cut(4, 4))
+    # 16 bitlines hold 4 weights; a block of 5 stands alone.
+    assert bands.widths == [16, 12, 20]
+    assert bands.owners == [0, 0, 1, 2, 1]
 
 
 def test_vgg_small_fills_its_crossbars():
