@@ -81,6 +81,10 @@ class _Bands:
         return places
 
 
+BIT_CELLS = 4
+"""Cells that a bit of an index is worth when cuts are compared: in ISAAC's figures one in eDRAM has
+as much area as so many cells of a 512x512 crossbar, with their share of all beside them."""
+
 Sizes = Sequence[tuple[int, int]]
 """Rows and channels of each block of a layer, in order."""
 
@@ -107,7 +111,8 @@ def place(
     """Places of the blocks of layers in crossbars that are counted from 0.
 
     Blocks that share crossbars are cut alike: in the first way of :data:`CUTS` unless another takes
-    fewer crossbars, and less memory of their cells for crossbars and places together.
+    fewer crossbars, and less memory for crossbars and places together: a bit counts as
+    :data:`BIT_CELLS` cells.
 
     Parameters
     ----------
@@ -159,7 +164,7 @@ def _best(
     """Cut, bands of each layer, places of all bands, and crossbars."""
     tried: set[tuple[int, tuple[tuple[tuple[int, int], ...], ...]]] = set()
     best: tuple[Cut, list[_Bands], NDArray[np.int32], int] | None = None
-    least = 0.0
+    least = 0
     for cut in CUTS:
         sizes = tuple(tuple(sizes_of(cut)) for sizes_of in group)
         if (cut.widths, sizes) in tried:
@@ -173,7 +178,7 @@ def _best(
         placed = pack(heights, widths, config.rows, config.columns)
         crossbars = int(placed[:, 0].max(initial=-1)) + 1
         memory = config.rows * config.columns * crossbars
-        taken = memory + len(placed) * sum(_widths(config, crossbars)) / config.cell_bits
+        taken = memory + BIT_CELLS * len(placed) * sum(_widths(config, crossbars))
         if best is None or (crossbars < best[3] and taken < least):
             best, least = (cut, made, placed, crossbars), taken
         cells = sum(rows * channels for own in sizes for rows, channels in own)
