@@ -421,7 +421,7 @@ def test_sharing_changes_cuts_and_places_alone(mapping):
         assert units_of(own) == units_of(other)
 
 
-def test_tall_blocks_are_cut_where_that_saves_crossbars():
+def test_tall_blocks_are_cut_where_that_saves_crossbars(monkeypatch):
     # Three areas of 300 rows and all bitlines: no two of them stand in one crossbar.
     weight = np.zeros((384, 900, 1, 1), np.int8)
     for third in range(3):
@@ -435,6 +435,11 @@ def test_tall_blocks_are_cut_where_that_saves_crossbars():
     few = map_layer(weight[:256, :600], config, "ou_row")
     assert few.crossbars == 2
     assert decode_cut(few.place_index) == Cut(1, 1)
+    # Six places of 17 bits in place of three of 18, each bit a 40th of a crossbar.
+    monkeypatch.setattr(placing, "BIT_CELLS", 512 * 512 / 40)
+    dear = map_layer(weight, config, "ou_row")
+    assert dear.crossbars == 3
+    assert decode_cut(dear.place_index) == Cut(1, 1)
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=str)
