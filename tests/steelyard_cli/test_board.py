@@ -273,7 +273,7 @@ def demo(monkeypatch, network):
 
     for module in (board_demo, virtual):
         monkeypatch.setattr(module, "find_board", lambda name: Facts(name))
-    monkeypatch.setattr(board_demo, "_network", lambda clock: network)
+    monkeypatch.setattr(board_demo, "_network", lambda name, folder, clock: network)
     monkeypatch.setattr(board_demo.zoo, "sample", Sample)
 
 
