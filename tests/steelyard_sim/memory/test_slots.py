@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """Chips at twice the clock of what uses them: pins, accelerator and board."""
 
+import numpy as np
 import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
@@ -11,7 +12,7 @@ from steelyard.compile.cycles import predict_program
 from steelyard.contract import Descriptor, configure
 from steelyard.contract.descriptor import Operation
 from steelyard.contract.registers import Space
-from steelyard.driver.port import HostPort
+from steelyard.driver.port import PINS_WORDS, HostPort
 from steelyard.network.random import random_input, random_network
 from steelyard_hw.memory.chips import ULX3S_SDRAM
 from steelyard_hw.memory.external import ExternalMemory
@@ -19,7 +20,7 @@ from steelyard_sim.memory.accelerator import build_external
 from steelyard_sim.memory.board import memory_of
 from steelyard_sim.memory.slots import CHIP_DOMAIN, PlainPins
 from steelyard_sim.simulation import Simulation, SimulationTransport
-from steelyard_sim.virtual import VirtualBoard
+from steelyard_sim.virtual import VirtualBoard, VirtualTransport
 
 CONFIG = configure(
     "array", lanes=4, columns=1, requantizers=1, weight_words=1024, parameter_words=640,
@@ -120,3 +121,20 @@ def test_a_board_is_exact_behind_its_serial_line(program):
             assert driver.check(program, random_input(program.network, 1, 3), device) is None
         assert virtual.failure is None
     assert memory_of(CONFIG).slots == 2
+
+
+def test_words_beyond_those_of_the_pins_are_placed_in_a_simulated_board():
+    board = VirtualBoard(CONFIG, memory=ExternalMemory(ULX3S_SDRAM, 6, 2), clock_hz=62_500_000)
+    transport = VirtualTransport(board)
+    try:
+        port = HostPort(transport, 120)
+        words = np.random.default_rng(5).integers(1 << 32, size=PINS_WORDS + 500, dtype=np.uint32)
+        port.write(Space.EXTERNAL, 77, words)
+        # Those about the first one that is placed come through the pins.
+        first = 77 + PINS_WORDS
+        found = port.read(Space.EXTERNAL, first - 10, 20)
+        assert np.array_equal(found, words[PINS_WORDS - 10 : PINS_WORDS + 10])
+        assert np.array_equal(port.read(Space.EXTERNAL, 77, words.size), words)
+        assert np.array_equal(transport.placed(77, 3), words[:3])
+    finally:
+        transport.close()
