@@ -258,11 +258,12 @@ class Layer:
                     blocks.append(Block(some, (columns + channels.start).astype(np.int32), ones))
         side = round(self.shape.taps**0.5)
         shape = self.shape.channels, self.shape.inputs, side, side
-        nowhere = np.zeros((0, 3), np.int32)
-        (mapped,) = place([LayerMapping(
-            "layer", "strips", shape, self.config, tuple(blocks), nowhere, writer.finish(),
-            IndexWriter().finish(),
-        )])  # fmt: skip
+        sizes = [(len(block.rows), len(block.channels)) for block in blocks]
+        (placed,) = place([lambda _: sizes], self.config)
+        mapped = LayerMapping(
+            "layer", "strips", shape, self.config, tuple(blocks), placed.places, writer.finish(),
+            placed.index,
+        )  # fmt: skip
         return mapped, dict(sorted(kinds.items()))
 
     def paid(self, mapped):
