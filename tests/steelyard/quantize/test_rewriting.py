@@ -13,6 +13,7 @@ from qdq_graphs import Qdq, images, session
 from steelyard.check import examine
 from steelyard.importer.cutting import cut
 from steelyard.quantize import modern
+from steelyard.quantize.edit import Edit
 from steelyard.quantize.normalize import normalized
 
 
@@ -71,3 +72,19 @@ def test_zeros_beside_a_max_pooling_are_the_greatest_of_negative_values(
     first, second = (plain(each).run(None, {"x": x})[0] for each in (model, found))
     assert (first == 0).any()
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_graph_that_is_written_twice_has_each_constant_once() -> None:
+    g = Qdq(3, 8, 8, opset=13)
+    weight = g.constant(np.ones((4, 3, 1, 1), np.float32))
+    model = g.model(g.op("Conv", "x", weight))
+    edit = Edit(model)
+    bias = edit.add_constant("bias", np.arange(4, dtype=np.float32))
+    edit.nodes[0].input.append(bias)
+    edit.refresh()
+    for _ in range(2):
+        edit.finish()
+    assert sorted(item.name for item in model.graph.initializer) == sorted([weight, bias])
+    x = images((3, 8, 8), 1, seed=1)
+    expected = x.sum(axis=1, keepdims=True) + np.arange(4).reshape(1, 4, 1, 1)
+    np.testing.assert_allclose(plain(model).run(None, {"x": x})[0], expected, atol=1e-5)
