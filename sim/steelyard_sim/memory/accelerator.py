@@ -16,15 +16,10 @@ from ..build.library import CONVERTER, REMARK, cached_library, gateware_digest
 from .bench import MemoryBench
 from .sdram import CellPort, Rule
 
-__all__ = ["CLOCKS_HZ", "ExternalAccelerator", "build_external", "chip_of", "slots_of"]
+__all__ = ["CLOCKS_HZ", "ExternalAccelerator", "build_external", "chip_of"]
 
 CLOCKS_HZ = {1: 80_000_000, 2: 66_666_667}
 """Clock of an accelerator whose memory's chip has so many cycles in one of it."""
-
-
-def slots_of(config: AcceleratorConfig) -> int:
-    """Cycles of the chip of the external memory in one of the accelerator, 1 or 2."""
-    return config.memory.external_slots
 
 
 def chip_of(config: AcceleratorConfig) -> SdramChip:
@@ -43,8 +38,6 @@ class ExternalAccelerator(wiring.Component):
     config : :class:`~steelyard.contract.AcceleratorConfig`
     clock_hz : :class:`int`
         Frequency of the accelerator's clock; that of :data:`CLOCKS_HZ` unless given.
-    slots : :class:`int`
-        As that of :class:`.bench.MemoryBench`; the configuration's unless given.
 
     Members
     -------
@@ -54,14 +47,8 @@ class ExternalAccelerator(wiring.Component):
         As those of :class:`.sdram.SdramModel`.
     """
 
-    def __init__(
-        self,
-        config: AcceleratorConfig,
-        clock_hz: int | None = None,
-        slots: int | None = None,
-    ) -> None:
-        chip = chip_of(config)
-        slots = slots or slots_of(config)
+    def __init__(self, config: AcceleratorConfig, clock_hz: int | None = None) -> None:
+        chip, slots = chip_of(config), config.memory.external_slots
         self._config = config
         self._bench = MemoryBench(chip, clock_hz or CLOCKS_HZ[slots], slots=slots)
         super().__init__(
@@ -102,18 +89,10 @@ class ExternalAccelerator(wiring.Component):
 
 
 def build_external(
-    config: AcceleratorConfig,
-    *,
-    slots: int | None = None,
-    trace: bool = False,
-    log: Log | None = None,
+    config: AcceleratorConfig, *, trace: bool = False, log: Log | None = None
 ) -> Path:
     """Shared library of an accelerator with external memory, as
     :func:`~steelyard_sim.build.library.build_library` makes those without.
-
-    Parameters
-    ----------
-    slots : as that of :class:`ExternalAccelerator`
 
     Raises
     ------
@@ -123,9 +102,8 @@ def build_external(
         If a tool refuses the gateware.
     """
     return cached_library(
-        f"external {slots or slots_of(config)}\n{config.canonical()}\n"
-        f"{gateware_digest(*CONVERTER, __name__)}",
-        lambda: convert_component(ExternalAccelerator(config, slots=slots), "steelyard"),
+        f"external\n{config.canonical()}\n{gateware_digest(*CONVERTER, __name__)}",
+        lambda: convert_component(ExternalAccelerator(config), "steelyard"),
         "steelyard",
         f"accelerator ({config.outline}, external memory)",
         trace,

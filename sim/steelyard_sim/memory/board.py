@@ -14,7 +14,7 @@ from steelyard_hw.verilog import convert_component
 
 from ..build.library import CONVERTER, REMARK, cached_library, gateware_digest
 from ..build.toolchain import SERIAL_HARNESS
-from .accelerator import chip_of, slots_of
+from .accelerator import chip_of
 from .sdram import CellPort, Rule, SdramModel
 from .slots import connect_chip
 
@@ -26,7 +26,7 @@ DELAYS = {1: 3, 2: 6}
 
 def memory_of(config: AcceleratorConfig) -> ExternalMemory:
     """External memory of a board that has no name."""
-    slots = slots_of(config)
+    slots = config.memory.external_slots
     return ExternalMemory(chip_of(config), DELAYS[slots], slots)
 
 

@@ -112,7 +112,7 @@ class ArrayDevice(Device):
             if program.uses_external and self._read_latency is None:
                 self._read_latency = find_read_latency(port, program.config.memory.external_words)
             for space, words in memories(program):
-                port.write(space, 0, words)
+                port.fill(space, words)
             port.finish()
             found = self._altered(port, program) if verify else None
         if found is not None:
@@ -169,7 +169,7 @@ class ArrayDevice(Device):
         """First word that reads back differently, in words."""
         for space, words in memories(program):
             expected = words.reshape(-1)
-            different = np.flatnonzero(port.read(space, 0, expected.size) != expected)
+            different = np.flatnonzero(port.filled(space, expected.size) != expected)
             if different.size:
                 return (
                     f"{different.size} of {expected.size} words of the {space.name.lower()} "

@@ -108,7 +108,7 @@ def rewrite(port: HostPort, words: NDArray[np.uint32]) -> list[LostWord]:
     ----------
     words : that it should hold, uint32 (n,), from its first word on
     """
-    found = port.read(Space.EXTERNAL, 0, words.size)
+    found = port.filled(Space.EXTERNAL, words.size)
     places = np.flatnonzero(found != words)
     for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
         if run.size:

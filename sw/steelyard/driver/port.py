@@ -33,8 +33,8 @@ TIMEOUT_SECONDS = 600.0
 BURST_WORDS = 1 << 15
 """Words of external memory that one command moves."""
 PINS_WORDS = 1 << 12
-"""Words of external memory that one write or read moves through the pins of a simulated board, for
-which a line would take minutes; those behind them are placed directly."""
+"""Words of a program's external memory that move through the pins of a simulated board, for which
+a line would take minutes; those behind them are placed directly."""
 RUN_MARGIN = 2
 """Times its predicted cycles that a run may take,"""
 RUN_CYCLES = 100_000
@@ -154,16 +154,32 @@ class HostPort:
     def write(self, space: Space, address: int, words: NDArray[np.uint32]) -> None:
         """Write words, uint32 of any shape, to the items from `address` on."""
         flat = np.ascontiguousarray(words, np.uint32).reshape(-1)
+        most = BURST_WORDS if space == Space.EXTERNAL else flat.size
+        for first in range(0, flat.size, max(most, 1)):
+            part = _write_words(space, address + first, flat[first : first + most])
+            self._transport.write(part, self._timeout)
+
+    def fill(self, space: Space, words: NDArray[np.uint32]) -> None:
+        """Write what a program has for a memory, uint32 of any shape, from its first item on.
+
+        Of a simulated board's external memory `PINS_WORDS` go through the pins.
+        """
+        flat = np.ascontiguousarray(words, np.uint32).reshape(-1)
         placing = self._placing(space, flat.size)
         if placing is not None:
             flat, rest = flat[:PINS_WORDS], flat[PINS_WORDS:]
             # Nothing that was asked for before is still on its way.
             self.finish()
-            placing.place(address + PINS_WORDS, rest)
-        most = BURST_WORDS if space == Space.EXTERNAL else flat.size
-        for first in range(0, flat.size, max(most, 1)):
-            part = _write_words(space, address + first, flat[first : first + most])
-            self._transport.write(part, self._timeout)
+            placing.place(PINS_WORDS, rest)
+        self.write(space, 0, flat)
+
+    def filled(self, space: Space, count: int) -> NDArray[np.uint32]:
+        """Read back what :meth:`fill` wrote, uint32 (count,), the same way."""
+        placing = self._placing(space, count)
+        if placing is None:
+            return self.read(space, 0, count)
+        rest = placing.placed(PINS_WORDS, count - PINS_WORDS)
+        return np.concatenate([self.read(space, 0, PINS_WORDS), rest])
 
     def _placing(self, space: Space, count: int) -> PlacingTransport | None:
         """What places so many words past the pins, None if they go through these."""
@@ -175,11 +191,6 @@ class HostPort:
         """Words of the items from `address` on, uint32 (count,)."""
         if not count:
             return np.empty(0, np.uint32)
-        placing = self._placing(space, count)
-        if placing is not None:
-            through = self.read(space, address, PINS_WORDS)
-            rest = placing.placed(address + PINS_WORDS, count - PINS_WORDS)
-            return np.concatenate([through, rest])
         if space == Space.EXTERNAL and count > BURST_WORDS:
             bursts = range(0, count, BURST_WORDS)
             return np.concatenate(

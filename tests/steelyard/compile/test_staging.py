@@ -7,7 +7,9 @@ import pytest
 
 from steelyard.check import assess
 from steelyard.compile import Descriptor, Operation, compile
+from steelyard.compile.areas import side_by_side
 from steelyard.compile.plans import planned
+from steelyard.compile.tasks import Cutter
 from steelyard.contract import configure
 from steelyard.contract.registers import Space
 from steelyard.errors import DoesNotFit
@@ -196,6 +198,28 @@ def test_strips_begin_within_rows_and_maps_go_channel_by_channel():
     averages = [d.in_channels for d in every if d.lane_sum]
     assert len(averages) > 1 and sum(averages) == 96
     assert_runs(program)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_some_strips_tell_what_the_smallest_tasks_take(seed):
+    network = narrow() if seed == 0 else random_network(seed, layers=6, max_pixels=400)
+    config = SMALL.with_(activation_words=1 << 14, weight_words=256, parameter_words=1 << 12)
+    plan = planned(network, config, 1, {})
+    cutter = Cutter(
+        network=plan.network, plans=plan.plans, config=config, batch=1, outside=lambda name: True
+    )
+    cut = 0
+    for number, each in enumerate(plan.plans):
+        if not each.steps:
+            continue
+        whole, height = cutter._whole(number), cutter.heights(number)[-1]
+        every = [whole.words]
+        for groups in (ways := cutter._together(number))[:1] + ways[-1:]:
+            tasks = [t for group in groups for t in cutter._rows((number,), height, group)]
+            every.append(sum(side_by_side(tasks)))
+        assert cutter.least(number) == min(every), each.layer.name
+        cut += min(every) < whole.words
+    assert cut
 
 
 def test_weights_that_fit_stay_on_the_chip():

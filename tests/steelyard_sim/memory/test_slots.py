@@ -129,12 +129,16 @@ def test_words_beyond_those_of_the_pins_are_placed_in_a_simulated_board():
     try:
         port = HostPort(transport, 120)
         words = np.random.default_rng(5).integers(1 << 32, size=PINS_WORDS + 500, dtype=np.uint32)
-        port.write(Space.EXTERNAL, 77, words)
+        port.fill(Space.EXTERNAL, words)
         # Those about the first one that is placed come through the pins.
-        first = 77 + PINS_WORDS
-        found = port.read(Space.EXTERNAL, first - 10, 20)
+        found = port.read(Space.EXTERNAL, PINS_WORDS - 10, 20)
         assert np.array_equal(found, words[PINS_WORDS - 10 : PINS_WORDS + 10])
-        assert np.array_equal(port.read(Space.EXTERNAL, 77, words.size), words)
-        assert np.array_equal(transport.placed(77, 3), words[:3])
+        assert np.array_equal(port.filled(Space.EXTERNAL, words.size), words)
+        assert np.array_equal(transport.placed(0, 3), words[:3])
+        # Tests of a memory go through the pins, however large they are.
+        before = board.cycles
+        port.write(Space.EXTERNAL, 0, words)
+        port.finish()
+        assert board.cycles - before > 4 * words.size * transport.cycles_per_byte
     finally:
         transport.close()
