@@ -8,15 +8,16 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import settle
 from steelyard.contract.registers import COUNTERS, MAGIC, REGISTERS, VERSION, Register, Space
 
-from .cells.target import Target
+from .cells.target import Target, local_copy
 from .engine import engine_class
+from .lib.delay import delay
 from .load.loader import Loader
 from .memory.port import MemoryPort
 from .memory.reads import LATENCY_BITS
 from .output.lane_sum import LaneSum
 from .output.residual import ResidualAdder
 from .output.serial import SerialOutputStage
-from .output.stage import OutputStage
+from .output.stage import Beat, OutputStage
 from .output.tables import LookupTables
 from .output.tags import VectorTags
 from .output.vector import VectorUnit
@@ -153,7 +154,7 @@ class Accelerator(wiring.Component):
             loader.start.eq(go),
             loader.group_free.eq(array.group_free),
             array.layer.eq(layer),
-            array.start.eq(go),
+            array.start.eq(sequencer.convolve),
             array.word.eq(loader.word.as_value()),
             array.window_valid.eq(loader.window_valid),
             array.window_address.eq(loader.window_address),
@@ -162,7 +163,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, loader.read, activations.read)
         if config.engine.window_lanes > config.engine.lanes:
             wiring.connect(m, loader.edges, array.edges)
-        self._weight_fetch(m, layer, go, weights, array)
+        self._weight_fetch(m, sequencer, weights, array)
         vector = self._vector(m, layer, go, loader) if config.vector.bits else None
         output = self._output(m, sequencer, array, vector, parameters, activations)
         m.d.comb += sequencer.active.eq(
@@ -193,15 +194,16 @@ class Accelerator(wiring.Component):
         ]
         return counters.host
 
-    def _weight_fetch(self, m, layer, go, weights, array):
+    def _weight_fetch(self, m, sequencer, weights, array):
         """Stream a convolution's weights to the array, once a tile."""
+        layer = sequencer.layer
         m.submodules.fetch = fetch = weight_fetch(self._config)(self._config)
         if isinstance(fetch, WeightFetch):
             m.d.comb += fetch.repeats.eq(layer.out_tiles)
         m.d.comb += [
             fetch.base.eq(layer.weight_base),
             fetch.count.eq(layer.weight_count),
-            fetch.start.eq(go & (layer.op == Operation.CONV)),
+            fetch.start.eq(sequencer.convolve),
         ]
         wiring.connect(m, fetch.read, weights.read)
         wiring.connect(m, fetch.o, array.weights)
@@ -219,6 +221,7 @@ class Accelerator(wiring.Component):
                 lanes.i_valid.eq(valid),
                 lanes.i_first.eq(first),
                 lanes.i_last.eq(last),
+                lanes.i_ends.eq(loader.vector_ends),
                 lanes.i_data.as_value().eq(loader.word.as_value()),
                 vector.across.eq(lanes.across),
                 vector.i_total.eq(lanes.o_total),
@@ -236,12 +239,12 @@ class Accelerator(wiring.Component):
             vector.i_data.as_value().eq(loader.word.as_value()),
             vector.i_first.eq(first),
             vector.i_last.eq(last),
-            vector.mode.eq(layer.op != Operation.MAX_POOL),
+            vector.mode.eq(delay(m, layer.op != Operation.MAX_POOL, 1, "mode")),
             vector.i_param.eq(tags.param),
             vector.i_row.eq(tags.row),
         ]
         if config.vector.pairs:
-            m.d.comb += vector.pair.eq(joins(layer, config))
+            m.d.comb += vector.pair.eq(delay(m, joins(layer, config), 1, "two"))
         return vector
 
     def _output(self, m, sequencer, array, vector, parameters, activations):
@@ -252,7 +255,7 @@ class Accelerator(wiring.Component):
         if vector is None:
             beat, valid = array.o.as_value(), array.o_valid
         else:
-            beat = Mux(array.o_valid, array.o.as_value(), vector.o.as_value())
+            beat = self._beat(m, layer.op == Operation.CONV, array.o, vector.o)
             valid = array.o_valid | vector.o_valid
         m.submodules.output = output = stage(self._config, *target)
         m.d.comb += [
@@ -265,13 +268,13 @@ class Accelerator(wiring.Component):
         ]
         if self._config.vector.pairs:
             m.d.comb += [
-                output.pair.eq(joins(layer, self._config)),
+                output.pair.eq(delay(m, joins(layer, self._config), 1, "pair")),
                 output.z_a.eq(layer.z_a),
                 output.z_b.eq(layer.z_b),
                 output.param.eq(layer.param_base),
             ]
         if self._config.vector.products:
-            m.d.comb += output.multiply.eq(layer.op == Operation.MUL)
+            m.d.comb += output.multiply.eq(delay(m, layer.op == Operation.MUL, 1, "multiply"))
         if self._config.output.tables:
             results = self._tables(m, sequencer, output, parameters).write
         else:
@@ -288,6 +291,24 @@ class Accelerator(wiring.Component):
         if vector is not None:
             m.d.comb += vector.o_ready.eq(output.i_ready)
         return output
+
+    def _beat(self, m, convolution, of_array, of_vector):
+        """The beat of the array or of the vector unit, by what kind of layer it is.
+
+        That is static, so none of the many selections waits for what happens in a cycle.
+        """
+        config = self._config
+        chosen = Signal(Beat(config))
+        for name in Beat(config).members:
+            wide = name in ("data", "operand")
+            for lane in range(config.output.requantizers if wide else 1):
+                mine, one, other = (
+                    each[name][lane] if wide else each[name]
+                    for each in (chosen, of_array, of_vector)
+                )
+                kind = local_copy(m, convolution, f"convolution_{name}_{lane}")
+                m.d.comb += mine.eq(Mux(kind, one, other))
+        return chosen
 
     def _tables(self, m, sequencer, output, parameters):
         """Tables behind the output stage, copied from the parameters before a layer begins."""
@@ -330,8 +351,10 @@ class Accelerator(wiring.Component):
             decoder.space.eq(host.space),
             read.addr.eq(Mux(sequencer.busy, sequencer.counter_read.addr, shown.address)),
             sequencer.counter_read.data.eq(read.data),
-            shown.result.eq(read.data),
         ]
+        # No long way behind the slow output of a block RAM.
+        shows = m.d.sync if self._config.memory.read_registers else m.d.comb
+        shows += shown.result.eq(read.data)
         self._registers(m, sequencer, decoder.bus(Space.REGISTERS), moved_crc)
 
     def _external(self, m, host, sequencer, spaces, activations):

@@ -43,7 +43,7 @@ class Engine(wiring.Component):
     layer : ``In(LayerLayout)``
         Registers of the layer, static from `start` on.
     start : ``In(1)``
-        A layer begins, with weights or not.
+        A layer with weights begins.
     done : ``Out(1)``
         Everything of the layer has been issued.
     busy : ``Out(1)``

@@ -63,12 +63,14 @@ class Drain(wiring.Component):
         m = Module()
         config, layer = self._config, self.layer
         left = Signal(range(config.engine.columns * config.drain_beats + 1))
+        # Of its own, since it goes far.
+        active = Signal()
         kind = Signal.like(self.pass_end)
         sums = Signal(self.o.psum.shape(), name="partial_sum")
 
         m.d.comb += [
-            self.busy.eq((left != 0) | self.pass_end.valid),
-            self.o_valid.eq(left != 0),
+            self.busy.eq(active | self.pass_end.valid),
+            self.o_valid.eq(active),
             self.o.accumulate.eq(~kind.first_chunk),
             self.o.store.eq(~kind.last_chunk),
             self.o.psum.eq(sums),
@@ -76,17 +78,21 @@ class Drain(wiring.Component):
         places = OutputPlaces(m, config, layer, self.o)
         m.d.comb += [self.o.data[n].eq(self.sums[n]) for n in range(config.output.requantizers)]
 
-        with m.If((left != 0) & self.o_ready):
-            m.d.sync += [left.eq(left - 1), sums.eq(sums + 1)]
+        with m.If(active & self.o_ready):
+            m.d.sync += [left.eq(left - 1), active.eq(left != 1), sums.eq(sums + 1)]
             places.step(m)
             with m.If((left == 1) & kind.last_pass):
                 m.d.sync += sums.eq(0)
                 places.next_tile(m, kind.last_chunk)
         with m.If(self.pass_end.valid):
             columns = Mux(self.pass_end.last_pass, layer.last_columns, config.engine.columns)
-            m.d.sync += [left.eq(columns * config.drain_beats), kind.eq(self.pass_end)]
+            m.d.sync += [
+                left.eq(columns * config.drain_beats),
+                active.eq(1),
+                kind.eq(self.pass_end),
+            ]
         with m.If(self.start):
-            m.d.sync += [left.eq(0), sums.eq(0)]
+            m.d.sync += [active.eq(0), sums.eq(0)]
             places.begin(m)
         return m
 
@@ -201,7 +207,7 @@ class SparseArray(Engine):
             read.addr.eq(control.slot),
         ]
         # At stride 2 the middle tap comes first, with words of its own; then come left and right.
-        twice = paired(self.layer)
+        twice = delay(m, paired(self.layer), 1, "twice")
         first, last = control.tap == twice, control.tap == 2
         second = last & ~twice
         outside = Cat(

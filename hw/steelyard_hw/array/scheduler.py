@@ -9,7 +9,8 @@ from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import MINIMUM_DRAIN
 
 from ..lib.countdown import Countdown
-from ..shell.layer import LayerLayout, Operation, paired
+from ..lib.delay import delay
+from ..shell.layer import LayerLayout, paired
 from .column import Control
 
 __all__ = ["PassEnd", "Scheduler"]
@@ -40,6 +41,8 @@ class Loops:
         Registers of the layer, static from `begin` on.
     shares : :class:`bool`
         Whether several taps can take a group of words.
+    twice : a value
+        Whether groups come in pairs, from the cycle after `begin` on.
 
     Attributes
     ----------
@@ -54,7 +57,7 @@ class Loops:
         The present item is the last of a pass.
     """
 
-    def __init__(self, layer, shares):
+    def __init__(self, layer, shares, twice):
         self._layer = layer
         self._taps = Countdown("taps", range(4))
         self._shares = shares
@@ -68,7 +71,7 @@ class Loops:
         if shares:
             self.group_ends = self.items.last & self._taps.last
             # At stride 2 the first tap has a group of its own.
-            own = paired(layer) & (self.tap == 0)
+            own = twice & (self.tap == 0)
             self.slot_ends = self.items.last & (self._taps.last | own)
         self.pass_ends = self.groups.last & self.group_ends
         self._one_chunk, self._one_pass = Signal(name="one_chunk"), Signal(name="one_pass")
@@ -181,18 +184,16 @@ class Scheduler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, layer = self._config, self.layer
-        loops = Loops(layer, config.engine.shared_taps)
-        begin = Signal()
+        twice = delay(m, paired(layer), 1, "twice") if config.engine.shared_taps else Const(0, 1)
+        loops = Loops(layer, config.engine.shared_taps, twice)
         chunk_ends = Signal()
-        m.d.comb += begin.eq(self.start & (layer.op == Operation.CONV))
-
         group = Signal.like(layer.chunk_groups)
         head = Signal(range(config.engine.window_groups))
         loaded = Signal(range(config.engine.window_groups + 1))
         first_chunk = Signal()
 
         no_group = group >= loaded
-        no_drain = loops.pass_ends & ~self._drained(m, loops, begin)
+        no_drain = loops.pass_ends & ~self._drained(m, loops)
         running = Signal()
         m.d.comb += running.eq(~self.done)
         if not config.engine.carry_registers:
@@ -220,7 +221,7 @@ class Scheduler(wiring.Component):
 
         chunk_groups = Mux(loops.chunks.last, layer.last_chunk_groups, layer.chunk_groups)
         if config.engine.shared_taps:
-            chunk_groups = Mux(paired(layer), chunk_groups << 1, chunk_groups)
+            chunk_groups = Mux(twice, chunk_groups << 1, chunk_groups)
         m.d.sync += loaded.eq(loaded + self.group_loaded - Mux(chunk_ends, chunk_groups, 0))
         with m.If(self.issue):
             loops.step(m)
@@ -230,7 +231,7 @@ class Scheduler(wiring.Component):
             m.d.sync += [head.eq(head + chunk_groups), first_chunk.eq(loops.chunks.last)]
             with m.If(loops.chunks.last):
                 m.d.sync += self.done.eq(loops.tiles.last)
-        with m.If(begin):
+        with m.If(self.start):
             loops.begin(m)
             m.d.sync += [
                 self.done.eq(0),
@@ -241,25 +242,25 @@ class Scheduler(wiring.Component):
             ]
         return m
 
-    def _drained(self, m, loops, begin):
+    def _drained(self, m, loops):
         """Whether the last pass's sums will have left when this one's are captured."""
         config, layer = self._config, self.layer
         left = Signal(drain_bits(config))
         last_pass = Signal(drain_bits(config))
         drained = Signal(init=1)
-        in_step = self._in_step(m, begin)
+        in_step = self._in_step(m)
         cycles = layer.last_columns * config.drain_cycles
         full = max(config.engine.columns * config.drain_cycles, MINIMUM_DRAIN) - 1
         with m.If(~drained):
             m.d.sync += [left.eq(left - 1), drained.eq(left == 1)]
         with m.If(self.issue & loops.pass_ends):
             m.d.sync += [left.eq(Mux(loops.passes.last, last_pass, full)), drained.eq(0)]
-        with m.If(begin):
+        with m.If(self.start):
             m.d.sync += drained.eq(1)
             m.d.sync += last_pass.eq(Mux(cycles > MINIMUM_DRAIN, cycles, MINIMUM_DRAIN) - 1)
         return drained & in_step
 
-    def _in_step(self, m, begin):
+    def _in_step(self, m):
         """Whether a pass may end by the rhythm of the beats, which fused additions rely on."""
         if not self._config.fuses_additions:
             return Const(1)
@@ -267,6 +268,6 @@ class Scheduler(wiring.Component):
         beat = Signal(range(beats))
         in_step = Signal()
         m.d.sync += [beat.eq(beat + 1), in_step.eq(~self.layer.fused | (beat == beats - 2))]
-        with m.If(begin):
+        with m.If(self.start):
             m.d.sync += [beat.eq(0), in_step.eq(0)]
         return in_step

@@ -10,7 +10,6 @@ from ..cells.target import Target
 from ..engine import Engine
 from ..lib.countdown import Countdown
 from ..lib.delay import delay
-from ..shell.layer import Operation
 from .bitlines import Bitlines
 from .counters import UnitCounters, UnitEvent
 from .gather import Gather
@@ -178,10 +177,8 @@ class CrossbarTile(Engine):
         m.submodules.unit = unit = UnitIssue(config)
         m.submodules.bitlines = bitlines = Bitlines(config)
         m.submodules.sums = sums = ChannelSums(config)
-        begin = Signal()
         m.d.comb += [
-            begin.eq(self.start & (layer.op == Operation.CONV)),
-            *(each.start.eq(begin) for each in (gather, unit, sums)),
+            *(each.start.eq(self.start) for each in (gather, unit, sums)),
             *(each.layer.eq(layer) for each in (gather, sums)),
             gather.word.eq(self.word),
             gather.window_valid.eq(self.window_valid),
@@ -203,8 +200,8 @@ class CrossbarTile(Engine):
             self.o.eq(sums.o),
             self.busy.eq(sums.o_valid),
         ]
-        self._items(m, begin, gather, unit)
-        self._tiles(m, begin, unit, sums)
+        self._items(m, self.start, gather, unit)
+        self._tiles(m, self.start, unit, sums)
 
         m.d.comb += sums.token.eq(delay(m, unit.token, bitlines.latency, "token", reset_less=False))
         self._event(m, gather, unit)

@@ -9,7 +9,7 @@ from amaranth.utils import bits_for
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import loader_latency, read_latency
 
-from ..lib.delay import delay
+from ..lib.delay import delay, delays
 from ..shell.layer import LayerLayout, Operation, paired, pixel_bits
 from ..shell.ports import EdgePort, RowReadPort
 from .align import Aligner
@@ -53,6 +53,8 @@ class Loader(wiring.Component):
         It completes a group.
     vector_valid, vector_first, vector_last : ``Out(1)``
         `word` goes to the vector unit; first and last tap of its window, or of a pair of operands.
+    vector_ends : ``Out(1)``
+        What `vector_last` will be in the next cycle.
     stalled : ``Out(1)``
         No group of the ring is free.
     """
@@ -76,6 +78,7 @@ class Loader(wiring.Component):
                 "vector_valid": Out(1),
                 "vector_first": Out(1),
                 "vector_last": Out(1),
+                "vector_ends": Out(1),
                 "stalled": Out(1),
             }
         )
@@ -90,6 +93,9 @@ class Loader(wiring.Component):
             m.d.sync += convolution.eq(layer.op == Operation.CONV)
         else:
             m.d.comb += convolution.eq(1)
+
+        if self._shares:
+            self._twice = delay(m, paired(layer), 1, "twice")
 
         segment = Signal(range(config.engine.lanes))
         position = Signal(range(config.engine.group))
@@ -178,7 +184,7 @@ class Loader(wiring.Component):
         within = walker.valid_x[0]
         with m.If(issue & last_segment):
             m.d.sync += [
-                lead.eq(paired(self.layer) & within & (taps.between ^ taps.turn)),
+                lead.eq(self._twice & within & (taps.between ^ taps.turn)),
                 led.eq(0),
             ]
         with m.Elif(issue & lead):
@@ -195,7 +201,7 @@ class Loader(wiring.Component):
             # Pixels between stand a byte above their lanes; a lane below finds its left one there.
             offset = Mux(lead, taps.before, taps.tap)
             first = Mux(lead, 0, walker.lane + taps.between)
-            even = delay(m, paired(layer) & ~taps.between)
+            even = delay(m, self._twice & ~taps.between)
 
         pixel = Signal(signed(pixel_bits(config)), name="pixel", reset_less=True)
         base = Signal.like(layer.in_base, reset_less=True)
@@ -230,6 +236,7 @@ class Loader(wiring.Component):
 
         m.submodules.aligner = aligner = Aligner(config)
         wait = read_latency(config)
+        marks = delays(m, flags, loader_latency(config), "flags", reset_less=False)
         m.d.comb += [
             aligner.i_valid.eq(delay(m, issue, 2 + wait, "issue", reset_less=False)),
             aligner.i_done.eq(delay(m, last_segment, 2 + wait, "last_segment")),
@@ -246,7 +253,8 @@ class Loader(wiring.Component):
                 self.vector_valid,
                 self.vector_first,
                 self.vector_last,
-            ).eq(delay(m, flags, loader_latency(config), "flags", reset_less=False)),
+            ).eq(marks[-1]),
+            self.vector_ends.eq(marks[-2][-1]),
         ]
         # The words' places follow from their order, so they need not travel with them.
         with m.If(self.window_valid):

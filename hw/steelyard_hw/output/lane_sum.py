@@ -29,6 +29,8 @@ class LaneSum(wiring.Component):
         Static while taps are in flight.
     i_valid, i_first, i_last : ``In(1)``
         A tap; it is its window's first, last.
+    i_ends : ``In(1)``
+        The tap of the next cycle is its window's last.
     i_data : ``In(ArrayLayout(signed(8), L))``
     across : ``Out(1)``
         `o_total` takes the place of the first lane, and the others mean nothing.
@@ -46,6 +48,7 @@ class LaneSum(wiring.Component):
                 "i_valid": In(1),
                 "i_first": In(1),
                 "i_last": In(1),
+                "i_ends": In(1),
                 "i_data": In(word),
                 "across": Out(1),
                 "o_valid": Out(1),
@@ -57,17 +60,19 @@ class LaneSum(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        counts = Signal(self._lanes)
         keep = Signal(self._lanes)
         m.d.sync += [
             self.across.eq(self.count != 0),
-            keep.eq(Cat(self.count > lane for lane in range(self._lanes))),
+            counts.eq(Cat(self.count > lane for lane in range(self._lanes))),
+            keep.eq(counts | ~self.i_ends.replicate(self._lanes)),
         ]
         # Two levels of adders between two registers.
         parts = []
         for first in range(0, self._lanes, 4):
             part = Signal(signed(10), name=f"part_{first}", reset_less=True)
             taps = [
-                Mux(keep[lane] | ~self.i_last, self.i_data[lane], 0)
+                Mux(keep[lane], self.i_data[lane], 0)
                 for lane in range(first, min(first + 4, self._lanes))
             ]
             m.d.sync += part.eq(sum(taps[1:], start=taps[0]))

@@ -181,7 +181,7 @@ class OutputStage(wiring.Component):
         param = beats[1].param
         if self._config.vector.pairs:
             m.d.comb += pair.eq(self.pair)
-            param = Mux(pair, self.param, param)
+            param = delay(m, Mux(pair, self.param, self.i.param), 1, "param")
         m.d.comb += add.eq(pair & ~self.multiply if self._config.vector.products else pair)
         m.d.comb += self.parameters.addr.eq(param)
         parameter = Signal(Parameter(self._config), reset_less=True)

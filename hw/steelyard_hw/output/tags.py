@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 
 from ..lib.countdown import Countdown
+from ..lib.delay import delay
 from ..shell.layer import LayerLayout
 
 __all__ = ["VectorTags"]
@@ -26,7 +27,7 @@ class VectorTags(wiring.Component):
     advance : ``In(1)``
         A word with the last tap of its window passes, or without `tag_registers` its last beat.
     param, row : ``Out``
-        Of that word, in the same cycle.
+        Of that word, in the same cycle, with `tag_registers` in the next.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -54,7 +55,10 @@ class VectorTags(wiring.Component):
             self.row.eq(row),
             self.param.eq(layer.param_base + channel),
         ]
-        with m.If(self.advance):
+        advance = self.advance
+        if self._config.vector.tag_registers:
+            advance = delay(m, advance, 1, "advance", reset_less=False)
+        with m.If(advance):
             channels.step(m, layer.in_channels, one_channel)
             m.d.sync += [channel.eq(Mux(last, 0, channel + 1)), row.eq(row + layer.out_pitch)]
             with m.If(last):

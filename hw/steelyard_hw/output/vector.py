@@ -43,10 +43,10 @@ class VectorUnit(wiring.Component):
         Two taps are operands: the second is the result and the first goes beside it; static too.
         Only with `additions` or `products`.
     i_param : ``In(range(parameter_words))``
-        Address of the parameters, taken with the last tap; without `tag_registers` all tags are
-        those of the word that drains.
+        Address of the parameters, taken in the cycle after the last tap; without `tag_registers`
+        all tags are those of the word that drains.
     i_row : ``In(range(activation_words))``
-        Activation word to write, taken with the last tap.
+        Activation word to write, taken in the same cycle.
     o_valid : ``Out(1)``, o_ready : ``In(1)``
         `o` holds a beat; it is taken.
     o : ``Out(Beat(config))``
@@ -147,11 +147,10 @@ class VectorUnit(wiring.Component):
             if not config.vector.tag_registers:
                 m.d.comb += self.o[name].eq(value)
                 continue
-            # Two cycles of company for the tap, then frozen for as long as its word drains.
-            taken = Signal(value.shape(), name=f"{name}_taken", reset_less=True)
+            # It comes a cycle after the tap, then is frozen for as long as its word drains.
             ready = Signal(value.shape(), name=f"{name}_ready", reset_less=True)
             sent = Signal(value.shape(), name=f"{name}_sent", reset_less=True)
-            m.d.sync += [taken.eq(value), ready.eq(taken)]
+            m.d.sync += ready.eq(value)
             with m.If(finished):
                 m.d.sync += sent.eq(ready)
             m.d.comb += self.o[name].eq(sent)

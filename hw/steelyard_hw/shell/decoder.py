@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.registers import Space
 
+from ..lib.delay import delay
 from .ports import HostBus
 
 __all__ = ["HostDecoder"]
@@ -16,7 +17,8 @@ __all__ = ["HostDecoder"]
 class HostDecoder(wiring.Component):
     """Gives the host's bus to the spaces of its memories, registers and counters.
 
-    No cycle of latency but, with `registered`, one of `result`. Every space sees the place, cut off
+    No cycle of latency but, with `registered`, one of each place and write and one of `result`;
+    `select` is never late. Every space sees the place, cut off
     to its range; only the one that the host addresses sees `write` and is heard. A space that is
     not here reads as zero.
 
@@ -26,8 +28,8 @@ class HostDecoder(wiring.Component):
         The host's own bus.
     spaces : bus of each space, each with its own range
     registered : :class:`bool`
-        Whether a register lies between the selection among the spaces, which are far apart in a
-        large device, and the host.
+        Whether registers lie between the spaces, which are far apart in a large device, and the
+        host.
 
     Members
     -------
@@ -57,15 +59,18 @@ class HostDecoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         host = self.host
+        wait = int(self._registered)
         for space in self._spaces:
             bus = self.bus(space)
+            write = host.write & (self.space == space)
+            name = f"write_{space.name.lower()}"
             m.d.comb += [
                 bus.select.eq(host.select),
-                bus.address.eq(host.address),
-                bus.sub.eq(host.sub),
-                bus.write.eq(host.write & (self.space == space)),
-                bus.data.eq(host.data),
+                bus.write.eq(delay(m, write, wait, name, reset_less=False)),
             ]
+        for name in ("address", "sub", "data"):
+            late = delay(m, getattr(host, name), wait, name)
+            m.d.comb += [getattr(self.bus(space), name).eq(late) for space in self._spaces]
         results = m.d.sync if self._registered else m.d.comb
         with m.Switch(self.space):
             for space in self._spaces:

@@ -204,7 +204,7 @@ class ActivationMemory(wiring.Component):
     """
 
     WRITE_LATENCY = 1
-    HOST_LATENCY = 4
+    HOST_LATENCY = 5
 
     def __init__(self, config: AcceleratorConfig):
         if not isinstance(config, AcceleratorConfig):
@@ -245,10 +245,15 @@ class ActivationMemory(wiring.Component):
         select = Signal(init=1)
         selects = m.d.sync if self._registered else m.d.comb
         selects += select.eq(host.select)
-        row = Mux(select, host.address[low:], own)
-        next_row = Signal(range(depth))
+        row, next_row = Signal(range(depth)), Signal(range(depth))
         wraps = not self._registered and depth & (depth - 1) == 0
-        m.d.comb += next_row.eq(own + 1 if wraps else Mux(own == depth - 1, 0, own + 1))
+        # A cycle each for the addition and for the way to the banks.
+        selects += [
+            row.eq(Mux(select, host.address[low:], own)),
+            next_row.eq(own + 1 if wraps else Mux(own == depth - 1, 0, own + 1)),
+        ]
+        aheads = Signal(self._banks)
+        selects += aheads.eq(Cat(~select & (self.read.split > bank) for bank in range(self._banks)))
 
         if self._moves:
             self._shared_ports(m)
@@ -264,12 +269,11 @@ class ActivationMemory(wiring.Component):
             read, write = memory.read_port(), memory.write_port()
             # An address register a bank: nothing but wire lies between it and the block RAM.
             address = Signal(range(depth), name=f"address_{bank}", reset_less=True)
-            ahead = ~select & (self.read.split > bank)
             word, lane = divmod(bank, lanes)
             beat = Cat(self.write.beat, self.write.row[:low])
             own_beat = word << len(self.write.beat) | lane // self._writers
             m.d.sync += [
-                address.eq(Mux(ahead, next_row, row)),
+                address.eq(Mux(aheads[bank], next_row, row)),
                 write.en.eq((self.write.en & (beat == own_beat)) | self._placed(word, lane, low)),
             ]
             outputs += output[bank].eq(read.data)

@@ -188,8 +188,8 @@ class Sequencer(wiring.Component):
     descriptors : ``Out(ReadPort)``
         Descriptor memory of 32-bit words, one cycle of latency.
     layer : ``Out(LayerLayout)``
-    go : ``Out(1)``
-        Strobe: the engines begin the layer.
+    go : ``Out(1)``, convolve : ``Out(1)``
+        Strobes of one cycle: a layer begins; it is a convolution.
     copy : ``Out(1)``, copied : ``In(1)``
         The layer's table is to be copied before they begin; the last cycle of that. Only with
         `tables`.
@@ -227,6 +227,7 @@ class Sequencer(wiring.Component):
                 "descriptors": Out(ReadPort(config.memory.max_layers * DESCRIPTOR_WORDS, 32)),
                 "layer": Out(LayerLayout(config)),
                 "go": Out(1),
+                "convolve": Out(1),
                 **({"copy": Out(1), "copied": In(1)} if config.output.tables else {}),
                 **(self._move_members(config) if self._moves else {}),
                 "active": In(1),
@@ -261,7 +262,9 @@ class Sequencer(wiring.Component):
             counters.layer.eq(number),
             counters.events.eq(Mux(counting, Cat(Const(1, 1), self.events), 0)),
         ]
-        m.d.sync += self.go.eq(0)
+        m.d.sync += [self.go.eq(0), self.convolve.eq(0)]
+        # What kind of layer it is comes with its first word, before all others.
+        goes = [self.go.eq(1), self.convolve.eq(self.layer.op == Operation.CONV)]
         if not self._config.load.ahead:
             m.d.comb += self.layer.eq(fetch.layer)
         with m.If(self.busy):
@@ -284,7 +287,7 @@ class Sequencer(wiring.Component):
                 self._next(m, fetch, left)
             with m.State("GO"):
                 # Engines see `go` with all registers in place.
-                m.d.sync += [self.go.eq(1), quiet.eq(self._settle)]
+                m.d.sync += [*goes, quiet.eq(self._settle)]
                 m.d.comb += counters.begin.eq(1)
                 m.next = "WAIT"
                 if self._config.output.tables:
@@ -299,7 +302,7 @@ class Sequencer(wiring.Component):
                 with m.State("TABLE"):
                     m.d.comb += [counting.eq(1), counters.active.eq(1), self.copy.eq(1)]
                     with m.If(self.copied):
-                        m.d.sync += self.go.eq(1)
+                        m.d.sync += goes
                         m.next = "WAIT"
             with m.State("WAIT"):
                 m.next = "RUN"
@@ -382,5 +385,5 @@ class Sequencer(wiring.Component):
     def _copy_first(self, m):
         """Let a layer with a table wait until that has been copied."""
         with m.If(self.layer.table):
-            m.d.sync += self.go.eq(0)
+            m.d.sync += [self.go.eq(0), self.convolve.eq(0)]
             m.next = "TABLE"

@@ -86,12 +86,12 @@ def fetched_meanwhile(config: AcceleratorConfig) -> int:
 
 
 def read_latency(config: AcceleratorConfig) -> int:
-    """From a row of the activation memory to its bytes: address register, block RAM, output
-    register.
+    """From a row of the activation memory to its bytes: row and the one behind it, address
+    register, block RAM, output register.
 
-    Without `read_registers` there is no output register.
+    Without `read_registers` the first and the last are no registers.
     """
-    return 3 if config.memory.read_registers else 2
+    return 4 if config.memory.read_registers else 2
 
 
 def loader_latency(config: AcceleratorConfig) -> int:

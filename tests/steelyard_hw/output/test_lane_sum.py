@@ -19,10 +19,13 @@ def run(lanes, count, taps):
     async def testbench(ctx):
         ctx.set(dut.count, count)
         await ctx.tick()
-        for valid, first, last, word in taps:
+        ctx.set(dut.i_ends, taps[0][2])
+        await ctx.tick()
+        for (valid, first, last, word), after in zip(taps, [*taps[1:], taps[0]], strict=True):
             ctx.set(dut.i_valid, valid)
             ctx.set(dut.i_first, first)
             ctx.set(dut.i_last, last)
+            ctx.set(dut.i_ends, after[2])
             ctx.set(dut.i_data, word)
             ports = (dut.o_valid, dut.o_first, dut.o_last, dut.o_total)
             got.append(tuple(ctx.get(port) for port in ports))

@@ -53,6 +53,7 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
         # Pairs are in use while the mode of windows is anything.
         ctx.set(dut.mode, rng.randrange(2) if mode == PAIR else mode)
         ctx.set(dut.pair, int(mode == PAIR))
+        shown = (9, 9)
         for cycle in range(len(schedule) + config.drain_beats + dut.latency):
             item = schedule[cycle] if cycle < len(schedule) else None
             ctx.set(dut.i_valid, int(item is not None))
@@ -61,8 +62,10 @@ def reduce(config, mode, windows, *, gaps=0.0, seed=0):
             ctx.set(dut.i_data, word)
             ctx.set(dut.i_first, int(first))
             ctx.set(dut.i_last, int(last))
-            for port, value in zip((dut.i_param, dut.i_row), tag, strict=True):
+            # Its parameters and row come a cycle behind a word.
+            for port, value in zip((dut.i_param, dut.i_row), shown, strict=True):
                 ctx.set(port, value)
+            shown = tag
             if ctx.get(dut.o_valid):
                 beat = dut.o
                 lanes = [ctx.get(beat.data[n]) for n in range(config.output.requantizers)]

@@ -89,6 +89,7 @@ class Bench:
             bits = ctx.get(dut.layer.as_value())
             held = {name: bits >> f.offset & (1 << f.width) - 1 for name, f in layout}
             assert held == self.fields(number)
+            assert ctx.get(dut.convolve) == (held["op"] == Operation.CONV)
             self.went.append(number)
             counts = [0] * (len(COUNTERS) - 1)
             # Engines become active in the cycle after they have seen go.
@@ -102,6 +103,7 @@ class Bench:
                         counts = [n + (events >> bit & 1) for bit, n in enumerate(counts)]
                         await ctx.tick()
                         assert not ctx.get(dut.go), "the layer ends while engines work"
+                        assert not ctx.get(dut.convolve)
             ctx.set(dut.active, 0)
             ctx.set(dut.events, 0)
             self.expected |= {
@@ -117,7 +119,7 @@ class Bench:
             self.copied.append(self.order[len(self.went)])
             for _ in range(self.rng.randint(0, 9)):
                 await ctx.tick()
-                assert ctx.get(dut.copy) and not ctx.get(dut.go)
+                assert ctx.get(dut.copy) and not ctx.get(dut.go) and not ctx.get(dut.convolve)
             ctx.set(dut.copied, 1)
             await ctx.tick()
             ctx.set(dut.copied, 0)
