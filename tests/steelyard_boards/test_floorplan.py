@@ -10,7 +10,7 @@ from steelyard_boards.flow.floorplan import GRIDS, floorplan
 GRID = GRIDS["LFE5U-85F"]
 
 
-def cells(columns, multipliers=8, rams=4, lanes=0, weights=0, descriptors=0):
+def cells(columns, multipliers=8, rams=4, lanes=0, weights=0, descriptors=0, banks=0, halves=1):
     """An array's cells, its outputs' multipliers, its weights, and others of the same types."""
     array, output = "serial.accelerator.array", "serial.accelerator.output"
     kinds = {f"{output}.low.multiplier": "MULT18X18D", "other": "DP16KD"}
@@ -22,6 +22,9 @@ def cells(columns, multipliers=8, rams=4, lanes=0, weights=0, descriptors=0):
         kinds[f"serial.accelerator.weights.word_{ram // 8}.0.{ram % 8}"] = "DP16KD"
     for ram in range(descriptors):
         kinds[f"serial.accelerator.descriptors.word_0.0.{ram}"] = "DP16KD"
+    for bank in range(banks):
+        for half in range(halves):
+            kinds[f"serial.accelerator.activations.bank_{bank}.0.{half}"] = "DP16KD"
     for column in range(columns):
         for lane in range(multipliers):
             kinds[f"{array}.column_{column}.multipliers.multiplier_{2 * lane}.multiplier"] = (
@@ -103,6 +106,31 @@ def test_descriptors_lie_beside_the_outputs():
         mine = [where(place) for name, place in places.items() if "descriptors" in name]
         assert len(mine) == rams and {y for _, y in mine} == {GRID.rows[0][1]}
         assert all(abs(x - max(outputs)) <= 18 for x, _ in mine)
+
+
+def test_banks_of_activations_lie_in_the_row_beside_the_outputs():
+    places = floorplan(GRID, cells(16, lanes=4, weights=3, descriptors=4, banks=32))
+    mine = {n: where(places[f"serial.accelerator.activations.bank_{n}.0.0"]) for n in range(32)}
+    assert len(places) == len(set(places.values())) == 16 * 15 + 12 + 4 + 32
+    assert {y for _, y in mine.values()} == {GRID.rams}
+    # A lane of both words of a row side by side, and the next lane beside them.
+    in_order = sorted(mine, key=mine.get)
+    assert in_order == [n for lane in range(16) for n in (lane, lane + 16)]
+    # Evenly along the outputs' side, with room in between.
+    across = sorted(x for x, _ in mine.values())
+    assert all(right - left <= 6 for left, right in pairwise(across))
+    assert across[0] >= GRID.blocks[2] and across[-1] >= GRID.blocks[-1]
+
+
+def test_more_banks_than_that_row_has_go_on_beside_the_first_column():
+    places = floorplan(GRID, cells(16, lanes=4, weights=3, descriptors=8, banks=32, halves=2))
+    mine = [where(place) for name, place in places.items() if "bank" in name]
+    assert len(places) == len(set(places.values())) == 16 * 15 + 12 + 8 + 64
+    beside = [x for x, y in mine if y == GRID.rows[0][1]]
+    assert len(beside) == 12 and len(mine) - 12 == 4 * len(GRID.blocks)
+    assert max(x for x, _ in of_column(places, 0)[0]) < min(beside)
+    # More than there is room for are the placer's.
+    assert not any("bank" in name for name in floorplan(GRID, cells(16, banks=81)))
 
 
 @pytest.mark.parametrize(

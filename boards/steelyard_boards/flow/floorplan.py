@@ -26,16 +26,19 @@ class Grid:
     rows : y of each row of multipliers and of the row of block RAMs that belongs to it, nearest to
         the block RAMs that are left over first
     blocks : x of the blocks of four multipliers and four block RAMs
+    rams : y of a row of block RAMs without multipliers, beside the first of `rows`
     """
 
     rows: tuple[tuple[int, int], ...]
     blocks: tuple[int, ...]
+    rams: int
 
 
 GRIDS = {
     "LFE5U-85F": Grid(
         rows=((58, 70), (34, 46), (10, 22)),
         blocks=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),
+        rams=82,
     )
 }
 """By the devices' names, as nextpnr-ecp5 numbers their tiles."""
@@ -48,7 +51,8 @@ def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
     that suffice. Columns lie in a line that turns at the ends of the rows, since sums move from
     column to column: where it turns a column lies in two rows. The first row, where the first
     column is, has what room is left; there, beside that column, the outputs' multipliers lie lane
-    by lane, if there is room for them, and the descriptor memory beside the last of them.
+    by lane, if there is room for them, and the descriptor memory beside the last of them. The
+    activations lie in the row of block RAMs beside them.
 
     Parameters
     ----------
@@ -90,7 +94,30 @@ def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
         fields = _numbered(cells, "DP16KD", r"\bdescriptors\.word_(\d+)\.([\d.]+)$")
         beside = _rams(first[: -(-len(outputs) // len(BLOCK_MULTIPLIERS))])[::-1]
         places |= dict(zip(fields.get(0, []), beside, strict=False))
-    return places
+    taken = set(places.values())
+    free = [ram for ram in _rams(first) if ram not in taken]
+    return places | _activations(grid, cells, free)
+
+
+def _activations(grid: Grid, cells: Mapping[str, Mapping], free: list[str]) -> dict[str, str]:
+    """Places of the banks of the activations, those of one lane side by side.
+
+    The placer puts them wherever a column has left a block RAM, all over the chip, and each has
+    forty wires. They take the row of block RAMs without multipliers, less densely if they can, and
+    what they need more of those that are `free` in the first row.
+    """
+    found = _numbered(cells, "DP16KD", r"\bactivations\.bank_(\d+)\.([\d.]+)$")
+    lanes = max(len(found) // 2, 1)
+    banks = [name for n in sorted(found, key=lambda n: (n % lanes, n)) for name in found[n]]
+    row = _rams([(x, grid.rams, grid.rams) for x in grid.blocks])
+    spread = min(len(banks) * len(BLOCK_RAMS) // (len(BLOCK_RAMS) - 1), len(row))
+    sites = row[len(row) - spread :]
+    if len(banks) > len(sites) + len(free):
+        return {}
+    more = max(len(banks) - len(sites), 0)
+    if not more:
+        sites = [sites[place * len(sites) // len(banks)] for place in range(len(banks))]
+    return dict(zip(banks, [*free[:more], *sites], strict=False))
 
 
 def _numbered(cells: Mapping[str, Mapping], kind: str, pattern: str) -> dict[int, list[str]]:
