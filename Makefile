@@ -13,7 +13,7 @@ FUZZERS := $(filter-out %/harness.py,$(FUZZERS))
 # One thread a process: two OpenMP threads on two loaded cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: agreement docs wheel wheel-test demo demo-board demo-crossbar crossbar-curves test fuzz fuzz-models commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus clean help
+.PHONY: agreement docs wheel wheel-test demo demo-board demo-crossbar crossbar-curves test fuzz fuzz-models commands formal lint regression mutants bench netlist tile bitstream bitstream-ci flash apt-icarus apt-chromium clean help
 
 help:
 	@echo "make demo        prune, quantize, compile and run the bundled network on the simulated accelerator"
@@ -33,6 +33,7 @@ help:
 	@echo "make regression  cocotb testbenches: SIM=icarus|verilator, SEED=first seed, COUNT=seeds "
 	@echo "make mutants     mistakes made in copies of the sources, and whether the tests notice -> build/mutants.json"
 	@echo "make apt-icarus  installs Icarus Verilog with apt-get (root), for SIM=icarus"
+	@echo "make apt-chromium: installs a browser without a window with apt-get (root), for a test of explore.html"
 	@echo "make bench       cycles of the reference layer, VGG16 and ResNet-18 -> build/bench/array.json"
 	@echo "make netlist     demo network on the synthesized netlist and on the RTL, all words compared -> build/netlist.json"
 	@echo "make tile        500 random layers on random crossbar tiles, outputs and counts compared -> build/tile.json"
@@ -136,6 +137,10 @@ flash: $(BOARDS_STAMP)
 # Icarus is a system package and needs root; SIM=verilator needs nothing beyond .venv.
 apt-icarus:
 	command -v iverilog || { apt-get update && apt-get install -y iverilog; }
+
+# The test of an exploration's page is left out where there is no browser.
+apt-chromium:
+	command -v chromium-headless-shell || { apt-get update && apt-get install -y --no-install-recommends chromium-headless-shell; }
 
 clean:
 	rm -rf build $(VENV)
