@@ -12,6 +12,7 @@ from .document import explore_document
 from .evaluate import Point, Refusal, evaluate
 from .front import OBJECTIVES, pareto_front, united_fronts
 from .jobs import Jobs
+from .pruning import Pruned, check_same, prune_to
 from .record import Record
 from .refine import refine
 from .search import Exploration, Found, Variant, explore
@@ -30,11 +31,13 @@ __all__ = [
     "Found",
     "Jobs",
     "Point",
+    "Pruned",
     "Record",
     "Refusal",
     "Space",
     "Variant",
     "accuracy",
+    "check_same",
     "conclude",
     "default_of",
     "evaluate",
@@ -42,6 +45,7 @@ __all__ = [
     "explore_document",
     "keep_largest",
     "pareto_front",
+    "prune_to",
     "refine",
     "space_of",
     "united_fronts",

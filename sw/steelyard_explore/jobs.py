@@ -123,6 +123,10 @@ class Jobs:
         stopped = self.cluster.carry_out(tasks, done, seconds=seconds) if tasks else ""
         return results, stopped
 
+    def knows(self, job: Job) -> bool:
+        """Whether the record has a result of a job that will not change."""
+        return self._recalled(job.key) is not None
+
     def _recalled(self, key: str) -> Result | None:
         """What a record knows of a job and will not change."""
         known = None if self.record is None else self.record.job(key)

@@ -406,6 +406,16 @@ EXPLORE = (
         (f"{SMALL} --min-accuracy 0 --images images.npy --labels labels.npy", SMALL),
     ),
     Remedy(
+        f"{SMALL} --k 2 --float float.onnx",
+        "was given without .*; give both or none",
+        (f"{SMALL} --k 2 --float float.onnx --calibration images.npy", f"{SMALL} --k 2"),
+    ),
+    Remedy(
+        f"{SMALL} --float float.onnx --calibration images.npy",
+        "give --k N, or leave --float and --calibration out",
+        (f"{SMALL} --float float.onnx --calibration images.npy --k 2", SMALL),
+    ),
+    Remedy(
         f"{SMALL} --images images.npy",
         "was given without .*; give both or none",
         (f"{SMALL} --images images.npy --labels labels.npy", SMALL),

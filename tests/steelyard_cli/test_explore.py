@@ -241,6 +241,35 @@ def test_constraints_and_accuracy_choose(steelyard, work, tmp_path, monkeypatch)
     assert "but none keeps to --max-lut and --min-accuracy; allow" in result.err
 
 
+def test_a_float_network_is_pruned_to_each_k(steelyard, work, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("y.npy", np.arange(20) % 5)
+    known = ("--images", work.images, "--labels", "y.npy", "--k", 1)
+    pruning = ("--float", work.float_onnx, "--calibration", work.images)
+    where = ("--board", "ulx3s_12f", "--count", 120)
+    result = steelyard("explore", work.int8_onnx, *where, *known, *pruning, "-o", "found")
+    assert result.status == 0, result.err
+    assert "accuracy with 1 of each 16 weights, pruned and repaired: " in result.err
+    assert "number 0 has the commands that build it" in result.out
+    front = document()["front"]
+    each = next(row for row in front if row["k"] == 1)
+    compiling = shlex.split(each["commands"][0])
+    assert compiling[2] == "found/pruned/k1.onnx"
+    compiled = steelyard(*compiling[1:])
+    assert compiled.status == 0, compiled.err
+    assert f"{each['cycles'] / 80e6 * 1e3:.3g} ms a batch" in compiled.out
+    again = steelyard("explore", work.int8_onnx, *where, *known, *pruning, "-o", "found")
+    assert "1 of 1 networks were pruned before" in again.err
+
+
+def test_pruning_needs_all_that_it_takes(steelyard, work):
+    explore = ("explore", work.int8_onnx, "--board", BOARD)
+    source, images = ("--float", work.float_onnx), ("--calibration", work.images)
+    steelyard(*explore, "--k", 2, *source).refused("--float was given without --calibration")
+    steelyard(*explore, "--k", 2, *images).refused("--calibration was given without --float")
+    steelyard(*explore, *source, *images).refused("there is none; give --k N")
+
+
 def test_what_needs_labels_says_so(steelyard, work):
     explore = ("explore", work.int8_onnx, "--board", BOARD)
     steelyard(*explore, "--min-accuracy", 0.9).refused("--min-accuracy needs inputs with known")

@@ -4,7 +4,7 @@ import contextlib
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from steelyard.network import Network
 
 from ..errors import BadResult
 from ..inputs.arrays import read_array
-from ..inputs.explored import explored, refined
+from ..inputs.explored import explored, pruned_networks, refined
 from ..inputs.networks import load_network
 from ..options import FILE, OUTPUT_FOLDER, cut_option
 from ..view.console import note, percent, show
@@ -56,6 +56,10 @@ class Duration(click.ParamType):
               show_default="1", help="Images run together, or several to try.")  # fmt: skip
 @click.option("--k", "ks", multiple=True, type=click.IntRange(1, 16), metavar="N",
               help="Try also what is left with the N largest weights of each 16.")  # fmt: skip
+@click.option("--float", "source", type=FILE, metavar="FLOAT.onnx",
+              help="What NET.onnx was quantized from: --k prunes and repairs it.")  # fmt: skip
+@click.option("--calibration", type=FILE, metavar="X.npy",
+              help="float32 inputs of that network, for --float; no labels.")  # fmt: skip
 @click.option("--images", type=FILE, metavar="X.npy",
               help="Inputs with known classes, for the accuracy.")  # fmt: skip
 @click.option("--labels", type=FILE, metavar="Y.npy", help="Class of each of these, integers.")
@@ -84,7 +88,8 @@ class Duration(click.ParamType):
 @cut_option
 def command(
     network: Path, boards: tuple[str, ...], objectives: tuple[str, ...], batches: tuple[int, ...],
-    ks: tuple[int, ...], images: Path | None, labels: Path | None, max_lut: int | None,
+    ks: tuple[int, ...], source: Path | None, calibration: Path | None,
+    images: Path | None, labels: Path | None, max_lut: int | None,
     min_accuracy: float | None, count: int | None, seed: int, limit: float | None, stage: str,
     points: int, seeds: int | None, workers: int, scheduler: str | None, output: Path,
     cut: tuple[str, ...],
@@ -94,10 +99,10 @@ def command(
     All shapes of the array that the board holds are planned as 'steelyard compile' plans them: how
     many lanes, columns and requantizers, how long groups are and how many a window memory holds,
     how activations are read, where residual additions are computed, and with the memories and
-    operators that the network needs. Cycles and multipliers are exact, block RAMs nearly always,
-    LUTs a fit: 28 configurations took 24 % less to 2 % more of them. Frames a second are without
-    transfers and at the board's clock, which a large array may miss: '--to placement' and
-    'steelyard bitstream' tell. DIR receives explore.json with all points, explore.html with the
+    operators that the network needs. Cycles and multipliers are exact, block RAMs too on the ECP5,
+    and LUTs there at most 5 % off where that was measured. Frames a second are without transfers
+    and at the board's clock, which a large array may miss: '--to placement' and 'steelyard
+    bitstream' tell. DIR receives explore.json with all points, explore.html with the
     front, best.toml, a configuration in DIR/front for each point of it, and record.sqlite, from
     which the same or another exploration into DIR takes what it knows.
 
@@ -108,7 +113,9 @@ def command(
     workers need Steelyard with the extras boards and explore, and no common files.
 
     With --k the weights of every layer but the first are thinned by size, only to see what pruning
-    would bring; 'steelyard prune' chooses better ones and repairs what is left.
+    would bring. With --float and --calibration the float network is pruned to each K and repaired
+    in their place, as 'steelyard prune' does, and quantized: DIR/pruned receives these networks,
+    and the front has their accuracy and commands.
 
     \b
     Examples:
@@ -121,6 +128,8 @@ def command(
       steelyard explore int8.onnx --board ulx3s_85f --scheduler tcp://host:8786 --to synthesis
       steelyard explore int8.onnx --board ulx3s_85f --k 2 --k 4 --images x.npy --labels y.npy \\
           --objective fps --objective accuracy --min-accuracy 0.9
+      steelyard explore int8.onnx --board ulx3s_85f --k 2 --k 4 --float float.onnx \\
+          --calibration images.npy --images x.npy --labels y.npy
     """
     from steelyard_boards import BOARDS
     from steelyard_boards import board as find_board
@@ -133,8 +142,16 @@ def command(
     objectives = tuple(dict.fromkeys(objectives))
     _check_labels(images, labels, objectives, min_accuracy)
     loaded, _ = load_network(network, cut)
-    variants = _variants(loaded, tuple(dict.fromkeys(ks)), images, labels)
+    ks = tuple(dict.fromkeys(ks))
+    _check_source(source, calibration, ks)
     with Record(output / "record.sqlite") as record, _cluster(stage, workers, scheduler) as cluster:
+        pruned: dict[int | None, Path] = {}
+        if source is not None and calibration is not None:
+            pruned = pruned_networks(
+                ks, source, calibration, cut, output / "pruned", record,
+                cluster if scheduler else None,
+            )  # fmt: skip
+        variants = _variants(loaded, ks, images, labels, pruned, source, cut)
         explorations = explored(
             variants, chosen, limit, workers,
             batches=tuple(dict.fromkeys(batches)), count=count, seed=seed, record=record,
@@ -155,7 +172,8 @@ def command(
         if interrupted:
             raise KeyboardInterrupt
         raise BadResult(_nothing(conclusion))
-    commands = _write_configurations(conclusion, network, cut, output)
+    networks = {None: network} | pruned
+    commands = _write_configurations(conclusion, networks, cut, output)
     document = explore_document(conclusion, commands)
     write_text(output / "explore.json", document_text(document))
     write_text(output / "explore.html", explore_page(document))
@@ -195,28 +213,48 @@ def _check_labels(
         )
 
 
+def _check_source(source: Path | None, calibration: Path | None, ks: Sequence[int]) -> None:
+    """Refuse a float network without what pruning needs."""
+    if (source is None) != (calibration is None):
+        given, missing = ("--float", "--calibration")[:: 1 if calibration is None else -1]
+        raise UserError(f"Option {given} was given without {missing}; give both or none.")
+    if source is not None and not ks:
+        raise UserError(
+            "Option --float is pruned to each --k, and there is none; give --k N, or leave --float "
+            "and --calibration out."
+        )
+
+
 def _variants(
-    network: Network, ks: Sequence[int], images: Path | None, labels: Path | None
-) -> list["Variant"]:
-    """The network as it is and thinned, with their accuracy if labels tell it."""
-    from steelyard_explore import Variant, accuracy, keep_largest
+    network: Network, ks: Sequence[int], images: Path | None, labels: Path | None,
+    pruned: Mapping[int | None, Path], source: Path | None, cut: Sequence[str],
+) -> list["Variant"]:  # fmt: skip
+    """The network as it is and pruned or thinned, with their accuracy if labels tell it."""
+    from steelyard_explore import Variant, accuracy, check_same, keep_largest
 
     known = None
     if images is not None and labels is not None:
         known = read_array(images, "Image"), read_array(labels, "Label")
     made = []
     for k in (None, *ks):
-        own = network if k is None else keep_largest(network, k)
+        own = network
+        if k in pruned:
+            own, _ = load_network(pruned[k], cut)
+            assert source is not None  # What is pruned has one.
+            check_same(network, own, source)
+        elif k is not None:
+            own = keep_largest(network, k)
         share = None if known is None else accuracy(own, *known)
         if share is not None:
-            what = "as it is" if k is None else f"with {k} of each 16 weights, not repaired"
+            repaired = "pruned and repaired" if k in pruned else "not repaired"
+            what = "as it is" if k is None else f"with {k} of each 16 weights, {repaired}"
             note(f"accuracy {what}: {percent(share)}")
         made.append(Variant(network=own, k=k, accuracy=share))
     return made
 
 
 def _write_configurations(
-    conclusion: "Conclusion", network: Path, cut: Sequence[str], output: Path
+    conclusion: "Conclusion", networks: Mapping[int | None, Path], cut: Sequence[str], output: Path
 ) -> list[list[str]]:
     """Write the configurations of a front, and the best; the commands that build each.
 
@@ -227,7 +265,9 @@ def _write_configurations(
         file = output / ("best.toml" if each is conclusion.best else f"front/{number:03}.toml")
         each.point.config.to_toml(file)
         written.add(file)
-        commands.append(_commands(each, network, cut, file) if each.k is None else [])
+        # What was only thinned has no file.
+        network = networks.get(each.k)
+        commands.append([] if network is None else _commands(each, network, cut, file))
     for old in [*output.glob("front/[0-9][0-9][0-9].toml"), output / "best.toml"]:
         if old not in written:
             old.unlink(missing_ok=True)

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.contract import AcceleratorConfig
 from steelyard.errors import DoesNotFit, UserError
+from steelyard.files import replacing
 from steelyard.network import Network
 
+from ..inputs.arrays import calibration_images
 from ..view.console import note, progress, warn
 from ..view.explore_tables import refused_line
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from steelyard_boards import Board
     from steelyard_explore import Cluster, Conclusion, Exploration, Record, Variant
 
-__all__ = ["best_config", "explored", "refined"]
+__all__ = ["best_config", "explored", "pruned_networks", "refined"]
 
 
 def explored(
@@ -60,6 +63,34 @@ def explored(
         if done.stopped == "interrupted":
             break
     return explorations
+
+
+def pruned_networks(
+    ks: Sequence[int], source: Path, calibration: Path, cut: Sequence[str], folder: Path,
+    record: "Record", cluster: "Cluster | None",
+) -> dict[int | None, Path]:  # fmt: skip
+    """Files of a float network that is pruned to each K, repaired and quantized.
+
+    Parameters
+    ----------
+    folder : receives them
+    """
+    from steelyard_explore import prune_to
+
+    images = calibration_images(calibration)
+    with progress("pruning", total=1) as update:
+        made = prune_to(
+            ks, source, images, cut=cut, cluster=cluster, record=record, progress=update
+        )
+    known = sum(each.known for each in made)
+    if known:
+        note(f"{known} of {len(made)} networks were pruned before")
+    files: dict[int | None, Path] = {}
+    for each in made:
+        file = files[each.k] = folder / f"k{each.k}.onnx"
+        with replacing(file) as temporary:
+            temporary.write_bytes(each.content)
+    return files
 
 
 def refined(

@@ -124,9 +124,15 @@ def best_lines(document: Mapping[str, Any], folder: str) -> Iterator[str]:
     front, best = document["front"], document["best"]
     yield f"written: explore.json, explore.html and the front's configurations in {folder}"
     if front and front[0]["k"] is not None:
+        first = front[0]
+        how = (
+            "number 0 has the commands that build it"
+            if first["commands"]
+            else "prune the network to that, and explore what 'steelyard quantize' makes of it"
+        )
         yield (
-            f"With {front[0]['k']} of each 16 weights {front[0]['frames_per_second']:,.1f} images "
-            "a second: prune the network to that, and explore what 'steelyard quantize' makes of it"
+            f"With {first['k']} of each 16 weights {first['frames_per_second']:,.1f} images a "
+            f"second: {how}"
         )
     if best is None:
         yield "No configuration that is allowed runs the network as it is."
