@@ -93,6 +93,7 @@ def _board(exploration: Exploration, conclusion: Conclusion) -> dict[str, Any]:
         "device": board.device.name,
         "clock_hz": board.clock_hz,
         "luts": board.device.luts,
+        "luts_error": board.device.family.error_of(space.template),
         "defaults": [{"batch": batch, **each.to_dict()} for batch, each in defaults.items()],
         "choices": [
             {"choice": each.name, "values": [dict(value) for value in each.values]}

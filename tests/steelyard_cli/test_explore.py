@@ -179,6 +179,23 @@ def test_points_lie_where_their_figures_say(explored):
     assert heights == sorted(heights) and heights[0] >= 70 and heights[-1] <= 410
 
 
+def test_bars_show_how_far_luts_may_be_off(explored):
+    found, page = document(), Page(Path("found/explore.html").read_text())
+    (error,) = {each["luts_error"] for each in found["boards"]}
+    assert 0 < error < 0.1
+    assert f"LUTs are estimates, {100 * error:.1f} % off at most where measured" in explored.out
+    bars = [a["d"] for tag, a in page.elements if tag == "path" and a["class"] == "bar"]
+    circles = [a for tag, a in page.elements if tag == "circle"]
+    assert len(bars) == len(circles) == len(found["front"]) > 2
+    # The axis begins at 0, so that lengths are shares.
+    for bar, circle in zip(bars, circles, strict=True):
+        low, height, high = map(float, re.fullmatch(r"M(\S+) (\S+)H(\S+)", bar).groups())
+        middle = float(circle["cx"])
+        assert height == float(circle["cy"])
+        assert low == pytest.approx(middle - error * (middle - 70), abs=0.2)
+        assert high == pytest.approx(min(middle + error * (middle - 70), 890), abs=0.2)
+
+
 def test_names_of_a_network_do_not_get_into_the_page_as_elements(steelyard, work, tmp_path):
     odd = tmp_path / "a<b>&'c.onnx"
     odd.write_bytes(work.int8_onnx.read_bytes())

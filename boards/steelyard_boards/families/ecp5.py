@@ -10,6 +10,7 @@ from steelyard.errors import UserError
 from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
 from steelyard_hw.cells.target import Target
 
+from .ecp5_luts import COSTS, ERROR, SHAPES, array_luts
 from .family import Clock, Device, Family
 
 __all__ = ["ECP5", "LFE5_12F", "LFE5_25F", "LFE5_45F", "LFE5_85F", "Dividers", "EcpClock",
@@ -205,10 +206,11 @@ ECP5 = Family(
     lut="TRELLIS_COMB",
     block_ram="DP16KD",
     multiplier="MULT18X18D",
-    block_ram_shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
+    block_ram_shapes=SHAPES,
     block_ram_bytes=2048,
-    # 16 of them cost yosys 0.70 as much as a block RAM (experiments/estimators.py).
-    lut_ram=(16, 4, 16),
+    ram_costs=COSTS,
+    array_luts=array_luts,
+    luts_error=ERROR,
     clock=EcpClock,
     paired_stages=EcpPairs.STAGES,
     pair_luts=31,

@@ -1,9 +1,8 @@
 """What the families of FPGA have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from amaranth.lib import wiring
@@ -15,6 +14,8 @@ from steelyard.contract.registers import COUNTERS
 from steelyard.errors import UserError
 from steelyard_hw.cells.target import Target
 from steelyard_hw.shell.layer import DESCRIPTOR_WORDS
+
+from .memories import RamCosts, mapped
 
 __all__ = ["Clock", "Demand", "Device", "Family"]
 
@@ -95,10 +96,9 @@ class Demand:
 
     Attributes
     ----------
-    luts : the family's LUTs, a fit; on the ECP5 2 % too low to 32 % too high for 28 arrays that
-        were drawn from explorations
+    luts : the family's LUTs, an estimate; see :attr:`Family.luts_error`
     block_rams, multipliers : as many as the build takes; for a crossbar tile exact on the ECP5
-        alone, and in two of these arrays a few block RAMs are not told
+        alone
     large_rams : RAMs with one port, for the weights of a configuration without a queue of them,
         where the family has them
     """
@@ -121,8 +121,8 @@ class Family:
     lut, block_ram, multiplier : names of the cells that are counted
     block_ram_shapes : words and bits of a block RAM as synthesis uses it
     block_ram_bytes : bytes of one, without parity bits
-    lut_ram : words and bits of a RAM that synthesis makes of LUTs, and up to how many of these for
-        each block RAM it prefers them; zeros where it is not known to
+    ram_costs : by which synthesis chooses a memory's cells; None where it takes the fewest block
+        RAMs, as far as is known
     large_ram : words and bits of a RAM with one port, which takes the weights of a configuration
         without a queue of them; zeros for none
     clock : makes the design's clock
@@ -134,6 +134,10 @@ class Family:
     lanes_per_multiplier : lanes that one multiplier serves
     paired_stages : the configuration's `multiplier_stages` with which one serves two, 0 for none
     pair_luts : LUTs that each lane needs more where one multiplier serves two
+    array_luts : LUTs of a configuration with a sparse array and requantizers of a beat a cycle, by
+        a law of its own; None where the ECP5's old fit times `growth` serves
+    luts_error : how far these were from what was built, at most, as a share; None if that was not
+        measured on configurations that the law does not come from
     requantizer_multipliers : multipliers of one requantizer, without pairs of activations
     multiplier_luts : LUTs of a multiplier that weights take where the family has none, else 0
     seeds : placements that a build tries unless told otherwise
@@ -158,7 +162,10 @@ class Family:
     requantizer_multipliers: int = 3
     multiplier_luts: int = 0
     large_ram: tuple[int, int] = (0, 0)
-    lut_ram: tuple[int, int, int] = (0, 0, 0)
+    ram_costs: RamCosts | None = None
+    # Without its address, which differs from process to process: jobs are named by boards.
+    array_luts: Callable[[AcceleratorConfig], int] | None = field(default=None, repr=False)
+    luts_error: float | None = None
     seeds: int = 3
 
     def synthesis_of(self, config: AcceleratorConfig) -> str:
@@ -190,8 +197,18 @@ class Family:
         multipliers: int = registry.engine(config.engine.kind).multipliers(config, shared)
         return multipliers
 
+    def error_of(self, config: AcceleratorConfig) -> float | None:
+        """How far an estimate of LUTs is off at most, as a share; None if that is not known."""
+        return self.luts_error if self._has_law(config) else None
+
+    def _has_law(self, config: AcceleratorConfig) -> bool:
+        array = config.engine.kind == "array" and config.output.requantizer_cycles == 1
+        return array and self.array_luts is not None
+
     def _luts(self, config: AcceleratorConfig) -> int:
         """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
+        if self.array_luts is not None and self._has_law(config):
+            return self.array_luts(config)
         engine = registry.engine(config.engine.kind)
         own = engine.luts(config, self.pair_luts if self._paired(config) else 0)
         products: int = self.multiplier_luts * engine.products(config)
@@ -226,19 +243,8 @@ class Family:
         return 0 < config.engine.paired_stages == self.paired_stages and not inferred
 
     def _block_rams(self, depth: int, bits: int) -> int:
-        """Block RAMs of a memory, in the shape that takes fewest; none of one made of LUTs."""
-        blocks = _block_rams(tuple(self.block_ram_shapes), depth, bits)
-        words, width, most = self.lut_ram
-        if words and -(-depth // words) * -(-bits // width) <= most * blocks:
-            return 0
-        return blocks
-
-
-# Columns and banks have equal memories, and so have configurations that are tried in turn.
-@lru_cache(maxsize=1 << 12)
-def _block_rams(shapes: tuple[tuple[int, int], ...], depth: int, bits: int) -> int:
-    """Block RAMs of a memory, of words and bits that one can have."""
-    return min(-(-depth // words) * -(-bits // width) for words, width in shapes)
+        """Block RAMs of a memory; none of one made of LUTs."""
+        return mapped(tuple(self.block_ram_shapes), depth, bits, self.ram_costs).block_rams
 
 
 def _weight_memories(config: AcceleratorConfig) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
-from .explore_tables import built_words, clock_words, reading
+from .explore_tables import built_words, clock_words, lut_words, reading
 from .page import rendered
 
 __all__ = ["explore_page"]
@@ -62,6 +62,7 @@ class Plot:
     -------
     dots : path of all points
     circles : of the front: number, x, y
+    bars : how far those of the front may be off: from x, to x, at y
     """
 
     title: str
@@ -69,6 +70,7 @@ class Plot:
     y: Axis
     dots: str
     circles: tuple[tuple[int, float, float], ...]
+    bars: tuple[tuple[float, float, float], ...]
     places: tuple[tuple[float, float], ...]
     xticks: tuple[tuple[float, str], ...]
     yticks: tuple[tuple[float, str], ...]
@@ -78,7 +80,10 @@ def explore_page(document: Mapping[str, Any]) -> str:
     """HTML of an exploration, whose points and commands are in it."""
     points = list(_points(document))
     front = document["front"]
-    plots = [_plot("Frames a second against LUTs", points, front, "luts", "LUTs", zero=True)]
+    errors = {each["board"]: each["luts_error"] for each in document["boards"]}
+    plots = [
+        _plot("Frames a second against LUTs", points, front, "luts", "LUTs", True, errors=errors)
+    ]
     if any(each["accuracy"] is not None for each in front):
         plots.append(
             _plot("Frames a second against accuracy", points, front, "accuracy", "accuracy", False)
@@ -94,6 +99,7 @@ def explore_page(document: Mapping[str, Any]) -> str:
         height=HEIGHT,
         margin=MARGIN,
         reading=reading,
+        lut_words=lut_words(document),
         built_words=built_words,
         clock_words=clock_words,
         data={
@@ -129,7 +135,7 @@ def _words(row: Mapping[str, Any]) -> str:
 
 def _plot(
     title: str, points: Sequence[Mapping[str, Any]], front: Sequence[Mapping[str, Any]],
-    name: str, words: str, zero: bool,
+    name: str, words: str, zero: bool, errors: Mapping[str, float | None] | None = None,
 ) -> Plot:  # fmt: skip
     shown = [each for each in points if each[name] is not None]
     x = axis(words, [float(each[name]) for each in shown], zero)
@@ -145,6 +151,16 @@ def _plot(
         (across(each[name]), up(each["frames_per_second"])) if each[name] is not None else (-1, -1)
         for each in points
     ]
+    spans = ((each, (errors or {}).get(each["board"])) for each in front if each[name] is not None)
+    bars = tuple(
+        (
+            across(max(each[name] * (1 - error), x.low)),
+            across(min(each[name] * (1 + error), x.high)),
+            up(each["frames_per_second"]),
+        )
+        for each, error in spans
+        if error is not None
+    )
     return Plot(
         title=title,
         x=x,
@@ -155,6 +171,7 @@ def _plot(
             for number, each in enumerate(front)
             if each[name] is not None
         ),
+        bars=bars,
         places=tuple(places),
         xticks=tuple((across(each), f"{each:,g}") for each in x.ticks),
         yticks=tuple((up(each), f"{each:,g}") for each in y.ticks),

@@ -18,6 +18,7 @@ __all__ = [
     "clock_words",
     "document_text",
     "front_tables",
+    "lut_words",
     "reading",
     "refused_line",
 ]
@@ -119,9 +120,24 @@ def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
     yield table(title, list(made[0]), [list(row.values()) for row in made])
 
 
+def lut_words(document: Mapping[str, Any]) -> str:
+    """How far the LUTs of a document's boards may be trusted."""
+    known = {each["board"]: each["luts_error"] for each in document["boards"]}
+    names = {error: [b for b, own in known.items() if own == error] for error in known.values()}
+    said = []
+    for error, boards in names.items():
+        of = "" if len(names) == 1 else f" of {', '.join(boards)}"
+        if error is None:
+            said.append(f"LUTs{of} are a fit whose error was not measured")
+        else:
+            said.append(f"LUTs{of} are estimates, {percent(error)} off at most where measured")
+    return "; ".join(said)
+
+
 def best_lines(document: Mapping[str, Any], folder: str) -> Iterator[str]:
     """What is recommended, and how to build it."""
     front, best = document["front"], document["best"]
+    yield lut_words(document)
     yield f"written: explore.json, explore.html and the front's configurations in {folder}"
     if front and front[0]["k"] is not None:
         first = front[0]
