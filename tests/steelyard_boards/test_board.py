@@ -68,6 +68,12 @@ def test_the_default_fits_and_runs_the_demo_where_that_fits(each):
 
 
 @pytest.mark.parametrize("each", BOARDS.values(), ids=BOARDS)
+def test_a_boards_text_has_no_addresses(each):
+    """Jobs of an exploration are named by it, in every process alike."""
+    assert " at 0x" not in repr(each)
+
+
+@pytest.mark.parametrize("each", BOARDS.values(), ids=BOARDS)
 def test_the_clock_makes_the_serial_rate(each):
     rate = each.clock_hz / divider_for(each.clock_hz, each.baud)
     assert rate == pytest.approx(each.baud, rel=0.0125)
