@@ -67,9 +67,13 @@ def test_what_was_pruned_is_not_pruned_again(made, tmp_path, monkeypatch):
         monkeypatch.setattr("steelyard_explore.pruning._prune", None)
         (again,) = prune_to([4], source, images, record=record)
         assert again.known and again.content == once.content
-        # Other images are another job.
+        # Other images are another job, and so is another network.
         with pytest.raises(TypeError):
-            prune_to([4], source, images[:32], record=record)
+            prune_to([4], source, images[::-1], record=record)
+        other = tmp_path / "other.onnx"
+        other.write_bytes(source.read_bytes() + b"more")
+        with pytest.raises(TypeError):
+            prune_to([4], other, images, record=record)
 
 
 def test_another_network_is_refused(made):
