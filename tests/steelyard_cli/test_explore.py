@@ -20,6 +20,7 @@ from small_tools import NEXTPNR, PACK, alive, install
 from steelyard.contract import AcceleratorConfig
 from steelyard.program import Program
 from steelyard_boards import board
+from steelyard_cli.view.explore_tables import lut_words
 
 BOARD = "icebreaker"
 DRAW = ("--count", 60, "--seed", 3)
@@ -194,6 +195,17 @@ def test_bars_show_how_far_luts_may_be_off(explored):
         assert height == float(circle["cy"])
         assert low == pytest.approx(middle - error * (middle - 70), abs=0.2)
         assert high == pytest.approx(min(middle + error * (middle - 70), 890), abs=0.2)
+
+
+def test_luts_of_unknown_error_say_so():
+    boards = [("a", 0.05), ("b", None), ("c", 0.05)]
+    told = {"boards": [{"board": name, "luts_error": error} for name, error in boards]}
+    assert lut_words(told) == (
+        "LUTs of a, c are estimates, 5.0 % off at most where measured; LUTs of b are a fit whose "
+        "error was not measured"
+    )
+    told["boards"] = told["boards"][1:2]
+    assert lut_words(told) == "LUTs are a fit whose error was not measured"
 
 
 def test_names_of_a_network_do_not_get_into_the_page_as_elements(steelyard, work, tmp_path):
