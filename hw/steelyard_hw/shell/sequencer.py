@@ -263,8 +263,6 @@ class Sequencer(wiring.Component):
             counters.events.eq(Mux(counting, Cat(Const(1, 1), self.events), 0)),
         ]
         m.d.sync += [self.go.eq(0), self.convolve.eq(0)]
-        # What kind of layer it is comes with its first word, before all others.
-        goes = [self.go.eq(1), self.convolve.eq(self.layer.op == Operation.CONV)]
         if not self._config.load.ahead:
             m.d.comb += self.layer.eq(fetch.layer)
         with m.If(self.busy):
@@ -287,7 +285,7 @@ class Sequencer(wiring.Component):
                 self._next(m, fetch, left)
             with m.State("GO"):
                 # Engines see `go` with all registers in place.
-                m.d.sync += [*goes, quiet.eq(self._settle)]
+                m.d.sync += [*self._goes(), quiet.eq(self._settle)]
                 m.d.comb += counters.begin.eq(1)
                 m.next = "WAIT"
                 if self._config.output.tables:
@@ -302,7 +300,7 @@ class Sequencer(wiring.Component):
                 with m.State("TABLE"):
                     m.d.comb += [counting.eq(1), counters.active.eq(1), self.copy.eq(1)]
                     with m.If(self.copied):
-                        m.d.sync += goes
+                        m.d.sync += self._goes()
                         m.next = "WAIT"
             with m.State("WAIT"):
                 m.next = "RUN"
@@ -325,6 +323,10 @@ class Sequencer(wiring.Component):
                         m.d.comb += fetch.begin.eq(not self._config.load.ahead)
                         m.next = "NEXT"
         return m
+
+    def _goes(self):
+        """What strobes as a layer begins; its kind comes with its first word, before all others."""
+        return [self.go.eq(1), self.convolve.eq(self.layer.op == Operation.CONV)]
 
     def _following(self, m, fetch, number):
         """Whose descriptor is fetched: the running layer's, or with `ahead` the one's behind it."""
