@@ -11,6 +11,9 @@ from .constants import ConstantSet, constant_set
 
 __all__ = ["Cost", "NetworkCost", "Ratios", "compare", "price", "price_layer", "step_times"]
 
+ADDER_BITS = 16
+"""Bits of the shift-adders of all sets."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -131,6 +134,11 @@ def price_layer(
     `adc_bits` bits takes (b + o) / (adc_bits + o) of the energy and time of a whole one, o =
     `adc_overhead`: the converter is the same, and what it spends beside its bits is kept in full.
 
+    Where rows with an input bit form operation units (`ou_formation`), every crossbar has an
+    adder's bit and a byte of buffer for each wordline: ``x & -x`` finds the next row with a bit, as
+    often as an operation unit has rows, and the inputs of all rows wait beside it. Each step passes
+    a block's rows once for each `ou_weights` of its channels. That is our estimate; no set has it.
+
     Parameters
     ----------
     crossbars : how many the layer answers for, as of :meth:`NetworkMapping.shares`; by default all
@@ -148,6 +156,7 @@ def price_layer(
     saved = (counts.adc_conversions * config.adc_bits - counts.adc_decisions) / whole
     bit = constants.buffer_energy.value
     shift_add = constants.shift_add_energy.value
+    adder_bit = shift_add / ADDER_BITS
     drive = constants.dac_energy.value * 2 ** (config.dac_bits - 1)
     # The index is read again for every output pixel: it steers rows and channels of each step.
     index_reads = mapping.index_bits * work.pixels
@@ -163,7 +172,7 @@ def price_layer(
         energy={
             "adc": counts.adc_conversions * (adc_energy.value + constants.bitline_energy.value)
             - saved * adc_energy.value,
-            "dac": counts.dac_drives * drive,
+            "dac": counts.dac_drives * drive + _selected_rows(mapping, work) * adder_bit,
             "cells": counts.cell_reads * constants.cell_energy.value,
             # A code is shifted and added once; a product takes two halves of an accumulator.
             "shift_add": (counts.adc_conversions + 2 * counts.products) * shift_add,
@@ -229,6 +238,8 @@ def _crossbar_area(config: CrossbarConfig, constants: ConstantSet) -> tuple[floa
     """Area of a crossbar's cells, and of drivers and one operation unit's converters, um2."""
     _, adc_area = constants.adc(config.adc_bits)
     row = constants.row_area.value + constants.dac_area.value * 2 ** (config.dac_bits - 1)
+    if config.ou_formation == "dynamic":
+        row += constants.shift_add_area.value / ADDER_BITS + 8 * constants.buffer_area.value
     column = adc_area.value + constants.shift_add_area.value
     beside = (
         config.rows * row
@@ -236,6 +247,13 @@ def _crossbar_area(config: CrossbarConfig, constants: ConstantSet) -> tuple[floa
         + config.ou_columns * column
     )
     return config.rows * config.columns * constants.cell_area.value, beside
+
+
+def _selected_rows(mapping: LayerMapping, work: Activity) -> int:
+    """Rows that all steps passed to find those with an input bit."""
+    if mapping.config.ou_formation == "static":
+        return 0
+    return mapping.unit_rows * mapping.config.steps * work.pixels
 
 
 def _nothing() -> Cost:

@@ -207,6 +207,33 @@ def test_a_conversion_is_priced_by_the_bits_that_it_resolves(mapping, constants)
     assert cost.total.area["index"] == pytest.approx(whole.total.area["index"] + added * bit)
 
 
+@pytest.mark.parametrize("constants", CONSTANTS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_units_of_rows_with_a_bit_cost_their_selection_and_save_steps(mapping, constants):
+    network = network_of(*weights(0.3))
+    dynamic = CONFIG.with_(ou_formation="dynamic")
+    cost = priced(mapping, network, config=dynamic, constants=constants)
+    static = priced(mapping, network, constants=constants)
+    rows = constant_set(constants)
+    for name, work in cost.activities.items():
+        drives = work.counts.dac_drives * rows.dac_energy.value
+        found = cost.layers[name].energy["dac"] - drives
+        # Eight steps at each of two images' pixels pass every row of every unit.
+        layer = cost.mapping.layers[name]
+        passed = sum(
+            len(block.rows) * len(range(0, len(block.channels), 2)) for block in layer.blocks
+        )
+        assert found == pytest.approx(passed * 8 * 2 * 64 * rows.shift_add_energy.value / 16)
+        assert 0 < work.counts.dac_drives < static.activities[name].counts.dac_drives
+    per_crossbar = 128 * (rows.shift_add_area.value / 16 + 8 * rows.buffer_area.value)
+    assert cost.total.area["converters"] - static.total.area["converters"] == pytest.approx(
+        cost.mapping.crossbars * per_crossbar
+    )
+    assert cost.total.area["cells"] == static.total.area["cells"]
+    assert cost.total.total_energy < static.total.total_energy
+    assert compare(cost, static).speed >= 1
+
+
 def test_full_cells_take_whole_conversions():
     """Nothing is saved where every bitline reaches all bits, and the index costs."""
     full = np.full((8, 16, 3, 3), -1, np.int8)

@@ -1,11 +1,11 @@
 """Arithmetic of the crossbars: every operation unit, bitline, input step and conversion.
 
-Three ways to the same integers. Operation units none of whose sums the converter can change, for
+Some ways to the same integers. Operation units none of whose sums the converter can change, for
 codes are sums and reach the greatest that the cells allow, are products of inputs and weights.
 Otherwise, where a unit has fewer possible inputs than it meets, a table holds its product for each
 of them: all bitline sums by one addition each, the converter, and shift-and-add, in small integers.
 Elsewhere the sums of the actual inputs are matrix products in a floating-point type that holds them
-exactly.
+exactly, or, where rows with an input bit form the units, sums of these rows' cells.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ from .analog import UNIT, AnalogEffects
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells, block_conductances, slice_factors
 from .converters import Converter
+from .formation import Formed, formed, greatest_levels, row_runs
 
 __all__ = ["Crossbars"]
 
@@ -34,7 +35,8 @@ NOISY_TABLES = 4
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Operation units side by side: the same rows, all their channels."""
+    """Operation units side by side: the same rows, all their channels. With dynamic formation
+    these are all rows of a block, and units form of them."""
 
     rows: NDArray[np.int32]
     channels: NDArray[np.int32] | slice
@@ -76,8 +78,8 @@ class Crossbars:
         else:
             self._unit = UNIT
             self._runs = list(_runs(mapping, block_conductances(mapping, effects, analog)))
-            reached = (int(run.levels.sum(axis=1).max(initial=0)) for run in self._runs)
-            self._greatest = max(reached, default=0) * digit + analog.greatest_noise
+            self._greatest = max(map(self._reached, self._runs), default=0)
+            self._greatest += analog.greatest_noise
         # Products of one operation unit and step, before the offset: converted sums ascend.
         levels = self._greatest // self._unit + 1
         greatest = max(levels, int(self._converter.convert(levels)))
@@ -96,10 +98,15 @@ class Crossbars:
         config = self._config
         pixels = inputs.shape[1]
         # Half as long where all sums fit, which is quicker.
-        fits = self._bound * 255 * max(1, len(self._converted)) < 1 << 31
+        units = sum(-(-len(run.rows) // config.ou_rows) for run in self._converted)
+        fits = self._bound * 255 * max(1, units) < 1 << 31
         sums = np.zeros((pixels, self._outputs), np.int32 if fits else np.int64)
         for run in self._converted:
             own = inputs[run.rows]
+            if len(run.rows) > config.ou_rows:
+                for part, products in self._formed(run, own):
+                    sums[part, run.channels] += products
+                continue
             patterns = self._tables << (config.dac_bits * len(run.rows))
             if patterns <= min(config.steps * pixels, TABLE_ELEMENTS):
                 sums[:, run.channels] += self._looked_up(run, own)
@@ -118,17 +125,20 @@ class Crossbars:
         if self._analog is not None:
             return whole, self._runs
         offset = 128 if self._config.signed == "offset" else 0
-        digit = (1 << self._config.dac_bits) - 1
         rest = []
         for run in self._runs:
-            greatest = digit * int(run.levels.sum(axis=1, dtype=np.int64).max(initial=0))
-            if not self._converter.is_exact(greatest):
+            if not self._converter.is_exact(self._reached(run)):
                 rest.append(run)
                 continue
             weights = np.tensordot(self._factors, run.levels.astype(np.float64), 1) - offset
             channels = np.arange(self._outputs)[run.channels]
             whole[np.ix_(run.rows, channels)] += weights
         return whole, rest
+
+    def _reached(self, run: _Run) -> int:
+        """Greatest sum that a bitline of a run can have in a step."""
+        levels = greatest_levels(run.levels.swapaxes(0, 1), self._config)
+        return int(levels.max(initial=0)) * ((1 << self._config.dac_bits) - 1)
 
     def weighted_sums(self, inputs: NDArray[np.uint8], size: int, bins: int) -> NDArray[np.float64]:
         """How often bitline sums occur before conversion, each occurrence by the square of the
@@ -155,6 +165,12 @@ class Crossbars:
             (float(factor) ** 2, cells)
             for factor, cells in zip(self._factors, run.levels.astype(np.int64), strict=True)
         ]
+        if len(run.rows) > self._config.ou_rows:
+            for _, units, found in self._gathered(run, inputs):
+                weights = squares[units.steps].astype(np.float64)
+                for (square, _), own in zip(bitlines, found, strict=True):
+                    yield own, square * weights
+            return
         combinations = 1 << (bits * len(run.rows))
         if combinations <= min(self._config.steps * inputs.shape[1], TABLE_ELEMENTS):
             weights = np.zeros(combinations)
@@ -172,6 +188,39 @@ class Crossbars:
             applied = digits.transpose(0, 2, 1).reshape(len(weights), -1).astype(np.float64)
             for square, cells in bitlines:
                 yield (applied @ cells).astype(np.int64), square * weights
+
+    def _gathered(
+        self, run: _Run, inputs: NDArray[np.uint8]
+    ) -> Iterator[tuple[slice, Formed, list[NDArray[np.int64]]]]:
+        """Units that rows with an input bit form at some pixels, and sums (units, channels) of each
+        bitline of a weight before conversion."""
+        bitlines, _, channels = run.levels.shape
+        for part, units in formed(inputs, self._config, bitlines * channels):
+            sums = []
+            for levels in run.levels:
+                cells = levels[units.rows].astype(np.int64)
+                if self._config.dac_bits > 1:
+                    cells *= units.digits[:, None]
+                # Without a unit there is no first one to add from.
+                sums.append(np.add.reduceat(cells, units.begins) if len(cells) else cells)
+            yield part, units, sums
+
+    def _formed(
+        self, run: _Run, inputs: NDArray[np.uint8]
+    ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+        """Products (pixels, channels) of inputs (rows, pixels) in units formed of them, some
+        pixels at a time."""
+        for part, units, sums in self._gathered(run, inputs):
+            total = np.zeros((len(units.begins), run.levels.shape[2]), np.int64)
+            if self._config.signed == "offset" and len(total):
+                total -= 128 * np.add.reduceat(units.digits, units.begins, dtype=np.int64)[:, None]
+            for factor, own in zip(self._factors, sums, strict=True):
+                self._read(own)
+                total += own * factor
+            total <<= (units.steps * self._config.dac_bits)[:, None]
+            products = np.zeros((part.stop - part.start, total.shape[1]), np.int64)
+            np.add.at(products, units.pixels, total)
+            yield part, products
 
     def _digits(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What is applied in each step, lowest first: (steps, rows, pixels)."""
@@ -299,6 +348,5 @@ def _runs(mapping: LayerMapping, cells: Sequence[NDArray[np.integer]]) -> Iterat
         ordered = np.ascontiguousarray(levels.transpose(2, 0, 1))
         begin, end = int(channels[0]), int(channels[-1]) + 1
         adjacent = np.array_equal(channels, np.arange(begin, end))
-        for first in range(0, len(rows), mapping.config.ou_rows):
-            part = slice(first, first + mapping.config.ou_rows)
+        for part in row_runs(len(rows), mapping.config):
             yield _Run(rows[part], slice(begin, end) if adjacent else channels, ordered[:, part])

@@ -113,6 +113,14 @@ class LayerMapping:
             for block in self.blocks
         )
 
+    @property
+    def unit_rows(self) -> int:
+        """Rows of all blocks, those of a block once for each `ou_weights` of its channels."""
+        return sum(
+            len(block.rows) * -(-len(block.channels) // self.config.ou_weights)
+            for block in self.blocks
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class OperationUnit:

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells, slice_factors
+from .crossbar import CrossbarConfig
+from .formation import greatest_levels, row_runs
 
 __all__ = ["accumulator_bound", "greatest_sum"]
 
@@ -23,10 +25,9 @@ def accumulator_bound(
     factors = np.array(slice_factors(config), np.int64)
     above, below = np.zeros((2, mapping.shape[0]), np.int64)
     for block, cells in zip(mapping.blocks, block_cells(mapping, effects), strict=True):
-        for first in range(0, len(block.rows), config.ou_rows):
-            levels = cells[first : first + config.ou_rows].astype(np.int64)
-            # Conversion ascends, so a bitline gives most when all rows are full.
-            most = config.convert(levels.sum(axis=0) * full) * factors * steps
+        for run in row_runs(len(block.rows), config):
+            levels = cells[run].astype(np.int64)
+            most = _most(levels, config) * factors * steps
             above[block.channels] += np.maximum(most, 0).sum(axis=1)
             below[block.channels] -= np.minimum(most, 0).sum(axis=1)
             if config.signed == "offset":
@@ -34,11 +35,25 @@ def accumulator_bound(
     return np.maximum(above, below)
 
 
+def _most(levels: NDArray[np.int64], config: CrossbarConfig) -> NDArray[np.int64]:
+    """Most that the codes of a step can be together, of a run's bitlines, int64 (channels,
+    weight_bitlines)."""
+    full = (1 << config.dac_bits) - 1
+    units = -(-len(levels) // config.ou_rows)
+    # Conversion ascends, so a bitline gives most when all rows are full.
+    most = config.convert(greatest_levels(levels, config) * full) * units
+    if units == 1:
+        return most
+    # Nor do codes exceed sums by more than what they are rounded up by.
+    half = (1 << config.adc_shift) >> 1 if config.adc_rounding == "nearest" else 0
+    return np.minimum(most, levels.sum(axis=0) * full + units * half)
+
+
 def greatest_sum(mapping: LayerMapping) -> int:
     """Greatest bitline sum of an operation unit in a step that the weights allow; 0 without any."""
     config = mapping.config
     most = 0
     for cells in block_cells(mapping):
-        begins = np.arange(0, len(cells), config.ou_rows)
-        most = max(most, int(np.add.reduceat(cells, begins, axis=0, dtype=np.int64).max(initial=0)))
+        for run in row_runs(len(cells), config):
+            most = max(most, int(greatest_levels(cells[run], config).max(initial=0)))
     return most * ((1 << config.dac_bits) - 1)

@@ -50,6 +50,12 @@ class CrossbarTileConfig(EngineConfig):
         super().__post_init__()
         self._integers("ou_parallel")
         self._one_of("ou_parallel", (1, 2, 4))
+        if self.crossbar.ou_formation != "static":
+            raise UserError(
+                "The crossbar tile works on operation units of fixed rows, and ou_formation is "
+                f"{self.crossbar.ou_formation!r}; set it to 'static', or price it with 'steelyard "
+                "crossbar'."
+            )
         if self.weight_item_words > MAX_ITEM_WORDS:
             raise UserError(
                 f"A weight item of {self.ou_parallel} operation units of {self.crossbar.ou_rows} "

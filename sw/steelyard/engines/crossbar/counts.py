@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells
 from .crossbar import CrossbarConfig
+from .formation import live_rows, row_runs
 from .reaches import block_reaches
 
 __all__ = ["Activity", "Counts", "Tally", "count"]
@@ -22,9 +23,10 @@ class Counts:
     """Events of section 4 of docs/crossbar.md, and the traffic beside the crossbars."""
 
     ou_steps: int = 0
-    """Steps of operation units that were executed."""
+    """Steps of operation units that were executed; with dynamic formation, units formed."""
     ou_skipped: int = 0
-    """Steps left out because all input bits of the operation unit's rows were 0."""
+    """Steps left out because all input bits of the operation unit's rows were 0, or because rows
+    with an input bit filled fewer units."""
     adc_conversions: int = 0
     """Bitlines in use of executed steps, those left out aside."""
     dac_drives: int = 0
@@ -100,25 +102,21 @@ class Tally:
         inputs : uint8 (positions, pixels), activation + 128 of every row at every output pixel
         """
         mapping, config, pixels = self._mapping, self._config, inputs.shape[1]
-        live = _live(config)
         executed = drives = reads = taken = products = 0
         numbers = mapping.crossbar_numbers
         conversions = np.zeros(config.adc_bits + 1, np.int64)
         slowest = np.zeros((len(numbers), config.adc_bits + 1), np.int64)
         owners = np.searchsorted(numbers, mapping.places[:, 0])
         # Blocks with the same rows skip the same steps.
-        known: dict[bytes, tuple[NDArray[np.int64], int]] = {}
+        known: dict[bytes, tuple[NDArray[np.int64], int, int]] = {}
         blocks = zip(mapping.blocks, owners, self._resolved, strict=True)
         for block, owner, (bitlines, units) in blocks:
             key = block.rows.tobytes()
-            begins = np.arange(0, len(block.rows), config.ou_rows)
             if key not in known:
-                bits = _bits_of_runs(inputs[block.rows], config.ou_rows)
-                known[key] = live[bits].sum(axis=1), int(np.count_nonzero(bits))
-            steps, worked = known[key]
-            heights = np.minimum(len(block.rows) - begins, config.ou_rows)
+                known[key] = _steps(inputs[block.rows], config)
+            steps, tall, worked = known[key]
             across = -(-len(block.channels) // config.ou_weights)
-            own, tall = int(steps.sum()), int((steps * heights).sum())
+            own = int(steps.sum())
             executed += own * across
             conversions += steps @ bitlines
             slowest[owner] += steps @ units
@@ -148,7 +146,7 @@ class Tally:
         times : of a step by the most bits that a conversion in it resolves, float64 (sets, adc_bits
             + 1)
         """
-        mapping, live = self._mapping, _live(self._config).astype(np.float64)
+        mapping = self._mapping
         numbers = mapping.crossbar_numbers
         owners = np.searchsorted(numbers, mapping.places[:, 0])
         spent = np.zeros((len(numbers), len(times), inputs.shape[1]))
@@ -157,9 +155,32 @@ class Tally:
         for block, owner, (_, units) in blocks:
             key = block.rows.tobytes()
             if key not in known:
-                known[key] = live[_bits_of_runs(inputs[block.rows], self._config.ou_rows)]
+                known[key] = _executed(inputs[block.rows], self._config).astype(np.float64)
             spent[owner] += times @ units.T @ known[key]
         return spent.max(axis=0, initial=0)
+
+
+def _steps(inputs: NDArray[np.uint8], config: CrossbarConfig) -> tuple[NDArray[np.int64], int, int]:
+    """Executed steps of each run of a block, int64 (runs,); wordlines in them; and in how many
+    output pixels each run has any, all together."""
+    executed = _executed(inputs, config)
+    steps = executed.sum(axis=1, dtype=np.int64)
+    if config.ou_formation == "dynamic":
+        tall = int(live_rows(inputs, config).sum(dtype=np.int64))
+    else:
+        begins = np.arange(0, len(inputs), config.ou_rows)
+        tall = int(steps @ np.minimum(len(inputs) - begins, config.ou_rows))
+    return steps, tall, int(np.count_nonzero(executed))
+
+
+def _executed(inputs: NDArray[np.uint8], config: CrossbarConfig) -> NDArray[np.int64]:
+    """Executed steps of each run of a block at every output pixel, int64 (runs, pixels), of one
+    operation unit's channels."""
+    if config.ou_formation == "dynamic":
+        units = -(-live_rows(inputs, config) // config.ou_rows)
+        found: NDArray[np.int64] = units.sum(axis=0, dtype=np.int64)[None]
+        return found
+    return _live(config)[_bits_of_runs(inputs, config.ou_rows)]
 
 
 def _live(config: CrossbarConfig) -> NDArray[np.int64]:
@@ -187,7 +208,7 @@ def _resolved(
     found = []
     if config.adc_resolve == "all":
         for block in mapping.blocks:
-            runs = -(-len(block.rows) // config.ou_rows)
+            runs = len(row_runs(len(block.rows), config))
             own = np.zeros((2, runs, values), np.int64)
             own[0, :, -1] = len(block.channels) * config.weight_bitlines
             own[1, :, -1] = -(-len(block.channels) // config.ou_weights)

@@ -23,6 +23,7 @@ __all__ = [
     "ADC_RESOLVES",
     "ADC_ROUNDINGS",
     "CONSTANT_SETS",
+    "OU_FORMATIONS",
     "SIGNED_SCHEMES",
     "CrossbarConfig",
 ]
@@ -30,6 +31,7 @@ __all__ = [
 ADC_RANGES = ("unit", "full")
 ADC_ROUNDINGS = ("floor", "nearest")
 ADC_RESOLVES = ("all", "reach")
+OU_FORMATIONS = ("static", "dynamic")
 SIGNED_SCHEMES = ("differential", "offset")
 CONSTANT_SETS = ("isaac32", "mnsim", "yu2020")
 
@@ -57,6 +59,9 @@ class CrossbarConfig(Configuration):
     ou_columns: int = 8
     """Bitlines that an operation unit converts in a step: a multiple of a weight's bitlines, up to
     `columns`."""
+    ou_formation: str = "static"
+    """Rows of an operation unit: "static", always the same `ou_rows` of a block's, or "dynamic", in
+    each step so many of those that have an input bit."""
     cell_bits: int = 4
     """Bits in a cell: 1, 2, 4 or 8."""
     dac_bits: int = 1
@@ -82,6 +87,7 @@ class CrossbarConfig(Configuration):
         self._integers(
             "rows", "columns", "ou_rows", "ou_columns", "cell_bits", "dac_bits", "adc_bits"
         )
+        self._name("ou_formation", OU_FORMATIONS)
         self._name("adc_range", ADC_RANGES)
         self._name("adc_rounding", ADC_ROUNDINGS)
         self._name("adc_resolve", ADC_RESOLVES)
@@ -112,9 +118,11 @@ class CrossbarConfig(Configuration):
 
     def values(self, *, hashed: bool = False) -> dict[str, Any]:
         plain = super().values(hashed=hashed)
-        # Converters that resolve all bits are what they were before others could be had.
+        # At their defaults these are what they were before anything else could be had.
         if self.adc_resolve == "all":
             del plain["adc_resolve"]
+        if self.ou_formation == "static":
+            del plain["ou_formation"]
         return plain
 
     def canonical(self) -> str:

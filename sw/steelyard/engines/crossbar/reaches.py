@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .crossbar import CrossbarConfig
+from .formation import greatest_levels, row_runs
 from .index import Index, IndexReader, IndexWriter, bits_for
 
 __all__ = ["block_reaches", "decode_reaches", "reach_index"]
@@ -21,12 +22,15 @@ def block_reaches(
 ) -> list[NDArray[np.uint8]]:
     """Bits that every bitline of every block can reach, uint8 (runs, channels, weight_bitlines).
 
-    A run is an operation unit's rows; a bitline has a reach in each.
+    A run is an operation unit's rows; a bitline has a reach in each. With dynamic formation any
+    rows of a block meet, so it is one run, of which a bitline can reach its greatest cells.
 
     Parameters
     ----------
     cells : levels of every block, uint8 (rows, channels, weight_bitlines)
     """
+    if config.ou_formation == "dynamic":
+        return [config.reach(greatest_levels(levels, config)[None]) for levels in cells]
     return [
         config.reach(
             np.add.reduceat(levels, range(0, len(levels), config.ou_rows), axis=0, dtype=np.int64)
@@ -83,7 +87,7 @@ def decode_reaches(
     ]
     found = []
     for rows, channels in sizes:
-        block = np.empty((-(-rows // config.ou_rows), channels, bitlines), np.uint8)
+        block = np.empty((len(row_runs(rows, config)), channels, bitlines), np.uint8)
         for place in np.ndindex(block.shape):
             length = code = 0
             while (length, code) not in known[place[-1]]:

@@ -62,6 +62,11 @@ def test_derived_sizes_follow_from_the_fields():
             "choose one of them.",
         ),
         (
+            {"ou_formation": "live"},
+            "Configuration field 'ou_formation' must be one of 'static', 'dynamic', not 'live'; "
+            "choose one of them.",
+        ),
+        (
             {"adc_resolve": True},
             "Configuration field 'adc_resolve' must be one of 'all', 'reach', not True; "
             "choose one of them.",
@@ -137,22 +142,24 @@ def test_the_hash_depends_on_every_field_but_the_constant_set():
     changes = {
         "rows": 256, "columns": 256, "ou_rows": 8, "ou_columns": 16, "cell_bits": 8,
         "dac_bits": 2, "adc_bits": 7, "adc_range": "full", "adc_rounding": "nearest",
-        "signed": "offset", "adc_resolve": "reach",
+        "signed": "offset", "adc_resolve": "reach", "ou_formation": "dynamic",
     }  # fmt: skip
     texts = {config.with_(**{name: value}).canonical() for name, value in changes.items()}
-    assert len(texts | {config.canonical()}) == 12
+    assert len(texts | {config.canonical()}) == 13
 
 
 def test_toml_holds_every_field(tmp_path):
     path = tmp_path / "crossbar.toml"
-    for resolve in ("all", "reach"):
+    for resolve, formation in (("all", "static"), ("reach", "dynamic")):
         config = CrossbarConfig(
-            ou_rows=16, adc_range="full", constants="yu2020", adc_resolve=resolve
-        )
+            ou_rows=16, adc_range="full", constants="yu2020", adc_resolve=resolve,
+            ou_formation=formation,
+        )  # fmt: skip
         config.to_toml(path)
         assert CrossbarConfig.from_toml(path) == config
         assert ('adc_resolve = "reach"' in path.read_text()) == (resolve == "reach")
-        tile = configure("crossbar", crossbar=config)
+        assert ('ou_formation = "dynamic"' in path.read_text()) == (formation == "dynamic")
+        tile = configure("crossbar", crossbar=config.with_(ou_formation="static"))
         tile.to_toml(path)
         assert AcceleratorConfig.from_toml(path) == tile
 
@@ -163,7 +170,8 @@ def test_converters_that_resolve_all_bits_leave_hash_and_values_as_they_were():
         '{"adc_bits":8,"adc_range":"unit","adc_rounding":"floor","cell_bits":4,"columns":512,'
         '"dac_bits":1,"ou_columns":8,"ou_rows":9,"rows":512,"signed":"differential"}'
     )
-    assert "adc_resolve" not in configure("crossbar").values()["engine"]["crossbar"]
+    values = configure("crossbar").values()["engine"]["crossbar"]
+    assert not {"adc_resolve", "ou_formation"} & values.keys()
 
 
 def test_the_reach_of_a_bitline_is_that_of_its_greatest_code():
