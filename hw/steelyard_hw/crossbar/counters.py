@@ -1,6 +1,6 @@
 """Counters of what a layer's operation units do (docs/crossbar.md, section 4)."""
 
-from amaranth import Cat, Const, Module, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In
 
@@ -9,6 +9,7 @@ from steelyard.contract.registers import COUNTERS, UNIT_COUNTERS
 
 from ..lib.delay import delay
 from ..shell.ports import HostBus
+from .formation import counted
 
 __all__ = ["UnitCounters", "UnitEvent"]
 
@@ -16,13 +17,16 @@ BITS = 64
 
 
 class UnitEvent(data.StructLayout):
-    """An item of cells was worked on, on all lanes.
+    """An item of cells was worked on, on all lanes; with dynamic formation, one pass of it.
 
     Members
     -------
     valid : ``1``
     pairs : ``range(lanes * steps + 1)``
         Steps that were executed, summed over the lanes.
+    begins : ``1``, formed : ``range(lanes + 1)``, live : ``range(lanes * ou_rows + 1)``
+        In place of `pairs` and `rows` with dynamic formation: the item begins; of this pass, units
+        that were formed and rows that had an input bit, summed over the lanes.
     lanes : ``range(lanes + 1)``
         Lanes in use.
     units : ``range(ou_parallel + 1)``
@@ -38,17 +42,27 @@ class UnitEvent(data.StructLayout):
 
     def __init__(self, config: AcceleratorConfig):
         unit = config.engine.crossbar
+        steps, rows = _worked(config)
         super().__init__(
             {
                 "valid": 1,
-                "pairs": range(config.engine.lanes * unit.steps + 1),
+                **steps,
                 "lanes": range(config.engine.lanes + 1),
                 "units": range(config.engine.ou_parallel + 1),
-                "rows": range(unit.ou_rows + 1),
+                **rows,
                 "columns": range(config.engine.item_columns + 1),
                 **(_reached(config) if unit.adc_resolve == "reach" else {}),
             }
         )
+
+
+def _worked(config: AcceleratorConfig) -> tuple[dict[str, int | range], dict[str, range]]:
+    """Members of an event that say which steps were executed, and of which rows."""
+    unit = config.engine.crossbar
+    if unit.dynamic:
+        formed, live = counted(config)
+        return {"begins": 1, "formed": formed}, {"live": live}
+    return {"pairs": range(config.engine.lanes * unit.steps + 1)}, {"rows": range(unit.ou_rows + 1)}
 
 
 def _reached(config: AcceleratorConfig) -> dict[str, range]:
@@ -102,25 +116,27 @@ class UnitCounters(wiring.Component):
         write, read = stored.write_port(), stored.read_port()
 
         all_steps = event.lanes * config.engine.crossbar.steps
-        skipped = delay(m, (all_steps - event.pairs)[: len(all_steps)])
-        executed = delay(m, event.pairs)
-        drives = delay(m, event.pairs * event.rows)
+        if config.engine.crossbar.dynamic:
+            # Rows that waited from items before may form more units than their item has steps.
+            steps, skips = event.formed, Mux(event.begins, all_steps, 0) - event.formed
+            drives = delay(m, event.live)
+        else:
+            steps, skips = event.pairs, (all_steps - event.pairs)[: len(all_steps)]
+            drives = delay(m, event.pairs * event.rows)
+        skipped, executed = delay(m, skips), delay(m, steps)
         columns = delay(m, event.columns)
         units = delay(m, event.units)
         amounts = [
             delay(m, executed * units),
             delay(m, skipped * units),
-            delay(m, event.pairs * event.columns, 2),
+            delay(m, steps * event.columns, 2),
             delay(m, drives * units),
             delay(m, drives * columns),
         ]
         if config.engine.crossbar.adc_resolve == "reach":
             left_out = (event.columns - event.converted)[: len(event.columns)]
-            amounts[2] = delay(m, event.pairs * event.converted, 2)
-            amounts += [
-                delay(m, event.pairs * left_out, 2),
-                delay(m, event.pairs * event.decisions, 2),
-            ]
+            amounts[2] = delay(m, steps * event.converted, 2)
+            amounts += [delay(m, steps * left_out, 2), delay(m, steps * event.decisions, 2)]
         valid = delay(m, event.valid, 2, "valid", reset_less=False)
         sums = [Signal(BITS, name=name) for name in UNIT_COUNTERS[: len(amounts)]]
         with m.If(valid):

@@ -54,23 +54,35 @@ class CellsItem(data.StructLayout):
         No more operation units in this tile of pixels.
     count : ``count_bits``
         Output channels in use; none in a layer without weights.
+    begins, ends : ``1``
+        With dynamic formation only: its rows are the first, and the last, of their block.
     channels : ``ArrayLayout(channel_bits, item_weights)``
         Output channels.
     cells : ``ArrayLayout(cell_bits, ou_rows * item_columns)``
         Row by row.
+    reaches : ``ArrayLayout(reach_bits, item_columns)``
+        Bits that each bitline reaches; with dynamic formation and converters that stop only.
     """
 
     def __init__(self, config: AcceleratorConfig):
         unit = config.engine.crossbar
         cells = data.ArrayLayout(unit.cell_bits, unit.ou_rows * config.engine.item_columns)
+        parts = {"begins": 1, "ends": 1} if unit.dynamic else {}
+        reaches = {}
+        if config.engine.reach_bits:
+            reaches["reaches"] = data.ArrayLayout(
+                config.engine.reach_bits, config.engine.item_columns
+            )
         super().__init__(
             {
                 "kind": 1,
                 "last": 1,
                 "count": config.engine.count_bits,
+                **parts,
                 "channels": data.ArrayLayout(
                     config.engine.channel_bits, config.engine.item_weights
                 ),
                 "cells": cells,
+                **reaches,
             }
         )

@@ -23,7 +23,9 @@ __all__ = ["CrossbarTile"]
 class UnitIssue(wiring.Component):
     """Steps of one item of cells after the other, those left out in which no lane has a bit.
 
-    A step a cycle, without a gap between items; one without steps takes a cycle. The last step
+    A step a cycle, without a gap between items; one without steps takes a cycle. With dynamic
+    formation a step takes two passes, a cycle each, but for the first rows of a block, and the last
+    rows take the steps of all rows before them, in which some may wait. The last step
     waits until the sums have taken the products before, and, where new rows begin, until they are
     written: only there may an output channel come again.
 
@@ -43,6 +45,8 @@ class UnitIssue(wiring.Component):
         The new rows are complete; their steps.
     take : ``Out(1)``
         Strobe: they are in use from the next cycle on.
+    fresh, second : ``Out(1)``
+        Of a pass, with dynamic formation only; for :class:`.bitlines.Bitlines`.
     begins : ``Out(1)``
         Strobe: an item with weights begins in the next cycle.
     item : ``Out(CellsItem)``
@@ -67,6 +71,7 @@ class UnitIssue(wiring.Component):
                 "full": In(1),
                 "steps": In(steps),
                 "take": Out(1),
+                **({"fresh": Out(1), "second": Out(1)} if config.engine.crossbar.dynamic else {}),
                 "begins": Out(1),
                 "item": Out(CellsItem(config)),
                 "step": Out(steps),
@@ -81,13 +86,18 @@ class UnitIssue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        steps = self._config.engine.crossbar.steps
+        steps, dynamic = self._config.engine.crossbar.steps, self._config.engine.crossbar.dynamic
         load, finishes = Signal(), Signal()
         is_last, is_new, empty = Signal(), Signal(), Signal()
         rest = Signal(steps)
         run_steps = Signal(steps)
         all_steps, chosen = Signal(steps), Signal(steps)
         less = Signal(steps)
+        item_steps, stays, ends = all_steps, self.held, less == 0
+        if dynamic:
+            again, once, earlier = self._passes(m, load, all_steps, empty)
+            item_steps, stays = all_steps | earlier, self.held | again
+            ends = (less == 0) & (once | (chosen == 0))
         m.d.comb += [
             self.held.eq(self.working & is_last & self._spacing(m, finishes & ~empty, is_new)),
             finishes.eq(self.working & is_last & ~self.held),
@@ -101,7 +111,7 @@ class UnitIssue(wiring.Component):
             self.take.eq(load & self.new),
             self.begins.eq(load & (self.cells.payload.count != 0)),
             all_steps.eq(Mux(self.new, self.steps, run_steps)),
-            chosen.eq(Mux(load, Mux(self.begins, all_steps, 0), rest)),
+            chosen.eq(Mux(load, Mux(self.begins, item_steps, 0), rest)),
             less.eq(chosen & (chosen - 1)),
             self.valid.eq(self.working & ~self.held & ~empty),
             self.last.eq(is_last),
@@ -110,13 +120,18 @@ class UnitIssue(wiring.Component):
             self.token.count.eq(Mux(empty, 0, self.item.count)),
             self.token.channels.eq(self.item.channels),
         ]
-        with m.If(load | ~self.held):
+        with m.If(load | ~stays):
             m.d.sync += [
                 self.step.eq(chosen & ~less),
                 rest.eq(less),
-                is_last.eq(less == 0),
+                is_last.eq(ends),
                 self.first.eq(load),
             ]
+        if dynamic:
+            with m.If(load | ~self.held):
+                m.d.sync += self.second.eq(again & ~load)
+            with m.If(again):
+                m.d.sync += [is_last.eq(rest == 0), self.first.eq(0)]
         with m.If(load):
             m.d.sync += [
                 self.working.eq(1),
@@ -130,6 +145,24 @@ class UnitIssue(wiring.Component):
         with m.If(self.start):
             m.d.sync += self.working.eq(0)
         return m
+
+    def _passes(self, m, load, all_steps, empty):
+        """Whether the present step is passed again, whether the next one only once, and the steps
+        of the rows before an item that loads, if these end with it."""
+        steps = self._config.engine.crossbar.steps
+        payload = self.cells.payload
+        touched, before, prior = Signal(steps), Signal(steps), Signal(steps)
+        again, once, earlier = Signal(), Signal(), Signal(steps)
+        m.d.comb += [
+            before.eq(Mux(payload.begins, 0, touched)),
+            earlier.eq(Mux(payload.ends, before, 0)),
+            again.eq(self.working & ~self.item.begins & ~self.second & ~empty),
+            once.eq(Mux(load, payload.begins, self.item.begins)),
+            self.fresh.eq((self.step & prior) == 0),
+        ]
+        with m.If(load):
+            m.d.sync += [touched.eq(before | all_steps), prior.eq(before)]
+        return again, once, earlier
 
     def _spacing(self, m, finishes, is_new):
         """Whether the sums cannot take products yet, after those of the item that `finishes`."""
@@ -194,6 +227,19 @@ class CrossbarTile(Engine):
             bitlines.valid.eq(unit.valid),
             bitlines.first.eq(unit.first),
             bitlines.last.eq(unit.last),
+            *(
+                getattr(bitlines, name).eq(value)
+                for name, value in (
+                    (
+                        ("fresh", unit.fresh),
+                        ("second", unit.second),
+                        ("begins", unit.item.begins),
+                        ("ends", unit.item.ends),
+                    )
+                    if config.engine.crossbar.dynamic
+                    else ()
+                )
+            ),
             sums.products.eq(bitlines.products),
             self.o_valid.eq(sums.o_valid),
             sums.o_ready.eq(self.o_ready),
@@ -204,7 +250,7 @@ class CrossbarTile(Engine):
         self._tiles(m, self.start, unit, sums)
 
         m.d.comb += sums.token.eq(delay(m, unit.token, bitlines.latency, "token", reset_less=False))
-        self._event(m, gather, unit)
+        self._event(m, gather, unit, bitlines)
         return m
 
     def _items(self, m, begin, gather, unit):
@@ -256,32 +302,34 @@ class CrossbarTile(Engine):
             with m.Else():
                 m.d.comb += self.stall_weights.eq(1)
 
-    def _event(self, m, gather, unit):
+    def _event(self, m, gather, unit, bitlines):
         """What is counted of an item of cells, when its rows' steps have been counted."""
-        config = self._config
+        config, dynamic = self._config, self._config.engine.crossbar.dynamic
         event = Signal(UnitEvent(config))
         begins = Signal()
         each = config.engine.crossbar.ou_weights
         firsts = range(0, config.engine.item_weights, each)
         m.d.sync += begins.eq(unit.begins)
         m.d.comb += [
-            event.valid.eq(begins),
+            event.valid.eq(begins | unit.valid if dynamic else begins),
             event.lanes.eq(Mux(gather.run.final, self.layer.last_lanes, config.engine.lanes)),
-            event.rows.eq(gather.run.count),
+            (event.begins.eq(begins) if dynamic else event.rows.eq(gather.run.count)),
             event.units.eq(sum(unit.item.count > first for first in firsts)),
             event.columns.eq(unit.item.count * config.engine.crossbar.weight_bitlines),
         ]
-        cycles = gather.PAIRS_LATENCY
+        counted = {"pairs": (gather.pairs, gather.PAIRS_LATENCY)}
+        if dynamic:
+            latency = bitlines.counts_latency
+            counted = {"formed": (bitlines.formed, latency), "live": (bitlines.live, latency)}
         stops = config.engine.crossbar.adc_resolve == "reach"
         if stops:
             # Products take as long to be added up, and then have a way to go.
             m.submodules.reaches = reaches = Reaches(config)
-            m.d.comb += reaches.cells.eq(unit.item.cells)
-            cycles = max(cycles, reaches.latency)
-        event = delay(m, event, cycles, "event", reset_less=False)
-        pairs = delay(m, gather.pairs, cycles - gather.PAIRS_LATENCY)
-        m.d.comb += [self.event.eq(event), self.event.pairs.eq(pairs)]
-        if stops:
+            m.d.comb += reaches.item.eq(unit.item)
             for name in ("converted", "decisions"):
-                found = delay(m, getattr(reaches, name), cycles - reaches.latency)
-                m.d.comb += getattr(self.event, name).eq(found)
+                counted[name] = getattr(reaches, name), reaches.latency
+        cycles = max(latency for _, latency in counted.values())
+        event = delay(m, event, cycles, "event", reset_less=False)
+        m.d.comb += self.event.eq(event)
+        for name, (value, latency) in counted.items():
+            m.d.comb += getattr(self.event, name).eq(delay(m, value, cycles - latency))

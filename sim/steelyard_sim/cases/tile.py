@@ -27,6 +27,7 @@ from steelyard.engines.crossbar.crossbar import (
     ADC_RANGES,
     ADC_RESOLVES,
     ADC_ROUNDINGS,
+    OU_FORMATIONS,
     SIGNED_SCHEMES,
 )
 from steelyard.engines.crossbar.weights import pack_layer
@@ -138,7 +139,8 @@ def random_crossbar_tile_case(
     """Random layer of about `cycles` steps at most, by any mapping, in part with device effects.
 
     Weights and activations are of any density from nothing to dense. Converters of random
-    configurations stop at the bits that bitlines reach where the seed is odd.
+    configurations stop at the bits that bitlines reach where the seed is odd, and rows with an
+    input bit form their operation units where half of it is.
 
     Parameters
     ----------
@@ -151,7 +153,9 @@ def random_crossbar_tile_case(
         config = given or random_crossbar_tile_config(rng, cells=cells)
         if given is None:
             # Not drawn, so that what follows is the same for both.
-            unit = config.engine.crossbar.with_(adc_resolve=ADC_RESOLVES[seed % 2])
+            unit = config.engine.crossbar.with_(
+                adc_resolve=ADC_RESOLVES[seed % 2], ou_formation=OU_FORMATIONS[seed // 2 % 2]
+            )
             config = config.with_(crossbar=unit)
         kernel = int(rng.choice([1, 1, 2, 3]))
         inputs = int(rng.integers(1, 9))

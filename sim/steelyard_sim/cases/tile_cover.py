@@ -13,6 +13,7 @@ from steelyard.engines.crossbar.crossbar import (
     ADC_RANGES,
     ADC_RESOLVES,
     ADC_ROUNDINGS,
+    OU_FORMATIONS,
     SIGNED_SCHEMES,
 )
 from steelyard.errors import UserError
@@ -133,18 +134,38 @@ def possible_pairs(seed: int) -> set[Pair]:
     return set().union(*(pairs(random_config(rng)) for _ in range(SAMPLE)))
 
 
-def covering_configs(seed: int, count: int) -> list[AcceleratorConfig]:
-    """Configurations, each with more new pairs than others that were drawn beside it."""
+def covering_configs(
+    seed: int, count: int, formation: str | None = None
+) -> list[AcceleratorConfig]:
+    """Configurations, each with more new pairs than others that were drawn beside it.
+
+    Parameters
+    ----------
+    formation : of all of them, `ou_formation`; by default half of them have either
+    """
     rng = np.random.default_rng([seed, 5])
     met: set[Pair] = set()
     chosen: list[AcceleratorConfig] = []
     for _ in range(count):
         candidates = [random_config(rng) for _ in range(CANDIDATES)]
+        if formation is not None:
+            candidates = [own for own in candidates if _formed(own, formation) is not None]
         best = max(candidates, key=lambda config: len(pairs(config) - met))
         met |= pairs(best)
         # Not drawn, so that neither fields nor pairs depend on it: converters of every second
-        # one, from the first, stop at the bits that bitlines reach.
-        resolve = ADC_RESOLVES[(len(chosen) + 1) % 2]
-        unit = best.engine.crossbar.with_(adc_resolve=resolve)
-        chosen.append(best.with_(crossbar=unit))
+        # one, from the first, stop at the bits that bitlines reach, and in the second and third of
+        # every four rows with an input bit form operation units.
+        number = len(chosen)
+        unit = best.engine.crossbar.with_(adc_resolve=ADC_RESOLVES[(number + 1) % 2])
+        best = best.with_(crossbar=unit)
+        own = formation or OU_FORMATIONS[(number + 1) // 2 % 2]
+        chosen.append(_formed(best, own) or best)
     return chosen
+
+
+def _formed(config: AcceleratorConfig, formation: str) -> AcceleratorConfig | None:
+    """The same with such a formation; None if a weight item is too long for it."""
+    try:
+        return config.with_(crossbar=config.engine.crossbar.with_(ou_formation=formation))
+    except UserError:
+        return None

@@ -58,6 +58,7 @@ class _Counts:
     def __init__(self, case: CrossbarTileCase) -> None:
         self._layout = UnitEvent(case.config)
         self._steps = case.config.engine.crossbar.steps
+        self._dynamic = case.config.engine.crossbar.dynamic
         self._stops = case.config.engine.crossbar.adc_resolve == "reach"
         self.total = [0] * len(case.counts)
 
@@ -66,16 +67,20 @@ class _Counts:
         event = self._layout.from_bits(bits)
         if not event.valid:
             return
-        executed, drives = event.pairs * event.units, event.pairs * event.rows
+        all_steps = event.lanes * self._steps
+        if self._dynamic:
+            steps, drives, all_steps = event.formed, event.live, all_steps * event.begins
+        else:
+            steps, drives = event.pairs, event.pairs * event.rows
         amounts = [
-            executed,
-            event.lanes * self._steps * event.units - executed,
-            event.pairs * event.columns,
+            steps * event.units,
+            (all_steps - steps) * event.units,
+            steps * event.columns,
             drives * event.units,
             drives * event.columns,
         ]
         if self._stops:
-            amounts[2] = event.pairs * event.converted
-            amounts.append(event.pairs * (event.columns - event.converted))
-            amounts.append(event.pairs * event.decisions)
+            amounts[2] = steps * event.converted
+            amounts.append(steps * (event.columns - event.converted))
+            amounts.append(steps * event.decisions)
         self.total = [total + amount for total, amount in zip(self.total, amounts, strict=True)]

@@ -24,6 +24,7 @@ from steelyard.compile import Descriptor, compile
 from steelyard.contract import AcceleratorConfig
 from steelyard.engines import crossbar
 from steelyard.engines.crossbar import MAPPINGS, DeviceEffects, NetworkMapping
+from steelyard.engines.crossbar.crossbar import OU_FORMATIONS
 from steelyard.errors import UserError
 from steelyard.network import Conv, Network, golden
 from steelyard.network.random import random_conv, random_input, random_network
@@ -274,6 +275,11 @@ class CrossbarTileBench:
                 "weights all zero": not layer.weight.any(),
                 "no cells": not stored,
                 "more than 70 % zeros": np.mean(layer.weight == 0) > 0.7,
+                "of dynamic units": self._config.engine.crossbar.dynamic,
+                "of blocks with more rows than an OU": any(
+                    len(block.rows) > self._config.engine.crossbar.ou_rows
+                    for block in mapping.layers[layer.name].blocks
+                ),
                 "steps skipped": counts.ou_skipped > 0,
                 "all steps skipped": counts.ou_skipped > 0 and not counts.ou_steps,
                 "device effects": case.program.settings.effects is not None,
@@ -293,15 +299,18 @@ def _cpu_seconds() -> float:
     return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
-def run(seed: int, layers: int, configs: int, bar: ProgressBar) -> Summary:
+def run(
+    seed: int, layers: int, configs: int, bar: ProgressBar, formation: str | None = None
+) -> Summary:
     """Random layers on random configurations, at least `layers` in all.
 
     Parameters
     ----------
     configs : configurations, each of which is compiled
+    formation : `ou_formation` of all of them; by default half of them have either
     """
     summary = Summary()
-    chosen = covering_configs(seed, configs)
+    chosen = covering_configs(seed, configs, formation)
     possible = possible_pairs(seed)
     met = set().union(*(pairs(config) for config in chosen)) & possible
     summary.pairs, summary.possible_pairs = len(met), len(possible | met)
@@ -338,8 +347,13 @@ def run(seed: int, layers: int, configs: int, bar: ProgressBar) -> Summary:
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all that is random."
 )
+@click.option(
+    "--formation", type=click.Choice(OU_FORMATIONS), help="Of all configurations, not half of them."
+)
 @click.option("--json", "json_file", type=JSON_FILE, metavar="FILE", help="Write the summary here.")
-def command(count: int, configs: int, seed: int, json_file: Path | None) -> None:
+def command(
+    count: int, configs: int, seed: int, formation: str | None, json_file: Path | None
+) -> None:
     """Compare random layers on the crossbar tile's RTL with the golden crossbar.
 
     Exit status: 0 good, 1 anything differs, 2 the input is bad.
@@ -349,7 +363,7 @@ def command(count: int, configs: int, seed: int, json_file: Path | None) -> None
       python -m steelyard_sim.runs.tile --count 10 --configs 1
     """
     with ProgressBar(console=Console(stderr=True)) as bar:
-        summary = run(seed, count, configs, bar)
+        summary = run(seed, count, configs, bar, formation)
     _show(summary, seed)
     if json_file is not None:
         write_json(json_file, {"seed": seed, **vars(summary)}, "Summary")

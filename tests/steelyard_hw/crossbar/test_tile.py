@@ -123,6 +123,24 @@ def test_sums_and_counts_of_random_layers_on_random_tiles(seed):
     run_case(case, rng, *stalls)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_units_form_of_rows_with_a_bit_on_random_tiles(seed):
+    """Rows wait over two items and more, on each lane by itself; half of the converters stop."""
+    case, number = None, 100 * seed
+    while case is None:
+        number += 1
+        found = random_crossbar_tile_case(4 * number + 2 + seed % 2, cycles=300, cells=60)
+        unit = found.config.engine.crossbar
+        tall = max((len(block.rows) for block in found.mapping.blocks), default=0)
+        if tall > 2 * unit.ou_rows and unit.steps > 1 and found.counts[0]:
+            case = found
+    assert unit.dynamic and (unit.adc_resolve == "reach") == bool(seed % 2)
+    print(case)
+    rng = Random(seed)
+    stalls = rng.choice([(0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0.3, 0.3, 0.5)])
+    run_case(case, rng, *stalls, resets=[60] if seed == 2 else ())
+
+
 DENSE = configure(
     "crossbar",
     lanes=4,

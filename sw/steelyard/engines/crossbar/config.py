@@ -50,12 +50,6 @@ class CrossbarTileConfig(EngineConfig):
         super().__post_init__()
         self._integers("ou_parallel")
         self._one_of("ou_parallel", (1, 2, 4))
-        if self.crossbar.ou_formation != "static":
-            raise UserError(
-                "The crossbar tile works on operation units of fixed rows, and ou_formation is "
-                f"{self.crossbar.ou_formation!r}; set it to 'static', or price it with 'steelyard "
-                "crossbar'."
-            )
         if self.weight_item_words > MAX_ITEM_WORDS:
             raise UserError(
                 f"A weight item of {self.ou_parallel} operation units of {self.crossbar.ou_rows} "
@@ -132,14 +126,25 @@ class CrossbarTileConfig(EngineConfig):
 
     @property
     def weight_bits(self) -> int:
-        """Bits of a weight item: kind, last, count, then addresses or channels and cells."""
+        """Bits of a weight item: kind, last, count, then addresses or channels and cells, and what
+        dynamic formation needs: `part_bits` before them and `reach_bits` of each bitline."""
         unit = self.crossbar
         cells = unit.ou_rows * self.item_columns * unit.cell_bits
-        return (
-            2
-            + self.count_bits
-            + max(unit.ou_rows * self.address_bits, self.item_weights * self.channel_bits + cells)
-        )
+        held = self.part_bits + self.item_weights * self.channel_bits + cells
+        held += self.item_columns * self.reach_bits
+        return 2 + self.count_bits + max(unit.ou_rows * self.address_bits, held)
+
+    @property
+    def part_bits(self) -> int:
+        """Bits of a weight item that say which part of a block's rows it holds."""
+        return 2 if self.crossbar.dynamic else 0
+
+    @property
+    def reach_bits(self) -> int:
+        """Bits of a weight item for what each bitline reaches, where its own cells do not say it:
+        with dynamic formation."""
+        unit = self.crossbar
+        return unit.adc_bits.bit_length() if unit.dynamic and unit.adc_resolve == "reach" else 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

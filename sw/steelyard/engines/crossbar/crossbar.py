@@ -176,6 +176,11 @@ class CrossbarConfig(Configuration):
         return 8 // self.dac_bits
 
     @property
+    def dynamic(self) -> bool:
+        """Whether rows with an input bit form operation units anew in every step."""
+        return self.ou_formation == "dynamic"
+
+    @property
     def weight_bitlines(self) -> int:
         """Bitlines of one weight."""
         return self.slices * (2 if self.signed == "differential" else 1)

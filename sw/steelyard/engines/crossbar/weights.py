@@ -11,6 +11,7 @@ from ..timing import segments
 from .blocks import LayerMapping
 from .cells import DeviceEffects, block_cells
 from .config import CrossbarTileConfig
+from .reaches import block_reaches
 
 __all__ = ["Unit", "cells_items", "crossbar_convolution", "estimate", "pack_layer", "unpack_items"]
 
@@ -74,8 +75,14 @@ def _cells_items(
     channels: NDArray[np.int32],
     cells: NDArray[np.uint8],
     config: AcceleratorConfig[CrossbarTileConfig],
+    part: int = 0,
+    reaches: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint32]:
-    """Items of a run of rows: channels (n,), cells (rows, n, weight_bitlines)."""
+    """Items of a run of rows: channels (n,), cells (rows, n, weight_bitlines).
+
+    With dynamic formation `part` is 1 for the first rows of a block, and 2 more for the last, and
+    reaches, where items hold them, are (n, weight_bitlines).
+    """
     unit = config.engine.crossbar
     rows, total, bitlines = cells.shape
     width = config.engine.item_weights
@@ -86,16 +93,22 @@ def _cells_items(
     names[:total] = channels
     count = np.full(items, width)
     count[-1] = total - (items - 1) * width
+    held = np.zeros((items * width, bitlines), np.uint8)
+    if reaches is not None:
+        held[:total] = reaches
     grid = spread.reshape(unit.ou_rows, items, width * bitlines)
     levels = np.ascontiguousarray(grid.transpose(1, 0, 2))
     packed = []
     for first in range(0, items, BLOCK_ITEMS):
-        part = slice(first, first + BLOCK_ITEMS)
+        some = slice(first, first + BLOCK_ITEMS)
+        number = len(count[some])
         fields = [
-            _bits(names.reshape(items, -1)[part], config.engine.channel_bits),
-            _bits(levels[part].reshape(len(count[part]), -1), unit.cell_bits),
+            _bits(np.full((number, 1), part), config.engine.part_bits),
+            _bits(names.reshape(items, -1)[some], config.engine.channel_bits),
+            _bits(levels[some].reshape(number, -1), unit.cell_bits),
+            _bits(held.reshape(items, -1)[some], config.engine.reach_bits),
         ]
-        packed.append(_items(CELLS, count[part], fields, config))
+        packed.append(_items(CELLS, count[some], fields, config))
     return np.concatenate(packed)
 
 
@@ -106,30 +119,45 @@ def pack_layer(
 ) -> NDArray[np.uint32]:
     """Weight items of a layer, uint32 (n, item_words): rows, and the operation units on them.
 
-    A layer without weights has one item of rows and one of no cells.
+    A layer without weights has one item of rows and one of no cells. With dynamic formation the
+    rows of a block that has more of them than an operation unit pass for each item of its channels
+    anew, since sums of these wait for the rows that follow.
 
     Parameters
     ----------
     mapping : for the configuration's crossbar
     effects : effects of real devices on the cells
     """
-    size = config.engine.crossbar.ou_rows
-    rows: list[NDArray[np.int32]] = []
-    parts: list[NDArray[np.uint32]] = []
+    unit = config.engine.crossbar
     order: list[NDArray[np.uint32]] = []
-    for block, cells in zip(mapping.blocks, block_cells(mapping, effects), strict=True):
-        for first in range(0, len(block.rows), size):
-            rows.append(block.rows[first : first + size])
-            parts.append(_cells_items(block.channels, cells[first : first + size], config))
-    if not rows:
-        rows.append(np.zeros(1, np.int32))
-        parts.append(_items(CELLS, np.zeros(1, np.int64), [], config))
-    ahead = _rows_items(rows, config)
-    for run, cells_items in enumerate(parts):
-        order += [ahead[run : run + 1], cells_items]
+    cells = block_cells(mapping, effects)
+    reaches: list[NDArray[np.uint8]] | list[None] = [None] * len(cells)
+    if config.engine.reach_bits:
+        reaches = [own[0] for own in block_reaches(cells, unit)]
+    for block, own, reached in zip(mapping.blocks, cells, reaches, strict=True):
+        runs = [
+            slice(first, first + unit.ou_rows) for first in range(0, len(block.rows), unit.ou_rows)
+        ]
+        ahead = _rows_items([block.rows[run] for run in runs], config)
+        parts = []
+        for number, run in enumerate(runs):
+            part = (number == 0) + 2 * (number == len(runs) - 1)
+            parts.append(_cells_items(block.channels, own[run], config, part, reached))
+        if unit.dynamic and len(runs) > 1:
+            # The rows of a block pass once for each item of its channels.
+            passed = np.broadcast_to(ahead[:, None], (len(runs), len(parts[0]), ahead.shape[1]))
+            both = np.stack([passed, np.stack(parts)], axis=2)
+            order.append(both.swapaxes(0, 1).reshape(-1, ahead.shape[1]))
+        else:
+            for number, items in enumerate(parts):
+                order += [ahead[number : number + 1], items]
+    if not order:
+        nothing = _items(CELLS, np.zeros(1, np.int64), [], config)
+        order = [_rows_items([np.zeros(1, np.int32)], config), nothing]
     items = np.concatenate(order)
     # The last rows and the last cells of a tile of pixels.
-    items[[-1 - len(parts[-1]), -1], 0] |= np.uint32(2)
+    rows = np.flatnonzero(items[:, 0] & 1 == ROWS)
+    items[[rows[-1], -1], 0] |= np.uint32(2)
     return items
 
 
@@ -163,10 +191,11 @@ def unpack_items(
             continue
         if rows is None:
             raise ValueError(f"Weight item {item} holds cells, but no rows came before")
-        channels = numbers(item, low, config.engine.channel_bits, config.engine.item_weights)[
+        begin = low + config.engine.part_bits
+        channels = numbers(item, begin, config.engine.channel_bits, config.engine.item_weights)[
             :count
         ]
-        place = low + config.engine.item_weights * config.engine.channel_bits
+        place = begin + config.engine.item_weights * config.engine.channel_bits
         levels = numbers(item, place, unit.cell_bits, unit.ou_rows * config.engine.item_columns)
         used = levels.reshape(unit.ou_rows, config.engine.item_columns)[: len(rows)]
         cells = used[:, : count * unit.weight_bitlines].astype(np.uint8)
@@ -221,27 +250,45 @@ def cells_items(mapping: LayerMapping, config: AcceleratorConfig[CrossbarTileCon
 
 def _item_count(mapping: LayerMapping, config: AcceleratorConfig[CrossbarTileConfig]) -> int:
     """Weight items of a layer."""
-    runs = sum(-(-len(block.rows) // config.engine.crossbar.ou_rows) for block in mapping.blocks)
-    return runs + cells_items(mapping, config) if runs else 2
+    unit = config.engine.crossbar
+    rows = 0
+    for block in mapping.blocks:
+        runs = -(-len(block.rows) // unit.ou_rows)
+        across = -(-len(block.channels) // config.engine.item_weights)
+        rows += runs * across if unit.dynamic and runs > 1 else runs
+    return rows + cells_items(mapping, config) if rows else 2
 
 
 def _work(mapping: LayerMapping, config: AcceleratorConfig[CrossbarTileConfig]) -> int:
     """Cycles of a tile of pixels from its first row to its last product, if no step is skipped."""
     unit = config.engine.crossbar
-    # Runs of rows: rows, items of cells and output channels of the last item.
+    # Runs of rows: rows, items of cells, output channels of the last item, passes of a step.
     parts = []
     for block in mapping.blocks:
         full, rest = divmod(len(block.rows), unit.ou_rows)
         across = -(-len(block.channels) // config.engine.item_weights)
         final = len(block.channels) - (across - 1) * config.engine.item_weights
-        parts += [(full, unit.ou_rows, across, final), (int(rest > 0), rest, across, final)]
+        if unit.dynamic and len(block.rows) > unit.ou_rows:
+            runs = [
+                (1, unit.ou_rows, 1, 1),
+                (full - 1, unit.ou_rows, 1, 2),
+                (int(rest > 0), rest, 1, 2),
+            ]
+            counts = [config.engine.item_weights] * (across - 1) + [final]
+            parts += [
+                (n, rows, one, own, passes) for own in counts for n, rows, one, passes in runs
+            ]
+        else:
+            parts += [
+                (full, unit.ou_rows, across, final, 1), (int(rest > 0), rest, across, final, 1),
+            ]  # fmt: skip
     if not parts:
         return GATHER_CYCLES
     times, *columns = np.array(parts, np.int64).T
-    rows, items, last = (np.repeat(column, times) for column in columns)
+    rows, items, last, passes = (np.repeat(column, times) for column in columns)
     slot = max(unit.steps, config.engine.item_weights)
     # New rows wait until the products before are written.
-    first = np.maximum(unit.steps, np.append(0, last[:-1] + WRITE_CYCLES))
+    first = np.maximum(unit.steps * passes, np.append(0, last[:-1] + WRITE_CYCLES))
     busy = first + (items - 1) * slot
     # The next rows are taken when the last item but one has begun.
     ahead = np.where(items == 1, -unit.steps, np.where(items == 2, 0, busy - 2 * slot))

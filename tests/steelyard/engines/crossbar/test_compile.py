@@ -13,12 +13,19 @@ from steelyard.engines.crossbar import (
     CrossbarConfig,
     DeviceEffects,
     block_cells,
+    block_reaches,
     map_layer,
     map_network,
     operation_units,
     run,
 )
-from steelyard.engines.crossbar.weights import Unit, cells_items, pack_layer, unpack_items
+from steelyard.engines.crossbar.weights import (
+    Unit,
+    cells_items,
+    crossbar_convolution,
+    pack_layer,
+    unpack_items,
+)
 from steelyard.errors import DoesNotFit, UserError
 from steelyard.network import golden
 from steelyard.network.random import random_input, random_network
@@ -70,6 +77,53 @@ def test_items_hold_the_operation_units_in_order(name, mapping, parallel):
             assert unit.rows.tolist() == wanted.rows.tolist()
             assert unit.channels.tolist() == wanted.channels.tolist()
             assert (unit.cells == cells[wanted.block][wanted.within]).all()
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_rows_of_a_block_pass_for_each_item_of_channels_where_units_form_of_them(mapping, parallel):
+    unit = CrossbarConfig(rows=40, columns=64, ou_formation="dynamic", adc_resolve="reach")
+    config = SMALL.with_(crossbar=unit, ou_parallel=parallel)
+    plain = SMALL.with_(crossbar=unit.with_(ou_formation="static"), ou_parallel=parallel)
+    weight = np.random.default_rng(6).integers(-127, 128, (13, 5, 3, 3)).astype(np.int8)
+    weight[:, :, 0] = 0
+    mapped = map_layer(weight, unit, mapping)
+    packed = pack_layer(mapped, config)
+    assert len(packed) == crossbar_convolution(Descriptor(op=0), mapped, config).weight_count
+    found, parts = unpack_items(packed, config), []
+    flags = 2 + config.engine.count_bits
+    behind = flags + 2 + config.engine.item_weights * config.engine.channel_bits
+    behind += unit.ou_rows * config.engine.item_columns * unit.cell_bits
+    for item in packed:
+        word = int.from_bytes(item.astype("<u4").tobytes(), "little")
+        held = [word >> (behind + 4 * n) & 15 for n in range(config.engine.item_columns)]
+        if word & 1:
+            parts.append((word >> flags & 1, word >> (flags + 1) & 1, held))
+    width, number = config.engine.item_weights, 0
+    for block, cells in zip(mapped.blocks, block_cells(mapped), strict=True):
+        firsts = range(0, len(block.rows), unit.ou_rows)
+        (reaches,) = block_reaches([cells], unit)
+        for left in range(0, len(block.channels), width):
+            for first in firsts:
+                item, (begins, ends, reached) = found[number], parts[number]
+                number += 1
+                rows, channels = slice(first, first + unit.ou_rows), slice(left, left + width)
+                assert item.rows.tolist() == block.rows[rows].tolist()
+                assert item.channels.tolist() == block.channels[channels].tolist()
+                assert (item.cells == cells[rows, channels]).all()
+                assert (begins, ends) == (first == 0, first == firsts[-1])
+                held = reaches[0, channels].ravel().tolist()
+                assert reached == held + [0] * (len(reached) - len(held))
+    assert number == len(found)
+    # Blocks of no more rows than a unit, and those of one item of channels, are packed as before.
+    again = sum(
+        -(-len(block.rows) // unit.ou_rows) * ((len(block.channels) - 1) // width)
+        for block in mapped.blocks
+        if len(block.rows) > unit.ou_rows
+    )
+    before = pack_layer(map_layer(weight, plain.engine.crossbar, mapping), plain)
+    assert len(packed) == len(before) + again
+    assert (again > 0) == (mapping in ("traditional", "structured"))
 
 
 def test_operation_units_in_parallel_take_fewer_items_and_cycles():
