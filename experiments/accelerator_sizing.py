@@ -23,6 +23,8 @@ from amaranth.back import rtlil
 from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
 
 from steelyard.contract import configure
+from steelyard.engines.crossbar import CrossbarConfig
+from steelyard.engines.crossbar.crossbar import OU_FORMATIONS
 from steelyard_hw.accelerator import Accelerator
 from steelyard_hw.cells.target import Target
 from steelyard_hw.lib.tools import find_yosys
@@ -226,6 +228,9 @@ def fields():
 )
 @click.option("--tile", is_flag=True, help="The crossbar tile, not the array.")
 @click.option(
+    "--formation", type=click.Choice(OU_FORMATIONS), default="static", help="Of the tile's units."
+)
+@click.option(
     "--collisions",
     is_flag=True,
     help="Keep the logic that gives the old data when an address is read and written in one cycle.",
@@ -245,8 +250,12 @@ def main(**values):
     arguments = SimpleNamespace(**values)
     given = {field: getattr(arguments, field) for field in FIELDS}
     given = {field: value for field, value in given.items() if value is not None}
+    if arguments.tile:
+        given["crossbar"] = CrossbarConfig(ou_formation=arguments.formation)
     config = configure("crossbar" if arguments.tile else "array", **given)
-    across = f"tile{config.engine.ou_parallel}" if arguments.tile else config.engine.columns
+    across = config.engine.columns if not arguments.tile else (
+        f"tile{config.engine.ou_parallel}" + "-dynamic" * config.engine.crossbar.dynamic
+    )  # fmt: skip
     folder = arguments.folder / (
         f"{config.engine.lanes}x{across}" + "-collisions" * arguments.collisions
     )
