@@ -157,7 +157,7 @@ class Crossbars:
 
     def _weighted(
         self, run: _Run, inputs: NDArray[np.uint8]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    ) -> Iterator[tuple[NDArray[np.integer], NDArray[np.float64]]]:
         """Sums (occurrences, channels) of each bitline, and the weight of each occurrence."""
         bits = self._config.dac_bits
         squares = 4.0 ** (bits * np.arange(self._config.steps))
@@ -191,19 +191,24 @@ class Crossbars:
 
     def _gathered(
         self, run: _Run, inputs: NDArray[np.uint8]
-    ) -> Iterator[tuple[slice, Formed, list[NDArray[np.int64]]]]:
+    ) -> Iterator[tuple[slice, Formed, list[NDArray[np.integer]]]]:
         """Units that rows with an input bit form at some pixels, and sums (units, channels) of each
         bitline of a weight before conversion."""
-        bitlines, _, channels = run.levels.shape
-        for part, units in formed(inputs, self._config, bitlines * channels):
-            sums = []
-            for levels in run.levels:
-                cells = levels[units.rows].astype(np.int64)
+        bitlines, rows, channels = run.levels.shape
+        dtype = np.int16 if self._bound < 1 << 15 else np.int64
+        # Units with fewer rows are filled up with one of zeros.
+        table = np.zeros((rows + 1, bitlines * channels), dtype)
+        table[:rows] = run.levels.swapaxes(0, 1).reshape(rows, -1)
+        for part, units in formed(inputs, self._config, table.shape[1]):
+            sums = np.zeros((len(units.pixels), table.shape[1]), dtype)
+            cells = np.empty_like(sums)
+            for members, values in zip(units.rows, units.digits, strict=True):
+                # Every place is in range; the mode only spares a copy.
+                np.take(table, members, axis=0, out=cells, mode="clip")
                 if self._config.dac_bits > 1:
-                    cells *= units.digits[:, None]
-                # Without a unit there is no first one to add from.
-                sums.append(np.add.reduceat(cells, units.begins) if len(cells) else cells)
-            yield part, units, sums
+                    cells *= values[:, None].astype(dtype)
+                sums += cells
+            yield part, units, np.split(sums, bitlines, axis=1)
 
     def _formed(
         self, run: _Run, inputs: NDArray[np.uint8]
@@ -211,12 +216,12 @@ class Crossbars:
         """Products (pixels, channels) of inputs (rows, pixels) in units formed of them, some
         pixels at a time."""
         for part, units, sums in self._gathered(run, inputs):
-            total = np.zeros((len(units.begins), run.levels.shape[2]), np.int64)
-            if self._config.signed == "offset" and len(total):
-                total -= 128 * np.add.reduceat(units.digits, units.begins, dtype=np.int64)[:, None]
+            total = np.zeros((len(units.pixels), run.levels.shape[2]), np.int64)
+            if self._config.signed == "offset":
+                total -= 128 * units.digits.sum(axis=0, dtype=np.int64)[:, None]
             for factor, own in zip(self._factors, sums, strict=True):
                 self._read(own)
-                total += own * factor
+                total += own * np.int64(factor)
             total <<= (units.steps * self._config.dac_bits)[:, None]
             products = np.zeros((part.stop - part.start, total.shape[1]), np.int64)
             np.add.at(products, units.pixels, total)

@@ -15,8 +15,8 @@ from .crossbar import CrossbarConfig
 
 __all__ = ["Formed", "formed", "greatest_levels", "live_rows", "row_runs"]
 
-GATHERED = 1 << 21
-"""Cells that are gathered at once: their sums should stay in a core's cache, or near it."""
+GATHERED = 1 << 24
+"""Cells of rows that are gathered at once if all have a bit: sums should stay in a core's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +27,13 @@ class Formed:
     -------
     pixels : of each unit, intp (units,), counted from the first pixel of these
     steps : of each unit, intp (units,)
-    begins : first live row of each unit in `rows` and `digits`, intp (units,)
-    rows : live rows of all units, of one after the other: int32, counted in the block
-    digits : what is applied to them, uint8
+    rows : of each unit, intp (most rows, units), counted in the block; units with fewer are filled
+        up with the number of rows that the block has
+    digits : what is applied to these, uint8, 0 where they are filled up
     """
 
     pixels: NDArray[np.intp]
     steps: NDArray[np.intp]
-    begins: NDArray[np.intp]
     rows: NDArray[np.intp]
     digits: NDArray[np.uint8]
 
@@ -59,11 +58,14 @@ def formed(
         place = pixel * config.steps + step
         starts = np.flatnonzero(np.diff(place, prepend=-1))
         rank = np.arange(len(place)) - np.repeat(starts, np.diff(starts, append=len(place)))
-        begins = np.flatnonzero(rank % config.ou_rows == 0)
-        yield (
-            slice(first, first + len(part)),
-            Formed(pixel[begins], step[begins], begins, row, applied[pixel, step, row]),
-        )
+        within = rank % config.ou_rows
+        unit = np.cumsum(within == 0) - 1
+        begins = np.flatnonzero(within == 0)
+        shape = int(within.max(initial=-1)) + 1, len(begins)
+        members, values = np.full(shape, rows), np.zeros(shape, np.uint8)
+        members[within, unit], values[within, unit] = row, applied[pixel, step, row]
+        found = Formed(pixel[begins], step[begins], members, values)
+        yield slice(first, first + len(part)), found
 
 
 def digits(inputs: NDArray[np.uint8], step: int, config: CrossbarConfig) -> NDArray[np.uint8]:
