@@ -152,15 +152,20 @@ class CrossbarTile(Engine):
         Each cell of an operation unit gates its bits for every lane and adds them to its bitline;
         each weight has an accumulator in every lane. Where converters stop, cells are added up
         once more for all lanes: 767 and 724 for 9 rows of 8 bitlines of 4-bit cells and of 16 of 2
-        bits, 200 in the counters, by yosys of these parts alone.
+        bits, 200 in the counters, by yosys of these parts alone. Where units form of live rows, the
+        bits of a waiting sum take 2.25 in every lane, and each row 24 to be told apart: within 5 %
+        of what yosys adds to the bitlines of three tiles (docs/notes/crossbar.md).
         """
         engine = config.engine
         unit = engine.crossbar
         bits = unit.cell_bits * (1 if _multiplies(config) else unit.dac_bits)
         cells = engine.lanes * unit.ou_rows * engine.item_columns
         levels = unit.ou_rows * engine.item_columns * unit.cell_bits
-        reaches = _stops(config) * (200 + 2.7 * levels)
-        return round(4100 + 3.3 * cells * bits + 119 * engine.lanes * engine.item_weights + reaches)
+        reaches = _stops(config) * (200 + 2.7 * levels * (not unit.dynamic))
+        waiting = engine.item_columns * unit.greatest_sum.bit_length()
+        formed = unit.dynamic * engine.lanes * (2.25 * waiting + 24 * unit.ou_rows)
+        own = 3.3 * cells * bits + 119 * engine.lanes * engine.item_weights
+        return round(4100 + own + reaches + formed)
 
     def products(self, config: Config) -> int:
         """Multiplications of the counters, and of the cells where these take any."""
