@@ -132,7 +132,9 @@ def test_units_form_of_rows_with_a_bit_on_random_tiles(seed):
         found = random_crossbar_tile_case(4 * number + 2 + seed % 2, cycles=300, cells=60)
         unit = found.config.engine.crossbar
         tall = max((len(block.rows) for block in found.mapping.blocks), default=0)
-        if tall > 2 * unit.ou_rows and unit.steps > 1 and found.counts[0]:
+        # Where sums matter that are converted together: an ideal converter hides that.
+        lossy = not unit.adc_is_ideal and unit.ou_rows > 1
+        if tall > 2 * unit.ou_rows and unit.steps > 1 and found.counts[0] and lossy:
             case = found
     assert unit.dynamic and (unit.adc_resolve == "reach") == bool(seed % 2)
     print(case)
