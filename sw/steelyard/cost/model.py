@@ -238,7 +238,7 @@ def _crossbar_area(config: CrossbarConfig, constants: ConstantSet) -> tuple[floa
     """Area of a crossbar's cells, and of drivers and one operation unit's converters, um2."""
     _, adc_area = constants.adc(config.adc_bits)
     row = constants.row_area.value + constants.dac_area.value * 2 ** (config.dac_bits - 1)
-    if config.ou_formation == "dynamic":
+    if config.dynamic:
         row += constants.shift_add_area.value / ADDER_BITS + 8 * constants.buffer_area.value
     column = adc_area.value + constants.shift_add_area.value
     beside = (
@@ -251,7 +251,7 @@ def _crossbar_area(config: CrossbarConfig, constants: ConstantSet) -> tuple[floa
 
 def _selected_rows(mapping: LayerMapping, work: Activity) -> int:
     """Rows that all steps passed to find those with an input bit."""
-    if mapping.config.ou_formation == "static":
+    if not mapping.config.dynamic:
         return 0
     return mapping.unit_rows * mapping.config.steps * work.pixels
 

@@ -165,7 +165,7 @@ def _steps(inputs: NDArray[np.uint8], config: CrossbarConfig) -> tuple[NDArray[n
     output pixels each run has any, all together."""
     executed = _executed(inputs, config)
     steps = executed.sum(axis=1, dtype=np.int64)
-    if config.ou_formation == "dynamic":
+    if config.dynamic:
         tall = int(live_rows(inputs, config).sum(dtype=np.int64))
     else:
         begins = np.arange(0, len(inputs), config.ou_rows)
@@ -176,7 +176,7 @@ def _steps(inputs: NDArray[np.uint8], config: CrossbarConfig) -> tuple[NDArray[n
 def _executed(inputs: NDArray[np.uint8], config: CrossbarConfig) -> NDArray[np.int64]:
     """Executed steps of each run of a block at every output pixel, int64 (runs, pixels), of one
     operation unit's channels."""
-    if config.ou_formation == "dynamic":
+    if config.dynamic:
         units = -(-live_rows(inputs, config) // config.ou_rows)
         found: NDArray[np.int64] = units.sum(axis=0, dtype=np.int64)[None]
         return found

@@ -84,7 +84,7 @@ def live_rows(inputs: NDArray[np.uint8], config: CrossbarConfig) -> NDArray[np.i
 def row_runs(rows: int, config: CrossbarConfig) -> list[slice]:
     """Rows of a block of so many whose cells may meet in a bitline sum: those of one operation
     unit, or with dynamic formation all of them."""
-    size = config.ou_rows if config.ou_formation == "static" else max(rows, 1)
+    size = max(rows, 1) if config.dynamic else config.ou_rows
     return [slice(first, first + size) for first in range(0, rows, size)]
 
 

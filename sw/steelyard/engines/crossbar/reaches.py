@@ -29,7 +29,7 @@ def block_reaches(
     ----------
     cells : levels of every block, uint8 (rows, channels, weight_bitlines)
     """
-    if config.ou_formation == "dynamic":
+    if config.dynamic:
         return [config.reach(greatest_levels(levels, config)[None]) for levels in cells]
     return [
         config.reach(
