@@ -365,10 +365,12 @@ class Accelerator(wiring.Component):
         m.submodules.mover = mover = Mover(self._config, host.bus.signature)
         wiring.connect(m, sequencer.moves, mover.moves)
         wiring.connect(m, mover.activations, activations.moved)
-        moving = self.busy
+        moving, any_moves = self.busy, Signal()
+        m.d.sync += any_moves.eq(mover.under_way != 0)
         external, mine, hosts = self.external, mover.port, host.external
         m.d.comb += [
-            moving.eq(sequencer.busy | (mover.under_way != 0)),
+            # Counted a cycle late: this selects nearly everywhere.
+            moving.eq(sequencer.busy | any_moves),
             sequencer.under_way.eq(mover.under_way),
             self.begins.eq(host.start),
             external.command.payload.eq(
