@@ -165,6 +165,8 @@ def ring(*pieces, where="loader", config=SMALL):
                 ~started | (read["one_group_last"] == (layer.last_chunk_groups == 1)))  # fmt: skip
     bench.check("a start comes later", ~started | bench.begun)
     bench.check("a convolution is one", ~bench.begun | load["convolution"])
+    for side, design in (("loader", load), ("scheduler", read)):
+        bench.check(f"the {side} knows of pairs", ~bench.begun | (design["twice_1"] == twice))
     bench.check("idle before the start", started | (loader.done & scheduler.done))
 
     both = scheduler.issue & loader.window_valid
@@ -227,7 +229,7 @@ def ways(*pieces, columns=2):
     for late in range(cycles, cycles + 3):
         taps.append(bench.past(Value.cast(control)[2 + slots :], late, f"tap_{late}"))
         paired = array.layer.shared & array.layer.step2
-        two.append(bench.past(paired, late - 1, f"twice_{late}"))
+        two.append(bench.past(paired, late, f"twice_{late}"))
         known.append(bench.past(array.issue, late, f"known_{late}"))
     step = Mux(two[0], taps[0] == 2, taps[0] != 0)
     second = (taps[1] == 2) & ~two[1]
