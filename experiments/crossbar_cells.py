@@ -28,8 +28,9 @@ from unittest import mock
 import click
 import numpy as np
 import torch
+from crossbar_networks import compared
 
-from steelyard import data, importer, zoo
+from steelyard import zoo
 from steelyard.cost import compare, constant_set, price
 from steelyard.engines.crossbar import CrossbarConfig, activity, map_network
 from steelyard.engines.crossbar.crossbar import ADC_RESOLVES, OU_FORMATIONS, SIGNED_SCHEMES
@@ -38,9 +39,7 @@ from steelyard.engines.crossbar.golden import windows
 from steelyard.engines.crossbar.index import IndexWriter, bits_for
 from steelyard.files import replacing
 from steelyard.network import Conv, golden
-from steelyard.quantize import quantize
 
-CALIBRATION = 500
 SET = "yu2020"
 SCHEMES = ("differential", "offset", "two's complement", "one polarity")
 
@@ -232,18 +231,9 @@ def pattern_numbers(layer):
 def main(model, networks, images, bundled, output):
     """Print the three tables and write the figures."""
     torch.set_num_threads(1)
-    if bundled:
-        sample = zoo.sample()
-        train, test = sample.calibration, sample.test
-    else:
-        whole = data.find(None)
-        train, test = whole.train_images, whole.test_images
-    calibration, report, baseline = zoo.to_input(train[:CALIBRATION]), [], None
+    report, baseline = [], None
     print(CrossbarConfig(constants=SET))
-    for item in networks.split(","):
-        mapping, _, file = item.partition(":")
-        network = importer.load(quantize(zoo.load(model, file or None), calibration))
-        x = network.tensor(network.input).quantize(zoo.to_input(test[:images]))
+    for item, mapping, file, network, x in compared(model, networks, images, bundled=bundled):
         tensors = golden.run(network, x, trace=True, threads=1)
         prices = priced(network, mapping, tensors, images)
         baseline = baseline or prices

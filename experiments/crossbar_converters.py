@@ -21,8 +21,9 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from crossbar_networks import compared
 
-from steelyard import data, importer, zoo
+from steelyard import zoo
 from steelyard.cost import compare, constant_set, price
 from steelyard.engines.crossbar import (
     CrossbarConfig,
@@ -34,9 +35,7 @@ from steelyard.engines.crossbar import (
 from steelyard.engines.crossbar.golden import windows
 from steelyard.files import replacing
 from steelyard.network import Conv, golden
-from steelyard.quantize import quantize
 
-CALIBRATION = 500
 SET = "yu2020"
 
 
@@ -140,20 +139,11 @@ def executed(mapping, block, pixels):
 def main(model, networks, images, bundled, output):
     """Print both tables and write the figures."""
     torch.set_num_threads(1)
-    if bundled:
-        sample = zoo.sample()
-        train, test = sample.calibration, sample.test
-    else:
-        whole = data.find(None)
-        train, test = whole.train_images, whole.test_images
-    calibration, rows, baseline = zoo.to_input(train[:CALIBRATION]), [], {}
+    rows, baseline = [], {}
     print(CrossbarConfig(constants=SET))
     print("network                  resolve  converters   index   total  over plain  over same"
           "  area x  mnsim time x  mean bits  left out  index KiB")  # fmt: skip
-    for item in networks.split(","):
-        mapping, _, file = item.partition(":")
-        network = importer.load(quantize(zoo.load(model, file or None), calibration))
-        x = network.tensor(network.input).quantize(zoo.to_input(test[:images]))
+    for item, mapping, file, network, x in compared(model, networks, images, bundled=bundled):
         tensors = golden.run(network, x, trace=True, threads=1)
         for resolve in ("all", "reach"):
             config = CrossbarConfig(constants=SET, adc_resolve=resolve)

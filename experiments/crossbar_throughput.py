@@ -17,15 +17,13 @@ from pathlib import Path
 
 import click
 import torch
+from crossbar_networks import compared
 
-from steelyard import data, importer, zoo
+from steelyard import zoo
 from steelyard.cost import CONSTANTS
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.files import replacing
-from steelyard.quantize import quantize
 from steelyard.report import compare_with_traditional, throughput
-
-CALIBRATION = 500
 
 
 def line(name, plan, first):
@@ -64,21 +62,12 @@ def line(name, plan, first):
 def main(model, networks, images, budgets, constants, size, apart, bundled, output):
     """Print a table for each network and write the figures."""
     torch.set_num_threads(1)
-    if bundled:
-        sample = zoo.sample()
-        train, test = sample.calibration, sample.test
-    else:
-        whole = data.find(None)
-        train, test = whole.train_images, whole.test_images
     config = CrossbarConfig(rows=size, columns=size, constants=constants)
     print(config)
     wanted = [float(each) for each in budgets.split(",")]
-    calibration, written, baseline, unit = zoo.to_input(train[:CALIBRATION]), [], None, None
-    for item in networks.split(","):
-        mapping, _, file = item.partition(":")
-        quantized = importer.load(quantize(zoo.load(model, file or None), calibration))
-        codes = quantized.tensor(quantized.input).quantize(zoo.to_input(test[:images]))
-        found = compare_with_traditional(quantized, config, mapping, codes)
+    written, baseline, unit = [], None, None
+    for item, mapping, _, network, codes in compared(model, networks, images, bundled=bundled):
+        found = compare_with_traditional(network, config, mapping, codes)
         own = throughput(found, (), codes)[constants].unit
         unit = unit or own
         # The same mm2 for all: buffers of the traditional mapping differ a little by activations.

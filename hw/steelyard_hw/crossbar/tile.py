@@ -227,33 +227,27 @@ class CrossbarTile(Engine):
             bitlines.valid.eq(unit.valid),
             bitlines.first.eq(unit.first),
             bitlines.last.eq(unit.last),
-            *(
-                getattr(bitlines, name).eq(value)
-                for name, value in (
-                    (
-                        ("fresh", unit.fresh),
-                        ("second", unit.second),
-                        ("begins", unit.item.begins),
-                        ("ends", unit.item.ends),
-                    )
-                    if config.engine.crossbar.dynamic
-                    else ()
-                )
-            ),
             sums.products.eq(bitlines.products),
             self.o_valid.eq(sums.o_valid),
             sums.o_ready.eq(self.o_ready),
             self.o.eq(sums.o),
             self.busy.eq(sums.o_valid),
         ]
-        self._items(m, self.start, gather, unit)
-        self._tiles(m, self.start, unit, sums)
+        if config.engine.crossbar.dynamic:
+            m.d.comb += [
+                bitlines.fresh.eq(unit.fresh),
+                bitlines.second.eq(unit.second),
+                bitlines.begins.eq(unit.item.begins),
+                bitlines.ends.eq(unit.item.ends),
+            ]
+        self._items(m, gather, unit)
+        self._tiles(m, unit, sums)
 
         m.d.comb += sums.token.eq(delay(m, unit.token, bitlines.latency, "token", reset_less=False))
         self._event(m, gather, unit, bitlines)
         return m
 
-    def _items(self, m, begin, gather, unit):
+    def _items(self, m, gather, unit):
         """Rows go ahead of one item of cells, which is taken out of their way."""
         item = Signal(CellsItem(self._config))
         waiting, new, next_new = Signal(), Signal(), Signal()
@@ -273,10 +267,10 @@ class CrossbarTile(Engine):
             m.d.sync += next_new.eq(~is_cells)
             with m.If(is_cells):
                 m.d.sync += [waiting.eq(1), new.eq(next_new), item.eq(self.weights.payload)]
-        with m.If(begin):
+        with m.If(self.start):
             m.d.sync += [waiting.eq(0), next_new.eq(0)]
 
-    def _tiles(self, m, begin, unit, sums):
+    def _tiles(self, m, unit, sums):
         """Tile after tile of pixels; what holds the tile up."""
         layer = self.layer
         tiles = Countdown("tiles", layer.out_tiles.shape())
@@ -287,7 +281,7 @@ class CrossbarTile(Engine):
         with m.If(sums.drained):
             tiles.step(m, 0, 0)
             m.d.sync += [opened.eq(~tiles.last), self.done.eq(tiles.last)]
-        with m.If(begin):
+        with m.If(self.start):
             tiles.begin(m, layer.out_tiles)
             m.d.sync += [opened.eq(1), self.done.eq(0)]
 

@@ -18,9 +18,9 @@ class HostDecoder(wiring.Component):
     """Gives the host's bus to the spaces of its memories, registers and counters.
 
     No cycle of latency but, with `registered`, one of each place and write and one of `result`;
-    `select` is never late. Every space sees the place, cut off
-    to its range; only the one that the host addresses sees `write` and is heard. A space that is
-    not here reads as zero.
+    `select` is never late. An access a cycle. Every space sees the place, cut off to its range;
+    only the one that the host addresses sees `write` and is heard. A space that is not here reads
+    as zero.
 
     Parameters
     ----------

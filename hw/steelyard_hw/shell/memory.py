@@ -188,8 +188,8 @@ class ActivationMemory(wiring.Component):
         Write port of the output stage.
     host : ``In(HostBus(activation_words, L // 4))``
         Words, of which each 32 bits are lanes ``4*sub`` to ``4*sub + 3``, low byte first. With
-        `select` the read port is the host's, with `read_registers` from a cycle later on. A strobe
-        of `write` stores, whatever `select` is; never together with `write.en`.
+        `select` the read port is the host's, with `read_registers` from two cycles later on. A
+        strobe of `write` stores, whatever `select` is; never together with `write.en`.
     addend : ``In(AddendPort(config))``
         Read port of fused residual additions, through the block RAMs' write ports. Only with
         `fuses_additions`.

@@ -10,9 +10,9 @@ from steelyard.errors import DoesNotFit, UserError
 from steelyard.files import replacing
 from steelyard.network import Network
 
-from ..inputs.arrays import calibration_images
 from ..view.console import note, progress, warn
 from ..view.explore_tables import refused_line
+from .arrays import calibration_images
 
 if TYPE_CHECKING:
     from steelyard_boards import Board
