@@ -405,8 +405,12 @@ def fetch_bench(module=None):
     idle = ~design["running"] & (design["free"] == WeightFetch.DEPTH) & ~dut.o.valid
     bench.assume(~dut.start | idle)
     stable(bench, dut.o, "o", bits=1)
-    level = queue(bench, design, "buffer.", WeightFetch.DEPTH)
-    taken = design["free"] + design["left"] + level + sum(design["in_flight"])
+    behind = design["behind"]
+    apart = (design["produce"] - design["consume"])[: len(design["produce"])]
+    bench.check("pointers agree", apart == behind + dut.o.valid)
+    bench.check("items behind are in range", behind <= WeightFetch.DEPTH)
+    bench.cover("full", dut.o.valid & (behind == WeightFetch.DEPTH))
+    taken = design["free"] + design["left"] + behind + sum(design["in_flight"])
     bench.check("every place is accounted for", taken == WeightFetch.DEPTH)
     return bench, dut, design
 

@@ -147,6 +147,9 @@ def ring(*pieces, where="loader", config=SMALL):
     bench.check("the scheduler counts what is held",
                 ~started | (loaded == held + Mux(last_pass, group, 0)))  # fmt: skip
     bench.check("in the same places", ~started | ((head + loaded)[:slots] == written))
+    ahead = read["ahead"]
+    bench.check("and what is ahead", ~started | (group + ahead == loaded))
+    bench.check("missing is missing", ~started | (read["missing"] == (ahead == 0)))
     groups = Mux(last_chunk, layer.last_chunk_groups, layer.chunk_groups)
     left = read["groups"]
     tap, taps = read["tap"], read["taps"]
@@ -190,7 +193,7 @@ def test_loader_and_scheduler_never_work_on_the_same_group():
     ("where", "old", "new"),
     [
         ("loader", "free + self.group_free - taken", "free + self.group_free"),
-        ("scheduler", "no_group = group >= loaded", "no_group = group > loaded"),
+        ("scheduler", "missing.eq((ahead == 1) & ~arrives)", "missing.eq(0)"),
     ],
     ids=["loader", "scheduler"],
 )

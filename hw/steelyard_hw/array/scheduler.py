@@ -192,7 +192,7 @@ class Scheduler(wiring.Component):
         loaded = Signal(range(config.engine.window_groups + 1))
         first_chunk = Signal()
 
-        no_group = group >= loaded
+        no_group = self._missing(m, loops, loaded)
         no_drain = loops.pass_ends & ~self._drained(m, loops)
         running = Signal()
         m.d.comb += running.eq(~self.done)
@@ -241,6 +241,23 @@ class Scheduler(wiring.Component):
                 first_chunk.eq(1),
             ]
         return m
+
+    def _missing(self, m, loops, loaded):
+        """Whether the present group is not loaded yet: known a cycle ahead."""
+        # Groups from the present one on that are loaded; where a chunk ends, as many stay.
+        ahead = Signal.like(loaded, name="ahead")
+        missing = Signal(init=1)
+        arrives = self.group_loaded
+        with m.If(self.issue & loops.slot_ends):
+            m.d.sync += [ahead.eq(ahead - 1 + arrives), missing.eq((ahead == 1) & ~arrives)]
+            with m.If(loops.pass_ends & ~loops.passes.last):
+                # The next pass begins with the groups that this one had.
+                m.d.sync += [ahead.eq(loaded + arrives), missing.eq(0)]
+        with m.Else():
+            m.d.sync += [ahead.eq(ahead + arrives), missing.eq(missing & ~arrives)]
+        with m.If(self.start):
+            m.d.sync += [ahead.eq(0), missing.eq(1)]
+        return missing
 
     def _drained(self, m, loops):
         """Whether the last pass's sums will have left when this one's are captured."""

@@ -126,6 +126,8 @@ class Executor:
     Parameters
     ----------
     link : :class:`.link.Link`
+    answers
+        Stream of words from the accelerator.
     receiver : :class:`.frame.FrameReceiver`
     sender : :class:`.frame.FrameSender`
     payloads : :class:`.payloads.Payloads`
@@ -137,8 +139,9 @@ class Executor:
     state : ``Signal(State)``
     """
 
-    def __init__(self, m, link, receiver, sender, payloads, slot, replies):
-        self._m, self._link, self._receiver, self._sender = m, link, receiver, sender
+    def __init__(self, m, link, answers, receiver, sender, payloads, slot, replies):
+        self._m, self._link, self._answers = m, link, answers
+        self._receiver, self._sender = receiver, sender
         self._payloads, self._slot, self._replies = payloads, slot, replies
         self.state = Signal(State, name="state")
         self._last = Signal(16, name="last")  # sequence number executed last
@@ -167,7 +170,7 @@ class Executor:
             Strobe: it has one that belongs to none.
         """
         m = self._m
-        m.d.comb += self._replies.port.data.eq(self._link.i.payload)
+        m.d.comb += self._replies.port.data.eq(self._answers.payload)
         actions = {
             State.IDLE: lambda: self._idle(lost),
             State.OPEN: self._open,
@@ -246,7 +249,7 @@ class Executor:
             ]
 
     def _move(self):
-        m, i, port = self._m, self._link.i, self._replies.port
+        m, i, port = self._m, self._answers, self._replies.port
         m.d.comb += [
             i.ready.eq(self._remaining != 0),
             port.addr.eq(self._next_answer),

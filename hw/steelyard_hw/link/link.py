@@ -1,7 +1,7 @@
 """Link of a board: a serial line to the accelerator's two streams of words (docs/link.md)."""
 
 from amaranth.hdl import Module, ResetInserter, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract.frames import LINK_VERSION, OPENED_FIELDS, Request
@@ -28,7 +28,8 @@ class Link(wiring.Component):
     clock_hz : :class:`int`
         Frequency of the clock, told to the host.
     registered : :class:`bool`
-        Whether the frame memory's slow output gets a cycle of its own.
+        Whether the frame memory's slow output gets a cycle of its own, and words from the
+        accelerator places on their way.
 
     Attributes
     ----------
@@ -92,7 +93,7 @@ class Link(wiring.Component):
         m.submodules.payloads = payloads = Payloads(self._words, registered=self._registered)
         slot = Slot(receiver)
         replies = Replies(m, sender, self._words, [self._opened(), self._clock_hz])
-        executor = Executor(m, self, receiver, sender, payloads, slot, replies)
+        executor = Executor(m, self, self._answers(m), receiver, sender, payloads, slot, replies)
 
         wiring.connect(m, sender.o, wiring.flipped(self.line))
         wiring.connect(m, payloads.o, wiring.flipped(self.o))
@@ -106,6 +107,16 @@ class Link(wiring.Component):
         self._store(m, receiver, payloads, slot, known)
         executor.execute(opening, lost)
         return m
+
+    def _answers(self, m):
+        """Words from the accelerator: whether one can be taken is a register's answer."""
+        if not self._registered:
+            return self.i
+        m.submodules.answers_ahead = ahead = ResetInserter(self.reset)(
+            fifo.SyncFIFO(width=32, depth=2)
+        )
+        wiring.connect(m, wiring.flipped(self.i), ahead.w_stream)
+        return ahead.r_stream
 
     def _opened(self):
         """First word of the answer to OPEN."""

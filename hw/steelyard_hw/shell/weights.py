@@ -1,7 +1,7 @@
 """Weight fetch: the stream of weight items that the array consumes."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
@@ -26,7 +26,7 @@ class WeightFetch(wiring.Component):
     Attributes
     ----------
     DEPTH : :class:`int`
-        Items fetched ahead of the output register, at most.
+        Items fetched ahead of the one that is offered, at most.
     MEMORY_LATENCY : :class:`int`
         Cycles from `read.addr` to `read.data`.
 
@@ -71,35 +71,39 @@ class WeightFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.buffer = buffer = fifo.SyncFIFO(width=self._width, depth=self.DEPTH)
+        m.submodules.items = items = memory.Memory(shape=self._width, depth=2 * self.DEPTH, init=[])
+        write, read = items.write_port(), items.read_port(domain="comb")
         free = Signal(range(self.DEPTH + 1), init=self.DEPTH)
+        produce = Signal(range(2 * self.DEPTH))
+        consume = Signal(range(2 * self.DEPTH))
+        behind = Signal(range(self.DEPTH + 1))
         issue = Signal()
         leaves = Signal()
         left = Signal()
         in_flight = Signal(self.MEMORY_LATENCY + 1)
-        item = Signal(self._width, reset_less=True)
-        payload = Signal(self._width, reset_less=True)
 
         self._walk(m, issue, free != 0)
+        m.d.comb += [
+            write.en.eq(in_flight[-1]),
+            write.addr.eq(produce),
+            read.addr.eq(consume),
+            # The item offered lies at the read port until it is taken: what the array decides
+            # late moves an address, in place of a register as wide as the array.
+            self.o.payload.eq(read.data),
+            leaves.eq((behind != 0) & (~self.o.valid | self.o.ready)),
+        ]
         m.d.sync += [
             # Counted a cycle late, for the array decides late what it takes.
             left.eq(leaves),
             free.eq(free + left - issue),
             in_flight.eq(Cat(issue, in_flight)),
             # The block RAM's slow output gets a cycle of its own.
-            item.eq(self.read.data),
+            write.data.eq(self.read.data),
+            produce.eq(produce + write.en),
+            behind.eq(behind + write.en - leaves),
+            consume.eq(consume + (self.o.valid & self.o.ready)),
+            self.o.valid.eq((behind != 0) | (self.o.valid & ~self.o.ready)),
         ]
-        m.d.comb += [
-            buffer.w_data.eq(item),
-            buffer.w_en.eq(in_flight[-1]),
-            leaves.eq(buffer.r_rdy & (~self.o.valid | self.o.ready)),
-            buffer.r_en.eq(leaves),
-            self.o.payload.eq(payload),
-        ]
-        with m.If(leaves):
-            m.d.sync += [payload.eq(buffer.r_data), self.o.valid.eq(1)]
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
         return m
 
     def _walk(self, m, issue, room):
