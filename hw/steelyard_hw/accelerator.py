@@ -395,16 +395,28 @@ class Accelerator(wiring.Component):
             moved.valid.eq(mover.bus.write),
             moved.word.eq(mover.bus.data),
         ]
+        # Words to these come a cycle later: moves end several before a layer uses what they
+        # brought. Who has the buses is told as late, for the decoder is.
+        wait = int(self._config.memory.read_registers)
+        late = delay(m, moving, wait, "moving", reset_less=False)
+        place = {
+            name: delay(m, getattr(mover.bus, name), 1, f"moved_{name}")
+            for name in ("address", "sub", "data")
+        }
         shared = dict(spaces)
         for space in (Space.DESCRIPTORS, Space.PARAMETERS, Space.WEIGHTS):
             to = spaces[space]
             own = shared[space] = to.signature.create(path=("host", space.name.lower()))
+            name = space.name.lower()
+            written = mover.bus.write & (mover.space == space)
+            write = delay(m, written, 1, f"moved_write_{name}", reset_less=False)
             m.d.comb += [
                 to.select.eq(own.select),
-                to.address.eq(Mux(moving, mover.bus.address, own.address)),
-                to.sub.eq(Mux(moving, mover.bus.sub, own.sub)),
-                to.data.eq(Mux(moving, mover.bus.data, own.data)),
-                to.write.eq(Mux(moving, mover.bus.write & (mover.space == space), own.write)),
+                *(
+                    getattr(to, each).eq(Mux(late, mine, getattr(own, each)))
+                    for each, mine in place.items()
+                ),
+                to.write.eq(Mux(late, write, own.write)),
                 own.result.eq(to.result),
             ]
         return shared

@@ -75,9 +75,9 @@ class SerialAccelerator(wiring.Component):
         m.submodules.transmitter = transmitter = self._transmitter
         m.submodules.link = link = self._link
         accelerator = self._accelerator
-        # Registered, for it has a load in every control register.
+        # Registered, for it has a load in every control register, and far from the link is `busy`.
         reset = Signal()
-        m.d.sync += reset.eq(link.reset)
+        m.d.sync += [reset.eq(link.reset), link.busy.eq(accelerator.busy)]
         m.submodules.accelerator = ResetInserter(reset)(accelerator)
         wiring.connect(m, link.o, accelerator.i)
         wiring.connect(m, accelerator.o, link.i)
@@ -96,7 +96,6 @@ class SerialAccelerator(wiring.Component):
             self.tx.eq(transmitter.tx),
             link.byte_valid.eq(receiver.valid),
             link.byte.eq(receiver.payload),
-            link.busy.eq(accelerator.busy),
             self.busy.eq(accelerator.busy | link.active | transmitter.busy),
         ]
         return m

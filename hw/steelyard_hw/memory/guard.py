@@ -24,7 +24,7 @@ class PortGuard(wiring.Component):
     Members
     -------
     reset : ``In(1)``
-        The user is reset in this cycle; what it shows is of no meaning.
+        The user's registers are reset at the end of this cycle, in which it holds its part still.
     user : ``In(MemoryPort(address_bits))``
         To the user.
     memory : ``Out(MemoryPort(address_bits))``
@@ -47,7 +47,8 @@ class PortGuard(wiring.Component):
         ending = Signal()
         # A bit more than a burst has: one that is set holds up commands.
         writes, reads = (Signal(WORDS_BITS + 1, name=name) for name in ("writes", "reads"))
-        quiet = ~self.reset & ~ending
+        # In the first cycle of a reset the user still does what it would without.
+        quiet = ~ending
         able = quiet & ~writes[-1] & ~reads[-1]
         command = memory.command.payload
         m.d.comb += [

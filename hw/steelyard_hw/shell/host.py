@@ -65,7 +65,7 @@ class HostPort(wiring.Component):
         If `config` is no :class:`~steelyard.contract.AcceleratorConfig`.
     """
 
-    READ_LATENCY = 8
+    READ_LATENCY = 9
     READ_CYCLES = READ_LATENCY + 1
     START_GUARD = 4
 

@@ -204,7 +204,7 @@ class ActivationMemory(wiring.Component):
     """
 
     WRITE_LATENCY = 1
-    HOST_LATENCY = 5
+    HOST_LATENCY = 6
 
     def __init__(self, config: AcceleratorConfig):
         if not isinstance(config, AcceleratorConfig):
@@ -294,7 +294,9 @@ class ActivationMemory(wiring.Component):
             self._find(m, others)
 
         words = Array(Cat(output[first : first + 4]) for first in range(0, self._banks, 4))
-        m.d.comb += host.result.eq(words[Cat(host.sub, host.address[:low])])
+        # Banks lie all over a large device.
+        answers = m.d.sync if self._registered else m.d.comb
+        answers += host.result.eq(words[Cat(host.sub, host.address[:low])])
         return m
 
     def _shared_ports(self, m):

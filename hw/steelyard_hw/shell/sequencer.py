@@ -293,14 +293,16 @@ class Sequencer(wiring.Component):
                 if self._moves:
                     with m.If(moves(self.layer)):
                         m.d.sync += self.go.eq(0)
+                        if self._config.output.tables:
+                            m.d.sync += self.copy.eq(0)
                         m.next = "MOVE"
             if self._moves:
                 self._move(m, fetch, left, counters, counting, counter)
             if self._config.output.tables:
                 with m.State("TABLE"):
-                    m.d.comb += [counting.eq(1), counters.active.eq(1), self.copy.eq(1)]
+                    m.d.comb += [counting.eq(1), counters.active.eq(1)]
                     with m.If(self.copied):
-                        m.d.sync += self._goes()
+                        m.d.sync += [*self._goes(), self.copy.eq(0)]
                         m.next = "WAIT"
             with m.State("WAIT"):
                 m.next = "RUN"
@@ -387,5 +389,5 @@ class Sequencer(wiring.Component):
     def _copy_first(self, m):
         """Let a layer with a table wait until that has been copied."""
         with m.If(self.layer.table):
-            m.d.sync += [self.go.eq(0), self.convolve.eq(0)]
+            m.d.sync += [self.go.eq(0), self.convolve.eq(0), self.copy.eq(1)]
             m.next = "TABLE"

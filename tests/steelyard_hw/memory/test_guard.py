@@ -50,7 +50,10 @@ class Rig:
         return self.violation
 
     async def work(self, ctx, commands, words, count, rng, cycles=5000):
-        """Words read, of commands, words and takings that stall, in a limited time."""
+        """Words read, of commands, words and takings that stall, in a limited time.
+
+        What waits when that is over is still offered, as a reset finds it.
+        """
         user, got = self.guard.user, []
         commands, words = list(commands), list(words)
         for _ in range(cycles):
@@ -70,17 +73,22 @@ class Rig:
             got += [payload] * taken[2]
             if not commands and not words and len(got) == count:
                 break
-        for name in (user.command.valid, user.write.valid, user.read.ready):
-            ctx.set(name, 0)
+        for each, waits in ((user.command, commands), (user.write, words)):
+            ctx.set(each.valid, bool(waits) and ctx.get(each.valid))
+            if waits:
+                ctx.set(each.payload, waits[0])
+        ctx.set(user.read.ready, 0)
         return got
 
     async def reset(self, ctx, cycles):
-        """Reset the user, who shows anything meanwhile."""
+        """Reset the user, who shows anything from the second cycle on."""
         user = self.guard.user
         ctx.set(self.guard.reset, 1)
+        await ctx.tick()
         for name in (user.command.valid, user.write.valid, user.read.ready):
             ctx.set(name, 1)
-        await ctx.tick().repeat(cycles)
+        if cycles > 1:
+            await ctx.tick().repeat(cycles - 1)
         for name in (user.command.valid, user.write.valid, user.read.ready, self.guard.reset):
             ctx.set(name, 0)
 
