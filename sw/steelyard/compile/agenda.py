@@ -7,7 +7,7 @@ from itertools import accumulate
 from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor
 from ..contract.registers import Space
-from .areas import Area, Part, Task, side_by_side
+from .areas import Area, Part, Task, inner, side_by_side
 from .external import Need
 from .layer_plans import LayerPlan
 from .memory import Buffer
@@ -26,6 +26,7 @@ class Item:
     stores : whether it goes to external memory; else it comes from there, if it is moved
     ready : part before which it cannot be loaded, for others before make it
     bases : where it may lie
+    words : that are kept for it there
     within : area whose place it takes, None for none
     base : where it lies, once that is known
     needed : move that must be done before its first part
@@ -37,14 +38,15 @@ class Item:
     stores: bool
     ready: int
     bases: range
+    words: int
     within: "Item | None" = None
     base: int = -1
     needed: int = 0
 
     @property
     def end(self) -> int:
-        """Word behind it."""
-        return self.base + self.area.size
+        """Word behind its place."""
+        return self.base + self.words
 
 
 @dataclass
@@ -126,16 +128,23 @@ class Agenda:
         places = [_places(b.tasks, room, n % 2 == 1) for n, (b, room) in enumerate(rooms)]
         found = []
         first = 0
+        kept: dict[tuple[int, int], Item] = {}
         for task, block in zip(self.tasks, block_of, strict=True):
             own: dict[Area, Item] = {}
-            for (area, (begin, end)), bases in zip(task.areas.items(), places[block], strict=False):
+            spans = zip(task.areas.items(), places[block], strict=False)
+            for number, ((area, (begin, end)), (bases, words)) in enumerate(spans):
                 stores = area.moved and area == task.output
                 known = made.setdefault(self.root(area.tensor), [])
                 channel = self.start(area.tensor) + area.first
                 ready = 0
                 if area.moved and not stores:
                     ready = _ready(known, channel, area)
-                item = Item(area, first + begin, first + end, stores, ready, bases)
+                words = words if not area.moved else area.size
+                item = Item(area, first + begin, first + end, stores, ready, bases, words)
+                if not area.moved:
+                    # One place for all tasks of a block, kept from the first to the last.
+                    item.within = kept.get((block, number))
+                    kept.setdefault((block, number), item).last = item.last
                 if stores:
                     known.append((channel, channel + area.channels, *area.words, item.last))
                     if task.in_place and task.added is not None:
@@ -232,20 +241,36 @@ class Agenda:
         return self.queues[space][-1]
 
 
-def _places(tasks: Sequence[Task], room: tuple[int, int], down: bool) -> list[range]:
-    """Places of each area of some tasks: as many tasks side by side as there is room for.
+def _places(tasks: Sequence[Task], room: tuple[int, int], down: bool) -> list[tuple[range, int]]:
+    """Places of each area of some tasks, and its words.
+
+    What a task hands on has one place, what is loaded and stored as many side by side as there is
+    room for.
 
     Parameters
     ----------
     down : whether they begin at the end. From one block to the next they begin at the other end,
         where there is room sooner.
     """
-    sizes = side_by_side(tasks)
-    words, (low, high) = sum(sizes), room
-    copies = (high - low) // words if words else 0
-    first, step = (high - words, -words) if down else (low, words)
-    offsets = [0, *accumulate(sizes)]
-    return [range(first + each, first + each + copies * step, step or 1) for each in offsets[:-1]]
+    sizes, (low, high) = side_by_side(tasks), room
+    within = inner(tasks)
+    fixed, words = (
+        sum(size for size, mine in zip(sizes, within, strict=True) if mine == kind)
+        for kind in (True, False)
+    )
+    copies = (high - low - fixed) // words if words else 0
+    single, first, step = (
+        (high - fixed, high - fixed - words, -words) if down else (low, low + fixed, words)
+    )
+    found = []
+    for size, mine in zip(sizes, within, strict=True):
+        if mine:
+            found.append((range(single, single + 1), size))
+            single += size
+        else:
+            found.append((range(first, first + copies * step, step or 1), size))
+            first += size
+    return found
 
 
 def _ready(known: Sequence[tuple[int, int, int, int, int]], channel: int, area: Area) -> int:

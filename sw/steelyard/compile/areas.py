@@ -7,7 +7,7 @@ from functools import cached_property
 from .step import Step
 from .strips import Strip
 
-__all__ = ["Area", "Block", "Part", "Task", "side_by_side"]
+__all__ = ["Area", "Block", "Part", "Task", "inner", "room_of", "side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,21 @@ def side_by_side(tasks: Sequence[Task]) -> list[int]:
         sizes += [0] * (len(own) - len(sizes))
         sizes = [max(pair) for pair in zip(sizes, own + [0] * len(sizes), strict=False)]
     return sizes
+
+
+def inner(tasks: Sequence[Task]) -> list[bool]:
+    """Whether each area of some tasks, in their order, lies nowhere but on the chip.
+
+    While one task is computed none of another needs its place.
+    """
+    longest = max((list(task.areas) for task in tasks), key=len, default=[])
+    return [not area.moved for area in longest]
+
+
+def room_of(tasks: Sequence[Task], copies: int) -> int:
+    """Words for some tasks, of which so many have at a time what is loaded and stored."""
+    sizes = zip(side_by_side(tasks), inner(tasks), strict=True)
+    return sum(size * (1 if within else copies) for size, within in sizes)
 
 
 @dataclass(frozen=True)

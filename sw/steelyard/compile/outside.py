@@ -33,6 +33,7 @@ class Division:
     maps : words of external memory that the others take, and where these begin there, in
         activation words; those of no tensor for what goes from layer to layer within tasks
     blocks : tasks of all layers that compute something
+    ways : of each block, which of the ways to cut weights it has
     rooms : words (first, last exclusive) that each block has for its tasks
     same : buffers that lie where others do, by name
     """
@@ -41,6 +42,7 @@ class Division:
     bases: dict[str, int]
     maps: tuple[int, dict[str, int]]
     blocks: tuple[Block, ...]
+    ways: tuple[int, ...]
     rooms: tuple[tuple[int, int], ...]
     same: dict[str, str]
 
@@ -72,7 +74,7 @@ def least_room(
 
 def divide(
     network: Network,
-    plans: Sequence[LayerPlan],
+    ways: Sequence[Sequence[LayerPlan]],
     buffers: Sequence[Buffer],
     places: Places,
     config: AcceleratorConfig,
@@ -81,7 +83,7 @@ def divide(
     spare: int,
     longest: int,
     weights: int,
-    cut: dict[Any, Block | None],
+    cut: Sequence[dict[Any, Block | None]],
     known: dict[Any, int],
 ) -> Division | None:
     """Leave tensors on the chip, small ones first, as long as all layers can be computed.
@@ -90,12 +92,15 @@ def divide(
 
     Parameters
     ----------
+    ways : plans of all layers, of each way to cut their weights in slices; every block takes the
+        fastest. What lies on the chip is decided by the first of them.
     spare : smallest tasks that every layer whose tensors lie outside has room for
     longest : layers that tasks go through at most
     weights : items that weights may take to be kept while tasks run
-    cut : blocks of the same plans that were cut before, to which others are added
-    known : words of the smallest tasks of the same plans, the same way
+    cut : blocks of each of the ways that were cut before, to which others are added
+    known : words of the smallest tasks of the first way, the same way
     """
+    plans = ways[0]
     size = config.memory.activation_words
     every = buffers
     buffers, same = _in_place(network, plans, buffers, places)
@@ -104,11 +109,12 @@ def divide(
     def root(name: str) -> str:
         return same.get(places.buffer(name), places.buffer(name))
 
-    def cutter(inside: Sequence[Buffer]) -> Cutter:
+    def cutter(inside: Sequence[Buffer], way: int = 0) -> Cutter:
         names = {each.name for each in inside}
         return Cutter(
-            network=network, plans=plans, config=config, batch=batch,
-            outside=lambda name: root(name) not in names, together=2, weights=weights, known=cut,
+            network=network, plans=ways[way], config=config, batch=batch,
+            outside=lambda name: root(name) not in names, together=2, weights=weights,
+            known=cut[way],
         )  # fmt: skip
 
     def touched(plan: LayerPlan) -> tuple[str, ...]:
@@ -150,19 +156,21 @@ def divide(
     # In external memory each tensor has its own place.
     lying = {each.name for each in inside}
     same = {name: other for name, other in same.items() if other in lying}
-    blocks = _blocks(
-        network, plans, cutter(inside), computing,
+    found = _blocks(
+        network, [cutter(inside, way) for way in range(len(ways))], computing,
         lambda layers: _room(inside, bases, layers, size), root, longest,
     )  # fmt: skip
-    if blocks is None:
+    if found is None:
         return None
+    blocks = [block for block, _ in found]
     rooms = tuple((_top(inside, bases, block.layers), size) for block in blocks)
     within = {root(plans[number].layer.output) for block in blocks for number in block.layers[:-1]}
     outside = [each for each in every if same.get(each.name, each.name) not in lying]
     stored = [_during(each, blocks) for each in outside if each.name not in within]
     words, places_of = assign(stored) if stored else (0, {})
     places_of |= dict.fromkeys(within, 0)
-    return Division(tuple(inside), bases, (words, places_of), tuple(blocks), rooms, same)
+    taken = tuple(way for _, way in found)
+    return Division(tuple(inside), bases, (words, places_of), tuple(blocks), taken, rooms, same)
 
 
 def _during(buffer: Buffer, blocks: Sequence[Block]) -> Buffer:
@@ -194,17 +202,20 @@ def _room(inside: Sequence[Buffer], bases: dict[str, int], layers: Sequence[int]
 
 def _blocks(
     network: Network,
-    plans: Sequence[LayerPlan],
-    cutter: Cutter,
+    cutters: Sequence[Cutter],
     computing: Sequence[int],
     room: Callable[[Sequence[int]], int],
     root: Callable[[str], str],
     longest: int,
-) -> list[Block] | None:
-    """Blocks of the least cycles together; None if a layer's smallest tasks find no room."""
+) -> list[tuple[Block, int]] | None:
+    """Blocks of the least cycles together, and which of the cutters made each.
+
+    None if a layer's smallest tasks find no room.
+    """
+    cutter, plans = cutters[0], cutters[0].plans
     uses = Counter(name for layer in network.layers for name in layer.inputs)
     uses.update(network.outputs)
-    best: list[tuple[int, list[Block]] | None] = [(0, [])]
+    best: list[tuple[int, list[tuple[Block, int]]] | None] = [(0, [])]
     for end in range(len(computing)):
         found = None
         for begin in range(end, max(end - longest, -1), -1):
@@ -212,20 +223,30 @@ def _blocks(
             if begin < end and not _follows(plans, cutter, uses, *layers[:2]):
                 break
             before = best[begin]
-            block = None
-            if before is not None:
-                # What a task writes is not to take the place of what the next one reads.
-                ends = plans[layers[0]].layer.inputs[0], plans[layers[-1]].layer.output
-                apart = begin == end or root(ends[0]) != root(ends[1])
-                own = room(layers) if apart else 0
-                block = cutter.block(layers, own)
-            if before is None or block is None:
+            if before is None:
                 continue
-            cost = before[0] + block.cost
-            if found is None or cost < found[0]:
-                found = cost, [*before[1], block]
+            # What a task writes is not to take the place of what the next one reads.
+            ends = plans[layers[0]].layer.inputs[0], plans[layers[-1]].layer.output
+            apart = begin == end or root(ends[0]) != root(ends[1])
+            own = room(layers) if apart else 0
+            for way in _unlike(cutters, layers):
+                block = cutters[way].block(layers, own)
+                if block is not None and (found is None or before[0] + block.cost < found[0]):
+                    found = before[0] + block.cost, [*before[1], (block, way)]
         best.append(found)
     return None if best[-1] is None else best[-1][1]
+
+
+def _unlike(cutters: Sequence[Cutter], layers: Sequence[int]) -> list[int]:
+    """Cutters that cut the weights of some layers in other slices than those before them."""
+    sizes = [
+        tuple(
+            tuple(step.descriptor.weight_count for step in cutter.plans[number].steps)
+            for number in layers
+        )
+        for cutter in cutters
+    ]
+    return [way for way, own in enumerate(sizes) if own not in sizes[:way]]
 
 
 def _follows(

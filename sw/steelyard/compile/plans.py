@@ -1,5 +1,6 @@
 """Plans of all layers of a network for one configuration, the fastest that its memories hold."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +26,19 @@ __all__ = ["layer_faults", "planned"]
 SLICES = (2, 3, 4, 6, 8)
 """Slices of weights that lie in their memory at a time, of which the fastest number is taken: one
 is in use, the others come. Small ones come further ahead, and are loaded for more often."""
-STRIPS = ((1, 1, 2), (1, 5, 2), (2, 5, 2), (1, 5, 3), (1, 5, 4))
+CUTS = ((2, 0), (1, 0), (3, 0), (4, 0), (2, 1), (2, 2))
+"""Ways to cut layers, of which each takes the fastest: slices of weights, and how much larger than
+need be are blocks of convolutions in groups; 0 for as much as leaves few descriptors."""
+STRIPS = (
+    (1, 1, CUTS[:1]),
+    (1, 5, CUTS),
+    (2, 5, CUTS),
+    (2, 5, CUTS[:1]),
+    (2, 5, CUTS[2:3]),
+    (1, 5, CUTS[3:4]),
+)
 """Ways of dividing activations between both memories, of which the fastest is taken: smallest tasks
-that there is room for at least, layers that tasks go through at most, and slices of weights."""
+that there is room for at least, layers that tasks go through at most, and ways to cut these."""
 
 
 def _planner(
@@ -119,18 +130,21 @@ def _in_strips(
 ) -> Planned:
     """Fastest plan with activations in external memory, or another that does not fit either."""
     found: list[Planned] = []
-    plans: dict[int, Planned] = {}
-    cut: dict[int, dict[Any, Block | None]] = {}
-    least: dict[int, dict[Any, int]] = {}
-    for spare, longest, slices in STRIPS:
-        own = 0 if kept else slices
-        if own not in plans:
-            plans[own] = _planned(network, config, batch, options, own)
-            short = _short(plans[own], batch, kept)
-            if short:
-                return replace(other, short=short)
-        blocks, words = cut.setdefault(own, {}), least.setdefault(own, {})
-        way = _staged(plans[own], batch, spare, longest, kept, blocks, words)
+    plans: dict[tuple[int, int], Planned] = {}
+    cut: dict[tuple[int, int], dict[Any, Block | None]] = {}
+    least: dict[tuple[int, int], dict[Any, int]] = {}
+    for spare, longest, cuts in STRIPS:
+        owns = list(dict.fromkeys((0 if kept else slices, growth) for slices, growth in cuts))
+        for own in owns:
+            if own not in plans:
+                plans[own] = _planned(network, config, batch, options, *own)
+                short = _short(plans[own], batch, kept) if len(plans) == 1 else ()
+                if short:
+                    return replace(other, short=short)
+        way = _staged(
+            [plans[own] for own in owns], batch, spare, longest, kept,
+            [cut.setdefault(own, {}) for own in owns], least.setdefault(owns[0], {}),
+        )  # fmt: skip
         if way is not None:
             found.append(way)
     best = min(found, key=lambda way: (not way.fits, way.cycles), default=other)
@@ -158,24 +172,35 @@ def _short(plan: Planned, batch: int, kept: bool) -> tuple[Short, ...]:
 
 
 def _staged(
-    plan: Planned,
+    ways: Sequence[Planned],
     batch: int,
     spare: int,
     longest: int,
     kept: bool,
-    cut: dict[Any, Block | None],
+    cut: Sequence[dict[Any, Block | None]],
     known: dict[Any, int],
 ) -> Planned | None:
-    """Plan with activations in external memory, None if something finds no room."""
+    """Plan with activations in external memory, None if something finds no room.
+
+    Parameters
+    ----------
+    ways : plans of each way to cut weights in slices
+    """
+    plan = ways[0]
     config = plan.config
     divided = divide(
-        plan.network, plan.plans, plan.buffers, plan.places, config, batch, spare=spare,
-        longest=longest, weights=MEMORIES["weight_words"] if kept else config.memory.weight_words,
+        plan.network, [way.plans for way in ways], plan.buffers, plan.places, config, batch,
+        spare=spare, longest=longest,
+        weights=MEMORIES["weight_words"] if kept else config.memory.weight_words,
         cut=cut, known=known,
     )  # fmt: skip
     if divided is None:
         return None
-    plan = replace(plan, division=divided, weights_moved=not kept)
+    chosen = list(plan.plans)
+    for block, way in zip(divided.blocks, divided.ways, strict=True):
+        for number in block.layers:
+            chosen[number] = ways[way].plans[number]
+    plan = replace(plan, plans=tuple(chosen), division=divided, weights_moved=not kept)
     planes = plan.planes(batch)
     size = config.memory.max_layers
     parts = sum(len(task.parts) for block in divided.blocks for task in block.tasks)
@@ -207,10 +232,20 @@ def _planned(
     batch: int,
     options: dict[str, Any],
     slices: int = 0,
+    growth: int = 0,
 ) -> Planned:
-    """Plans of a network, with weights cut so that several slices lie in their memory, or whole."""
+    """Plans of a network, with weights cut so that several slices lie in their memory, or whole.
+
+    Parameters
+    ----------
+    growth : how much larger blocks of convolutions in groups are than need be, 0 for as much as
+        leaves no more descriptors than there are
+    """
     planner, places, settings, mapping = _planner(network, config, batch, options, slices)
-    plans = planner.all(config.memory.max_layers)
+    if growth:
+        plans = [planner.layer(layer, growth) for layer in planner.network.layers]
+    else:
+        plans = planner.all(config.memory.max_layers)
     buffers = lifetimes(planner.network, places, batch, config.engine.lanes)
     peak, bases = assign(buffers)
     return Planned(

@@ -222,7 +222,7 @@ class _Stage:
         taken += [
             (e.low, e.high) for e in self.agenda.fixed if e.first <= item.last and e.last >= part
         ]
-        size = item.area.size
+        size = item.words
         free = [
             base
             for base in item.bases

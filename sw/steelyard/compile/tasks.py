@@ -13,7 +13,7 @@ from ..contract import AcceleratorConfig
 from ..contract.descriptor import Descriptor, Operation
 from ..contract.latencies import between
 from ..network import Network
-from .areas import Area, Block, Part, Task, side_by_side
+from .areas import Area, Block, Part, Task, room_of
 from .cycles import predict
 from .external import Pace
 from .layer_plans import LayerPlan
@@ -82,7 +82,7 @@ class Cutter:
             # Of equal groups one tells as much as all of them.
             unlike = {_channel_counts(group, self.config): group for group in groups}.values()
             tasks = [self._strip((index,), each, group) for group in unlike for each in ranges]
-            found.append(sum(side_by_side(tasks)))
+            found.append(room_of(tasks, 1))
         return min(found)
 
     def _telling(self, index: int, height: int) -> list[tuple[int, int]]:
@@ -122,12 +122,12 @@ class Cutter:
                 return found[0]
         for share in range(1, self.together + 1):
             for groups in self._together(index):
-                highest = self._highest((index,), groups[0], room // share)
+                highest = self._highest((index,), groups[0], room, share)
                 if highest is not None:
                     height, tasks = highest
                     for group in groups[1:]:
                         tasks += self._rows((index,), height, group)
-                    if sum(side_by_side(tasks)) > room // share:
+                    if room_of(tasks, share) > room:
                         continue
                     kept = all(map(self._keeps, groups))
                     found.append(self._block((index,), tasks, kept, share))
@@ -139,7 +139,7 @@ class Cutter:
             return None
         found = []
         for share in range(1, self.together + 1):
-            highest = self._highest(layers, None, room // share)
+            highest = self._highest(layers, None, room, share)
             if highest is not None:
                 found.append(self._block(layers, highest[1], True, share))
         return min(found, key=lambda each: each.cost, default=None)
@@ -186,17 +186,18 @@ class Cutter:
         return [[steps[n : n + size] for n in range(0, len(steps), size)] for size in sizes]
 
     def _highest(
-        self, layers: tuple[int, ...], group: Group | None, room: int
+        self, layers: tuple[int, ...], group: Group | None, room: int, share: int
     ) -> tuple[int, list[Task]] | None:
-        """Height of the highest strips that there is room for, and their tasks."""
+        """Height of the highest strips of which so many find room at a time, and their tasks."""
         total = self._pixels(layers[-1])
         for height in self.heights(layers[-1]):
             # One that borders on none of the map's ends is the largest.
             within = total // height // 2 * height
-            if self._strip(layers, (within, min(within + height, total)), group).words > room:
+            largest = self._strip(layers, (within, min(within + height, total)), group)
+            if room_of([largest], share) > room:
                 continue
             tasks = list(self._rows(layers, height, group))
-            if sum(side_by_side(tasks)) <= room:
+            if room_of(tasks, share) <= room:
                 return height, tasks
         return None
 
@@ -319,12 +320,21 @@ class Cutter:
                 last = part.layer, part.number
         if kept:
             items = sum(self.plans[number].weight_items for number in layers)
-        moving += pace.move(1, items * config.engine.weight_item_words)
+        weights = pace.move(1, items * config.engine.weight_item_words)
+        largest = max(part.step.descriptor.weight_count for task in tasks for part in task.parts)
+        apart = 0
+        if 2 * largest > config.memory.weight_words:
+            # No weights come while the array works with those of such a step.
+            apart, weights = weights, 0
+        if share == 1:
+            # Rows are neither loaded nor stored beside, but weights come.
+            apart, moving = apart + moving, 0
+        moving += weights
         shorter = min(computing, moving)
-        if share > 1:
-            # The first task has nothing to be loaded beside, the last one is stored beside none.
-            shorter = max(shorter // len(tasks), shorter // LOST)
-        return Block(layers, tuple(tasks), kept, max(computing, moving) + shorter)
+        # The first task has nothing to be loaded beside, the last one is stored beside none.
+        lost = max(shorter // len(tasks) if share > 1 else 0, shorter // LOST)
+        cost = apart + max(computing, moving) + lost
+        return Block(layers, tuple(tasks), kept, cost)
 
 
 def _some(step: Step, count: int) -> Iterator[Step]:
