@@ -34,7 +34,7 @@ STRIPS = (
     (1, 5, CUTS),
     (2, 5, CUTS),
     (2, 5, CUTS[:1]),
-    (2, 5, CUTS[2:3]),
+    (2, 5, CUTS[1:2]),
     (1, 5, CUTS[3:4]),
 )
 """Ways of dividing activations between both memories, of which the fastest is taken: smallest tasks

@@ -1,13 +1,15 @@
 """Networks whose activations find no room on the chip, run on memories whose moves end any time."""
 
+import itertools
 from functools import cache
 
 import numpy as np
 import pytest
 
 from steelyard.check import assess
-from steelyard.compile import Descriptor, Operation, compile
-from steelyard.compile.areas import side_by_side
+from steelyard.compile import Descriptor, Operation, compile, plans
+from steelyard.compile.agenda import _places
+from steelyard.compile.areas import inner, room_of, side_by_side
 from steelyard.compile.plans import planned
 from steelyard.compile.tasks import Cutter
 from steelyard.contract import configure
@@ -220,6 +222,71 @@ def test_some_strips_tell_what_the_smallest_tasks_take(seed):
         assert cutter.least(number) == min(every), each.layer.name
         cut += min(every) < whole.words
     assert cut
+
+
+def unlike_layers():
+    """A depthwise layer, a 1x1 one, large maps and many weights: nothing is best for all."""
+    rng = np.random.default_rng(3)
+    net = NetworkBuilder("unlike", (16, 24, 24))
+    x = "input"
+    for channels, kernel, stride, groups in (
+        (32, 3, 2, 1), (32, 3, 1, 32), (32, 1, 1, 1), (64, 3, 2, 1),
+        (64, 3, 1, 1), (64, 3, 2, 1), (64, 3, 1, 1), (64, 3, 2, 1),
+    ):  # fmt: skip
+        shape = channels, net.tensors[x].shape[0] // groups, kernel, kernel
+        weight = rng.integers(-90, 90, shape).astype(np.int8)
+        if groups == 1:
+            weight = random_weight(rng, shape, group=16, k=4)
+        x = net.conv(
+            weight, x, stride=stride, padding=(kernel // 2,) * 4, groups=groups,
+            multiplier=1 << 22, shift=32,
+        )  # fmt: skip
+    return net.network()
+
+
+def test_each_layer_is_cut_as_is_best_for_it(monkeypatch):
+    config = SMALL.with_(
+        lanes=8, columns=4, requantizers=4,
+        activation_words=512, weight_words=256, parameter_words=512, max_layers=64,
+    )  # fmt: skip
+    network = unlike_layers()
+    program = compile(network, config)
+    best = planned(network, config, 1, {})
+    ways = {plans.CUTS[way] for way in best.division.ways}
+    assert {slices for slices, _ in ways} > {1} and any(growth for _, growth in ways)
+    alone = []
+    for own in plans.CUTS:
+        monkeypatch.setattr(plans, "STRIPS", ((1, 5, (own,)), (2, 5, (own,))))
+        alone.append(planned(network, config, 1, {}).cycles)
+    print(f"{best.cycles} cycles in place of {alone}")
+    assert best.cycles < min(alone)
+    assert_runs(program)
+
+
+def test_what_tasks_hand_on_has_one_place_and_what_is_moved_two():
+    # Rows of 24 pixels and six words a channel between two convolutions.
+    network = unlike_layers()
+    config = CHIP.with_(lanes=8, columns=4, requantizers=4, external_words=1 << 16)
+    plan = planned(network, config, 1, {})
+    cutter = Cutter(
+        network=plan.network, plans=plan.plans, config=config, batch=1, outside=lambda name: True,
+        together=2, weights=1 << 16,
+    )  # fmt: skip
+    tasks = list(cutter._rows((0, 1), 24, None))
+    sizes = side_by_side(tasks)
+    assert inner(tasks) == [False, True, False]
+    assert room_of(tasks, 2) == 2 * sizes[0] + sizes[1] + 2 * sizes[2]
+    room = 100, 100 + room_of(tasks, 2) + 7
+    for down in (False, True):
+        places = _places(tasks, room, down)
+        assert [words for _, words in places] == sizes
+        assert [len(bases) for bases, _ in places] == [2, 1, 2]
+        spans = sorted((base, base + words) for bases, words in places for base in bases)
+        assert room[0] <= spans[0][0] and spans[-1][1] <= room[1]
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    # With less room there is one of each, and with more as many as there are.
+    counts = [len(_places(tasks, (0, room_of(tasks, n)), False)[0][0]) for n in (1, 5)]
+    assert counts == [1, 5]
 
 
 def test_weights_that_fit_stay_on_the_chip():
