@@ -18,7 +18,7 @@ from .sdram import CellPort, Rule
 
 __all__ = ["CLOCKS_HZ", "ExternalAccelerator", "build_external", "chip_of"]
 
-CLOCKS_HZ = {1: 80_000_000, 2: 66_666_667}
+CLOCKS_HZ = {1: 80_000_000, 2: 68_750_000}
 """Clock of an accelerator whose memory's chip has so many cycles in one of it."""
 
 

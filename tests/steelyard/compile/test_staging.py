@@ -1,14 +1,14 @@
 """Networks whose activations find no room on the chip, run on memories whose moves end any time."""
 
 import itertools
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 
 from steelyard.check import assess
 from steelyard.compile import Descriptor, Operation, compile, plans
-from steelyard.compile.agenda import _places
+from steelyard.compile.agenda import Agenda, _places
 from steelyard.compile.areas import inner, room_of, side_by_side
 from steelyard.compile.plans import planned
 from steelyard.compile.tasks import Cutter
@@ -287,6 +287,37 @@ def test_what_tasks_hand_on_has_one_place_and_what_is_moved_two():
     # With less room there is one of each, and with more as many as there are.
     counts = [len(_places(tasks, (0, room_of(tasks, n)), False)[0][0]) for n in (1, 5)]
     assert counts == [1, 5]
+
+
+def test_a_place_is_kept_for_what_tasks_hand_on_from_the_first_to_the_last():
+    rng = np.random.default_rng(7)
+    net, x = NetworkBuilder("chain", (3, 32, 32)), "input"
+    for _ in range(3):
+        weight = random_weight(rng, (16, net.tensors[x].shape[0], 3, 3), group=16, k=4)
+        x = net.conv(weight, x, padding=(1,) * 4, multiplier=1 << 22, shift=32)
+    network = net.network()
+    config = QUICK.with_(activation_words=1024, weight_words=512, parameter_words=256)
+    plan = planned(network, config, 1, {})
+    blocks = [block for block in plan.division.blocks if len(block.layers) > 1]
+    assert blocks
+    root = partial(plan.division.root, places=plan.places)
+    agenda = Agenda(plan.plans, plan.division, root, plan.places.start, config, moved=True)
+    seen = 0
+    for block in blocks:
+        number = plan.division.blocks.index(block)
+        before = sum(len(each.tasks) for each in plan.division.blocks[:number])
+        tasks = agenda.of_task[before : before + len(block.tasks)]
+        handed = [[item for item in own.values() if not item.area.moved] for own in tasks]
+        for items in zip(*handed, strict=True):
+            first = items[0]
+            assert len(first.bases) == 1 and first.within is None
+            assert all(item.within is first for item in items[1:])
+            assert first.last == items[-1].last
+            assert {item.words for item in items} == {max(item.area.size for item in items)}
+            # The first strip has no rows above it.
+            seen += first.area.size < first.words
+    assert seen
+    assert_runs(compile(network, config))
 
 
 def test_weights_that_fit_stay_on_the_chip():

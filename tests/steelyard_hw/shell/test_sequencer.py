@@ -116,6 +116,7 @@ class Bench:
         while True:
             while not ctx.get(dut.copy):
                 await ctx.tick()
+            assert not ctx.get(dut.go) and not ctx.get(dut.convolve)
             self.copied.append(self.order[len(self.went)])
             for _ in range(self.rng.randint(0, 9)):
                 await ctx.tick()
