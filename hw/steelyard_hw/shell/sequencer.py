@@ -291,11 +291,7 @@ class Sequencer(wiring.Component):
                 if self._config.output.tables:
                     self._copy_first(m)
                 if self._moves:
-                    with m.If(moves(self.layer)):
-                        m.d.sync += self.go.eq(0)
-                        if self._config.output.tables:
-                            m.d.sync += self.copy.eq(0)
-                        m.next = "MOVE"
+                    self._move_first(m)
             if self._moves:
                 self._move(m, fetch, left, counters, counting, counter)
             if self._config.output.tables:
@@ -391,3 +387,11 @@ class Sequencer(wiring.Component):
         with m.If(self.layer.table):
             m.d.sync += [self.go.eq(0), self.convolve.eq(0), self.copy.eq(1)]
             m.next = "TABLE"
+
+    def _move_first(self, m):
+        """Let a move take the place of a layer."""
+        with m.If(moves(self.layer)):
+            m.d.sync += self.go.eq(0)
+            if self._config.output.tables:
+                m.d.sync += self.copy.eq(0)
+            m.next = "MOVE"
