@@ -169,7 +169,7 @@ SENTENCES = (
         "docs/notes/bitstreams.md",
         "bench",
         _on_board(
-            "makes {gops_per_multiplier:.2f} dense-equivalent GOPS a multiplier at 68.75 MHz"
+            "makes {gops_per_multiplier:.2f} dense-equivalent GOPS a multiplier at 65.6 MHz"
         ),
     ),
     Sentence(
