@@ -3,6 +3,7 @@
     python experiments/exploration.py resnet8 --count 10000    # or demo, vgg-small
     python experiments/exploration.py resnet8                  # all configurations
     python experiments/exploration.py resnet8 --rtl            # the best one on compiled RTL
+    python experiments/exploration.py resnet8 --route          # the same, placed and routed
     python experiments/exploration.py resnet8 --others         # shapes outside the space
     python experiments/exploration.py nothing --jobs 10000     # jobs of later stages, of nothing
 
@@ -22,6 +23,7 @@ from steelyard import driver
 from steelyard.compile import compile
 from steelyard.network.random import random_input
 from steelyard_boards import board as find_board
+from steelyard_boards.flow import route, synthesize
 from steelyard_cli.bench import networks as bench
 from steelyard_explore import (
     Cluster,
@@ -75,6 +77,17 @@ def others(network, board):
     print(f"  {planned} others planned; best {best.cycles:,} cycles on {best.config.outline}")
 
 
+def routed(board, config, seed):
+    """Cells of a configuration and the clock that one placement reaches."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = synthesize(board, config, Path(folder))
+        (clock,) = route(board, made.files, Path(folder), seeds=(seed,))
+    cells = made.outcome
+    print(f"  built: {cells.lut:,} LUTs, {cells.ff:,} registers, {cells.dsp} multipliers, "
+          f"{cells.bram} block RAMs; routed with seed {seed}: {clock:.1f} MHz, "
+          f"the board has {board.clock_hz / 1e6:g} MHz")  # fmt: skip
+
+
 def nothing(count, workers):
     """Milliseconds of a job that does nothing, with its record on a disk."""
     jobs = [Job({"number": number}, Result, ("done",)) for number in range(count)]
@@ -99,6 +112,8 @@ def main():
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rtl", action="store_true")
+    parser.add_argument("--route", action="store_true")
+    parser.add_argument("--seed", type=int, default=1, help="of the placement")
     parser.add_argument("--others", action="store_true")
     parser.add_argument("--jobs", type=int, default=10000)
     arguments = parser.parse_args()
@@ -138,6 +153,8 @@ def main():
     if smaller:
         last = smaller[-1].point
         print(f"  smallest as fast as the board's own: {last.cycles:,} cycles, {last.demand}")
+    if arguments.route:
+        routed(board, point.config, arguments.seed)
     if arguments.rtl:
         program = compile(network, point.config, batch=arguments.batch)
         with driver.open("sim", config=point.config) as device:

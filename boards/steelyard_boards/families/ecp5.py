@@ -10,6 +10,8 @@ from steelyard.errors import UserError
 from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
 from steelyard_hw.cells.target import Target
 
+from . import ecp5_clock
+from .ecp5_clock import array_fmax
 from .ecp5_luts import COSTS, ERROR, SHAPES, array_luts
 from .family import Clock, Device, Family
 
@@ -211,12 +213,14 @@ ECP5 = Family(
     ram_costs=COSTS,
     array_luts=array_luts,
     luts_error=ERROR,
+    array_fmax=array_fmax,
+    fmax_error=ecp5_clock.ERROR,
     clock=EcpClock,
     paired_stages=EcpPairs.STAGES,
     pair_luts=31,
 )
 # What nextpnr-ecp5 offers. The 12F is a 25F's die that the vendor's tools use half of.
-LFE5_12F = Device("LFE5U-12F", ECP5, 24_288, 24_288, 56, 28)
-LFE5_25F = Device("LFE5U-25F", ECP5, 24_288, 24_288, 56, 28)
-LFE5_45F = Device("LFE5U-45F", ECP5, 43_848, 43_848, 108, 72)
-LFE5_85F = Device("LFE5U-85F", ECP5, 83_640, 83_640, 208, 156)
+LFE5_12F = Device("LFE5U-12F", ECP5, 24_288, 24_288, 56, 28, speed_grade=6)
+LFE5_25F = Device("LFE5U-25F", ECP5, 24_288, 24_288, 56, 28, speed_grade=6)
+LFE5_45F = Device("LFE5U-45F", ECP5, 43_848, 43_848, 108, 72, speed_grade=6)
+LFE5_85F = Device("LFE5U-85F", ECP5, 83_640, 83_640, 208, 156, speed_grade=6)

@@ -15,9 +15,10 @@ from steelyard.contract.registers import COUNTERS
 from steelyard_hw.cells.multiplier_ecp5 import EcpPairs
 from steelyard_hw.shell.layer import DESCRIPTOR_WORDS
 
+from . import memories
 from .memories import RamCosts, mapped
 
-__all__ = ["COSTS", "ERROR", "LUTS", "SHAPES", "amounts", "array_luts"]
+__all__ = ["COSTS", "ERROR", "LUTS", "SHAPES", "amounts", "array_luts", "weight_cells"]
 
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """Words and bits of a DP16KD."""
@@ -115,10 +116,15 @@ def _activations(config: AcceleratorConfig[Any]) -> dict[str, float]:
 
 def _weights(config: AcceleratorConfig[Any]) -> dict[str, float]:
     """The queue in RAMs of LUTs, and the selection among block RAMs."""
+    selected = sum(each.selected_bits for each in weight_cells(config))
+    return {"once": 1, "bits": config.engine.weight_item_bits, "selected bits": selected}
+
+
+def weight_cells(config: AcceleratorConfig[Any]) -> list[memories.Mapping]:
+    """Cells of the memory of the weights, for each 32-bit word of an item."""
     bits = config.engine.weight_item_bits
     words = [min(32, bits - first) for first in range(0, bits, 32)]
-    cells = [mapped(SHAPES, config.memory.weight_words, width, COSTS) for width in words]
-    return {"once": 1, "bits": bits, "selected bits": sum(each.selected_bits for each in cells)}
+    return [mapped(SHAPES, config.memory.weight_words, width, COSTS) for width in words]
 
 
 def _parameters(config: AcceleratorConfig[Any]) -> dict[str, float]:

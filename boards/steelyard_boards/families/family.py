@@ -138,6 +138,10 @@ class Family:
         a law of its own; None where the ECP5's old fit times `growth` serves
     luts_error : how far these were from what was built, at most, as a share; None if that was not
         measured on configurations that the law does not come from
+    array_fmax : highest clock, MHz, of such a configuration, with so many LUTs and in a speed
+        grade; None where no such law is known
+    fmax_error : share within which nine of ten placements were of it, of configurations that the
+        law does not come from; None as above
     requantizer_multipliers : multipliers of one requantizer, without pairs of activations
     multiplier_luts : LUTs of a multiplier that weights take where the family has none, else 0
     seeds : placements that a build tries unless told otherwise
@@ -166,6 +170,10 @@ class Family:
     # Without its address, which differs from process to process: jobs are named by boards.
     array_luts: Callable[[AcceleratorConfig], int] | None = field(default=None, repr=False)
     luts_error: float | None = None
+    array_fmax: Callable[[AcceleratorConfig, int, int], float] | None = field(
+        default=None, repr=False
+    )
+    fmax_error: float | None = None
     seeds: int = 3
 
     def synthesis_of(self, config: AcceleratorConfig) -> str:
@@ -199,15 +207,16 @@ class Family:
 
     def error_of(self, config: AcceleratorConfig) -> float | None:
         """How far an estimate of LUTs is off at most, as a share; None if that is not known."""
-        return self.luts_error if self._has_law(config) else None
+        return self.luts_error if self.has_law(config) else None
 
-    def _has_law(self, config: AcceleratorConfig) -> bool:
+    def has_law(self, config: AcceleratorConfig) -> bool:
+        """Whether LUTs of a configuration follow a law of the family's own."""
         array = config.engine.kind == "array" and config.output.requantizer_cycles == 1
         return array and self.array_luts is not None
 
     def _luts(self, config: AcceleratorConfig) -> int:
         """Linear fit (docs/notes/bitstreams.md); placement adds cells where carry chains end."""
-        if self.array_luts is not None and self._has_law(config):
+        if self.array_luts is not None and self.has_law(config):
             return self.array_luts(config)
         engine = registry.engine(config.engine.kind)
         own = engine.luts(config, self.pair_luts if self._paired(config) else 0)
@@ -279,6 +288,7 @@ class Device:
     block_rams, multipliers : blocks of these
     flip_flops : registers
     large_rams : RAMs with one port
+    speed_grade : how fast its cells are, in the maker's count; 0 where no law wants it
     """
 
     name: str
@@ -288,9 +298,23 @@ class Device:
     block_rams: int
     multipliers: int
     large_rams: int = 0
+    speed_grade: int = 0
 
     @property
     def block_ram_bytes(self) -> int:
         """Bytes of all RAMs, without their parity bits."""
         depth, bits = self.family.large_ram
         return self.block_rams * self.family.block_ram_bytes + self.large_rams * depth * bits // 8
+
+    def fmax_of(self, config: AcceleratorConfig) -> float | None:
+        """Highest clock that a placement of a configuration reaches, MHz, an estimate.
+
+        None where none was fitted: for other families, engines and devices, and with an external
+        memory. See :attr:`Family.fmax_error`.
+        """
+        law = self.family.array_fmax
+        if law is None or not self.speed_grade or not self.family.has_law(config):
+            return None
+        if config.memory.external_words:
+            return None
+        return law(config, self.family.demand(config).luts, self.speed_grade)
