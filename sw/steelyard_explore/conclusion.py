@@ -53,6 +53,7 @@ class Conclusion:
     explorations : of each board
     objectives : what was looked for, the most important first
     max_lut, min_accuracy : constraints; None for none
+    meets_clock : whether what is estimated to miss the board's clock was left out
     allowed : how many of the configurations keep to them
     front : those that no other with the same weights beats, of all boards together, the best first
     best : the best of them for the network as it is; None if there is none
@@ -67,6 +68,7 @@ class Conclusion:
     objectives: tuple[str, ...]
     max_lut: int | None
     min_accuracy: float | None
+    meets_clock: bool
     allowed: int
     front: tuple[Found, ...]
     best: Found | None
@@ -92,6 +94,7 @@ def conclude(
     objectives: Sequence[str] = ("fps", "lut"),
     max_lut: int | None = None,
     min_accuracy: float | None = None,
+    meets_clock: bool = False,
 ) -> Conclusion:
     """Front and best of what was found, the best compiled to be sure of it.
 
@@ -102,6 +105,7 @@ def conclude(
     max_lut : LUTs at most
     min_accuracy : share of right answers at least; configurations whose accuracy is not known are
         left out
+    meets_clock : leave out those whose estimated clock is below the board's by more than its error
     """
     allowed = [
         found
@@ -109,6 +113,7 @@ def conclude(
         for found in each.found
         if (max_lut is None or found.point.demand.luts <= max_lut)
         and (min_accuracy is None or (found.accuracy or 0.0) >= min_accuracy)
+        and not (meets_clock and found.misses_clock)
     ]
     front = united_fronts(allowed, objectives)
     best = next((each for each in front if each.k is None), None)
@@ -121,6 +126,7 @@ def conclude(
         objectives=tuple(objectives),
         max_lut=max_lut,
         min_accuracy=min_accuracy,
+        meets_clock=meets_clock,
         allowed=len(allowed),
         front=tuple(front),
         best=best,

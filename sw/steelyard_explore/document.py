@@ -18,7 +18,7 @@ FIELDS = (
 """Fields in which configurations of a space differ; all others are its template's."""
 MEASURES = (
     "batch", "k", "accuracy", "cycles", "frames_per_second", "latency_s", "luts", "block_rams",
-    "multipliers",
+    "multipliers", "fmax_mhz", "misses_clock",
 )  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def row(found: Found) -> dict[str, Any]:
     measures = (
         point.batch, found.k, found.accuracy, point.cycles, found.frames_per_second,
         found.latency_s, point.demand.luts, point.demand.block_rams, point.demand.multipliers,
+        None if found.fmax_mhz is None else round(found.fmax_mhz, 1), found.misses_clock,
     )  # fmt: skip
     return {name: plain[name] for name in FIELDS} | dict(zip(MEASURES, measures, strict=True))
 
@@ -49,6 +50,7 @@ def explore_document(conclusion: Conclusion, commands: Sequence[Sequence[str]]) 
         "objectives": list(conclusion.objectives),
         "constraints": {
             "max_lut": conclusion.max_lut, "min_accuracy": conclusion.min_accuracy,
+            "meets_clock": conclusion.meets_clock,
         },
         "found": conclusion.found,
         "allowed": conclusion.allowed,
@@ -85,6 +87,7 @@ def _times_default(found: Found, conclusion: Conclusion) -> float | None:
 
 def _board(exploration: Exploration, conclusion: Conclusion) -> dict[str, Any]:
     space, board = exploration.space, exploration.board
+    estimated = board.device.fmax_of(space.template) is not None
     defaults = {
         batch: each for (name, batch), each in conclusion.defaults.items() if name == board.name
     }
@@ -94,6 +97,7 @@ def _board(exploration: Exploration, conclusion: Conclusion) -> dict[str, Any]:
         "clock_hz": board.clock_hz,
         "luts": board.device.luts,
         "luts_error": board.device.family.error_of(space.template),
+        "fmax_error": board.device.family.fmax_error if estimated else None,
         "defaults": [{"batch": batch, **each.to_dict()} for batch, each in defaults.items()],
         "choices": [
             {"choice": each.name, "values": [dict(value) for value in each.values]}

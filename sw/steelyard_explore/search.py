@@ -29,6 +29,7 @@ PART = 48
 RESTARTS = 3
 """Times that a process may be lost."""
 WORKERS = 2
+MHZ = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +57,8 @@ class Found:
     board : the board's name
     clock_hz : its clock, at which the configuration is taken to run
     k, accuracy : of the network, see :class:`Variant`
+    fmax_mhz, fmax_error : highest clock that a placement reaches, an estimate, and the share within
+        which nine of ten are of such estimates; None where the family has no law of it
     """
 
     point: Point
@@ -63,6 +66,15 @@ class Found:
     clock_hz: int
     k: int | None = None
     accuracy: float | None = None
+    fmax_mhz: float | None = None
+    fmax_error: float | None = None
+
+    @property
+    def misses_clock(self) -> bool:
+        """Whether the estimated clock lies below the board's by more than its error."""
+        if self.fmax_mhz is None or self.fmax_error is None:
+            return False
+        return self.fmax_mhz * (1 + self.fmax_error) * MHZ < self.clock_hz
 
     @property
     def frames_per_second(self) -> float:
@@ -255,6 +267,8 @@ def explore(
                     clock_hz=board.clock_hz,
                     k=variant.k,
                     accuracy=variant.accuracy,
+                    fmax_mhz=board.device.fmax_of(each.config),
+                    fmax_error=board.device.family.fmax_error,
                 )
             )
     return Exploration(

@@ -19,8 +19,9 @@ from interrupts import interruptible
 from small_tools import NEXTPNR, PACK, alive, install
 from steelyard.contract import AcceleratorConfig
 from steelyard.program import Program
-from steelyard_boards import board
-from steelyard_cli.view.explore_tables import lut_words
+from steelyard_boards import Device, board
+from steelyard_boards.families.ecp5 import ECP5
+from steelyard_cli.view.explore_tables import error_words
 
 BOARD = "icebreaker"
 DRAW = ("--count", 60, "--seed", 3)
@@ -199,13 +200,61 @@ def test_bars_show_how_far_luts_may_be_off(explored):
 
 def test_luts_of_unknown_error_say_so():
     boards = [("a", 0.05), ("b", None), ("c", 0.05)]
-    told = {"boards": [{"board": name, "luts_error": error} for name, error in boards]}
-    assert lut_words(told) == (
+    told = {"boards": [{"board": name, "luts_error": e, "fmax_error": None} for name, e in boards]}
+    assert error_words(told) == (
         "LUTs of a, c are estimates, 5.0 % off at most where measured; LUTs of b are a fit whose "
         "error was not measured"
     )
     told["boards"] = told["boards"][1:2]
-    assert lut_words(told) == "LUTs are a fit whose error was not measured"
+    assert error_words(told) == "LUTs are a fit whose error was not measured"
+    told["boards"][0]["fmax_error"] = 0.1
+    assert error_words(told).endswith(
+        "; clocks are estimates, nine of ten placements within 10.0 %"
+    )
+
+
+def test_what_is_estimated_to_miss_the_clock_is_marked_and_left_out(
+    steelyard, work, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    edge = 80 / (1 + ECP5.fmax_error)
+    monkeypatch.setattr(
+        Device, "fmax_of", lambda _, config: edge + 12.3 - config.engine.macs_per_cycle
+    )
+    explore = ("explore", work.int8_onnx, "--board", "ulx3s_12f", *DRAW)
+    result = steelyard(*explore, "-o", "found")
+    assert result.status == 0, result.err
+    found = document()
+    (told,) = found["boards"]
+    rows = [dict(zip(told["names"], row, strict=True)) for row in told["points"]]
+    for row in rows:
+        assert row["misses_clock"] == (row["lanes"] * row["columns"] > 12)
+        assert row["misses_clock"] == (row["fmax_mhz"] * (1 + told["fmax_error"]) < 80)
+    missing = sum(row["misses_clock"] for row in found["front"])
+    assert 0 < missing < len(found["front"])
+    assert f"marked !, {missing} of the front: estimated to miss the board's clock" in result.out
+    best = found["front"][found["best"]]
+    assert f"; clock estimated at {best['fmax_mhz']} MHz" in result.out
+    slow = next(row for row in found["front"] if row["misses_clock"])
+    assert f" {slow['fmax_mhz']:.0f} !" in result.out
+    page = Path("found/explore.html").read_text()
+    assert page.count(" !</td>") == missing
+    data = json.loads(Page(page).scripts[0])
+    for words, row in zip(data["points"], rows, strict=True):
+        assert f", clock estimated at {row['fmax_mhz']:.0f} MHz" in words
+        assert words.endswith(", too low for the board's") == row["misses_clock"]
+
+    result = steelyard(*explore, "--meets-clock", "-o", "found")
+    assert result.status == 0, result.err
+    assert "marked !" not in result.out
+    less = document()
+    assert not any(row["misses_clock"] for row in less["front"])
+    assert less["allowed"] == sum(not row["misses_clock"] for row in rows) < found["allowed"]
+
+    monkeypatch.setattr(Device, "fmax_of", lambda *_: edge - 1)
+    result = steelyard(*explore, "--meets-clock", "-o", "found")
+    assert result.status == 1
+    assert "but none keeps to --meets-clock; leave that out." in result.err
 
 
 def test_names_of_a_network_do_not_get_into_the_page_as_elements(steelyard, work, tmp_path):
@@ -267,7 +316,7 @@ def test_constraints_and_accuracy_choose(steelyard, work, tmp_path, monkeypatch)
     assert all(each["luts"] <= few for each in document("few")["front"])
     result = steelyard("explore", work.int8_onnx, *where, *known, "--min-accuracy", 1, "-o", "none")
     assert result.status == 1
-    assert "but none keeps to --max-lut and --min-accuracy; allow" in result.err
+    assert "but none keeps to --min-accuracy; allow less accuracy." in result.err
 
 
 def test_a_float_network_is_pruned_to_each_k(steelyard, work, tmp_path, monkeypatch):

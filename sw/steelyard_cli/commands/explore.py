@@ -66,6 +66,8 @@ class Duration(click.ParamType):
 @click.option("--max-lut", type=click.IntRange(1), metavar="N", help="LUTs at most.")
 @click.option("--min-accuracy", type=click.FloatRange(0, 1), metavar="SHARE",
               help="Share of right answers at least; needs --images, --labels.")  # fmt: skip
+@click.option("--meets-clock", is_flag=True,
+              help="Leave out what is estimated to miss the board's clock.")  # fmt: skip
 @click.option("--count", type=click.IntRange(1), metavar="N",
               help="Evaluate N configurations of each board, drawn evenly.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that draw.")
@@ -89,10 +91,9 @@ class Duration(click.ParamType):
 def command(
     network: Path, boards: tuple[str, ...], objectives: tuple[str, ...], batches: tuple[int, ...],
     ks: tuple[int, ...], source: Path | None, calibration: Path | None,
-    images: Path | None, labels: Path | None, max_lut: int | None,
-    min_accuracy: float | None, count: int | None, seed: int, limit: float | None, stage: str,
-    points: int, seeds: int | None, workers: int, scheduler: str | None, output: Path,
-    cut: tuple[str, ...],
+    images: Path | None, labels: Path | None, max_lut: int | None, min_accuracy: float | None,
+    meets_clock: bool, count: int | None, seed: int, limit: float | None, stage: str, points: int,
+    seeds: int | None, workers: int, scheduler: str | None, output: Path, cut: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Find the configurations of a board that run a quantized network best.
 
@@ -101,10 +102,10 @@ def command(
     how activations are read, where residual additions are computed, and with the memories and
     operators that the network needs. Cycles and multipliers are exact, block RAMs too on the ECP5,
     and LUTs there at most 5 % off where that was measured. Frames a second are without transfers
-    and at the board's clock, which a large array may miss: '--to placement' and 'steelyard
-    bitstream' tell. DIR receives explore.json with all points, explore.html with the
-    front, best.toml, a configuration in DIR/front for each point of it, and record.sqlite, from
-    which the same or another exploration into DIR takes what it knows.
+    and at the board's clock; which clock a placement reaches is estimated on the ECP5 and told by
+    '--to placement' and 'steelyard bitstream'. DIR receives explore.json with all points,
+    explore.html with the front, best.toml, a configuration in DIR/front for each point of it, and
+    record.sqlite, from which the same or another exploration into DIR takes what it knows.
 
     With --to synthesis or placement some of the front are built, the best among them, as far as
     'steelyard bitstream' would before its bitstream: cells as placement counts them, and the
@@ -160,6 +161,7 @@ def command(
         conclusion = conclude(
             loaded, explorations,
             objectives=objectives, max_lut=max_lut, min_accuracy=min_accuracy,
+            meets_clock=meets_clock,
         )  # fmt: skip
         interrupted = any(each.stopped == "interrupted" for each in explorations)
         if conclusion.front and stage != "cycles" and not interrupted:
@@ -289,9 +291,16 @@ def _commands(found: "Found", network: Path, cut: Sequence[str], file: Path) -> 
 def _nothing(conclusion: "Conclusion") -> str:
     """Why there is no front."""
     if conclusion.found:
+        given = {
+            "--max-lut": ("allow more LUTs", conclusion.max_lut is not None),
+            "--min-accuracy": ("allow less accuracy", conclusion.min_accuracy is not None),
+            "--meets-clock": ("leave that out", conclusion.meets_clock),
+        }
+        options = [name for name, (_, wanted) in given.items() if wanted]
+        remedies = [remedy for remedy, wanted in given.values() if wanted]
         return (
             f"{conclusion.found:,} configurations run network {conclusion.network.name!r}, but "
-            "none keeps to --max-lut and --min-accuracy; allow more LUTs or less accuracy."
+            f"none keeps to {' and '.join(options)}; {' or '.join(remedies)}."
         )
     names = ", ".join(each.board.name for each in conclusion.explorations) or "these boards"
     return (

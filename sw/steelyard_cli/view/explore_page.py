@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
-from .explore_tables import built_words, clock_words, lut_words, reading
+from .explore_tables import (
+    built_words,
+    clock_words,
+    error_words,
+    fmax_words,
+    missing_words,
+    reading,
+)
 from .page import rendered
 
 __all__ = ["explore_page"]
@@ -99,9 +106,12 @@ def explore_page(document: Mapping[str, Any]) -> str:
         height=HEIGHT,
         margin=MARGIN,
         reading=reading,
-        lut_words=lut_words(document),
+        error_words=error_words(document),
         built_words=built_words,
         clock_words=clock_words,
+        fmax_words=fmax_words,
+        missing_words=missing_words(document),
+        clocks=any(each["fmax_mhz"] is not None for each in front),
         data={
             "points": [_words(each) for each in points],
             "places": [each.places for each in plots],
@@ -121,6 +131,10 @@ def _points(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _words(row: Mapping[str, Any]) -> str:
     """A configuration in a line."""
     k = "" if row["k"] is None else f", {row['k']} of each 16 weights"
+    clock = ""
+    if row["fmax_mhz"] is not None:
+        clock = f", clock estimated at {row['fmax_mhz']:.0f} MHz"
+        clock += ", too low for the board's" if row["misses_clock"] else ""
     share = "" if row["accuracy"] is None else f", accuracy {100 * row['accuracy']:.1f} %"
     return (
         f"{row['board']}: {row['lanes']} lanes x {row['columns']} columns, groups of "
@@ -129,7 +143,7 @@ def _words(row: Mapping[str, Any]) -> str:
         f"{', fused additions' if row['fused_additions'] else ''}, batch {row['batch']}{k}: "
         f"{row['cycles']:,} cycles, {row['frames_per_second']:,.1f} images/s, "
         f"{row['luts']:,} LUTs, {row['multipliers']} multipliers, {row['block_rams']} block RAMs"
-        f"{share}"
+        f"{share}{clock}"
     )
 
 

@@ -17,8 +17,10 @@ __all__ = [
     "built_words",
     "clock_words",
     "document_text",
+    "error_words",
+    "fmax_words",
     "front_tables",
-    "lut_words",
+    "missing_words",
     "reading",
     "refused_line",
 ]
@@ -58,6 +60,24 @@ def clock_words(built: Mapping[str, Any] | None) -> str:
     return f"{max(built['fmax_mhz']):.1f}" if built["fmax_mhz"] else "failed"
 
 
+def fmax_words(row: Mapping[str, Any]) -> str:
+    """Estimated clock of a configuration, MHz, with a mark if it misses the board's."""
+    if row["fmax_mhz"] is None:
+        return "-"
+    return f"{row['fmax_mhz']:.0f}{' !' if row['misses_clock'] else ''}"
+
+
+def missing_words(document: Mapping[str, Any]) -> str:
+    """What it means that some of the front are marked, or nothing."""
+    missing = [each for each in document["front"] if each["misses_clock"]]
+    if not missing:
+        return ""
+    return (
+        f"marked !, {len(missing)} of the front: estimated to miss the board's clock, at which "
+        "images a second are counted; '--to placement' tells, '--meets-clock' leaves such out"
+    )
+
+
 def built_lines(document: Mapping[str, Any]) -> Iterator[str]:
     """How far the later stages came, and what they say against configurations of the front."""
     tried = [(n, each["built"]) for n, each in enumerate(document["front"]) if each["built"]]
@@ -82,6 +102,7 @@ def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
     rows |= {number for number, each in enumerate(front) if each["built"]}
     several = {name: len({each[name] for each in front}) > 1 for name in ("board", "batch", "k")}
     known = any(each["accuracy"] is not None for each in front)
+    clocks = any(each["fmax_mhz"] is not None for each in front)
 
     def cells(number: int) -> Iterator[tuple[str, object]]:
         each = front[number]
@@ -108,10 +129,12 @@ def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
             yield "share", percent(each["luts"] / luts[each["board"]])
         yield "mult.", each["multipliers"]
         yield "RAM", each["block_rams"]
+        if clocks:
+            yield "est. MHz", fmax_words(each)
         if document["stage"] != "cycles":
             yield "built LUT", built_words(each["built"])
         if document["stage"] == "placement":
-            yield "MHz", clock_words(each["built"])
+            yield "built MHz", clock_words(each["built"])
 
     made = [dict(cells(number)) for number in sorted(rows)]
     title = f"Front of {document['network']}: " + ", ".join(document["objectives"])
@@ -120,24 +143,34 @@ def front_tables(document: Mapping[str, Any]) -> Iterator[Table]:
     yield table(title, list(made[0]), [list(row.values()) for row in made])
 
 
-def lut_words(document: Mapping[str, Any]) -> str:
-    """How far the LUTs of a document's boards may be trusted."""
-    known = {each["board"]: each["luts_error"] for each in document["boards"]}
-    names = {error: [b for b, own in known.items() if own == error] for error in known.values()}
+def error_words(document: Mapping[str, Any]) -> str:
+    """How far LUTs and clocks of a document's boards may be trusted."""
     said = []
-    for error, boards in names.items():
-        of = "" if len(names) == 1 else f" of {', '.join(boards)}"
+    for error, of in _by_error(document, "luts_error"):
         if error is None:
             said.append(f"LUTs{of} are a fit whose error was not measured")
         else:
             said.append(f"LUTs{of} are estimates, {percent(error)} off at most where measured")
+    for error, of in _by_error(document, "fmax_error"):
+        if error is not None:
+            said.append(f"clocks{of} are estimates, nine of ten placements within {percent(error)}")
     return "; ".join(said)
+
+
+def _by_error(document: Mapping[str, Any], name: str) -> Iterator[tuple[float | None, str]]:
+    """Errors of the boards' estimates, each with the boards that have it if they differ."""
+    known = {each["board"]: each[name] for each in document["boards"]}
+    for error in dict.fromkeys(known.values()):
+        boards = [board for board, own in known.items() if own == error]
+        yield error, "" if len(boards) == len(known) else f" of {', '.join(boards)}"
 
 
 def best_lines(document: Mapping[str, Any], folder: str) -> Iterator[str]:
     """What is recommended, and how to build it."""
     front, best = document["front"], document["best"]
-    yield lut_words(document)
+    yield error_words(document)
+    if missing := missing_words(document):
+        yield missing
     yield f"written: explore.json, explore.html and the front's configurations in {folder}"
     if front and front[0]["k"] is not None:
         first = front[0]
@@ -160,6 +193,7 @@ def best_lines(document: Mapping[str, Any], folder: str) -> Iterator[str]:
     yield (
         f"best for the network as it is: number {best}, {row['frames_per_second']:,.1f} images a "
         f"second on board {row['board']} at {clock_hz / 1e6:g} MHz{than}, without transfers"
+        + ("" if row["fmax_mhz"] is None else f"; clock estimated at {row['fmax_mhz']:.1f} MHz")
     )
     built = row["built"]
     if built is not None and built["lut"] is not None:
