@@ -30,6 +30,8 @@ from steelyard_boards.families.ecp5_clock import SPEED, terms
 from steelyard_boards.flow import route, synthesize
 
 DATA = Path(__file__).with_suffix(".json")
+NOTED = {"ulx3s_12f": (79.9, 92.3, 81.1), "ulx3s_85f": (70.0, 71.6)}
+"""Clocks of boards' own configurations, by seeds, of docs/notes/bitstreams.md; not fitted."""
 NETLISTS = Path("build/clocks")
 """Syntheses that another seed begins with."""
 
@@ -215,6 +217,11 @@ def compare():
         print(f"{len(made)} configurations that were {what}, {len(law)} placements: "
               f"{summary(law)}; with one clock for each speed grade: "
               f"{summary(errors_of(made, constant))}")  # fmt: skip
+    for name, clocks in NOTED.items():
+        board = find_board(name)
+        print(f"{name}, its own configuration: estimated "
+              f"{board.device.fmax_of(board.default):.1f} MHz, routed "
+              f"{', '.join(map(str, clocks))}")  # fmt: skip
     spreads = [
         max(clocks.values()) / min(clocks.values()) - 1
         for *_, clocks in fitted + held_out

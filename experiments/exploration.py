@@ -82,10 +82,11 @@ def routed(board, config, seed):
     with tempfile.TemporaryDirectory() as folder:
         made = synthesize(board, config, Path(folder))
         (clock,) = route(board, made.files, Path(folder), seeds=(seed,))
-    cells = made.outcome
+    cells, estimate = made.outcome, board.device.fmax_of(config)
+    estimated = "" if estimate is None else f", estimated {estimate:.1f}"
     print(f"  built: {cells.lut:,} LUTs, {cells.ff:,} registers, {cells.dsp} multipliers, "
-          f"{cells.bram} block RAMs; routed with seed {seed}: {clock:.1f} MHz, "
-          f"the board has {board.clock_hz / 1e6:g} MHz")  # fmt: skip
+          f"{cells.bram} block RAMs; routed with seed {seed}: {clock:.1f} MHz"
+          f"{estimated}; the board has {board.clock_hz / 1e6:g} MHz")  # fmt: skip
 
 
 def nothing(count, workers):
