@@ -197,7 +197,7 @@ def test_a_program_with_external_memory_is_saved_and_loaded(tmp_path):
     [
         ({"weight_words": 64}, "72 weight words where the configuration has 64"),
         ({"parameter_words": 32}, "64 parameter words where the configuration has 32"),
-        ({"max_layers": 48}, "layer descriptors where the configuration has 48"),
+        ({"max_layers": 28}, "layer descriptors where the configuration has 28"),
     ],
 )
 def test_what_no_move_can_help_is_refused_with_amounts(change, sentence):
