@@ -16,6 +16,7 @@ from steelyard.errors import UserError
 from steelyard.network import Network
 from steelyard.progress import Progress
 from steelyard_boards import Board
+from steelyard_boards.board import MHZ
 
 from .cluster import Cluster, Lost, Task
 from .evaluate import Point, Refusal, evaluate, holds
@@ -29,7 +30,6 @@ PART = 48
 RESTARTS = 3
 """Times that a process may be lost."""
 WORKERS = 2
-MHZ = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -24,7 +24,8 @@ class PortGuard(wiring.Component):
     Members
     -------
     reset : ``In(1)``
-        The user's registers are reset at the end of this cycle, in which it holds its part still.
+        The user's registers are reset at the end of this cycle; in it, the first, the user still
+        keeps to the port's rules.
     user : ``In(MemoryPort(address_bits))``
         To the user.
     memory : ``Out(MemoryPort(address_bits))``

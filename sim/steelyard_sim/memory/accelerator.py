@@ -18,8 +18,9 @@ from .sdram import CellPort, Rule
 
 __all__ = ["CLOCKS_HZ", "ExternalAccelerator", "build_external", "chip_of"]
 
-CLOCKS_HZ = {1: 80_000_000, 2: 68_750_000}
-"""Clock of an accelerator whose memory's chip has so many cycles in one of it."""
+CLOCKS_HZ = {1: 80_000_000, 2: 65_625_000}
+"""Clock of an accelerator whose memory's chip has so many cycles in one of it; of two
+that of the ulx3s_85f."""
 
 
 def chip_of(config: AcceleratorConfig) -> SdramChip:

@@ -132,14 +132,14 @@ class Agenda:
         for task, block in zip(self.tasks, block_of, strict=True):
             own: dict[Area, Item] = {}
             spans = zip(task.areas.items(), places[block], strict=False)
-            for number, ((area, (begin, end)), (bases, words)) in enumerate(spans):
+            for number, ((area, (begin, end)), (bases, most)) in enumerate(spans):
                 stores = area.moved and area == task.output
                 known = made.setdefault(self.root(area.tensor), [])
                 channel = self.start(area.tensor) + area.first
                 ready = 0
                 if area.moved and not stores:
                     ready = _ready(known, channel, area)
-                words = words if not area.moved else area.size
+                words = area.size if area.moved else most
                 item = Item(area, first + begin, first + end, stores, ready, bases, words)
                 if not area.moved:
                     # One place for all tasks of a block, kept from the first to the last.

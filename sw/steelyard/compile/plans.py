@@ -133,8 +133,12 @@ def _in_strips(
     plans: dict[tuple[int, int], Planned] = {}
     cut: dict[tuple[int, int], dict[Any, Block | None]] = {}
     least: dict[tuple[int, int], dict[Any, int]] = {}
-    for spare, longest, cuts in STRIPS:
-        owns = list(dict.fromkeys((0 if kept else slices, growth) for slices, growth in cuts))
+    # Without slices several of the ways are one.
+    ways = dict.fromkeys(
+        (spare, longest, tuple(dict.fromkeys((0 if kept else n, growth) for n, growth in cuts)))
+        for spare, longest, cuts in STRIPS
+    )
+    for spare, longest, owns in ways:
         for own in owns:
             if own not in plans:
                 plans[own] = _planned(network, config, batch, options, *own)
