@@ -1,6 +1,6 @@
 """What tasks need on the chip, and when: areas, weights and parameters, tensors that lie there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -206,6 +206,16 @@ class Agenda:
                     own.need = replace(own.need, last=number)
                 self.weights_of.append(entries[key])
             last = key
+        self._fill(self.queues[Space.WEIGHTS])
+
+    def _fill(self, queue: Sequence[Entry]) -> None:
+        """Give places to weights that are needed at a time, if these take most of their memory."""
+        for group in _at_a_time(queue):
+            sizes = [each.need.items for each in group]
+            # Anywhere, stretches between others may be too short for one of them.
+            if len(sizes) > 1 and sum(sizes) + max(sizes) > self.config.memory.weight_words:
+                for entry, end in zip(group, accumulate(sizes), strict=True):
+                    entry.need = replace(entry.need, place=end - entry.need.items)
 
     def _addresses(
         self, moved: bool
@@ -239,6 +249,18 @@ class Agenda:
         need = Need(space=space, items=items, item_words=words, first=span[0], last=span[1])
         self.queues[space].append(Entry(need, layer, address))
         return self.queues[space][-1]
+
+
+def _at_a_time(queue: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Entries in groups, of which none is needed any more when the next one's first is."""
+    group: list[Entry] = []
+    for entry in queue:
+        if group and entry.need.first > max(each.need.last for each in group):
+            yield group
+            group = []
+        group.append(entry)
+    if group:
+        yield group
 
 
 def _places(tasks: Sequence[Task], room: tuple[int, int], down: bool) -> list[tuple[range, int]]:

@@ -1,6 +1,6 @@
 """Weights and parameters in external memory: what is moved, where it goes, and when.
 
-The memories of a configuration are rings. What a step needs is moved into the next free stretch, as
+What a step needs is moved into the first stretch of its memory that is free and long enough, as
 early as there is one: while the steps before it run. Moves take place in their order, and steps in
 theirs, so a stretch is free once the last step that reads it has run, and a step may begin once all
 moves up to its own are done.
@@ -63,8 +63,9 @@ class Pace:
         ----------
         pitch : words from a row to the next
         """
-        apart = pitch % BANKS_WORDS
-        same = rows > 1 and (apart < BANK_PART or apart > BANKS_WORDS - BANK_PART)
+        # Of short pitches most rows begin in the chip's row of the one before, which is open.
+        apart = min(pitch % BANKS_WORDS, -pitch % BANKS_WORDS)
+        same = rows > 1 and pitch >= BANK_PART > apart
         row = max(self.word * length, self.least_row) + self.same_bank * same
         cycles, without = self.refresh
         return ((rows - 1) * row + self.word * length) * cycles // without
@@ -87,6 +88,8 @@ class Need:
     items : how many
     item_words : 32-bit words of each
     first, last : steps that read them
+    place : first item of their place in the memory, None for any; given to those that fill it
+        together
     """
 
     space: Space
@@ -94,6 +97,7 @@ class Need:
     item_words: int
     first: int
     last: int
+    place: int | None = None
 
     @property
     def words(self) -> int:
@@ -189,7 +193,7 @@ def by_layer(steps: Sequence[int], moved: Moved | None) -> list[LayerMoves]:
 
 
 @dataclass
-class Ring:
+class Stretches:
     """Stretches of a memory that are in use, each until a step."""
 
     size: int
@@ -203,11 +207,11 @@ class Ring:
 
     def place(self, need: Need) -> int | None:
         """First item of a stretch for a need, None if there is none now."""
-        for start in (self.head if self._used else 0, 0):
+        starts = sorted({0, *(high for _, high, _ in self._used)})
+        for start in starts if need.place is None else [need.place]:
             end = start + need.items
             if end <= self.size and all(end <= low or high <= start for low, high, _ in self._used):
                 self._used.append((start, end, need.last))
-                self.head = end
                 self.reached = max(self.reached, end)
                 return start
         return None
@@ -273,7 +277,7 @@ def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorCo
     if any(largest[space] > size for space, size in sizes.items()):
         steps = len(cycles)
         return Moved([], [], [[] for _ in range(steps)], [0] * steps, 0, largest)
-    rings = {space: Ring(size) for space, size in sizes.items()}
+    stretches = {space: Stretches(size) for space, size in sizes.items()}
     clock = Clock(config)
     external = [0]
     items: list[int] = []
@@ -282,15 +286,15 @@ def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorCo
     waiting = []
     issued = known = 0
     for step, own in enumerate(cycles):
-        for ring in rings.values():
-            ring.free(step)
+        for memory in stretches.values():
+            memory.free(step)
         moves: list[Descriptor] = []
         while len(items) < len(needs):
             need = needs[len(items)]
             # A move too many would hold up the step, or the moves of the next one.
             if need.first > step and issued + 1 - known > ANY_UNDER_WAY - OWN_MOVES:
                 break
-            place = rings[need.space].place(need)
+            place = stretches[need.space].place(need)
             if place is None:
                 break
             moves += loads(need, external[-1], place)
@@ -310,7 +314,7 @@ def move_all(needs: Sequence[Need], cycles: Sequence[int], config: AcceleratorCo
         waiting.append(clock.now - begin - len(moves) * between(config))
         clock.now += own + between(config)
         before.append(moves)
-    reached = {space: ring.reached for space, ring in rings.items()}
+    reached = {space: each.reached for space, each in stretches.items()}
     return Moved(external[:-1], items, before, waiting, external[-1], reached)
 
 

@@ -151,17 +151,22 @@ def divide(
             take(some[len(some) // 2 :])
 
     take(smallest)
-    inside = [each for each in buffers if each in chip]
+
+    def blocks_of(inside: Sequence[Buffer]) -> list[tuple[Block, int]] | None:
+        _, bases = assign(inside) if inside else (0, {})
+        own = [cutter(inside, way) for way in range(len(ways))]
+        return _blocks(
+            network, own, computing, lambda layers: _room(inside, bases, layers, size), root,
+            longest,
+        )  # fmt: skip
+
+    inside, found = _fastest(buffers, chip, groups, blocks_of)
+    if found is None:
+        return None
     _, bases = assign(inside) if inside else (0, {})
     # In external memory each tensor has its own place.
     lying = {each.name for each in inside}
     same = {name: other for name, other in same.items() if other in lying}
-    found = _blocks(
-        network, [cutter(inside, way) for way in range(len(ways))], computing,
-        lambda layers: _room(inside, bases, layers, size), root, longest,
-    )  # fmt: skip
-    if found is None:
-        return None
     blocks = [block for block, _ in found]
     rooms = tuple((_top(inside, bases, block.layers), size) for block in blocks)
     within = {root(plans[number].layer.output) for block in blocks for number in block.layers[:-1]}
@@ -171,6 +176,35 @@ def divide(
     places_of |= dict.fromkeys(within, 0)
     taken = tuple(way for _, way in found)
     return Division(tuple(inside), bases, (words, places_of), tuple(blocks), taken, rooms, same)
+
+
+def _fastest(
+    buffers: Sequence[Buffer],
+    chip: Sequence[Buffer],
+    groups: Sequence[Sequence[Buffer]],
+    blocks_of: Callable[[Sequence[Buffer]], list[tuple[Block, int]] | None],
+) -> tuple[list[Buffer], list[tuple[Block, int]] | None]:
+    """What of some buffers is best left on the chip, and the blocks then.
+
+    Each group is taken out if that makes all blocks together faster: what lies on the chip is not
+    moved, and leaves less room for the strips of others.
+    """
+    names = {each.name for each in chip}
+    inside = [each for each in buffers if each.name in names]
+    found = blocks_of(inside)
+    for group in sorted(groups, key=lambda each: -sum(b.words for b in each)):
+        mine = {each.name for each in group}
+        if not mine <= names:
+            continue
+        fewer = [each for each in inside if each.name not in mine]
+        other = blocks_of(fewer)
+        if other is not None and (found is None or _cost(other) < _cost(found)):
+            inside, found = fewer, other
+    return inside, found
+
+
+def _cost(blocks: Sequence[tuple[Block, int]]) -> int:
+    return sum(block.cost for block, _ in blocks)
 
 
 def _during(buffer: Buffer, blocks: Sequence[Block]) -> Buffer:

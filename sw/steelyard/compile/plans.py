@@ -113,10 +113,7 @@ def planned(
         return found
     if not kept and uses["activation words"].used <= uses["activation words"].available:
         ways = [_moved(network, config, batch, options, slices) for slices in SLICES]
-        best = min(ways, key=lambda way: (not way.fits, way.cycles))
-        if best.fits:
-            return best
-        found = best
+        found = min(ways, key=lambda way: (not way.fits, way.cycles))
     return _in_strips(network, config, batch, options, found, kept)
 
 
@@ -128,7 +125,7 @@ def _in_strips(
     other: Planned,
     kept: bool,
 ) -> Planned:
-    """Fastest plan with activations in external memory, or another that does not fit either."""
+    """Fastest plan with activations in external memory, or another that is faster or alone fits."""
     found: list[Planned] = []
     plans: dict[tuple[int, int], Planned] = {}
     cut: dict[tuple[int, int], dict[Any, Block | None]] = {}
@@ -144,15 +141,16 @@ def _in_strips(
                 plans[own] = _planned(network, config, batch, options, *own)
                 short = _short(plans[own], batch, kept) if len(plans) == 1 else ()
                 if short:
-                    return replace(other, short=short)
+                    return other if other.fits else replace(other, short=short)
         way = _staged(
             [plans[own] for own in owns], batch, spare, longest, kept,
             [cut.setdefault(own, {}) for own in owns], least.setdefault(owns[0], {}),
         )  # fmt: skip
         if way is not None:
             found.append(way)
-    best = min(found, key=lambda way: (not way.fits, way.cycles), default=other)
-    return other if other.moved is not None and not best.fits else best
+    if other.moved is not None:
+        found.insert(0, other)
+    return min(found, key=lambda way: (not way.fits, way.cycles), default=other)
 
 
 def _short(plan: Planned, batch: int, kept: bool) -> tuple[Short, ...]:

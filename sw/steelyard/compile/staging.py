@@ -17,7 +17,7 @@ from .agenda import Agenda, Entry, Item
 from .areas import Area, Part
 from .cycles import predict
 from .emission import Emission, StagedLayer
-from .external import BURST, Ring, loads
+from .external import BURST, Stretches, loads
 from .layer_plans import LayerPlan
 from .outside import Division
 
@@ -78,7 +78,7 @@ def stage(
     if not made.run():
         return None
     words = made.emission.addressed(image_words(plans, config) if moved else 0)
-    reached = {space: ring.reached for space, ring in made.rings.items()}
+    reached = {space: each.reached for space, each in made.stretches.items()}
     return Staged(made.emission.layers, words, reached)
 
 
@@ -101,9 +101,9 @@ class _Stage:
         self.agenda = Agenda(plans, division, root, start, config, moved)
         self.items = [item for own in self.agenda.of_task for item in own.values()]
         self.next_item = 0
-        self.rings = {
-            Space.WEIGHTS: Ring(config.memory.weight_words),
-            Space.PARAMETERS: Ring(config.memory.parameter_words),
+        self.stretches = {
+            Space.WEIGHTS: Stretches(config.memory.weight_words),
+            Space.PARAMETERS: Stretches(config.memory.parameter_words),
         }
         self.heads = dict.fromkeys(self.agenda.queues, 0)
         self.live: list[Item] = []
@@ -116,8 +116,8 @@ class _Stage:
         for number, part in enumerate(self.agenda.parts):
             self.live = [each for each in self.live if each.last >= number]
             self.storing = [each for each in self.storing if each[2] > self.emission.known]
-            for ring in self.rings.values():
-                ring.free(number)
+            for each in self.stretches.values():
+                each.free(number)
             if not self._issue(number):
                 return False
             self.emission.wait(self.agenda.owner[number], max(self._awaited(number), default=0))
@@ -167,13 +167,13 @@ class _Stage:
         return True
 
     def _next_weights(self, space: Space, part: int) -> bool:
-        """Issue the next move into a ring; far ahead only while the external memory is idle."""
+        """Issue the next move of weights or parameters; far ahead only while no others wait."""
         entry = self.agenda.queues[space][self.heads[space]]
         need = entry.need
         if need.first > part + 1 and not self.emission.idle_after(self._cycles(part)):
             return False
         if entry.moves is None:
-            place = self.rings[space].place(need)
+            place = self.stretches[space].place(need)
             if place is None:
                 return False
             entry.item = place

@@ -46,6 +46,15 @@ def row_unit(d: Descriptor, lanes: int) -> int:
     return lanes // gcd(d.out_w * d.batch, lanes)
 
 
+def _each_pixel(d: Descriptor) -> bool:
+    """Whether each pixel of the output follows from the same pixel of the inputs alone."""
+    return (
+        (d.kernel_h, d.kernel_w, d.stride_h, d.stride_w) == (1, 1, 1, 1)
+        and (d.origin, d.x_origin, d.y_origin) == (0, 0, 0)
+        and d.in_w == d.out_w
+    )
+
+
 def cut(
     d: Descriptor, first: int, last: int, lanes: int, *, source: bool = True, target: bool = True
 ) -> Strip:
@@ -68,7 +77,10 @@ def cut(
     begin = min(max(top, 0), d.in_h - 1)
     end = max(min(below, d.in_h), begin + 1)
     if source:
-        reads = (begin * row // lanes, -(-end * row // lanes))
+        # Of a layer that works on each pixel apart these are its pixels, and else whole rows.
+        apart = _each_pixel(d)
+        low, high = (first, last) if apart else (begin * row, end * row)
+        reads = (low // lanes, -(-high // lanes))
         start = reads[0] * lanes
     else:
         reads, start = (0, -(-(end - begin) * row // lanes)), begin * row

@@ -23,11 +23,12 @@ from .strips import Strip, cut, row_unit, takes_channels, takes_strips
 
 __all__ = ["Cutter"]
 
+HEIGHTS = 2
+"""Heights of strips that are tried: the highest, and each half of the one before."""
+MANY = 16
+"""Strips of which the first and the last are so little that no smaller ones are tried."""
 # Steps of a plan, each with its number, or some of the channels of one.
 Group = list[tuple[int, Step]]
-LOST = 8
-"""Part of the shorter one of computing and moving that is lost, though they go on side by side:
-what is moved for one task may hold up what another needs."""
 
 
 def _even(units: int) -> set[int]:
@@ -122,9 +123,7 @@ class Cutter:
                 return found[0]
         for share in range(1, self.together + 1):
             for groups in self._together(index):
-                highest = self._highest((index,), groups[0], room, share)
-                if highest is not None:
-                    height, tasks = highest
+                for height, tasks in self._high((index,), groups[0], room, share):
                     for group in groups[1:]:
                         tasks += self._rows((index,), height, group)
                     if room_of(tasks, share) > room:
@@ -139,9 +138,10 @@ class Cutter:
             return None
         found = []
         for share in range(1, self.together + 1):
-            highest = self._highest(layers, None, room, share)
-            if highest is not None:
-                found.append(self._block(layers, highest[1], True, share))
+            found += [
+                self._block(layers, tasks, True, share)
+                for _, tasks in self._high(layers, None, room, share)
+            ]
         return min(found, key=lambda each: each.cost, default=None)
 
     def _steps(self, index: int) -> Group:
@@ -149,9 +149,7 @@ class Cutter:
 
     def _keeps(self, group: Group) -> bool:
         """Whether the weights of some steps find room at a time."""
-        sizes = [step.descriptor.weight_count for _, step in group]
-        # Stretches do not go around the end of their memory, which wastes less than one.
-        return sum(sizes) + max(sizes) * (len(sizes) > 1) <= self.weights
+        return sum(step.descriptor.weight_count for _, step in group) <= self.weights
 
     def heights(self, index: int) -> list[int]:
         """Pixels of strips that end with a word, the most first: rows, or less than the fewest of
@@ -165,7 +163,7 @@ class Cutter:
         even = _even(-(-rows // unit))
         found = {min(each * unit, rows) * width for each in even}
         if d.batch == 1:
-            words = -(-min(unit, rows) * width // self.lanes)
+            words = -(-rows * width // self.lanes)
             found |= {each * self.lanes for each in _even(words) if each < words}
         return sorted(found, reverse=True)
 
@@ -185,12 +183,18 @@ class Cutter:
         sizes = dict.fromkeys(-(-len(steps) // n) for n in range(1, len(steps) + 1))
         return [[steps[n : n + size] for n in range(0, len(steps), size)] for size in sizes]
 
-    def _highest(
+    def _high(
         self, layers: tuple[int, ...], group: Group | None, room: int, share: int
-    ) -> tuple[int, list[Task]] | None:
-        """Height of the highest strips of which so many find room at a time, and their tasks."""
+    ) -> Iterator[tuple[int, list[Task]]]:
+        """Height and tasks of the highest strips of which so many find room at a time, and of some
+        half as high and less: of these the first begin sooner and the last end sooner."""
         total = self._pixels(layers[-1])
+        found, most = 0, total
         for height in self.heights(layers[-1]):
+            if height > most:
+                continue
+            if found and total > MANY * height:
+                return
             # One that borders on none of the map's ends is the largest.
             within = total // height // 2 * height
             largest = self._strip(layers, (within, min(within + height, total)), group)
@@ -198,8 +202,10 @@ class Cutter:
                 continue
             tasks = list(self._rows(layers, height, group))
             if room_of(tasks, share) <= room:
-                return height, tasks
-        return None
+                yield height, tasks
+                found, most = found + 1, height // 2
+                if found == HEIGHTS:
+                    return
 
     def _whole(self, index: int) -> Task:
         """Task of all of a layer."""
@@ -303,38 +309,98 @@ class Cutter:
     def _block(
         self, layers: tuple[int, ...], tasks: Sequence[Task], kept: bool, share: int
     ) -> Block:
-        """Block with its cycles: of computing or of moving, and of what is not done beside it."""
+        """Block with its cycles, as if nothing of the blocks before it were under way."""
         config = self.config
-        pace = Pace.of(config)
-        computing = moving = items = 0
-        last = None
-        for task in tasks:
-            for area in task.areas:
-                if area.moved:
-                    moving += pace.move(*area.rows(config.activation_item_words))
-                    computing += between(config)
-            for part in task.parts:
-                computing += predict(part.strip.descriptor, config) + between(config)
-                if (part.layer, part.number) != last:
-                    items += part.step.descriptor.weight_count
-                last = part.layer, part.number
-        if kept:
-            items = sum(self.plans[number].weight_items for number in layers)
-        weights = pace.move(1, items * config.engine.weight_item_words)
-        largest = max(part.step.descriptor.weight_count for task in tasks for part in task.parts)
-        apart = 0
-        if 2 * largest > config.memory.weight_words:
-            # No weights come while the array works with those of such a step.
-            apart, weights = weights, 0
-        if share == 1:
-            # Rows are neither loaded nor stored beside, but weights come.
-            apart, moving = apart + moving, 0
-        moving += weights
-        shorter = min(computing, moving)
-        # The first task has nothing to be loaded beside, the last one is stored beside none.
-        lost = max(shorter // len(tasks) if share > 1 else 0, shorter // LOST)
-        cost = apart + max(computing, moving) + lost
-        return Block(layers, tuple(tasks), kept, cost)
+        run = _Run(config, [part for task in tasks for part in task.parts], kept)
+        number = 0
+        for task in tasks[:share]:
+            run.load(task)
+        for index, task in enumerate(tasks):
+            # What is loaded next takes the place of what this task has read, once it has.
+            read = max(
+                (end for area, (_, end) in task.areas.items() if _loaded(task, area)), default=0
+            )
+            writes = task.areas.get(task.output, (0, 0))[0] if task.output is not None else 0
+            for place in range(len(task.parts)):
+                if place == writes and index >= share:
+                    run.written_over(index - share)
+                run.compute(number, index)
+                number += 1
+                if place + 1 == len(task.parts):
+                    run.store(task)
+                if place == read and index + share < len(tasks):
+                    run.load(tasks[index + share])
+        return Block(layers, tuple(tasks), kept, max(run.computed, run.moved))
+
+
+class _Run:
+    """Moves in their order beside parts in theirs, in cycles from the first one on.
+
+    A move begins when the parts before it have ended, and a part when its rows and weights have
+    come. Weights come a part ahead where there is room for them.
+
+    Parameters
+    ----------
+    parts : of all tasks
+    kept : whether weights stay until the last part, else until that of another step
+    """
+
+    def __init__(self, config: AcceleratorConfig, parts: Sequence[Part], kept: bool) -> None:
+        self.config, self.pace, self.parts, self.kept = config, Pace.of(config), parts, kept
+        self.computed = self.moved = 0
+        self.loaded: list[int] = []
+        self.stored: list[int] = []
+        self.weights: list[int] = []
+        self.steps: dict[tuple[int, int], int] = {}
+
+    def load(self, task: Task) -> None:
+        """Load what a task reads."""
+        for area in task.areas:
+            if _loaded(task, area):
+                self._move(*area.rows(self.config.activation_item_words))
+        self.loaded.append(self.moved)
+
+    def store(self, task: Task) -> None:
+        """Store what a task has made."""
+        if task.output is not None and task.output.moved:
+            self._move(*task.output.rows(self.config.activation_item_words))
+            self.stored.append(self.moved)
+        else:
+            self.stored.append(0)
+
+    def written_over(self, task: int) -> None:
+        """Wait until what a task has made is stored."""
+        self.computed = max(self.computed, self.stored[task])
+
+    def compute(self, number: int, task: int) -> None:
+        """Compute a part of a task once all is there."""
+        part = self.parts[number]
+        ahead = self.parts[number : number + 2]
+        items = sum(each.step.descriptor.weight_count for each in ahead)
+        self._weights(number + (items <= self.config.memory.weight_words))
+        begin = max(self.computed, self.loaded[task], self.weights[number])
+        self.computed = begin + predict(part.strip.descriptor, self.config) + between(self.config)
+
+    def _weights(self, last: int) -> None:
+        """Load the weights of parts up to one that are not there."""
+        for part in self.parts[len(self.weights) : last + 1]:
+            items, key = part.step.descriptor.weight_count, (part.layer, part.number)
+            if items and key not in self.steps:
+                self._move(1, items * self.config.engine.weight_item_words, 0)
+                if not self.kept:
+                    self.steps.clear()
+                self.steps[key] = self.moved
+            self.weights.append(self.steps.get(key, 0))
+
+    def _move(self, rows: int, length: int, pitch: int) -> None:
+        self.computed += between(self.config)
+        idle = self.pace.burst if self.moved < self.computed else 0
+        self.moved = max(self.moved, self.computed) + self.pace.move(rows, length, pitch) + idle
+
+
+def _loaded(task: Task, area: Area) -> bool:
+    """Whether a task's area comes from external memory."""
+    return area.moved and area != task.output
 
 
 def _some(step: Step, count: int) -> Iterator[Step]:

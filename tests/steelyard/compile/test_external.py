@@ -6,8 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from steelyard.compile import Descriptor, Operation, compile, compile_with_memories, cycles
-from steelyard.compile.external import Need, move_all
+from steelyard.compile import (
+    Descriptor,
+    Operation,
+    compile,
+    compile_with_memories,
+    cycles,
+    plans,
+)
+from steelyard.compile.external import Need, Pace, Stretches, move_all
 from steelyard.compile.plans import planned
 from steelyard.contract import configure
 from steelyard.contract.descriptor import ANY_UNDER_WAY
@@ -86,6 +93,12 @@ class Memories:
         return self.words[space][first : first + count]
 
 
+@pytest.fixture
+def weights_alone(monkeypatch):
+    """Plans in which all activations stay on the chip, though others may be faster."""
+    monkeypatch.setattr(plans, "STRIPS", ())
+
+
 def assert_runs(program, *, late):
     """Every descriptor finds its weights and parameters; most moves that were under way."""
     made = planned(program.network, SMALL, 1, {})
@@ -121,6 +134,7 @@ MOVED = (0, 1, 2, 3, 4, 6, 8, 11)
 
 @pytest.mark.parametrize("seed", MOVED)
 @pytest.mark.parametrize("late", [False, True])
+@pytest.mark.usefixtures("weights_alone")
 def test_layers_find_their_weights_and_parameters(seed, late):
     program = compile(network(seed), SMALL)
     assert program.external.size and not len(program.weights) and not len(program.parameters)
@@ -130,10 +144,12 @@ def test_layers_find_their_weights_and_parameters(seed, late):
 
 
 @pytest.mark.parametrize("late", [False, True])
+@pytest.mark.usefixtures("weights_alone")
 def test_slices_of_layers_find_their_weights(late):
     assert_runs(compile(wide(), SMALL), late=late)
 
 
+@pytest.mark.usefixtures("weights_alone")
 def test_layers_are_cut_so_that_two_slices_lie_in_the_memory():
     program = compile(wide(), SMALL)
     a, b, c = program.layers
@@ -147,6 +163,7 @@ def test_layers_are_cut_so_that_two_slices_lie_in_the_memory():
     assert slices == [16, 8, 8]
 
 
+@pytest.mark.usefixtures("weights_alone")
 def test_the_next_slice_comes_while_one_is_computed():
     every = [Descriptor.from_words(words) for words in compile(wide(), SMALL).descriptors]
     issued = done = ahead = 0
@@ -205,6 +222,7 @@ def test_what_no_move_can_help_is_refused_with_amounts(change, sentence):
         compile(wide(), SMALL.with_(**change))
 
 
+@pytest.mark.usefixtures("weights_alone")
 def test_too_many_external_words_are_refused():
     made = planned(wide(), SMALL, 1, {})
     with pytest.raises(DoesNotFit) as refused:
@@ -247,6 +265,31 @@ def test_moves_wrap_around_their_memory():
     ]  # fmt: skip
     assert [d.length for each in moved.before for d in each] == [200, 200, 200, 0]
     assert moved.external == [0, 200, 400] and moved.words == 600
+
+
+def test_a_need_takes_the_first_stretch_or_its_own_place():
+    memory = Stretches(256)
+    need = Need(space=Space.WEIGHTS, items=64, item_words=2, first=0, last=0)
+    assert [memory.place(replace(need, last=n)) for n in range(4)] == [0, 64, 128, 192]
+    assert memory.place(need) is None
+    memory.free(1)
+    small = replace(need, items=16, last=9)
+    assert [memory.place(small), memory.place(small)] == [0, 16]
+    memory.free(3)
+    # There is room from 32 on, but what fills the memory with others has its place.
+    assert memory.place(replace(small, place=16)) is None
+    assert memory.place(replace(small, place=96, items=32)) == 96
+    assert memory.place(replace(small, items=64)) == 32
+    assert memory.reached == 256
+
+
+def test_rows_close_to_each_other_lie_in_an_open_row_of_the_chip():
+    pace = Pace.of(SMALL.with_(external_slots=2))
+    rows, length = 64, 32
+    apart = [pace.move(rows, length, pitch) for pitch in (40, 127, 196, 800)]
+    assert len(set(apart)) == 1
+    for pitch in (1024, 1000, 1100, 3072):
+        assert pace.move(rows, length, pitch) > apart[0]
 
 
 def test_a_need_longer_than_a_move_is_cut_into_whole_items():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from steelyard.check import assess
-from steelyard.compile import Descriptor, Operation, compile, plans
+from steelyard.compile import Descriptor, Operation, compile, outside, plans
 from steelyard.compile.agenda import Agenda, _places
 from steelyard.compile.areas import inner, room_of, side_by_side
 from steelyard.compile.plans import planned
@@ -318,6 +318,83 @@ def test_a_place_is_kept_for_what_tasks_hand_on_from_the_first_to_the_last():
             seen += first.area.size < first.words
     assert seen
     assert_runs(compile(network, config))
+
+
+def test_weights_that_fill_their_memory_stay_for_all_strips(monkeypatch):
+    monkeypatch.setattr(plans, "STRIPS", ((2, 1, ((2, 0),)),))
+    rng = np.random.default_rng(11)
+    net, x = NetworkBuilder("filling", (32, 24, 24)), "input"
+    for channels in (48, 32, 48):
+        shape = channels, net.tensors[x].shape[0], 1, 1
+        weight = random_weight(rng, shape, group=16, k=8)
+        x = net.conv(weight, x, multiplier=1 << 22, shift=32)
+    network = net.network()
+    config = SMALL.with_(
+        lanes=8, columns=4, requantizers=4, activation_words=1024, weight_words=192,
+        parameter_words=128, external_slots=2,
+    )  # fmt: skip
+    plan = planned(network, config, 1, {})
+    filling = [
+        block
+        for block in plan.division.blocks
+        if block.kept and len(block.tasks) > 1
+        and sum(p.step.descriptor.weight_count for p in block.tasks[0].parts) == 192
+    ]  # fmt: skip
+    assert any(len(block.tasks[0].parts) > 1 for block in filling)
+    root = partial(plan.division.root, places=plan.places)
+    agenda = Agenda(plan.plans, plan.division, root, plan.places.start, config, moved=True)
+    needs = [entry.need for entry in agenda.queues[Space.WEIGHTS]]
+    placed = [(need.place, need.items) for need in needs if need.place is not None]
+    assert placed == [(0, 96), (96, 96)] * (len(placed) // 2) != []
+    program = compile(network, config)
+    loaded = [d.length for d in descriptors(program) if d.moves and d.space == Space.WEIGHTS]
+    # Each weight is loaded once, whatever strips there are.
+    assert (
+        sum(loaded) == sum(e.weight_items for e in program.layers) * config.engine.weight_item_words
+    )
+    assert_runs(program)
+
+
+@pytest.mark.parametrize(("make", "words"), [(unlike_layers, 512), (residual, 384), (narrow, 640)])
+def test_blocks_take_about_as_long_as_they_are_estimated(make, words):
+    config = SMALL.with_(
+        lanes=8, columns=4, requantizers=4, activation_words=words, weight_words=256,
+        parameter_words=512, max_layers=128,
+    )  # fmt: skip
+    plan = planned(make(), config, 1, {})
+    estimated = sum(block.cost for block in plan.division.blocks)
+    print(f"{estimated} cycles by blocks, {plan.cycles} of the program")
+    assert 0.85 * plan.cycles < estimated < 1.15 * plan.cycles
+
+
+def test_tensors_leave_the_chip_where_their_room_is_worth_more(monkeypatch):
+    config = SMALL.with_(
+        lanes=8, columns=4, requantizers=4, activation_words=512, weight_words=128,
+        parameter_words=512, max_layers=128,
+    )  # fmt: skip
+    best = planned(residual(), config, 1, {})
+
+    def all_that_fit(buffers, chip, groups, blocks_of):
+        names = {each.name for each in chip}
+        inside = [each for each in buffers if each.name in names]
+        return inside, blocks_of(inside)
+
+    monkeypatch.setattr(outside, "_fastest", all_that_fit)
+    other = planned(residual(), config, 1, {})
+    assert len(best.division.buffers) < len(other.division.buffers)
+    assert best.cycles < 0.95 * other.cycles
+    assert_runs(compile(residual(), config))
+
+
+def test_activations_go_outside_where_that_is_faster():
+    """More room for what is kept of the weights' strips than with all activations on the chip."""
+    network = narrow()
+    config = SMALL.with_(
+        lanes=8, columns=4, requantizers=4, activation_words=1024, parameter_words=512
+    )
+    cycles = {each: planned(network, config.with_(activation_words=each), 1, {}).cycles
+              for each in (640, 1024)}  # fmt: skip
+    assert cycles[1024] < cycles[640]
 
 
 def test_weights_that_fit_stay_on_the_chip():

@@ -99,3 +99,24 @@ def test_strips_of_a_layer_are_the_whole_layer(seed):
     for height, words in ((1, 0), (4, 0), *(((0, 1), (0, 3)) if batch == 1 else ())):
         actual = in_strips(program, x, height, words)
         assert np.array_equal(actual, expected), (kind, kernel, stride, padding, size, height)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "below"),
+    [((1, 1), 1, 0), ((1, 3), 1, 0), ((1, 3), 1, 2), ((3, 1), 1, 2), ((1, 1), 2, 0)],
+)
+def test_strips_of_a_layer_that_works_on_each_pixel_read_its_words_alone(kernel, stride, below):
+    rng = np.random.default_rng(17)
+    padding = (0, 0, below * (kernel[0] > 1), below * (kernel[1] > 1))
+    network = random_conv(
+        rng, in_channels=5, out_channels=7, size=(14, 14), kernel=kernel, stride=(stride, stride),
+        padding=padding, k=4, group=8,
+    )  # fmt: skip
+    program = compile(network, CONFIG)
+    d, lanes = Descriptor.from_words(program.descriptors[0]), CONFIG.engine.lanes
+    total = program.layers[0].output.shape[1] * d.out_w
+    strips = [
+        cut(d, first, min(first + 3 * lanes, total), lanes) for first in range(0, total, 3 * lanes)
+    ]
+    alone = [strip.reads == strip.writes for strip in strips]
+    assert all(alone) if kernel == (1, 1) and stride == 1 else not any(alone[1:-1])
