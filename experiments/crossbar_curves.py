@@ -23,11 +23,13 @@ integers; a seed draws the calibration images and the positions that the fits lo
 
 Every point is priced with converters that resolve all bits and with such that stop
 (``adc_resolve = "reach"``); the dense network has the same choice, and ratios are over it with
-converters of the same kind. Points are files of their own, named by all that they follow from, the
-sources included, and are not made again while they are there; ``--only-show`` makes none. Then come
-the table, a picture, and the comparison at equal accuracy: each method's values are read off its
-curve by interpolation where the curve reaches, with the standard error over test images and seeds
-drawn anew. ``--quick`` is the demo network with its bundled images at two densities.
+converters of the same kind. Areas are of whole crossbars and *fill-free*: of as many crossbars, and
+parts of one, as the cells in use would fill. Points are files of their own, named by all that they
+follow from, the sources included, and are not made again while they are there; ``--only-show``
+makes none. Then come the table, a picture, and the comparison at equal accuracy: each method's
+values are read off its curve by interpolation where the curve reaches, with the standard error over
+test images and seeds drawn anew. ``--quick`` is the demo network with its bundled images at two
+densities.
 """
 
 import base64
@@ -42,6 +44,7 @@ import torch
 from crossbar_points import METHODS, RESOLVE, SET, Bench, Maker
 
 from steelyard import zoo
+from steelyard.cost import CONSTANTS
 from steelyard.engines.crossbar import CrossbarConfig
 from steelyard.files import replacing
 from steelyard.report import Curve, at_loss, over
@@ -56,6 +59,20 @@ def recognized(point, images):
     return np.unpackbits(packed, count=images).astype(bool)
 
 
+def areas(priced, config):
+    """Areas by how they are counted: cells of crossbars and as many more as the index would take,
+    and um2 of all; of whole crossbars, and of those and parts of one that the cells in use fill."""
+    size, used = config.rows * config.columns, priced["mapped"] * config.weight_bitlines
+    index = priced["index_bits"] * CONSTANTS[SET].buffer_area.value
+    whole = priced["prices"][SET]["area"]
+    return {
+        "crossbar area": priced["crossbars"] * size + priced["index_bits"] / config.cell_bits,
+        "crossbar area, fill-free": used + priced["index_bits"] / config.cell_bits,
+        "whole area": whole,
+        "whole area, fill-free": used / size * (whole - index) / priced["crossbars"] + index,
+    }
+
+
 def gains(point, dense):
     """How much less a point takes than the dense network with the same converters, and counts."""
     config, found = CrossbarConfig(), {}
@@ -64,13 +81,10 @@ def gains(point, dense):
     )
     for resolve, suffix in zip(RESOLVE, ("", ", stop"), strict=True):
         own, other = point[resolve], dense[resolve]
-        area = [
-            each["crossbars"] * config.rows * config.columns + each["index_bits"] / config.cell_bits
-            for each in (own, other)
-        ]
+        taken, dense_taken = areas(own, config), areas(other, config)
+        for name, area in taken.items():
+            found[name + suffix] = dense_taken[name] / area
         paid, before = own["prices"][SET], other["prices"][SET]
-        found["crossbar area" + suffix] = area[1] / area[0]
-        found["whole area" + suffix] = before["area"] / paid["area"]
         found["energy" + suffix] = before["energy"] / paid["energy"]
         found["speed" + suffix] = before["time"] / paid["time"]
         found["index KiB" + suffix] = own["index_bits"] / 8192
@@ -79,11 +93,12 @@ def gains(point, dense):
 
 
 USUAL = ("pattern", "columns", "ou_row", "pattern_32", "pairs", "structured", "unstructured")
+AREAS = ("crossbar area", "crossbar area, fill-free", "whole area", "whole area, fill-free")
 COLUMNS = (
-    "compression", "crossbars", "crossbar area", "whole area", "energy", "energy, stop", "speed",
-    "index KiB", "index KiB, stop",
+    "compression", "crossbars", *AREAS, "energy", "energy, stop", "speed", "index KiB",
+    "index KiB, stop",
 )  # fmt: skip
-READ = ("compression", "crossbar area", "whole area", "energy", "energy, stop", "speed")
+READ = ("compression", *AREAS, "energy", "energy, stop", "speed")
 """Gains that are read off the curves at equal accuracy."""
 
 
