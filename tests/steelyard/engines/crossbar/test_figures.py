@@ -104,28 +104,44 @@ def test_what_mixed_does_to_columns_is_told():
     assert "kept" not in columns
 
 
-def test_the_curves_of_vgg_small_are_the_experiments():
-    expected = []
-    for row in kept("crossbar-curves")["table"]:
+CURVES = {
+    "crossbar-curves": "## Curves of VGG-small",
+    "crossbar-curves-residual": "## Curves of a residual network",
+}
+"""Kept curves, and the part of the note that has them."""
+
+
+def part(heading: str) -> str:
+    """The note from one heading to the next."""
+    begin = NOTE.index(f"{heading}\n")
+    return NOTE[begin : NOTE.index("\n## ", begin)]
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_the_curves_in_the_note_are_the_experiments(name):
+    text, expected = part(CURVES[name]), []
+    line = next(each for each in text.splitlines() if each.startswith("| method | density"))
+    heads = [cell.strip() for cell in line.strip("|").split("|")]
+    assert heads[:5] == ["method", "density", "seeds", "accuracy", "removed"]
+    assert {"compression", "crossbar area", "whole area", "energy", "energy, stop"} < set(heads)
+    for row in kept(name)["table"]:
         seeds = len(row["seeds"])
         spread = f" ({row['least']:.2f} to {row['most']:.2f})" if seeds > 1 else ""
         own = [row["method"], f"{row['density']:g}", str(seeds), f"{row['accuracy']:.2f} %{spread}"]
-        counts = [f"{row['removed']:.1f} %", *times(row["compression"]), f"{row['crossbars']:.0f}"]
-        gains = ("crossbar area", "whole area", "energy", "energy, stop", "speed")
-        index = (row["index KiB"], row["index KiB, stop"])
-        expected.append([*own, *counts, *times(*(row[key] for key in gains), *index)])
-    assert table(NOTE, "method | density") == expected
+        gains = [f"{row[key]:.{0 if key == 'crossbars' else 2}f}" for key in heads[5:]]
+        expected.append([*own, f"{row['removed']:.1f} %", *gains])
+    assert table(text, "method | density") == expected
 
 
-@pytest.mark.parametrize("other", ["dense", "pattern"])
-def test_what_methods_gain_at_equal_accuracy_is_the_experiments(other):
-    rows: dict[tuple[str, str], list[str]] = {}
-    for row in kept("crossbar-curves")["equal_accuracy"]:
-        if row["over"] == other:
-            value, error = row["found"]["value"], row["found"]["error"]
-            cell = "-" if value is None else f"{value:.2f}"
-            rows.setdefault((row["gain"], row["method"]), []).append(
-                cell if error is None else f"{cell} ± {error:.2f}"
-            )
-    expected = [[*key, *cells] for key, cells in rows.items()]
-    assert table(NOTE, f"over {other}") == expected
+@pytest.mark.parametrize("name", CURVES)
+def test_what_methods_gain_at_equal_accuracy_is_the_experiments(name):
+    others: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for row in kept(name)["equal_accuracy"]:
+        value, error = row["found"]["value"], row["found"]["error"]
+        cell = "-" if value is None else f"{value:.2f}"
+        cells = others.setdefault(row["over"], {}).setdefault((row["gain"], row["method"]), [])
+        cells.append(cell if error is None else f"{cell} ± {error:.2f}")
+    assert {"dense", "pattern"} <= set(others)
+    for other, rows in others.items():
+        expected = [[*key, *cells] for key, cells in rows.items()]
+        assert table(part(CURVES[name]), f"over {other}") == expected
