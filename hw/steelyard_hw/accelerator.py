@@ -197,9 +197,13 @@ class Accelerator(wiring.Component):
     def _weight_fetch(self, m, sequencer, weights, array):
         """Stream a convolution's weights to the array, once a tile."""
         layer = sequencer.layer
-        m.submodules.fetch = fetch = weight_fetch(self._config)(self._config)
+        late = "taken" in array.signature.members
+        options = {"taken": late} if late else {}
+        m.submodules.fetch = fetch = weight_fetch(self._config)(self._config, **options)
         if isinstance(fetch, WeightFetch):
             m.d.comb += fetch.repeats.eq(layer.out_tiles)
+        if late:
+            m.d.comb += array.taken.eq(fetch.taken)
         m.d.comb += [
             fetch.base.eq(layer.weight_base),
             fetch.count.eq(layer.weight_count),

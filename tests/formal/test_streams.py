@@ -371,6 +371,7 @@ def guard_bench(*pieces):
         waits = bench.past(its.valid & ~its.ready & ~dut.reset, name=f"{name}_memory")
         bench.check(f"a {name} waits, but for a reset", ~waits | its.valid)
     bench.check("no count runs over", ~writes.all() & ~reads.all())
+    bench.check("words to write are told", design["writing"] == (writes != 0))
     bench.check("what a reset cut ends first", ~memory.command.valid | ~design["ending"])
     bench.check("the user is not seen meanwhile", ~(
         design["ending"]

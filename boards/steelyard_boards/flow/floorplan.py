@@ -17,6 +17,10 @@ BLOCK_RAMS = ((0, "EBR0"), (2, "EBR1"), (4, "EBR2"), (6, "EBR3"))
 """The same of the block RAMs above or below it."""
 
 
+Block = tuple[int, int, int]
+"""x, y of its multipliers and y of its block RAMs."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where multipliers and block RAMs lie on a die.
@@ -52,7 +56,8 @@ def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
     column to column: where it turns a column lies in two rows. The first row, where the first
     column is, has what room is left; there, beside that column, the outputs' multipliers lie lane
     by lane, if there is room for them, and the descriptor memory beside the last of them. The
-    activations lie in the row of block RAMs beside them.
+    activations lie in the row of block RAMs beside them, and the parameters in what is free nearest
+    to them.
 
     Parameters
     ----------
@@ -94,9 +99,36 @@ def floorplan(grid: Grid, cells: Mapping[str, Mapping]) -> dict[str, str]:
         fields = _numbered(cells, "DP16KD", r"\bdescriptors\.word_(\d+)\.([\d.]+)$")
         beside = _rams(first[: -(-len(outputs) // len(BLOCK_MULTIPLIERS))])[::-1]
         places |= dict(zip(fields.get(0, []), beside, strict=False))
+    free = _free(first, places)
+    places |= _activations(grid, cells, free)
+    return places | _parameters(grid, cells, first, places)
+
+
+def _free(blocks: list[Block], places: Mapping[str, str]) -> list[str]:
+    """Block RAMs of some blocks that have no cell yet."""
     taken = set(places.values())
-    free = [ram for ram in _rams(first) if ram not in taken]
-    return places | _activations(grid, cells, free)
+    return [ram for ram in _rams(blocks) if ram not in taken]
+
+
+def _parameters(
+    grid: Grid, cells: Mapping[str, Mapping], outputs: list[Block], places: Mapping[str, str]
+) -> dict[str, str]:
+    """Places of the parameters, and of the partial sums if there is room: those that are free
+    nearest to the outputs, for the placer puts some of them in a corner."""
+    if not outputs:
+        return {}
+    found = _numbered(cells, "DP16KD", r"\bparameters\.word_(\d+)\.([\d.]+)$")
+    sums = _numbered(cells, "DP16KD", r"\boutput\.memory\.(\d+)\.([\d.]+)$")
+    wanted = [name for own in (found, sums) for number in sorted(own) for name in own[number]]
+    rows = [*grid.rows, (grid.rams, grid.rams)]
+    every = _free([(x, *row) for row in rows for x in grid.blocks], places)
+    middle = (outputs[0][0] + outputs[-1][0] + BLOCK_RAMS[-1][0]) / 2, outputs[0][1]
+
+    def apart(site: str) -> tuple[float, str]:
+        x, y = (int(part[1:]) for part in site.split("/")[:2])
+        return abs(x - middle[0]) + abs(y - middle[1]), site
+
+    return dict(zip(wanted, sorted(every, key=apart), strict=False))
 
 
 def _activations(grid: Grid, cells: Mapping[str, Mapping], free: list[str]) -> dict[str, str]:
@@ -129,10 +161,6 @@ def _numbered(cells: Mapping[str, Mapping], kind: str, pattern: str) -> dict[int
             number, *order = (int(part) for part in ".".join(place.groups()).split("."))
             found.setdefault(number, []).append((order, name))
     return {number: [name for _, name in sorted(names)] for number, names in found.items()}
-
-
-Block = tuple[int, int, int]
-"""x, y of its multipliers and y of its block RAMs."""
 
 
 def _line(grid: Grid, count: int, outputs: int) -> tuple[list[Block], list[Block]]:

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from steelyard.contract import AcceleratorConfig
 from steelyard.contract.latencies import array_latency
 
-from ..cells.target import local_copy
+from ..cells.target import Target, local_copy
 from ..engine import Engine, OutputPlaces
 from ..lib.delay import delay, delays
 from ..output.stage import Beat
@@ -104,7 +104,20 @@ class SparseArray(Engine):
     appears ``array_latency(config) + 1`` cycles after its last item was issued. Each beat is taken
     within `requantizer_cycles`, as :class:`Drain` says. Parameters and members are those of
     :class:`~steelyard_hw.engine.Engine`.
+
+    Members
+    -------
+    taken : ``In(weight_item_bits)``
+        The payload of `weights` a cycle late, which then is not read itself; only with
+        `weight_queue` and `carry_registers`.
     """
+
+    def __init__(self, config: AcceleratorConfig, target: Target = Target.PORTABLE):
+        late = config.memory.weight_queue and config.engine.carry_registers
+        super().__init__(
+            config, target, members={"taken": In(config.engine.weight_item_bits)} if late else {}
+        )
+        self._late = late
 
     def elaborate(self, platform):
         m = Module()
@@ -145,6 +158,8 @@ class SparseArray(Engine):
         config = self._config
         control = Signal(Control(config))
         weights = Signal(config.engine.columns * config.engine.weight_bits, reset_less=True)
+        if self._late:
+            m.d.comb += weights.eq(self.taken)
         window_valid = Signal()
         window_address = Signal.like(self.window_address, reset_less=True)
         window_word = Signal.like(self.word, reset_less=True)
@@ -154,7 +169,7 @@ class SparseArray(Engine):
         domain = m.d.sync if config.engine.carry_registers else m.d.comb
         domain += [
             control.eq(scheduler.control),
-            weights.eq(self.weights.payload),
+            *([] if self._late else [weights.eq(self.weights.payload)]),
             window_valid.eq(self.window_valid),
             window_address.eq(self.window_address),
             window_word.eq(self.word ^ offset),

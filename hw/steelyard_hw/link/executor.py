@@ -152,11 +152,17 @@ class Executor:
         self._wait_idle = Signal(name="wait_idle")
         self._settle = Signal(range(link.SETTLE_CYCLES), name="settle")
         self._step = Signal(3, name="step")
-        self._ahead = Signal(16, name="ahead")
+        # Whether the frame is the one executed last, or the next: of a cycle ago, for much follows
+        # from it. Before TAKE both numbers stand still for a cycle.
+        self._same = Signal(name="same")
+        self._next = Signal(name="next")
         m.d.comb += [
-            self._ahead.eq(slot.head.sequence - self._last),
             payloads.half.eq(slot.half),
             payloads.stop.eq(self._stop),
+        ]
+        m.d.sync += [
+            self._same.eq(slot.head.sequence == self._last),
+            self._next.eq(slot.head.sequence == (self._last + 1)[:16]),
         ]
 
     def execute(self, opening, lost):
@@ -231,12 +237,12 @@ class Executor:
     def _take(self):
         m, slot = self._m, self._slot
         m.d.sync += [slot.full.eq(0), self.state.eq(State.REFUSE)]
-        with m.If(self._ahead == 0):
+        with m.If(self._same):
             with m.If(self._fresh):
                 self._reply(Place.OPENED, Place.OPENED + 4)
             with m.Else():
                 self._reply(Place.DONE, self._next_answer)
-        with m.Elif(self._ahead == 1):
+        with m.Elif(self._next):
             m.d.comb += self._payloads.go.eq(1)
             m.d.sync += [
                 self._last.eq(slot.head.sequence),

@@ -48,6 +48,8 @@ class PortGuard(wiring.Component):
         ending = Signal()
         # A bit more than a burst has: one that is set holds up commands.
         writes, reads = (Signal(WORDS_BITS + 1, name=name) for name in ("writes", "reads"))
+        # Whether words are to be written, known a cycle ahead: the host waits far away for it.
+        writing = Signal()
         # In the first cycle of a reset the user still does what it would without.
         quiet = ~ending
         able = quiet & ~writes[-1] & ~reads[-1]
@@ -57,8 +59,8 @@ class PortGuard(wiring.Component):
             memory.command.valid.eq(able & user.command.valid),
             user.command.ready.eq(able & memory.command.ready),
             memory.write.payload.eq(Mux(ending, 0, user.write.payload)),
-            memory.write.valid.eq((writes != 0) & (ending | (quiet & user.write.valid))),
-            user.write.ready.eq((writes != 0) & quiet & memory.write.ready),
+            memory.write.valid.eq(writing & (ending | (quiet & user.write.valid))),
+            user.write.ready.eq(writing & quiet & memory.write.ready),
             user.read.payload.eq(memory.read.payload),
             user.read.valid.eq(quiet & memory.read.valid),
             memory.read.ready.eq(ending | (quiet & user.read.ready)),
@@ -73,8 +75,11 @@ class PortGuard(wiring.Component):
             (reads, ~command.write, moved["read"]),
         ):
             m.d.sync += left.eq(left + Mux(begun & mine, command.words, 0) - done)
+        last = (writes == 1) & moved["write"]
+        some = begun & command.write & (command.words != 0)
+        m.d.sync += writing.eq(some | (writing & ~last))
         with m.If(self.reset):
             m.d.sync += ending.eq(1)
-        with m.Elif((writes == 0) & (reads == 0)):
+        with m.Elif(~writing & (reads == 0)):
             m.d.sync += ending.eq(0)
         return m

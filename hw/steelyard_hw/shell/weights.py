@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from steelyard.contract import AcceleratorConfig
 
+from ..cells.target import local_copy
 from .ports import ReadPort
 
 __all__ = ["WeightFetch"]
@@ -22,11 +23,15 @@ class WeightFetch(wiring.Component):
     ----------
     config : :class:`~steelyard.contract.AcceleratorConfig`
         Gives the items' width ``columns * weight_bits`` and the memory's depth ``weight_words``.
+    taken : :class:`bool`
+        Whether there is `taken`.
 
     Attributes
     ----------
     DEPTH : :class:`int`
         Items fetched ahead of the one that is offered, at most.
+    COLUMNS_A_COPY : :class:`int`
+        Columns whose part of `taken` has a read address of its own.
     MEMORY_LATENCY : :class:`int`
         Cycles from `read.addr` to `read.data`.
 
@@ -44,6 +49,9 @@ class WeightFetch(wiring.Component):
         Weight memory, two cycles of latency; reads in every cycle.
     o : ``Out(stream.Signature(columns * weight_bits))``
         Items in order.
+    taken : ``Out(columns * weight_bits)``
+        The item that was offered in the cycle before: what takes an item late reads it here, and
+        the stream's own payload then costs nothing. Only with that parameter.
 
     Raises
     ------
@@ -53,11 +61,14 @@ class WeightFetch(wiring.Component):
 
     DEPTH = 8
     MEMORY_LATENCY = 2
+    COLUMNS_A_COPY = 4
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, *, taken: bool = False):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"Configuration must be an AcceleratorConfig, not {config!r}")
         self._width = config.engine.weight_item_bits
+        self._part = self.COLUMNS_A_COPY * config.engine.weight_bits if taken else self._width
+        self._taken = taken
         super().__init__(
             {
                 "base": In(range(config.memory.weight_words)),
@@ -66,13 +77,12 @@ class WeightFetch(wiring.Component):
                 "start": In(1),
                 "read": Out(ReadPort(config.memory.weight_words, self._width)),
                 "o": Out(stream.Signature(self._width)),
+                **({"taken": Out(self._width)} if taken else {}),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.items = items = memory.Memory(shape=self._width, depth=2 * self.DEPTH, init=[])
-        write, read = items.write_port(), items.read_port(domain="comb")
         free = Signal(range(self.DEPTH + 1), init=self.DEPTH)
         produce = Signal(range(2 * self.DEPTH))
         consume = Signal(range(2 * self.DEPTH))
@@ -83,13 +93,8 @@ class WeightFetch(wiring.Component):
         in_flight = Signal(self.MEMORY_LATENCY + 1)
 
         self._walk(m, issue, free != 0)
+        self._queue(m, in_flight[-1], produce, consume)
         m.d.comb += [
-            write.en.eq(in_flight[-1]),
-            write.addr.eq(produce),
-            read.addr.eq(consume),
-            # The item offered lies at the read port until it is taken: what the array decides
-            # late moves an address, in place of a register as wide as the array.
-            self.o.payload.eq(read.data),
             leaves.eq((behind != 0) & (~self.o.valid | self.o.ready)),
         ]
         m.d.sync += [
@@ -97,14 +102,42 @@ class WeightFetch(wiring.Component):
             left.eq(leaves),
             free.eq(free + left - issue),
             in_flight.eq(Cat(issue, in_flight)),
-            # The block RAM's slow output gets a cycle of its own.
-            write.data.eq(self.read.data),
-            produce.eq(produce + write.en),
-            behind.eq(behind + write.en - leaves),
+            produce.eq(produce + in_flight[-1]),
+            behind.eq(behind + in_flight[-1] - leaves),
             consume.eq(consume + (self.o.valid & self.o.ready)),
             self.o.valid.eq((behind != 0) | (self.o.valid & ~self.o.ready)),
         ]
         return m
+
+    def _queue(self, m, arrives, produce, consume):
+        """The items, in RAMs of their own for some columns each.
+
+        The item offered lies at the read port until it is taken: what the array decides late moves
+        an address, in place of a register as wide as the array.
+        """
+        # The block RAM's slow output gets a cycle of its own.
+        item = Signal(self._width, reset_less=True)
+        m.d.sync += item.eq(self.read.data)
+        for number, first in enumerate(range(0, self._width, self._part)):
+            bits = slice(first, min(first + self._part, self._width))
+            m.submodules[f"items_{number}"] = items = memory.Memory(
+                shape=len(item[bits]), depth=2 * self.DEPTH, init=[]
+            )
+            write, read = items.write_port(), items.read_port(domain="comb")
+            m.d.comb += [
+                write.en.eq(arrives),
+                write.addr.eq(produce),
+                write.data.eq(item[bits]),
+                read.addr.eq(consume),
+                self.o.payload[bits].eq(read.data),
+            ]
+            if self._taken:
+                # An item's place is written anew 8 items later, never in the cycle after it.
+                late = items.read_port(domain="comb")
+                m.d.comb += [
+                    late.addr.eq(local_copy(m, consume, f"consume_{number}")),
+                    self.taken[bits].eq(late.data),
+                ]
 
     def _walk(self, m, issue, room):
         """Step the address through the repetitions, an item a cycle while there is room."""

@@ -124,7 +124,14 @@ def run_case(config, case, rng, weight_stall, window_stall, drain_stall=0.0, res
         await ctx.tick().repeat(2)
         await send(ctx, dut.weights, case.items, rng=rng, stall=weight_stall)
 
+    async def taken(ctx):
+        # What was offered a cycle ago, whether it was taken or not.
+        async for _, _, item in ctx.tick().sample(dut.weights.payload):
+            ctx.set(dut.taken, item)
+
     sim.add_testbench(weights, background=True)
+    if "taken" in dut.signature.members:
+        sim.add_process(taken)
     sim.add_testbench(windows_and_sums)
     if not resets:
         sim.add_process(monitor(dut.weights, "weights"))

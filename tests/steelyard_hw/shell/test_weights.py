@@ -19,7 +19,7 @@ CONFIG = configure("array", columns=3, weight_words=48, lanes=4, requantizers=4)
 BITS = CONFIG.engine.columns * CONFIG.engine.weight_bits
 
 
-def bench(fetch_type=WeightFetch):
+def bench(fetch_type=WeightFetch, **options):
     """Fetch connected to a weight memory, and the memory's random items."""
     m = Module()
     m.submodules.memory = memory = ItemMemory(
@@ -29,7 +29,7 @@ def bench(fetch_type=WeightFetch):
         read_latency=fetch_type.MEMORY_LATENCY,
         registered=fetch_type is not DirectFetch,
     )
-    m.submodules.fetch = fetch = fetch_type(CONFIG)
+    m.submodules.fetch = fetch = fetch_type(CONFIG, **options)
     wiring.connect(m, fetch.read, memory.read)
     rng = Random(3)
     items = [rng.getrandbits(BITS) for _ in range(CONFIG.memory.weight_words)]
@@ -81,6 +81,40 @@ LAYERS = [
     (3, 4, 0),
     (30, 3, 2),
 ]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4, 0.9])
+@pytest.mark.parametrize("copies", [1, 2, 4])
+def test_what_was_offered_is_read_a_cycle_late(monkeypatch, stall, copies):
+    monkeypatch.setattr(WeightFetch, "COLUMNS_A_COPY", copies)
+    m, fetch, items, fill = bench(taken=True)
+    late = []
+
+    async def testbench(ctx):
+        await fill(ctx)
+        rng = Random(12)
+        for base, count, repeats in LAYERS:
+            await begin(ctx, fetch, base, count, repeats)
+            got = await receive(ctx, fetch.o, count * repeats, rng=rng, stall=stall)
+            assert got == items[base : base + count] * repeats
+            await ctx.tick().repeat(12)
+
+    async def watch(ctx):
+        offered = None
+        async for *_, valid, item, taken in ctx.tick().sample(
+            fetch.o.valid, fetch.o.payload, fetch.taken
+        ):
+            if offered is not None:
+                late.append(taken)
+                assert taken == offered
+            offered = item if valid else None
+
+    sim = Simulator(m)
+    sim.add_clock(1e-6)
+    sim.add_testbench(testbench)
+    sim.add_process(watch)
+    sim.run()
+    assert len(late) >= sum(count * repeats for _, count, repeats in LAYERS)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.8])
