@@ -25,7 +25,7 @@ from steelyard.quantize import quantize
 from steelyard_boards import board
 
 BOARD = board("ulx3s_85f")
-CLOCK_HZ = BOARD.clock_hz
+CLOCK_HZ = BOARD.clock_of(BOARD.external)
 
 
 def network(name, sparsity):

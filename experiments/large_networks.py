@@ -207,7 +207,7 @@ def main() -> None:
     if arguments.activation_words:
         config = config.with_(activation_words=arguments.activation_words)
     exact = [
-        report(name, arguments.size, chosen.clock_hz, config, arguments.rtl)
+        report(name, arguments.size, chosen.clock_of(config), config, arguments.rtl)
         for name in arguments.networks
     ]
     sys.exit(not all(exact))

@@ -35,6 +35,7 @@ class Board:
     baud : rate of the serial line
     memory : its SDRAM with 16 data pins, for configurations with external memory
     external : configuration with external memory that fits
+    external_clock_hz : the clock of configurations with external memory, where that is another
     default : configuration that fits and leaves room for the router
     loader : openFPGALoader's options that name the board, or its cable
     """
@@ -50,6 +51,7 @@ class Board:
     baud: int = 3_000_000
     memory: ExternalMemory | None = None
     external: AcceleratorConfig | None = None
+    external_clock_hz: int | None = None
 
     def platform(self):
         """Fresh Amaranth platform: each prepares one design only.
@@ -71,10 +73,20 @@ class Board:
             If the configuration needs more than the device has, with the amounts; if the program
             is one of another configuration; if the clock or the serial rate cannot be made.
         """
-        self.check_clock()
+        clocked = self.clocked(config)
+        clocked.check_clock()
         if config.memory.external_words:
-            self._check_memory(config)
+            clocked._check_memory(config)
         check(self.name, self.device, config, program)
+
+    def clock_of(self, config: AcceleratorConfig) -> int:
+        """The design's clock with a configuration, in hertz."""
+        external = self.external_clock_hz if config.memory.external_words else None
+        return self.clock_hz if external is None else external
+
+    def clocked(self, config: AcceleratorConfig) -> "Board":
+        """The board with a configuration's clock for whatever it is asked for."""
+        return replace(self, clock_hz=self.clock_of(config), external_clock_hz=None)
 
     def memory_of(self, config: AcceleratorConfig) -> ExternalMemory | None:
         """Its external memory as the gateware of a configuration has it, or None."""

@@ -28,6 +28,7 @@ class Top(Elaboratable):
     """
 
     def __init__(self, board: Board, config: AcceleratorConfig):
+        board = board.clocked(config)
         divider = divider_for(board.clock_hz, board.baud)
         self._slots = config.memory.external_slots if config.memory.external_words else 1
         options = {"slots": self._slots} if self._slots > 1 else {}

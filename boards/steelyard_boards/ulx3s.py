@@ -17,15 +17,16 @@ BOARDS = tuple(
         device=device,
         oscillator_hz=25 * MHZ,
         clock_hz=clock_hz,
+        external_clock_hz=external_clock_hz,
         default=default,
         loader=("-b", "ulx3s"),
         memory=ULX3S,
         external=external,
     )
-    for size, device, default, external, clock_hz in (
-        ("12F", LFE5_12F, SMALL, SMALL_EXTERNAL, 80 * MHZ),
-        ("25F", LFE5_25F, SMALL, SMALL_EXTERNAL, 62_500_000),
-        ("45F", LFE5_45F, MIDDLE, MIDDLE_EXTERNAL, 62_500_000),
-        ("85F", LFE5_85F, LARGE, LARGE_EXTERNAL, 65_625_000),
+    for size, device, default, external, clock_hz, external_clock_hz in (
+        ("12F", LFE5_12F, SMALL, SMALL_EXTERNAL, 80 * MHZ, None),
+        ("25F", LFE5_25F, SMALL, SMALL_EXTERNAL, 62_500_000, None),
+        ("45F", LFE5_45F, MIDDLE, MIDDLE_EXTERNAL, 62_500_000, None),
+        ("85F", LFE5_85F, LARGE, LARGE_EXTERNAL, 75 * MHZ, 71_250_000),
     )
 )

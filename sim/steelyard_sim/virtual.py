@@ -430,20 +430,21 @@ def open_transport(
     where = Address.parse(address)
     divider, clock_hz, memory = DIVIDER, CLOCK_HZ, None
     if where.board:
-        board = find_board(where.board)
-        config, clock_hz = board.default, board.clock_hz
-        divider = round(board.clock_hz / board.baud)
+        named = find_board(where.board)
+        config = named.default
     if where.config is not None:
         config = AcceleratorConfig.from_toml(where.config)
         if where.board and config.memory.external_words:
-            board.check(config)
-            memory = board.memory_of(config)
+            named.check(config)
+            memory = named.memory_of(config)
     if config is None:
         raise UserError(
             "A virtual board needs a configuration; name a board as in 'virtual:ulx3s_85f', or "
             "write 'virtual:?config=FILE.toml'."
         )
+    if where.board:
+        clock_hz = named.clock_of(config)
+        divider = round(clock_hz / named.baud)
     divider = where.divider or divider
-    return VirtualTransport(
-        VirtualBoard(config, divider=divider, clock_hz=clock_hz, memory=memory, log=log)
-    )
+    board = VirtualBoard(config, divider=divider, clock_hz=clock_hz, memory=memory, log=log)
+    return VirtualTransport(board)

@@ -75,8 +75,25 @@ def test_a_boards_text_has_no_addresses(each):
 
 @pytest.mark.parametrize("each", BOARDS.values(), ids=BOARDS)
 def test_the_clock_makes_the_serial_rate(each):
-    rate = each.clock_hz / divider_for(each.clock_hz, each.baud)
-    assert rate == pytest.approx(each.baud, rel=0.0125)
+    for config in (each.default, each.external):
+        if config is not None:
+            clock = each.clock_of(config)
+            rate = clock / divider_for(clock, each.baud)
+            assert rate == pytest.approx(each.baud, rel=0.0125)
+
+
+def test_configurations_with_external_memory_may_have_a_clock_of_their_own():
+    each = board("ulx3s_85f")
+    assert each.clock_of(each.default) == each.clock_hz == each.clocked(each.default).clock_hz
+    other = each.clock_of(each.external)
+    assert other < each.clock_hz and each.clocked(each.external).clock_hz == other
+    # The memory, at twice the clock, would not keep up with the other one.
+    each.check(each.external)
+    with pytest.raises(UserError, match="SDRAM of board 'ulx3s_85f' cannot work at 2 x"):
+        replace(each, external_clock_hz=None).check(each.external)
+    for name in ("ulx3s_12f", "icepi_zero"):
+        own = board(name)
+        assert own.clock_of(own.external) == own.clock_of(own.default) == own.clock_hz
 
 
 CLOCKS = {

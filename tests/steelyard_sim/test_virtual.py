@@ -240,6 +240,9 @@ class Facts:
     memory: None = None
     external: None = None
 
+    def clock_of(self, config: AcceleratorConfig) -> int:
+        return self.clock_hz
+
 
 @pytest.fixture
 def small_board(monkeypatch):

@@ -26,7 +26,7 @@ PHASE_DETECTOR_HZ = (10 * MHZ, 400 * MHZ)
 OUTPUT_HZ = (3_125_000, 400 * MHZ)
 """Range of an output (same table)."""
 LARGEST_DIVIDER = 128
-AHEAD_NS = 1.0
+AHEAD_NS = 1.25
 """By which the clock of a memory of two slots is ahead of the design's: its data, 6 ns after the
 chip's clock and up to 5 for the pins of both ways, are then taken while they are good
 (docs/notes/sdram.md)."""

@@ -80,6 +80,7 @@ def synthesize(
         If a tool fails.
     """
     board.check(config)
+    board = board.clocked(config)
     flow = FLOWS[board.device.family.toolchain]
     tools = flow.synthesis_tools()
     log("elaborating")
@@ -167,6 +168,7 @@ def build(
         If a tool fails.
     """
     board.check(config)
+    board = board.clocked(config)
     flow = FLOWS[board.device.family.toolchain]
     tools = flow.find_tools()
     work = folder / "work"

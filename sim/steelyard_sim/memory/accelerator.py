@@ -18,7 +18,7 @@ from .sdram import CellPort, Rule
 
 __all__ = ["CLOCKS_HZ", "ExternalAccelerator", "build_external", "chip_of"]
 
-CLOCKS_HZ = {1: 80_000_000, 2: 65_625_000}
+CLOCKS_HZ = {1: 80_000_000, 2: 71_250_000}
 """Clock of an accelerator whose memory's chip has so many cycles in one of it; of two
 that of the ulx3s_85f."""
 

@@ -194,7 +194,7 @@ def fits(network: Network, boards: Iterable[BoardFacts], *, batch: int = 1) -> l
                 problem = error.problem
         return BoardFit(
             name=board.name,
-            clock_hz=board.clock_hz,
+            clock_hz=board.clock_of(config),
             config=config,
             estimate=cost,
             problem=problem,

@@ -73,9 +73,9 @@ class Pace:
 
 PACES = {
     1: Pace(word=2, burst=24, least_row=11, same_bank=6, refresh=(607, 595)),
-    2: Pace(word=1, burst=17, least_row=8, same_bank=4, refresh=(516, 504)),
+    2: Pace(word=1, burst=17, least_row=8, same_bank=4, refresh=(556, 544)),
 }
-"""By the memory's clocks in a cycle: at 80 MHz, and at 65.6 MHz with 131 MHz of the memory."""
+"""By the memory's clocks in a cycle: at 80 MHz, and at 71.25 MHz with 142.5 MHz of the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,9 @@ class BoardFacts(Protocol):
     def check(self, config: AcceleratorConfig) -> None:
         """Refuse a configuration that cannot fit; raises UserError."""
 
+    def clock_of(self, config: AcceleratorConfig) -> int:
+        """Its clock with a configuration, in hertz."""
+
     def memory_of(self, config: AcceleratorConfig) -> Any:
         """Its external memory as the gateware of a configuration has it, or None."""
 

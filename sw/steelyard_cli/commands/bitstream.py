@@ -75,8 +75,9 @@ def command(
 
     target = find_board(board)
     if clock is not None:
-        target = replace(target, clock_hz=round(clock * MHZ))
+        target = replace(target, clock_hz=round(clock * MHZ), external_clock_hz=None)
     configured = AcceleratorConfig.from_toml(config) if config else target.default
+    target = target.clocked(configured)
     folder = output or Path("build") / board
     check_output(folder / "summary.json")
     with activity(f"building {target.name}") as log:

@@ -142,7 +142,7 @@ def _on_configuration(
     from steelyard.check import assess
 
     assert examined.network is not None
-    clock = None if board is None else find_board(board).clock_hz
+    clock = None if board is None else find_board(board).clock_of(chosen)
     cost, problems = assess(examined.network, chosen, batch=batch)
     if json_file:
         write_json(json_file, check_document(examined, cost, clock, board, (), problems))

@@ -219,7 +219,7 @@ def _board_advice(
 
 def _show_speed(program: Program, name: str, config_file: Path | None) -> None:
     """Speed at the board's clock, and what its bitstream needs."""
-    clock_hz = find_board(name).clock_hz
+    clock_hz = find_board(name).clock_of(program.config)
     cycles = predict_program(program)
     most = "at most " * (not program.engine.exact)
     rate = clock_hz / cycles * program.batch

@@ -160,7 +160,7 @@ def run_images(device: driver.Device, program: Program, codes: NDArray[np.int8])
 def _facts(board: BoardFacts, program: Program) -> dict[str, Any]:
     return {
         "board": board.name,
-        "clock_hz": board.clock_hz,
+        "clock_hz": board.clock_of(program.config),
         "baud": board.baud,
         "config": program.config.values(),
         "config_sha256": program.config.hash().hex(),

@@ -170,6 +170,9 @@ class FakeBoard:
     memory: object = None
     external: AcceleratorConfig | None = None
 
+    def clock_of(self, config: AcceleratorConfig) -> int:
+        return self.clock_hz
+
     def check(self, config: AcceleratorConfig) -> None:
         raise AssertionError("the board's own configuration fits it")
 
