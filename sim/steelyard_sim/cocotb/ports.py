@@ -167,6 +167,7 @@ class EngineBench(ABC):
     Attributes
     ----------
     shares : whether taps can share words, so that the engine has the port `edges`
+    late : whether it reads an item's payload in the next cycle, in its port `taken`
     """
 
     EDGES = ("edges__valid", "edges__slot", "edges__outside")
@@ -178,6 +179,7 @@ class EngineBench(ABC):
     def __init__(self, dut: Any) -> None:
         self._dut = dut
         self.shares = hasattr(dut, "edges__valid")
+        self.late = hasattr(dut, "taken")
 
     @abstractmethod
     def _ready(self, waited: int) -> bool:
@@ -206,7 +208,8 @@ class EngineBench(ABC):
         cycles that issued, cycles before the end without an event, and weight items left over
         """
         dut = self._dut
-        await begin(dut, (*self.INPUTS, *self.EDGES) if self.shares else self.INPUTS)
+        edges = self.EDGES if self.shares else ()
+        await begin(dut, (*self.INPUTS, *edges, *(("taken",) if self.late else ())))
         dut.layer.value = layer_bits(case.config, case.layer)
         dut.start.value = 1
         await FallingEdge(dut.clk)
@@ -215,7 +218,7 @@ class EngineBench(ABC):
         feeder = WindowFeeder(case, Random(rng.random()), stall_windows, outside)
         source = StreamSource(dut, "weights", Random(rng.random()), stall_weights)
         source.items.extend(case.items)
-        freed = quiet = idle = issued = silent = 0
+        freed = quiet = idle = issued = silent = offered = 0
         waiting: int | None = None
         waited = 0
         while quiet < 20:
@@ -224,12 +227,15 @@ class EngineBench(ABC):
             dut.window_address.value = address
             dut.word.value = word
             dut.group_loaded.value = loaded
+            if self.late:
+                dut.taken.value = offered
             if outside:
                 for name, value in zip(self.EDGES, feeder.edges, strict=True):
                     getattr(dut, name).value = value
             ready = self._ready(waited)
             dut.o_ready.value = int(ready)
             await ReadOnly()
+            offered = int(dut.weights__payload.value)
             done, o_valid = int(dut.done.value), int(dut.o_valid.value)
             events = [int(getattr(dut, name).value) for name in EVENTS]
             if sum(events) > 1 - done:
