@@ -152,18 +152,29 @@ class Executor:
         self._wait_idle = Signal(name="wait_idle")
         self._settle = Signal(range(link.SETTLE_CYCLES), name="settle")
         self._step = Signal(3, name="step")
-        # Whether the frame is the one executed last, or the next: of a cycle ago, for much follows
-        # from it. Before TAKE both numbers stand still for a cycle.
-        self._same = Signal(name="same")
-        self._next = Signal(name="next")
+        self._same, self._next = self._compared(link.registered)
         m.d.comb += [
             payloads.half.eq(slot.half),
             payloads.stop.eq(self._stop),
         ]
-        m.d.sync += [
-            self._same.eq(slot.head.sequence == self._last),
-            self._next.eq(slot.head.sequence == (self._last + 1)[:16]),
+
+    def _compared(self, registered):
+        """Whether the frame is the one executed last, and whether it is the next.
+
+        Much follows from it, so with registers it is known a cycle late; before TAKE both numbers
+        stand still for a cycle.
+        """
+        sequence = self._slot.head.sequence
+        if not registered:
+            ahead = Signal(16, name="ahead")
+            self._m.d.comb += ahead.eq(sequence - self._last)
+            return ahead == 0, ahead == 1
+        same, following = Signal(name="same"), Signal(name="next")
+        self._m.d.sync += [
+            same.eq(sequence == self._last),
+            following.eq(sequence == (self._last + 1)[:16]),
         ]
+        return same, following
 
     def execute(self, opening, lost):
         """Go through the states.

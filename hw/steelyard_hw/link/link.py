@@ -67,7 +67,7 @@ class Link(wiring.Component):
             raise ValueError(f"Clock must be an integer of hertz below 2**32, not {clock_hz!r}")
         self._words = words
         self._clock_hz = clock_hz
-        self._registered = registered
+        self.registered = registered
         self.payload_words = words // 2 - 3
         self.answer_words = words - Place.DONE - 3
         super().__init__(
@@ -90,7 +90,7 @@ class Link(wiring.Component):
         opening = Signal()
         sender = FrameSender(self._words)
         m.submodules.sender = ResetInserter(opening)(sender)
-        m.submodules.payloads = payloads = Payloads(self._words, registered=self._registered)
+        m.submodules.payloads = payloads = Payloads(self._words, registered=self.registered)
         slot = Slot(receiver)
         replies = Replies(m, sender, self._words, [self._opened(), self._clock_hz])
         executor = Executor(m, self, self._answers(m), receiver, sender, payloads, slot, replies)
@@ -110,7 +110,7 @@ class Link(wiring.Component):
 
     def _answers(self, m):
         """Words from the accelerator: whether one can be taken is a register's answer."""
-        if not self._registered:
+        if not self.registered:
             return self.i
         m.submodules.answers_ahead = ahead = ResetInserter(self.reset)(
             fifo.SyncFIFO(width=32, depth=2)
