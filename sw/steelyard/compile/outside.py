@@ -20,6 +20,8 @@ __all__ = ["Division", "divide", "least_room"]
 
 LONGEST = 5
 """Layers that tasks go through at most."""
+LARGEST = 20
+"""Tensors that are tried outside, the largest ones: all blocks are estimated anew for each."""
 
 
 @dataclass(frozen=True)
@@ -192,10 +194,9 @@ def _fastest(
     names = {each.name for each in chip}
     inside = [each for each in buffers if each.name in names]
     found = blocks_of(inside)
-    for group in sorted(groups, key=lambda each: -sum(b.words for b in each)):
+    lying = [group for group in groups if {each.name for each in group} <= names]
+    for group in sorted(lying, key=lambda each: -sum(b.words for b in each))[:LARGEST]:
         mine = {each.name for each in group}
-        if not mine <= names:
-            continue
         fewer = [each for each in inside if each.name not in mine]
         other = blocks_of(fewer)
         if other is not None and (found is None or _cost(other) < _cost(found)):
